@@ -1,0 +1,48 @@
+//! The shape of every protocol machine: bytes and time in, bytes and events out, never waiting.
+
+use std::time::Duration;
+
+/// A protocol machine without I/O.
+///
+/// The driver owns the socket and the buffer of unread octets. It repeats: write everything
+/// [`poll_transmit`](Machine::poll_transmit) yields, answer every event of [`poll_event`](Machine::poll_event),
+/// offer the unread octets to [`receive`](Machine::receive), and read more only when the machine took none
+/// and has nothing to say. `elapsed` is the time since the session began.
+pub trait Machine {
+    /// What the machine asks of, or reports to, its owner.
+    type Event;
+
+    /// Offers unread octets and returns how many were consumed.
+    ///
+    /// A machine that waits for an answer to an event consumes nothing, so a peer cannot make it
+    /// buffer. Input it cannot use yet (half a line) it leaves with the driver, or copies into a buffer it bounds.
+    fn receive(&mut self, elapsed: Duration, input: &[u8]) -> usize;
+
+    /// The peer has closed its sending side.
+    fn end_of_input(&mut self, elapsed: Duration);
+
+    /// The time given by [`timeout`](Machine::timeout) has come.
+    fn expire(&mut self, elapsed: Duration);
+
+    /// When [`expire`](Machine::expire) is to be called, as time since the session began.
+    fn timeout(&self) -> Option<Duration>;
+
+    /// Octets to send. Each item is written and flushed by itself, so that over TLS it is a record of its own
+    /// (`dmtp.md` §4.4).
+    fn poll_transmit(&mut self) -> Option<Vec<u8>>;
+
+    /// The next event.
+    fn poll_event(&mut self) -> Option<Self::Event>;
+
+    /// Whether the session is over: the driver sends what is left and closes.
+    fn is_closed(&self) -> bool;
+}
+
+/// What a machine learns once the driver has completed a TLS handshake for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsInfo {
+    /// `TLS1.2` or `TLS1.3`.
+    pub version: String,
+    /// Cipher suite in the registry's spelling.
+    pub cipher: String,
+}

@@ -1,0 +1,9 @@
+//! Building blocks without any knowledge of mail.
+
+pub mod bytes;
+pub mod encoding;
+pub mod id;
+pub mod machine;
+pub mod observe;
+pub mod secret;
+pub mod time;

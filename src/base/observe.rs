@@ -1,0 +1,8 @@
+//! Names of log events: an interface, listed once. A name never changes once released.
+//!
+//! Every log line carries `event = observe::…`; each module's part of the list stands under its heading.
+
+/// The daemon is ready to serve.
+pub const DAEMON_STARTED: &str = "daemon.started";
+/// The daemon has stopped.
+pub const DAEMON_STOPPED: &str = "daemon.stopped";

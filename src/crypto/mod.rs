@@ -1,0 +1,5 @@
+//! Cryptographic primitives behind small typed calls. Randomness is always a parameter.
+
+pub mod at_rest;
+pub mod ed25519;
+pub mod suite;

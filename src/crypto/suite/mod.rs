@@ -1,0 +1,3 @@
+//! Suites: key agreement and content encryption of a message format, one file each.
+
+pub mod secp256k1_aes256;

@@ -1,0 +1,1 @@
+//! One delivery attempt each, one outcome per recipient.

@@ -1,0 +1,1 @@
+//! D/MIME 1 messages (`dmime.md`).

@@ -1,0 +1,6 @@
+//! DIME objects as bytes and values, without I/O.
+
+pub mod fingerprint;
+pub mod message;
+pub mod record;
+pub mod signet;

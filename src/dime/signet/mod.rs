@@ -1,0 +1,1 @@
+//! Signets and signing requests (`signet.md`).

@@ -1,0 +1,1 @@
+//! Pure DMTP machines (`dmtp.md`).

@@ -1,0 +1,4 @@
+//! Values of RFC 5321, 5322 and 3461.
+
+pub mod address;
+pub mod reply;

@@ -1,0 +1,3 @@
+//! The `dimed` binary: parses arguments and calls the library.
+
+fn main() {}

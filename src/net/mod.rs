@@ -1,0 +1,3 @@
+//! Sockets: running a machine over a stream, TLS, DNS.
+
+pub mod dns;

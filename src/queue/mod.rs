@@ -1,0 +1,1 @@
+//! The queue: runner, retry schedule, bounces.

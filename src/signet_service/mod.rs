@@ -1,0 +1,1 @@
+//! Publishes, looks up and verifies signets.

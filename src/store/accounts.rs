@@ -1,0 +1,48 @@
+//! Accounts and aliases.
+
+use async_trait::async_trait;
+
+use super::Error;
+use crate::base::time::Timestamp;
+use crate::mail::address::{Domain, Mailbox};
+
+/// Who holds an account's private keys (DESIGN.md §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrustMode {
+    /// The server keeps them and seals and opens for the user.
+    Trustful,
+    /// The server keeps them encrypted under a password it never sees.
+    Cautious,
+    /// The server has the signet and nothing else.
+    Paranoid,
+}
+
+/// A user of ours. Looked up by folded address: local-parts of ours are matched without regard to case.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// Address as the user spells it.
+    pub address: Mailbox,
+    /// Argon2id, PHC string.
+    pub password_hash: String,
+    /// Room for a SCRAM-SHA-256 verifier (RFC 5803), set when the mechanism is enabled.
+    pub scram_verifier: Option<String>,
+    /// Who holds the keys.
+    pub trust_mode: TrustMode,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// Accounts on disk.
+#[async_trait]
+pub trait Accounts: Send + Sync {
+    /// Adds an account; [`Error::Exists`] if the address is taken by an account or alias.
+    async fn add_account(&self, account: Account) -> Result<(), Error>;
+    /// The account with that address.
+    async fn account(&self, address: &Mailbox) -> Result<Option<Account>, Error>;
+    /// All accounts of a domain, by address.
+    async fn list_accounts(&self, domain: &Domain) -> Result<Vec<Account>, Error>;
+    /// Adds an alias; [`Error::Exists`] as for accounts.
+    async fn add_alias(&self, alias: &Mailbox, target: &Mailbox) -> Result<(), Error>;
+    /// Where an alias leads; empty if there is none.
+    async fn alias_targets(&self, alias: &Mailbox) -> Result<Vec<Mailbox>, Error>;
+}

@@ -1,0 +1,64 @@
+//! Domains we serve, and pinned records of domains we have seen.
+
+use async_trait::async_trait;
+
+use super::Error;
+use crate::base::time::Timestamp;
+use crate::dime::record::{Policy, SubdomainPolicy};
+use crate::mail::address::Domain;
+
+/// A domain we serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalDomain {
+    /// Its name.
+    pub name: Domain,
+    /// What its management record says; `None` for a domain without DIME.
+    pub dime: Option<DimeSettings>,
+    /// When it was added.
+    pub created_at: Timestamp,
+}
+
+/// What goes into the management record of a domain of ours beside its keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DimeSettings {
+    /// `pol`.
+    pub policy: Policy,
+    /// `sub`.
+    pub subdomain_policy: SubdomainPolicy,
+    /// `dx`: at least one host.
+    pub delivery_hosts: Vec<Domain>,
+}
+
+/// The last acceptable management record of a remote domain (`management-record.md` §7.2, §7.4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    /// Whose.
+    pub domain: Domain,
+    /// The record's text as published.
+    pub record: String,
+    /// Whether DNSSEC vouched for it.
+    pub secure: bool,
+    /// When this domain was first seen with a record.
+    pub first_seen_at: Timestamp,
+    /// When it must be fetched again.
+    pub refresh_at: Timestamp,
+    /// When it must no longer be used.
+    pub expires_at: Timestamp,
+}
+
+/// Domains on disk.
+#[async_trait]
+pub trait Domains: Send + Sync {
+    /// Adds a domain; [`Error::Exists`] if it is served already.
+    async fn add_domain(&self, domain: LocalDomain) -> Result<(), Error>;
+    /// The domain, if we serve it.
+    async fn local_domain(&self, name: &Domain) -> Result<Option<LocalDomain>, Error>;
+    /// All domains we serve, by name.
+    async fn list_domains(&self) -> Result<Vec<LocalDomain>, Error>;
+    /// The pin of a remote domain.
+    async fn pin(&self, domain: &Domain) -> Result<Option<Pin>, Error>;
+    /// Sets or replaces a pin.
+    async fn set_pin(&self, pin: Pin) -> Result<(), Error>;
+    /// Drops a pin.
+    async fn drop_pin(&self, domain: &Domain) -> Result<(), Error>;
+}

@@ -1,0 +1,47 @@
+//! SQL storage: spool, signets and keys, accounts, domains. SQL lives only here.
+//!
+//! Everything private is encrypted before it reaches the database: envelopes and bodies under a per-message key
+//! wrapped by the master key, private DIME keys under the master key itself ([`crate::crypto::at_rest`]). The
+//! database alone gives away neither a key nor, for any message, more than one domain.
+
+mod accounts;
+mod domains;
+mod signets;
+mod spool;
+
+pub use accounts::*;
+pub use domains::*;
+pub use signets::*;
+pub use spool::*;
+
+/// Why the store could not do as asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The database failed; trying again later may help.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    /// What is stored does not open or cannot be parsed.
+    #[error("stored data cannot be read: {0}")]
+    Unreadable(&'static str),
+    /// The lease is no longer ours; nothing was changed.
+    #[error("the lease was lost")]
+    LeaseLost,
+    /// There is already one of that name.
+    #[error("it exists already")]
+    Exists,
+    /// There is none of that name.
+    #[error("there is none")]
+    Missing,
+    /// The schema is newer than this program, or a migration failed.
+    #[error("the database schema cannot be used: {0}")]
+    Schema(#[source] sqlx::migrate::MigrateError),
+    /// The database does not promise durability.
+    #[error("the database is not durable: {0}")]
+    NotDurable(String),
+}
+
+/// Everything the daemon keeps.
+pub trait Store: Spool + Signets + Accounts + Domains {}
+
+impl<T: Spool + Signets + Accounts + Domains> Store for T {}

@@ -1,0 +1,5 @@
+//! All integration tests, one module per area.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a failed expectation is how a test fails
+
+mod vectors;
