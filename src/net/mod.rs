@@ -1,3 +1,7 @@
 //! Sockets: running a machine over a stream, TLS, DNS.
 
+pub mod connect;
+pub mod connection;
 pub mod dns;
+pub mod stream;
+pub mod tls;

@@ -1,0 +1,235 @@
+//! TLS 1.2 and 1.3 by rustls with aws-lc-rs: X25519MLKEM768 is preferred, and the one suite that libdime's client
+//! knows (ECDHE-RSA-AES256-GCM-SHA384) is offered (`dmtp.md` §3.2).
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::{CommonState, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+use super::stream::Stream;
+use crate::base::machine::TlsInfo;
+
+/// How long a handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a certificate, key or root store cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file cannot be read as PEM.
+    #[error("cannot read {0}")]
+    Pem(String, #[source] rustls_pki_types::pem::Error),
+    /// The file holds no certificate.
+    #[error("{0} holds no certificate")]
+    NoCertificate(String),
+    /// rustls refuses the combination.
+    #[error("certificate and key cannot be used")]
+    Rustls(#[from] rustls::Error),
+    /// No system roots to verify certificates against.
+    #[error("no root certificates were found")]
+    NoRoots(#[from] rustls::client::VerifierBuilderError),
+}
+
+/// What a handshake told us about the other side.
+#[derive(Debug, Clone)]
+pub struct TlsPeer {
+    /// Version and cipher, for trace fields and logs.
+    pub info: TlsInfo,
+    /// Certificates the peer sent, its own first; empty when it sent none.
+    pub certificates: Vec<CertificateDer<'static>>,
+}
+
+/// A certificate chain with its private key.
+#[derive(Debug)]
+pub struct Identity {
+    /// The leaf first.
+    pub chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Identity {
+    /// Reads both from PEM files.
+    pub fn load(certificate: &Path, key: &Path) -> Result<Self, Error> {
+        let named = |path: &Path, error| Error::Pem(path.display().to_string(), error);
+        let chain = CertificateDer::pem_file_iter(certificate)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| named(certificate, error))?;
+        if chain.is_empty() {
+            return Err(Error::NoCertificate(certificate.display().to_string()));
+        }
+        let key = PrivateKeyDer::from_pem_file(key).map_err(|error| named(key, error))?;
+        Ok(Self { chain, key })
+    }
+
+    /// The end-entity certificate: what `tls=` signs.
+    pub fn leaf(&self) -> &CertificateDer<'static> {
+        // Both ways to make an identity put at least one certificate in.
+        &self.chain[0]
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// The server side: one certificate, whatever name the client asks for (`dmtp.md` §3.2).
+#[derive(Clone)]
+pub struct Acceptor(TlsAcceptor);
+
+impl Acceptor {
+    /// Prepares the certificate for use.
+    pub fn new(identity: &Identity) -> Result<Self, Error> {
+        let config = rustls::ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
+        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    /// Shakes hands within [`HANDSHAKE_TIMEOUT`].
+    pub async fn accept(&self, tcp: TcpStream) -> io::Result<(Stream, TlsPeer)> {
+        let tls = timeout(HANDSHAKE_TIMEOUT, self.0.accept(tcp)).await??;
+        let peer = describe(tls.get_ref().1);
+        Ok((Stream::Tls(Box::new(TlsStream::Server(tls))), peer))
+    }
+}
+
+impl std::fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Acceptor")
+    }
+}
+
+/// The client side.
+///
+/// The handshake proves that the peer holds the key of its certificate, and nothing about whose it is: SMTP without a policy
+/// encrypts to anyone, and DMTP judges the certificate afterwards by the management record ([`super::dx`]).
+#[derive(Clone)]
+pub struct Connector(TlsConnector);
+
+impl Connector {
+    /// Prepares a client without expectations of the certificate.
+    pub fn new() -> Result<Self, Error> {
+        let mut config = rustls::ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider())))
+            .with_no_client_auth();
+        // Certificates are judged after the handshake, so there must be one every time.
+        config.resumption = Resumption::disabled();
+        Ok(Self(TlsConnector::from(Arc::new(config))))
+    }
+
+    /// Shakes hands within [`HANDSHAKE_TIMEOUT`]; `name` goes into SNI.
+    pub async fn connect(&self, tcp: TcpStream, name: &str) -> io::Result<(Stream, TlsPeer)> {
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "not a host name"))?;
+        let tls = timeout(HANDSHAKE_TIMEOUT, self.0.connect(name, tcp)).await??;
+        let peer = describe(tls.get_ref().1);
+        Ok((Stream::Tls(Box::new(TlsStream::Client(tls))), peer))
+    }
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Connector")
+    }
+}
+
+fn describe(state: &CommonState) -> TlsPeer {
+    let version = match state.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLS1.2",
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLS1.3",
+        _ => "unknown",
+    };
+    let cipher = state
+        .negotiated_cipher_suite()
+        .and_then(|suite| suite.suite().as_str());
+    TlsPeer {
+        info: TlsInfo {
+            version: version.into(),
+            cipher: cipher.unwrap_or("unknown").into(),
+        },
+        certificates: state.peer_certificates().map(<[_]>::to_vec).unwrap_or_default(),
+    }
+}
+
+/// Checks chains and host names against the system's root certificates.
+#[derive(Debug, Clone)]
+pub struct WebPki(Arc<WebPkiServerVerifier>);
+
+impl WebPki {
+    /// Loads the system's roots; a machine without any verifies nothing.
+    pub fn system() -> Result<Self, Error> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Self::with_roots(roots)
+    }
+
+    /// Uses the given roots.
+    pub fn with_roots(roots: RootCertStore) -> Result<Self, Error> {
+        Ok(Self(
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build()?,
+        ))
+    }
+
+    /// Whether the chain leads to a root and the leaf is valid now for `host`.
+    pub fn accepts(&self, chain: &[CertificateDer<'_>], host: &str) -> bool {
+        let (Some((leaf, intermediates)), Ok(name)) = (chain.split_first(), ServerName::try_from(host))
+        else {
+            return false;
+        };
+        self.0
+            .verify_server_cert(leaf, intermediates, &name, &[], UnixTime::now())
+            .is_ok()
+    }
+}
+
+/// Accepts every certificate; signatures made with its key are checked as usual.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
