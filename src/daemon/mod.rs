@@ -1,1 +1,3 @@
 //! Listeners, sessions and shutdown.
+
+mod listener;
