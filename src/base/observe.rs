@@ -11,3 +11,8 @@ pub const DAEMON_STOPPED: &str = "daemon.stopped";
 pub const LISTENER_ACCEPT_FAILED: &str = "listener.accept_failed";
 /// A connection was dropped because its address has too many.
 pub const LISTENER_REFUSED: &str = "listener.refused";
+
+/// The store failed while the queue needed it.
+pub const QUEUE_STORE_FAILED: &str = "queue.store_failed";
+/// A lease ran out while we worked on it.
+pub const QUEUE_LEASE_LOST: &str = "queue.lease_lost";

@@ -26,18 +26,29 @@ pub struct ConnectionLimits {
 impl ConnectionLimits {
     /// At most `total` connections, and `per_address` from one address.
     pub fn new(total: usize, per_address: usize) -> Self {
-        Self { total: Arc::new(Semaphore::new(total)), per_address, by_address: Arc::default() }
+        Self {
+            total: Arc::new(Semaphore::new(total)),
+            per_address,
+            by_address: Arc::default(),
+        }
     }
 
     /// Counts one more connection from `address`, if it may have another.
     fn admit(&self, address: IpAddr, permit: OwnedSemaphorePermit) -> Option<Admission> {
-        let mut by_address = self.by_address.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut by_address = self
+            .by_address
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         let count = by_address.entry(address).or_insert(0);
         if *count >= self.per_address {
             return None;
         }
         *count += 1;
-        Some(Admission { address, by_address: Arc::clone(&self.by_address), _permit: permit })
+        Some(Admission {
+            address,
+            by_address: Arc::clone(&self.by_address),
+            _permit: permit,
+        })
     }
 }
 
@@ -51,7 +62,10 @@ pub struct Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        let mut by_address = self.by_address.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut by_address = self
+            .by_address
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(count) = by_address.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
@@ -77,7 +91,9 @@ pub async fn run<S, F>(
             () = shutdown.cancelled() => return,
             accepted = accept(&listener, &limits) => accepted,
         };
-        let Some((tcp, peer, admission)) = accepted else { continue };
+        let Some((tcp, peer, admission)) = accepted else {
+            continue;
+        };
         let session = serve(tcp, peer);
         sessions.spawn(async move {
             session.await;

@@ -1,1 +1,88 @@
 //! One delivery attempt each, one outcome per recipient.
+
+use std::fmt;
+
+use crate::mail::reply::{EnhancedStatus, Reply};
+
+/// What one attempt did for one recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// In a mailbox of ours.
+    Delivered,
+    /// Accepted by the next host, which said so.
+    Relayed(RemoteReply),
+    /// Worth another attempt.
+    Deferred(Diagnosis),
+    /// Never to succeed.
+    Failed(Diagnosis),
+}
+
+impl Outcome {
+    /// Deferred or failed, as the first digit of the reply says.
+    pub fn from_refusal(host: &str, reply: &Reply) -> Self {
+        let diagnosis = Diagnosis::remote(host, reply);
+        if reply.is_permanent() {
+            Self::Failed(diagnosis)
+        } else {
+            Self::Deferred(diagnosis)
+        }
+    }
+}
+
+/// Why an attempt did not succeed, in words fit for the sender.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// RFC 3463 code for the report; its class is made to fit the action there.
+    pub status: EnhancedStatus,
+    /// One sentence.
+    pub text: String,
+    /// What the other side said, if it said anything.
+    pub remote: Option<RemoteReply>,
+}
+
+impl Diagnosis {
+    /// A finding of our own.
+    pub fn local(status: EnhancedStatus, text: impl Into<String>) -> Self {
+        Self {
+            status,
+            text: text.into(),
+            remote: None,
+        }
+    }
+
+    /// A refusal by the other side.
+    pub fn remote(host: &str, reply: &Reply) -> Self {
+        let class = if reply.is_permanent() { 5 } else { 4 };
+        let status = reply
+            .enhanced
+            .filter(|status| status.0 == class)
+            .unwrap_or(EnhancedStatus(class, 0, 0));
+        let remote = RemoteReply {
+            host: host.to_owned(),
+            reply: reply.to_string(),
+        };
+        Self {
+            status,
+            text: format!("{host} refused the message"),
+            remote: Some(remote),
+        }
+    }
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.remote {
+            Some(remote) => write!(f, "{}: {}", self.text, remote.reply),
+            None => write!(f, "{} {}", self.status, self.text),
+        }
+    }
+}
+
+/// A reply and who gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteReply {
+    /// Host name.
+    pub host: String,
+    /// Code and text on one line, without control characters.
+    pub reply: String,
+}

@@ -1,1 +1,3 @@
 //! The queue: runner, retry schedule, bounces.
+
+pub mod runner;

@@ -1,0 +1,160 @@
+//! Claims due recipients, has each attempted under its lease, and records what became of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::base::observe;
+use crate::base::time::Clock;
+use crate::store::{Claim, Error, FollowUp, Settlement, Store};
+
+/// How long a claim may be worked on. An attempt that takes longer is abandoned a little before.
+const LEASE: Duration = Duration::from_secs(30 * 60);
+
+/// How long before the lease ends an attempt is abandoned, so that it is still ours to settle.
+const LEASE_MARGIN: Duration = Duration::from_secs(60);
+
+/// The longest sleep between two looks at the queue.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// The pause after the store failed.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often recording a result is tried before the lease is left to run out.
+const SETTLE_TRIES: u32 = 5;
+
+/// What an attempt leads to.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// One for each claimed recipient.
+    pub settlements: Vec<Settlement>,
+    /// Bounces, sealed objects: stored in the same transaction.
+    pub follow_ups: Vec<FollowUp>,
+}
+
+/// Makes one attempt for the recipients of a claim.
+#[async_trait]
+pub trait Attempt: Send + Sync {
+    /// Tries to deliver. Never fails: every recipient gets a settlement.
+    async fn attempt(&self, claim: &Claim) -> Settled;
+
+    /// What to record when [`attempt`](Self::attempt) was abandoned.
+    fn abandoned(&self, claim: &Claim) -> Settled;
+}
+
+/// The runner of one process.
+pub struct Runner {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    attempt: Arc<dyn Attempt>,
+    slots: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+impl Runner {
+    /// At most `concurrency` attempts at a time.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        attempt: Arc<dyn Attempt>,
+        concurrency: usize,
+    ) -> Self {
+        Self {
+            store,
+            clock,
+            attempt,
+            slots: Arc::new(Semaphore::new(concurrency)),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Works until `shutdown`, then waits for the attempts under way.
+    ///
+    /// A claim is never abandoned half-way: it would be nobody's until its lease ends.
+    pub async fn run(self, shutdown: CancellationToken) {
+        while let Some(slot) = self.free_slot(&shutdown).await {
+            match self.claim().await {
+                Ok(claims) if claims.is_empty() => {
+                    drop(slot);
+                    shutdown.run_until_cancelled(self.rest()).await;
+                }
+                Ok(claims) => self.start(claims, slot),
+                Err(error) => {
+                    tracing::error!(event = observe::QUEUE_STORE_FAILED, %error, "cannot claim from the queue");
+                    shutdown.run_until_cancelled(sleep(STORE_PAUSE)).await;
+                }
+            }
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// `None` when it is time to stop.
+    async fn free_slot(&self, shutdown: &CancellationToken) -> Option<OwnedSemaphorePermit> {
+        let slot = shutdown
+            .run_until_cancelled(Arc::clone(&self.slots).acquire_owned())
+            .await?;
+        slot.ok().filter(|_| !shutdown.is_cancelled())
+    }
+
+    async fn claim(&self) -> Result<Vec<Claim>, Error> {
+        let now = self.clock.now();
+        let limit = 1 + self.slots.available_permits();
+        self.store.claim(now, now.after(LEASE), limit).await
+    }
+
+    async fn rest(&self) {
+        let due = self.store.next_due().await.ok().flatten();
+        let pause = due.map_or(IDLE, |due| due.since(self.clock.now()).min(IDLE));
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = self.store.changed() => {}
+        }
+    }
+
+    fn start(&self, claims: Vec<Claim>, first: OwnedSemaphorePermit) {
+        let mut permit = Some(first);
+        for claim in claims {
+            let permit = permit
+                .take()
+                .or_else(|| Arc::clone(&self.slots).try_acquire_owned().ok());
+            let (store, attempt) = (Arc::clone(&self.store), Arc::clone(&self.attempt));
+            self.tasks.spawn(async move {
+                let settled = attempt_within_lease(attempt.as_ref(), &claim).await;
+                settle(store.as_ref(), &claim, settled).await;
+                drop(permit);
+            });
+        }
+    }
+}
+
+async fn attempt_within_lease(attempt: &dyn Attempt, claim: &Claim) -> Settled {
+    match timeout(LEASE - LEASE_MARGIN, attempt.attempt(claim)).await {
+        Ok(settled) => settled,
+        Err(_) => attempt.abandoned(claim),
+    }
+}
+
+/// Records the result. If the store stays broken, the lease runs out and the attempt is repeated: a delivery may
+/// happen twice, and is never lost (RFC 5321 §6.1).
+async fn settle(store: &dyn Store, claim: &Claim, settled: Settled) {
+    for attempt in 1..=SETTLE_TRIES {
+        let (settlements, follow_ups) = (settled.settlements.clone(), settled.follow_ups.clone());
+        match store.settle(claim.lease, settlements, follow_ups).await {
+            Ok(()) => return,
+            Err(Error::LeaseLost) => {
+                tracing::warn!(event = observe::QUEUE_LEASE_LOST, message.id = %claim.message, "another runner took over");
+                return;
+            }
+            Err(error) => {
+                tracing::error!(event = observe::QUEUE_STORE_FAILED, %error, attempt, "cannot record a result");
+                sleep(STORE_PAUSE * attempt).await;
+            }
+        }
+    }
+}
