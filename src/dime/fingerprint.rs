@@ -1,8 +1,10 @@
 //! Fingerprints of signets: SHA-512 over a prefix of the fields (`signet.md` §9).
 //!
-//! Three kinds are in use and must not be mixed up, so each is a type. Text form: standard base64 without padding, 86 characters.
+//! The kinds must not be mixed up, so each is a type; [`Signet`](super::signet::Signet) makes them. Text form: standard base64 without padding, 86 characters.
 
 use std::fmt;
+
+use sha2::{Digest, Sha512};
 
 use crate::base::encoding::{NotBase64, base64_decode_unpadded, base64_unpadded};
 
@@ -13,6 +15,11 @@ macro_rules! fingerprint {
         pub struct $name(pub [u8; 64]);
 
         impl $name {
+            /// The digest of the field octets that this kind covers, without the header.
+            pub fn of(covered: &[u8]) -> Self {
+                Self(Sha512::digest(covered).into())
+            }
+
             /// Reads the 86-character text form.
             pub fn parse(text: &str) -> Result<Self, NotBase64> {
                 base64_decode_unpadded(text).map(Self)
@@ -27,6 +34,10 @@ macro_rules! fingerprint {
     };
 }
 
+fingerprint! {
+    /// Up to the user's own signature: names a signing request, and stays the same in the signet made from it.
+    SsrFingerprint
+}
 fingerprint! {
     /// Up to the cryptographic signature: what envelope chunks carry.
     CryptoFingerprint
@@ -53,5 +64,26 @@ impl From<CryptoFingerprint> for AnyFingerprint {
 impl From<FullFingerprint> for AnyFingerprint {
     fn from(fingerprint: FullFingerprint) -> Self {
         Self(fingerprint.0)
+    }
+}
+
+impl From<IdFingerprint> for AnyFingerprint {
+    fn from(fingerprint: IdFingerprint) -> Self {
+        Self(fingerprint.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_form_is_86_unpadded_characters_and_reads_back() {
+        let fingerprint = CryptoFingerprint::of(b"fields");
+        let text = fingerprint.to_string();
+        assert_eq!(text.len(), 86);
+        assert_eq!(CryptoFingerprint::parse(&text), Ok(fingerprint));
+        assert_eq!(CryptoFingerprint::parse(&format!("{text}==")), Err(NotBase64));
+        assert_eq!(CryptoFingerprint::parse(&text[1..]), Err(NotBase64));
     }
 }

@@ -1,6 +1,8 @@
 //! DIME objects as bytes and values, without I/O.
 
+pub mod armor;
 pub mod fingerprint;
+
 pub mod message;
 pub mod record;
 pub mod signet;
