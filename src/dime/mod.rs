@@ -3,6 +3,7 @@
 pub mod armor;
 pub mod fingerprint;
 
+pub mod keys;
 pub mod message;
 pub mod record;
 pub mod signet;
