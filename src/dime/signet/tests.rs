@@ -1,0 +1,1 @@
+//! The published vectors (`signet.md` §18) and properties of all kinds.
