@@ -1,0 +1,58 @@
+//! Writing a record (`management-record.md` §3.1, §10.2).
+
+use super::{Error, ManagementRecord};
+use crate::base::encoding::base64_unpadded;
+
+/// Longest character-string of a TXT record (RFC 1035 §3.3).
+const STRING_OCTETS: usize = 255;
+
+impl ManagementRecord {
+    /// The record's text, fields in the order `ver pok… tls… pol syn dx… exp sub` with single spaces.
+    ///
+    /// The text is read back before it is handed out; [`Error::NotRepresentable`] or the parser's error if it would
+    /// not give this record.
+    pub fn render(&self) -> Result<String, Error> {
+        let text = self.fields().join(" ");
+        match Self::parse(&text)? == *self {
+            true => Ok(text),
+            false => Err(Error::NotRepresentable),
+        }
+    }
+
+    /// The text as a zone file has it: quoted character-strings of at most 255 octets, separated by a space.
+    pub fn render_zone_text(&self) -> Result<String, Error> {
+        let text = self.render()?;
+        let strings: Vec<String> = text.as_bytes().chunks(STRING_OCTETS).map(quoted).collect();
+        Ok(strings.join(" "))
+    }
+
+    fn fields(&self) -> Vec<String> {
+        let mut fields = vec![String::from("ver=1")];
+        fields.extend(
+            self.primary_keys
+                .iter()
+                .map(|key| format!("pok={}", base64_unpadded(&key.0))),
+        );
+        let signatures = self.tls_signatures.iter();
+        fields.extend(signatures.map(|signature| format!("tls={}", base64_unpadded(&signature.0))));
+        fields.push(format!("pol={}", self.policy));
+        fields.extend(self.syndicates.iter().map(|text| format!("syn={text}")));
+        fields.extend(self.delivery_hosts.iter().map(|host| format!("dx={host}")));
+        fields.extend(self.expiry_days.iter().map(|days| format!("exp={days}")));
+        fields.push(format!("sub={}", self.subdomain_policy));
+        fields
+    }
+}
+
+/// A character-string in quotes; what is special there or not printable ASCII is escaped (RFC 1035 §5.1).
+fn quoted(octets: &[u8]) -> String {
+    let inner: String = octets
+        .iter()
+        .map(|octet| match octet {
+            b'"' | b'\\' => format!("\\{}", char::from(*octet)),
+            0x20..=0x7E => char::from(*octet).to_string(),
+            other => format!("\\{other:03}"),
+        })
+        .collect();
+    format!("\"{inner}\"")
+}
