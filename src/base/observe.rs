@@ -16,3 +16,10 @@ pub const LISTENER_REFUSED: &str = "listener.refused";
 pub const QUEUE_STORE_FAILED: &str = "queue.store_failed";
 /// A lease ran out while we worked on it.
 pub const QUEUE_LEASE_LOST: &str = "queue.lease_lost";
+
+// domains
+
+/// An unproven management record has none of the keys that are pinned.
+pub const DOMAIN_KEYS_CONFLICT: &str = "domain.record.keys_conflict";
+/// A management record fails DNSSEC validation.
+pub const DOMAIN_BOGUS: &str = "domain.record.bogus";

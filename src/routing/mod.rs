@@ -1,1 +1,223 @@
-//! Facts about one recipient domain in, one route and its reason out (`management-record.md` §9.3).
+//! Facts about one recipient domain in, one route and its reason out (`management-record.md` §9.3). Pure.
+
+mod reason;
+
+pub use reason::{Basis, Reason};
+
+use crate::dime::record::{ManagementRecord, Policy};
+use crate::domains::{DomainFacts, PinnedRecord, RecordLookup};
+use crate::net::dns::Proof;
+
+/// What the attempt to use DMTP has brought so far (§9.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum DmtpFinding {
+    /// Nobody has asked for the recipient's signet yet.
+    #[default]
+    NotAsked,
+    /// The certificate was accepted and the recipient's signet is valid.
+    SignetValid,
+    /// A DX host said, inside verified TLS, that the recipient has no signet.
+    NoSuchSignet,
+    /// No host could be reached, none answered in time, or the answer was 4xx.
+    Unreachable,
+    /// No host showed an acceptable certificate.
+    CertificateRejected,
+    /// The signet is forged, belongs to another name, or its key is not in the record.
+    SignetInvalid,
+    /// The message itself was refused for good.
+    MessageRefused,
+}
+
+/// Where the operator lets mail fall back to SMTP after a failure that lasted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Allowances {
+    /// The record could not be looked up.
+    pub smtp_after_failed_lookup: bool,
+    /// An experimental domain's certificate was rejected.
+    pub smtp_after_rejected_certificate: bool,
+}
+
+/// Everything a decision rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// We serve the recipient's domain ourselves.
+    pub local: bool,
+    /// The policy of the author's domain, if it is one of ours with DIME; bounces have none.
+    pub sender_policy: Option<Policy>,
+    /// The recipient domain's record and pin.
+    pub domain: DomainFacts,
+    /// What DMTP has brought.
+    pub finding: DmtpFinding,
+    /// Whether the failure has lasted for the configured time.
+    pub failing_for_long: bool,
+    /// What the operator allows then.
+    pub allowances: Allowances,
+}
+
+/// How well the SMTP connection must be protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SmtpTls {
+    /// TLS if offered, any certificate.
+    Opportunistic,
+    /// TLS with a verified certificate if at all possible.
+    VerifiedIfPossible,
+}
+
+/// Where a message goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// To an account of ours.
+    Local,
+    /// As D/MIME over DMTP.
+    Dmtp {
+        /// The record to act on.
+        record: ManagementRecord,
+        /// How far it is proven; `Insecure` is opportunistic protection only and never shown as authenticated.
+        proof: Proof,
+    },
+    /// As MIME over SMTP.
+    Smtp {
+        /// Protection asked for.
+        tls: SmtpTls,
+    },
+    /// Nowhere now; try again, and bounce at the end of the queue's patience.
+    Defer,
+    /// Back to the sender.
+    Bounce,
+}
+
+impl Route {
+    /// One word for logs, metrics and the command line.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Dmtp { .. } => "dmtp",
+            Self::Smtp { .. } => "smtp",
+            Self::Defer => "defer",
+            Self::Bounce => "bounce",
+        }
+    }
+}
+
+/// A route and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Where to.
+    pub route: Route,
+    /// Why there.
+    pub reason: Reason,
+}
+
+/// Decides for one recipient. The same facts always give the same decision.
+pub fn decide(facts: &Facts) -> Decision {
+    if facts.local {
+        return decision(Route::Local, Reason::LocalDomain);
+    }
+    let decided = by_record(facts);
+    match (facts.sender_policy, &decided.route) {
+        (Some(Policy::Strict), Route::Smtp { .. }) => decision(
+            Route::Bounce,
+            Reason::SenderIsStrict {
+                instead_of: decided.reason.code(),
+            },
+        ),
+        _ => decided,
+    }
+}
+
+/// The table of §9.3.
+fn by_record(facts: &Facts) -> Decision {
+    use RecordLookup as L;
+    let domain = &facts.domain;
+    match (&domain.lookup, &domain.pin) {
+        (
+            L::Found {
+                record,
+                proof: Proof::Secure,
+            },
+            _,
+        ) => by_finding(facts, record, Proof::Secure, Basis::Secure, record.policy),
+        (L::Found { .. }, Some(_)) if domain.keys_conflict() => decision(Route::Defer, Reason::KeysConflict),
+        (
+            L::Found {
+                record,
+                proof: Proof::Insecure,
+            },
+            pin,
+        ) => {
+            let pinned = pin.as_ref().map_or(Policy::Experimental, |pin| pin.record.policy);
+            let policy = record.policy.max(pinned);
+            by_finding(facts, record, Proof::Insecure, Basis::Insecure, policy)
+        }
+        (L::Bogus, _) => decision(Route::Defer, Reason::RecordBogus),
+        (L::Unparsable { .. }, None) => decision(Route::Defer, Reason::RecordUnparsable),
+        (L::Unparsable { .. }, Some(pin)) => by_pin(facts, pin, Basis::PinnedThoughUnparsable),
+        (L::Absent(Proof::Secure), _) => smtp(SmtpTls::Opportunistic, Reason::ProvenAbsent),
+        (L::Absent(Proof::Insecure), Some(pin)) => by_pin(facts, pin, Basis::PinnedThoughAbsent),
+        (L::Absent(Proof::Insecure), None) => smtp(SmtpTls::Opportunistic, Reason::Absent),
+        (L::Failed, Some(pin)) => by_pin(facts, pin, Basis::PinnedThoughFailed),
+        (L::Failed, None) if facts.failing_for_long && facts.allowances.smtp_after_failed_lookup => {
+            smtp(SmtpTls::Opportunistic, Reason::LookupFailedForLong)
+        }
+        (L::Failed, None) => decision(Route::Defer, Reason::LookupFailed),
+    }
+}
+
+fn by_pin(facts: &Facts, pin: &PinnedRecord, basis: Basis) -> Decision {
+    by_finding(facts, &pin.record, pin.proof, basis, pin.record.policy)
+}
+
+/// The table of §9.3.1, with the policy that counts.
+fn by_finding(
+    facts: &Facts,
+    record: &ManagementRecord,
+    proof: Proof,
+    basis: Basis,
+    policy: Policy,
+) -> Decision {
+    use DmtpFinding as F;
+    use Policy::{Experimental, Mixed, Strict};
+    let finding = facts.finding;
+    let may_fall_back = facts.failing_for_long && facts.allowances.smtp_after_rejected_certificate;
+    let route = match (finding, policy) {
+        (F::NotAsked | F::SignetValid, _) => Route::Dmtp {
+            record: ManagementRecord {
+                policy,
+                ..record.clone()
+            },
+            proof,
+        },
+        (F::NoSuchSignet, Strict) => Route::Bounce,
+        (F::NoSuchSignet, Mixed) => Route::Smtp {
+            tls: SmtpTls::VerifiedIfPossible,
+        },
+        (F::NoSuchSignet | F::Unreachable, Experimental) => Route::Smtp {
+            tls: SmtpTls::Opportunistic,
+        },
+        (F::Unreachable, Mixed | Strict) => Route::Defer,
+        (F::CertificateRejected, Experimental) if may_fall_back => Route::Smtp {
+            tls: SmtpTls::Opportunistic,
+        },
+        (F::CertificateRejected | F::SignetInvalid, _) => Route::Defer,
+        (F::MessageRefused, _) => Route::Bounce,
+    };
+    decision(
+        route,
+        Reason::Dime {
+            basis,
+            policy,
+            finding,
+        },
+    )
+}
+
+fn smtp(tls: SmtpTls, reason: Reason) -> Decision {
+    decision(Route::Smtp { tls }, reason)
+}
+
+fn decision(route: Route, reason: Reason) -> Decision {
+    Decision { route, reason }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! When a record replaces a pinned one, and how long it lasts (`management-record.md` §7.2, §7.4).
+
+use std::time::Duration;
+
+use super::{Limits, PinnedRecord};
+use crate::base::time::Timestamp;
+use crate::dime::record::ManagementRecord;
+use crate::mail::address::Domain;
+use crate::net::dns::Proof;
+use crate::store::Pin;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A stored pin as a value, unless it has expired or does not parse any more.
+pub(super) fn usable(pin: &Pin, now: Timestamp) -> Option<PinnedRecord> {
+    if now >= pin.expires_at {
+        return None;
+    }
+    let record = ManagementRecord::parse(&pin.record).ok()?;
+    Some(PinnedRecord {
+        record,
+        proof: if pin.secure {
+            Proof::Secure
+        } else {
+            Proof::Insecure
+        },
+        first_seen_at: pin.first_seen_at,
+        expires_at: pin.expires_at,
+    })
+}
+
+/// The TTL within our bounds. Zero stays zero: such a record serves one delivery.
+pub(super) fn bounded_ttl(ttl: Duration, limits: &Limits) -> Duration {
+    match ttl.is_zero() {
+        true => ttl,
+        false => ttl.clamp(limits.ttl_floor, limits.ttl_ceiling),
+    }
+}
+
+/// The pin to be stored after `record` was seen, if any.
+///
+/// A secure record always replaces. An insecure one replaces nothing that is secure, and nothing that it shares no
+/// key with; where it may replace, it neither weakens the policy nor moves the expiry.
+pub(super) fn replacement(
+    domain: &Domain,
+    record: &ManagementRecord,
+    proof: Proof,
+    pin: Option<&PinnedRecord>,
+    ttl: Duration,
+    now: Timestamp,
+) -> Option<Pin> {
+    let refresh_at = now.after(ttl);
+    let expiry = |days: u16| now.after(DAY * u32::from(days));
+    let fresh = Pin {
+        domain: domain.clone(),
+        record: record.render().ok()?,
+        secure: proof == Proof::Secure,
+        first_seen_at: now,
+        refresh_at,
+        expires_at: record.expiry_days.map_or(refresh_at, expiry),
+    };
+    match (proof, pin) {
+        (Proof::Secure, _) | (Proof::Insecure, None) => Some(fresh),
+        (Proof::Insecure, Some(pin))
+            if pin.proof == Proof::Secure || !record.shares_key_with(&pin.record) =>
+        {
+            None
+        }
+        (Proof::Insecure, Some(pin)) => Some(Pin {
+            record: strengthened(record, pin).render().ok()?,
+            first_seen_at: pin.first_seen_at,
+            expires_at: pin.expires_at,
+            ..fresh
+        }),
+    }
+}
+
+/// The record with the stronger of both policies.
+fn strengthened(record: &ManagementRecord, pin: &PinnedRecord) -> ManagementRecord {
+    ManagementRecord {
+        policy: record.policy.max(pin.record.policy),
+        ..record.clone()
+    }
+}
