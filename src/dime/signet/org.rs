@@ -140,6 +140,11 @@ impl VerifiedOrg {
         &self.domain
     }
 
+    /// Whether this organization speaks for `domain`: its own, or one below it.
+    pub fn governs(&self, domain: &Domain) -> bool {
+        super::user::is_within(domain, &self.domain)
+    }
+
     /// The primary organizational key (POK).
     pub fn primary_key(&self) -> VerifyingKey {
         self.primary

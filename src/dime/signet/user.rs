@@ -163,7 +163,7 @@ impl VerifiedUser {
 }
 
 /// A domain without a record of its own is governed by its parent's (`management-record.md` §8).
-fn is_within(domain: &Domain, parent: &Domain) -> bool {
+pub(super) fn is_within(domain: &Domain, parent: &Domain) -> bool {
     domain
         .as_str()
         .strip_suffix(parent.as_str())
