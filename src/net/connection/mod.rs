@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -14,6 +14,9 @@ use crate::base::machine::Machine;
 
 /// Unread octets held for a peer at most.
 const INPUT_LIMIT: usize = 64 * 1024;
+
+/// Octets read at a time.
+const READ_BYTES: usize = 16 * 1024;
 
 /// How long a peer may take to accept what we send.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -152,9 +155,10 @@ impl<M: Machine> Connection<M> {
         if self.end_of_input {
             return Err(Error::Io(io::ErrorKind::UnexpectedEof.into()));
         }
-        self.input.reserve(8 * 1024);
+        self.input.reserve(READ_BYTES);
         let deadline = self.machine.timeout().map(|after| self.started + after);
-        let read = self.stream.read_buf(&mut self.input);
+        let mut room = (&mut self.input).limit(READ_BYTES);
+        let read = self.stream.read_buf(&mut room);
         let count = match deadline {
             Some(deadline) => match timeout_at(deadline, read).await {
                 Ok(count) => count?,
@@ -208,3 +212,7 @@ impl<M: Machine> Connection<M> {
         self.stream = Stream::Closed;
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
