@@ -1,1 +1,141 @@
 //! Users, their passwords, aliases and trust modes.
+
+mod password;
+mod resolve;
+
+use std::sync::Arc;
+
+use crate::base::secret::Secret;
+use crate::base::time::Timestamp;
+use crate::mail::address::Mailbox;
+use crate::store::{self, Account, Store, TrustMode};
+
+pub use password::{Cost, Passwords};
+pub use resolve::{Resolution, Target};
+
+/// Why an account cannot be made, used or found.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Wrong password or unknown user; which of them is not told.
+    #[error("the credentials are refused")]
+    Refused,
+    /// The domain of the address is not served here.
+    #[error("the domain is not served here")]
+    ForeignDomain,
+    /// Passwords are 8 to 1024 octets without control characters.
+    #[error("a password has 8 to 1024 octets and no control characters")]
+    UnfitPassword,
+    /// Aliases lead to each other, too far, or to too many.
+    #[error("the aliases lead in a circle, too far, or to too many addresses")]
+    AliasLoop,
+    /// The password could not be hashed.
+    #[error("the password could not be hashed")]
+    Hash,
+    /// The store failed, or says that the address is taken.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// How accounts are treated.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Separates an account's name from a detail of the user's choice; `None` for no such addresses.
+    pub detail_separator: Option<char>,
+    /// Who gets mail for `postmaster` and `abuse` where a domain has none; `None` for its oldest account.
+    pub postmaster: Option<Mailbox>,
+    /// Work per password check.
+    pub cost: Cost,
+    /// Password checks that run at the same time.
+    pub concurrent_checks: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            detail_separator: Some('+'),
+            postmaster: None,
+            cost: Cost::default(),
+            concurrent_checks: 2,
+        }
+    }
+}
+
+/// An account to be made.
+#[derive(Debug, Clone)]
+pub struct NewAccount {
+    /// Its address, as the user spells it.
+    pub address: Mailbox,
+    /// 8 to 1024 octets.
+    pub password: Secret<String>,
+    /// Who holds the keys.
+    pub trust_mode: TrustMode,
+}
+
+/// The accounts of all domains we serve.
+pub struct Accounts {
+    store: Arc<dyn Store>,
+    settings: Settings,
+    passwords: Passwords,
+}
+
+impl Accounts {
+    /// Accounts kept in `store`.
+    pub fn new(store: Arc<dyn Store>, settings: Settings) -> Self {
+        let passwords = Passwords::new(settings.cost, settings.concurrent_checks);
+        Self {
+            store,
+            settings,
+            passwords,
+        }
+    }
+
+    /// Makes an account with a hashed password. Keys and signet are made apart ([`crate::signet_service`]).
+    ///
+    /// Errors: [`Error::ForeignDomain`], [`Error::UnfitPassword`], and [`store::Error::Exists`] if the address is
+    /// taken by an account or alias.
+    pub async fn create(&self, new: NewAccount, now: Timestamp) -> Result<Account, Error> {
+        self.demand_local(&new.address).await?;
+        let account = Account {
+            address: new.address,
+            password_hash: self.passwords.hash(new.password).await?,
+            scram_verifier: None,
+            trust_mode: new.trust_mode,
+            created_at: now,
+        };
+        self.store.add_account(account.clone()).await?;
+        Ok(account)
+    }
+
+    /// Makes an alias of ours for a mailbox here or elsewhere.
+    pub async fn create_alias(&self, alias: &Mailbox, target: &Mailbox) -> Result<(), Error> {
+        self.demand_local(alias).await?;
+        Ok(self.store.add_alias(alias, target).await?)
+    }
+
+    /// The account that `identity` names, if the password is right.
+    ///
+    /// An unknown user costs the same work as a wrong password, so the time taken tells nothing.
+    /// Errors: [`Error::Refused`] for both.
+    pub async fn authenticate(&self, identity: &str, password: &Secret<String>) -> Result<Account, Error> {
+        let account = match Mailbox::parse(identity) {
+            Ok(address) => self.store.account(&address).await?,
+            Err(_) => None,
+        };
+        let hash = account.as_ref().map(|account| account.password_hash.clone());
+        let right = self.passwords.verify(password.clone(), hash).await?;
+        account.filter(|_| right).ok_or(Error::Refused)
+    }
+
+    /// The account with exactly that address, apart from case.
+    pub async fn find(&self, address: &Mailbox) -> Result<Option<Account>, Error> {
+        Ok(self.store.account(address).await?)
+    }
+
+    async fn demand_local(&self, address: &Mailbox) -> Result<(), Error> {
+        match self.store.local_domain(address.domain()).await? {
+            Some(_) => Ok(()),
+            None => Err(Error::ForeignDomain),
+        }
+    }
+}

@@ -1,1 +1,166 @@
-//! The configuration file.
+//! The configuration file: TOML, in which unknown keys are errors.
+//!
+//! `config/dimed.toml` is the annotated sample; a test holds it to the defaults here. Lower modules define the
+//! parameters they need, and only this module knows TOML.
+
+mod error;
+mod master_key;
+mod paths;
+mod sections;
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+pub use error::Error;
+pub use master_key::{Origin, create_master_key, find_master_key, load_master_key};
+pub use paths::MaildirPattern;
+pub use sections::*;
+
+/// Where the configuration file is looked for when nothing else is said.
+pub const DEFAULT_PATH: &str = "/etc/dimed/dimed.toml";
+
+/// The whole configuration file, one field per section.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `[server]`, the one section that must be there.
+    pub server: Server,
+    /// `[listen]`.
+    #[serde(default)]
+    pub listen: Listen,
+    /// `[tls]`.
+    #[serde(default)]
+    pub tls: Tls,
+    /// `[dns]`.
+    #[serde(default)]
+    pub dns: Dns,
+    /// `[outbound]`.
+    #[serde(default)]
+    pub outbound: Outbound,
+    /// `[queue]`.
+    #[serde(default)]
+    pub queue: Queue,
+    /// `[limits]`.
+    #[serde(default)]
+    pub limits: Limits,
+    /// `[accounts]`.
+    #[serde(default)]
+    pub accounts: Accounts,
+    /// `[delivery]`.
+    #[serde(default)]
+    pub delivery: Delivery,
+    /// `[log]`.
+    #[serde(default)]
+    pub log: Log,
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    ///
+    /// Errors: [`Error::Unreadable`] if the file cannot be read, [`Error::Invalid`] with the place of the first
+    /// mistake.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// Checks the text of a configuration file; `path` is only named in errors.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
+        toml::from_str(text).map_err(|error| Error::invalid(path, text, &error))
+    }
+
+    /// The defaults, for a host of that name.
+    pub fn for_host(hostname: crate::mail::address::Domain) -> Self {
+        Self {
+            server: Server::for_host(hostname),
+            listen: Listen::default(),
+            tls: Tls::default(),
+            dns: Dns::default(),
+            outbound: Outbound::default(),
+            queue: Queue::default(),
+            limits: Limits::default(),
+            accounts: Accounts::default(),
+            delivery: Delivery::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        Config::parse(text, Path::new("dimed.toml"))
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn a_host_name_is_all_it_takes() {
+        let config = Config::parse("[server]\nhostname = \"MX.Example\"\n", Path::new("x")).unwrap();
+        assert_eq!(config, Config::for_host("mx.example".parse().unwrap()));
+    }
+
+    #[test]
+    fn unknown_keys_are_named_with_their_place() {
+        let message = refused("[server]\nhostname = \"mx.example\"\nport = 25\n");
+        assert!(
+            message.starts_with("dimed.toml:3:1: unknown field `port`"),
+            "{message}"
+        );
+        let message = refused("[server]\nhostname = \"mx.example\"\n[servers]\n");
+        assert!(
+            message.starts_with("dimed.toml:3:2: unknown field `servers`"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn wrong_values_are_named_with_their_place() {
+        let message = refused("[server]\nhostname = \"mx..example\"\n");
+        assert!(message.starts_with("dimed.toml:2:12: "), "{message}");
+        let message = refused("[server]\nhostname = \"mx.example\"\n[queue]\nrunners = 0\n");
+        assert!(message.starts_with("dimed.toml:4:11: "), "{message}");
+        let message = refused("[server]\nhostname = \"mx.example\"\n[log]\nformat = \"xml\"\n");
+        assert!(
+            message.starts_with("dimed.toml:4:10: unknown variant `xml`"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_missing_host_name_is_an_error() {
+        assert!(refused("").contains("missing field `server`"));
+        assert!(refused("[server]\n").contains("missing field `hostname`"));
+    }
+
+    #[test]
+    fn broken_toml_is_named_with_its_place() {
+        let message = refused("[server]\nhostname = \"mx.example\n");
+        assert!(message.starts_with("dimed.toml:2:"), "{message}");
+    }
+
+    #[test]
+    fn a_certificate_and_its_key_come_together() {
+        let message = refused("[server]\nhostname = \"mx.example\"\n[tls]\ncertificate = \"/a.pem\"\n");
+        assert!(
+            message.contains("`certificate` and `key` belong together"),
+            "{message}"
+        );
+        assert!(message.starts_with("dimed.toml:3:1: "), "{message}");
+    }
+
+    #[test]
+    fn the_ad_bit_is_trusted_from_loopback_only() {
+        let head = "[server]\nhostname = \"mx.example\"\n[dns]\nvalidation = \"ad-bit\"\n";
+        assert!(refused(head).contains("loopback"));
+        assert!(refused(&format!("{head}servers = [\"192.0.2.1:53\"]\n")).contains("loopback"));
+        assert!(Config::parse(&format!("{head}servers = [\"[::1]:53\"]\n"), Path::new("x")).is_ok());
+    }
+}

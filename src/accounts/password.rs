@@ -1,0 +1,188 @@
+//! Argon2id (RFC 9106), away from the async threads and not too often at once.
+
+use std::sync::Arc;
+
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
+use tokio::sync::Semaphore;
+
+use super::Error;
+use crate::base::secret::Secret;
+use crate::store;
+
+const SHORTEST: usize = 8;
+const LONGEST: usize = 1024;
+
+/// Salt and output of a hash that no password has: 16 and 32 octets in unpadded base64.
+const NOBODY: &str = "ZGltZWQ6bm9ib2R5Li4uLg$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// Work per check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// KiB, at least 8.
+    pub memory_kib: u32,
+    /// At least 1.
+    pub passes: u32,
+}
+
+impl Default for Cost {
+    /// 19 MiB and 2 passes, about 20 ms of one core.
+    fn default() -> Self {
+        Self {
+            memory_kib: 19_456,
+            passes: 2,
+        }
+    }
+}
+
+/// Hashes and checks passwords.
+pub struct Passwords {
+    cost: Cost,
+    permits: Arc<Semaphore>,
+}
+
+impl Passwords {
+    /// Works with `cost` on new passwords, at most `concurrent` (at least one) at a time.
+    pub fn new(cost: Cost, concurrent: usize) -> Self {
+        Self {
+            cost,
+            permits: Arc::new(Semaphore::new(concurrent.max(1))),
+        }
+    }
+
+    /// The PHC string of a new password.
+    pub async fn hash(&self, password: Secret<String>) -> Result<String, Error> {
+        let octets = password.expose();
+        if !(SHORTEST..=LONGEST).contains(&octets.len()) || octets.chars().any(char::is_control) {
+            return Err(Error::UnfitPassword);
+        }
+        let argon2 = argon2(self.cost)?;
+        self.work(move || {
+            let hash = argon2.hash_password(password.expose().as_bytes());
+            hash.map(|hash| hash.to_string()).map_err(|_| Error::Hash)
+        })
+        .await
+    }
+
+    /// Whether the password is the one of `hash`. Without a hash the same work is done and the answer is no.
+    ///
+    /// Errors: a hash that cannot be read is [`store::Error::Unreadable`].
+    pub async fn verify(&self, password: Secret<String>, hash: Option<String>) -> Result<bool, Error> {
+        if password.expose().len() > LONGEST {
+            return Ok(false);
+        }
+        let hash = hash.unwrap_or_else(|| nobody(self.cost));
+        self.work(move || {
+            let hash = PasswordHash::new(&hash).map_err(|_| store::Error::Unreadable("password hash"))?;
+            let verified = Argon2::default().verify_password(password.expose().as_bytes(), &hash);
+            Ok(verified.is_ok())
+        })
+        .await
+    }
+
+    /// Runs `work` on a thread that may block, once it is its turn.
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let permits = Arc::clone(&self.permits);
+        let permit = permits.acquire_owned().await.map_err(|_| Error::Hash)?;
+        let done = tokio::task::spawn_blocking(move || {
+            // Given back by the thread, so that a caller who goes away does not let another one in too early.
+            let _permit = permit;
+            work()
+        });
+        done.await.map_err(|_| Error::Hash)?
+    }
+}
+
+fn argon2(cost: Cost) -> Result<Argon2<'static>, Error> {
+    let params = Params::new(cost.memory_kib, cost.passes, 1, None).map_err(|_| Error::Hash)?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+fn nobody(cost: Cost) -> String {
+    format!(
+        "$argon2id$v=19$m={},t={},p=1${NOBODY}",
+        cost.memory_kib, cost.passes
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const CHEAP: Cost = Cost {
+        memory_kib: 64,
+        passes: 1,
+    };
+
+    fn secret(text: &str) -> Secret<String> {
+        Secret::new(text.to_owned())
+    }
+
+    #[tokio::test]
+    async fn only_the_right_password_verifies() {
+        let passwords = Passwords::new(CHEAP, 1);
+        let hash = passwords.hash(secret("correct horse")).await.unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{hash}");
+        assert!(
+            passwords
+                .verify(secret("correct horse"), Some(hash.clone()))
+                .await
+                .unwrap()
+        );
+        assert!(
+            !passwords
+                .verify(secret("correct horsf"), Some(hash))
+                .await
+                .unwrap()
+        );
+    }
+
+    #[tokio::test]
+    async fn every_hash_has_its_own_salt() {
+        let passwords = Passwords::new(CHEAP, 1);
+        let first = passwords.hash(secret("correct horse")).await.unwrap();
+        assert_ne!(first, passwords.hash(secret("correct horse")).await.unwrap());
+    }
+
+    /// What stands in for an unknown user must be a whole hash of the same cost, or it would be refused at once.
+    #[test]
+    fn nobody_costs_as_much_as_somebody() {
+        let text = nobody(Cost::default());
+        let hash = PasswordHash::new(&text).unwrap();
+        let params = Params::try_from(&hash).unwrap();
+        assert_eq!(
+            (params.m_cost(), params.t_cost(), params.p_cost()),
+            (19_456, 2, 1)
+        );
+        assert_eq!(hash.hash.unwrap().as_bytes(), [0; 32]);
+        assert_eq!(hash.salt.unwrap().len(), 16);
+    }
+
+    #[tokio::test]
+    async fn nobody_has_a_password() {
+        assert!(!Passwords::new(CHEAP, 1).verify(secret(""), None).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn refuses_short_long_and_unprintable_passwords() {
+        let passwords = Passwords::new(CHEAP, 1);
+        for bad in ["1234567", &"x".repeat(1025), "12345678\n"] {
+            assert!(matches!(
+                passwords.hash(secret(bad)).await,
+                Err(Error::UnfitPassword)
+            ));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_damaged_hash_is_an_error_and_not_a_refusal() {
+        let verified = Passwords::new(CHEAP, 1)
+            .verify(secret("correct horse"), Some("$argon2id$".into()))
+            .await;
+        assert!(matches!(verified, Err(Error::Store(store::Error::Unreadable(_)))));
+    }
+}

@@ -1,0 +1,88 @@
+//! What can be wrong with a configuration, said so that it can be put right.
+
+use std::path::{Path, PathBuf};
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not TOML, or says something that has no meaning.
+    #[error("{}:{line}:{column}: {message}", path.display())]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// In characters, counted from 1.
+        column: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// There is no master key in any of the places where it is looked for.
+    #[error(
+        "there is no master key in {}: run `dimed domain add` once, which makes one, or put 32 random octets there",
+        path.display()
+    )]
+    NoMasterKey {
+        /// Where it was looked for last.
+        path: PathBuf,
+    },
+    /// A master key that is not 32 octets, raw or in base64.
+    #[error("the master key in {place} is not 32 octets, raw or in base64")]
+    MasterKey {
+        /// A path, or the name of an environment variable.
+        place: String,
+    },
+    /// Others than the owner can read the master key.
+    #[error("{}: others can read the master key (mode {mode:03o}): run `chmod 600` on it", path.display())]
+    Exposed {
+        /// Which file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+}
+
+impl Error {
+    /// Places a TOML error in its file.
+    pub(super) fn invalid(path: &Path, text: &str, error: &toml::de::Error) -> Self {
+        let start = error.span().map_or(0, |span| span.start);
+        let (line, column) = place(text, start);
+        Self::Invalid {
+            path: path.to_owned(),
+            line,
+            column,
+            message: error.message().replace('\n', ": "),
+        }
+    }
+}
+
+/// Line and column of an octet of `text`, both from 1.
+fn place(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = before.matches('\n').count() + 1;
+    (line, before[line_start..].chars().count() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_lines_and_characters_from_one() {
+        assert_eq!(place("ab\ncd", 0), (1, 1));
+        assert_eq!(place("ab\ncd", 2), (1, 3));
+        assert_eq!(place("ab\ncd", 3), (2, 1));
+        assert_eq!(place("äb\nöd", 6), (2, 2));
+        assert_eq!(place("ab", 99), (1, 3));
+    }
+}

@@ -1,0 +1,502 @@
+//! The sections of the configuration file. Every field says what it means, in which unit, and its default.
+
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use super::MaildirPattern;
+use crate::mail::address::{Domain, Mailbox};
+
+/// `[server]`: who we are and where we keep things.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Name of this host in greetings, trace fields and certificates. No default.
+    #[serde(with = "text")]
+    pub hostname: Domain,
+    /// Directory of the database and, unless `[delivery]` says otherwise, of the Maildirs.
+    /// Default `/var/lib/dimed`.
+    #[serde(default = "data_directory")]
+    pub data_directory: PathBuf,
+    /// File with the master key: 32 octets, raw or in base64, readable by its owner alone. A systemd credential
+    /// `master.key` and the environment variable `DIMED_MASTER_KEY` come before it.
+    /// Default `/etc/dimed/master.key`.
+    #[serde(default = "master_key_file")]
+    pub master_key_file: PathBuf,
+    /// Time given to running transactions when the daemon is told to stop. Seconds, default 30.
+    #[serde(default = "shutdown_grace_secs")]
+    pub shutdown_grace_secs: u64,
+}
+
+impl Server {
+    /// The defaults, for a host of that name.
+    pub fn for_host(hostname: Domain) -> Self {
+        Self {
+            hostname,
+            data_directory: data_directory(),
+            master_key_file: master_key_file(),
+            shutdown_grace_secs: shutdown_grace_secs(),
+        }
+    }
+
+    /// The SQLite database.
+    pub fn database(&self) -> PathBuf {
+        self.data_directory.join("dimed.db")
+    }
+}
+
+fn data_directory() -> PathBuf {
+    "/var/lib/dimed".into()
+}
+
+fn master_key_file() -> PathBuf {
+    "/etc/dimed/master.key".into()
+}
+
+fn shutdown_grace_secs() -> u64 {
+    30
+}
+
+/// `[listen]`: addresses and ports, `[::]` meaning IPv4 too. An empty list turns a service off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// SMTP and DMTP on one port. Default `["[::]:25"]`.
+    pub smtp: Vec<SocketAddr>,
+    /// DMTP alone, with TLS from the first octet. Default `["[::]:26"]`.
+    pub dmtp: Vec<SocketAddr>,
+    /// Submission with STARTTLS, and DMTP for authors who seal at home. Default `["[::]:587"]`.
+    pub submission: Vec<SocketAddr>,
+    /// Submission with TLS from the first octet. Default `["[::]:465"]`.
+    pub submissions: Vec<SocketAddr>,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        let everywhere = |port| vec![SocketAddr::from(([0u16; 8], port))];
+        Self {
+            smtp: everywhere(25),
+            dmtp: everywhere(26),
+            submission: everywhere(587),
+            submissions: everywhere(465),
+        }
+    }
+}
+
+/// `[tls]`: certificates. Each pair is a PEM file with the chain, leaf first, and one with the private key.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, try_from = "RawTls")]
+pub struct Tls {
+    /// Chain for every service. The key is RSA, or DMTP clients of the libdime kind cannot connect. When both are
+    /// missing, a self-signed pair is made in the data directory, which DMTP peers accept by the management record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
+    /// Private key of `certificate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+    /// Chain for SMTP and submission alone, for instance from a public authority. Default: `certificate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smtp_certificate: Option<PathBuf>,
+    /// Private key of `smtp_certificate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smtp_key: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTls {
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    smtp_certificate: Option<PathBuf>,
+    smtp_key: Option<PathBuf>,
+}
+
+impl TryFrom<RawTls> for Tls {
+    type Error = &'static str;
+
+    fn try_from(raw: RawTls) -> Result<Self, Self::Error> {
+        if raw.certificate.is_some() != raw.key.is_some() {
+            return Err("`certificate` and `key` belong together: set both, or neither");
+        }
+        if raw.smtp_certificate.is_some() != raw.smtp_key.is_some() {
+            return Err("`smtp_certificate` and `smtp_key` belong together: set both, or neither");
+        }
+        Ok(Self {
+            certificate: raw.certificate,
+            key: raw.key,
+            smtp_certificate: raw.smtp_certificate,
+            smtp_key: raw.smtp_key,
+        })
+    }
+}
+
+/// `[dns]`: who is asked and how far answers are believed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, try_from = "RawDns")]
+pub struct Dns {
+    /// Resolvers, as address and port. Default: those of `/etc/resolv.conf`.
+    pub servers: Vec<SocketAddr>,
+    /// How DNSSEC is checked. Default `dnssec`.
+    pub validation: Validation,
+    /// File with DNSKEY or DS records in zone-file form that signatures must chain to. Default: the root's
+    /// published anchors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust_anchors: Option<PathBuf>,
+    /// Longest wait for one answer. Seconds, default 5.
+    pub timeout_secs: NonZeroU64,
+    /// How often a question is asked before it counts as failed. Default 2.
+    pub attempts: NonZeroUsize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawDns {
+    servers: Vec<SocketAddr>,
+    validation: Validation,
+    trust_anchors: Option<PathBuf>,
+    timeout_secs: NonZeroU64,
+    attempts: NonZeroUsize,
+}
+
+impl TryFrom<RawDns> for Dns {
+    type Error = &'static str;
+
+    fn try_from(raw: RawDns) -> Result<Self, Self::Error> {
+        let local = !raw.servers.is_empty() && raw.servers.iter().all(|server| server.ip().is_loopback());
+        if raw.validation == Validation::AdBit && !local {
+            return Err(
+                "`validation = \"ad-bit\"` believes the resolver: name validating ones on loopback in `servers`",
+            );
+        }
+        Ok(Self {
+            servers: raw.servers,
+            validation: raw.validation,
+            trust_anchors: raw.trust_anchors,
+            timeout_secs: raw.timeout_secs,
+            attempts: raw.attempts,
+        })
+    }
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            validation: Validation::Dnssec,
+            trust_anchors: None,
+            timeout_secs: const { NonZeroU64::new(5).unwrap() },
+            attempts: const { NonZeroUsize::new(2).unwrap() },
+        }
+    }
+}
+
+impl Default for RawDns {
+    fn default() -> Self {
+        let default = Dns::default();
+        Self {
+            servers: default.servers,
+            validation: default.validation,
+            trust_anchors: default.trust_anchors,
+            timeout_secs: default.timeout_secs,
+            attempts: default.attempts,
+        }
+    }
+}
+
+/// How answers of DNS are proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Validation {
+    /// In this process, up to the trust anchors.
+    Dnssec,
+    /// By the resolvers, which are on loopback and set the AD bit.
+    AdBit,
+}
+
+/// `[outbound]`: how we reach others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Outbound {
+    /// Port of mail hosts, where DMTP is asked for too. Default 25.
+    pub smtp_port: NonZeroU16,
+    /// Port of DX hosts for DMTP alone. Default 26.
+    pub dmtp_port: NonZeroU16,
+    /// Name we greet with. Default: `server.hostname`.
+    #[serde(with = "optional_text", skip_serializing_if = "Option::is_none")]
+    pub helo: Option<Domain>,
+    /// IPv4 address to send from. Default: the system's choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_ipv4: Option<std::net::Ipv4Addr>,
+    /// IPv6 address to send from. Default: the system's choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_ipv6: Option<std::net::Ipv6Addr>,
+    /// Longest wait for a connection. Seconds, default 30.
+    pub connect_timeout_secs: NonZeroU64,
+}
+
+impl Outbound {
+    /// The address to send from to a host at `peer`.
+    pub fn source_for(&self, peer: IpAddr) -> Option<IpAddr> {
+        match peer {
+            IpAddr::V4(_) => self.source_ipv4.map(IpAddr::V4),
+            IpAddr::V6(_) => self.source_ipv6.map(IpAddr::V6),
+        }
+    }
+
+    /// [`Self::connect_timeout_secs`].
+    pub fn connect_timeout(&self) -> Duration {
+        Duration::from_secs(self.connect_timeout_secs.get())
+    }
+}
+
+impl Default for Outbound {
+    fn default() -> Self {
+        Self {
+            smtp_port: const { NonZeroU16::new(25).unwrap() },
+            dmtp_port: const { NonZeroU16::new(26).unwrap() },
+            helo: None,
+            source_ipv4: None,
+            source_ipv6: None,
+            connect_timeout_secs: const { NonZeroU64::new(30).unwrap() },
+        }
+    }
+}
+
+/// `[queue]`: when deliveries are tried, tried again, and given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Queue {
+    /// Deliveries that run at the same time. Default 20.
+    pub runners: NonZeroUsize,
+    /// Wait after the first failed attempt; it doubles with every further one. Seconds, default 300.
+    pub retry_first_secs: NonZeroU64,
+    /// Longest wait between two attempts. Seconds, default 14400 (4 hours).
+    pub retry_max_secs: NonZeroU64,
+    /// Age at which an undelivered message is returned. Seconds, default 432000 (5 days).
+    pub lifetime_secs: NonZeroU64,
+    /// Age at which the sender is told of the delay, once; 0 for never. Seconds, default 14400 (4 hours).
+    pub delay_warning_secs: u64,
+    /// Time a runner may take over one delivery before another one may take it up. Seconds, default 1800.
+    pub lease_secs: NonZeroU64,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            runners: const { NonZeroUsize::new(20).unwrap() },
+            retry_first_secs: const { NonZeroU64::new(300).unwrap() },
+            retry_max_secs: const { NonZeroU64::new(14_400).unwrap() },
+            lifetime_secs: const { NonZeroU64::new(432_000).unwrap() },
+            delay_warning_secs: 14_400,
+            lease_secs: const { NonZeroU64::new(1_800).unwrap() },
+        }
+    }
+}
+
+/// `[limits]`: what a peer may ask of us.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Largest message accepted. Octets, default 52428800 (50 MiB).
+    pub message_bytes: NonZeroU64,
+    /// Most recipients of one message. Default 100, the least that RFC 5321 §4.5.3.1.8 allows.
+    pub recipients: NonZeroUsize,
+    /// Most connections at the same time. Default 1000.
+    pub connections: NonZeroUsize,
+    /// Most connections at the same time from one address (IPv6: one /64). Default 20.
+    pub connections_per_address: NonZeroUsize,
+    /// Refused commands after which a session is ended. Default 20.
+    pub errors: NonZeroU32,
+    /// Longest wait for a command. Seconds, default 300 (RFC 5321 §4.5.3.2.7).
+    pub command_timeout_secs: NonZeroU64,
+    /// Longest wait for more of a message. Seconds, default 180 (RFC 5321 §4.5.3.2.5).
+    pub data_timeout_secs: NonZeroU64,
+    /// Longest duration of a session. Seconds, default 3600.
+    pub session_secs: NonZeroU64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes: const { NonZeroU64::new(50 * 1024 * 1024).unwrap() },
+            recipients: const { NonZeroUsize::new(100).unwrap() },
+            connections: const { NonZeroUsize::new(1000).unwrap() },
+            connections_per_address: const { NonZeroUsize::new(20).unwrap() },
+            errors: const { NonZeroU32::new(20).unwrap() },
+            command_timeout_secs: const { NonZeroU64::new(300).unwrap() },
+            data_timeout_secs: const { NonZeroU64::new(180).unwrap() },
+            session_secs: const { NonZeroU64::new(3600).unwrap() },
+        }
+    }
+}
+
+/// `[accounts]`: passwords and addresses of our users.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Accounts {
+    /// Character between the name of an account and a detail of the user's choice, as in `bob+shop@…`; empty for
+    /// none. Default `+`.
+    #[serde(with = "separator")]
+    pub detail_separator: Option<char>,
+    /// Who gets mail for `postmaster` and `abuse` of a domain that has no such account or alias. Default: the
+    /// oldest account of the domain.
+    #[serde(with = "optional_text", skip_serializing_if = "Option::is_none")]
+    pub postmaster: Option<Mailbox>,
+    /// Memory for one password check by Argon2id. KiB, default 19456; new passwords only.
+    pub password_memory_kib: NonZeroU32,
+    /// Passes over that memory. Default 2; new passwords only.
+    pub password_passes: NonZeroU32,
+    /// Password checks that run at the same time. Default 2.
+    pub password_checks: NonZeroUsize,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self {
+            detail_separator: Some('+'),
+            postmaster: None,
+            password_memory_kib: const { NonZeroU32::new(19_456).unwrap() },
+            password_passes: const { NonZeroU32::new(2).unwrap() },
+            password_checks: const { NonZeroUsize::new(2).unwrap() },
+        }
+    }
+}
+
+/// `[delivery]`: where mail for our users ends up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Delivery {
+    /// Maildir of an account; `{data}`, `{domain}` and `{local}` are filled in.
+    /// Default `{data}/mail/{domain}/{local}`.
+    pub maildir: MaildirPattern,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            maildir: MaildirPattern::under_data(),
+        }
+    }
+}
+
+/// `[log]`: what is written to standard error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// Form of the lines. Default `text`.
+    pub format: LogFormat,
+    /// The least that is logged. Default `info`.
+    pub level: LogLevel,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Text,
+            level: LogLevel::Info,
+        }
+    }
+}
+
+/// Form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
+}
+
+/// How much a log line matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogLevel {
+    /// A person has to act.
+    Error,
+    /// Something went wrong and was coped with.
+    Warn,
+    /// One line per stage of a message.
+    Info,
+    /// For investigation.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl From<LogLevel> for tracing::Level {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
+    }
+}
+
+/// Values that have a text form of their own.
+mod text {
+    use super::*;
+
+    pub fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        let text = String::deserialize(deserializer)?;
+        text.parse()
+            .map_err(|error| D::Error::custom(format_args!("`{text}` is {error}")))
+    }
+}
+
+/// The same, where the key may be missing.
+mod optional_text {
+    use super::*;
+
+    pub fn serialize<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => serializer.collect_str(value),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        text::deserialize(deserializer).map(Some)
+    }
+}
+
+/// One punctuation mark, or none.
+mod separator {
+    use super::*;
+
+    pub fn serialize<S: Serializer>(value: &Option<char>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&value.map(String::from).unwrap_or_default())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<char>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let mut chars = text.chars();
+        match (chars.next(), chars.next()) {
+            (None, _) => Ok(None),
+            (Some(one), None) if one.is_ascii_punctuation() && one != '@' => Ok(Some(one)),
+            _ => Err(D::Error::custom(format_args!(
+                "`{text}` is not one punctuation mark"
+            ))),
+        }
+    }
+}
