@@ -32,6 +32,16 @@ pub struct Account {
     pub created_at: Timestamp,
 }
 
+/// The form under which an address of ours is looked up: lower case, without needless quotes.
+pub fn fold(address: &Mailbox) -> String {
+    fold_name(&address.to_string())
+}
+
+/// The same for the name of a signet, which is a domain or an address.
+pub fn fold_name(name: &str) -> String {
+    name.to_lowercase()
+}
+
 /// Accounts on disk.
 #[async_trait]
 pub trait Accounts: Send + Sync {
@@ -41,8 +51,8 @@ pub trait Accounts: Send + Sync {
     async fn account(&self, address: &Mailbox) -> Result<Option<Account>, Error>;
     /// All accounts of a domain, by address.
     async fn list_accounts(&self, domain: &Domain) -> Result<Vec<Account>, Error>;
-    /// Adds an alias; [`Error::Exists`] as for accounts.
+    /// Adds a target to an alias; [`Error::Exists`] if the alias has it already, or is an account's address.
     async fn add_alias(&self, alias: &Mailbox, target: &Mailbox) -> Result<(), Error>;
-    /// Where an alias leads; empty if there is none.
+    /// Where an alias leads, by address; empty if there is none.
     async fn alias_targets(&self, alias: &Mailbox) -> Result<Vec<Mailbox>, Error>;
 }

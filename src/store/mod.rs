@@ -6,13 +6,18 @@
 
 mod accounts;
 mod domains;
+mod sealed;
 mod signets;
 mod spool;
+pub mod sqlite;
 
 pub use accounts::*;
 pub use domains::*;
+pub use sealed::MasterKey;
 pub use signets::*;
 pub use spool::*;
+
+use std::sync::Arc;
 
 /// Why the store could not do as asked.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +26,15 @@ pub enum Error {
     /// The database failed; trying again later may help.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
+    /// A transaction that carried this and other work did not become durable; nothing was changed.
+    #[error("the transaction was not committed")]
+    NotCommitted(#[source] Arc<sqlx::Error>),
+    /// The file cannot be created, locked or protected.
+    #[error("the database file cannot be used")]
+    File(#[source] std::io::Error),
+    /// The database was made with another master key.
+    #[error("the master key does not belong to this database")]
+    WrongMasterKey,
     /// What is stored does not open or cannot be parsed.
     #[error("stored data cannot be read: {0}")]
     Unreadable(&'static str),

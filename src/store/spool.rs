@@ -134,11 +134,30 @@ pub enum SettledState {
     },
 }
 
+/// Place of a recipient in the order of [`Spool::list`]; stays valid when the recipient is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct QueuePosition(pub i64);
+
+/// Whether a listed recipient takes part in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueState {
+    /// It is tried when due.
+    Waiting,
+    /// An operator holds it back.
+    Held,
+}
+
 /// One line of `queue list`.
 #[derive(Debug, Clone)]
 pub struct QueueEntry {
+    /// To list on from here.
+    pub position: QueuePosition,
     /// The message.
     pub message: QueueId,
+    /// The recipient.
+    pub recipient: RecipientId,
+    /// Waiting or held.
+    pub state: QueueState,
     /// When it was accepted.
     pub accepted_at: Timestamp,
     /// Octets of the body.
@@ -151,12 +170,49 @@ pub struct QueueEntry {
     pub forward_path: Mailbox,
     /// Attempts made.
     pub attempts: u32,
-    /// When the next attempt is due.
-    pub due_at: Timestamp,
+    /// When the next attempt is due; while in progress, when the lease ends; `None` when held.
+    pub due_at: Option<Timestamp>,
     /// Leased by a runner at this moment.
     pub in_progress: bool,
     /// Note of the last attempt.
     pub last_note: Option<String>,
+}
+
+/// A recipient whose row or body could not be read; see [`Spool::quarantined`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuarantinedEntry {
+    /// The message.
+    pub message: QueueId,
+    /// The recipient.
+    pub recipient: RecipientId,
+    /// Its domain.
+    pub destination: Domain,
+    /// What could not be read.
+    pub reason: String,
+}
+
+/// One attempt in the history of a recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptEntry {
+    /// Counted from 1.
+    pub number: u32,
+    /// When it was settled.
+    pub ended_at: Timestamp,
+    /// What happened.
+    pub note: String,
+}
+
+/// What a queue operation applies to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// All recipients of one message.
+    Message(QueueId),
+    /// One recipient.
+    Recipient(RecipientId),
+    /// All recipients in one domain.
+    Destination(Domain),
+    /// Everything.
+    All,
 }
 
 /// Bodies are cut into pieces of at most this many octets, so that a large message costs bounded memory.
@@ -172,6 +228,18 @@ pub trait BodyWriter: Send {
     fn size_bytes(&self) -> u64;
     /// Makes message, recipients and body durable, in one transaction. When this returns, the `250` may be sent.
     async fn commit(self: Box<Self>, message: NewMessage) -> Result<(), Error>;
+
+    /// As [`commit`](Self::commit), and remembers `token` until `until` in the same transaction.
+    ///
+    /// `false`, and nothing is stored, if the token is remembered already: the same object was committed before, so
+    /// the sender is answered as if this were the first time (`dmime.md` §17 W11). Remembering and committing apart
+    /// from each other would lose a message whose sender tries again after a crash between the two.
+    async fn commit_once(
+        self: Box<Self>,
+        message: NewMessage,
+        token: [u8; 32],
+        until: Timestamp,
+    ) -> Result<bool, Error>;
 }
 
 /// The queue on disk.
@@ -201,14 +269,45 @@ pub trait Spool: Send + Sync {
         follow_ups: Vec<FollowUp>,
     ) -> Result<(), Error>;
 
-    /// When the next recipient becomes due, if any waits.
+    /// Ends a lease without an attempt: its recipients are due at `now` again and the attempt is not counted.
+    async fn give_back(&self, lease: LeaseToken, now: Timestamp) -> Result<(), Error>;
+
+    /// Moves the end of a lease. [`Error::LeaseLost`] as for [`settle`](Self::settle).
+    async fn extend_lease(&self, lease: LeaseToken, leased_until: Timestamp) -> Result<(), Error>;
+
+    /// Sets claimed recipients aside because their message cannot be read; [`release`](Self::release) brings them back.
+    /// [`Error::LeaseLost`] as for [`settle`](Self::settle).
+    async fn quarantine(&self, lease: LeaseToken, reason: &str) -> Result<(), Error>;
+
+    /// When the next recipient becomes due or a lease ends, if any waits.
     async fn next_due(&self) -> Result<Option<Timestamp>, Error>;
 
-    /// Waits until something was enqueued in this process; may wake without cause.
+    /// Waits until something was enqueued in this process; may wake without cause. For one waiter: a change that
+    /// nobody waits for is kept for the next call.
     async fn changed(&self);
 
-    /// What waits, oldest first, at most `limit` entries after `after`.
-    async fn list(&self, after: Option<RecipientId>, limit: usize) -> Result<Vec<QueueEntry>, Error>;
+    /// What waits, oldest first, at most `limit` entries after `after`. Entries that cannot be read are left out.
+    async fn list(&self, after: Option<QueuePosition>, limit: usize) -> Result<Vec<QueueEntry>, Error>;
+
+    /// What was set aside, oldest first, at most `limit` entries.
+    async fn quarantined(&self, limit: usize) -> Result<Vec<QuarantinedEntry>, Error>;
+
+    /// The attempts of a recipient, oldest first; empty when it has left the queue.
+    async fn attempts(&self, recipient: RecipientId) -> Result<Vec<AttemptEntry>, Error>;
+
+    /// Keeps waiting recipients from being claimed until they are released. An attempt under way is not stopped.
+    /// Returns how many.
+    async fn hold(&self, selection: Selection) -> Result<u64, Error>;
+
+    /// Makes held and quarantined recipients due at `now`. Returns how many.
+    async fn release(&self, selection: Selection, now: Timestamp) -> Result<u64, Error>;
+
+    /// Makes waiting recipients that no attempt is under way for due at `now`. Returns how many.
+    async fn retry(&self, selection: Selection, now: Timestamp) -> Result<u64, Error>;
+
+    /// Removes recipients without a report, and messages left without unfinished recipients. An attempt under way
+    /// finds its lease lost. Returns how many.
+    async fn delete(&self, selection: Selection) -> Result<u64, Error>;
 
     /// Remembers `token` until `until`. `false` if it is remembered already: a replay (`dmime.md` §17 W11).
     async fn remember_once(&self, token: [u8; 32], now: Timestamp, until: Timestamp) -> Result<bool, Error>;

@@ -1,0 +1,407 @@
+//! What is encrypted before it reaches a database, and under which key.
+//!
+//! | Item | Key | Associated data names |
+//! |---|---|---|
+//! | message key | derived from the master key for that message | the message |
+//! | envelope | message key | the message, and the columns kept in clear beside it |
+//! | body piece | message key | the message and the piece's number |
+//! | forward-path, attempt note | message key | the recipient, and the attempt |
+//! | private DIME keys | derived from the master key for that signet | the signet |
+//! | remembered remote signet | derived from the master key for that name | the signet's tag |
+
+use hkdf::Hkdf;
+use sha2::Sha256;
+use zeroize::Zeroize;
+
+use super::{Content, Envelope, Error, Source};
+use crate::base::bytes::Reader;
+use crate::base::id::{QueueId, RecipientId};
+use crate::base::secret::Secret;
+use crate::base::time::Timestamp;
+use crate::crypto::at_rest::Key;
+use crate::dime::fingerprint::CryptoFingerprint;
+use crate::mail::address::{Domain, Mailbox, ReversePath};
+
+/// The key above all others. It comes from outside the database (DESIGN.md §6).
+#[derive(Debug, Clone)]
+pub struct MasterKey(pub Key);
+
+const CHECK_PLACE: &[u8] = b"dimed/1 master key check";
+const CHECK_TEXT: &[u8] = b"this database belongs to this master key";
+
+impl MasterKey {
+    /// Known text, to be kept in the database.
+    pub(super) fn seal_check(&self) -> Vec<u8> {
+        self.derive("check")
+            .seal(&mut rand::rng(), CHECK_PLACE, CHECK_TEXT)
+    }
+
+    /// Whether [`seal_check`](Self::seal_check) made `sealed` under this key.
+    pub(super) fn opens_check(&self, sealed: &[u8]) -> bool {
+        self.derive("check")
+            .open(CHECK_PLACE, sealed)
+            .is_ok_and(|text| text == CHECK_TEXT)
+    }
+
+    /// The wrapped form of a message's key.
+    pub(super) fn wrap(&self, key: &MessageKey) -> Vec<u8> {
+        let place = format!("dimed/1 message key {}", key.message);
+        self.derive(&place)
+            .seal(&mut rand::rng(), place.as_bytes(), key.key.expose())
+    }
+
+    /// Opens the wrapped form.
+    pub(super) fn unwrap(&self, message: QueueId, wrapped: &[u8]) -> Result<MessageKey, Error> {
+        let place = format!("dimed/1 message key {message}");
+        let unreadable = || Error::Unreadable("message key");
+        let mut octets = self
+            .derive(&place)
+            .open(place.as_bytes(), wrapped)
+            .map_err(|_| unreadable())?;
+        let key = <[u8; 32]>::try_from(octets.as_slice()).map(Key::from_bytes);
+        octets.zeroize();
+        Ok(MessageKey {
+            message,
+            key: key.map_err(|_| unreadable())?,
+        })
+    }
+
+    /// Seals the private keys of a signet of ours.
+    pub(super) fn seal_private_keys(
+        &self,
+        name: &str,
+        signet: &CryptoFingerprint,
+        keys: &Secret<Vec<u8>>,
+    ) -> Vec<u8> {
+        let place = format!("dimed/1 private keys {signet} {name}");
+        self.derive(&place)
+            .seal(&mut rand::rng(), place.as_bytes(), keys.expose())
+    }
+
+    /// Opens them.
+    pub(super) fn open_private_keys(
+        &self,
+        name: &str,
+        signet: &CryptoFingerprint,
+        sealed: &[u8],
+    ) -> Result<Secret<Vec<u8>>, Error> {
+        let place = format!("dimed/1 private keys {signet} {name}");
+        self.derive(&place)
+            .open(place.as_bytes(), sealed)
+            .map(Secret::new)
+            .map_err(|_| Error::Unreadable("private keys"))
+    }
+
+    /// Where a remote signet of `name` is found: equal for equal names, and says nothing without the key.
+    pub(super) fn remote_name_tag(&self, name: &str) -> Vec<u8> {
+        self.derive(&format!("remote name tag {name}")).expose().to_vec()
+    }
+
+    /// The same for one signet of that name.
+    pub(super) fn remote_signet_tag(&self, name: &str, crypto: &CryptoFingerprint) -> Vec<u8> {
+        self.derive(&format!("remote signet tag {crypto} {name}"))
+            .expose()
+            .to_vec()
+    }
+
+    /// Seals fingerprint and object of a remote signet.
+    pub(super) fn seal_remote_signet(
+        &self,
+        name: &str,
+        crypto: &CryptoFingerprint,
+        object: &[u8],
+    ) -> Vec<u8> {
+        let plain = [&crypto.0[..], object].concat();
+        self.derive(&format!("remote signet {name}"))
+            .seal(&mut rand::rng(), b"dimed/1 remote signet", &plain)
+    }
+
+    /// Opens them.
+    pub(super) fn open_remote_signet(
+        &self,
+        name: &str,
+        sealed: &[u8],
+    ) -> Result<(CryptoFingerprint, Vec<u8>), Error> {
+        let unreadable = Error::Unreadable("remote signet");
+        let plain = self
+            .derive(&format!("remote signet {name}"))
+            .open(b"dimed/1 remote signet", sealed)
+            .map_err(|_| Error::Unreadable("remote signet"))?;
+        let (crypto, object) = plain.split_first_chunk().ok_or(unreadable)?;
+        Ok((CryptoFingerprint(*crypto), object.to_vec()))
+    }
+
+    /// A key of its own for each purpose (HKDF-SHA-256), so that no key ever sees many nonces.
+    fn derive(&self, purpose: &str) -> Key {
+        let mut octets = [0u8; 32];
+        let expanded = Hkdf::<Sha256>::new(None, self.0.expose()).expand(purpose.as_bytes(), &mut octets);
+        // HKDF refuses only outputs longer than 255 hashes.
+        assert!(expanded.is_ok(), "32 octets are a valid length");
+        let key = Key::from_bytes(octets);
+        octets.zeroize();
+        key
+    }
+}
+
+/// The key of one message. When its wrapped form is deleted, the message is gone.
+pub(super) struct MessageKey {
+    message: QueueId,
+    key: Key,
+}
+
+/// The columns that stay in clear beside an envelope; a change to any of them makes it unreadable.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ClearColumns {
+    pub(super) content: Content,
+    pub(super) size_bytes: u64,
+    pub(super) accepted_at: Timestamp,
+}
+
+impl MessageKey {
+    pub(super) fn generate(message: QueueId) -> Self {
+        Self {
+            message,
+            key: Key::generate(&mut rand::rng()),
+        }
+    }
+
+    pub(super) fn message(&self) -> QueueId {
+        self.message
+    }
+
+    pub(super) fn seal_envelope(&self, envelope: &Envelope, beside: &ClearColumns) -> Vec<u8> {
+        self.seal(&self.envelope_place(beside), &encode_envelope(envelope))
+    }
+
+    pub(super) fn open_envelope(&self, sealed: &[u8], beside: &ClearColumns) -> Result<Envelope, Error> {
+        let plain = self.open(&self.envelope_place(beside), sealed, "envelope")?;
+        decode_envelope(&plain).ok_or(Error::Unreadable("envelope"))
+    }
+
+    pub(super) fn seal_forward_path(&self, recipient: RecipientId, path: &Mailbox) -> Vec<u8> {
+        self.seal(&format!("forward-path {recipient}"), path.to_string().as_bytes())
+    }
+
+    pub(super) fn open_forward_path(&self, recipient: RecipientId, sealed: &[u8]) -> Result<Mailbox, Error> {
+        let plain = self.open(&format!("forward-path {recipient}"), sealed, "forward-path")?;
+        String::from_utf8(plain)
+            .ok()
+            .and_then(|text| Mailbox::parse(&text).ok())
+            .ok_or(Error::Unreadable("forward-path"))
+    }
+
+    pub(super) fn seal_note(&self, recipient: RecipientId, attempt: u32, note: &str) -> Vec<u8> {
+        self.seal(&format!("note {recipient} {attempt}"), note.as_bytes())
+    }
+
+    pub(super) fn open_note(
+        &self,
+        recipient: RecipientId,
+        attempt: u32,
+        sealed: &[u8],
+    ) -> Result<String, Error> {
+        let plain = self.open(&format!("note {recipient} {attempt}"), sealed, "attempt note")?;
+        String::from_utf8(plain).map_err(|_| Error::Unreadable("attempt note"))
+    }
+
+    pub(super) fn seal_piece(&self, number: u32, piece: &[u8]) -> Vec<u8> {
+        self.seal(&format!("piece {number}"), piece)
+    }
+
+    pub(super) fn open_piece(&self, number: u32, sealed: &[u8]) -> Result<Vec<u8>, Error> {
+        self.open(&format!("piece {number}"), sealed, "body piece")
+    }
+
+    fn envelope_place(&self, beside: &ClearColumns) -> String {
+        let ClearColumns {
+            content,
+            size_bytes,
+            accepted_at,
+        } = beside;
+        format!("envelope {content:?} {size_bytes} {}", accepted_at.0)
+    }
+
+    fn seal(&self, place: &str, plain: &[u8]) -> Vec<u8> {
+        let place = format!("dimed/1 {} {place}", self.message);
+        self.key.seal(&mut rand::rng(), place.as_bytes(), plain)
+    }
+
+    fn open(&self, place: &str, sealed: &[u8], what: &'static str) -> Result<Vec<u8>, Error> {
+        let place = format!("dimed/1 {} {place}", self.message);
+        self.key
+            .open(place.as_bytes(), sealed)
+            .map_err(|_| Error::Unreadable(what))
+    }
+}
+
+/// | Size | Content |
+/// |---|---|
+/// | 1 | 1 if SMTPUTF8 was declared, else 0 |
+/// | 2 + n | reverse-path; empty if null |
+/// | 1 | source: 0 local, 1 submission, 2 SMTP, 3 DMTP |
+/// | 2 + n | submission: the mailbox; DMTP: the domain; else empty |
+fn encode_envelope(envelope: &Envelope) -> Vec<u8> {
+    let (source, name) = match &envelope.source {
+        Source::Local => (0, String::new()),
+        Source::Submission(mailbox) => (1, mailbox.to_string()),
+        Source::Smtp => (2, String::new()),
+        Source::Dmtp(domain) => (3, domain.to_string()),
+    };
+    let mut out = vec![u8::from(envelope.smtputf8)];
+    put_text(&mut out, &envelope.reverse_path.to_string());
+    out.push(source);
+    put_text(&mut out, &name);
+    out
+}
+
+fn decode_envelope(plain: &[u8]) -> Option<Envelope> {
+    let mut reader = Reader::new(plain);
+    let smtputf8 = match reader.u8().ok()? {
+        0 => false,
+        1 => true,
+        _ => return None,
+    };
+    let reverse_path = match take_text(&mut reader)? {
+        "" => ReversePath::NULL,
+        text => ReversePath(Some(Mailbox::parse(text).ok()?)),
+    };
+    let source = match (reader.u8().ok()?, take_text(&mut reader)?) {
+        (0, "") => Source::Local,
+        (1, name) => Source::Submission(Mailbox::parse(name).ok()?),
+        (2, "") => Source::Smtp,
+        (3, name) => Source::Dmtp(Domain::parse(name).ok()?),
+        _ => return None,
+    };
+    reader.finish().ok()?;
+    Some(Envelope {
+        reverse_path,
+        source,
+        smtputf8,
+    })
+}
+
+/// A mailbox is at most 384 octets (64 characters that each need a backslash, quotes, `@`, 253), so two octets of
+/// length always suffice.
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn take_text<'a>(reader: &mut Reader<'a>) -> Option<&'a str> {
+    let length = reader.u16().ok()?;
+    std::str::from_utf8(reader.take(usize::from(length)).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn master() -> MasterKey {
+        MasterKey(Key::from_bytes([7; 32]))
+    }
+
+    fn message() -> QueueId {
+        QueueId::parse("0123456789BCDFGHJKLMNPQRS").unwrap()
+    }
+
+    fn envelope(source: Source) -> Envelope {
+        Envelope {
+            reverse_path: ReversePath(Some("alice@hermail.test".parse().unwrap())),
+            source,
+            smtputf8: true,
+        }
+    }
+
+    #[test]
+    fn message_keys_open_for_their_message_under_their_master_only() {
+        let key = MessageKey::generate(message());
+        let wrapped = master().wrap(&key);
+        let piece = key.seal_piece(0, b"text");
+        let opened = master().unwrap(message(), &wrapped).unwrap();
+        assert_eq!(opened.open_piece(0, &piece).unwrap(), b"text");
+        assert!(opened.open_piece(1, &piece).is_err());
+
+        let other = QueueId::random(&mut rand::rng());
+        assert!(master().unwrap(other, &wrapped).is_err());
+        let foreign = MasterKey(Key::from_bytes([8; 32]));
+        assert!(matches!(
+            foreign.unwrap(message(), &wrapped),
+            Err(Error::Unreadable("message key"))
+        ));
+    }
+
+    #[test]
+    fn an_envelope_does_not_open_beside_changed_columns() {
+        let key = MessageKey::generate(message());
+        let beside = ClearColumns {
+            content: Content::Mime,
+            size_bytes: 10,
+            accepted_at: Timestamp(5),
+        };
+        let sealed = key.seal_envelope(&envelope(Source::Smtp), &beside);
+        assert_eq!(
+            key.open_envelope(&sealed, &beside).unwrap(),
+            envelope(Source::Smtp)
+        );
+        for changed in [
+            ClearColumns {
+                content: Content::Dmime1,
+                ..beside
+            },
+            ClearColumns {
+                size_bytes: 9,
+                ..beside
+            },
+            ClearColumns {
+                accepted_at: Timestamp(6),
+                ..beside
+            },
+        ] {
+            assert!(key.open_envelope(&sealed, &changed).is_err(), "{changed:?}");
+        }
+    }
+
+    #[test]
+    fn envelopes_of_every_source_survive() {
+        let sources = [
+            Source::Local,
+            Source::Submission(r#""a \"b\\"@hermail.test"#.parse().unwrap()),
+            Source::Smtp,
+            Source::Dmtp(Domain::parse("hermail.test").unwrap()),
+        ];
+        for source in sources {
+            let envelope = envelope(source);
+            assert_eq!(decode_envelope(&encode_envelope(&envelope)), Some(envelope));
+        }
+        let bounce = Envelope {
+            reverse_path: ReversePath::NULL,
+            source: Source::Local,
+            smtputf8: false,
+        };
+        assert_eq!(encode_envelope(&bounce), [0, 0, 0, 0, 0, 0]);
+        assert_eq!(decode_envelope(&[0; 6]), Some(bounce));
+    }
+
+    #[test]
+    fn refuses_neighbours_of_an_envelope() {
+        for bad in [&[0; 5][..], &[0; 7], &[2, 0, 0, 0, 0, 0], &[0, 0, 0, 4, 0, 0]] {
+            assert_eq!(decode_envelope(bad), None, "{bad:?}");
+        }
+        // A source without a name that brings one.
+        assert_eq!(decode_envelope(&[0, 0, 0, 2, 0, 1, b'x']), None);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_envelopes_never_panic(octets: Vec<u8>) {
+            if let Some(envelope) = decode_envelope(&octets) {
+                prop_assert_eq!(decode_envelope(&encode_envelope(&envelope)), Some(envelope));
+            }
+        }
+    }
+}

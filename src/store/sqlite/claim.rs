@@ -1,0 +1,242 @@
+//! Taking work: lanes by turn, a few groups from each.
+//!
+//! While recipients are leased, `due_at` is the end of the lease, so that a lease that runs out makes its rows due
+//! again without anybody doing anything.
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{query, query_as, query_scalar};
+
+use super::{settle, spool};
+use crate::base::id::{LeaseToken, QueueId, RecipientId};
+use crate::base::time::Timestamp;
+use crate::mail::address::Domain;
+use crate::store::sealed::{MasterKey, MessageKey};
+use crate::store::{Claim, ClaimedRecipient, Error};
+
+/// Groups that one destination gets before it goes behind the others that are due.
+const GROUPS_PER_TURN: usize = 4;
+
+/// Recipients in one group; the rest of a longer list forms further groups. RFC 5321 §4.5.3.1.8 has servers take 100.
+const GROUP_RECIPIENTS: i64 = 100;
+
+/// See [`Spool::claim`](crate::store::Spool::claim).
+pub(super) async fn claim(
+    db: &mut SqliteConnection,
+    master: &MasterKey,
+    now: Timestamp,
+    leased_until: Timestamp,
+    limit: usize,
+) -> Result<Vec<Claim>, Error> {
+    let mut round = Round {
+        db,
+        master,
+        now,
+        leased_until,
+        claims: Vec::new(),
+    };
+    while round.claims.len() < limit {
+        let Some(destination) = round.next_lane().await? else {
+            break;
+        };
+        let groups = GROUPS_PER_TURN.min(limit - round.claims.len());
+        round.serve(&destination, groups).await?;
+    }
+    Ok(round.claims)
+}
+
+/// One call of [`claim`]. Every lane it visits loses a due row or is no longer due, so it ends.
+struct Round<'a> {
+    db: &'a mut SqliteConnection,
+    master: &'a MasterKey,
+    now: Timestamp,
+    leased_until: Timestamp,
+    claims: Vec<Claim>,
+}
+
+type LeasedRow = (String, String, Vec<u8>, i64, bool);
+
+impl Round<'_> {
+    async fn next_lane(&mut self) -> Result<Option<String>, Error> {
+        let lane = query_scalar(NEXT_LANE)
+            .bind(self.now.0)
+            .fetch_optional(&mut *self.db)
+            .await?;
+        Ok(lane)
+    }
+
+    async fn serve(&mut self, destination: &str, groups: usize) -> Result<(), Error> {
+        for _ in 0..groups {
+            let lease = LeaseToken::random(&mut rand::rng());
+            let rows = self.lease_group(destination, lease).await?;
+            let Some((message, ..)) = rows.first() else {
+                break;
+            };
+            let message = message.clone();
+            self.open_group(destination, lease, &message, rows).await?;
+        }
+        query(END_TURN)
+            .bind(self.now.0)
+            .bind(destination)
+            .execute(&mut *self.db)
+            .await?;
+        refresh_lane(self.db, destination).await
+    }
+
+    /// Leases the due recipients of the message in this lane that has waited longest.
+    async fn lease_group(&mut self, destination: &str, lease: LeaseToken) -> Result<Vec<LeasedRow>, Error> {
+        let rows = query_as(LEASE_GROUP)
+            .bind(destination)
+            .bind(self.now.0)
+            .bind(GROUP_RECIPIENTS)
+            .bind(lease.to_string())
+            .bind(self.leased_until.0)
+            .fetch_all(&mut *self.db)
+            .await?;
+        Ok(rows)
+    }
+
+    /// Decrypts a leased group; what cannot be read is set aside, and the round goes on.
+    async fn open_group(
+        &mut self,
+        destination: &str,
+        lease: LeaseToken,
+        message: &str,
+        rows: Vec<LeasedRow>,
+    ) -> Result<(), Error> {
+        let opened = open_message(self.db, self.master, message).await;
+        let (key, mut claim) = match opened.and_then(|opened| self.new_claim(destination, lease, opened)) {
+            Ok(opened) => opened,
+            Err(Error::Unreadable(what)) => return settle::quarantine(self.db, lease, what).await,
+            Err(error) => return Err(error),
+        };
+        for row in rows {
+            match open_recipient(&key, &row) {
+                Ok(recipient) => claim.recipients.push(recipient),
+                Err(Error::Unreadable(what)) => settle::quarantine_recipient(self.db, &row.1, what).await?,
+                Err(error) => return Err(error),
+            }
+        }
+        if !claim.recipients.is_empty() {
+            self.claims.push(claim);
+        }
+        Ok(())
+    }
+
+    fn new_claim(
+        &self,
+        destination: &str,
+        lease: LeaseToken,
+        opened: OpenedMessage,
+    ) -> Result<(MessageKey, Claim), Error> {
+        let claim = Claim {
+            message: opened.key.message(),
+            lease,
+            leased_until: self.leased_until,
+            envelope: opened.envelope,
+            content: opened.beside.content,
+            size_bytes: opened.beside.size_bytes,
+            accepted_at: opened.beside.accepted_at,
+            destination: Domain::parse(destination).map_err(|_| Error::Unreadable("destination"))?,
+            recipients: Vec::new(),
+        };
+        Ok((opened.key, claim))
+    }
+}
+
+/// The lane whose turn it is.
+const NEXT_LANE: &str = "SELECT destination FROM lanes WHERE turn_at <= ? ORDER BY turn_at, turn_no LIMIT 1";
+
+const LEASE_GROUP: &str = "\
+    UPDATE recipients SET lease = ?4, leased_until = ?5, due_at = ?5, attempts = attempts + 1 \
+    WHERE seq IN (\
+        SELECT seq FROM recipients \
+        WHERE destination = ?1 AND due_at <= ?2 AND message = (\
+            SELECT message FROM recipients INDEXED BY recipients_due \
+            WHERE destination = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT 1) \
+        ORDER BY seq LIMIT ?3) \
+    RETURNING message, id, forward_path, attempts, delay_reported";
+
+const END_TURN: &str = "\
+    UPDATE lanes SET served_at = ?, turn_no = (SELECT MAX(turn_no) + 1 FROM lanes) WHERE destination = ?";
+
+const EARLIEST_DUE: &str = "\
+    SELECT MIN(due_at) FROM recipients WHERE destination = ? AND due_at IS NOT NULL";
+
+/// The queries whose plans keep a claim's cost independent of the length of the queue; a test looks at the plans.
+pub const CLAIM_QUERIES: [&str; 4] = [NEXT_LANE, LEASE_GROUP, END_TURN, EARLIEST_DUE];
+
+/// A message's row, decrypted.
+struct OpenedMessage {
+    key: MessageKey,
+    envelope: crate::store::Envelope,
+    beside: crate::store::sealed::ClearColumns,
+}
+
+async fn open_message(
+    db: &mut SqliteConnection,
+    master: &MasterKey,
+    id: &str,
+) -> Result<OpenedMessage, Error> {
+    let (wrapped_key, envelope, content, size_bytes, accepted_at): (Vec<u8>, Vec<u8>, i64, i64, i64) =
+        query_as("SELECT wrapped_key, envelope, content, size_bytes, accepted_at FROM messages WHERE id = ?")
+            .bind(id)
+            .fetch_one(db)
+            .await?;
+    let beside = spool::clear_columns(content, size_bytes, accepted_at)?;
+    let id = QueueId::parse(id).ok_or(Error::Unreadable("message id"))?;
+    let key = master.unwrap(id, &wrapped_key)?;
+    Ok(OpenedMessage {
+        envelope: key.open_envelope(&envelope, &beside)?,
+        key,
+        beside,
+    })
+}
+
+fn open_recipient(key: &MessageKey, row: &LeasedRow) -> Result<ClaimedRecipient, Error> {
+    let (_, id, forward_path, attempts, delay_reported) = row;
+    let id = RecipientId::parse(id).ok_or(Error::Unreadable("recipient id"))?;
+    Ok(ClaimedRecipient {
+        id,
+        forward_path: key.open_forward_path(id, forward_path)?,
+        // The row already counts this attempt.
+        attempts: u32::try_from(attempts - 1).map_err(|_| Error::Unreadable("attempts"))?,
+        delay_reported: *delay_reported,
+    })
+}
+
+/// A recipient of `destination` becomes due at `due_at`: its lane's turn comes no later.
+pub(super) async fn bring_lane_forward(
+    db: &mut SqliteConnection,
+    destination: &str,
+    due_at: Timestamp,
+) -> Result<(), Error> {
+    query(
+        "INSERT INTO lanes (destination, turn_at) VALUES (?, ?) ON CONFLICT (destination) \
+         DO UPDATE SET turn_at = MAX(served_at, MIN(turn_at, excluded.turn_at))",
+    )
+    .bind(destination)
+    .bind(due_at.0)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Sets a lane's turn from its recipients, in the transaction that changed their `due_at`.
+pub(super) async fn refresh_lane(db: &mut SqliteConnection, destination: &str) -> Result<(), Error> {
+    let earliest: Option<i64> = query_scalar(EARLIEST_DUE)
+        .bind(destination)
+        .fetch_one(&mut *db)
+        .await?;
+    match earliest {
+        Some(due_at) => query(
+            "INSERT INTO lanes (destination, turn_at) VALUES (?, ?) ON CONFLICT (destination) \
+             DO UPDATE SET turn_at = MAX(served_at, excluded.turn_at)",
+        )
+        .bind(destination)
+        .bind(due_at),
+        None => query("DELETE FROM lanes WHERE destination = ?").bind(destination),
+    }
+    .execute(db)
+    .await?;
+    Ok(())
+}

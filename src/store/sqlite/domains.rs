@@ -1,0 +1,192 @@
+//! Domains of ours, and pins of others.
+
+use async_trait::async_trait;
+use sqlx::{query, query_as};
+
+use super::{SqliteStore, exists};
+use crate::base::time::Timestamp;
+use crate::dime::record::{Policy, SubdomainPolicy};
+use crate::mail::address::Domain;
+use crate::store::{DimeSettings, Domains, Error, LocalDomain, Pin};
+
+#[async_trait]
+impl Domains for SqliteStore {
+    async fn add_domain(&self, domain: LocalDomain) -> Result<(), Error> {
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    let dime = domain.dime.as_ref();
+                    query(
+                        "INSERT INTO local_domains (name, policy, subdomain_policy, delivery_hosts, created_at) \
+                         VALUES (?, ?, ?, ?, ?)",
+                    )
+                    .bind(domain.name.as_str())
+                    .bind(dime.map(|dime| policy_text(dime.policy)))
+                    .bind(dime.map(|dime| subdomain_policy_text(dime.subdomain_policy)))
+                    .bind(dime.map(|dime| hosts_text(&dime.delivery_hosts)))
+                    .bind(domain.created_at.0)
+                    .execute(db)
+                    .await
+                    .map_err(exists)?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    async fn local_domain(&self, name: &Domain) -> Result<Option<LocalDomain>, Error> {
+        let row: Option<DomainRow> = query_as("SELECT * FROM local_domains WHERE name = ?")
+            .bind(name.as_str())
+            .fetch_optional(&self.inner.readers)
+            .await?;
+        row.map(DomainRow::open).transpose()
+    }
+
+    async fn list_domains(&self) -> Result<Vec<LocalDomain>, Error> {
+        let rows: Vec<DomainRow> = query_as("SELECT * FROM local_domains ORDER BY name")
+            .fetch_all(&self.inner.readers)
+            .await?;
+        rows.into_iter().map(DomainRow::open).collect()
+    }
+
+    async fn pin(&self, domain: &Domain) -> Result<Option<Pin>, Error> {
+        let row: Option<PinRow> = query_as("SELECT * FROM pins WHERE domain = ?")
+            .bind(domain.as_str())
+            .fetch_optional(&self.inner.readers)
+            .await?;
+        row.map(PinRow::open).transpose()
+    }
+
+    async fn set_pin(&self, pin: Pin) -> Result<(), Error> {
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    query(
+                        "INSERT OR REPLACE INTO pins \
+                         (domain, record, secure, first_seen_at, refresh_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
+                    )
+                    .bind(pin.domain.as_str())
+                    .bind(&pin.record)
+                    .bind(pin.secure)
+                    .bind(pin.first_seen_at.0)
+                    .bind(pin.refresh_at.0)
+                    .bind(pin.expires_at.0)
+                    .execute(db)
+                    .await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    async fn drop_pin(&self, domain: &Domain) -> Result<(), Error> {
+        let domain = domain.to_string();
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    query("DELETE FROM pins WHERE domain = ?")
+                        .bind(domain)
+                        .execute(db)
+                        .await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct DomainRow {
+    name: String,
+    policy: Option<String>,
+    subdomain_policy: Option<String>,
+    delivery_hosts: Option<String>,
+    created_at: i64,
+}
+
+impl DomainRow {
+    fn open(self) -> Result<LocalDomain, Error> {
+        let dime = match (self.policy, self.subdomain_policy, self.delivery_hosts) {
+            (Some(policy), Some(subdomains), Some(hosts)) => Some(DimeSettings {
+                policy: policy_from(&policy)?,
+                subdomain_policy: subdomain_policy_from(&subdomains)?,
+                delivery_hosts: hosts_from(&hosts)?,
+            }),
+            _ => None,
+        };
+        Ok(LocalDomain {
+            name: domain(&self.name)?,
+            dime,
+            created_at: Timestamp(self.created_at),
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct PinRow {
+    domain: String,
+    record: String,
+    secure: bool,
+    first_seen_at: i64,
+    refresh_at: i64,
+    expires_at: i64,
+}
+
+impl PinRow {
+    fn open(self) -> Result<Pin, Error> {
+        Ok(Pin {
+            domain: domain(&self.domain)?,
+            record: self.record,
+            secure: self.secure,
+            first_seen_at: Timestamp(self.first_seen_at),
+            refresh_at: Timestamp(self.refresh_at),
+            expires_at: Timestamp(self.expires_at),
+        })
+    }
+}
+
+fn domain(stored: &str) -> Result<Domain, Error> {
+    Domain::parse(stored).map_err(|_| Error::Unreadable("domain"))
+}
+
+fn hosts_text(hosts: &[Domain]) -> String {
+    hosts.iter().map(Domain::as_str).collect::<Vec<_>>().join(" ")
+}
+
+fn hosts_from(stored: &str) -> Result<Vec<Domain>, Error> {
+    stored.split_whitespace().map(domain).collect()
+}
+
+fn policy_text(policy: Policy) -> &'static str {
+    match policy {
+        Policy::Experimental => "experimental",
+        Policy::Mixed => "mixed",
+        Policy::Strict => "strict",
+    }
+}
+
+fn policy_from(stored: &str) -> Result<Policy, Error> {
+    match stored {
+        "experimental" => Ok(Policy::Experimental),
+        "mixed" => Ok(Policy::Mixed),
+        "strict" => Ok(Policy::Strict),
+        _ => Err(Error::Unreadable("policy")),
+    }
+}
+
+fn subdomain_policy_text(policy: SubdomainPolicy) -> &'static str {
+    match policy {
+        SubdomainPolicy::Strict => "strict",
+        SubdomainPolicy::Relaxed => "relaxed",
+        SubdomainPolicy::Explicit => "explicit",
+    }
+}
+
+fn subdomain_policy_from(stored: &str) -> Result<SubdomainPolicy, Error> {
+    match stored {
+        "strict" => Ok(SubdomainPolicy::Strict),
+        "relaxed" => Ok(SubdomainPolicy::Relaxed),
+        "explicit" => Ok(SubdomainPolicy::Explicit),
+        _ => Err(Error::Unreadable("subdomain policy")),
+    }
+}

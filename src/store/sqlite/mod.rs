@@ -1,0 +1,172 @@
+//! SQLite: one file beside its write-ahead log, for one machine.
+//!
+//! # Durability
+//!
+//! The database runs in WAL mode with `synchronous=FULL`: `COMMIT` returns after the log has been synced, and only
+//! then is anybody told that the work is done. All writing goes through one task that groups what waits into one
+//! transaction ([`writer`]), so that one sync serves many sessions. Reading has connections of its own.
+//!
+//! # Several processes
+//!
+//! The command line may open the file while the daemon runs. Whoever finds nobody else there sweeps away bodies
+//! that were never committed; a lock file beside the database tells ([`file`]).
+
+mod accounts;
+mod claim;
+mod domains;
+mod file;
+mod operate;
+mod settle;
+mod signets;
+mod spool;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, query, query_scalar};
+use tokio::sync::Notify;
+
+use super::{Error, MasterKey};
+use crate::base::time::Clock;
+pub use claim::CLAIM_QUERIES;
+use file::DatabaseFile;
+use writer::Writer;
+pub use writer::WriterStats;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// How long a connection waits for another process that writes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections that read.
+const READERS: u32 = 4;
+
+/// The store in one SQLite file. Cheap to clone.
+#[derive(Clone)]
+pub struct SqliteStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    master: MasterKey,
+    clock: Arc<dyn Clock>,
+    writer: Writer,
+    readers: SqlitePool,
+    changed: Notify,
+    _file: DatabaseFile,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`, which is created with mode 0600 if there is none, and brings its schema up to date.
+    ///
+    /// Errors: [`Error::Schema`] for a schema newer than this program, [`Error::NotDurable`] if SQLite does not confirm
+    /// its settings, [`Error::WrongMasterKey`] if the database was made with another key, [`Error::File`] if the file
+    /// cannot be created.
+    pub async fn open(path: &Path, master: MasterKey, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let file = DatabaseFile::take(path).await?;
+        let options = connect_options(path);
+        let mut connection = options.connect().await?;
+        demand_durability(&mut connection).await?;
+        // `run` on a connection makes this future impossible to send (rust-lang/rust#100013).
+        MIGRATIONS
+            .run_direct(None, &mut connection, false)
+            .await
+            .map_err(Error::Schema)?;
+        check_master_key(&mut connection, &master).await?;
+        if file.is_alone() {
+            spool::sweep_uncommitted(&mut connection).await?;
+        }
+        let file = file.share().await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .min_connections(0)
+            .connect_lazy_with(options.clone().read_only(true));
+        Ok(Self {
+            inner: Arc::new(Inner {
+                master,
+                clock,
+                writer: Writer::start(connection, options),
+                readers,
+                changed: Notify::new(),
+                _file: file,
+            }),
+        })
+    }
+
+    /// How much the writer has done since it was opened.
+    pub fn writer_stats(&self) -> WriterStats {
+        self.inner.writer.stats()
+    }
+
+    /// Finishes what was begun, and closes the file. Later calls fail.
+    pub async fn close(&self) {
+        self.inner.readers.close().await;
+        self.inner.writer.close().await;
+    }
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SqliteStore")
+    }
+}
+
+fn connect_options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        // Deleted keys are overwritten in the pages that stay in use.
+        .pragma("secure_delete", "fast")
+        .disable_statement_logging()
+}
+
+/// Reads the settings back that a `250` relies on.
+async fn demand_durability(connection: &mut SqliteConnection) -> Result<(), Error> {
+    let journal: String = query_scalar("PRAGMA journal_mode")
+        .fetch_one(&mut *connection)
+        .await?;
+    let synchronous: i64 = query_scalar("PRAGMA synchronous")
+        .fetch_one(&mut *connection)
+        .await?;
+    let foreign_keys: i64 = query_scalar("PRAGMA foreign_keys").fetch_one(connection).await?;
+    match (journal.as_str(), synchronous, foreign_keys) {
+        ("wal", 2, 1) => Ok(()),
+        _ => Err(Error::NotDurable(format!(
+            "journal_mode={journal} synchronous={synchronous} foreign_keys={foreign_keys}, \
+             wanted wal, 2 (full), 1"
+        ))),
+    }
+}
+
+async fn check_master_key(connection: &mut SqliteConnection, master: &MasterKey) -> Result<(), Error> {
+    query("INSERT INTO master_key_check (id, sealed) VALUES (1, ?) ON CONFLICT DO NOTHING")
+        .bind(master.seal_check())
+        .execute(&mut *connection)
+        .await?;
+    let sealed: Vec<u8> = query_scalar("SELECT sealed FROM master_key_check")
+        .fetch_one(connection)
+        .await?;
+    match master.opens_check(&sealed) {
+        true => Ok(()),
+        false => Err(Error::WrongMasterKey),
+    }
+}
+
+/// Tells a taken name from other failures.
+fn exists(error: sqlx::Error) -> Error {
+    match error.as_database_error() {
+        Some(database) if database.is_unique_violation() => Error::Exists,
+        _ => Error::Database(error),
+    }
+}

@@ -1,0 +1,221 @@
+//! What an operator does with the queue: look, hold, release, retry, delete.
+
+use std::collections::BTreeSet;
+
+use sqlx::sqlite::{Sqlite, SqliteConnection};
+use sqlx::{QueryBuilder, query_as};
+
+use super::claim::refresh_lane;
+use super::settle::erase_if_finished;
+use super::{Inner, spool};
+use crate::base::id::{QueueId, RecipientId};
+use crate::base::time::Timestamp;
+use crate::mail::address::Domain;
+use crate::store::sealed::MasterKey;
+use crate::store::{AttemptEntry, Error, QuarantinedEntry, QueueEntry, QueuePosition, QueueState, Selection};
+
+/// See [`Spool::list`](crate::store::Spool::list).
+pub(super) async fn list(
+    inner: &Inner,
+    after: Option<QueuePosition>,
+    limit: usize,
+) -> Result<Vec<QueueEntry>, Error> {
+    let now = inner.clock.now();
+    let mut entries = Vec::new();
+    let mut position = after.map_or(0, |position| position.0);
+    while entries.len() < limit {
+        let wanted = i64::try_from(limit - entries.len()).unwrap_or(i64::MAX);
+        let rows: Vec<ListedRow> = query_as(LIST)
+            .bind(position)
+            .bind(wanted)
+            .fetch_all(&inner.readers)
+            .await?;
+        let Some(last) = rows.last() else { break };
+        position = last.seq;
+        // What cannot be read is left out, so that one bad row does not hide the rest.
+        entries.extend(rows.iter().filter_map(|row| row.open(&inner.master, now).ok()));
+    }
+    Ok(entries)
+}
+
+const LIST: &str = "\
+    SELECT r.seq, r.id, r.message, r.state, r.forward_path, r.attempts, r.due_at, r.leased_until, \
+        m.wrapped_key, m.envelope, m.content, m.size_bytes, m.accepted_at, a.number, a.note \
+    FROM recipients r JOIN messages m ON m.id = r.message \
+    LEFT JOIN attempts a ON a.seq = (SELECT MAX(seq) FROM attempts WHERE recipient = r.id) \
+    WHERE r.seq > ? AND r.state IN ('waiting', 'held') ORDER BY r.seq LIMIT ?";
+
+#[derive(sqlx::FromRow)]
+struct ListedRow {
+    seq: i64,
+    id: String,
+    message: String,
+    state: String,
+    forward_path: Vec<u8>,
+    attempts: u32,
+    due_at: Option<i64>,
+    leased_until: Option<i64>,
+    wrapped_key: Vec<u8>,
+    envelope: Vec<u8>,
+    content: i64,
+    size_bytes: i64,
+    accepted_at: i64,
+    number: Option<u32>,
+    note: Option<Vec<u8>>,
+}
+
+impl ListedRow {
+    fn open(&self, master: &MasterKey, now: Timestamp) -> Result<QueueEntry, Error> {
+        let message = QueueId::parse(&self.message).ok_or(Error::Unreadable("message id"))?;
+        let recipient = RecipientId::parse(&self.id).ok_or(Error::Unreadable("recipient id"))?;
+        let key = master.unwrap(message, &self.wrapped_key)?;
+        let beside = spool::clear_columns(self.content, self.size_bytes, self.accepted_at)?;
+        let envelope = key.open_envelope(&self.envelope, &beside)?;
+        let last_note = match (self.number, &self.note) {
+            (Some(number), Some(note)) => Some(key.open_note(recipient, number, note)?),
+            _ => None,
+        };
+        Ok(QueueEntry {
+            position: QueuePosition(self.seq),
+            message,
+            recipient,
+            state: match self.state.as_str() {
+                "held" => QueueState::Held,
+                _ => QueueState::Waiting,
+            },
+            accepted_at: beside.accepted_at,
+            size_bytes: beside.size_bytes,
+            content: beside.content,
+            reverse_path: envelope.reverse_path,
+            forward_path: key.open_forward_path(recipient, &self.forward_path)?,
+            attempts: self.attempts,
+            due_at: self.due_at.map(Timestamp),
+            in_progress: self.leased_until.is_some_and(|end| end > now.0),
+            last_note,
+        })
+    }
+}
+
+/// See [`Spool::quarantined`](crate::store::Spool::quarantined).
+pub(super) async fn quarantined(inner: &Inner, limit: usize) -> Result<Vec<QuarantinedEntry>, Error> {
+    let rows: Vec<(String, String, String, String)> = query_as(
+        "SELECT message, id, destination, fault FROM recipients WHERE state = 'quarantined' \
+         ORDER BY seq LIMIT ?",
+    )
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(&inner.readers)
+    .await?;
+    rows.into_iter()
+        .map(|(message, recipient, destination, reason)| {
+            Ok(QuarantinedEntry {
+                message: QueueId::parse(&message).ok_or(Error::Unreadable("message id"))?,
+                recipient: RecipientId::parse(&recipient).ok_or(Error::Unreadable("recipient id"))?,
+                destination: Domain::parse(&destination).map_err(|_| Error::Unreadable("destination"))?,
+                reason,
+            })
+        })
+        .collect()
+}
+
+/// See [`Spool::attempts`](crate::store::Spool::attempts).
+pub(super) async fn attempts(inner: &Inner, recipient: RecipientId) -> Result<Vec<AttemptEntry>, Error> {
+    let rows: Vec<AttemptRow> = query_as(
+        "SELECT m.id AS message, m.wrapped_key, a.number, a.ended_at, a.note FROM attempts a \
+         JOIN recipients r ON r.id = a.recipient JOIN messages m ON m.id = r.message \
+         WHERE a.recipient = ? ORDER BY a.seq",
+    )
+    .bind(recipient.to_string())
+    .fetch_all(&inner.readers)
+    .await?;
+    rows.iter()
+        .map(|row| row.open(&inner.master, recipient))
+        .collect()
+}
+
+#[derive(sqlx::FromRow)]
+struct AttemptRow {
+    message: String,
+    wrapped_key: Vec<u8>,
+    number: u32,
+    ended_at: i64,
+    note: Vec<u8>,
+}
+
+impl AttemptRow {
+    fn open(&self, master: &MasterKey, recipient: RecipientId) -> Result<AttemptEntry, Error> {
+        let message = QueueId::parse(&self.message).ok_or(Error::Unreadable("message id"))?;
+        let key = master.unwrap(message, &self.wrapped_key)?;
+        Ok(AttemptEntry {
+            number: self.number,
+            ended_at: Timestamp(self.ended_at),
+            note: key.open_note(recipient, self.number, &self.note)?,
+        })
+    }
+}
+
+/// See [`Spool::hold`](crate::store::Spool::hold). A lease stays, so that the attempt under way can be settled.
+pub(super) async fn hold(db: &mut SqliteConnection, selection: &Selection) -> Result<u64, Error> {
+    let mut sql =
+        QueryBuilder::new("UPDATE recipients SET state = 'held', due_at = NULL WHERE state = 'waiting'");
+    apply(db, &mut sql, selection).await
+}
+
+/// See [`Spool::release`](crate::store::Spool::release).
+pub(super) async fn release(
+    db: &mut SqliteConnection,
+    selection: &Selection,
+    now: Timestamp,
+) -> Result<u64, Error> {
+    let mut sql = QueryBuilder::new("UPDATE recipients SET state = 'waiting', fault = NULL, due_at = ");
+    // A lease that outlived the hold still stands.
+    sql.push("MAX(COALESCE(leased_until, 0), ")
+        .push_bind(now.0)
+        .push(") WHERE state IN ('held', 'quarantined')");
+    apply(db, &mut sql, selection).await
+}
+
+/// See [`Spool::retry`](crate::store::Spool::retry).
+pub(super) async fn retry(
+    db: &mut SqliteConnection,
+    selection: &Selection,
+    now: Timestamp,
+) -> Result<u64, Error> {
+    let mut sql = QueryBuilder::new("UPDATE recipients SET due_at = ");
+    sql.push_bind(now.0)
+        .push(" WHERE state = 'waiting' AND (leased_until IS NULL OR leased_until <= ")
+        .push_bind(now.0)
+        .push(")");
+    apply(db, &mut sql, selection).await
+}
+
+/// See [`Spool::delete`](crate::store::Spool::delete).
+pub(super) async fn delete(db: &mut SqliteConnection, selection: &Selection) -> Result<u64, Error> {
+    let mut sql =
+        QueryBuilder::new("DELETE FROM recipients WHERE state IN ('waiting', 'held', 'quarantined')");
+    apply(db, &mut sql, selection).await
+}
+
+/// Completes and runs a statement, then brings lanes and messages in line with what it changed.
+async fn apply(
+    db: &mut SqliteConnection,
+    sql: &mut QueryBuilder<Sqlite>,
+    selection: &Selection,
+) -> Result<u64, Error> {
+    match selection {
+        Selection::Message(id) => sql.push(" AND message = ").push_bind(id.to_string()),
+        Selection::Recipient(id) => sql.push(" AND id = ").push_bind(id.to_string()),
+        Selection::Destination(domain) => sql.push(" AND destination = ").push_bind(domain.to_string()),
+        Selection::All => sql,
+    };
+    sql.push(" RETURNING message, destination");
+    let changed: Vec<(String, String)> = sql.build_query_as().fetch_all(&mut *db).await?;
+    let count = changed.len() as u64;
+    let (messages, destinations): (BTreeSet<_>, BTreeSet<_>) = changed.into_iter().unzip();
+    for message in &messages {
+        erase_if_finished(db, message).await?;
+    }
+    for destination in &destinations {
+        refresh_lane(db, destination).await?;
+    }
+    Ok(count)
+}

@@ -1,0 +1,204 @@
+//! Ending leases: with results, without, or by setting aside what cannot be read.
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{query, query_as, query_scalar};
+
+use super::claim::refresh_lane;
+use crate::base::id::{LeaseToken, QueueId};
+use crate::base::time::Timestamp;
+use crate::store::sealed::MasterKey;
+use crate::store::{Error, SettledState, Settlement};
+
+/// See [`Spool::settle`](crate::store::Spool::settle); the caller adds the follow-ups in the same transaction.
+pub(super) async fn settle(
+    db: &mut SqliteConnection,
+    master: &MasterKey,
+    lease: LeaseToken,
+    now: Timestamp,
+    settlements: &[Settlement],
+) -> Result<(), Error> {
+    let leased = leased_group(db, lease).await?;
+    let mut attempts = Vec::with_capacity(settlements.len());
+    for settlement in settlements {
+        attempts.push(settle_recipient(db, lease, settlement).await?);
+    }
+    if !erase_if_finished(db, &leased.message).await? {
+        let numbered = settlements.iter().zip(attempts);
+        write_history(db, master, &leased.message, now, numbered).await?;
+    }
+    refresh_lane(db, &leased.destination).await
+}
+
+/// See [`Spool::give_back`](crate::store::Spool::give_back).
+pub(super) async fn give_back(
+    db: &mut SqliteConnection,
+    lease: LeaseToken,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let leased = leased_group(db, lease).await?;
+    query(
+        "UPDATE recipients SET lease = NULL, leased_until = NULL, attempts = attempts - 1, \
+         due_at = CASE state WHEN 'waiting' THEN ? END WHERE lease = ?",
+    )
+    .bind(now.0)
+    .bind(lease.to_string())
+    .execute(&mut *db)
+    .await?;
+    refresh_lane(db, &leased.destination).await
+}
+
+/// See [`Spool::extend_lease`](crate::store::Spool::extend_lease).
+pub(super) async fn extend_lease(
+    db: &mut SqliteConnection,
+    lease: LeaseToken,
+    leased_until: Timestamp,
+) -> Result<(), Error> {
+    let leased = leased_group(db, lease).await?;
+    query(
+        "UPDATE recipients SET leased_until = ?1, due_at = CASE state WHEN 'waiting' THEN ?1 END \
+         WHERE lease = ?2",
+    )
+    .bind(leased_until.0)
+    .bind(lease.to_string())
+    .execute(&mut *db)
+    .await?;
+    refresh_lane(db, &leased.destination).await
+}
+
+/// See [`Spool::quarantine`](crate::store::Spool::quarantine).
+pub(super) async fn quarantine(
+    db: &mut SqliteConnection,
+    lease: LeaseToken,
+    reason: &str,
+) -> Result<(), Error> {
+    let leased = leased_group(db, lease).await?;
+    query(
+        "UPDATE recipients SET state = 'quarantined', fault = ?, due_at = NULL, lease = NULL, \
+         leased_until = NULL WHERE lease = ?",
+    )
+    .bind(reason)
+    .bind(lease.to_string())
+    .execute(&mut *db)
+    .await?;
+    refresh_lane(db, &leased.destination).await
+}
+
+/// Sets one recipient aside. Its lane is refreshed by the caller.
+pub(super) async fn quarantine_recipient(
+    db: &mut SqliteConnection,
+    recipient: &str,
+    reason: &str,
+) -> Result<(), Error> {
+    query(
+        "UPDATE recipients SET state = 'quarantined', fault = ?, due_at = NULL, lease = NULL, \
+         leased_until = NULL WHERE id = ?",
+    )
+    .bind(reason)
+    .bind(recipient)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Erases a message, its body and its key if none of its recipients is unfinished. Returns whether it did.
+pub(super) async fn erase_if_finished(db: &mut SqliteConnection, message: &str) -> Result<bool, Error> {
+    let unfinished: bool = query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM recipients WHERE message = ? \
+         AND state IN ('waiting', 'held', 'quarantined'))",
+    )
+    .bind(message)
+    .fetch_one(&mut *db)
+    .await?;
+    if unfinished {
+        return Ok(false);
+    }
+    query("DELETE FROM pieces WHERE message = ?")
+        .bind(message)
+        .execute(&mut *db)
+        .await?;
+    // Recipients and attempts go with it.
+    query("DELETE FROM messages WHERE id = ?")
+        .bind(message)
+        .execute(db)
+        .await?;
+    Ok(true)
+}
+
+/// What the rows of one lease have in common.
+struct LeasedGroup {
+    message: String,
+    destination: String,
+}
+
+async fn leased_group(db: &mut SqliteConnection, lease: LeaseToken) -> Result<LeasedGroup, Error> {
+    let row: Option<(String, String)> =
+        query_as("SELECT message, destination FROM recipients WHERE lease = ? LIMIT 1")
+            .bind(lease.to_string())
+            .fetch_optional(db)
+            .await?;
+    let (message, destination) = row.ok_or(Error::LeaseLost)?;
+    Ok(LeasedGroup { message, destination })
+}
+
+/// Returns the number of the attempt. A recipient held meanwhile stays held when it is deferred.
+async fn settle_recipient(
+    db: &mut SqliteConnection,
+    lease: LeaseToken,
+    settlement: &Settlement,
+) -> Result<i64, Error> {
+    let (state, due_at, delay_reported) = columns(settlement.state);
+    query_scalar(
+        "UPDATE recipients SET lease = NULL, leased_until = NULL, delay_reported = delay_reported OR ?1, \
+         state = CASE ?2 WHEN 'waiting' THEN state ELSE ?2 END, \
+         due_at = CASE state WHEN 'waiting' THEN ?3 END \
+         WHERE id = ?4 AND lease = ?5 RETURNING attempts",
+    )
+    .bind(delay_reported)
+    .bind(state)
+    .bind(due_at)
+    .bind(settlement.recipient.to_string())
+    .bind(lease.to_string())
+    .fetch_optional(db)
+    .await?
+    .ok_or(Error::LeaseLost)
+}
+
+/// `state`, `due_at`, and whether a delay has now been reported.
+fn columns(state: SettledState) -> (&'static str, Option<i64>, bool) {
+    match state {
+        SettledState::Delivered => ("delivered", None, false),
+        SettledState::Relayed => ("relayed", None, false),
+        SettledState::Expanded => ("expanded", None, false),
+        SettledState::Failed(_) => ("failed", None, false),
+        SettledState::Deferred {
+            due_at,
+            delay_reported,
+        } => ("waiting", Some(due_at.0), delay_reported),
+    }
+}
+
+async fn write_history<'s>(
+    db: &mut SqliteConnection,
+    master: &MasterKey,
+    message: &str,
+    now: Timestamp,
+    numbered: impl Iterator<Item = (&'s Settlement, i64)>,
+) -> Result<(), Error> {
+    let wrapped_key: Vec<u8> = query_scalar("SELECT wrapped_key FROM messages WHERE id = ?")
+        .bind(message)
+        .fetch_one(&mut *db)
+        .await?;
+    let id = QueueId::parse(message).ok_or(Error::Unreadable("message id"))?;
+    let key = master.unwrap(id, &wrapped_key)?;
+    for (settlement, number) in numbered {
+        let attempt = u32::try_from(number).map_err(|_| Error::Unreadable("attempts"))?;
+        query("INSERT INTO attempts (recipient, number, ended_at, note) VALUES (?, ?, ?, ?)")
+            .bind(settlement.recipient.to_string())
+            .bind(number)
+            .bind(now.0)
+            .bind(key.seal_note(settlement.recipient, attempt, &settlement.note))
+            .execute(&mut *db)
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,298 @@
+//! The one connection that writes: whatever waits goes into one transaction, and is answered after its commit.
+//!
+//! A job alone is not delayed: the transaction closes as soon as nothing more waits. While one transaction is being
+//! synced the next one's jobs gather, so groups grow with load.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, query};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::store::Error;
+
+/// What one job does with the connection.
+pub(super) type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'c>>;
+
+/// Jobs that may wait; more wait for room.
+const WAITING_JOBS: usize = 1024;
+
+/// Jobs in one transaction. Bounds how long the first of them waits for the last.
+const GROUP_JOBS: u64 = 256;
+
+/// What the writer has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriterStats {
+    /// Transactions committed: each is one sync.
+    pub transactions: u64,
+    /// Jobs in them.
+    pub jobs: u64,
+}
+
+/// Hands jobs to the writing task.
+pub(super) struct Writer {
+    jobs: mpsc::Sender<Message>,
+    counters: Arc<Counters>,
+}
+
+#[derive(Default)]
+struct Counters {
+    transactions: AtomicU64,
+    jobs: AtomicU64,
+}
+
+enum Message {
+    Job(Box<dyn Job>),
+    Close(oneshot::Sender<()>),
+}
+
+impl Writer {
+    /// Starts the task on an open connection; `options` open another one should that fail.
+    pub(super) fn start(connection: SqliteConnection, options: SqliteConnectOptions) -> Self {
+        let (jobs, queue) = mpsc::channel(WAITING_JOBS);
+        let counters = Arc::new(Counters::default());
+        let task = Task {
+            connection: Some(connection),
+            options,
+            counters: Arc::clone(&counters),
+        };
+        tokio::spawn(task.run(queue));
+        Self { jobs, counters }
+    }
+
+    /// Runs `job` in a transaction that it may share with others. Returns once that is durable.
+    ///
+    /// A job that fails changes nothing, and does not disturb the others.
+    pub(super) async fn run<T, F>(&self, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let job = Box::new(Pending { job, answer });
+        let closed = || Error::Database(sqlx::Error::PoolClosed);
+        self.jobs.send(Message::Job(job)).await.map_err(|_| closed())?;
+        answered.await.map_err(|_| closed())?
+    }
+
+    /// As [`run`](Self::run) for work that nobody waits for and that may be left undone when there is no room.
+    pub(super) fn run_unattended<F>(&self, job: F)
+    where
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, ()> + Send + 'static,
+    {
+        let (answer, _) = oneshot::channel();
+        drop(
+            self.jobs
+                .try_send(Message::Job(Box::new(Pending { job, answer }))),
+        );
+    }
+
+    /// Waits for what was handed in before, then closes the connection.
+    pub(super) async fn close(&self) {
+        let (answer, answered) = oneshot::channel();
+        if self.jobs.send(Message::Close(answer)).await.is_ok() {
+            // A dropped answer means that the task has ended already.
+            answered.await.unwrap_or_default();
+        }
+    }
+
+    pub(super) fn stats(&self) -> WriterStats {
+        WriterStats {
+            transactions: self.counters.transactions.load(Ordering::Relaxed),
+            jobs: self.counters.jobs.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A job whose result type only its caller knows.
+trait Job: Send {
+    /// Does the work; its caller hears of it through [`Done`].
+    fn run<'c>(self: Box<Self>, connection: &'c mut SqliteConnection) -> DoneFuture<'c>;
+    /// Answers without having run.
+    fn refuse(self: Box<Self>, error: Error);
+}
+
+type DoneFuture<'c> = Pin<Box<dyn Future<Output = Box<dyn Done>> + Send + 'c>>;
+
+/// A finished job, whose caller is still waiting.
+trait Done: Send {
+    /// Whether its changes are to be kept.
+    fn succeeded(&self) -> bool;
+    /// Answers: with the job's own result, or the error of the transaction.
+    fn answer(self: Box<Self>, transaction: Result<(), Error>);
+}
+
+struct Pending<F, T> {
+    job: F,
+    answer: oneshot::Sender<Result<T, Error>>,
+}
+
+struct Finished<T> {
+    result: Result<T, Error>,
+    answer: oneshot::Sender<Result<T, Error>>,
+}
+
+impl<T, F> Job for Pending<F, T>
+where
+    T: Send + 'static,
+    F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T> + Send,
+{
+    fn run<'c>(self: Box<Self>, connection: &'c mut SqliteConnection) -> DoneFuture<'c> {
+        let Self { job, answer } = *self;
+        let work = job(connection);
+        Box::pin(async move {
+            let result = work.await;
+            Box::new(Finished { result, answer }) as Box<dyn Done>
+        })
+    }
+
+    fn refuse(self: Box<Self>, error: Error) {
+        // If nobody listens any more, the caller was cancelled.
+        drop(self.answer.send(Err(error)));
+    }
+}
+
+impl<T: Send> Done for Finished<T> {
+    fn succeeded(&self) -> bool {
+        self.result.is_ok()
+    }
+
+    fn answer(self: Box<Self>, transaction: Result<(), Error>) {
+        let result = transaction.and(self.result);
+        // As above.
+        drop(self.answer.send(result));
+    }
+}
+
+struct Task {
+    /// `None` after a failure that leaves its state unknown.
+    connection: Option<SqliteConnection>,
+    options: SqliteConnectOptions,
+    counters: Arc<Counters>,
+}
+
+impl Task {
+    async fn run(mut self, mut queue: mpsc::Receiver<Message>) {
+        let closed = loop {
+            match queue.recv().await {
+                Some(Message::Job(job)) => {
+                    if let Some(closed) = self.group(job, &mut queue).await {
+                        break Some(closed);
+                    }
+                }
+                Some(Message::Close(closed)) => break Some(closed),
+                None => break None,
+            }
+        };
+        queue.close();
+        if let Some(connection) = self.connection {
+            // All transactions are over, so a failure to close loses nothing.
+            connection.close().await.unwrap_or_default();
+        }
+        if let Some(closed) = closed {
+            closed.send(()).unwrap_or_default();
+        }
+    }
+
+    /// One transaction: `first` and whatever waits behind it. Returns the request to close, if one came up.
+    async fn group(
+        &mut self,
+        first: Box<dyn Job>,
+        queue: &mut mpsc::Receiver<Message>,
+    ) -> Option<oneshot::Sender<()>> {
+        let connection = match self.begin().await {
+            Ok(connection) => connection,
+            Err(error) => {
+                first.refuse(Error::Database(error));
+                return None;
+            }
+        };
+        let (finished, closing) = run_jobs(connection, first, queue).await;
+        match finished {
+            Ok(done) => self.commit(done).await,
+            Err((done, error)) => self.fail(done, error).await,
+        }
+        closing
+    }
+
+    async fn begin(&mut self) -> Result<&mut SqliteConnection, sqlx::Error> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.options.connect().await?,
+        };
+        query("BEGIN IMMEDIATE").execute(&mut connection).await?;
+        Ok(self.connection.insert(connection))
+    }
+
+    async fn commit(&mut self, done: Vec<Box<dyn Done>>) {
+        let committed = match &mut self.connection {
+            Some(connection) => query("COMMIT").execute(connection).await.map(drop),
+            None => Err(sqlx::Error::PoolClosed),
+        };
+        if let Err(error) = committed {
+            return self.fail(done, error).await;
+        }
+        let jobs = done.iter().filter(|job| job.succeeded()).count();
+        self.counters.transactions.fetch_add(1, Ordering::Relaxed);
+        self.counters.jobs.fetch_add(jobs as u64, Ordering::Relaxed);
+        for job in done {
+            job.answer(Ok(()));
+        }
+    }
+
+    /// Nothing of this transaction is kept. The connection is replaced, whatever state it is in.
+    async fn fail(&mut self, done: Vec<Box<dyn Done>>, error: sqlx::Error) {
+        if let Some(connection) = self.connection.take() {
+            // Closing rolls back what is open.
+            connection.close().await.unwrap_or_default();
+        }
+        let error = Arc::new(error);
+        for job in done {
+            job.answer(Err(Error::NotCommitted(Arc::clone(&error))));
+        }
+    }
+}
+
+type Ran = Result<Vec<Box<dyn Done>>, (Vec<Box<dyn Done>>, sqlx::Error)>;
+
+/// Runs jobs until nothing more waits, the group is full, or the transaction itself fails.
+async fn run_jobs(
+    connection: &mut SqliteConnection,
+    first: Box<dyn Job>,
+    queue: &mut mpsc::Receiver<Message>,
+) -> (Ran, Option<oneshot::Sender<()>>) {
+    let mut done = Vec::new();
+    let mut next = Some(first);
+    while let Some(job) = next.take() {
+        if let Err(error) = query("SAVEPOINT job").execute(&mut *connection).await {
+            job.refuse(Error::Database(error));
+            break;
+        }
+        let finished = job.run(connection).await;
+        let kept = finished.succeeded();
+        done.push(finished);
+        if let Err(error) = leave_savepoint(connection, kept).await {
+            return (Err((done, error)), None);
+        }
+        if done.len() as u64 >= GROUP_JOBS {
+            break;
+        }
+        match queue.try_recv() {
+            Ok(Message::Job(job)) => next = Some(job),
+            Ok(Message::Close(closing)) => return (Ok(done), Some(closing)),
+            Err(_) => break,
+        }
+    }
+    (Ok(done), None)
+}
+
+async fn leave_savepoint(connection: &mut SqliteConnection, keep: bool) -> Result<(), sqlx::Error> {
+    if !keep {
+        query("ROLLBACK TO job").execute(&mut *connection).await?;
+    }
+    query("RELEASE job").execute(connection).await?;
+    Ok(())
+}

@@ -1,0 +1,4 @@
+//! The store: one behaviour suite for every database, and what is particular to each.
+
+mod sqlite;
+mod suite;

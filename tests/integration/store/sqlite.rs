@@ -1,0 +1,444 @@
+//! SQLite below the behaviour suite, and what only SQLite has.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use dimed::base::time::ManualClock;
+use dimed::crypto::at_rest::Key;
+use dimed::mail::address::ReversePath;
+use dimed::store::sqlite::SqliteStore;
+use dimed::store::*;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Row, SqliteConnection, query, query_scalar};
+
+use super::suite::{self, Bed, NOON, claim, claim_one, enqueue, mailbox, message, noon_plus, settle};
+
+struct SqliteBed {
+    folder: tempfile::TempDir,
+    clock: Arc<ManualClock>,
+}
+
+impl SqliteBed {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            clock: Arc::new(ManualClock::new(NOON)),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("dimed.db")
+    }
+
+    async fn try_open(&self, key: u8) -> Result<SqliteStore, Error> {
+        let master = MasterKey(Key::from_bytes([key; 32]));
+        SqliteStore::open(&self.path(), master, self.clock.clone()).await
+    }
+
+    async fn store(&self) -> SqliteStore {
+        self.try_open(1).await.unwrap()
+    }
+
+    /// The database without the store in between.
+    async fn raw(&self) -> SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(self.path());
+        options.connect().await.unwrap()
+    }
+
+    async fn count(&self, sql: &'static str) -> i64 {
+        query_scalar(sql).fetch_one(&mut self.raw().await).await.unwrap()
+    }
+
+    /// Everything in the folder: database, log, index, lock.
+    fn all_octets(&self) -> Vec<u8> {
+        let files = std::fs::read_dir(self.folder.path()).unwrap();
+        files
+            .flat_map(|file| std::fs::read(file.unwrap().path()).unwrap())
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Bed for SqliteBed {
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(self.store().await)
+    }
+
+    async fn close(&self, store: Arc<dyn Store>) {
+        // The last owner going away closes the file; opening it again waits for locks.
+        drop(store);
+    }
+}
+
+macro_rules! behaves {
+    ($($test:ident)*) => {
+        $(
+            #[tokio::test]
+            async fn $test() {
+                suite::$test(&SqliteBed::new()).await;
+            }
+        )*
+    };
+}
+
+behaves! {
+    a_committed_message_survives_reopening
+    a_body_without_commit_leaves_nothing
+    bodies_come_back_in_bounded_pieces
+    a_message_is_stored_once_under_its_id
+    recipients_of_one_domain_are_claimed_together
+    nothing_is_claimed_before_it_is_due
+    what_waited_longest_is_claimed_first
+    a_lease_that_ran_out_is_due_again_and_its_token_is_stale
+    a_settlement_with_one_foreign_recipient_changes_nothing
+    a_deferred_recipient_keeps_its_history
+    a_message_goes_when_its_last_recipient_is_final
+    follow_ups_enter_with_the_settlement
+    a_follow_up_that_cannot_enter_undoes_the_settlement
+    a_crowded_destination_does_not_hold_up_the_others
+    destinations_take_turns_across_claims
+    two_claimers_never_get_the_same_recipient
+    long_recipient_lists_are_claimed_in_groups_of_100
+    a_lease_given_back_is_no_attempt
+    an_extended_lease_lasts_longer
+    quarantined_recipients_wait_aside_until_released
+    held_recipients_are_not_claimed
+    a_hold_during_an_attempt_takes_effect_after_it
+    retry_moves_only_what_no_attempt_is_under_way_for
+    deleted_recipients_are_gone_with_their_message
+    the_list_continues_after_an_entry_that_has_left
+    a_token_is_remembered_until_it_expires
+    an_object_is_committed_once
+    signets_keep_their_history_and_are_found_by_any_fingerprint
+    private_keys_come_back_for_their_signet_only
+    remote_signets_are_kept_until_they_expire_or_are_forgotten
+    accounts_are_found_without_regard_to_case
+    an_address_is_an_account_or_an_alias
+    domains_of_ours_keep_their_settings
+    pins_are_replaced_and_dropped
+    an_enqueued_message_wakes_the_runner
+}
+
+#[tokio::test]
+async fn concurrent_commits_share_transactions_and_a_lone_one_has_its_own() {
+    let bed = SqliteBed::new();
+    let store = bed.store().await;
+    enqueue(&store, message(&["bob@hismail.test"])).await;
+    let alone = store.writer_stats();
+    assert_eq!((alone.transactions, alone.jobs), (1, 1));
+
+    let mut sessions = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let store = store.clone();
+        sessions.spawn(async move { enqueue(&store, message(&["bob@hismail.test"])).await });
+    }
+    sessions.join_all().await;
+    let stats = store.writer_stats();
+    assert_eq!(stats.jobs, 201);
+    assert!(stats.transactions < 60, "{} transactions", stats.transactions);
+    assert_eq!(bed.count("SELECT COUNT(*) FROM messages").await, 201);
+}
+
+#[tokio::test]
+async fn a_failing_job_does_not_undo_the_others_of_its_group() {
+    let bed = SqliteBed::new();
+    let store = bed.store().await;
+    let twice = message(&["bob@hismail.test"]);
+    enqueue(&store, twice.clone()).await;
+    let mut sessions = tokio::task::JoinSet::new();
+    for number in 0..50 {
+        let store = store.clone();
+        let new = match number % 2 {
+            0 => message(&["bob@hismail.test"]),
+            _ => twice.clone(),
+        };
+        sessions.spawn(async move {
+            let body = b"x".to_vec();
+            store.enqueue(FollowUp { message: new, body }).await
+        });
+    }
+    let results = sessions.join_all().await;
+    let refused = results
+        .iter()
+        .filter(|result| matches!(result, Err(Error::Exists)));
+    assert_eq!(refused.count(), 25);
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 25);
+    assert_eq!(bed.count("SELECT COUNT(*) FROM messages").await, 26);
+    assert_eq!(bed.count("SELECT COUNT(*) FROM pieces").await, 26);
+}
+
+#[tokio::test]
+async fn a_finished_message_leaves_no_row() {
+    let bed = SqliteBed::new();
+    let store = bed.store().await;
+    enqueue(&store, message(&["bob@hismail.test"])).await;
+    let first = claim_one(&store, NOON).await;
+    let deferred = SettledState::Deferred {
+        due_at: noon_plus(1),
+        delay_reported: false,
+    };
+    settle(&store, &first, deferred).await.unwrap();
+    assert_eq!(bed.count("SELECT COUNT(*) FROM attempts").await, 1);
+    let second = claim_one(&store, noon_plus(1)).await;
+    settle(&store, &second, SettledState::Delivered).await.unwrap();
+    for sql in [
+        "SELECT COUNT(*) FROM messages",
+        "SELECT COUNT(*) FROM pieces",
+        "SELECT COUNT(*) FROM recipients",
+        "SELECT COUNT(*) FROM attempts",
+        "SELECT COUNT(*) FROM lanes",
+    ] {
+        assert_eq!(bed.count(sql).await, 0, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn files_name_no_person_and_show_no_text_of_a_queued_message() {
+    let bed = SqliteBed::new();
+    let store = bed.store().await;
+    let sources = [
+        Source::Submission(mailbox("planted-author@origin-planted.test")),
+        Source::Dmtp("origin-planted.test".parse().unwrap()),
+    ];
+    for source in sources {
+        let envelope = Envelope {
+            reverse_path: ReversePath(Some(mailbox("planted-author@origin-planted.test"))),
+            source,
+            smtputf8: false,
+        };
+        let new = NewMessage {
+            envelope,
+            ..message(&["planted-recipient@hismail.test"])
+        };
+        let mut writer = store.begin(new.id).await.unwrap();
+        writer.write(b"Subject: planted-subject\r\n\r\n").await.unwrap();
+        writer
+            .write(&b"planted-body ".repeat(PIECE_BYTES / 10))
+            .await
+            .unwrap();
+        writer.commit(new).await.unwrap();
+    }
+    let claimed = claim_one(&store, NOON).await;
+    let note = "relay refused planted-note".to_owned();
+    let settlement = Settlement {
+        recipient: claimed.recipients[0].id,
+        state: SettledState::Deferred {
+            due_at: noon_plus(5),
+            delay_reported: false,
+        },
+        note,
+    };
+    store
+        .settle(claimed.lease, vec![settlement], Vec::new())
+        .await
+        .unwrap();
+    let remote = RemoteSignet {
+        name: "planted-author@origin-planted.test".into(),
+        crypto: dimed::dime::fingerprint::CryptoFingerprint([b'p'; 64]),
+        object: b"signet of planted-author".to_vec(),
+        fetched_at: NOON,
+        expires_at: noon_plus(60),
+    };
+    store.remember_remote_signet(remote).await.unwrap();
+
+    let on_disk = bed.all_octets();
+    let finds = |text: &str| {
+        on_disk
+            .windows(text.len())
+            .any(|window| window == text.as_bytes())
+    };
+    assert!(finds("hismail.test"), "the search finds what is in clear");
+    for hidden in ["planted", "origin-", "Subject", "pppp"] {
+        assert!(!finds(hidden), "{hidden} is in the files");
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_another_master_key_is_refused() {
+    let bed = SqliteBed::new();
+    let store = bed.store().await;
+    enqueue(&store, message(&["bob@hismail.test"])).await;
+    store.close().await;
+    assert!(matches!(bed.try_open(2).await, Err(Error::WrongMasterKey)));
+    assert_eq!(
+        claim(&bed.store().await, NOON, 1).await.len(),
+        1,
+        "nothing was harmed"
+    );
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let bed = SqliteBed::new();
+    bed.store().await.close().await;
+    query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (9999, 'from the future', 1, x'00', 0)",
+    )
+    .execute(&mut bed.raw().await)
+    .await
+    .unwrap();
+    assert!(matches!(bed.try_open(1).await, Err(Error::Schema(_))));
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_keep_a_log_is_refused() {
+    // Memory databases have no write-ahead log.
+    let master = MasterKey(Key::from_bytes([1; 32]));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("is-a-folder")).unwrap();
+    let clock = Arc::new(ManualClock::new(NOON));
+    let result = SqliteStore::open(&folder.path().join("is-a-folder"), master, clock).await;
+    assert!(matches!(result, Err(Error::File(_))));
+}
+
+#[tokio::test]
+async fn only_the_owner_may_read_the_files() {
+    let bed = SqliteBed::new();
+    std::fs::write(bed.path(), b"").unwrap();
+    std::fs::set_permissions(bed.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let store = bed.store().await;
+    enqueue(&store, message(&["bob@hismail.test"])).await;
+    let files: Vec<_> = std::fs::read_dir(bed.folder.path()).unwrap().collect();
+    assert!(files.len() >= 3, "database, log and index");
+    for file in files {
+        let file = file.unwrap();
+        let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{:?}", file.file_name());
+    }
+}
+
+/// Damages the first of two messages with `sql`; the second is claimed, the first set aside for `reason`.
+async fn sets_aside(sql: &'static str, reason: &str) {
+    let bed = SqliteBed::new();
+    let store = bed.store().await;
+    let bad = enqueue(&store, message(&["bob@hismail.test"])).await;
+    let good = enqueue(&store, message(&["carol@plain.test"])).await;
+    let changed = query(sql)
+        .bind(bad.to_string())
+        .execute(&mut bed.raw().await)
+        .await
+        .unwrap();
+    assert_eq!(changed.rows_affected(), 1);
+    // Before anybody claims it, the list shows the rest.
+    let listed = store.list(None, 10).await.unwrap();
+    assert_eq!(listed.iter().map(|e| e.message).collect::<Vec<_>>(), [good]);
+
+    let claims = claim(&store, NOON, 10).await;
+    assert_eq!(claims.iter().map(|c| c.message).collect::<Vec<_>>(), [good]);
+    let aside = store.quarantined(10).await.unwrap();
+    assert_eq!(aside.len(), 1);
+    assert_eq!((aside[0].message, aside[0].reason.as_str()), (bad, reason));
+}
+
+#[tokio::test]
+async fn damaged_rows_are_set_aside_and_the_queue_goes_on() {
+    sets_aside(
+        "UPDATE messages SET wrapped_key = x'00' WHERE id = ?",
+        "message key",
+    )
+    .await;
+    sets_aside(
+        "UPDATE messages SET envelope = zeroblob(60) WHERE id = ?",
+        "envelope",
+    )
+    .await;
+    sets_aside("UPDATE messages SET size_bytes = 1 WHERE id = ?", "envelope").await;
+    sets_aside("UPDATE messages SET content = 9 WHERE id = ?", "content").await;
+    sets_aside(
+        "UPDATE recipients SET forward_path = x'00' WHERE message = ?",
+        "forward-path",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_damaged_or_missing_piece_is_unreadable() {
+    for sql in [
+        "UPDATE pieces SET sealed = zeroblob(100) WHERE message = ?",
+        "UPDATE pieces SET number = 7 WHERE message = ?",
+    ] {
+        let bed = SqliteBed::new();
+        let store = bed.store().await;
+        let id = enqueue(&store, message(&["bob@hismail.test"])).await;
+        query(sql)
+            .bind(id.to_string())
+            .execute(&mut bed.raw().await)
+            .await
+            .unwrap();
+        let read = store.read_piece(id, 0).await;
+        assert!(matches!(read, Err(Error::Unreadable("body piece"))), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn abandoned_bodies_are_swept_at_once_or_at_the_next_lone_start() {
+    let bed = SqliteBed::new();
+    let store = bed.store().await;
+    let new = message(&["bob@hismail.test"]);
+    let mut writer = store.begin(new.id).await.unwrap();
+    writer.write(&vec![0; 2 * PIECE_BYTES]).await.unwrap();
+    assert_eq!(bed.count("SELECT COUNT(*) FROM pieces").await, 1);
+
+    // A second opener finds the first one there, and leaves its work alone.
+    let tool = bed.store().await;
+    assert_eq!(bed.count("SELECT COUNT(*) FROM pieces").await, 1);
+    tool.close().await;
+    drop(tool);
+    drop(writer);
+    // Behind the clean-up in the queue of the writer.
+    enqueue(&store, message(&["bob@hismail.test"])).await;
+    assert_eq!(bed.count("SELECT COUNT(*) FROM pieces").await, 1);
+    assert_eq!(bed.count("SELECT COUNT(*) FROM incoming").await, 0);
+
+    // As a kill leaves it.
+    store.close().await;
+    drop(store);
+    let mut raw = bed.raw().await;
+    query("INSERT INTO incoming (message) VALUES ('LOST')")
+        .execute(&mut raw)
+        .await
+        .unwrap();
+    query("INSERT INTO pieces (message, number, sealed) VALUES ('LOST', 0, x'00')")
+        .execute(&mut raw)
+        .await
+        .unwrap();
+    drop(raw);
+    let _store = bed.store().await;
+    assert_eq!(bed.count("SELECT COUNT(*) FROM pieces").await, 1);
+    assert_eq!(bed.count("SELECT COUNT(*) FROM incoming").await, 0);
+}
+
+#[tokio::test]
+async fn a_closed_store_answers_with_an_error() {
+    let bed = SqliteBed::new();
+    let store = bed.store().await;
+    store.close().await;
+    let late = FollowUp {
+        message: message(&["bob@hismail.test"]),
+        body: Vec::new(),
+    };
+    assert!(matches!(store.enqueue(late).await, Err(Error::Database(_))));
+    assert!(matches!(store.next_due().await, Err(Error::Database(_))));
+}
+
+/// The queries behind a claim look rows up; none walks a table, so their cost does not grow with the queue.
+#[tokio::test]
+async fn claiming_never_scans_a_table() {
+    let bed = SqliteBed::new();
+    let _store = bed.store().await;
+    let mut raw = bed.raw().await;
+    for sql in dimed::store::sqlite::CLAIM_QUERIES {
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+        let plan = query(explain).fetch_all(&mut raw).await.unwrap();
+        let steps: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+        assert!(!steps.is_empty());
+        for step in &steps {
+            // A scan that an index ends after one row is the look-up of the first lane.
+            let walks = step.starts_with("SCAN") && !step.contains("USING COVERING INDEX lanes_by_number");
+            assert!(!walks, "{sql}\n{steps:#?}");
+        }
+    }
+}

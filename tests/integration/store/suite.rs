@@ -1,0 +1,856 @@
+//! What every store does, whatever database is below. Each test takes a [`Bed`] with an empty one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use dimed::base::id::{LeaseToken, QueueId, RecipientId};
+use dimed::base::secret::Secret;
+use dimed::base::time::Timestamp;
+use dimed::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, FullFingerprint, IdFingerprint};
+use dimed::dime::record::{Policy, SubdomainPolicy};
+use dimed::mail::address::{Domain, Mailbox, ReversePath};
+use dimed::mail::reply::EnhancedStatus;
+use dimed::store::*;
+
+/// A database that tests may open several times.
+#[async_trait]
+pub trait Bed: Sync {
+    /// Opens the database; what was opened before is closed by the test.
+    async fn open(&self) -> Arc<dyn Store>;
+    /// Closes what [`open`](Self::open) gave.
+    async fn close(&self, store: Arc<dyn Store>);
+}
+
+/// Noon, in the tests' own era.
+pub const NOON: Timestamp = Timestamp(1_000_000_000);
+
+/// Minutes after noon.
+pub fn noon_plus(minutes: u64) -> Timestamp {
+    NOON.after(Duration::from_secs(60 * minutes))
+}
+
+pub fn mailbox(text: &str) -> Mailbox {
+    text.parse().unwrap()
+}
+
+pub fn domain(text: &str) -> Domain {
+    text.parse().unwrap()
+}
+
+/// A message from Alice, due at noon.
+pub fn message(recipients: &[&str]) -> NewMessage {
+    NewMessage {
+        id: QueueId::random(&mut rand::rng()),
+        envelope: Envelope {
+            reverse_path: ReversePath(Some(mailbox("alice@hermail.test"))),
+            source: Source::Submission(mailbox("alice@hermail.test")),
+            smtputf8: false,
+        },
+        content: Content::Mime,
+        recipients: recipients.iter().map(|text| mailbox(text)).collect(),
+        accepted_at: NOON,
+        due_at: NOON,
+    }
+}
+
+pub async fn enqueue(store: &dyn Store, message: NewMessage) -> QueueId {
+    let id = message.id;
+    let body = b"Subject: x\r\n\r\ny\r\n".to_vec();
+    store.enqueue(FollowUp { message, body }).await.unwrap();
+    id
+}
+
+/// Claims at `now` for five minutes.
+pub async fn claim(store: &dyn Store, now: Timestamp, limit: usize) -> Vec<Claim> {
+    let until = now.after(Duration::from_secs(300));
+    store.claim(now, until, limit).await.unwrap()
+}
+
+pub async fn claim_one(store: &dyn Store, now: Timestamp) -> Claim {
+    let mut claims = claim(store, now, 1).await;
+    assert_eq!(claims.len(), 1, "one group is due");
+    claims.remove(0)
+}
+
+/// The same state for all recipients of a claim.
+pub fn settlements(claim: &Claim, state: SettledState) -> Vec<Settlement> {
+    claim
+        .recipients
+        .iter()
+        .map(|recipient| Settlement {
+            recipient: recipient.id,
+            state,
+            note: format!("250 after {} attempts", recipient.attempts),
+        })
+        .collect()
+}
+
+pub async fn settle(store: &dyn Store, claim: &Claim, state: SettledState) -> Result<(), Error> {
+    store
+        .settle(claim.lease, settlements(claim, state), Vec::new())
+        .await
+}
+
+fn deferred(due_at: Timestamp) -> SettledState {
+    SettledState::Deferred {
+        due_at,
+        delay_reported: false,
+    }
+}
+
+async fn body(store: &dyn Store, id: QueueId) -> Vec<Vec<u8>> {
+    let mut pieces = Vec::new();
+    while let Some(piece) = store.read_piece(id, pieces.len() as u32).await.unwrap() {
+        pieces.push(piece);
+    }
+    pieces
+}
+
+pub async fn a_committed_message_survives_reopening(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let new = message(&["bob@hismail.test"]);
+    let mut writer = store.begin(new.id).await.unwrap();
+    writer.write(b"Subject: x\r\n").await.unwrap();
+    writer.write(b"\r\ny\r\n").await.unwrap();
+    assert_eq!(writer.size_bytes(), 17);
+    writer.commit(new.clone()).await.unwrap();
+    bed.close(store).await;
+
+    let store = bed.open().await;
+    let claim = claim_one(&*store, NOON).await;
+    assert_eq!(claim.message, new.id);
+    assert_eq!(claim.envelope, new.envelope);
+    assert_eq!(claim.content, Content::Mime);
+    assert_eq!(claim.size_bytes, 17);
+    assert_eq!(claim.accepted_at, NOON);
+    assert_eq!(claim.destination, domain("hismail.test"));
+    assert_eq!(claim.recipients[0].forward_path, mailbox("bob@hismail.test"));
+    assert_eq!(claim.recipients[0].attempts, 0);
+    assert!(!claim.recipients[0].delay_reported);
+    assert_eq!(body(&*store, new.id).await, [b"Subject: x\r\n\r\ny\r\n".to_vec()]);
+}
+
+pub async fn a_body_without_commit_leaves_nothing(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let new = message(&["bob@hismail.test"]);
+    let mut writer = store.begin(new.id).await.unwrap();
+    writer.write(&vec![b'x'; 3 * PIECE_BYTES]).await.unwrap();
+    drop(writer);
+    assert!(claim(&*store, NOON, 10).await.is_empty());
+    bed.close(store).await;
+
+    let store = bed.open().await;
+    assert!(claim(&*store, NOON, 10).await.is_empty());
+    assert!(matches!(store.read_piece(new.id, 0).await, Err(Error::Missing)));
+    // Not even a piece stands in the way of a body of that name.
+    let mut writer = store.begin(new.id).await.unwrap();
+    writer.write(&vec![b'y'; 2 * PIECE_BYTES + 1]).await.unwrap();
+    writer.commit(new.clone()).await.unwrap();
+    assert_eq!(
+        body(&*store, new.id).await.concat(),
+        vec![b'y'; 2 * PIECE_BYTES + 1]
+    );
+}
+
+pub async fn bodies_come_back_in_bounded_pieces(bed: &dyn Bed) {
+    let store = bed.open().await;
+    for size in [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES] {
+        let octets: Vec<u8> = (0..size).map(|place| (place % 251) as u8).collect();
+        let streamed = message(&["bob@hismail.test"]);
+        let mut writer = store.begin(streamed.id).await.unwrap();
+        for part in octets.chunks(1000) {
+            writer.write(part).await.unwrap();
+        }
+        writer.commit(streamed.clone()).await.unwrap();
+        let whole = message(&["bob@hismail.test"]);
+        let follow_up = FollowUp {
+            message: whole.clone(),
+            body: octets.clone(),
+        };
+        store.enqueue(follow_up).await.unwrap();
+        for id in [streamed.id, whole.id] {
+            let pieces = body(&*store, id).await;
+            assert!(
+                pieces
+                    .iter()
+                    .all(|piece| (1..=PIECE_BYTES).contains(&piece.len()))
+            );
+            assert_eq!(pieces.concat(), octets);
+        }
+    }
+}
+
+pub async fn a_message_is_stored_once_under_its_id(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let new = message(&["bob@hismail.test"]);
+    enqueue(&*store, new.clone()).await;
+    let again = FollowUp {
+        message: new,
+        body: b"z".to_vec(),
+    };
+    assert!(matches!(store.enqueue(again).await, Err(Error::Exists)));
+    let nobody = FollowUp {
+        message: message(&[]),
+        body: Vec::new(),
+    };
+    assert!(matches!(store.enqueue(nobody).await, Err(Error::Missing)));
+    assert_eq!(claim(&*store, NOON, 10).await.len(), 1);
+}
+
+pub async fn recipients_of_one_domain_are_claimed_together(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let id = enqueue(
+        &*store,
+        message(&["bob@hismail.test", "carol@plain.test", "dave@hismail.test"]),
+    )
+    .await;
+    let claims = claim(&*store, NOON, 10).await;
+    let groups: BTreeSet<(String, Vec<String>)> = claims
+        .iter()
+        .map(|claim| {
+            assert_eq!(claim.message, id);
+            let paths = claim.recipients.iter().map(|r| r.forward_path.to_string());
+            (claim.destination.to_string(), paths.collect())
+        })
+        .collect();
+    let expected = [
+        (
+            "hismail.test".to_owned(),
+            vec!["bob@hismail.test".to_owned(), "dave@hismail.test".to_owned()],
+        ),
+        ("plain.test".to_owned(), vec!["carol@plain.test".to_owned()]),
+    ];
+    assert_eq!(groups, BTreeSet::from(expected));
+    assert_ne!(claims[0].lease, claims[1].lease);
+}
+
+pub async fn nothing_is_claimed_before_it_is_due(bed: &dyn Bed) {
+    let store = bed.open().await;
+    assert_eq!(store.next_due().await.unwrap(), None);
+    let new = NewMessage {
+        due_at: noon_plus(1),
+        ..message(&["bob@hismail.test"])
+    };
+    enqueue(&*store, new).await;
+    assert_eq!(store.next_due().await.unwrap(), Some(noon_plus(1)));
+    assert!(claim(&*store, NOON, 10).await.is_empty());
+    assert_eq!(claim(&*store, noon_plus(1), 10).await.len(), 1);
+    assert_eq!(store.next_due().await.unwrap(), Some(noon_plus(6)));
+}
+
+pub async fn what_waited_longest_is_claimed_first(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let mut expected = Vec::new();
+    for minutes in [3, 1, 2] {
+        let new = NewMessage {
+            due_at: noon_plus(minutes),
+            ..message(&["bob@hismail.test"])
+        };
+        expected.push((minutes, enqueue(&*store, new).await));
+    }
+    expected.sort_by_key(|(minutes, _)| *minutes);
+    for (_, id) in expected {
+        assert_eq!(claim_one(&*store, noon_plus(10)).await.message, id);
+    }
+}
+
+pub async fn a_lease_that_ran_out_is_due_again_and_its_token_is_stale(bed: &dyn Bed) {
+    let store = bed.open().await;
+    enqueue(&*store, message(&["bob@hismail.test"])).await;
+    let first = claim_one(&*store, NOON).await;
+    assert_eq!(first.leased_until, noon_plus(5));
+    assert!(claim(&*store, noon_plus(4), 10).await.is_empty());
+
+    let second = claim_one(&*store, noon_plus(5)).await;
+    assert_eq!(second.recipients[0].id, first.recipients[0].id);
+    assert_eq!(second.recipients[0].attempts, 1, "the lost attempt counts");
+
+    let bounce = FollowUp {
+        message: message(&["alice@hermail.test"]),
+        body: b"report".to_vec(),
+    };
+    let failed = settlements(&first, SettledState::Failed(EnhancedStatus(5, 1, 1)));
+    let stale = store.settle(first.lease, failed, vec![bounce]).await;
+    assert!(matches!(stale, Err(Error::LeaseLost)));
+    let entries = store.list(None, 10).await.unwrap();
+    assert_eq!(entries.len(), 1, "the follow-up did not enter");
+    assert_eq!(entries[0].recipient, second.recipients[0].id);
+
+    settle(&*store, &second, SettledState::Relayed).await.unwrap();
+    assert!(store.list(None, 10).await.unwrap().is_empty());
+}
+
+pub async fn a_settlement_with_one_foreign_recipient_changes_nothing(bed: &dyn Bed) {
+    let store = bed.open().await;
+    enqueue(&*store, message(&["bob@hismail.test", "dave@hismail.test"])).await;
+    let claim = claim_one(&*store, NOON).await;
+    let mut mixed = settlements(&claim, SettledState::Delivered);
+    mixed[1].recipient = RecipientId::random(&mut rand::rng());
+    let result = store.settle(claim.lease, mixed, Vec::new()).await;
+    assert!(matches!(result, Err(Error::LeaseLost)));
+    assert_eq!(store.list(None, 10).await.unwrap().len(), 2);
+    settle(&*store, &claim, SettledState::Delivered).await.unwrap();
+}
+
+pub async fn a_deferred_recipient_keeps_its_history(bed: &dyn Bed) {
+    let store = bed.open().await;
+    enqueue(&*store, message(&["bob@hismail.test"])).await;
+    let first = claim_one(&*store, NOON).await;
+    let state = SettledState::Deferred {
+        due_at: noon_plus(30),
+        delay_reported: true,
+    };
+    settle(&*store, &first, state).await.unwrap();
+    assert_eq!(store.next_due().await.unwrap(), Some(noon_plus(30)));
+    assert!(claim(&*store, noon_plus(29), 10).await.is_empty());
+
+    let entry = store.list(None, 10).await.unwrap().remove(0);
+    assert_eq!(entry.attempts, 1);
+    assert_eq!(entry.due_at, Some(noon_plus(30)));
+    assert_eq!(entry.last_note.as_deref(), Some("250 after 0 attempts"));
+    assert_eq!(entry.reverse_path.to_string(), "alice@hermail.test");
+    assert_eq!(entry.forward_path, mailbox("bob@hismail.test"));
+    assert!(!entry.in_progress);
+
+    let second = claim_one(&*store, noon_plus(30)).await;
+    assert_eq!(second.recipients[0].attempts, 1);
+    assert!(second.recipients[0].delay_reported);
+    settle(&*store, &second, deferred(noon_plus(60))).await.unwrap();
+    let notes: Vec<(u32, String)> = store
+        .attempts(second.recipients[0].id)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|attempt| (attempt.number, attempt.note))
+        .collect();
+    assert_eq!(
+        notes,
+        [
+            (1, "250 after 0 attempts".into()),
+            (2, "250 after 1 attempts".into())
+        ]
+    );
+    let third = claim_one(&*store, noon_plus(60)).await;
+    assert!(third.recipients[0].delay_reported, "a delay is reported once");
+}
+
+pub async fn a_message_goes_when_its_last_recipient_is_final(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let id = enqueue(&*store, message(&["bob@hismail.test", "carol@plain.test"])).await;
+    let claims = claim(&*store, NOON, 10).await;
+    settle(&*store, &claims[0], SettledState::Delivered)
+        .await
+        .unwrap();
+    assert_eq!(body(&*store, id).await.len(), 1);
+    assert_eq!(store.list(None, 10).await.unwrap().len(), 1);
+    settle(&*store, &claims[1], SettledState::Relayed).await.unwrap();
+    assert!(matches!(store.read_piece(id, 0).await, Err(Error::Missing)));
+    assert!(store.list(None, 10).await.unwrap().is_empty());
+    assert_eq!(store.next_due().await.unwrap(), None);
+}
+
+pub async fn follow_ups_enter_with_the_settlement(bed: &dyn Bed) {
+    let store = bed.open().await;
+    enqueue(&*store, message(&["bob@hismail.test"])).await;
+    let claim = claim_one(&*store, NOON).await;
+    let bounce = FollowUp {
+        message: NewMessage {
+            envelope: Envelope {
+                reverse_path: ReversePath::NULL,
+                source: Source::Local,
+                smtputf8: false,
+            },
+            ..message(&["alice@hermail.test"])
+        },
+        body: b"report".to_vec(),
+    };
+    let failed = settlements(&claim, SettledState::Failed(EnhancedStatus(5, 1, 1)));
+    store
+        .settle(claim.lease, failed, vec![bounce.clone()])
+        .await
+        .unwrap();
+    let report = claim_one(&*store, NOON).await;
+    assert_eq!(report.message, bounce.message.id);
+    assert!(report.envelope.reverse_path.is_null());
+    assert_eq!(body(&*store, report.message).await, [b"report".to_vec()]);
+}
+
+pub async fn a_follow_up_that_cannot_enter_undoes_the_settlement(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let waiting = message(&["carol@plain.test"]);
+    enqueue(&*store, waiting.clone()).await;
+    enqueue(&*store, message(&["bob@hismail.test"])).await;
+    let claims = claim(&*store, NOON, 10).await;
+    let claim = claims.iter().find(|claim| claim.message != waiting.id).unwrap();
+    let clash = FollowUp {
+        message: waiting,
+        body: Vec::new(),
+    };
+    let failed = settlements(claim, SettledState::Failed(EnhancedStatus(5, 1, 1)));
+    let result = store.settle(claim.lease, failed, vec![clash]).await;
+    assert!(matches!(result, Err(Error::Exists)));
+    assert_eq!(store.list(None, 10).await.unwrap().len(), 2);
+    settle(&*store, claim, SettledState::Relayed).await.unwrap();
+}
+
+pub async fn a_crowded_destination_does_not_hold_up_the_others(bed: &dyn Bed) {
+    let store = bed.open().await;
+    for _ in 0..50 {
+        enqueue(&*store, message(&["x@crowded.test"])).await;
+    }
+    for quiet in ["a@quiet-1.test", "b@quiet-2.test", "c@quiet-3.test"] {
+        let late = NewMessage {
+            due_at: noon_plus(1),
+            ..message(&[quiet])
+        };
+        enqueue(&*store, late).await;
+    }
+    let served: Vec<String> = claim(&*store, noon_plus(2), 10)
+        .await
+        .into_iter()
+        .map(|claim| claim.destination.to_string())
+        .collect();
+    let of = |name: &str| served.iter().filter(|served| *served == name).count();
+    assert_eq!(
+        (of("quiet-1.test"), of("quiet-2.test"), of("quiet-3.test")),
+        (1, 1, 1)
+    );
+    assert_eq!(of("crowded.test"), 7, "what is left of the round is not wasted");
+}
+
+pub async fn destinations_take_turns_across_claims(bed: &dyn Bed) {
+    let store = bed.open().await;
+    for _ in 0..3 {
+        for path in ["x@a.test", "x@b.test", "x@c.test"] {
+            enqueue(&*store, message(&[path])).await;
+        }
+    }
+    let mut served = Vec::new();
+    for _ in 0..9 {
+        // The clock stands still, so only turns tell the lanes apart.
+        served.push(claim_one(&*store, NOON).await.destination.to_string());
+    }
+    for round in served.chunks(3) {
+        assert_eq!(round.iter().collect::<BTreeSet<_>>().len(), 3, "{served:?}");
+    }
+}
+
+pub async fn two_claimers_never_get_the_same_recipient(bed: &dyn Bed) {
+    let store = bed.open().await;
+    for number in 0..40 {
+        enqueue(&*store, message(&[&format!("x@d{}.test", number % 5)])).await;
+    }
+    let mut claimers = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let store = Arc::clone(&store);
+        claimers.spawn(async move { claim(&*store, NOON, 7).await });
+    }
+    let all: Vec<RecipientId> = claimers
+        .join_all()
+        .await
+        .into_iter()
+        .flatten()
+        .flat_map(|claim| claim.recipients)
+        .map(|recipient| recipient.id)
+        .collect();
+    assert_eq!(all.len(), 40);
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 40);
+}
+
+pub async fn long_recipient_lists_are_claimed_in_groups_of_100(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let paths: Vec<String> = (0..250).map(|number| format!("u{number}@hismail.test")).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    enqueue(&*store, message(&paths)).await;
+    let claims = claim(&*store, NOON, 10).await;
+    let sizes: Vec<usize> = claims.iter().map(|claim| claim.recipients.len()).collect();
+    assert_eq!(sizes, [100, 100, 50]);
+}
+
+pub async fn a_lease_given_back_is_no_attempt(bed: &dyn Bed) {
+    let store = bed.open().await;
+    enqueue(&*store, message(&["bob@hismail.test"])).await;
+    let first = claim_one(&*store, NOON).await;
+    store.give_back(first.lease, noon_plus(1)).await.unwrap();
+    assert!(matches!(
+        store.give_back(first.lease, noon_plus(1)).await,
+        Err(Error::LeaseLost)
+    ));
+    assert_eq!(store.next_due().await.unwrap(), Some(noon_plus(1)));
+    assert_eq!(claim_one(&*store, noon_plus(1)).await.recipients[0].attempts, 0);
+}
+
+pub async fn an_extended_lease_lasts_longer(bed: &dyn Bed) {
+    let store = bed.open().await;
+    enqueue(&*store, message(&["bob@hismail.test"])).await;
+    let claimed = claim_one(&*store, NOON).await;
+    store.extend_lease(claimed.lease, noon_plus(20)).await.unwrap();
+    assert!(claim(&*store, noon_plus(19), 1).await.is_empty());
+    assert_eq!(claim(&*store, noon_plus(20), 1).await.len(), 1);
+    let gone = store
+        .extend_lease(LeaseToken::random(&mut rand::rng()), NOON)
+        .await;
+    assert!(matches!(gone, Err(Error::LeaseLost)));
+}
+
+pub async fn quarantined_recipients_wait_aside_until_released(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let bad = enqueue(&*store, message(&["bob@hismail.test"])).await;
+    let claimed = claim_one(&*store, NOON).await;
+    let good = enqueue(&*store, message(&["carol@plain.test"])).await;
+    store.quarantine(claimed.lease, "body piece").await.unwrap();
+    let expected = QuarantinedEntry {
+        message: bad,
+        recipient: claimed.recipients[0].id,
+        destination: domain("hismail.test"),
+        reason: "body piece".into(),
+    };
+    assert_eq!(store.quarantined(10).await.unwrap(), [expected]);
+    let listed = store.list(None, 10).await.unwrap();
+    assert_eq!(
+        listed.iter().map(|entry| entry.message).collect::<Vec<_>>(),
+        [good]
+    );
+    assert_eq!(claim_one(&*store, noon_plus(10)).await.message, good);
+    assert!(matches!(
+        settle(&*store, &claimed, SettledState::Delivered).await,
+        Err(Error::LeaseLost)
+    ));
+
+    let selection = Selection::Message(bad);
+    assert_eq!(store.release(selection, noon_plus(11)).await.unwrap(), 1);
+    assert!(store.quarantined(10).await.unwrap().is_empty());
+    assert_eq!(claim_one(&*store, noon_plus(11)).await.message, bad);
+}
+
+pub async fn held_recipients_are_not_claimed(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let held = enqueue(&*store, message(&["bob@hismail.test"])).await;
+    let free = enqueue(&*store, message(&["carol@plain.test"])).await;
+    let selection = Selection::Destination(domain("hismail.test"));
+    assert_eq!(store.hold(selection.clone()).await.unwrap(), 1);
+    assert_eq!(store.hold(selection.clone()).await.unwrap(), 0);
+    assert_eq!(claim_one(&*store, NOON).await.message, free);
+    let entry = store.list(None, 1).await.unwrap().remove(0);
+    assert_eq!(
+        (entry.message, entry.state, entry.due_at),
+        (held, QueueState::Held, None)
+    );
+    assert_eq!(store.release(selection, noon_plus(1)).await.unwrap(), 1);
+    assert_eq!(claim_one(&*store, noon_plus(1)).await.message, held);
+}
+
+pub async fn a_hold_during_an_attempt_takes_effect_after_it(bed: &dyn Bed) {
+    let store = bed.open().await;
+    enqueue(&*store, message(&["bob@hismail.test"])).await;
+    let claimed = claim_one(&*store, NOON).await;
+    assert_eq!(store.hold(Selection::All).await.unwrap(), 1);
+    settle(&*store, &claimed, deferred(noon_plus(1))).await.unwrap();
+    assert!(claim(&*store, noon_plus(2), 1).await.is_empty());
+    assert_eq!(store.release(Selection::All, noon_plus(2)).await.unwrap(), 1);
+    let again = claim_one(&*store, noon_plus(2)).await;
+    assert_eq!(again.recipients[0].attempts, 1);
+    assert_eq!(store.hold(Selection::All).await.unwrap(), 1);
+    settle(&*store, &again, SettledState::Delivered).await.unwrap();
+    assert!(store.list(None, 1).await.unwrap().is_empty());
+}
+
+pub async fn retry_moves_only_what_no_attempt_is_under_way_for(bed: &dyn Bed) {
+    let store = bed.open().await;
+    enqueue(&*store, message(&["bob@hismail.test"])).await;
+    let first = claim_one(&*store, NOON).await;
+    assert_eq!(store.retry(Selection::All, noon_plus(1)).await.unwrap(), 0);
+    settle(&*store, &first, deferred(noon_plus(600))).await.unwrap();
+    let selection = Selection::Recipient(first.recipients[0].id);
+    assert_eq!(store.retry(selection, noon_plus(1)).await.unwrap(), 1);
+    assert_eq!(store.next_due().await.unwrap(), Some(noon_plus(1)));
+    assert_eq!(claim(&*store, noon_plus(1), 1).await.len(), 1);
+}
+
+pub async fn deleted_recipients_are_gone_with_their_message(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let id = enqueue(&*store, message(&["bob@hismail.test", "carol@plain.test"])).await;
+    let claims = claim(&*store, NOON, 10).await;
+    let selection = Selection::Recipient(claims[0].recipients[0].id);
+    assert_eq!(store.delete(selection).await.unwrap(), 1);
+    assert_eq!(body(&*store, id).await.len(), 1);
+    assert_eq!(store.delete(Selection::Message(id)).await.unwrap(), 1);
+    assert!(matches!(store.read_piece(id, 0).await, Err(Error::Missing)));
+    assert!(matches!(
+        settle(&*store, &claims[1], SettledState::Delivered).await,
+        Err(Error::LeaseLost)
+    ));
+    assert_eq!(store.next_due().await.unwrap(), None);
+}
+
+pub async fn the_list_continues_after_an_entry_that_has_left(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        ids.push(enqueue(&*store, message(&["bob@hismail.test"])).await);
+    }
+    let first = store.list(None, 2).await.unwrap();
+    assert_eq!(first.iter().map(|e| e.message).collect::<Vec<_>>(), ids[..2]);
+    store.delete(Selection::Message(ids[1])).await.unwrap();
+    let rest = store.list(Some(first[1].position), 10).await.unwrap();
+    assert_eq!(rest.iter().map(|e| e.message).collect::<Vec<_>>(), ids[2..]);
+}
+
+pub async fn a_token_is_remembered_until_it_expires(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let token = [7; 32];
+    assert!(store.remember_once(token, NOON, noon_plus(10)).await.unwrap());
+    assert!(
+        !store
+            .remember_once(token, noon_plus(9), noon_plus(20))
+            .await
+            .unwrap()
+    );
+    assert!(store.remember_once([8; 32], NOON, noon_plus(10)).await.unwrap());
+    assert!(
+        store
+            .remember_once(token, noon_plus(10), noon_plus(20))
+            .await
+            .unwrap()
+    );
+}
+
+pub async fn an_object_is_committed_once(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let token = [7; 32];
+    for (expected, size) in [(true, 10), (false, 10), (false, PIECE_BYTES + 1)] {
+        let new = message(&["bob@hismail.test"]);
+        let mut writer = store.begin(new.id).await.unwrap();
+        writer.write(&vec![b'x'; size]).await.unwrap();
+        let until = noon_plus(60 * 24 * 365 * 100);
+        assert_eq!(writer.commit_once(new, token, until).await.unwrap(), expected);
+    }
+    assert_eq!(store.list(None, 10).await.unwrap().len(), 1);
+}
+
+/// A signet whose fingerprints and object are made of one octet and its neighbours.
+fn signet(name: &str, octet: u8, published_at: Timestamp) -> StoredSignet {
+    StoredSignet {
+        name: name.into(),
+        crypto: CryptoFingerprint([octet; 64]),
+        full: FullFingerprint([octet + 1; 64]),
+        id: IdFingerprint([octet + 2; 64]),
+        object: vec![octet; 100],
+        published_at,
+    }
+}
+
+pub async fn signets_keep_their_history_and_are_found_by_any_fingerprint(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let old = signet("Bob@hismail.test", 10, NOON);
+    let new = signet("bob@hismail.test", 20, noon_plus(1));
+    store.publish_signet(old.clone(), None).await.unwrap();
+    store.publish_signet(new.clone(), None).await.unwrap();
+    store
+        .publish_signet(signet("eve@hismail.test", 30, noon_plus(2)), None)
+        .await
+        .unwrap();
+    assert!(matches!(
+        store.publish_signet(old.clone(), None).await,
+        Err(Error::Exists)
+    ));
+    let old = StoredSignet {
+        name: "bob@hismail.test".into(),
+        ..old
+    };
+    assert_eq!(
+        store.current_signet("BOB@hismail.test").await.unwrap(),
+        Some(new.clone())
+    );
+    for octet in [10, 11, 12] {
+        let found = store
+            .signet_by_fingerprint("bob@hismail.test", AnyFingerprint([octet; 64]))
+            .await
+            .unwrap();
+        assert_eq!(found.as_ref(), Some(&old), "{octet}");
+    }
+    let foreign = store
+        .signet_by_fingerprint("bob@hismail.test", AnyFingerprint([30; 64]))
+        .await
+        .unwrap();
+    assert_eq!(foreign, None);
+    assert_eq!(
+        store.signet_history("bob@hismail.test").await.unwrap(),
+        [old, new]
+    );
+    assert_eq!(store.current_signet("hismail.test").await.unwrap(), None);
+}
+
+pub async fn private_keys_come_back_for_their_signet_only(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let keys = Secret::new(b"-----BEGIN KEYS-----".to_vec());
+    let kept = signet("bob@hismail.test", 10, NOON);
+    let not_kept = signet("bob@hismail.test", 20, NOON);
+    store.publish_signet(kept, Some(keys.clone())).await.unwrap();
+    store.publish_signet(not_kept, None).await.unwrap();
+    let ask = async |name: &str, octet| {
+        let fingerprint = CryptoFingerprint([octet; 64]);
+        store.private_keys(name, fingerprint).await.unwrap()
+    };
+    assert_eq!(ask("Bob@Hismail.test", 10).await, Some(keys));
+    assert_eq!(ask("bob@hismail.test", 20).await, None);
+    assert_eq!(ask("bob@hismail.test", 30).await, None);
+    assert_eq!(ask("eve@hismail.test", 10).await, None);
+}
+
+pub async fn remote_signets_are_kept_until_they_expire_or_are_forgotten(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let remote = |octet, fetched, expires| RemoteSignet {
+        name: "bob@hismail.test".into(),
+        crypto: CryptoFingerprint([octet; 64]),
+        object: vec![octet; 50],
+        fetched_at: noon_plus(fetched),
+        expires_at: noon_plus(expires),
+    };
+    for signet in [remote(1, 0, 100), remote(2, 5, 50), remote(1, 1, 60)] {
+        store.remember_remote_signet(signet).await.unwrap();
+    }
+    let ask = async |crypto: Option<u8>, minutes| {
+        let crypto = crypto.map(|octet| CryptoFingerprint([octet; 64]));
+        store
+            .remote_signet("Bob@hismail.test", crypto, noon_plus(minutes))
+            .await
+            .unwrap()
+    };
+    assert_eq!(ask(None, 10).await, Some(remote(2, 5, 50)));
+    assert_eq!(ask(Some(1), 10).await, Some(remote(1, 1, 60)));
+    assert_eq!(ask(None, 50).await, Some(remote(1, 1, 60)));
+    assert_eq!(ask(Some(2), 50).await, None);
+    assert_eq!(ask(None, 60).await, None);
+    store.forget_remote_signets("bob@HISMAIL.test").await.unwrap();
+    assert_eq!(ask(None, 10).await, None);
+}
+
+pub async fn accounts_are_found_without_regard_to_case(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let bob = Account {
+        address: mailbox("Bob@hismail.test"),
+        password_hash: "$argon2id$x".into(),
+        scram_verifier: Some("SCRAM-SHA-256$y".into()),
+        trust_mode: TrustMode::Cautious,
+        created_at: NOON,
+    };
+    let amy = Account {
+        address: mailbox("amy@hismail.test"),
+        scram_verifier: None,
+        trust_mode: TrustMode::Paranoid,
+        ..bob.clone()
+    };
+    store.add_account(bob.clone()).await.unwrap();
+    store.add_account(amy).await.unwrap();
+    let twice = Account {
+        address: mailbox("bOB@hismail.test"),
+        ..bob.clone()
+    };
+    assert!(matches!(store.add_account(twice).await, Err(Error::Exists)));
+
+    let found = store
+        .account(&mailbox("BOB@hismail.test"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.address.local(), "Bob");
+    assert_eq!(found.password_hash, bob.password_hash);
+    assert_eq!(found.scram_verifier, bob.scram_verifier);
+    assert_eq!(found.trust_mode, TrustMode::Cautious);
+    assert_eq!(found.created_at, NOON);
+    assert!(store.account(&mailbox("bob@plain.test")).await.unwrap().is_none());
+    let listed = store.list_accounts(&domain("hismail.test")).await.unwrap();
+    let names: Vec<&str> = listed.iter().map(|account| account.address.local()).collect();
+    assert_eq!(names, ["amy", "Bob"]);
+}
+
+pub async fn an_address_is_an_account_or_an_alias(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let account = |text| Account {
+        address: mailbox(text),
+        password_hash: String::new(),
+        scram_verifier: None,
+        trust_mode: TrustMode::Trustful,
+        created_at: NOON,
+    };
+    let (sales, bob, carol) = (
+        mailbox("Sales@hismail.test"),
+        mailbox("bob@hismail.test"),
+        mailbox("carol@plain.test"),
+    );
+    store.add_account(account("bob@hismail.test")).await.unwrap();
+    store.add_alias(&sales, &carol).await.unwrap();
+    store.add_alias(&sales, &bob).await.unwrap();
+    assert!(matches!(store.add_alias(&sales, &bob).await, Err(Error::Exists)));
+    assert!(matches!(store.add_alias(&bob, &carol).await, Err(Error::Exists)));
+    let taken = store.add_account(account("sales@hismail.test")).await;
+    assert!(matches!(taken, Err(Error::Exists)));
+    let targets = store.alias_targets(&mailbox("sales@hismail.test")).await.unwrap();
+    assert_eq!(targets, [bob.clone(), carol]);
+    assert!(store.alias_targets(&bob).await.unwrap().is_empty());
+}
+
+pub async fn domains_of_ours_keep_their_settings(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let dime = LocalDomain {
+        name: domain("hismail.test"),
+        dime: Some(DimeSettings {
+            policy: Policy::Strict,
+            subdomain_policy: SubdomainPolicy::Explicit,
+            delivery_hosts: vec![domain("dx1.hismail.test"), domain("dx2.hismail.test")],
+        }),
+        created_at: NOON,
+    };
+    let plain = LocalDomain {
+        name: domain("a.plain.test"),
+        dime: None,
+        created_at: noon_plus(1),
+    };
+    store.add_domain(dime.clone()).await.unwrap();
+    store.add_domain(plain.clone()).await.unwrap();
+    assert!(matches!(store.add_domain(dime.clone()).await, Err(Error::Exists)));
+    assert_eq!(
+        store.local_domain(&domain("hismail.test")).await.unwrap(),
+        Some(dime.clone())
+    );
+    assert_eq!(store.local_domain(&domain("plain.test")).await.unwrap(), None);
+    assert_eq!(store.list_domains().await.unwrap(), [plain, dime]);
+}
+
+pub async fn pins_are_replaced_and_dropped(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let name = domain("hismail.test");
+    let pin = |record: &str, secure| Pin {
+        domain: name.clone(),
+        record: record.into(),
+        secure,
+        first_seen_at: NOON,
+        refresh_at: noon_plus(60),
+        expires_at: noon_plus(600),
+    };
+    assert_eq!(store.pin(&name).await.unwrap(), None);
+    store.set_pin(pin("ver=1 a", false)).await.unwrap();
+    store.set_pin(pin("ver=1 b", true)).await.unwrap();
+    assert_eq!(store.pin(&name).await.unwrap(), Some(pin("ver=1 b", true)));
+    store.drop_pin(&name).await.unwrap();
+    assert_eq!(store.pin(&name).await.unwrap(), None);
+}
+
+pub async fn an_enqueued_message_wakes_the_runner(bed: &dyn Bed) {
+    let store = bed.open().await;
+    enqueue(&*store, message(&["bob@hismail.test"])).await;
+    // The change came before the wait, and is not lost.
+    tokio::time::timeout(Duration::from_secs(10), store.changed())
+        .await
+        .unwrap();
+    let again = Arc::clone(&store);
+    let waiting = tokio::spawn(async move { again.changed().await });
+    enqueue(&*store, message(&["bob@hismail.test"])).await;
+    tokio::time::timeout(Duration::from_secs(10), waiting)
+        .await
+        .unwrap()
+        .unwrap();
+}
