@@ -7,7 +7,9 @@ use std::time::Duration;
 /// The driver owns the socket and the buffer of unread octets. It repeats: write everything
 /// [`poll_transmit`](Machine::poll_transmit) yields, answer every event of [`poll_event`](Machine::poll_event),
 /// offer the unread octets to [`receive`](Machine::receive), and read more only when the machine took none
-/// and has nothing to say. `elapsed` is the time since the session began.
+/// and has nothing to say. The offer is made even when nothing is unread: so the machine learns what time it is
+/// after an answer. Instead of writing at once the driver may gather what several offers yield, as long as it writes
+/// before it reads or turns to a TLS handshake. `elapsed` is the time since the session began.
 pub trait Machine {
     /// What the machine asks of, or reports to, its owner.
     type Event;
@@ -45,4 +47,47 @@ pub struct TlsInfo {
     pub version: String,
     /// Cipher suite in the registry's spelling.
     pub cipher: String,
+}
+
+/// Measures a machine's wait for its peer; the time spent on answers to its own events does not count.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wait {
+    since: Option<Duration>,
+    last_seen: Duration,
+}
+
+impl Wait {
+    /// To be called whenever the machine is told the time. Starts the wait if none runs.
+    pub fn observe(&mut self, elapsed: Duration) {
+        self.last_seen = elapsed;
+        self.since.get_or_insert(elapsed);
+    }
+
+    /// The peer did its part: the next wait starts with the next [`observe`](Self::observe).
+    pub fn restart(&mut self) {
+        self.since = None;
+    }
+
+    /// When the wait has lasted `limit`.
+    pub fn deadline(&self, limit: Duration) -> Duration {
+        self.since.unwrap_or(self.last_seen).saturating_add(limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wait_starts_at_the_first_observation_after_a_restart() {
+        let secs = Duration::from_secs;
+        let mut wait = Wait::default();
+        wait.observe(secs(10));
+        wait.observe(secs(20));
+        assert_eq!(wait.deadline(secs(5)), secs(15));
+        wait.restart();
+        assert_eq!(wait.deadline(secs(5)), secs(25));
+        wait.observe(secs(90));
+        assert_eq!(wait.deadline(secs(5)), secs(95));
+    }
 }

@@ -166,6 +166,14 @@ impl ReversePath {
     /// The null reverse-path of bounces, which are never bounced themselves (RFC 5321 §4.5.5).
     pub const NULL: Self = Self(None);
 
+    /// Reads `<mailbox>` or `<>`, angle brackets included. A source route is dropped (RFC 5321 §4.1.2, appendix C).
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        match inner_path(text)? {
+            "" => Ok(Self::NULL),
+            mailbox => Mailbox::parse(mailbox).map(|mailbox| Self(Some(mailbox))),
+        }
+    }
+
     /// Whether this is `<>`.
     pub fn is_null(&self) -> bool {
         self.0.is_none()
@@ -176,6 +184,57 @@ impl ReversePath {
 impl fmt::Display for ReversePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.as_ref().map_or(Ok(()), |mailbox| mailbox.fmt(f))
+    }
+}
+
+/// Where a message is to go.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ForwardPath {
+    /// A mailbox.
+    Mailbox(Mailbox),
+    /// `<Postmaster>` without a domain, in any case: whoever looks after this host (RFC 5321 §4.1.1.3).
+    Postmaster,
+}
+
+impl ForwardPath {
+    /// Reads `<mailbox>` or `<Postmaster>`, angle brackets included. A source route is dropped.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let inner = inner_path(text)?;
+        if inner.eq_ignore_ascii_case("postmaster") {
+            return Ok(Self::Postmaster);
+        }
+        Mailbox::parse(inner).map(Self::Mailbox)
+    }
+}
+
+/// As between the angle brackets of RCPT.
+impl fmt::Display for ForwardPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mailbox(mailbox) => mailbox.fmt(f),
+            Self::Postmaster => f.write_str("Postmaster"),
+        }
+    }
+}
+
+/// What stands between the angle brackets, without a source route `@a,@b:`.
+fn inner_path(text: &str) -> Result<&str, Error> {
+    let inner = text
+        .strip_prefix('<')
+        .and_then(|rest| rest.strip_suffix('>'))
+        .ok_or(Error::Mailbox)?;
+    if !inner.starts_with('@') {
+        return Ok(inner);
+    }
+    let (route, mailbox) = inner.split_once(':').ok_or(Error::Mailbox)?;
+    let is_route = route.split(',').all(|hop| {
+        hop.strip_prefix('@')
+            .is_some_and(|domain| Domain::parse(domain).is_ok())
+    });
+    if is_route && !mailbox.is_empty() {
+        Ok(mailbox)
+    } else {
+        Err(Error::Mailbox)
     }
 }
 
@@ -232,5 +291,53 @@ mod tests {
     fn debug_hides_the_local_part() {
         let bob: Mailbox = "bob@hismail.test".parse().unwrap();
         assert_eq!(format!("{bob:?}"), "…@hismail.test");
+    }
+
+    #[test]
+    fn paths_need_their_angle_brackets() {
+        assert_eq!(ReversePath::parse("<>"), Ok(ReversePath::NULL));
+        let bob = Mailbox::parse("bob@hismail.test").unwrap();
+        assert_eq!(
+            ReversePath::parse("<bob@hismail.test>"),
+            Ok(ReversePath(Some(bob)))
+        );
+        for bad in [
+            "",
+            "<",
+            ">",
+            "bob@hismail.test",
+            "<bob@hismail.test",
+            "<<bob@hismail.test>>",
+            "< >",
+        ] {
+            assert!(ReversePath::parse(bad).is_err(), "{bad:?}");
+            assert!(ForwardPath::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn source_routes_are_dropped_but_must_be_routes() {
+        let bob = Mailbox::parse("bob@hismail.test").unwrap();
+        assert_eq!(
+            ForwardPath::parse("<@a.test,@b.test:bob@hismail.test>"),
+            Ok(ForwardPath::Mailbox(bob))
+        );
+        for bad in [
+            "<@a.test:>",
+            "<@a.test,b.test:bob@hismail.test>",
+            "<@:bob@hismail.test>",
+            "<@a.test>",
+            "<@a.test:@b.test:bob@hismail.test>",
+        ] {
+            assert!(ForwardPath::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn postmaster_alone_needs_no_domain() {
+        assert_eq!(ForwardPath::parse("<PostMaster>"), Ok(ForwardPath::Postmaster));
+        assert!(ForwardPath::parse("<>").is_err());
+        assert!(ForwardPath::parse("<bob>").is_err());
+        assert!(ReversePath::parse("<postmaster>").is_err());
     }
 }

@@ -1,4 +1,7 @@
 //! Values of RFC 5321, 5322 and 3461.
 
 pub mod address;
+pub mod date;
+pub mod headers;
 pub mod reply;
+pub mod trace;

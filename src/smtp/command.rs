@@ -1,0 +1,294 @@
+//! Commands of a client: one line in, one typed command out (RFC 5321 §4.1).
+//!
+//! Parsing says what a line means; whether it is allowed now is the server machine's business.
+
+use crate::base::secret::Secret;
+use crate::mail::address::{self, ForwardPath, ReversePath};
+
+/// One command with its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// EHLO or HELO.
+    Hello(Hello),
+    /// MAIL FROM.
+    Mail(MailFrom),
+    /// RCPT TO.
+    Rcpt(RcptTo),
+    /// DATA.
+    Data,
+    /// RSET.
+    Rset,
+    /// NOOP; its argument means nothing.
+    Noop,
+    /// QUIT.
+    Quit,
+    /// VRFY.
+    Vrfy,
+    /// HELP; its argument is ignored.
+    Help,
+    /// STARTTLS without argument; the form with a host is DMTP's (`dmtp.md` §5.3).
+    StartTls,
+    /// AUTH.
+    Auth {
+        /// Name of the mechanism, upper case.
+        mechanism: String,
+        /// The initial response, still in base64; `=` is an empty one.
+        initial: Option<Secret<String>>,
+    },
+    /// A command of RFC 5321 or its ancestors that we do not implement: EXPN, TURN, ….
+    Unimplemented,
+}
+
+/// How a client introduced itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// EHLO rather than HELO.
+    pub extended: bool,
+    /// Its name: letters, digits and `-._:[]` only, at most 255. Rarely true.
+    pub name: String,
+}
+
+/// The arguments of MAIL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailFrom {
+    /// Where failures are reported.
+    pub reverse_path: ReversePath,
+    /// SIZE: octets of the message as the client counts them (RFC 1870).
+    pub size_bytes: Option<u64>,
+    /// BODY (RFC 6152).
+    pub body: Body,
+    /// SMTPUTF8 (RFC 6531).
+    pub smtputf8: bool,
+    /// AUTH was given (RFC 4954 §5); we trust nobody's word, so its value is dropped.
+    pub auth: bool,
+    /// The path has characters outside ASCII, which only SMTPUTF8 allows.
+    pub is_international: bool,
+}
+
+/// The arguments of RCPT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RcptTo {
+    /// Where the message is to go.
+    pub forward_path: ForwardPath,
+    /// The path has characters outside ASCII, which only SMTPUTF8 allows.
+    pub is_international: bool,
+}
+
+/// What BODY declares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Body {
+    /// Seven bits, also when nothing is declared.
+    #[default]
+    SevenBit,
+    /// Eight bits.
+    EightBitMime,
+}
+
+/// Why a line is no command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Control characters, or not UTF-8.
+    #[error("line is not text")]
+    NotText,
+    /// No known verb.
+    #[error("command not recognized")]
+    UnknownVerb,
+    /// An argument is missing, malformed or not expected at all.
+    #[error("syntax error in arguments")]
+    Arguments,
+    /// A parameter of MAIL or RCPT that we do not offer.
+    #[error("parameter not supported")]
+    Parameter,
+    /// The reverse-path is not one.
+    #[error("not a reverse-path: {0}")]
+    ReversePath(address::Error),
+    /// The forward-path is not one.
+    #[error("not a forward-path: {0}")]
+    ForwardPath(address::Error),
+}
+
+/// Reads one line, given without its CRLF.
+pub fn parse(line: &[u8]) -> Result<Command, Error> {
+    let text = std::str::from_utf8(line).map_err(|_| Error::NotText)?;
+    if text.chars().any(|c| c.is_control() && c != '\t') {
+        return Err(Error::NotText);
+    }
+    let (verb, rest) = text.split_once([' ', '\t']).unwrap_or((text, ""));
+    parse_arguments(&verb.to_ascii_uppercase(), rest.trim_matches([' ', '\t']))
+}
+
+fn parse_arguments(verb: &str, rest: &str) -> Result<Command, Error> {
+    let bare = |command| {
+        if rest.is_empty() {
+            Ok(command)
+        } else {
+            Err(Error::Arguments)
+        }
+    };
+    match verb {
+        "EHLO" => hello(true, rest).map(Command::Hello),
+        "HELO" => hello(false, rest).map(Command::Hello),
+        "MAIL" => mail_from(rest).map(Command::Mail),
+        "RCPT" => rcpt_to(rest).map(Command::Rcpt),
+        "DATA" => bare(Command::Data),
+        "RSET" => bare(Command::Rset),
+        "QUIT" => bare(Command::Quit),
+        "STARTTLS" => bare(Command::StartTls),
+        "NOOP" => Ok(Command::Noop),
+        "HELP" => Ok(Command::Help),
+        "VRFY" if rest.is_empty() => Err(Error::Arguments),
+        "VRFY" => Ok(Command::Vrfy),
+        "AUTH" => auth(rest),
+        "EXPN" | "TURN" | "ETRN" | "ATRN" | "SEND" | "SOML" | "SAML" | "BDAT" | "BURL" => {
+            Ok(Command::Unimplemented)
+        }
+        _ => Err(Error::UnknownVerb),
+    }
+}
+
+/// A name, address literal or anything harmless: hosts are often misnamed, and nothing depends on the name.
+fn hello(extended: bool, name: &str) -> Result<Hello, Error> {
+    let is_harmless = name
+        .bytes()
+        .all(|octet| octet.is_ascii_alphanumeric() || b"-._:[]".contains(&octet));
+    if name.is_empty() || name.len() > 255 || !is_harmless {
+        return Err(Error::Arguments);
+    }
+    Ok(Hello {
+        extended,
+        name: name.to_owned(),
+    })
+}
+
+fn mail_from(rest: &str) -> Result<MailFrom, Error> {
+    let (path, parameters) = path_and_parameters(rest, "FROM:")?;
+    let mut mail = MailFrom {
+        reverse_path: ReversePath::parse(path).map_err(Error::ReversePath)?,
+        size_bytes: None,
+        body: Body::default(),
+        smtputf8: false,
+        auth: false,
+        is_international: !path.is_ascii(),
+    };
+    let mut seen = Vec::new();
+    for parameter in parameters.split_ascii_whitespace() {
+        let (keyword, value) = keyword_and_value(parameter);
+        if seen.contains(&keyword) {
+            return Err(Error::Arguments);
+        }
+        mail.set(&keyword, value)?;
+        seen.push(keyword);
+    }
+    Ok(mail)
+}
+
+impl MailFrom {
+    fn set(&mut self, keyword: &str, value: Option<&str>) -> Result<(), Error> {
+        match (keyword, value) {
+            ("SIZE", Some(size)) => self.size_bytes = Some(size_value(size)?),
+            ("BODY", Some(body)) => self.body = body_value(body)?,
+            ("SMTPUTF8", None) => self.smtputf8 = true,
+            ("AUTH", Some(mailbox)) if is_xtext(mailbox) => self.auth = true,
+            ("SIZE" | "BODY" | "SMTPUTF8" | "AUTH", _) => return Err(Error::Arguments),
+            _ => return Err(Error::Parameter),
+        }
+        Ok(())
+    }
+}
+
+/// At most 20 digits (RFC 1870 §3); more than 64 bits hold is simply too large.
+fn size_value(text: &str) -> Result<u64, Error> {
+    let is_size = (1..=20).contains(&text.len()) && text.bytes().all(|octet| octet.is_ascii_digit());
+    if is_size {
+        Ok(text.parse().unwrap_or(u64::MAX))
+    } else {
+        Err(Error::Arguments)
+    }
+}
+
+fn body_value(text: &str) -> Result<Body, Error> {
+    match text.to_ascii_uppercase().as_str() {
+        "7BIT" => Ok(Body::SevenBit),
+        "8BITMIME" => Ok(Body::EightBitMime),
+        "BINARYMIME" => Err(Error::Parameter),
+        _ => Err(Error::Arguments),
+    }
+}
+
+/// RFC 3461 §4: printable ASCII, `=` excluded, where `+` starts two upper-case hexadecimal digits. `<>` is allowed.
+fn is_xtext(text: &str) -> bool {
+    let is_hex = |octet: &u8| octet.is_ascii_digit() || (b'A'..=b'F').contains(octet);
+    let is_plain = text
+        .bytes()
+        .all(|octet| octet.is_ascii_graphic() && octet != b'=');
+    let escapes_hold = text.split('+').skip(1).all(|after| {
+        after
+            .as_bytes()
+            .get(..2)
+            .is_some_and(|digits| digits.iter().all(is_hex))
+    });
+    !text.is_empty() && is_plain && escapes_hold
+}
+
+fn rcpt_to(rest: &str) -> Result<RcptTo, Error> {
+    let (path, parameters) = path_and_parameters(rest, "TO:")?;
+    let forward_path = ForwardPath::parse(path).map_err(Error::ForwardPath)?;
+    if !parameters.is_empty() {
+        return Err(Error::Parameter);
+    }
+    Ok(RcptTo {
+        forward_path,
+        is_international: !path.is_ascii(),
+    })
+}
+
+/// Cuts `FROM:<path> parameters` in two. White space after the colon is tolerated, missing brackets are not.
+fn path_and_parameters<'a>(rest: &'a str, keyword: &str) -> Result<(&'a str, &'a str), Error> {
+    let (found, after) = rest.split_at_checked(keyword.len()).ok_or(Error::Arguments)?;
+    let after = after.trim_start_matches([' ', '\t']);
+    if !found.eq_ignore_ascii_case(keyword) || !after.starts_with('<') {
+        return Err(Error::Arguments);
+    }
+    let (path, parameters) = after.split_at(path_length(after).ok_or(Error::Arguments)?);
+    if !parameters.is_empty() && !parameters.starts_with([' ', '\t']) {
+        return Err(Error::Arguments);
+    }
+    Ok((path, parameters.trim_matches([' ', '\t'])))
+}
+
+/// Octets up to and with the closing bracket; brackets in a quoted local-part do not count.
+fn path_length(text: &str) -> Option<usize> {
+    let mut quoted = false;
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            '>' if !quoted => return Some(at + 1),
+            _ => (),
+        }
+    }
+    None
+}
+
+fn keyword_and_value(parameter: &str) -> (String, Option<&str>) {
+    match parameter.split_once('=') {
+        Some((keyword, value)) => (keyword.to_ascii_uppercase(), Some(value)),
+        None => (parameter.to_ascii_uppercase(), None),
+    }
+}
+
+fn auth(rest: &str) -> Result<Command, Error> {
+    let mut words = rest.split([' ', '\t']).filter(|word| !word.is_empty());
+    let mechanism = words.next().ok_or(Error::Arguments)?.to_ascii_uppercase();
+    let initial = words.next().map(|response| Secret::new(response.to_owned()));
+    match words.next() {
+        None => Ok(Command::Auth { mechanism, initial }),
+        Some(_) => Err(Error::Arguments),
+    }
+}
+
+#[cfg(test)]
+mod tests;

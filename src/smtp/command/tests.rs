@@ -1,0 +1,174 @@
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn mail(line: &str) -> Result<MailFrom, Error> {
+    match parse(line.as_bytes()) {
+        Ok(Command::Mail(mail)) => Ok(mail),
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => Err(error),
+    }
+}
+
+#[test]
+fn verbs_are_read_in_any_case() {
+    let client = Hello {
+        extended: true,
+        name: "client.test".into(),
+    };
+    assert_eq!(parse(b"eHLo  client.test "), Ok(Command::Hello(client)));
+    for (line, command) in [
+        ("data", Command::Data),
+        ("Rset ", Command::Rset),
+        ("NOOP whatever", Command::Noop),
+        ("quit", Command::Quit),
+        ("VRFY bob", Command::Vrfy),
+        ("HELP MAIL", Command::Help),
+        ("STARTTLS", Command::StartTls),
+        ("EXPN list", Command::Unimplemented),
+    ] {
+        assert_eq!(parse(line.as_bytes()), Ok(command), "{line}");
+    }
+}
+
+#[test]
+fn refuses_arguments_where_none_belong_and_missing_ones() {
+    for line in [
+        "DATA now",
+        "RSET x",
+        "QUIT x",
+        "STARTTLS mx.test",
+        "VRFY",
+        "EHLO",
+        "HELO",
+        "EHLO a b",
+        "EHLO <a.test>",
+        "EHLO a(b)",
+        "EHLO bücher.test",
+        "AUTH",
+        "AUTH PLAIN a b",
+        "MAIL",
+        "MAIL FROM",
+        "MAIL TO:<a@b.test>",
+        "MAIL FROM:a@b.test",
+        "MAIL FROM:<a@b.test>SIZE=1",
+        "MAIL FROM:<a@b.test",
+        "RCPT TO bob",
+    ] {
+        assert_eq!(parse(line.as_bytes()), Err(Error::Arguments), "{line}");
+    }
+}
+
+#[test]
+fn refuses_what_is_not_text() {
+    for line in [
+        b"NOOP \0".as_slice(),
+        b"NOOP \x7F",
+        b"NOOP \xFF",
+        b"\x1BNOOP",
+        b"NOOP \xC2\x85",
+    ] {
+        assert_eq!(parse(line), Err(Error::NotText), "{line:?}");
+    }
+    for line in ["", " ", "NOOPS", "MAILFROM:<>", "GET / HTTP/1.1"] {
+        assert_eq!(parse(line.as_bytes()), Err(Error::UnknownVerb), "{line:?}");
+    }
+}
+
+#[test]
+fn mail_reads_its_parameters() {
+    let plain = mail("MAIL FROM:<a@b.test>").unwrap();
+    assert_eq!(
+        plain,
+        MailFrom {
+            reverse_path: ReversePath::parse("<a@b.test>").unwrap(),
+            size_bytes: None,
+            body: Body::SevenBit,
+            smtputf8: false,
+            auth: false,
+            is_international: false,
+        }
+    );
+    let full = mail("mail from: <ä@b.test> size=10 Body=8bitmime SMTPUTF8 AUTH=<>").unwrap();
+    assert_eq!(full.size_bytes, Some(10));
+    assert_eq!(full.body, Body::EightBitMime);
+    assert!(full.smtputf8 && full.auth && full.is_international);
+    assert!(mail("MAIL FROM:<>").unwrap().reverse_path.is_null());
+}
+
+#[test]
+fn mail_refuses_wrong_parameters() {
+    for (parameters, error) in [
+        ("SIZE", Error::Arguments),
+        ("SIZE=", Error::Arguments),
+        ("SIZE=-1", Error::Arguments),
+        ("SIZE=123456789012345678901", Error::Arguments),
+        ("SIZE=1 size=2", Error::Arguments),
+        ("BODY=9BIT", Error::Arguments),
+        ("BODY=BINARYMIME", Error::Parameter),
+        ("SMTPUTF8=yes", Error::Arguments),
+        ("AUTH=a=b", Error::Arguments),
+        ("AUTH=a+2x", Error::Arguments),
+        ("RET=HDRS", Error::Parameter),
+        ("FOO", Error::Parameter),
+        ("=", Error::Parameter),
+    ] {
+        let line = format!("MAIL FROM:<a@b.test> {parameters}");
+        assert_eq!(mail(&line), Err(error), "{parameters}");
+    }
+    assert_eq!(
+        mail("MAIL FROM:<> SIZE=99999999999999999999").unwrap().size_bytes,
+        Some(u64::MAX)
+    );
+}
+
+#[test]
+fn paths_end_at_the_bracket_outside_quotes() {
+    let quoted = parse(br#"RCPT TO:<"a>\" b"@hismail.test>"#).unwrap();
+    let Command::Rcpt(RcptTo {
+        forward_path: ForwardPath::Mailbox(mailbox),
+        ..
+    }) = quoted
+    else {
+        panic!("{quoted:?}")
+    };
+    assert_eq!(mailbox.local(), "a>\" b");
+    assert_eq!(parse(b"RCPT TO:<postmaster>"), parse(b"rcpt to:<Postmaster>"));
+}
+
+#[test]
+fn address_literals_and_parameters_are_refused_at_rcpt() {
+    let literal = parse(b"RCPT TO:<bob@[192.0.2.1]>");
+    assert_eq!(literal, Err(Error::ForwardPath(address::Error::Domain)));
+    assert_eq!(parse(b"RCPT TO:<bob@b.test> NOTIFY=NEVER"), Err(Error::Parameter));
+    assert!(matches!(parse(b"RCPT TO:<>"), Err(Error::ForwardPath(_))));
+    assert!(matches!(
+        parse(b"MAIL FROM:<a@[IPv6:::1]>"),
+        Err(Error::ReversePath(_))
+    ));
+}
+
+#[test]
+fn auth_keeps_its_response_secret() {
+    let command = parse(b"AUTH plain AHRpbQBz").unwrap();
+    assert!(!format!("{command:?}").contains("AHRp"));
+    let expected = Command::Auth {
+        mechanism: "PLAIN".into(),
+        initial: Some(Secret::new("AHRpbQBz".to_owned())),
+    };
+    assert_eq!(command, expected);
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_lines_never_panic(line in proptest::collection::vec(any::<u8>(), 0..120)) {
+        let _ = parse(&line);
+    }
+
+    #[test]
+    fn command_like_lines_never_panic(line in "(MAIL FROM:|RCPT TO:|AUTH |EHLO )[<>\"\\\\@:, =a-zé+.]{0,40}") {
+        let _ = parse(line.as_bytes());
+    }
+}

@@ -1,0 +1,481 @@
+//! The server's side of an SMTP session, for mail transfer and for submission.
+
+mod commands;
+pub mod params;
+pub mod replies;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+pub use params::{Limits, Params, Profile};
+
+use super::auth::Credentials;
+use super::command::{Hello, MailFrom};
+use super::data::{Bounds, Decoder, Fault};
+use super::line::{Scan, Skip, scan, skip};
+use crate::base::machine::{Machine, TlsInfo, Wait};
+use crate::mail::address::ForwardPath;
+use crate::mail::reply::Reply;
+
+/// Replies not yet fetched beyond which no more commands are read.
+const OUT_MAX: usize = 4096;
+/// Octets of message data handled, and yielded as one event, at a time.
+const PIECE: usize = 64 * 1024;
+
+/// What a [`Session`] asks of, or reports to, its owner.
+///
+/// Those marked *question* are answered by [`Session::accept`], [`Session::accept_with`] or [`Session::refuse`];
+/// until then no input is consumed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The client introduced itself, for the first time or again.
+    Hello(Hello),
+    /// A transaction is to begin. Question.
+    MailFrom(MailFrom),
+    /// A recipient is to be added to the transaction. Question.
+    RcptTo(ForwardPath),
+    /// A user wants to log in. Question; refused with [`replies::authentication_failed`].
+    Authenticate(Credentials),
+    /// `220` has been queued. The owner sends it, drops every octet it has read but not handed over, does the TLS
+    /// handshake, and calls [`Session::tls_started`], or closes the connection.
+    StartTls,
+    /// The client wants to send the message. Question.
+    DataStart,
+    /// The next piece of the message, dots undoubled.
+    Data(Vec<u8>),
+    /// The message is complete. Question: accepted only when message and recipients are durable.
+    DataEnd {
+        /// Octets of the message.
+        size_bytes: u64,
+    },
+    /// The message will not be completed: its pieces are to be forgotten, and the transaction is over.
+    DataAborted(Abort),
+    /// The client gave the transaction up.
+    Reset,
+    /// The session is over.
+    Closed(End),
+}
+
+/// Why a message was broken off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Abort {
+    /// It was not fit to be accepted; the session goes on.
+    Fault(Fault),
+    /// The session ended in the middle of it.
+    SessionEnded,
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// QUIT.
+    Quit,
+    /// The client closed the connection.
+    PeerClosed,
+    /// The client took too long.
+    TimedOut,
+    /// Too many errors, failed logins, or commands that lead nowhere.
+    TooManyErrors,
+    /// CR or LF by itself in a command.
+    BareLineEnd,
+    /// [`Session::shutdown`].
+    Shutdown,
+    /// The owner refused something with 421.
+    Refused,
+}
+
+/// One SMTP session.
+///
+/// Questions to the owner come in the order of the client's commands, one at a time. See [`Event`] for the protocol
+/// between session and owner, and [`Machine`] for that between session and driver.
+#[derive(Debug)]
+pub struct Session {
+    params: Params,
+    state: State,
+    known: Known,
+    tls: Option<TlsInfo>,
+    tally: Tally,
+    shutting_down: bool,
+    wait: Wait,
+    data_wait: Wait,
+    out: Vec<u8>,
+    events: VecDeque<Event>,
+}
+
+/// What the session expects next.
+#[derive(Debug)]
+enum State {
+    Command,
+    /// The end of a line that was too long.
+    LineEnd,
+    /// The response to `334`.
+    AuthResponse,
+    /// An answer of the owner.
+    Answer(Question),
+    /// The end of the TLS handshake.
+    Handshake,
+    Data(Decoder),
+    Closed,
+}
+
+/// What the owner has been asked.
+#[derive(Debug, Clone, Copy)]
+enum Question {
+    MailFrom { smtputf8: bool },
+    RcptTo,
+    Authenticate,
+    DataStart,
+    DataEnd,
+}
+
+/// What was learned from the client; forgotten at STARTTLS.
+#[derive(Debug, Default)]
+struct Known {
+    hello: Option<Hello>,
+    authenticated: bool,
+    transaction: Option<Transaction>,
+}
+
+#[derive(Debug)]
+struct Transaction {
+    smtputf8: bool,
+    accepted: usize,
+    refused: usize,
+}
+
+/// Counts of what a client may do only so often.
+#[derive(Debug, Default)]
+struct Tally {
+    errors: u32,
+    failed_logins: u32,
+    idle_commands: u32,
+}
+
+impl Session {
+    /// A session that starts with our banner; `tls` if a handshake came first.
+    pub fn new(params: Params, tls: Option<TlsInfo>) -> Self {
+        let mut session = Self::greeted(params, tls);
+        session.send(&session.params.banner());
+        session
+    }
+
+    /// A session whose banner has been sent by somebody else, who now hands over the connection with all octets
+    /// the client sent so far still unread.
+    pub fn greeted(params: Params, tls: Option<TlsInfo>) -> Self {
+        Self {
+            params,
+            state: State::Command,
+            known: Known::default(),
+            tls,
+            tally: Tally::default(),
+            shutting_down: false,
+            wait: Wait::default(),
+            data_wait: Wait::default(),
+            out: Vec::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Answers the question with yes, in the usual words.
+    pub fn accept(&mut self) {
+        self.accept_with("Ok");
+    }
+
+    /// Answers the question with yes, in these words (printable, one line). For `DATA` the words are fixed.
+    pub fn accept_with(&mut self, text: &str) {
+        let Some(question) = self.take_question() else {
+            return;
+        };
+        self.send(&replies::accepted(question, text));
+        self.advance(question);
+        self.settle();
+    }
+
+    /// Answers the question with no. 421 ends the session.
+    pub fn refuse(&mut self, reply: Reply) {
+        let Some(question) = self.take_question() else {
+            return;
+        };
+        self.retreat(question);
+        if reply.code == 421 {
+            return self.close(End::Refused, Some(reply));
+        }
+        let counts = reply.is_permanent();
+        self.send(&reply);
+        if counts {
+            self.count_error();
+        }
+        self.settle();
+    }
+
+    /// The TLS handshake that [`Event::StartTls`] asked for is done. Everything learned before is forgotten.
+    pub fn tls_started(&mut self, info: TlsInfo) {
+        if matches!(self.state, State::Handshake) {
+            self.state = State::Command;
+            self.known = Known::default();
+            self.tls = Some(info);
+            self.wait.restart();
+            self.settle();
+        }
+    }
+
+    /// Ends the session with 421, after the transaction if there is one.
+    pub fn shutdown(&mut self) {
+        self.shutting_down = true;
+        self.settle();
+    }
+
+    /// The TLS session, if there is one.
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.tls.as_ref()
+    }
+
+    /// How the client introduced itself.
+    pub fn hello(&self) -> Option<&Hello> {
+        self.known.hello.as_ref()
+    }
+
+    fn take_question(&mut self) -> Option<Question> {
+        let State::Answer(question) = self.state else {
+            return None;
+        };
+        self.state = State::Command;
+        self.wait.restart();
+        Some(question)
+    }
+
+    /// What follows from a yes.
+    fn advance(&mut self, question: Question) {
+        match question {
+            Question::MailFrom { smtputf8 } => {
+                self.known.transaction = Some(Transaction {
+                    smtputf8,
+                    accepted: 0,
+                    refused: 0,
+                });
+            }
+            Question::RcptTo => {
+                if let Some(transaction) = &mut self.known.transaction {
+                    transaction.accepted += 1;
+                }
+            }
+            Question::Authenticate => self.known.authenticated = true,
+            Question::DataStart => self.start_data(),
+            Question::DataEnd => {
+                self.known.transaction = None;
+                self.tally = Tally::default();
+            }
+        }
+    }
+
+    /// What follows from a no.
+    fn retreat(&mut self, question: Question) {
+        match question {
+            Question::MailFrom { .. } => (),
+            Question::RcptTo => {
+                if let Some(transaction) = &mut self.known.transaction {
+                    transaction.refused += 1;
+                }
+            }
+            Question::Authenticate => self.tally.failed_logins += 1,
+            Question::DataStart | Question::DataEnd => self.known.transaction = None,
+        }
+    }
+
+    fn start_data(&mut self) {
+        let bounds = Bounds {
+            message: self.params.limits.message_bytes,
+            line: self.params.limits.text_line_bytes,
+        };
+        self.state = State::Data(Decoder::new(bounds));
+        self.data_wait.restart();
+    }
+
+    /// Closes between two transactions if that is due.
+    fn settle(&mut self) {
+        if !matches!(self.state, State::Command) {
+            return;
+        }
+        if self.tally.failed_logins >= self.params.limits.failed_logins {
+            self.close(End::TooManyErrors, Some(replies::too_many_failed_logins()));
+        } else if self.shutting_down && self.known.transaction.is_none() {
+            self.close(End::Shutdown, Some(replies::shutting_down()));
+        }
+    }
+
+    fn send(&mut self, reply: &Reply) {
+        self.out.extend_from_slice(&reply.to_wire());
+    }
+
+    /// Sends a refusal of our own and counts it.
+    fn complain(&mut self, reply: &Reply) {
+        self.send(reply);
+        self.count_error();
+    }
+
+    fn count_error(&mut self) {
+        self.tally.errors += 1;
+        if self.tally.errors >= self.params.limits.errors {
+            self.close(End::TooManyErrors, Some(replies::too_many_errors()));
+        }
+    }
+
+    fn close(&mut self, end: End, reply: Option<Reply>) {
+        let state = std::mem::replace(&mut self.state, State::Closed);
+        if let State::Data(decoder) = &state
+            && decoder.fault().is_none()
+        {
+            self.events.push_back(Event::DataAborted(Abort::SessionEnded));
+        }
+        if !matches!(state, State::Closed) {
+            self.out.extend(reply.iter().flat_map(Reply::to_wire));
+            self.events.push_back(Event::Closed(end));
+        }
+    }
+
+    /// Takes what the state allows from the front of the input; 0 if more is needed, or an answer.
+    fn take(&mut self, input: &[u8]) -> usize {
+        match self.state {
+            State::Command | State::AuthResponse => self.take_line(input),
+            State::LineEnd => self.skip_line(input),
+            State::Data(_) => self.take_data(&input[..input.len().min(PIECE)]),
+            State::Answer(_) => 0,
+            State::Handshake | State::Closed => input.len(),
+        }
+    }
+
+    fn take_line(&mut self, input: &[u8]) -> usize {
+        match scan(input) {
+            Scan::Line(line) => {
+                let is_last = self.take_complete_line(line);
+                if is_last { input.len() } else { line.len() + 2 }
+            }
+            Scan::Partial => 0,
+            Scan::TooLong => self.skip_line(input),
+            Scan::Bare => self.refuse_bare_line_end(input),
+        }
+    }
+
+    /// True if nothing after this line is ours: nothing read in clear text survives STARTTLS.
+    fn take_complete_line(&mut self, line: &[u8]) -> bool {
+        self.wait.restart();
+        if matches!(self.state, State::AuthResponse) {
+            self.take_auth_response(line);
+        } else {
+            self.take_command(line);
+        }
+        self.settle();
+        matches!(self.state, State::Handshake | State::Closed)
+    }
+
+    fn skip_line(&mut self, input: &[u8]) -> usize {
+        self.state = State::LineEnd;
+        match skip(input) {
+            Skip::GoesOn(length) => length,
+            Skip::Bare => self.refuse_bare_line_end(input),
+            Skip::Ends(length) => {
+                self.state = State::Command;
+                self.wait.restart();
+                self.complain(&replies::line_too_long());
+                self.settle();
+                length
+            }
+        }
+    }
+
+    fn refuse_bare_line_end(&mut self, input: &[u8]) -> usize {
+        self.close(End::BareLineEnd, Some(replies::bare_line_end()));
+        input.len()
+    }
+
+    fn take_data(&mut self, input: &[u8]) -> usize {
+        let State::Data(decoder) = &mut self.state else {
+            return 0;
+        };
+        let was_faulty = decoder.fault().is_some();
+        let mut piece = Vec::with_capacity(input.len());
+        let consumed = decoder.decode(input, &mut piece);
+        let (fault, size_bytes, is_complete) = (decoder.fault(), decoder.size_bytes(), decoder.is_complete());
+        match fault {
+            Some(fault) if !was_faulty => self.events.push_back(Event::DataAborted(Abort::Fault(fault))),
+            None if !piece.is_empty() => self.events.push_back(Event::Data(piece)),
+            _ => (),
+        }
+        if consumed > 0 {
+            self.wait.restart();
+        }
+        if is_complete {
+            self.end_data(fault, size_bytes);
+        }
+        consumed
+    }
+
+    fn end_data(&mut self, fault: Option<Fault>, size_bytes: u64) {
+        match fault {
+            None => {
+                self.state = State::Answer(Question::DataEnd);
+                self.events.push_back(Event::DataEnd { size_bytes });
+            }
+            Some(fault) => {
+                self.state = State::Command;
+                self.known.transaction = None;
+                self.complain(&replies::fault(fault));
+                self.settle();
+            }
+        }
+    }
+}
+
+impl Machine for Session {
+    type Event = Event;
+
+    fn receive(&mut self, elapsed: Duration, input: &[u8]) -> usize {
+        let mut consumed = 0;
+        while consumed < input.len() && self.events.is_empty() && self.out.len() < OUT_MAX {
+            match self.take(&input[consumed..]) {
+                0 => break,
+                taken => consumed += taken,
+            }
+        }
+        self.wait.observe(elapsed);
+        self.data_wait.observe(elapsed);
+        consumed
+    }
+
+    fn end_of_input(&mut self, _elapsed: Duration) {
+        self.close(End::PeerClosed, None);
+    }
+
+    fn expire(&mut self, elapsed: Duration) {
+        if self.timeout().is_some_and(|at| at <= elapsed) {
+            self.close(End::TimedOut, Some(replies::timed_out()));
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let limits = &self.params.limits;
+        match self.state {
+            State::Answer(_) | State::Handshake | State::Closed => None,
+            State::Command | State::LineEnd | State::AuthResponse => Some(self.wait.deadline(limits.command)),
+            State::Data(_) => {
+                let block = self.wait.deadline(limits.data_block);
+                Some(block.min(self.data_wait.deadline(limits.data_total)))
+            }
+        }
+    }
+
+    fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        (!self.out.is_empty()).then(|| std::mem::take(&mut self.out))
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+}
+
+#[cfg(test)]
+mod tests;

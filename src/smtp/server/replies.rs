@@ -1,0 +1,204 @@
+//! All replies that an SMTP session sends, in one place (RFC 5321 §4.2, RFC 3463).
+
+use super::Question;
+use crate::mail::address;
+use crate::mail::reply::{EnhancedStatus, Reply};
+use crate::smtp::auth;
+use crate::smtp::command;
+use crate::smtp::data::Fault;
+
+/// Wrong user name or password, without saying which (RFC 4954 §6).
+pub fn authentication_failed() -> Reply {
+    reply(535, (5, 7, 8), "Authentication credentials invalid")
+}
+
+/// An unknown mailbox of ours.
+pub fn no_such_mailbox() -> Reply {
+    reply(550, (5, 1, 1), "No such mailbox here")
+}
+
+/// Mail for other domains from somebody we do not know.
+pub fn relaying_denied() -> Reply {
+    reply(550, (5, 7, 1), "Relaying denied")
+}
+
+/// A failure of ours that may pass.
+pub fn local_error() -> Reply {
+    reply(451, (4, 3, 0), "Local error, try again later")
+}
+
+/// No room (DESIGN.md §7).
+pub fn storage_full() -> Reply {
+    reply(452, (4, 3, 1), "Out of storage, try again later")
+}
+
+/// A yes to the owner's question.
+pub(super) fn accepted(question: Question, text: &str) -> Reply {
+    match question {
+        Question::MailFrom { .. } => reply(250, (2, 1, 0), text),
+        Question::RcptTo => reply(250, (2, 1, 5), text),
+        Question::Authenticate => reply(235, (2, 7, 0), text),
+        Question::DataStart => Reply::plain(354, "End data with <CR><LF>.<CR><LF>"),
+        Question::DataEnd => reply(250, (2, 0, 0), text),
+    }
+}
+
+pub(super) fn ok() -> Reply {
+    reply(250, (2, 0, 0), "Ok")
+}
+
+pub(super) fn bye() -> Reply {
+    reply(221, (2, 0, 0), "Bye")
+}
+
+pub(super) fn cannot_verify() -> Reply {
+    reply(
+        252,
+        (2, 0, 0),
+        "Cannot verify, but will accept mail and attempt delivery",
+    )
+}
+
+pub(super) fn help() -> Reply {
+    reply(
+        214,
+        (2, 0, 0),
+        "EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP STARTTLS AUTH",
+    )
+}
+
+pub(super) fn start_tls() -> Reply {
+    reply(220, (2, 0, 0), "Go ahead")
+}
+
+pub(super) fn send_response() -> Reply {
+    Reply::plain(334, "")
+}
+
+/// The refusal of a line that is no command.
+pub(super) fn no_command(error: command::Error) -> Reply {
+    match error {
+        command::Error::NotText => reply(500, (5, 5, 2), "Line is not text"),
+        command::Error::UnknownVerb => reply(500, (5, 5, 2), "Command not recognized"),
+        command::Error::Arguments => reply(501, (5, 5, 4), "Syntax error in arguments"),
+        command::Error::Parameter => reply(555, (5, 5, 4), "Parameter not supported"),
+        command::Error::ReversePath(error) => reply(501, path_status(error, 7, 8), "Bad sender address"),
+        command::Error::ForwardPath(error) => reply(501, path_status(error, 3, 2), "Bad recipient address"),
+    }
+}
+
+/// X.1.`whole` for an address that is none, X.1.`domain` if only its domain is wrong.
+fn path_status(error: address::Error, whole: u16, domain: u16) -> (u8, u16, u16) {
+    match error {
+        address::Error::Domain => (5, 1, domain),
+        _ => (5, 1, whole),
+    }
+}
+
+/// The refusal of a response to AUTH.
+pub(super) fn no_credentials(error: auth::Error) -> Reply {
+    match error {
+        auth::Error::Proxy => authentication_failed(),
+        auth::Error::Encoding | auth::Error::Message => {
+            reply(501, (5, 5, 2), "Malformed authentication response")
+        }
+    }
+}
+
+/// The one reply to a message that was swallowed.
+pub(super) fn fault(fault: Fault) -> Reply {
+    match fault {
+        Fault::BareCr | Fault::BareLf => reply(550, (5, 6, 11), "Message has CR or LF by itself"),
+        Fault::Nul => reply(550, (5, 6, 11), "Message has NUL"),
+        Fault::LineTooLong => reply(550, (5, 6, 0), "Message has a line that is too long"),
+        Fault::TooLarge => too_large(),
+    }
+}
+
+pub(super) fn too_large() -> Reply {
+    reply(552, (5, 3, 4), "Message too large")
+}
+
+pub(super) fn line_too_long() -> Reply {
+    reply(500, (5, 5, 2), "Line too long")
+}
+
+pub(super) fn bare_line_end() -> Reply {
+    reply(521, (5, 5, 2), "CR or LF by itself, closing connection")
+}
+
+pub(super) fn unimplemented() -> Reply {
+    reply(502, (5, 5, 1), "Command not implemented")
+}
+
+pub(super) fn hello_first() -> Reply {
+    out_of_order("EHLO first")
+}
+
+pub(super) fn out_of_order(text: &str) -> Reply {
+    reply(503, (5, 5, 1), text)
+}
+
+pub(super) fn starttls_first() -> Reply {
+    reply(530, (5, 7, 0), "STARTTLS first")
+}
+
+pub(super) fn authentication_required() -> Reply {
+    reply(530, (5, 7, 0), "Authentication required")
+}
+
+pub(super) fn encryption_required() -> Reply {
+    reply(538, (5, 7, 11), "Encryption required for authentication")
+}
+
+pub(super) fn unknown_mechanism() -> Reply {
+    reply(504, (5, 5, 4), "Authentication mechanism not supported")
+}
+
+pub(super) fn authentication_cancelled() -> Reply {
+    reply(501, (5, 7, 0), "Authentication cancelled")
+}
+
+pub(super) fn parameter_not_supported() -> Reply {
+    no_command(command::Error::Parameter)
+}
+
+pub(super) fn smtputf8_needed() -> Reply {
+    reply(553, (5, 6, 7), "Address needs SMTPUTF8")
+}
+
+pub(super) fn too_many_recipients() -> Reply {
+    reply(452, (4, 5, 3), "Too many recipients")
+}
+
+pub(super) fn no_valid_recipients() -> Reply {
+    reply(554, (5, 5, 1), "No valid recipients")
+}
+
+pub(super) fn too_many_errors() -> Reply {
+    reply(421, (4, 7, 0), "Too many errors, closing connection")
+}
+
+pub(super) fn too_many_failed_logins() -> Reply {
+    reply(421, (4, 7, 0), "Too many failed logins, closing connection")
+}
+
+pub(super) fn too_many_idle_commands() -> Reply {
+    reply(
+        421,
+        (4, 7, 0),
+        "Too many commands without mail, closing connection",
+    )
+}
+
+pub(super) fn timed_out() -> Reply {
+    reply(421, (4, 4, 2), "Timed out, closing connection")
+}
+
+pub(super) fn shutting_down() -> Reply {
+    reply(421, (4, 3, 2), "Shutting down, try again later")
+}
+
+fn reply(code: u16, (class, subject, detail): (u8, u16, u16), text: &str) -> Reply {
+    Reply::new(code, EnhancedStatus(class, subject, detail), text)
+}
