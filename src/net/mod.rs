@@ -3,5 +3,6 @@
 pub mod connect;
 pub mod connection;
 pub mod dns;
+pub mod dx_certificate;
 pub mod stream;
 pub mod tls;
