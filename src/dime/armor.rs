@@ -145,7 +145,7 @@ mod tests {
 
     use super::*;
 
-    const HELLO: &str = "-----BEGIN USER KEY-----\naGVsbG8=\n=R/Wp\n-----END USER KEY-----\n";
+    const HELLO: &str = "-----BEGIN USER KEY-----\naGVsbG8=\n=R/WK\n-----END USER KEY-----\n";
 
     fn read(text: &str) -> Result<Vec<u8>, Error> {
         decode(text, &["USER KEY", "OTHER"])
@@ -188,18 +188,18 @@ mod tests {
             (HELLO.replace("USER", "USEFUL"), Error::NoBlock),
             (HELLO.replace("END USER", "END OTHER"), Error::NoEnd),
             (HELLO.replace("-----END USER KEY-----\n", ""), Error::NoEnd),
-            (HELLO.replace("=R/Wp\n", ""), Error::NoChecksum),
+            (HELLO.replace("=R/WK\n", ""), Error::NoChecksum),
             (HELLO.replace("aGVsbG8=\n", ""), Error::NoChecksum),
             (
-                HELLO.replace("aGVsbG8=\n=R/Wp", "=R/Wp\naGVsbG8="),
+                HELLO.replace("aGVsbG8=\n=R/WK", "=R/WK\naGVsbG8="),
                 Error::NoChecksum,
             ),
-            (HELLO.replace("=R/Wp", "=R/Wq"), Error::Checksum),
+            (HELLO.replace("=R/WK", "=R/WL"), Error::Checksum),
             (HELLO.replace("aGVs", "aGVt"), Error::Checksum),
             (HELLO.replace("aGVs", "aG%s"), Error::Body),
             (HELLO.replace("aGVs", "aG=s"), Error::Body),
-            (HELLO.replace("=R/Wp", "=R/Wp\naGVs"), Error::AfterChecksum),
-            (HELLO.replace("=R/Wp", "=R/Wp\n=R/Wp"), Error::AfterChecksum),
+            (HELLO.replace("=R/WK", "=R/WK\naGVs"), Error::AfterChecksum),
+            (HELLO.replace("=R/WK", "=R/WK\n=R/WK"), Error::AfterChecksum),
         ] {
             assert_eq!(read(&text), Err(error), "{text}");
         }
