@@ -7,8 +7,23 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+mod armor;
+mod exceptions;
+mod judge;
+mod keys;
+mod primitives;
+mod signets;
+mod signets_made;
+
 /// Kinds that have a runner. The test below fails for an entry of any other kind.
-const KINDS: &[&str] = &[];
+const KINDS: &[&str] = &[
+    "armor",
+    "keys",
+    "primitives",
+    "signet",
+    "signet-mutated",
+    "signet-quirk",
+];
 
 /// A set of vectors on disk.
 pub struct Set {
@@ -44,12 +59,31 @@ impl Set {
         std::fs::read(self.folder.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
+    /// A text file of the set.
+    pub fn text(&self, path: &Value) -> String {
+        String::from_utf8(self.file(path)).expect("a text file")
+    }
+
     fn all(&self) -> impl Iterator<Item = &Value> {
         self.manifest["vectors"]
             .as_array()
             .expect("a list of vectors")
             .iter()
     }
+}
+
+/// The octets of a hexadecimal value.
+pub fn unhex(value: &Value) -> Vec<u8> {
+    let digits = value.as_str().expect("a hexadecimal value").as_bytes();
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).expect("hexadecimal"))
+        .collect()
+}
+
+/// The octets of a hexadecimal value of fixed size.
+pub fn unhex_array<const N: usize>(value: &Value) -> [u8; N] {
+    unhex(value).try_into().expect("a value of that size")
 }
 
 #[test]

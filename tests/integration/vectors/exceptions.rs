@@ -1,0 +1,69 @@
+//! The one list of vectors where ours does something else than libdime, because libdime takes what it should not, or refuses
+//! what is right.
+//!
+//! Ids are the same in every set of this shape, so the list holds for all of them.
+
+use super::Set;
+
+/// A difference from libdime.
+pub struct Exception {
+    /// Id of the vector; a `*` stands for any characters. After `#` the actor whose view differs, if not every view does.
+    pub id: &'static str,
+    /// What ours does, in the words of the vector's kind: a state, `load-fail`, or the result of a view.
+    pub ours: &'static str,
+    /// Why that is right.
+    pub why: &'static str,
+}
+
+const EXCEPTIONS: &[Exception] = &[
+    Exception {
+        id: "ssr/author-*",
+        ours: "SS_SSR",
+        why: "signet.md D3: the custody signature is field 4, and it verifies with the predecessor's key",
+    },
+    Exception {
+        id: "rotation/no-previous",
+        ours: "SS_ID",
+        why: "signet.md D5, §13: an unknown predecessor leaves continuity unproven; the signet is valid",
+    },
+    Exception {
+        id: "negative/signet-*-trailing-fixed",
+        ours: "load-fail",
+        why: "signet.md D1: octets after field 255 are covered by no signature",
+    },
+    Exception {
+        id: "negative/signet-user-no-org",
+        ours: "SS_ID",
+        why: "verification without an organization cannot be written down here, so the right one is given",
+    },
+];
+
+/// What ours does with a vector (or `id#actor`) where that is not what libdime does.
+pub fn ours(id: &str) -> Option<&'static str> {
+    EXCEPTIONS
+        .iter()
+        .find(|exception| matches(exception.id, id))
+        .map(|exception| exception.ours)
+}
+
+fn matches(pattern: &str, id: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == id,
+        Some((start, end)) => id
+            .strip_prefix(start)
+            .is_some_and(|rest| end.is_empty() || rest.ends_with(end)),
+    }
+}
+
+#[test]
+fn every_exception_is_of_a_vector_and_says_why() {
+    let set = Set::load();
+    for exception in EXCEPTIONS {
+        let vector = exception.id.split('#').next().unwrap();
+        let used = set
+            .all()
+            .any(|entry| matches(vector, entry["id"].as_str().unwrap()));
+        assert!(used, "{} is of no vector", exception.id);
+        assert!(!exception.why.is_empty(), "{} says no reason", exception.id);
+    }
+}
