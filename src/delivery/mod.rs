@@ -1,5 +1,8 @@
 //! One delivery attempt each, one outcome per recipient.
 
+pub mod body;
+pub mod smtp;
+
 use std::fmt;
 
 use crate::mail::reply::{EnhancedStatus, Reply};
