@@ -1,5 +1,6 @@
 //! One delivery attempt each, one outcome per recipient.
 
+pub mod maildir;
 pub mod body;
 pub mod smtp;
 

@@ -1,0 +1,257 @@
+//! Local delivery into Maildirs: tmp, fsync, rename into new, fsync the directory.
+//!
+//! Octets are stored as they come, CRLF line ends included. Deviation: most agents turn CRLF into LF in a Maildir;
+//! readers such as Dovecot take both, and only the unchanged octets let a signature over the body still verify.
+//! Source: the Maildir specification, <https://cr.yp.to/proto/maildir.html>.
+
+mod folder;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::io::AsyncWriteExt;
+
+use super::{Diagnosis, Outcome};
+use crate::base::encoding::hex;
+use crate::mail::address::{Domain, Mailbox};
+use crate::mail::reply::EnhancedStatus;
+
+pub use folder::folder_name;
+
+/// Age at which a file in `tmp` has been left behind by a delivery that died.
+const LEFT_BEHIND: Duration = Duration::from_secs(36 * 3600);
+
+/// The Maildir cannot be written; trying again later may help.
+#[derive(Debug, thiserror::Error)]
+#[error("the mailbox cannot be written")]
+pub struct Error(#[from] io::Error);
+
+impl Error {
+    /// Always a deferral: a full disk, a quota or wrong permissions can all be put right.
+    pub fn outcome(&self) -> Outcome {
+        let (status, text) = match self.0.kind() {
+            io::ErrorKind::StorageFull => (EnhancedStatus(4, 3, 1), "the disk is full"),
+            io::ErrorKind::QuotaExceeded => (EnhancedStatus(4, 2, 2), "the mailbox is full"),
+            _ => (EnhancedStatus(4, 3, 0), "the mailbox cannot be written"),
+        };
+        Outcome::Deferred(Diagnosis::local(status, text))
+    }
+}
+
+/// The Maildirs of all accounts.
+#[derive(Debug)]
+pub struct Maildirs {
+    pattern: PathBuf,
+    hostname: Domain,
+    counter: AtomicU64,
+    swept: Mutex<HashMap<PathBuf, Instant>>,
+}
+
+impl Maildirs {
+    /// Maildirs where `pattern` says, with `{domain}` and `{local}` for the account's address. File names carry `hostname`.
+    pub fn new(pattern: PathBuf, hostname: Domain) -> Self {
+        Self {
+            pattern,
+            hostname,
+            counter: AtomicU64::new(0),
+            swept: Mutex::default(),
+        }
+    }
+
+    /// The Maildir of an account; addresses that differ only in case share one.
+    pub fn folder(&self, account: &Mailbox) -> PathBuf {
+        folder::fill(&self.pattern, account)
+    }
+
+    /// Starts a delivery, making the Maildir if it is not there.
+    ///
+    /// The first octets written are the trace fields of this delivery, then comes the message.
+    pub async fn begin(&self, account: &Mailbox) -> Result<Delivery, Error> {
+        let folder = self.folder(account);
+        let unique = self.unique_name();
+        let path = folder.join("tmp").join(&unique);
+        let sweep = self.is_sweep_due(&folder);
+        let (file, path) = blocking(move || {
+            folder::create_maildir(&folder)?;
+            if sweep {
+                // What cannot be swept now does not keep mail from being delivered.
+                let _ = folder::sweep(&folder.join("tmp"), SystemTime::now(), LEFT_BEHIND);
+            }
+            Ok((create_private(&path)?, path))
+        })
+        .await?;
+        Ok(Delivery {
+            file: tokio::fs::File::from_std(file),
+            temporary: Temporary(path),
+            folder: self.folder(account),
+            unique,
+            size_bytes: 0,
+        })
+    }
+
+    /// Seconds, then everything that makes a name unlike any other: microseconds, process, count and chance.
+    fn unique_name(&self) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        format!(
+            "{}.M{}P{}Q{}R{}.{}",
+            now.as_secs(),
+            now.subsec_micros(),
+            std::process::id(),
+            self.counter.fetch_add(1, Ordering::Relaxed),
+            hex(&rand::random::<[u8; 4]>()),
+            self.hostname
+        )
+    }
+
+    fn is_sweep_due(&self, folder: &Path) -> bool {
+        let mut swept = self.swept.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let due = swept.get(folder).is_none_or(|last| last.elapsed() >= LEFT_BEHIND);
+        if due {
+            swept.insert(folder.to_owned(), Instant::now());
+        }
+        due
+    }
+}
+
+/// A message on its way into a Maildir. Dropped without [`commit`](Self::commit) it leaves nothing.
+#[derive(Debug)]
+pub struct Delivery {
+    file: tokio::fs::File,
+    temporary: Temporary,
+    folder: PathBuf,
+    unique: String,
+    size_bytes: u64,
+}
+
+impl Delivery {
+    /// Appends octets.
+    pub async fn write(&mut self, octets: &[u8]) -> Result<(), Error> {
+        self.file.write_all(octets).await?;
+        self.size_bytes += octets.len() as u64;
+        Ok(())
+    }
+
+    /// Makes the message durable and visible, and returns where it lies.
+    pub async fn commit(mut self) -> Result<PathBuf, Error> {
+        self.file.flush().await?;
+        self.file.sync_all().await?;
+        let new = self.folder.join("new");
+        let target = new.join(format!("{},S={}", self.unique, self.size_bytes));
+        blocking(move || {
+            std::fs::rename(&self.temporary.0, &target)?;
+            folder::sync(&new)?;
+            Ok(target)
+        })
+        .await
+    }
+}
+
+/// A file that goes with this value, unless it was renamed meanwhile.
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // After the rename there is nothing of that name any more.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn create_private(path: &Path) -> io::Result<File> {
+    File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.map_err(io::Error::other)??)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn maildirs(home: &Path) -> Maildirs {
+        Maildirs::new(home.join("mail/{domain}/{local}"), "mx.example".parse().unwrap())
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn delivers_the_octets_given_privately_with_their_size_in_the_name() {
+        let home = tempfile::tempdir().unwrap();
+        let maildirs = maildirs(home.path());
+        let bob: Mailbox = "Bob@hismail.test".parse().unwrap();
+        let mut delivery = maildirs.begin(&bob).await.unwrap();
+        delivery.write(b"Return-Path: <>\r\n").await.unwrap();
+        delivery.write(b"\r\ntext\r\n").await.unwrap();
+        let path = delivery.commit().await.unwrap();
+
+        let folder = home.path().join("mail/hismail.test/bob");
+        assert_eq!(path.parent().unwrap(), folder.join("new"));
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(name.ends_with(".mx.example,S=25"), "{name}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"Return-Path: <>\r\n\r\ntext\r\n");
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(names(&folder.join("tmp")).is_empty());
+        assert!(folder.join("cur").is_dir());
+    }
+
+    #[tokio::test]
+    async fn a_delivery_given_up_leaves_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let maildirs = maildirs(home.path());
+        let bob: Mailbox = "bob@hismail.test".parse().unwrap();
+        let mut delivery = maildirs.begin(&bob).await.unwrap();
+        delivery.write(b"half").await.unwrap();
+        drop(delivery);
+        assert!(names(&maildirs.folder(&bob).join("tmp")).is_empty());
+        assert!(names(&maildirs.folder(&bob).join("new")).is_empty());
+    }
+
+    #[tokio::test]
+    async fn names_never_repeat() {
+        let home = tempfile::tempdir().unwrap();
+        let maildirs = maildirs(home.path());
+        let names: std::collections::HashSet<String> = (0..100).map(|_| maildirs.unique_name()).collect();
+        assert_eq!(names.len(), 100);
+        assert!(names.iter().all(|name| !name.contains(['/', ':'])));
+    }
+
+    #[tokio::test]
+    async fn a_mailbox_that_cannot_be_written_is_tried_again() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("mail"), b"a file in the way").unwrap();
+        let failed = maildirs(home.path())
+            .begin(&"bob@hismail.test".parse().unwrap())
+            .await;
+        let outcome = failed.unwrap_err().outcome();
+        assert!(matches!(
+            outcome,
+            Outcome::Deferred(Diagnosis {
+                status: EnhancedStatus(4, 3, 0),
+                ..
+            })
+        ));
+    }
+}

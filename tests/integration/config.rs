@@ -1,0 +1,61 @@
+//! The annotated sample says what the program does.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use dimed::config::Config;
+
+const SAMPLE: &str = include_str!("../../config/dimed.toml");
+
+/// Keys that `[section] key` name, in `text`.
+fn keys(text: &str) -> BTreeSet<String> {
+    let table: toml::Table = text.parse().unwrap();
+    let of_section = |(section, value): (String, toml::Value)| {
+        let keys: Vec<String> = value.as_table().unwrap().keys().cloned().collect();
+        keys.into_iter().map(move |key| format!("[{section}] {key}"))
+    };
+    table.into_iter().flat_map(of_section).collect()
+}
+
+/// The sample with the lines that start with `mark` and a key uncommented.
+fn uncommented(text: &str, mark: &str) -> String {
+    let line = |line: &str| match line.strip_prefix(mark) {
+        Some(rest) if is_setting(rest) => rest.to_owned(),
+        _ => line.to_owned(),
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn is_setting(line: &str) -> bool {
+    let key = line.split(" = ").next().unwrap_or_default();
+    line.contains(" = ") && !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())
+}
+
+fn parse(text: &str) -> Config {
+    Config::parse(text, Path::new("config/dimed.toml")).unwrap()
+}
+
+#[test]
+fn the_sample_is_the_default_configuration() {
+    let default = Config::for_host("mx.example.org".parse().unwrap());
+    assert_eq!(parse(SAMPLE), default);
+}
+
+#[test]
+fn every_default_that_the_sample_claims_is_the_default() {
+    let default = Config::for_host("mx.example.org".parse().unwrap());
+    let text = uncommented(SAMPLE, "#");
+    assert_eq!(parse(&text), default);
+    // The rendered default holds every key that has one, so none is missing in the sample and none made up.
+    let rendered = toml::to_string(&default).unwrap();
+    assert_eq!(keys(&text), keys(&rendered));
+}
+
+#[test]
+fn every_example_of_the_sample_is_valid() {
+    let text = uncommented(&uncommented(SAMPLE, "# "), "#");
+    let config = parse(&text);
+    let rendered = toml::to_string(&config).unwrap();
+    assert_eq!(keys(&text), keys(&rendered));
+    assert_eq!(keys(&text).len(), 45);
+}
