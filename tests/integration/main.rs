@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed expectation is how a test fails
 
 mod store;
+mod config;
 mod vectors;
