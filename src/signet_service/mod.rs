@@ -1,1 +1,35 @@
 //! Publishes, looks up and verifies signets.
+
+mod published;
+
+use crate::dime::{keys, signet};
+use crate::store;
+
+pub use published::{Organization, Published, Status, User};
+
+/// Why a signet cannot be had or published.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The domain has no organizational signet of ours.
+    #[error("the domain has no organizational signet here")]
+    NoOrganization,
+    /// The private keys that belong to the signet are not kept here.
+    #[error("the private keys of the signet are not kept here")]
+    NoKeys,
+    /// The address cannot be written in DMTP: a quoted or internationalized local-part.
+    #[error("the address has no form in DMTP")]
+    NoDmtpForm,
+    /// A signet without all three signatures was to be published.
+    #[error("the signet is not complete")]
+    Incomplete,
+    /// A signet does not verify, or cannot be made.
+    #[error(transparent)]
+    Signet(#[from] signet::Error),
+    /// Private keys that are kept cannot be read.
+    #[error(transparent)]
+    Keys(#[from] keys::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}

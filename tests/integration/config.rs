@@ -28,7 +28,11 @@ fn uncommented(text: &str, mark: &str) -> String {
 
 fn is_setting(line: &str) -> bool {
     let key = line.split(" = ").next().unwrap_or_default();
-    line.contains(" = ") && !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())
+    line.contains(" = ")
+        && !key.is_empty()
+        && key
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())
 }
 
 fn parse(text: &str) -> Config {
@@ -73,5 +77,10 @@ fn expected_after(head: &str) -> Vec<String> {
     let error = Config::parse(&format!("{head}unknown = 1\n"), Path::new("x")).unwrap_err();
     let message = error.to_string();
     let (_, expected) = message.split_once("expected ").unwrap();
-    expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    expected
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect()
 }

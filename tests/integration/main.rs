@@ -2,6 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed expectation is how a test fails
 
-mod store;
 mod config;
+mod store;
 mod vectors;

@@ -1,0 +1,275 @@
+//! Signets of ours: made, published, found again by any of their fingerprints, and verified every time.
+
+use std::sync::Arc;
+
+use super::Error;
+use crate::base::secret::Secret;
+use crate::base::time::Clock;
+use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, FullFingerprint};
+use crate::dime::keys::{OrgKeys, UserKeys};
+use crate::dime::signet::{
+    Level, OrgBuilder, Signer, Signet, VerifiedOrg, VerifiedRequest, VerifiedUser, request, rotation_request,
+    verify_org, verify_request, verify_user,
+};
+use crate::mail::address::{Domain, Mailbox};
+use crate::store::{Store, StoredSignet, fold, fold_name};
+
+/// Publishes signets of our domains and users, and answers for them.
+#[derive(Clone)]
+pub struct Published {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+}
+
+/// An organization of ours: its signet, verified, and its private keys.
+#[derive(Debug, Clone)]
+pub struct Organization {
+    /// The signet.
+    pub signet: VerifiedOrg,
+    /// The private halves.
+    pub keys: OrgKeys,
+}
+
+/// A user of ours: their signet, verified, and their private keys if the server keeps them.
+#[derive(Debug, Clone)]
+pub struct User {
+    /// The signet.
+    pub signet: VerifiedUser,
+    /// The private halves; `None` unless the user is trustful.
+    pub keys: Option<UserKeys>,
+}
+
+/// Whether a signet is the one to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It is.
+    Current,
+    /// There is a newer one, with this fingerprint.
+    Superseded(FullFingerprint),
+}
+
+impl Published {
+    /// Signets and keys are kept in `store`.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock }
+    }
+
+    /// Makes and publishes the signet of an organization over `keys`, which are kept.
+    pub async fn publish_organization(&self, domain: &Domain, keys: OrgKeys) -> Result<Organization, Error> {
+        let encryption = keys.encryption.public_key();
+        let signet = OrgBuilder::new(&keys.signing, &encryption, &[])?.identifiable(domain)?;
+        let verified = verify_org(&signet, &[keys.signing.verifying_key()], domain)?;
+        let armored = Secret::new(keys.to_armor().expose().clone().into_bytes());
+        self.publish(domain.to_string(), &signet, Some(armored)).await?;
+        Ok(Organization {
+            signet: verified,
+            keys,
+        })
+    }
+
+    /// Makes and publishes the signet of a trustful user over `keys`, which are kept.
+    ///
+    /// A user who has a signet gets its successor, under a chain of custody from the keys kept for the current one.
+    /// Errors: [`Error::NoKeys`] if these are not kept here, [`Error::NoOrganization`].
+    pub async fn publish_user(&self, address: &Mailbox, keys: UserKeys) -> Result<User, Error> {
+        let request = match self.user(address).await? {
+            None => request(&keys)?,
+            Some(User { keys: None, .. }) => return Err(Error::NoKeys),
+            Some(User {
+                keys: Some(previous), ..
+            }) => rotation_request(&keys, &previous.signing)?,
+        };
+        let armored = Secret::new(keys.to_armor().expose().clone().into_bytes());
+        let signet = self.sign(address, &request, Some(armored)).await?;
+        Ok(User {
+            signet,
+            keys: Some(keys),
+        })
+    }
+
+    /// Signs the request of a user who keeps their own keys, and publishes the signet.
+    ///
+    /// If the user has a signet, the request must carry a chain of custody from it.
+    pub async fn publish_request(&self, address: &Mailbox, request: &Signet) -> Result<VerifiedUser, Error> {
+        self.sign(address, request, None).await
+    }
+
+    /// The current signet and keys of an organization of ours.
+    pub async fn organization(&self, domain: &Domain) -> Result<Option<Organization>, Error> {
+        match self.store.current_signet(domain.as_str()).await? {
+            Some(stored) => self.load_organization(domain, &stored).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The signet of an organization of ours with that fingerprint, current or not, and its keys.
+    pub async fn organization_by(
+        &self,
+        domain: &Domain,
+        fingerprint: AnyFingerprint,
+    ) -> Result<Option<Organization>, Error> {
+        let stored = self.store.signet_by_fingerprint(domain.as_str(), fingerprint);
+        match stored.await? {
+            Some(stored) => self.load_organization(domain, &stored).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The current signet of a user of ours, and the keys if they are kept.
+    pub async fn user(&self, address: &Mailbox) -> Result<Option<User>, Error> {
+        match self.store.current_signet(&fold(address)).await? {
+            Some(stored) => self.load_user(address, &stored).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The signet of a user of ours with that fingerprint, current or not, and the keys if they are kept.
+    pub async fn user_by(
+        &self,
+        address: &Mailbox,
+        fingerprint: AnyFingerprint,
+    ) -> Result<Option<User>, Error> {
+        match self
+            .store
+            .signet_by_fingerprint(&fold(address), fingerprint)
+            .await?
+        {
+            Some(stored) => self.load_user(address, &stored).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// What `SGNT` answers: the binary signet of a domain or address of ours, up to its full signature. The current
+    /// one, or exactly the one with that fingerprint, of any kind. Source: `dmtp.md` §6.7.
+    ///
+    /// The identifying part is left out, because libdime's library accepts no signet that has it.
+    pub async fn signet(
+        &self,
+        name: &str,
+        fingerprint: Option<AnyFingerprint>,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let stored = match fingerprint {
+            Some(wanted) => self.store.signet_by_fingerprint(&fold_name(name), wanted).await?,
+            None => self.store.current_signet(&fold_name(name)).await?,
+        };
+        let Some(stored) = stored else { return Ok(None) };
+        let split = Signet::decode(&stored.object)?.split(Level::Full);
+        Ok(split.map(|signet| signet.encode()))
+    }
+
+    /// What `VRFY` answers: whether that signet of a domain or address of ours is the current one; `None` if it never
+    /// was. Source: `dmtp.md` §6.8.
+    pub async fn status(&self, name: &str, fingerprint: AnyFingerprint) -> Result<Option<Status>, Error> {
+        let name = fold_name(name);
+        let asked = self.store.signet_by_fingerprint(&name, fingerprint).await?;
+        let current = self.store.current_signet(&name).await?;
+        let (Some(asked), Some(current)) = (asked, current) else {
+            return Ok(None);
+        };
+        Ok(Some(match asked.full == current.full {
+            true => Status::Current,
+            false => Status::Superseded(current.full),
+        }))
+    }
+
+    async fn sign(
+        &self,
+        address: &Mailbox,
+        request: &Signet,
+        private_keys: Option<Secret<Vec<u8>>>,
+    ) -> Result<VerifiedUser, Error> {
+        let address = &folded(address)?;
+        let organization = self.organization(address.domain()).await?;
+        let organization = organization.ok_or(Error::NoOrganization)?;
+        let predecessor = self.user(address).await?.map(|user| user.signet);
+        let request = verify_request(request, predecessor.as_ref())?;
+        let signet = sign_request(&organization, &request, address)?;
+        let verified = verify_user(&signet, &organization.signet, predecessor.as_ref(), address)?;
+        self.publish(address.to_string(), &signet, private_keys).await?;
+        Ok(verified)
+    }
+
+    async fn publish(
+        &self,
+        name: String,
+        signet: &Signet,
+        private_keys: Option<Secret<Vec<u8>>>,
+    ) -> Result<(), Error> {
+        let (Some(crypto), Some(full), Some(id)) = (
+            signet.crypto_fingerprint(),
+            signet.full_fingerprint(),
+            signet.id_fingerprint(),
+        ) else {
+            return Err(Error::Incomplete);
+        };
+        let stored = StoredSignet {
+            name,
+            crypto,
+            full,
+            id,
+            object: signet.encode(),
+            published_at: self.clock.now(),
+        };
+        Ok(self.store.publish_signet(stored, private_keys).await?)
+    }
+
+    async fn load_organization(&self, domain: &Domain, stored: &StoredSignet) -> Result<Organization, Error> {
+        let armored = self.private_keys(&stored.name, stored.crypto).await?;
+        let keys = OrgKeys::from_armor(text(&armored.ok_or(Error::NoKeys)?)?)?;
+        let signet = Signet::decode(&stored.object)?;
+        Ok(Organization {
+            signet: verify_org(&signet, &[keys.signing.verifying_key()], domain)?,
+            keys,
+        })
+    }
+
+    async fn load_user(&self, address: &Mailbox, stored: &StoredSignet) -> Result<User, Error> {
+        let address = &folded(address)?;
+        let organization = self.organization(address.domain()).await?;
+        let organization = organization.ok_or(Error::NoOrganization)?;
+        let signet = Signet::decode(&stored.object)?;
+        let keys = match self.private_keys(&stored.name, stored.crypto).await? {
+            Some(armored) => Some(UserKeys::from_armor(text(&armored)?)?),
+            None => None,
+        };
+        Ok(User {
+            signet: verify_user(&signet, &organization.signet, None, address)?,
+            keys,
+        })
+    }
+
+    async fn private_keys(
+        &self,
+        name: &str,
+        signet: CryptoFingerprint,
+    ) -> Result<Option<Secret<Vec<u8>>>, Error> {
+        Ok(self.store.private_keys(name, signet).await?)
+    }
+}
+
+impl std::fmt::Debug for Published {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Published")
+    }
+}
+
+fn sign_request(
+    organization: &Organization,
+    request: &VerifiedRequest,
+    address: &Mailbox,
+) -> Result<Signet, Error> {
+    let signer = Signer::new(&organization.signet, &organization.keys.signing)?;
+    Ok(signer.sign(request)?.identifiable(address)?)
+}
+
+/// The address as signets spell it.
+fn folded(address: &Mailbox) -> Result<Mailbox, Error> {
+    Mailbox::parse(&fold(address)).map_err(|_| Error::NoDmtpForm)
+}
+
+fn text(armored: &Secret<Vec<u8>>) -> Result<&str, Error> {
+    std::str::from_utf8(armored.expose()).map_err(|_| Error::NoKeys)
+}
+
+#[cfg(test)]
+mod tests;
