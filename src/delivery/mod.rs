@@ -1,7 +1,7 @@
 //! One delivery attempt each, one outcome per recipient.
 
-pub mod maildir;
 pub mod body;
+pub mod maildir;
 pub mod smtp;
 
 use std::fmt;
