@@ -3,6 +3,7 @@
 //! A record once seen is pinned until it expires (`management-record.md` §7.2, §7.4). Pins are kept in the store;
 //! what an absence said is kept in memory for a minute, and a failure is not kept at all.
 
+mod dx;
 mod hosts;
 mod pinning;
 
@@ -19,6 +20,7 @@ use crate::mail::address::Domain;
 use crate::net::dns::{Lookup, Proof, Resolver};
 use crate::store;
 
+pub use dx::{DxConnector, DxSession, Error as DxError};
 pub use hosts::{DeliveryHosts, DxAttempt, MailHosts, Reach};
 
 /// Why nothing can be said about a domain.
@@ -101,7 +103,32 @@ pub struct DomainFacts {
     pub remembered: bool,
 }
 
+/// Which record, if any, mail and signets of a domain are to be judged by (`management-record.md` §9.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing<'a> {
+    /// This one: what DNS has now, or what is pinned while DNS does not say otherwise with proof.
+    Dime(&'a ManagementRecord, Proof),
+    /// The domain is not a DIME domain.
+    Plain,
+    /// Nothing can be said now.
+    Unknown,
+}
+
 impl DomainFacts {
+    /// The record that counts.
+    pub fn standing(&self) -> Standing<'_> {
+        use RecordLookup as L;
+        let pinned = self.pin.as_ref().map(|pin| Standing::Dime(&pin.record, pin.proof));
+        match &self.lookup {
+            L::Found { .. } if self.keys_conflict() => Standing::Unknown,
+            L::Found { record, proof } => Standing::Dime(record, *proof),
+            L::Absent(Proof::Secure) => Standing::Plain,
+            L::Absent(Proof::Insecure) => pinned.unwrap_or(Standing::Plain),
+            L::Unparsable { .. } | L::Failed => pinned.unwrap_or(Standing::Unknown),
+            L::Bogus => Standing::Unknown,
+        }
+    }
+
     /// Whether an unproven record has no key in common with the pinned one: it must not be used (§7.4).
     pub fn keys_conflict(&self) -> bool {
         match (&self.lookup, &self.pin) {

@@ -1,0 +1,100 @@
+//! Sealed mail to the delivery hosts of other domains.
+
+use std::sync::Arc;
+
+use super::{Diagnosis, Outcome, RemoteReply};
+use crate::base::machine::TlsInfo;
+use crate::dime::fingerprint::FullFingerprint;
+use crate::dime::record::ManagementRecord;
+use crate::dmtp::client::Message;
+use crate::dmtp::command::CommitHash;
+use crate::domains::{DxConnector, DxError};
+use crate::mail::address::Domain;
+use crate::mail::reply::EnhancedStatus;
+use crate::net::dns::Proof;
+
+/// Hands D/MIME objects over.
+pub struct DmtpDelivery {
+    /// Opens sessions.
+    pub dx: Arc<DxConnector>,
+}
+
+/// One object and where it goes.
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// Our domain that signed it.
+    pub origin: &'a Domain,
+    /// Its signet.
+    pub origin_signet: FullFingerprint,
+    /// The recipient's domain.
+    pub destination: &'a Domain,
+    /// Its signet.
+    pub destination_signet: FullFingerprint,
+    /// Its record.
+    pub record: &'a ManagementRecord,
+    /// How far the record is proven.
+    pub proof: Proof,
+    /// What DATA calls the message.
+    pub commit: CommitHash,
+    /// The object.
+    pub object: &'a [u8],
+}
+
+/// What an attempt brought.
+#[derive(Debug)]
+pub struct Report {
+    /// Relayed, deferred or failed.
+    pub outcome: Outcome,
+    /// The host and TLS towards it, if a session was had.
+    pub peer: Option<(Domain, TlsInfo)>,
+}
+
+impl DmtpDelivery {
+    /// Transfers the object to the first delivery host that can be reached.
+    pub async fn deliver(&self, job: &Job<'_>) -> Report {
+        let mut session = match self.dx.open(job.destination, job.record, job.proof).await {
+            Ok(session) => session,
+            Err(error) => {
+                return Report {
+                    outcome: outcome_of(&error),
+                    peer: None,
+                };
+            }
+        };
+        let message = Message {
+            origin: job.origin.clone(),
+            origin_signet: job.origin_signet,
+            destination: job.destination.clone(),
+            destination_signet: job.destination_signet,
+            size: job.object.len() as u64,
+            returning: None,
+            commit: job.commit.clone(),
+        };
+        let peer = Some((session.host().clone(), session.tls().clone()));
+        let outcome = match session.send(job.origin, message, job.object).await {
+            Ok(id) => {
+                let outcome = Outcome::Relayed(RemoteReply {
+                    host: session.host().to_string(),
+                    reply: format!("250 OK [{}]", id.unwrap_or_default()),
+                });
+                session.quit().await;
+                outcome
+            }
+            Err(error) => outcome_of(&error),
+        };
+        Report { outcome, peer }
+    }
+}
+
+/// Only a 5xx is final; a rejected certificate may be replaced by the right one.
+fn outcome_of(error: &DxError) -> Outcome {
+    let local = |status, text: String| Outcome::Deferred(Diagnosis::local(status, text));
+    match error {
+        DxError::Transient { host, reply } | DxError::Permanent { host, reply } => {
+            Outcome::from_refusal(host.as_str(), reply)
+        }
+        DxError::NullMx => Outcome::Failed(Diagnosis::local(EnhancedStatus(5, 1, 10), error.to_string())),
+        DxError::Certificate { .. } => local(EnhancedStatus(4, 7, 5), error.to_string()),
+        _ => local(EnhancedStatus(4, 4, 1), error.to_string()),
+    }
+}

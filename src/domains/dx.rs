@@ -1,0 +1,322 @@
+//! Sessions with the delivery hosts of a domain, whose certificate the domain's record vouches for.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+
+use super::{DeliveryHosts, Domains, DxAttempt, Reach};
+use crate::base::machine::TlsInfo;
+use crate::base::time::Clock;
+use crate::dime::fingerprint::AnyFingerprint;
+use crate::dime::record::ManagementRecord;
+use crate::dmtp::client::{self, Answer, Client, Entry, Event, Limits, Message, Outcome};
+use crate::dmtp::name::Name;
+use crate::mail::address::Domain;
+use crate::mail::reply::Reply;
+use crate::net::connect::Outgoing;
+use crate::net::connection::{self, Connection};
+use crate::net::dns::{Lookup, Proof, Resolver};
+use crate::net::dx_certificate::{Rejected, judge};
+use crate::net::stream::Stream;
+use crate::net::tls::{Connector, TlsPeer, WebPki};
+
+/// Delivery hosts tried in one go.
+const MAX_ATTEMPTS: usize = 8;
+
+/// Addresses tried for one host.
+const MAX_ADDRESSES: usize = 4;
+
+/// Octets of a message handed to the session at a time.
+const BODY_PIECE: usize = 64 * 1024;
+
+/// Why no session could be had, or why it broke.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The domain says that it takes no mail.
+    #[error("the domain takes no mail")]
+    NullMx,
+    /// The domain's hosts cannot be found out, or none answers.
+    #[error("no delivery host can be reached: {0}")]
+    Unreachable(String),
+    /// A host answered, and its certificate is not the one the domain stands by.
+    #[error("the certificate of {host} is not accepted: {source}")]
+    Certificate {
+        /// Which host.
+        host: Domain,
+        /// Why not.
+        source: Rejected,
+    },
+    /// There is no such signet, says the host.
+    #[error("there is no such signet")]
+    NotFound,
+    /// 4xx.
+    #[error("{host} cannot do it now: {reply}")]
+    Transient {
+        /// Which host.
+        host: Domain,
+        /// What it said.
+        reply: Reply,
+    },
+    /// 5xx.
+    #[error("{host} refuses: {reply}")]
+    Permanent {
+        /// Which host.
+        host: Domain,
+        /// What it said.
+        reply: Reply,
+    },
+    /// The session broke.
+    #[error("{0}")]
+    Session(#[from] client::Error),
+    /// The connection broke.
+    #[error(transparent)]
+    Connection(#[from] connection::Error),
+}
+
+/// Opens sessions.
+pub struct DxConnector {
+    /// Which hosts a domain has.
+    pub domains: Arc<Domains>,
+    /// Their addresses.
+    pub resolver: Arc<dyn Resolver>,
+    /// The time, for certificates.
+    pub clock: Arc<dyn Clock>,
+    /// How to connect.
+    pub outgoing: Outgoing,
+    /// TLS.
+    pub connector: Connector,
+    /// Roots for certificates that DNSSEC does not vouch for.
+    pub roots: Option<WebPki>,
+    /// 26, but for tests and the demo.
+    pub single_port: u16,
+    /// 25, but for tests and the demo.
+    pub dual_port: u16,
+}
+
+impl DxConnector {
+    /// Opens a session with one of the domain's delivery hosts, in their order.
+    ///
+    /// A rejected certificate is reported only if no other host's is accepted.
+    pub async fn open(
+        &self,
+        domain: &Domain,
+        record: &ManagementRecord,
+        proof: Proof,
+    ) -> Result<DxSession, Error> {
+        let mut rng = rand::make_rng::<StdRng>();
+        let attempts = match self.domains.delivery_hosts(record, domain, &mut rng).await {
+            DeliveryHosts::Attempts(attempts) => attempts,
+            DeliveryHosts::NullMx => return Err(Error::NullMx),
+            DeliveryHosts::Bogus => return Err(unreachable("the MX records fail DNSSEC validation")),
+            DeliveryHosts::Failed => return Err(unreachable("the MX records cannot be looked up")),
+        };
+        let mut failure = unreachable("there is no host to try");
+        for attempt in attempts.iter().take(MAX_ATTEMPTS) {
+            match self.try_host(attempt, record, proof).await {
+                Ok(session) => return Ok(session),
+                Err(error) if matches!(failure, Error::Certificate { .. }) => drop(error),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    async fn try_host(
+        &self,
+        attempt: &DxAttempt,
+        record: &ManagementRecord,
+        proof: Proof,
+    ) -> Result<DxSession, Error> {
+        let host = &attempt.host;
+        let addresses = self.addresses(host).await?;
+        let (mut connection, peer) = match attempt.reach {
+            Reach::Single => self.single(host, &addresses).await?,
+            Reach::Dual => self.dual(host, &addresses).await?,
+        };
+        judge(
+            record,
+            proof,
+            &peer.certificates,
+            host,
+            self.roots.as_ref(),
+            self.clock.now(),
+        )
+        .map_err(|source| Error::Certificate {
+            host: host.clone(),
+            source,
+        })?;
+        expect_ready(&mut connection).await?;
+        Ok(DxSession {
+            host: host.clone(),
+            tls: peer.info,
+            connection,
+        })
+    }
+
+    async fn addresses(&self, host: &Domain) -> Result<Vec<IpAddr>, Error> {
+        match self.resolver.addresses(host).await {
+            Lookup::Found { value, .. } => Ok(value),
+            Lookup::Absent { .. } => Err(unreachable(format!("{host} has no address"))),
+            Lookup::Bogus => Err(unreachable(format!(
+                "the address of {host} fails DNSSEC validation"
+            ))),
+            Lookup::Failed => Err(unreachable(format!("the address of {host} cannot be looked up"))),
+        }
+    }
+
+    /// TLS from the first octet (`dmtp.md` §5.2).
+    async fn single(
+        &self,
+        host: &Domain,
+        addresses: &[IpAddr],
+    ) -> Result<(Connection<Client>, TlsPeer), Error> {
+        let cannot_connect = |_| unreachable(format!("{host} does not answer"));
+        let tcp = self
+            .outgoing
+            .connect(addresses, self.single_port, MAX_ADDRESSES)
+            .await
+            .map_err(cannot_connect)?;
+        let (stream, peer) = self
+            .connector
+            .connect(tcp, host.as_str())
+            .await
+            .map_err(connection::Error::Handshake)?;
+        let client = Client::new(Entry::Single, Limits::default(), std::time::Duration::ZERO);
+        Ok((Connection::new(stream, client), peer))
+    }
+
+    /// Clear text first (`dmtp.md` §5.3).
+    async fn dual(
+        &self,
+        host: &Domain,
+        addresses: &[IpAddr],
+    ) -> Result<(Connection<Client>, TlsPeer), Error> {
+        let cannot_connect = |_| unreachable(format!("{host} does not answer"));
+        let tcp = self
+            .outgoing
+            .connect(addresses, self.dual_port, MAX_ADDRESSES)
+            .await
+            .map_err(cannot_connect)?;
+        let stream = Stream::new(tcp).map_err(cannot_connect)?;
+        let client = Client::new(
+            Entry::Dual(host.clone()),
+            Limits::default(),
+            std::time::Duration::ZERO,
+        );
+        let mut connection = Connection::new(stream, client);
+        match connection.next_event().await? {
+            Some(Event::StartTls) => {}
+            Some(Event::Failed(error)) => return Err(error.into()),
+            _ => return Err(client::Error::Closed.into()),
+        }
+        let peer = connection.connect_tls(&self.connector, host.as_str()).await?;
+        let elapsed = connection.elapsed();
+        connection.machine().tls_established(elapsed);
+        Ok((connection, peer))
+    }
+}
+
+async fn expect_ready(connection: &mut Connection<Client>) -> Result<(), Error> {
+    match connection.next_event().await? {
+        Some(Event::Ready) => Ok(()),
+        Some(Event::Failed(error)) => Err(error.into()),
+        _ => Err(client::Error::Closed.into()),
+    }
+}
+
+fn unreachable(text: impl Into<String>) -> Error {
+    Error::Unreachable(text.into())
+}
+
+/// A session with one delivery host. Its certificate was accepted before anything was asked of it.
+pub struct DxSession {
+    host: Domain,
+    tls: TlsInfo,
+    connection: Connection<Client>,
+}
+
+impl DxSession {
+    /// The host.
+    pub fn host(&self) -> &Domain {
+        &self.host
+    }
+
+    /// The TLS session.
+    pub fn tls(&self) -> &TlsInfo {
+        &self.tls
+    }
+
+    /// Fetches a signet: that one, or the current one. Nothing about it is verified.
+    pub async fn signet(
+        &mut self,
+        name: &Name,
+        fingerprint: Option<AnyFingerprint>,
+    ) -> Result<Vec<u8>, Error> {
+        let elapsed = self.connection.elapsed();
+        self.connection.machine().signet(elapsed, name, fingerprint)?;
+        match self.answer(&[]).await? {
+            Answer::Signet(object) => Ok(object),
+            _ => Err(client::Error::Malformed("the reply is not a signet").into()),
+        }
+    }
+
+    /// Transfers a message; returns the host's transaction id, if it gave one.
+    pub async fn send(
+        &mut self,
+        sender: &Domain,
+        message: Message,
+        object: &[u8],
+    ) -> Result<Option<String>, Error> {
+        let elapsed = self.connection.elapsed();
+        self.connection.machine().ehlo(elapsed, sender)?;
+        self.answer(&[]).await?;
+        let elapsed = self.connection.elapsed();
+        self.connection.machine().send(elapsed, message)?;
+        match self.answer(object).await? {
+            Answer::Committed(id) => Ok(id.map(|id| id.as_str().to_owned())),
+            _ => Err(client::Error::Malformed("the reply does not commit the message").into()),
+        }
+    }
+
+    /// Ends the session politely; whether the host answers does not matter any more.
+    pub async fn quit(mut self) {
+        let elapsed = self.connection.elapsed();
+        if self.connection.machine().quit(elapsed).is_ok() {
+            while let Ok(Some(Event::WantBody | Event::StartTls | Event::Ready)) =
+                self.connection.next_event().await
+            {}
+        }
+        self.connection.close().await;
+    }
+
+    /// Waits for the end of a request, giving it the message where it wants one.
+    async fn answer(&mut self, mut object: &[u8]) -> Result<Answer, Error> {
+        loop {
+            match self.connection.next_event().await? {
+                Some(Event::WantBody) => {
+                    let (piece, rest) = object.split_at(object.len().min(BODY_PIECE));
+                    object = rest;
+                    let elapsed = self.connection.elapsed();
+                    self.connection.machine().body(elapsed, piece.to_vec())?;
+                }
+                Some(Event::Finished(outcome)) => return self.judged(outcome),
+                Some(Event::Failed(error)) => return Err(error.into()),
+                Some(Event::StartTls | Event::Ready) => {}
+                None => return Err(client::Error::Closed.into()),
+            }
+        }
+    }
+
+    fn judged(&self, outcome: Outcome) -> Result<Answer, Error> {
+        let host = self.host.clone();
+        match outcome {
+            Outcome::Done(answer) => Ok(answer),
+            Outcome::NotFound => Err(Error::NotFound),
+            Outcome::Transient(reply) => Err(Error::Transient { host, reply }),
+            Outcome::Permanent(reply) => Err(Error::Permanent { host, reply }),
+            Outcome::Unusable(_) => Err(client::Error::Malformed("the reply makes no sense").into()),
+        }
+    }
+}
