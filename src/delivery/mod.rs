@@ -1,6 +1,7 @@
 //! One delivery attempt each, one outcome per recipient.
 
 pub mod body;
+pub mod dmtp;
 pub mod maildir;
 pub mod smtp;
 

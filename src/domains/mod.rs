@@ -118,7 +118,10 @@ impl DomainFacts {
     /// The record that counts.
     pub fn standing(&self) -> Standing<'_> {
         use RecordLookup as L;
-        let pinned = self.pin.as_ref().map(|pin| Standing::Dime(&pin.record, pin.proof));
+        let pinned = self
+            .pin
+            .as_ref()
+            .map(|pin| Standing::Dime(&pin.record, pin.proof));
         match &self.lookup {
             L::Found { .. } if self.keys_conflict() => Standing::Unknown,
             L::Found { record, proof } => Standing::Dime(record, *proof),

@@ -119,7 +119,9 @@ impl Directory {
             Some(wanted) => self.published.organization_by(domain, wanted.into()).await?,
             None => self.published.organization(domain).await?,
         };
-        found.map(|organization| organization.signet).ok_or(Error::NotFound)
+        found
+            .map(|organization| organization.signet)
+            .ok_or(Error::NotFound)
     }
 
     async fn our_user(
@@ -181,11 +183,13 @@ impl Inquiry<'_> {
         {
             return Ok(organization);
         }
-        let signet = self.fetch(&Name::Domain(self.domain.clone()), wanted).await?;
+        let signet = self.fetch(&Name::Organization(self.domain.clone()), wanted).await?;
         let organization = verify_org(&signet, &self.record.primary_keys, self.domain)?;
         let crypto = organization.crypto_fingerprint();
         demand(crypto, wanted)?;
-        self.directory.remember(self.domain.to_string(), crypto, organization.object()).await?;
+        self.directory
+            .remember(self.domain.to_string(), crypto, organization.object())
+            .await?;
         Ok(organization)
     }
 
@@ -205,13 +209,19 @@ impl Inquiry<'_> {
         let user = verify_user(&signet, &organization, None, address)?;
         let crypto = user.crypto_fingerprint();
         demand(crypto, wanted)?;
-        self.directory.remember(store::fold(address), crypto, user.object()).await?;
+        self.directory
+            .remember(store::fold(address), crypto, user.object())
+            .await?;
         Ok((organization, user))
     }
 
     async fn fetch(&mut self, name: &Name, wanted: Option<CryptoFingerprint>) -> Result<Signet, Error> {
         if self.session.is_none() {
-            let session = self.directory.dx.open(self.domain, &self.record, self.proof).await?;
+            let session = self
+                .directory
+                .dx
+                .open(self.domain, &self.record, self.proof)
+                .await?;
             self.session = Some(session);
         }
         let session = self.session.as_mut().ok_or(Error::NotFound)?;

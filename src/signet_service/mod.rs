@@ -1,10 +1,12 @@
 //! Publishes, looks up and verifies signets.
 
+mod directory;
 mod published;
 
 use crate::dime::{keys, signet};
 use crate::store;
 
+pub use directory::{Directory, Error as LookupError};
 pub use published::{Organization, Published, Status, User};
 
 /// Why a signet cannot be had or published.
