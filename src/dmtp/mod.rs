@@ -12,7 +12,7 @@
 pub mod client;
 pub mod command;
 pub mod framing;
-mod line;
+pub(crate) mod line;
 pub mod name;
 pub mod reply;
 pub mod server;

@@ -1,16 +1,14 @@
 //! The octets of a message on their way in: the object, then an empty line (`dmtp.md` §8).
 
-use std::time::Duration;
-
-use super::Limits;
+use crate::base::machine::Wait;
 use crate::dmtp::framing::{self, Framing};
 
 /// One transfer.
 #[derive(Debug)]
 pub(super) struct Body {
     framing: Framing,
-    /// When the whole message must have arrived.
-    until: Duration,
+    /// Measures the whole transfer.
+    pub(super) started: Wait,
 }
 
 /// What the front of the input is.
@@ -34,16 +32,12 @@ pub(super) enum Fault {
 }
 
 impl Body {
-    pub(super) fn new(size: Option<u64>, limits: &Limits, elapsed: Duration) -> Self {
+    /// `limit` bounds an object whose size was not announced.
+    pub(super) fn new(size: Option<u64>, limit: u64) -> Self {
         Self {
-            framing: Framing::new(size, limits.message_bytes),
-            until: elapsed + limits.message_timeout,
+            framing: Framing::new(size, limit),
+            started: Wait::default(),
         }
-    }
-
-    /// When to give up, if nothing more arrives.
-    pub(super) fn deadline(&self, elapsed: Duration, limits: &Limits) -> Duration {
-        self.until.min(elapsed + limits.data_timeout)
     }
 
     pub(super) fn next(&mut self, input: &[u8]) -> Result<Piece, Fault> {
