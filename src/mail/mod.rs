@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod date;
+pub mod dsn;
 pub mod headers;
 pub mod reply;
 pub mod trace;

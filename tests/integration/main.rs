@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed expectation is how a test fails
 
 mod config;
+mod bounce;
 mod store;
 mod vectors;
