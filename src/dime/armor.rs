@@ -186,7 +186,7 @@ mod tests {
     fn refuses_what_is_damaged() {
         for (text, error) in [
             (HELLO.replace("USER", "USEFUL"), Error::NoBlock),
-            (HELLO.replace("END USER", "END OTHER"), Error::NoEnd),
+            (HELLO.replace("END USER", "END OTHER"), Error::AfterChecksum),
             (HELLO.replace("-----END USER KEY-----\n", ""), Error::NoEnd),
             (HELLO.replace("=R/WK\n", ""), Error::NoChecksum),
             (HELLO.replace("aGVsbG8=\n", ""), Error::NoChecksum),

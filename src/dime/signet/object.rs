@@ -44,7 +44,8 @@ pub struct Field<'a> {
     pub name: Option<&'a [u8]>,
     /// Its content.
     pub data: &'a [u8],
-    octets: &'a [u8],
+    /// The whole field as it is encoded.
+    pub(super) octets: &'a [u8],
 }
 
 impl Signet {
@@ -113,7 +114,10 @@ impl Signet {
 
     /// Content of the first field with that id.
     pub fn field(&self, id: u8) -> Option<&[u8]> {
-        self.fields().find(|field| field.id == id).map(|field| field.data)
+        self.fields()
+            .find(|field| field.id >= id)
+            .filter(|field| field.id == id)
+            .map(|field| field.data)
     }
 
     /// Content of the first undefined field (251) with that name; names are compared octet by octet.

@@ -1,5 +1,7 @@
 //! Organizational signets: making them, and trusting them because DNS lists their key (`signet.md` §8.4).
 
+use std::fmt;
+
 use super::Error;
 use super::builder::{Builder, Draft};
 use super::field::{Kind, Level, id};
@@ -92,7 +94,7 @@ impl<'a> OrgBuilder<'a> {
 }
 
 /// An organizational signet that one of a domain's primary keys vouches for, up to its highest signature.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct VerifiedOrg {
     signet: Signet,
     object: Vec<u8>,
@@ -213,6 +215,13 @@ impl VerifiedOrg {
         std::iter::once(self.primary)
             .chain(permitted.map(|secondary| secondary.key))
             .collect()
+    }
+}
+
+/// Shows whose it is and how far it reaches.
+impl fmt::Debug for VerifiedOrg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VerifiedOrg({}, {:?})", self.domain, self.level)
     }
 }
 

@@ -1,12 +1,14 @@
 //! User signets: signing requests into them, and trusting them because their organization signed (`signet.md` §8.5).
 
+use std::fmt;
+
 use super::Error;
 use super::builder::{Builder, Draft};
-use super::field::{Kind, Level, id};
+use super::field::{Kind, Level, SignatureKind, id};
 use super::object::Signet;
 use super::org::VerifiedOrg;
 use super::ssr::{VerifiedRequest, check_custody, check_request_signature};
-use super::verify::{check_name, signed_part};
+use super::verify::{Refused, check, check_name, signed_part};
 use crate::crypto::ed25519::{SigningKey, VerifyingKey};
 use crate::crypto::suite::secp256k1_aes256::PublicKey;
 use crate::dime::fingerprint::{CryptoFingerprint, FullFingerprint, IdFingerprint, SsrFingerprint};
@@ -29,13 +31,15 @@ pub type UserBuilder<'a> = Builder<'a, Mailbox>;
 /// A key that may sign user signets of an organization.
 pub struct Signer<'a> {
     key: &'a SigningKey,
+    colleagues: Vec<VerifyingKey>,
 }
 
 impl<'a> Signer<'a> {
     /// [`Error::NotASigner`] unless `key` is the primary key or a secondary one with that permission (D17).
     pub fn new(org: &VerifiedOrg, key: &'a SigningKey) -> Result<Self, Error> {
-        match org.signet_signing_keys().contains(&key.verifying_key()) {
-            true => Ok(Self { key }),
+        let colleagues = org.signet_signing_keys();
+        match colleagues.contains(&key.verifying_key()) {
+            true => Ok(Self { key, colleagues }),
             false => Err(Error::NotASigner),
         }
     }
@@ -56,13 +60,17 @@ impl<'a> Signer<'a> {
     }
 
     /// Changes the profile of an existing signet; its higher signatures are made anew.
-    pub fn edit(&self, user: &VerifiedUser) -> UserBuilder<'a> {
-        UserBuilder::editing(&user.signet, self.key)
+    ///
+    /// [`Error::BadSignature`] if the signet's keys are vouched for by another organization.
+    pub fn edit(&self, user: &VerifiedUser) -> Result<UserBuilder<'a>, Error> {
+        check(&user.signet, id::USER_CRYPTO_SIGNATURE, &self.colleagues)
+            .map_err(|Refused| Error::BadSignature(SignatureKind::Crypto))?;
+        Ok(UserBuilder::editing(&user.signet, self.key))
     }
 }
 
 /// A user signet that its organization vouches for, up to its highest signature.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct VerifiedUser {
     signet: Signet,
     object: Vec<u8>,
@@ -159,6 +167,13 @@ impl VerifiedUser {
     /// The fields, without any that no signature covers.
     pub fn signet(&self) -> &Signet {
         &self.signet
+    }
+}
+
+/// Shows how far it reaches; contents name a person.
+impl fmt::Debug for VerifiedUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VerifiedUser({:?}, {:?})", self.level, self.custody)
     }
 }
 
