@@ -5,4 +5,5 @@
 mod config;
 mod bounce;
 mod store;
+mod transcripts;
 mod vectors;

@@ -107,7 +107,6 @@ enum Step {
 /// A transaction in progress.
 #[derive(Debug)]
 struct Work {
-    transaction: Transaction,
     verdicts: Vec<Option<Verdict>>,
     mail_refused: Option<Reply>,
     encoder: Encoder,

@@ -180,7 +180,6 @@ impl Client {
         }
         self.work = Some(Work {
             verdicts: vec![None; transaction.recipients.len()],
-            transaction,
             mail_refused: None,
             encoder: Encoder::default(),
         });
