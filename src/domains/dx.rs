@@ -183,7 +183,7 @@ impl DxConnector {
             .connect(tcp, host.as_str())
             .await
             .map_err(connection::Error::Handshake)?;
-        let client = Client::new(Entry::Single, Limits::default(), std::time::Duration::ZERO);
+        let client = Client::new(Entry::Single, Limits::default());
         Ok((Connection::new(stream, client), peer))
     }
 
@@ -200,11 +200,7 @@ impl DxConnector {
             .await
             .map_err(cannot_connect)?;
         let stream = Stream::new(tcp).map_err(cannot_connect)?;
-        let client = Client::new(
-            Entry::Dual(host.clone()),
-            Limits::default(),
-            std::time::Duration::ZERO,
-        );
+        let client = Client::new(Entry::Dual(host.clone()), Limits::default());
         let mut connection = Connection::new(stream, client);
         match connection.next_event().await? {
             Some(Event::StartTls) => {}
@@ -212,8 +208,7 @@ impl DxConnector {
             _ => return Err(client::Error::Closed.into()),
         }
         let peer = connection.connect_tls(&self.connector, host.as_str()).await?;
-        let elapsed = connection.elapsed();
-        connection.machine().tls_established(elapsed);
+        connection.machine().tls_established();
         Ok((connection, peer))
     }
 }
@@ -254,8 +249,7 @@ impl DxSession {
         name: &Name,
         fingerprint: Option<AnyFingerprint>,
     ) -> Result<Vec<u8>, Error> {
-        let elapsed = self.connection.elapsed();
-        self.connection.machine().signet(elapsed, name, fingerprint)?;
+        self.connection.machine().signet(name, fingerprint)?;
         match self.answer(&[]).await? {
             Answer::Signet(object) => Ok(object),
             _ => Err(client::Error::Malformed("the reply is not a signet").into()),
@@ -269,11 +263,9 @@ impl DxSession {
         message: Message,
         object: &[u8],
     ) -> Result<Option<String>, Error> {
-        let elapsed = self.connection.elapsed();
-        self.connection.machine().ehlo(elapsed, sender)?;
+        self.connection.machine().ehlo(sender)?;
         self.answer(&[]).await?;
-        let elapsed = self.connection.elapsed();
-        self.connection.machine().send(elapsed, message)?;
+        self.connection.machine().send(message)?;
         match self.answer(object).await? {
             Answer::Committed(id) => Ok(id.map(|id| id.as_str().to_owned())),
             _ => Err(client::Error::Malformed("the reply does not commit the message").into()),
@@ -282,8 +274,7 @@ impl DxSession {
 
     /// Ends the session politely; whether the host answers does not matter any more.
     pub async fn quit(mut self) {
-        let elapsed = self.connection.elapsed();
-        if self.connection.machine().quit(elapsed).is_ok() {
+        if self.connection.machine().quit().is_ok() {
             while let Ok(Some(Event::WantBody | Event::StartTls | Event::Ready)) =
                 self.connection.next_event().await
             {}
@@ -298,8 +289,7 @@ impl DxSession {
                 Some(Event::WantBody) => {
                     let (piece, rest) = object.split_at(object.len().min(BODY_PIECE));
                     object = rest;
-                    let elapsed = self.connection.elapsed();
-                    self.connection.machine().body(elapsed, piece.to_vec())?;
+                    self.connection.machine().body(piece.to_vec())?;
                 }
                 Some(Event::Finished(outcome)) => return self.judged(outcome),
                 Some(Event::Failed(error)) => return Err(error.into()),

@@ -183,7 +183,9 @@ impl Inquiry<'_> {
         {
             return Ok(organization);
         }
-        let signet = self.fetch(&Name::Organization(self.domain.clone()), wanted).await?;
+        let signet = self
+            .fetch(&Name::Organization(self.domain.clone()), wanted)
+            .await?;
         let organization = verify_org(&signet, &self.record.primary_keys, self.domain)?;
         let crypto = organization.crypto_fingerprint();
         demand(crypto, wanted)?;

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed expectation is how a test fails
 
-mod config;
 mod bounce;
+mod config;
 mod store;
 mod transcripts;
 mod vectors;

@@ -139,11 +139,15 @@ impl Client {
 
     /// The next octets of the message. The last ones complete the transfer.
     ///
-    /// Errors: [`Error::NotReady`], [`Error::MessageLength`] if there are more than announced; none are sent then.
+    /// Errors: [`Error::NotReady`]; [`Error::MessageLength`] if there are none, or more than announced, and then none
+    /// are sent.
     pub fn body(&mut self, octets: Vec<u8>) -> Result<(), Error> {
         let State::Body { left } = &mut self.state else {
             return Err(Error::NotReady);
         };
+        if octets.is_empty() {
+            return Err(Error::MessageLength);
+        }
         *left = left
             .checked_sub(octets.len() as u64)
             .ok_or(Error::MessageLength)?;
@@ -152,6 +156,8 @@ impl Client {
         if complete {
             self.transmit.push_back(b"\r\n".to_vec());
             self.expect(State::Waiting(Request::Commit), ordinary(&self.limits));
+        } else {
+            self.events.push_back(Event::WantBody);
         }
         Ok(())
     }

@@ -56,8 +56,8 @@ pub enum Error {
     /// The request has no form on the wire.
     #[error("the request cannot be written")]
     Request(#[from] command::Error),
-    /// More octets than were announced as the message's size.
-    #[error("the message is longer than announced")]
+    /// More or fewer octets than were announced as the message's size.
+    #[error("the message is not as long as announced")]
     MessageLength,
     /// The banner does not offer DMTP, or the server is in another mode after STARTTLS.
     #[error("the host does not speak DMTP")]
@@ -89,7 +89,7 @@ pub enum Event {
     StartTls,
     /// Banner and mode are right: requests may be made, once the owner has checked the certificate.
     Ready,
-    /// The server wants the message: [`Client::body`], until all octets are given.
+    /// The server wants the message, or more of it: [`Client::body`]. Comes again until all octets are given.
     WantBody,
     /// The request is answered.
     Finished(Outcome),
