@@ -1,11 +1,22 @@
 //! DNS with its proof: every answer says whether DNSSEC vouches for it (DESIGN.md §8).
 
-use std::net::IpAddr;
+mod ad_bit;
+mod anchors;
+mod answer;
+mod denial;
+mod upstream;
+mod validating;
+
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::mail::address::Domain;
+
+pub use ad_bit::AdBitResolver;
+pub use anchors::{AnchorError, TrustAnchors};
+pub use validating::HickoryResolver;
 
 /// How far an answer, or an absence, is proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,4 +68,45 @@ pub trait Resolver: Send + Sync {
     async fn mx(&self, domain: &Domain) -> Lookup<Vec<Mx>>;
     /// A and AAAA records.
     async fn addresses(&self, host: &Domain) -> Lookup<Vec<IpAddr>>;
+}
+
+/// Which name servers to ask, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Servers {
+    /// Asked in this order; the next one is asked when one fails.
+    pub addresses: Vec<SocketAddr>,
+    /// How long to wait for one reply.
+    pub reply_timeout: Duration,
+    /// How often the whole list is gone through.
+    pub rounds: u32,
+    /// How long one question may take with everything that it entails.
+    pub total_timeout: Duration,
+}
+
+impl Servers {
+    /// Two rounds of two seconds, ten seconds in all.
+    pub fn new(addresses: Vec<SocketAddr>) -> Self {
+        Self {
+            addresses,
+            reply_timeout: Duration::from_secs(2),
+            rounds: 2,
+            total_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// The servers that the operating system is set to use; empty if it names none.
+    pub fn of_system() -> Self {
+        let config = hickory_resolver::system_conf::read_system_conf();
+        let addresses = config.map_or_else(
+            |_| Vec::new(),
+            |(config, _)| {
+                config
+                    .name_servers
+                    .iter()
+                    .map(|server| SocketAddr::new(server.ip, 53))
+                    .collect()
+            },
+        );
+        Self::new(addresses)
+    }
 }

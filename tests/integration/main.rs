@@ -4,6 +4,7 @@
 
 mod bounce;
 mod config;
+mod dns;
 mod store;
 mod transcripts;
 mod vectors;

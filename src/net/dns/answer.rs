@@ -1,0 +1,206 @@
+//! From the answer about one name to the answers of [`Resolver`](super::Resolver): aliases and values.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use tokio::time::timeout;
+
+use super::{Lookup, Mx, Proof};
+use crate::mail::address::Domain;
+
+/// Aliases that are followed in a row.
+const MAX_ALIASES: usize = 8;
+
+/// What is known about one name and type, before aliases are followed.
+pub(super) enum Step {
+    /// Records of the type asked for, or a CNAME.
+    Records { records: Vec<Record>, proof: Proof },
+    /// Neither.
+    Absent(Proof),
+    /// Validation failed.
+    Bogus,
+    /// No usable answer.
+    Failed,
+}
+
+/// Asks about one name and type.
+#[async_trait]
+pub(super) trait Ask: Sync {
+    /// One step.
+    async fn step(&self, name: &Name, kind: RecordType) -> Step;
+    /// How long a whole lookup may take.
+    fn total_timeout(&self) -> Duration;
+}
+
+pub(super) async fn txt(asker: &impl Ask, name: &str) -> Lookup<Vec<Vec<u8>>> {
+    let Some(name) = absolute(name) else {
+        return Lookup::Failed;
+    };
+    lookup(asker, name, RecordType::TXT, |data| match data {
+        RData::TXT(txt) => Some(txt.txt_data.concat()),
+        _ => None,
+    })
+    .await
+}
+
+pub(super) async fn mx(asker: &impl Ask, domain: &Domain) -> Lookup<Vec<Mx>> {
+    let Some(name) = absolute(domain.as_str()) else {
+        return Lookup::Failed;
+    };
+    lookup(asker, name, RecordType::MX, |data| match data {
+        RData::MX(mx) => mail_exchange(mx.preference, &mx.exchange),
+        _ => None,
+    })
+    .await
+}
+
+/// Both families at once. One family that is there makes up for the other's failure; it never makes an absence.
+pub(super) async fn addresses(asker: &impl Ask, host: &Domain) -> Lookup<Vec<IpAddr>> {
+    let Some(name) = absolute(host.as_str()) else {
+        return Lookup::Failed;
+    };
+    let v6 = lookup(asker, name.clone(), RecordType::AAAA, |data| match data {
+        RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+        _ => None,
+    });
+    let v4 = lookup(asker, name, RecordType::A, |data| match data {
+        RData::A(address) => Some(IpAddr::V4(address.0)),
+        _ => None,
+    });
+    let (v6, v4) = tokio::join!(v6, v4);
+    either(v6, v4)
+}
+
+fn either(first: Lookup<Vec<IpAddr>>, second: Lookup<Vec<IpAddr>>) -> Lookup<Vec<IpAddr>> {
+    use Lookup as L;
+    match (first, second) {
+        (
+            L::Found {
+                mut value,
+                ttl,
+                proof,
+            },
+            L::Found {
+                value: more,
+                ttl: other_ttl,
+                proof: other,
+            },
+        ) => {
+            value.extend(more);
+            L::Found {
+                value,
+                ttl: ttl.min(other_ttl),
+                proof: weaker(proof, other),
+            }
+        }
+        (found @ L::Found { .. }, _) | (_, found @ L::Found { .. }) => found,
+        (L::Bogus, _) | (_, L::Bogus) => L::Bogus,
+        (L::Failed, _) | (_, L::Failed) => L::Failed,
+        (L::Absent { proof }, L::Absent { proof: other }) => L::Absent {
+            proof: weaker(proof, other),
+        },
+    }
+}
+
+/// A fully qualified name; `None` if it is not a name at all.
+fn absolute(text: &str) -> Option<Name> {
+    let mut name = Name::from_ascii(text).ok()?;
+    name.set_fqdn(true);
+    Some(name)
+}
+
+/// `None` for a host that no mail can be sent to, such as an address in place of a name.
+fn mail_exchange(preference: u16, exchange: &Name) -> Option<Mx> {
+    if exchange.is_root() {
+        return Some(Mx {
+            preference,
+            host: None,
+        });
+    }
+    let text = exchange.to_ascii();
+    let host = Domain::parse(text.trim_end_matches('.')).ok()?;
+    Some(Mx {
+        preference,
+        host: Some(host),
+    })
+}
+
+/// Follows aliases to the values; the whole is proven no better than its weakest step.
+async fn lookup<T>(
+    asker: &impl Ask,
+    name: Name,
+    kind: RecordType,
+    value: impl Fn(&RData) -> Option<T>,
+) -> Lookup<Vec<T>> {
+    let work = follow(asker, name, kind, value);
+    timeout(asker.total_timeout(), work)
+        .await
+        .unwrap_or(Lookup::Failed)
+}
+
+async fn follow<T>(
+    asker: &impl Ask,
+    mut name: Name,
+    kind: RecordType,
+    value: impl Fn(&RData) -> Option<T>,
+) -> Lookup<Vec<T>> {
+    let mut so_far = Proof::Secure;
+    let mut ttl = Duration::MAX;
+    for _ in 0..=MAX_ALIASES {
+        let (records, proof) = match asker.step(&name, kind).await {
+            Step::Records { records, proof } => (records, weaker(so_far, proof)),
+            Step::Absent(proof) => {
+                return Lookup::Absent {
+                    proof: weaker(so_far, proof),
+                };
+            }
+            Step::Bogus => return Lookup::Bogus,
+            Step::Failed => return Lookup::Failed,
+        };
+        so_far = proof;
+        ttl = ttl.min(shortest(&records));
+        if records.iter().any(|record| record.record_type() == kind) {
+            return found(&records, value, ttl, proof);
+        }
+        match records.iter().find_map(alias) {
+            Some(target) => name = target,
+            None => return Lookup::Failed,
+        }
+    }
+    Lookup::Failed
+}
+
+/// Records of which none can be used are a failure: they are not absent.
+fn found<T>(
+    records: &[Record],
+    value: impl Fn(&RData) -> Option<T>,
+    ttl: Duration,
+    proof: Proof,
+) -> Lookup<Vec<T>> {
+    let value: Vec<T> = records.iter().filter_map(|record| value(&record.data)).collect();
+    match value.is_empty() {
+        true => Lookup::Failed,
+        false => Lookup::Found { value, ttl, proof },
+    }
+}
+
+fn alias(record: &Record) -> Option<Name> {
+    match &record.data {
+        RData::CNAME(target) => Some(target.0.clone()),
+        _ => None,
+    }
+}
+
+fn shortest(records: &[Record]) -> Duration {
+    let shortest = records.iter().map(|record| record.ttl).min();
+    Duration::from_secs(u64::from(shortest.unwrap_or(0)))
+}
+
+pub(super) fn weaker(a: Proof, b: Proof) -> Proof {
+    match (a, b) {
+        (Proof::Secure, Proof::Secure) => Proof::Secure,
+        _ => Proof::Insecure,
+    }
+}
