@@ -1,6 +1,7 @@
 //! DIME objects as bytes and values, without I/O.
 
 pub mod armor;
+pub mod convert;
 pub mod fingerprint;
 
 pub mod keys;

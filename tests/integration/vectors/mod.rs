@@ -11,6 +11,7 @@ mod armor;
 mod exceptions;
 mod judge;
 mod keys;
+mod mapping;
 mod primitives;
 mod signets;
 mod signets_made;

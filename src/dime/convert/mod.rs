@@ -1,0 +1,196 @@
+//! Between MIME messages and the content of D/MIME messages (`dmime2.md` §16, §17).
+//!
+//! The body is reproduced octet for octet; the outer header block is brought to one canonical form. [`header`] and
+//! [`leaves`] serve both formats, [`format1`] adds what D/MIME 1 needs. [`clean`] is for mail that comes in by any other
+//! way, [`marker`] and [`delivery`] are for opened mail on its way to a mailbox.
+
+pub mod clean;
+pub mod delivery;
+mod format1;
+mod header;
+mod leaves;
+pub mod marker;
+
+use bytes::Bytes;
+
+pub use self::clean::clean_on_entry;
+pub use self::format1::{How, Rebuilt};
+use crate::dime::message::Content;
+
+/// Why a MIME message cannot become a D/MIME message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A header line that is no field and continues none, or octets that no header may contain (C1).
+    #[error("the header block is malformed")]
+    Header,
+    /// A field that may stand only once (C2).
+    #[error("the header field {0} stands twice")]
+    Repeated(&'static str),
+    /// A field that must stand and not be empty (C3); a submission server adds Date before mapping.
+    #[error("the header field {0} is missing or empty")]
+    Missing(&'static str),
+    /// More than a chunk of D/MIME 1 can hold (F2): SMTP answers 552.
+    #[error("the message does not fit into D/MIME 1")]
+    TooLarge,
+}
+
+/// Maps a MIME message to the chunks of D/MIME 1 (`dmime2.md` §16.5). A single text part is not copied.
+pub fn to_dmime1(mime: impl Into<Bytes>) -> Result<Content, Error> {
+    format1::map(&mime.into())
+}
+
+/// Maps the chunks of D/MIME 1 back; content of other software is put into a multipart message (rule F1).
+pub fn from_dmime1(content: &Content) -> Rebuilt {
+    format1::rebuild(content)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::clean::EntryCleaner;
+    use super::delivery::{ByData, by_data, safe_for_data};
+    use super::*;
+    use crate::dime::message::padding::MAX_DATA;
+
+    const HEADER: &str = "Date: d\r\nFrom: a@b.example\r\nMIME-Version: 1.0\r\n";
+
+    fn message(fields: &str, body: &[u8]) -> Vec<u8> {
+        [HEADER.as_bytes(), fields.as_bytes(), b"\r\n", body].concat()
+    }
+
+    #[test]
+    fn a_single_text_part_is_shown_whole() {
+        let content = to_dmime1(message("", b"Hello\r\n")).unwrap();
+        assert_eq!(content.display, [&b"Hello\r\n"[..]]);
+        assert_eq!(content.attachments, [Bytes::new(); 0]);
+    }
+
+    #[test]
+    fn too_much_for_one_chunk_is_an_error_of_its_own() {
+        let fits = to_dmime1(message("", &vec![b'x'; MAX_DATA])).unwrap();
+        assert_eq!(fits.display[0].len(), MAX_DATA);
+        assert_eq!(
+            to_dmime1(message("", &vec![b'x'; MAX_DATA + 1])),
+            Err(Error::TooLarge)
+        );
+        let image = "Content-Type: image/png\r\n";
+        let splice = "DIME-Splice: none\r\n\r\n".len();
+        assert!(to_dmime1(message(image, &vec![0; MAX_DATA - splice])).is_ok());
+        assert_eq!(
+            to_dmime1(message(image, &vec![0; MAX_DATA - splice + 1])),
+            Err(Error::TooLarge)
+        );
+    }
+
+    #[test]
+    fn a_long_field_that_names_this_server_goes_whatever_comes_before_it() {
+        let long = format!(
+            "Authentication-Results: {} mx.a.example\r\nSubject: s\r\n\r\n",
+            "x".repeat(100_000)
+        );
+        assert_eq!(
+            clean_on_entry(long.as_bytes(), "mx.a.example"),
+            b"Subject: s\r\n\r\n"
+        );
+        let blanks = format!(
+            "Authentication-Results{}: mx.a.example\r\nA: b\r\n\r\n",
+            " ".repeat(100_000)
+        );
+        let mut cleaner = EntryCleaner::new("mx.a.example");
+        let mut out: Vec<u8> = blanks
+            .as_bytes()
+            .chunks(10)
+            .flat_map(|piece| cleaner.push(piece))
+            .collect();
+        out.extend(cleaner.finish());
+        assert_eq!(out, b"A: b\r\n\r\n");
+    }
+
+    #[test]
+    fn names_that_only_start_like_removed_ones_stay() {
+        let kept =
+            b"DIM: a\r\nAuthentication-Result: mx.a.example\r\nAuthentication-Results-X: mx.a.example\r\nD";
+        assert_eq!(clean_on_entry(kept, "mx.a.example"), kept);
+    }
+
+    #[test]
+    fn wrapped_messages_keep_what_lists_show() {
+        let wrapped = safe_for_data(message("Subject: s\r\nX-Other: o\r\n", b"a\nb").into());
+        let text = String::from_utf8(wrapped.to_vec()).unwrap();
+        assert!(text.starts_with("Date: d\r\nFrom: a@b.example\r\nSubject: s\r\nMIME-Version: 1.0\r\nContent-Type: message/rfc822\r\n"), "{text}");
+    }
+
+    /// Bodies with many delimiter-like lines.
+    fn body() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            Just(b"--b".to_vec()),
+            Just(b"--b--".to_vec()),
+            Just(b"--c".to_vec()),
+            Just(b"\r\n".to_vec()),
+            Just(b"\r".to_vec()),
+            Just(b" ".to_vec()),
+            Just(b"Content-Type: text/plain\r\n".to_vec()),
+            Just(b"Content-Type: multipart/mixed; boundary=c\r\n".to_vec()),
+            prop::collection::vec(any::<u8>(), 0..4),
+        ];
+        prop::collection::vec(piece, 0..30).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn bodies_come_back_octet_for_octet(body in body(), multipart: bool) {
+            let kind = if multipart { "Content-Type: multipart/mixed; boundary=b\r\n" } else { "" };
+            let content = to_dmime1(message(kind, &body)).unwrap();
+            let rebuilt = from_dmime1(&content);
+            prop_assert_eq!(rebuilt.how, How::Mapped);
+            prop_assert_eq!(&rebuilt.mime[rebuilt.mime.len() - body.len()..], &body[..]);
+            prop_assert_eq!(to_dmime1(rebuilt.mime).unwrap(), content);
+        }
+
+        #[test]
+        fn folded_headers_never_break_the_way_back(value in "[ \\t]{0,3}[a\"\\\\; \\t=-]{0,20}(\r\n[ \\t][b\"; =]{0,5}){0,3}", body in body()) {
+            let fields = format!("Content-Type: multipart/mixed; boundary=\"b{value}\"\r\n");
+            if let Ok(content) = to_dmime1(message(&fields, &body)) {
+                prop_assert_eq!(from_dmime1(&content).how, How::Mapped);
+            }
+        }
+
+        #[test]
+        fn arbitrary_content_is_always_delivered(common: Vec<u8>, other: Vec<u8>, display: Vec<Vec<u8>>, attachments: Vec<Vec<u8>>) {
+            let shared = |list: Vec<Vec<u8>>| list.into_iter().map(Bytes::from).collect();
+            let content = Content {
+                common_headers: common.into(),
+                other_headers: other.into(),
+                display: shared(display),
+                attachments: shared(attachments),
+            };
+            let mime = from_dmime1(&content).mime;
+            prop_assert_eq!(by_data(&safe_for_data(mime.into())), ByData::AsIs);
+        }
+
+        #[test]
+        fn cleaning_is_the_same_however_the_message_is_cut(
+            pieces in prop::collection::vec(prop::sample::select(vec![
+                "\r", "\n", " ", "DIME-X", "Authentication-Results", ":", "mx.a.example", "di", "Subject",
+            ]), 0..20),
+        ) {
+            let whole = pieces.concat();
+            let mut cleaner = EntryCleaner::new("mx.a.example");
+            let mut out: Vec<u8> = pieces.iter().flat_map(|piece| cleaner.push(piece.as_bytes())).collect();
+            out.extend(cleaner.finish());
+            let at_once = clean_on_entry(whole.as_bytes(), "mx.a.example");
+            prop_assert_eq!(&out, &at_once);
+            // Cleaning again changes nothing.
+            prop_assert_eq!(clean_on_entry(&at_once, "mx.a.example"), at_once);
+        }
+
+        #[test]
+        fn whatever_is_sent_by_data_has_plain_short_lines(body in body(), value in "[a-z ]{0,3000}") {
+            let safe = safe_for_data(message(&format!("X: {value}\r\n"), &body).into());
+            prop_assert_eq!(by_data(&safe), ByData::AsIs);
+        }
+    }
+}
