@@ -1,3 +1,5 @@
 //! The `dimed` binary: parses arguments and calls the library.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    dimed::cli::main()
+}

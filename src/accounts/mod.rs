@@ -10,7 +10,7 @@ use crate::base::time::Timestamp;
 use crate::mail::address::Mailbox;
 use crate::store::{self, Account, Store, TrustMode};
 
-pub use password::{Cost, Passwords};
+pub use password::{Cost, Passwords, check_password};
 pub use resolve::{Resolution, Target};
 
 /// Why an account cannot be made, used or found.

@@ -52,10 +52,7 @@ impl Passwords {
 
     /// The PHC string of a new password.
     pub async fn hash(&self, password: Secret<String>) -> Result<String, Error> {
-        let octets = password.expose();
-        if !(SHORTEST..=LONGEST).contains(&octets.len()) || octets.chars().any(char::is_control) {
-            return Err(Error::UnfitPassword);
-        }
+        check_password(&password)?;
         let argon2 = argon2(self.cost)?;
         self.work(move || {
             let hash = argon2.hash_password(password.expose().as_bytes());
@@ -93,6 +90,15 @@ impl Passwords {
             work()
         });
         done.await.map_err(|_| Error::Hash)?
+    }
+}
+
+/// Whether a new password may be used. Errors: [`Error::UnfitPassword`].
+pub fn check_password(password: &Secret<String>) -> Result<(), Error> {
+    let text = password.expose();
+    match (SHORTEST..=LONGEST).contains(&text.len()) && !text.chars().any(char::is_control) {
+        true => Ok(()),
+        false => Err(Error::UnfitPassword),
     }
 }
 

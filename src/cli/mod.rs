@@ -1,1 +1,112 @@
-//! The command line.
+//! The command line, one file per family of commands.
+//!
+//! Arguments are parsed first and given meaning after that. Output is for people; `--json` is for programs.
+
+mod account;
+mod check;
+mod context;
+pub mod demo;
+mod dns;
+mod domain;
+mod exit;
+mod queue;
+pub mod serve;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config};
+
+pub use exit::Exit;
+
+/// Dual-mode mail transfer daemon: SMTP and DMTP side by side.
+#[derive(Debug, Parser)]
+#[command(name = "dimed", version, max_term_width = 100)]
+pub struct Arguments {
+    /// Configuration file.
+    #[arg(long, global = true, value_name = "FILE", env = "DIMED_CONFIG", default_value = config::DEFAULT_PATH)]
+    pub config: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The families of commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon until it is told to stop.
+    #[command(hide = true)]
+    Serve,
+    /// Two complete organizations on loopback exchange mail, and what everybody could read is shown.
+    #[command(hide = true)]
+    Demo(demo::Arguments),
+    /// Read the configuration, its certificates and the master key, and say what is wrong with them.
+    Check,
+    /// Domains that are served here.
+    #[command(subcommand)]
+    Domain(domain::Command),
+    /// Users.
+    #[command(subcommand)]
+    Account(account::Command),
+    /// Other addresses of users, here or elsewhere.
+    #[command(subcommand)]
+    Alias(account::AliasCommand),
+    /// What to publish in DNS.
+    #[command(subcommand)]
+    Dns(dns::Command),
+    /// Messages on their way.
+    #[command(subcommand)]
+    Queue(queue::Command),
+}
+
+/// Parses the arguments of this process and does as they say.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = tokio::runtime::Runtime::new()
+        .context("the runtime cannot be started")
+        .and_then(|runtime| runtime.block_on(run(arguments, &mut io::stdout())));
+    match done {
+        Ok(exit) => exit.into(),
+        Err(error) if is_broken_pipe(&error) => Exit::Done.into(),
+        Err(error) => {
+            // Nobody is left to be told if this fails.
+            let _ = writeln!(io::stderr(), "dimed: {error:#}");
+            Exit::of(&error).into()
+        }
+    }
+}
+
+/// Does what `arguments` say; what people or programs asked for is written to `out`.
+pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let path = arguments.config.as_path();
+    match arguments.command {
+        Command::Serve => serve::run(load(path)?).await,
+        Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Check => check::run(&load(path)?, out),
+        Command::Domain(command) => domain::run(command, load(path)?, out).await,
+        Command::Account(command) => account::run(command, load(path)?, out).await,
+        Command::Alias(command) => account::run_alias(command, load(path)?, out).await,
+        Command::Dns(command) => dns::run(command, load(path)?, out).await,
+        Command::Queue(command) => queue::run(command, load(path)?, out).await,
+    }
+}
+
+fn load(path: &Path) -> anyhow::Result<Config> {
+    Config::load(path).with_context(|| match path.exists() {
+        true => String::from("the configuration cannot be used"),
+        false => String::from(
+            "there is no configuration (name one with --config, or start from config/dimed.toml)",
+        ),
+    })
+}
+
+/// Whoever read our output has seen enough.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

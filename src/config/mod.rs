@@ -3,6 +3,7 @@
 //! `config/dimed.toml` is the annotated sample; a test holds it to the defaults here. Lower modules define the
 //! parameters they need, and only this module knows TOML.
 
+mod convert;
 mod error;
 mod master_key;
 mod paths;

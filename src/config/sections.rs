@@ -3,9 +3,8 @@
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -135,6 +134,21 @@ impl TryFrom<RawTls> for Tls {
     }
 }
 
+impl Tls {
+    /// The pairs of certificate and key that are configured.
+    pub fn pairs(&self) -> impl Iterator<Item = (&Path, &Path)> {
+        let pair = |(certificate, key): (&'_ Option<PathBuf>, &'_ Option<PathBuf>)| {
+            certificate.as_deref().zip(key.as_deref())
+        };
+        [
+            (&self.certificate, &self.key),
+            (&self.smtp_certificate, &self.smtp_key),
+        ]
+        .into_iter()
+        .filter_map(pair)
+    }
+}
+
 /// `[dns]`: who is asked and how far answers are believed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, try_from = "RawDns")]
@@ -229,29 +243,11 @@ pub struct Outbound {
     /// Name we greet with. Default: `server.hostname`.
     #[serde(with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub helo: Option<Domain>,
-    /// IPv4 address to send from. Default: the system's choice.
+    /// Address to send from; hosts of the other family are reached from any. Default: the system's choice.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub source_ipv4: Option<std::net::Ipv4Addr>,
-    /// IPv6 address to send from. Default: the system's choice.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source_ipv6: Option<std::net::Ipv6Addr>,
+    pub source_address: Option<IpAddr>,
     /// Longest wait for a connection. Seconds, default 30.
     pub connect_timeout_secs: NonZeroU64,
-}
-
-impl Outbound {
-    /// The address to send from to a host at `peer`.
-    pub fn source_for(&self, peer: IpAddr) -> Option<IpAddr> {
-        match peer {
-            IpAddr::V4(_) => self.source_ipv4.map(IpAddr::V4),
-            IpAddr::V6(_) => self.source_ipv6.map(IpAddr::V6),
-        }
-    }
-
-    /// [`Self::connect_timeout_secs`].
-    pub fn connect_timeout(&self) -> Duration {
-        Duration::from_secs(self.connect_timeout_secs.get())
-    }
 }
 
 impl Default for Outbound {
@@ -260,8 +256,7 @@ impl Default for Outbound {
             smtp_port: const { NonZeroU16::new(25).unwrap() },
             dmtp_port: const { NonZeroU16::new(26).unwrap() },
             helo: None,
-            source_ipv4: None,
-            source_ipv6: None,
+            source_address: None,
             connect_timeout_secs: const { NonZeroU64::new(30).unwrap() },
         }
     }
@@ -304,7 +299,7 @@ impl Default for Queue {
 pub struct Limits {
     /// Largest message accepted. Octets, default 52428800 (50 MiB).
     pub message_bytes: NonZeroU64,
-    /// Most recipients of one message. Default 100, the least that RFC 5321 §4.5.3.1.8 allows.
+    /// Most recipients of one message; RFC 5321 §4.5.3.1.8 asks for 100 at least. Default 1000.
     pub recipients: NonZeroUsize,
     /// Most connections at the same time. Default 1000.
     pub connections: NonZeroUsize,
@@ -316,21 +311,21 @@ pub struct Limits {
     pub command_timeout_secs: NonZeroU64,
     /// Longest wait for more of a message. Seconds, default 180 (RFC 5321 §4.5.3.2.5).
     pub data_timeout_secs: NonZeroU64,
-    /// Longest duration of a session. Seconds, default 3600.
-    pub session_secs: NonZeroU64,
+    /// Longest time one whole message may take to come in. Seconds, default 3600.
+    pub message_timeout_secs: NonZeroU64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             message_bytes: const { NonZeroU64::new(50 * 1024 * 1024).unwrap() },
-            recipients: const { NonZeroUsize::new(100).unwrap() },
+            recipients: const { NonZeroUsize::new(1000).unwrap() },
             connections: const { NonZeroUsize::new(1000).unwrap() },
             connections_per_address: const { NonZeroUsize::new(20).unwrap() },
             errors: const { NonZeroU32::new(20).unwrap() },
             command_timeout_secs: const { NonZeroU64::new(300).unwrap() },
             data_timeout_secs: const { NonZeroU64::new(180).unwrap() },
-            session_secs: const { NonZeroU64::new(3600).unwrap() },
+            message_timeout_secs: const { NonZeroU64::new(3600).unwrap() },
         }
     }
 }

@@ -5,5 +5,6 @@ pub mod connect;
 pub mod connection;
 pub mod dns;
 pub mod dx_certificate;
+pub mod self_signed;
 pub mod stream;
 pub mod tls;

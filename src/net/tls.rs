@@ -32,6 +32,12 @@ pub enum Error {
     /// The file holds no certificate.
     #[error("{0} holds no certificate")]
     NoCertificate(String),
+    /// A certificate cannot be made.
+    #[error("a self-signed certificate cannot be made")]
+    Make(#[from] rcgen::Error),
+    /// A certificate that was made cannot be kept.
+    #[error("cannot write into {0}")]
+    Unwritable(String, #[source] std::io::Error),
     /// rustls refuses the combination.
     #[error("certificate and key cannot be used")]
     Rustls(#[from] rustls::Error),

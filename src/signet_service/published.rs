@@ -11,6 +11,7 @@ use crate::dime::signet::{
     Level, OrgBuilder, Signer, Signet, VerifiedOrg, VerifiedRequest, VerifiedUser, request, rotation_request,
     verify_org, verify_request, verify_user,
 };
+use crate::dmtp::name::Name;
 use crate::mail::address::{Domain, Mailbox};
 use crate::store::{Store, StoredSignet, fold, fold_name};
 
@@ -179,6 +180,9 @@ impl Published {
         private_keys: Option<Secret<Vec<u8>>>,
     ) -> Result<VerifiedUser, Error> {
         let address = &folded(address)?;
+        if Name::parse(&address.to_string()).is_err() {
+            return Err(Error::NoDmtpForm);
+        }
         let organization = self.organization(address.domain()).await?;
         let organization = organization.ok_or(Error::NoOrganization)?;
         let predecessor = self.user(address).await?.map(|user| user.signet);

@@ -177,3 +177,15 @@ async fn a_user_needs_an_organization() {
     let refused = published.publish_user(&bob(), user_keys()).await;
     assert!(matches!(refused, Err(Error::NoOrganization)));
 }
+
+#[tokio::test]
+async fn an_address_without_a_form_in_dmtp_gets_no_signet() {
+    let fixture = with_organization().await;
+    for text in ["\"a b\"@hismail.test", "bücher@hismail.test"] {
+        let refused = fixture
+            .published
+            .publish_user(&text.parse().unwrap(), user_keys())
+            .await;
+        assert!(matches!(refused, Err(Error::NoDmtpForm)), "{text}: {refused:?}");
+    }
+}

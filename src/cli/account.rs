@@ -1,0 +1,176 @@
+//! `dimed account …` and `dimed alias …`.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand, ValueEnum};
+use zeroize::Zeroizing;
+
+use super::Exit;
+use super::context::Context;
+use crate::accounts::{self, NewAccount};
+use crate::base::secret::Secret;
+use crate::config::Config;
+use crate::dime::keys::UserKeys;
+use crate::dime::signet::Signet;
+use crate::mail::address::Mailbox;
+use crate::store::{self, TrustMode};
+
+/// Commands about users.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Add a user to a domain that is served here.
+    ///
+    /// In a domain with DIME a trustful user gets keys and a signet. The password is asked for on a terminal and
+    /// otherwise read from standard input.
+    Add(Add),
+}
+
+/// Whom to add.
+#[derive(Debug, Args)]
+pub struct Add {
+    /// Address of the user.
+    address: Mailbox,
+    /// Who holds the user's private keys.
+    #[arg(long, value_enum, default_value_t = Trust::Trustful)]
+    trust: Trust,
+    /// Signing request (SSR) of a user who keeps their own keys; it is signed and published as their signet.
+    #[arg(long, value_name = "FILE")]
+    request: Option<PathBuf>,
+    /// File whose first line is the password.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+/// The trust modes, as they are spelled here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Trust {
+    /// The server keeps them, and seals and opens for the user.
+    Trustful,
+    /// The server keeps them encrypted under a password it never sees.
+    Cautious,
+    /// The user alone.
+    Paranoid,
+}
+
+impl From<Trust> for TrustMode {
+    fn from(trust: Trust) -> Self {
+        match trust {
+            Trust::Trustful => Self::Trustful,
+            Trust::Cautious => Self::Cautious,
+            Trust::Paranoid => Self::Paranoid,
+        }
+    }
+}
+
+/// Commands about aliases.
+#[derive(Debug, Subcommand)]
+pub enum AliasCommand {
+    /// Send what comes for an address on to another one; repeat for several.
+    Add {
+        /// Address in a domain that is served here.
+        alias: Mailbox,
+        /// Address here or elsewhere.
+        target: Mailbox,
+    },
+}
+
+/// Does as the command about users says.
+pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    match command {
+        Command::Add(add) => self::add(add, config, out).await,
+    }
+}
+
+/// Does as the command about aliases says.
+pub async fn run_alias(command: AliasCommand, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let AliasCommand::Add { alias, target } = command;
+    let context = Context::open(config).await?;
+    let added = context.accounts().create_alias(&alias, &target).await;
+    added.with_context(|| format!("{alias} cannot be added"))?;
+    writeln!(out, "{alias} leads to {target}.")?;
+    Ok(Exit::Done)
+}
+
+async fn add(add: Add, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let failed = || format!("{} cannot be added", add.address);
+    anyhow::ensure!(
+        add.request.is_none() || add.trust != Trust::Trustful,
+        "the keys of a trustful user are made here: leave out --request, or say --trust paranoid"
+    );
+    let context = Context::open(config).await?;
+    let accounts = context.accounts();
+    let domain = context.store.local_domain(add.address.domain()).await?;
+    let domain = domain
+        .ok_or(accounts::Error::ForeignDomain)
+        .with_context(failed)?;
+    if accounts.find(&add.address).await?.is_some() {
+        return Err(store::Error::Exists).with_context(failed);
+    }
+    let new = NewAccount {
+        address: add.address.clone(),
+        password: password(add.password_file.as_deref())?,
+        trust_mode: add.trust.into(),
+    };
+    accounts::check_password(&new.password).with_context(failed)?;
+    // The signet comes first: should this stop in between, the account can be added again.
+    let signet = match domain.dime {
+        Some(_) => publish(&context, &add).await.with_context(failed)?,
+        None => false,
+    };
+    accounts.create(new, context.now()).await.with_context(failed)?;
+    match signet {
+        true => writeln!(out, "{} has an account and a signet.", add.address)?,
+        false => writeln!(out, "{} has an account, and no signet.", add.address)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// Sees to it that the user has a signet, if there is anything to make one from.
+async fn publish(context: &Context, add: &Add) -> anyhow::Result<bool> {
+    let published = context.published();
+    if published.user(&add.address).await?.is_some() {
+        return Ok(true);
+    }
+    match (add.trust, &add.request) {
+        (Trust::Trustful, _) => {
+            let keys = UserKeys::generate(&mut rand::rng());
+            published.publish_user(&add.address, keys).await?;
+        }
+        (_, Some(path)) => {
+            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            published
+                .publish_request(&add.address, &Signet::from_armor(&text)?)
+                .await?;
+        }
+        (_, None) => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// The first line of a file, or what is typed, or the first line of standard input.
+fn password(file: Option<&Path>) -> anyhow::Result<Secret<String>> {
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path).map(Zeroizing::new);
+        let text = text.with_context(|| path.display().to_string())?;
+        return Ok(first_line(&text));
+    }
+    if std::io::stdin().is_terminal() {
+        return typed_twice();
+    }
+    let mut text = Zeroizing::new(String::new());
+    std::io::stdin().lock().read_line(&mut text)?;
+    Ok(first_line(&text))
+}
+
+fn typed_twice() -> anyhow::Result<Secret<String>> {
+    let first = Secret::new(rpassword::prompt_password("Password: ")?);
+    let second = Secret::new(rpassword::prompt_password("Again: ")?);
+    anyhow::ensure!(first == second, "the two passwords are not the same");
+    Ok(first)
+}
+
+fn first_line(text: &str) -> Secret<String> {
+    Secret::new(text.lines().next().unwrap_or_default().to_owned())
+}

@@ -1,0 +1,23 @@
+//! `dimed check`.
+
+use std::io::Write;
+
+use anyhow::Context as _;
+
+use super::Exit;
+use crate::config::{self, Config};
+use crate::net::tls::Identity;
+
+/// Reads everything that the configuration names.
+pub fn run(config: &Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    config::load_master_key(config).context("the master key cannot be used")?;
+    for (certificate, key) in config.tls.pairs() {
+        Identity::load(certificate, key)?;
+    }
+    writeln!(
+        out,
+        "The configuration of {} can be used.",
+        config.server.hostname
+    )?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,82 @@
+//! What most commands need: the open store, and the services over it.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use crate::accounts::Accounts;
+use crate::base::time::{Clock, SystemClock, Timestamp};
+use crate::config::{self, Config, Origin};
+use crate::crypto::at_rest::Key;
+use crate::signet_service::Published;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{MasterKey, Store};
+
+/// An installation, opened.
+pub struct Context {
+    /// Its configuration.
+    pub config: Config,
+    /// Its store.
+    pub store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Context {
+    /// Opens an installation that has been used before.
+    pub async fn open(config: Config) -> anyhow::Result<Self> {
+        let key = config::load_master_key(&config).context("the store cannot be opened")?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let path = config.server.database();
+        let store = SqliteStore::open(&path, MasterKey(key), Arc::clone(&clock))
+            .await
+            .with_context(|| format!("{} cannot be opened", path.display()))?;
+        Ok(Self {
+            config,
+            store: Arc::new(store),
+            clock,
+        })
+    }
+
+    /// Opens an installation, making what is missing: data directory, master key, database. What was made is said
+    /// on standard error.
+    pub async fn open_or_create(config: Config) -> anyhow::Result<Self> {
+        let folder = &config.server.data_directory;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .with_context(|| format!("{} cannot be made", folder.display()))?;
+        if let Origin::File(path) = config::find_master_key(&config)
+            && !path.exists()
+        {
+            anyhow::ensure!(
+                !config.server.database().exists(),
+                "{} is missing, but there is a database already: put the key back from your copy",
+                path.display()
+            );
+            config::create_master_key(&path, &Key::generate(&mut rand::rng()))?;
+            eprintln!(
+                "dimed: made a master key in {}; keep a copy of it apart from the database",
+                path.display()
+            );
+        }
+        Self::open(config).await
+    }
+
+    /// The present.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Users and aliases.
+    pub fn accounts(&self) -> Accounts {
+        Accounts::new(Arc::clone(&self.store), (&self.config.accounts).into())
+    }
+
+    /// Signets of ours.
+    pub fn published(&self) -> Published {
+        Published::new(Arc::clone(&self.store), Arc::clone(&self.clock))
+    }
+}

@@ -1,0 +1,96 @@
+//! `dimed domain …`.
+
+use std::io::Write;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+
+use super::Exit;
+use super::context::Context;
+use crate::config::Config;
+use crate::dime::keys::OrgKeys;
+use crate::dime::record::{Policy, SubdomainPolicy};
+use crate::mail::address::Domain;
+use crate::store::{self, DimeSettings, LocalDomain};
+
+/// Commands about domains that are served here.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve a domain; makes its keys and its organizational signet.
+    ///
+    /// On first use this makes the database and the master key, too.
+    Add(Add),
+}
+
+/// What to serve and how.
+#[derive(Debug, Args)]
+pub struct Add {
+    /// The domain.
+    domain: Domain,
+    /// Without DIME: no keys, no signets, SMTP only.
+    #[arg(long, conflicts_with_all = ["policy", "subdomains", "dx"])]
+    plain: bool,
+    /// How firmly the domain stands by DMTP: experimental, mixed or strict.
+    #[arg(long, default_value = "experimental", value_parser = policy)]
+    policy: Policy,
+    /// Whether subdomains may have records of their own: strict, relaxed or explicit.
+    #[arg(long, default_value = "strict", value_parser = subdomain_policy)]
+    subdomains: SubdomainPolicy,
+    /// Host that takes D/MIME for the domain; may be repeated. [default: this host]
+    #[arg(long, value_name = "HOST")]
+    dx: Vec<Domain>,
+}
+
+fn policy(text: &str) -> Result<Policy, &'static str> {
+    Policy::parse(text).ok_or("one of experimental, mixed, strict")
+}
+
+fn subdomain_policy(text: &str) -> Result<SubdomainPolicy, &'static str> {
+    SubdomainPolicy::parse(text).ok_or("one of strict, relaxed, explicit")
+}
+
+/// Does as the command says.
+pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    match command {
+        Command::Add(add) => self::add(add, config, out).await,
+    }
+}
+
+async fn add(add: Add, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let context = Context::open_or_create(config).await?;
+    let name = add.domain.clone();
+    if context.store.local_domain(&name).await?.is_some() {
+        return Err(store::Error::Exists).with_context(|| format!("{name} is served here already"));
+    }
+    let dime = (!add.plain).then(|| dime_settings(add, &context.config));
+    // The signet comes first: should this stop in between, the domain is not half there and can be added again.
+    if dime.is_some() && context.published().organization(&name).await?.is_none() {
+        let keys = OrgKeys::generate(&mut rand::rng());
+        context.published().publish_organization(&name, keys).await?;
+    }
+    let with_dime = dime.is_some();
+    let domain = LocalDomain {
+        name: name.clone(),
+        dime,
+        created_at: context.now(),
+    };
+    context.store.add_domain(domain).await?;
+    match with_dime {
+        true => writeln!(out, "{name} is served here, with DIME.")?,
+        false => writeln!(out, "{name} is served here, without DIME.")?,
+    }
+    writeln!(out, "Next: publish what `dimed dns records {name}` prints.")?;
+    Ok(Exit::Done)
+}
+
+fn dime_settings(add: Add, config: &Config) -> DimeSettings {
+    let mut delivery_hosts = add.dx;
+    if delivery_hosts.is_empty() {
+        delivery_hosts.push(config.server.hostname.clone());
+    }
+    DimeSettings {
+        policy: add.policy,
+        subdomain_policy: add.subdomains,
+        delivery_hosts,
+    }
+}

@@ -1,0 +1,88 @@
+//! Exit codes. Nothing else chooses them.
+
+use std::process::ExitCode;
+
+use crate::{accounts, config, net, signet_service, store};
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done, or the answer is yes.
+    Done,
+    /// The answer is no, or it could not be done.
+    No,
+    /// The arguments have no meaning.
+    Usage,
+    /// It may work later.
+    TryLater,
+    /// The configuration has to be put right first.
+    Configuration,
+}
+
+impl Exit {
+    /// The number, as `sysexits.h` has it where it can.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::No => 1,
+            Self::Usage => 2,
+            Self::TryLater => 75,
+            Self::Configuration => 78,
+        }
+    }
+
+    /// How a command that failed ends: the first cause that says something decides.
+    pub fn of(error: &anyhow::Error) -> Self {
+        error.chain().find_map(judge).unwrap_or(Self::No)
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
+    if cause.is::<config::Error>() || cause.is::<net::tls::Error>() {
+        return Some(Exit::Configuration);
+    }
+    if let Some(error) = cause.downcast_ref::<store::Error>() {
+        return Some(of_store(error));
+    }
+    match (
+        cause.downcast_ref::<accounts::Error>(),
+        cause.downcast_ref::<signet_service::Error>(),
+    ) {
+        (Some(accounts::Error::Store(error)), _) => Some(of_store(error)),
+        (_, Some(signet_service::Error::Store(error))) => Some(of_store(error)),
+        _ => None,
+    }
+}
+
+fn of_store(error: &store::Error) -> Exit {
+    use store::Error as E;
+    match error {
+        E::Database(_) | E::NotCommitted(_) | E::LeaseLost => Exit::TryLater,
+        E::File(_) | E::WrongMasterKey | E::Schema(_) | E::NotDurable(_) => Exit::Configuration,
+        _ => Exit::No,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_decide_wherever_they_stand() {
+        let exists = anyhow::Error::new(accounts::Error::Store(store::Error::Exists)).context("adding");
+        assert_eq!(Exit::of(&exists).code(), 1);
+        let busy = anyhow::Error::new(store::Error::Database(sqlx::Error::PoolTimedOut)).context("listing");
+        assert_eq!(Exit::of(&busy).code(), 75);
+        let key = anyhow::Error::new(store::Error::WrongMasterKey);
+        assert_eq!(Exit::of(&key).code(), 78);
+        let config = anyhow::Error::new(config::Error::NoMasterKey { path: "/x".into() }).context("opening");
+        assert_eq!(Exit::of(&config).code(), 78);
+        assert_eq!(Exit::of(&anyhow::anyhow!("no")).code(), 1);
+    }
+}

@@ -1,0 +1,109 @@
+//! `dimed queue …`.
+
+use std::io::Write;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::Exit;
+use super::context::Context;
+use crate::base::time::Timestamp;
+use crate::config::Config;
+use crate::store::{Content, QueueEntry};
+
+/// Entries read at once.
+const PAGE: usize = 500;
+
+/// Commands about messages on their way.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List what waits, oldest first.
+    List {
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Does as the command says.
+pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let Command::List { json } = command;
+    let context = Context::open(config).await?;
+    let now = context.now();
+    let mut last = None;
+    let mut count = 0usize;
+    loop {
+        let page = context.store.list(last, PAGE).await?;
+        for entry in &page {
+            let line = match json {
+                true => object(entry).to_string(),
+                false => sentence(entry, now),
+            };
+            writeln!(out, "{line}")?;
+        }
+        count += page.len();
+        last = page.last().map(|entry| entry.position);
+        if page.len() < PAGE {
+            break;
+        }
+    }
+    if count == 0 && !json {
+        writeln!(out, "The queue is empty.")?;
+    }
+    Ok(Exit::Done)
+}
+
+/// One recipient on two lines: where it goes and when, and what came of the last attempt.
+fn sentence(entry: &QueueEntry, now: Timestamp) -> String {
+    let due = match (entry.in_progress, entry.due_at.since(now).as_secs()) {
+        (true, _) => String::from("being tried now"),
+        (false, 0) => String::from("due"),
+        (false, secs) => format!("due in {secs} s"),
+    };
+    let mut text = format!(
+        "{}  <{}> to <{}>  {} octets, {}, {}, tried {} times, {due}",
+        entry.message,
+        entry.reverse_path,
+        entry.forward_path,
+        entry.size_bytes,
+        content(entry.content),
+        age(now, entry.accepted_at),
+        entry.attempts,
+    );
+    if let Some(note) = &entry.last_note {
+        text += &format!("\n    {note}");
+    }
+    text
+}
+
+fn object(entry: &QueueEntry) -> Value {
+    json!({
+        "message": entry.message.to_string(),
+        "recipient": entry.recipient.to_string(),
+        "reverse_path": entry.reverse_path.to_string(),
+        "forward_path": entry.forward_path.to_string(),
+        "content": content(entry.content),
+        "size_bytes": entry.size_bytes,
+        "accepted_at_unix_ms": entry.accepted_at.0,
+        "due_at_unix_ms": entry.due_at.0,
+        "attempts": entry.attempts,
+        "in_progress": entry.in_progress,
+        "last_note": entry.last_note,
+    })
+}
+
+fn content(content: Content) -> &'static str {
+    match content {
+        Content::Mime => "MIME",
+        Content::Dmime1 => "D/MIME 1",
+    }
+}
+
+fn age(now: Timestamp, accepted_at: Timestamp) -> String {
+    let secs = now.since(accepted_at).as_secs();
+    match secs {
+        0..60 => format!("{secs} s old"),
+        60..3600 => format!("{} min old", secs / 60),
+        _ => format!("{} h old", secs / 3600),
+    }
+}

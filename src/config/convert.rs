@@ -1,0 +1,118 @@
+//! From sections of the file to the parameters that lower modules define.
+
+use std::time::Duration;
+
+use super::{Accounts, Config, Limits, Outbound};
+use crate::accounts;
+use crate::delivery::maildir::Maildirs;
+use crate::mail::address::Domain;
+use crate::net::connect::Outgoing;
+use crate::net::self_signed;
+use crate::net::tls::{self, Identity};
+use crate::{dmtp, smtp};
+
+impl From<&Limits> for smtp::server::Limits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            message_bytes: limits.message_bytes.get(),
+            recipients: limits.recipients.get(),
+            errors: limits.errors.get(),
+            command: Duration::from_secs(limits.command_timeout_secs.get()),
+            data_block: Duration::from_secs(limits.data_timeout_secs.get()),
+            data_total: Duration::from_secs(limits.message_timeout_secs.get()),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<&Limits> for dmtp::server::Limits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            message_bytes: limits.message_bytes.get(),
+            violations: limits.errors.get(),
+            command_timeout: Duration::from_secs(limits.command_timeout_secs.get()),
+            data_timeout: Duration::from_secs(limits.data_timeout_secs.get()),
+            message_timeout: Duration::from_secs(limits.message_timeout_secs.get()),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<&Accounts> for accounts::Settings {
+    fn from(accounts: &Accounts) -> Self {
+        Self {
+            detail_separator: accounts.detail_separator,
+            postmaster: accounts.postmaster.clone(),
+            cost: accounts::Cost {
+                memory_kib: accounts.password_memory_kib.get(),
+                passes: accounts.password_passes.get(),
+            },
+            concurrent_checks: accounts.password_checks.get(),
+        }
+    }
+}
+
+impl From<&Outbound> for Outgoing {
+    fn from(outbound: &Outbound) -> Self {
+        Self {
+            source: outbound.source_address,
+            timeout: Duration::from_secs(outbound.connect_timeout_secs.get()),
+        }
+    }
+}
+
+impl Config {
+    /// Name we greet others with.
+    pub fn helo(&self) -> &Domain {
+        self.outbound.helo.as_ref().unwrap_or(&self.server.hostname)
+    }
+
+    /// Certificate and key for DMTP, which management records vouch for.
+    ///
+    /// Without a configured pair, a self-signed one in the data directory is used, and made if it is not there.
+    pub fn dmtp_identity(&self) -> Result<Identity, tls::Error> {
+        match (&self.tls.certificate, &self.tls.key) {
+            (Some(certificate), Some(key)) => Identity::load(certificate, key),
+            _ => self_signed::load_or_make(&self.server.data_directory.join("tls"), &self.server.hostname),
+        }
+    }
+
+    /// Certificate and key for SMTP and submission.
+    pub fn smtp_identity(&self) -> Result<Identity, tls::Error> {
+        match (&self.tls.smtp_certificate, &self.tls.smtp_key) {
+            (Some(certificate), Some(key)) => Identity::load(certificate, key),
+            _ => self.dmtp_identity(),
+        }
+    }
+
+    /// The Maildirs of all accounts.
+    pub fn maildirs(&self) -> Maildirs {
+        let pattern = self.delivery.maildir.in_data(&self.server.data_directory);
+        Maildirs::new(pattern, self.server.hostname.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_of_the_file_and_of_the_machines_agree() {
+        let limits = Limits::default();
+        let smtp = smtp::server::Limits::from(&limits);
+        let default = smtp::server::Limits::default();
+        assert_eq!(smtp.message_bytes, default.message_bytes);
+        assert_eq!(
+            (smtp.recipients, smtp.errors),
+            (default.recipients, default.errors)
+        );
+        assert_eq!(
+            (smtp.command, smtp.data_block),
+            (default.command, default.data_block)
+        );
+        assert_eq!(
+            dmtp::server::Limits::from(&limits),
+            dmtp::server::Limits::default()
+        );
+    }
+}

@@ -1,0 +1,97 @@
+//! A certificate of our own making, for hosts whose management records vouch for it (`dmtp.md` §3.4).
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256};
+use zeroize::Zeroizing;
+
+use super::tls::{Error, Identity};
+use crate::mail::address::Domain;
+
+const CERTIFICATE: &str = "certificate.pem";
+const KEY: &str = "key.pem";
+
+/// Loads the pair in `folder`, or makes one for `hostname` if there is none.
+///
+/// The key is RSA with 2048 bits, which libdime's client needs; the certificate has no end that anybody lives to see,
+/// because it changes only together with the records that vouch for it.
+pub fn load_or_make(folder: &Path, hostname: &Domain) -> Result<Identity, Error> {
+    let (certificate, key) = (folder.join(CERTIFICATE), folder.join(KEY));
+    if !certificate.exists() {
+        make(folder, hostname)?;
+    }
+    Identity::load(&certificate, &key)
+}
+
+fn make(folder: &Path, hostname: &Domain) -> Result<(), Error> {
+    let key = KeyPair::generate_for(&PKCS_RSA_SHA256)?;
+    let mut params = CertificateParams::new(vec![hostname.to_string()])?;
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, hostname.as_str());
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2120, 1, 1);
+    let certificate = params.self_signed(&key)?;
+    let failed = |error| Error::Unwritable(folder.display().to_string(), error);
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(failed)?;
+    // The certificate comes last, so that one without its key is never there.
+    let private = Zeroizing::new(key.serialize_pem());
+    write(&folder.join(KEY), private.as_bytes(), 0o600).map_err(failed)?;
+    write(&folder.join(CERTIFICATE), certificate.pem().as_bytes(), 0o644).map_err(failed)?;
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(failed)
+}
+
+/// Replaces a file as a whole.
+fn write(path: &Path, octets: &[u8], mode: u32) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&temporary)?;
+    file.write_all(octets)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn makes_an_rsa_pair_once_and_keeps_its_key_private() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("tls");
+        let host: Domain = "mx.example".parse().unwrap();
+        let made = load_or_make(&folder, &host).unwrap();
+        let again = load_or_make(&folder, &host).unwrap();
+        assert_eq!(made.leaf(), again.leaf());
+        let mode = folder.join(KEY).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+
+        let (_, certificate) = x509_parser::parse_x509_certificate(made.leaf()).unwrap();
+        let algorithm = &certificate.public_key().algorithm.algorithm;
+        assert_eq!(algorithm.to_id_string(), "1.2.840.113549.1.1.1");
+        let names = certificate.subject_alternative_name().unwrap().unwrap();
+        assert_eq!(
+            names.value.general_names,
+            [x509_parser::extensions::GeneralName::DNSName("mx.example")]
+        );
+    }
+}
