@@ -9,7 +9,7 @@ use super::Exit;
 use super::context::Context;
 use crate::base::time::Timestamp;
 use crate::config::Config;
-use crate::store::{Content, QueueEntry};
+use crate::store::{Content, QueueEntry, QueueState};
 
 /// Entries read at once.
 const PAGE: usize = 500;
@@ -55,10 +55,11 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
 
 /// One recipient on two lines: where it goes and when, and what came of the last attempt.
 fn sentence(entry: &QueueEntry, now: Timestamp) -> String {
-    let due = match (entry.in_progress, entry.due_at.since(now).as_secs()) {
+    let due = match (entry.in_progress, entry.due_at.map(|due| due.since(now).as_secs())) {
         (true, _) => String::from("being tried now"),
-        (false, 0) => String::from("due"),
-        (false, secs) => format!("due in {secs} s"),
+        (false, None) => String::from("held"),
+        (false, Some(0)) => String::from("due"),
+        (false, Some(secs)) => format!("due in {secs} s"),
     };
     let mut text = format!(
         "{}  <{}> to <{}>  {} octets, {}, {}, tried {} times, {due}",
@@ -85,7 +86,8 @@ fn object(entry: &QueueEntry) -> Value {
         "content": content(entry.content),
         "size_bytes": entry.size_bytes,
         "accepted_at_unix_ms": entry.accepted_at.0,
-        "due_at_unix_ms": entry.due_at.0,
+        "due_at_unix_ms": entry.due_at.map(|due| due.0),
+        "held": entry.state == QueueState::Held,
         "attempts": entry.attempts,
         "in_progress": entry.in_progress,
         "last_note": entry.last_note,

@@ -137,15 +137,9 @@ impl TryFrom<RawTls> for Tls {
 impl Tls {
     /// The pairs of certificate and key that are configured.
     pub fn pairs(&self) -> impl Iterator<Item = (&Path, &Path)> {
-        let pair = |(certificate, key): (&'_ Option<PathBuf>, &'_ Option<PathBuf>)| {
-            certificate.as_deref().zip(key.as_deref())
-        };
-        [
-            (&self.certificate, &self.key),
-            (&self.smtp_certificate, &self.smtp_key),
-        ]
-        .into_iter()
-        .filter_map(pair)
+        let shared = self.certificate.as_deref().zip(self.key.as_deref());
+        let smtp = self.smtp_certificate.as_deref().zip(self.smtp_key.as_deref());
+        shared.into_iter().chain(smtp)
     }
 }
 
