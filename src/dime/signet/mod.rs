@@ -27,7 +27,7 @@ mod verify;
 pub use builder::Builder;
 pub use field::{Kind, Level, SignatureKind, id};
 pub use object::{Field, Signet};
-pub use org::{OrgBuilder, Permissions, SecondaryKey, VerifiedOrg, verify_org};
+pub use org::{MAX_SECONDARY_KEYS, OrgBuilder, Permissions, SecondaryKey, VerifiedOrg, verify_org};
 pub use profile::Profile;
 pub use ssr::{VerifiedRequest, request, rotation_request, verify_request};
 pub use user::{Custody, Signer, UserBuilder, VerifiedUser, verify_user};
@@ -88,6 +88,9 @@ pub enum Error {
     /// The signed identifier is another one than asked for, or the organization is not that of the address.
     #[error("the signet belongs to another name")]
     WrongName,
+    /// The organization has that many secondary keys, more than [`MAX_SECONDARY_KEYS`].
+    #[error("{0} secondary keys are too many")]
+    TooManyKeys(usize),
     /// A request with a custody signature cannot be signed without its predecessor.
     #[error("the predecessor of the request is not known")]
     PredecessorUnknown,

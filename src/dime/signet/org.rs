@@ -40,6 +40,11 @@ impl std::ops::BitOr for Permissions {
     }
 }
 
+/// Most secondary keys that an organizational signet may have.
+///
+/// The specification sets no limit; without one, a hostile signet makes every check of a user signet try each of its keys.
+pub const MAX_SECONDARY_KEYS: usize = 64;
+
 /// A secondary organizational key (SOK).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SecondaryKey {
@@ -68,11 +73,14 @@ pub type OrgBuilder<'a> = Builder<'a, Domain>;
 
 impl<'a> OrgBuilder<'a> {
     /// Starts a new signet: `key` becomes its primary organizational key and signs everything.
+    ///
+    /// [`Error::TooManyKeys`] above [`MAX_SECONDARY_KEYS`].
     pub fn new(
         key: &'a SigningKey,
         encryption: &PublicKey,
         secondary: &[SecondaryKey],
     ) -> Result<Self, Error> {
+        check_count(secondary.len())?;
         let mut draft = Draft::new(Kind::Organization);
         draft.push_signing_key(&key.verifying_key())?;
         for secondary in secondary {
@@ -108,7 +116,8 @@ pub struct VerifiedOrg {
 
 /// Verifies the signet of `domain`, whose management record lists `primary_keys`.
 ///
-/// Errors: [`Error::Kind`], [`Error::UnknownPrimaryKey`], [`Error::BadSignature`], [`Error::WrongName`]. Source: §8.4.
+/// Errors: [`Error::Kind`], [`Error::UnknownPrimaryKey`], [`Error::BadSignature`], [`Error::WrongName`],
+/// [`Error::TooManyKeys`]. Source: §8.4.
 /// Deviation: libdime never compares the identifier with the domain asked for.
 pub fn verify_org(
     signet: &Signet,
@@ -226,9 +235,16 @@ impl fmt::Debug for VerifiedOrg {
 }
 
 fn secondary_keys(signet: &Signet) -> Result<Vec<SecondaryKey>, Error> {
-    signet
-        .fields()
-        .filter(|field| field.id == id::SECONDARY_KEY)
+    let fields = || signet.fields().filter(|field| field.id == id::SECONDARY_KEY);
+    check_count(fields().count())?;
+    fields()
         .map(|field| SecondaryKey::from_data(field.data).ok_or(Error::Key(id::SECONDARY_KEY)))
         .collect()
+}
+
+fn check_count(keys: usize) -> Result<(), Error> {
+    match keys <= MAX_SECONDARY_KEYS {
+        true => Ok(()),
+        false => Err(Error::TooManyKeys(keys)),
+    }
 }

@@ -271,6 +271,28 @@ fn only_keys_with_the_permission_sign_signets() {
 }
 
 #[test]
+fn an_organization_has_a_bounded_number_of_secondary_keys() {
+    let key = signing(0);
+    let with =
+        |count: usize| OrgBuilder::new(&key, &encryption(0x40).public_key(), &vec![secondary(); count]);
+    let most = with(MAX_SECONDARY_KEYS).unwrap().crypto().unwrap();
+    assert!(verify_org(&most, &[key.verifying_key()], &domain()).is_ok());
+    assert_eq!(with(MAX_SECONDARY_KEYS + 1).err(), Some(Error::TooManyKeys(65)));
+
+    let mut draft = builder::Draft::continuing(&most, id::SECONDARY_KEY, Kind::Organization);
+    draft.push(id::SECONDARY_KEY, &org_fields()[1][2..]).unwrap();
+    draft
+        .push(
+            id::ORG_ENCRYPTION_KEY,
+            &encryption(0x40).public_key().to_compressed(),
+        )
+        .unwrap();
+    draft.sign(id::ORG_CRYPTO_SIGNATURE, &key).unwrap();
+    let refused = verify_org(&draft.finish().unwrap(), &[key.verifying_key()], &domain());
+    assert_eq!(refused, Err(Error::TooManyKeys(65)));
+}
+
+#[test]
 fn a_rotation_is_not_signed_without_its_predecessor() {
     let asked = rotation_request(&user_keys(0x80, 0xa0), &signing(0x20)).unwrap();
     let open = verify_request(&asked, None).unwrap();
