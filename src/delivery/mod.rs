@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod dmtp;
+pub mod local;
 pub mod maildir;
 pub mod smtp;
 

@@ -4,7 +4,7 @@
 //! throughout, whatever it reports on, so that any host can carry it: text goes as quoted-printable where
 //! it has to, addresses in the escaped form of RFC 6533. Only a sender's own UTF-8 address, in `To`, is not.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use super::address::{Domain, Mailbox};
 use super::date::rfc5322;
@@ -71,11 +71,30 @@ pub struct RemoteDiagnostic {
     pub reply: String,
 }
 
+/// Whom a report is about, as far as this host may know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FinalRecipient {
+    /// A mailbox.
+    Mailbox(Mailbox),
+    /// Somebody at this domain, named inside a sealed message alone.
+    Sealed(Domain),
+}
+
+/// As the reader sees it.
+impl fmt::Display for FinalRecipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mailbox(mailbox) => write!(f, "<{mailbox}>"),
+            Self::Sealed(domain) => write!(f, "a recipient at {domain}, known to you alone"),
+        }
+    }
+}
+
 /// What is reported of one recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecipientReport {
     /// `Final-Recipient`.
-    pub recipient: Mailbox,
+    pub recipient: FinalRecipient,
     /// `Action`.
     pub action: Action,
     /// `Status`; its class is made to fit the action.
@@ -203,7 +222,7 @@ impl RecipientReport {
             text.push_str(words);
             text.push_str("\r\n");
         };
-        line("\r\n", &format!("<{}>", self.recipient));
+        line("\r\n", &self.recipient.to_string());
         line("    ", &clean(&self.explanation));
         if let Some(remote) = &self.remote {
             line(
@@ -234,8 +253,13 @@ impl RecipientReport {
 }
 
 /// Address type and address; beyond ASCII, the escaped form that a 7-bit report may carry (RFC 6533 §3).
-fn typed_address(mailbox: &Mailbox) -> String {
-    let address = mailbox.to_string();
+///
+/// A recipient that only the sealed message names has a type of our own, with the domain alone.
+fn typed_address(recipient: &FinalRecipient) -> String {
+    let address = match recipient {
+        FinalRecipient::Mailbox(mailbox) => mailbox.to_string(),
+        FinalRecipient::Sealed(domain) => return format!("x-dime; @{domain}"),
+    };
     if address.is_ascii() {
         return format!("rfc822; {address}");
     }
@@ -374,7 +398,7 @@ mod tests {
 
     fn failed(address: &str) -> RecipientReport {
         RecipientReport {
-            recipient: address.parse().unwrap(),
+            recipient: FinalRecipient::Mailbox(address.parse().unwrap()),
             action: Action::Failed,
             status: EnhancedStatus(5, 1, 1),
             explanation: "mx.hismail.test refused the message".into(),
@@ -511,7 +535,10 @@ To: bob@hismail.test\r
     #[test]
     fn addresses_beyond_ascii_are_escaped() {
         let utf8 = "bü+c=k@hismail.test".parse().unwrap();
-        assert_eq!(typed_address(&utf8), r"utf-8; b\x{FC}\x{2B}c\x{3D}k@hismail.test");
+        assert_eq!(
+            typed_address(&FinalRecipient::Mailbox(utf8)),
+            r"utf-8; b\x{FC}\x{2B}c\x{3D}k@hismail.test"
+        );
         let report = render(&[failed("bü@hismail.test")], b"");
         assert!(report.is_ascii());
         assert!(report.contains("<b=C3=BC@hismail.test>\r\n"));

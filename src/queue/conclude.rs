@@ -8,7 +8,8 @@ use super::schedule::{Next, Schedule};
 use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 use crate::delivery::{Diagnosis, Outcome};
-use crate::mail::address::Domain;
+use crate::mail::address::{Domain, Mailbox};
+use crate::mail::dsn::FinalRecipient;
 use crate::mail::reply::EnhancedStatus;
 use crate::store::{Claim, ClaimedRecipient, FollowUp, SettledState, Settlement};
 
@@ -32,6 +33,8 @@ pub struct Conclusion<'a> {
     pub host: &'a Domain,
     /// The end of the attempt.
     pub now: Timestamp,
+    /// Who the recipient of a sealed message is, where the author's keys are kept here and say it.
+    pub known: Option<&'a Mailbox>,
 }
 
 /// A recipient's new state, and what its sender is to be told.
@@ -43,13 +46,16 @@ struct Concluded<'a> {
 }
 
 impl Conclusion<'_> {
-    /// Settles all results; `first_piece` is the start of the body, for reports.
-    pub fn settle(&self, claim: &Claim, results: &[Result<'_>], first_piece: &[u8]) -> Settled {
-        let concluded: Vec<_> = results.iter().map(|result| self.conclude(claim, result)).collect();
+    /// Settles all results; `header` is the start of the message, for reports.
+    pub fn settle(&self, claim: &Claim, results: &[Result<'_>], header: &[u8]) -> Settled {
+        let concluded: Vec<_> = results
+            .iter()
+            .map(|result| self.conclude(claim, result))
+            .collect();
         let failed = |occasion: &Occasion| matches!(occasion, Occasion::Failed);
         let reports = [
-            self.report(claim, &concluded, first_piece, failed),
-            self.report(claim, &concluded, first_piece, |occasion| !failed(occasion)),
+            self.report(claim, &concluded, header, failed),
+            self.report(claim, &concluded, header, |occasion| !failed(occasion)),
         ];
         Settled {
             settlements: concluded.into_iter().map(settlement).collect(),
@@ -103,7 +109,7 @@ impl Conclusion<'_> {
         &self,
         claim: &Claim,
         concluded: &[Concluded<'_>],
-        first_piece: &[u8],
+        header: &[u8],
         wanted: impl Fn(&Occasion) -> bool,
     ) -> Option<FollowUp> {
         let concerned: Vec<_> = concluded
@@ -115,7 +121,10 @@ impl Conclusion<'_> {
         let affected: Vec<_> = concerned
             .iter()
             .map(|(recipient, (_, diagnosis))| Affected {
-                recipient: &recipient.forward_path,
+                recipient: self.known.map_or_else(
+                    || FinalRecipient::from(&recipient.forward_path),
+                    |mailbox| FinalRecipient::Mailbox(mailbox.clone()),
+                ),
                 diagnosis,
             })
             .collect();
@@ -125,7 +134,7 @@ impl Conclusion<'_> {
             now: self.now,
             occasion: *occasion,
         };
-        bounce.report(claim, &affected, first_piece)
+        bounce.report(claim, &affected, header)
     }
 }
 

@@ -26,6 +26,10 @@ pub enum DmtpFinding {
     SignetInvalid,
     /// The message itself was refused for good.
     MessageRefused,
+    /// It has no author of ours in whose name it could be sealed: a report, or mail passed on.
+    NoAuthor,
+    /// Its author is ours and keeps the private keys elsewhere, so only they can seal.
+    KeysElsewhere,
 }
 
 /// Where the operator lets mail fall back to SMTP after a failure that lasted.
@@ -188,10 +192,11 @@ fn by_finding(
             proof,
         },
         (F::NoSuchSignet, Strict) => Route::Bounce,
-        (F::NoSuchSignet, Mixed) => Route::Smtp {
+        (F::NoAuthor, Strict) => Route::Bounce,
+        (F::NoSuchSignet | F::NoAuthor, Mixed) => Route::Smtp {
             tls: SmtpTls::VerifiedIfPossible,
         },
-        (F::NoSuchSignet | F::Unreachable, Experimental) => Route::Smtp {
+        (F::NoSuchSignet | F::NoAuthor | F::Unreachable, Experimental) => Route::Smtp {
             tls: SmtpTls::Opportunistic,
         },
         (F::Unreachable, Mixed | Strict) => Route::Defer,
@@ -199,7 +204,7 @@ fn by_finding(
             tls: SmtpTls::Opportunistic,
         },
         (F::CertificateRejected | F::SignetInvalid, _) => Route::Defer,
-        (F::MessageRefused, _) => Route::Bounce,
+        (F::MessageRefused | F::KeysElsewhere, _) => Route::Bounce,
     };
     decision(
         route,

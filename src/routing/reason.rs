@@ -94,6 +94,8 @@ impl Reason {
                 DmtpFinding::CertificateRejected => "dime_certificate_rejected",
                 DmtpFinding::SignetInvalid => "dime_signet_invalid",
                 DmtpFinding::MessageRefused => "dime_message_refused",
+                DmtpFinding::NoAuthor => "dime_no_author",
+                DmtpFinding::KeysElsewhere => "dime_keys_elsewhere",
             },
             Self::SenderIsStrict { .. } => "sender_is_strict",
         }
@@ -167,5 +169,12 @@ fn outcome(finding: DmtpFinding, policy: Policy) -> &'static str {
         }
         (F::SignetInvalid, _) => "the recipient's signet does not verify, so the message waits",
         (F::MessageRefused, _) => "the delivery host refused the message for good",
+        (F::NoAuthor, Strict) => {
+            "the message has no author here to seal it, and a strict domain takes nothing else"
+        }
+        (F::NoAuthor, _) => "the message has no author here to seal it, so it goes by SMTP",
+        (F::KeysElsewhere, _) => {
+            "the author keeps the private keys elsewhere, so the message must be sealed there before it is submitted"
+        }
     }
 }

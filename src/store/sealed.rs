@@ -13,7 +13,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroize;
 
-use super::{Content, Envelope, Error, Source};
+use super::{Content, Envelope, Error, Recipient, Source};
 use crate::base::bytes::Reader;
 use crate::base::id::{QueueId, RecipientId};
 use crate::base::secret::Secret;
@@ -178,15 +178,19 @@ impl MessageKey {
         decode_envelope(&plain).ok_or(Error::Unreadable("envelope"))
     }
 
-    pub(super) fn seal_forward_path(&self, recipient: RecipientId, path: &Mailbox) -> Vec<u8> {
+    pub(super) fn seal_forward_path(&self, recipient: RecipientId, path: &Recipient) -> Vec<u8> {
         self.seal(&format!("forward-path {recipient}"), path.to_string().as_bytes())
     }
 
-    pub(super) fn open_forward_path(&self, recipient: RecipientId, sealed: &[u8]) -> Result<Mailbox, Error> {
+    pub(super) fn open_forward_path(
+        &self,
+        recipient: RecipientId,
+        sealed: &[u8],
+    ) -> Result<Recipient, Error> {
         let plain = self.open(&format!("forward-path {recipient}"), sealed, "forward-path")?;
         String::from_utf8(plain)
             .ok()
-            .and_then(|text| Mailbox::parse(&text).ok())
+            .and_then(|text| Recipient::parse(&text))
             .ok_or(Error::Unreadable("forward-path"))
     }
 
@@ -236,7 +240,7 @@ impl MessageKey {
 
 /// | Size | Content |
 /// |---|---|
-/// | 1 | 1 if SMTPUTF8 was declared, else 0 |
+/// | 1 | 1 if SMTPUTF8 was declared, plus 2 if the body has octets above 127 |
 /// | 2 + n | reverse-path; empty if null |
 /// | 1 | source: 0 local, 1 submission, 2 SMTP, 3 DMTP |
 /// | 2 + n | submission: the mailbox; DMTP: the domain; else empty |
@@ -247,7 +251,7 @@ fn encode_envelope(envelope: &Envelope) -> Vec<u8> {
         Source::Smtp => (2, String::new()),
         Source::Dmtp(domain) => (3, domain.to_string()),
     };
-    let mut out = vec![u8::from(envelope.smtputf8)];
+    let mut out = vec![u8::from(envelope.smtputf8) | u8::from(envelope.eight_bit) << 1];
     put_text(&mut out, &envelope.reverse_path.to_string());
     out.push(source);
     put_text(&mut out, &name);
@@ -256,11 +260,7 @@ fn encode_envelope(envelope: &Envelope) -> Vec<u8> {
 
 fn decode_envelope(plain: &[u8]) -> Option<Envelope> {
     let mut reader = Reader::new(plain);
-    let smtputf8 = match reader.u8().ok()? {
-        0 => false,
-        1 => true,
-        _ => return None,
-    };
+    let flags = reader.u8().ok().filter(|flags| *flags < 4)?;
     let reverse_path = match take_text(&mut reader)? {
         "" => ReversePath::NULL,
         text => ReversePath(Some(Mailbox::parse(text).ok()?)),
@@ -276,7 +276,8 @@ fn decode_envelope(plain: &[u8]) -> Option<Envelope> {
     Some(Envelope {
         reverse_path,
         source,
-        smtputf8,
+        smtputf8: flags & 1 != 0,
+        eight_bit: flags & 2 != 0,
     })
 }
 
@@ -314,6 +315,7 @@ mod tests {
             reverse_path: ReversePath(Some("alice@hermail.test".parse().unwrap())),
             source,
             smtputf8: true,
+            eight_bit: false,
         }
     }
 
@@ -382,6 +384,7 @@ mod tests {
             reverse_path: ReversePath::NULL,
             source: Source::Local,
             smtputf8: false,
+            eight_bit: true,
         };
         assert_eq!(encode_envelope(&bounce), [0, 0, 0, 0, 0, 0]);
         assert_eq!(decode_envelope(&[0; 6]), Some(bounce));

@@ -1,5 +1,7 @@
 //! The spool: messages, their recipients, and the leases under which work on them is done.
 
+use std::fmt;
+
 use async_trait::async_trait;
 
 use super::Error;
@@ -30,6 +32,57 @@ pub enum Content {
     Dmime1,
 }
 
+/// One who is to get a message, as far as this host may know.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Recipient {
+    /// A mailbox.
+    Mailbox(Mailbox),
+    /// Somebody at this domain, named inside the sealed message alone.
+    Sealed(Domain),
+}
+
+impl Recipient {
+    /// Where the message goes.
+    pub fn domain(&self) -> &Domain {
+        match self {
+            Self::Mailbox(mailbox) => mailbox.domain(),
+            Self::Sealed(domain) => domain,
+        }
+    }
+
+    /// The mailbox, if it is known.
+    pub fn mailbox(&self) -> Option<&Mailbox> {
+        match self {
+            Self::Mailbox(mailbox) => Some(mailbox),
+            Self::Sealed(_) => None,
+        }
+    }
+
+    /// Reads the form that `Display` gives.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix('@') {
+            Some(domain) => Domain::parse(domain).ok().map(Self::Sealed),
+            None => Mailbox::parse(text).ok().map(Self::Mailbox),
+        }
+    }
+}
+
+impl From<Mailbox> for Recipient {
+    fn from(mailbox: Mailbox) -> Self {
+        Self::Mailbox(mailbox)
+    }
+}
+
+/// The mailbox, or `@domain`.
+impl fmt::Display for Recipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mailbox(mailbox) => mailbox.fmt(f),
+            Self::Sealed(domain) => write!(f, "@{domain}"),
+        }
+    }
+}
+
 /// What is known of a message beside its recipients and body. Encrypted at rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
@@ -39,6 +92,8 @@ pub struct Envelope {
     pub source: Source,
     /// The client declared SMTPUTF8.
     pub smtputf8: bool,
+    /// The body has octets above 127.
+    pub eight_bit: bool,
 }
 
 /// A message about to enter the spool. Each recipient becomes one row.
@@ -51,7 +106,7 @@ pub struct NewMessage {
     /// What the body is.
     pub content: Content,
     /// At least one.
-    pub recipients: Vec<Mailbox>,
+    pub recipients: Vec<Recipient>,
     /// When it was accepted; the age of the message counts from here.
     pub accepted_at: Timestamp,
     /// When delivery is first tried.
@@ -96,7 +151,7 @@ pub struct ClaimedRecipient {
     /// Names the row.
     pub id: RecipientId,
     /// Where it goes.
-    pub forward_path: Mailbox,
+    pub forward_path: Recipient,
     /// Attempts made before this one.
     pub attempts: u32,
     /// Whether a delay has been reported already.
@@ -167,7 +222,7 @@ pub struct QueueEntry {
     /// Reverse-path, decrypted for the operator.
     pub reverse_path: ReversePath,
     /// Forward-path, decrypted for the operator.
-    pub forward_path: Mailbox,
+    pub forward_path: Recipient,
     /// Attempts made.
     pub attempts: u32,
     /// When the next attempt is due; while in progress, when the lease ends; `None` when held.

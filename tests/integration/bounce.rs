@@ -34,9 +34,10 @@ async fn enqueue(store: &dyn Store, reverse_path: Option<&str>) {
             reverse_path: ReversePath(reverse_path.map(|text| text.parse().unwrap())),
             source: Source::Smtp,
             smtputf8: false,
+            eight_bit: false,
         },
         content: Content::Mime,
-        recipients: vec!["nobody@hismail.test".parse().unwrap()],
+        recipients: vec![Recipient::parse("nobody@hismail.test").unwrap()],
         accepted_at: ACCEPTED,
         due_at: ACCEPTED,
     };
@@ -59,7 +60,7 @@ async fn fail(store: &dyn Store, claim: &Claim, now: Timestamp) -> Result<bool, 
         .recipients
         .iter()
         .map(|recipient| Affected {
-            recipient: &recipient.forward_path,
+            recipient: (&recipient.forward_path).into(),
             diagnosis: &diagnosis,
         })
         .collect();
@@ -99,7 +100,7 @@ async fn a_failure_becomes_a_report_that_survives_a_restart_and_never_bounces() 
     let store = open(folder.path()).await;
     let report = claim_at(&store, ACCEPTED).await;
     let alice: Mailbox = "alice@hermail.test".parse().unwrap();
-    assert_eq!(report.recipients[0].forward_path, alice);
+    assert_eq!(report.recipients[0].forward_path, alice.into());
     let body = store.read_piece(report.message, 0).await.unwrap().unwrap();
     assert_eq!(body.len() as u64, report.size_bytes);
     assert!(body.is_ascii());

@@ -207,6 +207,7 @@ async fn files_name_no_person_and_show_no_text_of_a_queued_message() {
             reverse_path: ReversePath(Some(mailbox("planted-author@origin-planted.test"))),
             source,
             smtputf8: false,
+            eight_bit: false,
         };
         let new = NewMessage {
             envelope,

@@ -47,9 +47,10 @@ pub fn message(recipients: &[&str]) -> NewMessage {
             reverse_path: ReversePath(Some(mailbox("alice@hermail.test"))),
             source: Source::Submission(mailbox("alice@hermail.test")),
             smtputf8: false,
+            eight_bit: false,
         },
         content: Content::Mime,
-        recipients: recipients.iter().map(|text| mailbox(text)).collect(),
+        recipients: recipients.iter().map(|text| mailbox(text).into()).collect(),
         accepted_at: NOON,
         due_at: NOON,
     }
@@ -126,7 +127,10 @@ pub async fn a_committed_message_survives_reopening(bed: &dyn Bed) {
     assert_eq!(claim.size_bytes, 17);
     assert_eq!(claim.accepted_at, NOON);
     assert_eq!(claim.destination, domain("hismail.test"));
-    assert_eq!(claim.recipients[0].forward_path, mailbox("bob@hismail.test"));
+    assert_eq!(
+        claim.recipients[0].forward_path,
+        mailbox("bob@hismail.test").into()
+    );
     assert_eq!(claim.recipients[0].attempts, 0);
     assert!(!claim.recipients[0].delay_reported);
     assert_eq!(body(&*store, new.id).await, [b"Subject: x\r\n\r\ny\r\n".to_vec()]);
@@ -311,7 +315,7 @@ pub async fn a_deferred_recipient_keeps_its_history(bed: &dyn Bed) {
     assert_eq!(entry.due_at, Some(noon_plus(30)));
     assert_eq!(entry.last_note.as_deref(), Some("250 after 0 attempts"));
     assert_eq!(entry.reverse_path.to_string(), "alice@hermail.test");
-    assert_eq!(entry.forward_path, mailbox("bob@hismail.test"));
+    assert_eq!(entry.forward_path, mailbox("bob@hismail.test").into());
     assert!(!entry.in_progress);
 
     let second = claim_one(&*store, noon_plus(30)).await;
@@ -361,6 +365,7 @@ pub async fn follow_ups_enter_with_the_settlement(bed: &dyn Bed) {
                 reverse_path: ReversePath::NULL,
                 source: Source::Local,
                 smtputf8: false,
+                eight_bit: false,
             },
             ..message(&["alice@hermail.test"])
         },

@@ -1,0 +1,98 @@
+//! Mail for accounts of ours.
+
+use std::sync::Arc;
+
+use super::body::Body;
+use super::maildir::{self, Maildirs};
+use super::{Diagnosis, Outcome};
+use crate::accounts::{Accounts, Resolution, Target};
+use crate::mail::address::{Mailbox, ReversePath};
+use crate::mail::reply::EnhancedStatus;
+use crate::mail::trace::return_path;
+use crate::store;
+
+/// Delivers into Maildirs.
+pub struct LocalDelivery {
+    /// Who an address stands for.
+    pub accounts: Arc<Accounts>,
+    /// Where their mail lies.
+    pub maildirs: Maildirs,
+}
+
+/// What became of one address.
+#[derive(Debug)]
+pub struct Report {
+    /// Delivered, also when everything was forwarded; deferred or failed otherwise.
+    pub outcome: Outcome,
+    /// Mailboxes elsewhere that an alias leads to; the message is to be sent there.
+    pub forward_to: Vec<Mailbox>,
+}
+
+impl From<Outcome> for Report {
+    fn from(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            forward_to: Vec::new(),
+        }
+    }
+}
+
+/// Why one mailbox could not be written.
+enum Failure {
+    Mailbox(maildir::Error),
+    Spool(store::Error),
+}
+
+impl LocalDelivery {
+    /// Delivers to everybody `address` stands for.
+    pub async fn deliver(&self, address: &Mailbox, reverse_path: &ReversePath, body: &mut Body) -> Report {
+        let targets = match self.accounts.resolve(address).await {
+            Ok(Resolution::Targets(targets)) => targets,
+            Ok(Resolution::Unknown | Resolution::NotLocal) => {
+                let diagnosis = Diagnosis::local(EnhancedStatus(5, 1, 1), "there is no such mailbox here");
+                return Outcome::Failed(diagnosis).into();
+            }
+            Err(_) => return deferred("the address cannot be looked up").into(),
+        };
+        let mut forward_to = Vec::new();
+        for target in targets {
+            match target {
+                Target::Remote(mailbox) => forward_to.push(mailbox),
+                Target::Local(account) => {
+                    match self.write(&account.address, address, reverse_path, body).await {
+                        Ok(()) => {}
+                        Err(Failure::Mailbox(error)) => return error.outcome().into(),
+                        Err(Failure::Spool(_)) => return deferred("the message cannot be read").into(),
+                    }
+                }
+            }
+        }
+        Report {
+            outcome: Outcome::Delivered,
+            forward_to,
+        }
+    }
+
+    /// Trace fields of this delivery, then the message, made durable.
+    async fn write(
+        &self,
+        account: &Mailbox,
+        address: &Mailbox,
+        reverse_path: &ReversePath,
+        body: &mut Body,
+    ) -> Result<(), Failure> {
+        let mut delivery = self.maildirs.begin(account).await.map_err(Failure::Mailbox)?;
+        let trace = format!("{}Delivered-To: {address}\r\n", return_path(reverse_path));
+        delivery.write(trace.as_bytes()).await.map_err(Failure::Mailbox)?;
+        body.rewind();
+        while let Some(piece) = body.next().await.map_err(Failure::Spool)? {
+            delivery.write(&piece).await.map_err(Failure::Mailbox)?;
+        }
+        delivery.commit().await.map_err(Failure::Mailbox)?;
+        Ok(())
+    }
+}
+
+fn deferred(text: &str) -> Outcome {
+    Outcome::Deferred(Diagnosis::local(EnhancedStatus(4, 3, 0), text))
+}
