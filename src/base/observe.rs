@@ -23,3 +23,11 @@ pub const QUEUE_LEASE_LOST: &str = "queue.lease_lost";
 pub const DOMAIN_KEYS_CONFLICT: &str = "domain.record.keys_conflict";
 /// A management record fails DNSSEC validation.
 pub const DOMAIN_BOGUS: &str = "domain.record.bogus";
+/// A delivery to an account here was tried.
+pub const QUEUE_ATTEMPT_LOCAL: &str = "queue.attempt.local";
+/// A delivery by SMTP was tried.
+pub const QUEUE_ATTEMPT_SMTP: &str = "queue.attempt.smtp";
+/// A delivery by DMTP was tried. Carries an attempt id and no message id.
+pub const QUEUE_ATTEMPT_DMTP: &str = "queue.attempt.dmtp";
+/// A message was sealed for one recipient.
+pub const QUEUE_SEALED: &str = "queue.sealed";

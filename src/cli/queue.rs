@@ -55,7 +55,10 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
 
 /// One recipient on two lines: where it goes and when, and what came of the last attempt.
 fn sentence(entry: &QueueEntry, now: Timestamp) -> String {
-    let due = match (entry.in_progress, entry.due_at.map(|due| due.since(now).as_secs())) {
+    let due = match (
+        entry.in_progress,
+        entry.due_at.map(|due| due.since(now).as_secs()),
+    ) {
         (true, _) => String::from("being tried now"),
         (false, None) => String::from("held"),
         (false, Some(0)) => String::from("due"),

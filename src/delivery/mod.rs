@@ -4,6 +4,7 @@ pub mod body;
 pub mod dmtp;
 pub mod local;
 pub mod maildir;
+pub mod seal;
 pub mod smtp;
 
 use std::fmt;

@@ -68,7 +68,9 @@ pub async fn seal_and_sign(
         let sealed = seal_for(&author, &recipient, &destination, &recipient_signet, mime)?;
         sign(&author, &destination, sealed)
     };
-    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Interrupted)?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Error::Interrupted)?
 }
 
 fn seal_for(
@@ -88,7 +90,12 @@ fn seal_for(
         recipient_signet,
     };
     let content = convert::to_dmime1(mime)?;
-    Ok(seal::seal(&parties, &content, Padding::default(), &mut rand::rng())?)
+    Ok(seal::seal(
+        &parties,
+        &content,
+        Padding::default(),
+        &mut rand::rng(),
+    )?)
 }
 
 /// The origin checks what it signs, whoever sealed it (`dmime.md` §13.2).

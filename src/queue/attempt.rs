@@ -1,31 +1,349 @@
-//! One attempt for the recipients of a claim: decide the route of each, seal or send, and conclude.
+//! One attempt for the recipients of a claim: seal, send or deliver, and conclude.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rand_core::Rng;
+use tokio::time::Instant;
 
 use super::conclude::{Conclusion, Result as Concluded};
+use super::log;
 use super::observer::Observer;
+use super::plan::{Planned, Planner, Sealing};
 use super::runner::{Attempt, Settled};
 use super::schedule::Schedule;
-use crate::base::id::{AttemptId, QueueId};
-use crate::base::observe;
+use crate::base::id::QueueId;
 use crate::base::time::Clock;
 use crate::delivery::body::Body;
-use crate::delivery::dmtp::{self, DmtpDelivery};
+use crate::delivery::dmtp::DmtpDelivery;
 use crate::delivery::local::LocalDelivery;
-use crate::delivery::seal::{self, Author, seal_and_sign};
+use crate::delivery::seal::{self, seal_and_sign};
 use crate::delivery::smtp::{self, SmtpDelivery};
 use crate::delivery::{Diagnosis, Outcome};
-use crate::dime::record::Policy;
-use crate::domains::{DomainFacts, Domains, DxError, RecordLookup};
-use crate::dmtp::command::CommitHash;
-use crate::dmtp::name::Name;
+use crate::dime::convert;
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::EnhancedStatus;
-use crate::net::dns::Proof;
-use crate::routing::{self, Allowances, Decision, DmtpFinding, Facts, Route};
-use crate::signet_service::{Directory, LookupError};
-use crate::store::{Claim, ClaimedRecipient, Content, FollowUp, NewMessage, SettledState, Settlement, Source, Store};
+use crate::routing::{Decision, DmtpFinding, Reason, Route};
+use crate::store::{
+    Claim, Content, Envelope, FollowUp, NewMessage, Recipient, SettledState, Settlement, Source, Store,
+};
+
+/// Makes the attempts of this host.
+pub struct Mailer {
+    /// The spool.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Finds each recipient's way.
+    pub planner: Planner,
+    /// For domains of ours.
+    pub local: LocalDelivery,
+    /// For plain mail to others.
+    pub smtp: SmtpDelivery,
+    /// For sealed mail to others.
+    pub dmtp: DmtpDelivery,
+    /// When to try again.
+    pub schedule: Schedule,
+    /// The name this host reports under.
+    pub host: Domain,
+    /// Is told what was decided.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// The results of a claim as they come in.
+struct Progress<'a> {
+    claim: &'a Claim,
+    body: Body,
+    /// The body as a whole, once it was needed.
+    whole: Option<Bytes>,
+    results: Vec<Concluded<'a>>,
+    settled: Settled,
+    started: Instant,
+}
+
+#[async_trait]
+impl Attempt for Mailer {
+    async fn attempt(&self, claim: &Claim) -> Settled {
+        match claim.content {
+            Content::Mime => self.by_route(claim).await,
+            Content::Dmime1 => self.transfer(claim).await,
+        }
+    }
+
+    fn abandoned(&self, claim: &Claim) -> Settled {
+        let diagnosis = Diagnosis::local(EnhancedStatus(4, 4, 7), "the attempt took too long");
+        self.conclude_all(claim, &Outcome::Deferred(diagnosis), "abandoned")
+    }
+}
+
+impl Mailer {
+    /// A MIME message: every recipient its own way, those that go by SMTP together.
+    async fn by_route(&self, claim: &Claim) -> Settled {
+        let planned = match self.planner.plan(claim).await {
+            Ok(planned) => planned,
+            Err(error) => {
+                log::cannot_plan(claim.message, &error);
+                return self.conclude_all(claim, &Outcome::Deferred(our_fault()), "undecided");
+            }
+        };
+        let mut progress = Progress::new(self, claim);
+        let mut by_smtp = Vec::new();
+        for one in planned {
+            self.report_route(claim, &one);
+            match (&one.decision.route, &one.sealing) {
+                (Route::Local, _) => self.deliver(&mut progress, &one).await,
+                (Route::Dmtp { .. }, Some(sealing)) => self.seal(&mut progress, &one, sealing).await,
+                (Route::Dmtp { .. } | Route::Defer, _) => {
+                    progress.add(&one, Outcome::Deferred(refusal(4, &one.decision.reason)));
+                }
+                (Route::Bounce, _) => {
+                    progress.add(&one, Outcome::Failed(refusal(5, &one.decision.reason)));
+                }
+                (Route::Smtp { .. }, _) => by_smtp.push(one),
+            }
+        }
+        self.send(&mut progress, by_smtp).await;
+        self.conclude(progress).await
+    }
+
+    fn report_route(&self, claim: &Claim, planned: &Planned<'_>) {
+        if let Some(mailbox) = planned.recipient.forward_path.mailbox() {
+            self.observer.routed(claim.message, mailbox, &planned.decision);
+        }
+    }
+
+    async fn deliver<'a>(&self, progress: &mut Progress<'a>, planned: &Planned<'a>) {
+        let Some(mailbox) = planned.recipient.forward_path.mailbox() else {
+            return progress.add(planned, Outcome::Deferred(our_fault()));
+        };
+        let reverse_path = &progress.claim.envelope.reverse_path;
+        let report = self
+            .local
+            .deliver(mailbox, reverse_path, &mut progress.body)
+            .await;
+        if !report.forward_to.is_empty() {
+            match progress.forward(self, report.forward_to).await {
+                Ok(follow_up) => progress.settled.follow_ups.push(follow_up),
+                Err(diagnosis) => return progress.add(planned, Outcome::Deferred(diagnosis)),
+            }
+        }
+        log::local(progress.claim, &report.outcome, progress.elapsed());
+        progress.add(planned, report.outcome);
+    }
+
+    /// Replaces the recipient by a sealed message of its own, in the transaction that settles it.
+    async fn seal<'a>(&self, progress: &mut Progress<'a>, planned: &Planned<'a>, sealing: &Sealing) {
+        let mime = match progress.whole().await {
+            Ok(mime) => mime,
+            Err(diagnosis) => return progress.add(planned, Outcome::Deferred(diagnosis)),
+        };
+        let sealed = seal_and_sign(
+            Arc::clone(&sealing.author),
+            sealing.recipient.clone(),
+            sealing.destination.clone(),
+            sealing.signet.clone(),
+            mime,
+        );
+        match sealed.await {
+            Ok(object) => {
+                let claim = progress.claim;
+                log::sealed(claim, progress.elapsed());
+                progress
+                    .settled
+                    .follow_ups
+                    .push(self.sealed_message(claim, object));
+                progress.settled.settlements.push(Settlement {
+                    recipient: planned.recipient.id,
+                    state: SettledState::Expanded,
+                    note: route_note(&planned.decision),
+                });
+            }
+            Err(error) => progress.add(planned, unsealable(&error)),
+        }
+    }
+
+    /// The sealed message names its author only in its encrypted envelope, and its recipient nowhere but inside.
+    fn sealed_message(&self, claim: &Claim, object: Vec<u8>) -> FollowUp {
+        FollowUp {
+            message: NewMessage {
+                id: QueueId::random(&mut rand::rng()),
+                envelope: Envelope {
+                    smtputf8: false,
+                    eight_bit: true,
+                    ..claim.envelope.clone()
+                },
+                content: Content::Dmime1,
+                recipients: vec![Recipient::Sealed(claim.destination.clone())],
+                accepted_at: claim.accepted_at,
+                due_at: self.clock.now(),
+            },
+            body: object,
+        }
+    }
+
+    async fn send<'a>(&self, progress: &mut Progress<'a>, planned: Vec<Planned<'a>>) {
+        let recipients: Vec<Mailbox> = planned
+            .iter()
+            .filter_map(|one| one.recipient.forward_path.mailbox().cloned())
+            .collect();
+        if recipients.is_empty() {
+            return;
+        }
+        let claim = progress.claim;
+        let job = smtp::Job {
+            reverse_path: &claim.envelope.reverse_path,
+            recipients: &recipients,
+            size_bytes: claim.size_bytes,
+            eight_bit: claim.envelope.eight_bit,
+            smtputf8: claim.envelope.smtputf8,
+        };
+        let report = self
+            .smtp
+            .deliver(&claim.destination, &job, &mut progress.body)
+            .await;
+        log::smtp(claim, &report, progress.elapsed());
+        for (one, outcome) in planned.iter().zip(report.outcomes) {
+            progress.add(one, outcome);
+        }
+    }
+
+    async fn conclude(&self, mut progress: Progress<'_>) -> Settled {
+        let header = progress.first_piece().await;
+        let concluded = self
+            .conclusion(None)
+            .settle(progress.claim, &progress.results, &header);
+        let mut settled = progress.settled;
+        settled.settlements.extend(concluded.settlements);
+        settled.follow_ups.extend(concluded.follow_ups);
+        settled
+    }
+
+    fn conclusion<'a>(&'a self, known: Option<&'a Mailbox>) -> Conclusion<'a> {
+        Conclusion {
+            schedule: &self.schedule,
+            host: &self.host,
+            now: self.clock.now(),
+            known,
+        }
+    }
+
+    fn conclude_all(&self, claim: &Claim, outcome: &Outcome, route: &str) -> Settled {
+        let results: Vec<_> = claim
+            .recipients
+            .iter()
+            .map(|recipient| Concluded {
+                recipient,
+                outcome: outcome.clone(),
+                route: route.to_owned(),
+            })
+            .collect();
+        self.conclusion(None).settle(claim, &results, &[])
+    }
+}
+
+impl<'a> Progress<'a> {
+    fn new(mailer: &Mailer, claim: &'a Claim) -> Self {
+        Self {
+            claim,
+            body: Body::new(Arc::clone(&mailer.store), claim.message),
+            whole: None,
+            results: Vec::new(),
+            settled: Settled::default(),
+            started: Instant::now(),
+        }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn add(&mut self, planned: &Planned<'a>, outcome: Outcome) {
+        self.results.push(Concluded {
+            recipient: planned.recipient,
+            outcome,
+            route: route_note(&planned.decision),
+        });
+    }
+
+    async fn whole(&mut self) -> Result<Bytes, Diagnosis> {
+        if let Some(whole) = &self.whole {
+            return Ok(whole.clone());
+        }
+        let whole = self
+            .body
+            .whole(self.claim.size_bytes)
+            .await
+            .map_err(|_| our_fault())?;
+        Ok(self.whole.insert(whole.into()).clone())
+    }
+
+    /// The start of the message, for reports; empty if it cannot be read.
+    async fn first_piece(&mut self) -> Vec<u8> {
+        self.body.rewind();
+        self.body.next().await.ok().flatten().unwrap_or_default()
+    }
+
+    /// The message once more, for the mailboxes elsewhere that an alias leads to.
+    async fn forward(&mut self, mailer: &Mailer, targets: Vec<Mailbox>) -> Result<FollowUp, Diagnosis> {
+        let message = NewMessage {
+            id: QueueId::random(&mut rand::rng()),
+            envelope: Envelope {
+                // Passed on, not written here: nobody of ours is its author.
+                source: Source::Smtp,
+                ..self.claim.envelope.clone()
+            },
+            content: Content::Mime,
+            recipients: targets.into_iter().map(Recipient::from).collect(),
+            accepted_at: self.claim.accepted_at,
+            due_at: mailer.clock.now(),
+        };
+        Ok(FollowUp {
+            message,
+            body: self.whole().await?.to_vec(),
+        })
+    }
+}
+
+fn route_note(decision: &Decision) -> String {
+    format!("{}: {}", decision.route.kind(), decision.reason.code())
+}
+
+fn our_fault() -> Diagnosis {
+    Diagnosis::local(
+        EnhancedStatus(4, 3, 0),
+        "a fault of this server, which tries again",
+    )
+}
+
+/// The reason for not sending, as a status: the recipient's signet, the sender's keys, or the way there.
+fn refusal(class: u8, reason: &Reason) -> Diagnosis {
+    let (subject, detail) = match reason {
+        Reason::Dime {
+            finding: DmtpFinding::NoSuchSignet,
+            ..
+        } => (1, 1),
+        Reason::Dime {
+            finding: DmtpFinding::KeysElsewhere | DmtpFinding::NoAuthor,
+            ..
+        }
+        | Reason::SenderIsStrict { .. } => (7, 1),
+        Reason::Dime {
+            finding: DmtpFinding::CertificateRejected | DmtpFinding::SignetInvalid,
+            ..
+        }
+        | Reason::RecordBogus
+        | Reason::KeysConflict => (7, 5),
+        _ => (4, 3),
+    };
+    Diagnosis::local(EnhancedStatus(class, subject, detail), reason.to_string())
+}
+
+fn unsealable(error: &seal::Error) -> Outcome {
+    let status = match error {
+        seal::Error::Convert(convert::Error::TooLarge) => EnhancedStatus(5, 3, 4),
+        seal::Error::Convert(_) | seal::Error::Seal(_) => EnhancedStatus(5, 6, 0),
+        _ => return Outcome::Deferred(our_fault()),
+    };
+    Outcome::Failed(Diagnosis::local(status, error.to_string()))
+}

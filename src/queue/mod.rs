@@ -1,7 +1,11 @@
 //! The queue: runner, retry schedule, bounces.
 
+pub mod attempt;
 pub mod bounce;
 pub mod conclude;
+mod log;
 pub mod observer;
+pub mod plan;
 pub mod runner;
 pub mod schedule;
+mod transfer;

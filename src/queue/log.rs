@@ -1,0 +1,119 @@
+//! Log lines of delivery attempts (DESIGN.md §10).
+//!
+//! Lines of SMTP deliveries carry the message id and the destination. For DMTP mail no lines that can be joined by an
+//! id name both ends: the line of a transfer carries an attempt id that no other line has, and sealing names no
+//! destination. Local lines name nobody.
+
+use std::time::Duration;
+
+use crate::base::id::{AttemptId, QueueId};
+use crate::base::machine::TlsInfo;
+use crate::base::observe;
+use crate::delivery::{Outcome, dmtp, smtp};
+use crate::store::Claim;
+
+use super::plan;
+
+/// The outcome in one word, its status, and the code of the other side's reply: its text may name people.
+struct Words<'a> {
+    outcome: &'static str,
+    status: String,
+    code: &'a str,
+}
+
+impl<'a> Words<'a> {
+    fn of(outcome: &'a Outcome) -> Self {
+        let (word, diagnosis, reply) = match outcome {
+            Outcome::Delivered => ("delivered", None, None),
+            Outcome::Relayed(remote) => ("relayed", None, Some(remote)),
+            Outcome::Deferred(diagnosis) => ("deferred", Some(diagnosis), diagnosis.remote.as_ref()),
+            Outcome::Failed(diagnosis) => ("failed", Some(diagnosis), diagnosis.remote.as_ref()),
+        };
+        Self {
+            outcome: word,
+            status: diagnosis.map_or_else(|| "2.0.0".to_owned(), |diagnosis| diagnosis.status.to_string()),
+            code: reply
+                .and_then(|remote| remote.reply.split(' ').next())
+                .unwrap_or(""),
+        }
+    }
+}
+
+fn version(tls: Option<&TlsInfo>) -> &str {
+    tls.map_or("none", |tls| &tls.version)
+}
+
+fn millis(elapsed: Duration) -> u64 {
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Nothing can be decided now.
+pub fn cannot_plan(message: QueueId, error: &plan::Error) {
+    tracing::error!(event = observe::QUEUE_STORE_FAILED, message.id = %message, %error, "cannot decide on a route");
+}
+
+/// A recipient of ours was served, or not.
+pub fn local(claim: &Claim, outcome: &Outcome, elapsed: Duration) {
+    let words = Words::of(outcome);
+    tracing::info!(
+        event = observe::QUEUE_ATTEMPT_LOCAL,
+        message.id = %claim.message,
+        route.kind = "local",
+        outcome = words.outcome,
+        reply.enhanced = words.status,
+        elapsed_ms = millis(elapsed),
+        size_bytes = claim.size_bytes,
+        "local delivery ended"
+    );
+}
+
+/// A message was sealed for one recipient.
+pub fn sealed(claim: &Claim, elapsed: Duration) {
+    tracing::info!(
+        event = observe::QUEUE_SEALED,
+        message.id = %claim.message,
+        elapsed_ms = millis(elapsed),
+        "sealed for one recipient"
+    );
+}
+
+/// An attempt by SMTP ended; one line for each different outcome.
+pub fn smtp(claim: &Claim, report: &smtp::Report, elapsed: Duration) {
+    let host = report.host.as_ref().map_or("", |host| host.as_str());
+    for outcome in &report.outcomes {
+        let words = Words::of(outcome);
+        tracing::info!(
+            event = observe::QUEUE_ATTEMPT_SMTP,
+            message.id = %claim.message,
+            route.kind = "smtp",
+            destination = %claim.destination,
+            peer.host = host,
+            tls.version = version(report.tls.as_ref()),
+            outcome = words.outcome,
+            reply.enhanced = words.status,
+            reply.code = words.code,
+            elapsed_ms = millis(elapsed),
+            size_bytes = claim.size_bytes,
+            "delivery by SMTP ended"
+        );
+    }
+}
+
+/// An attempt by DMTP ended.
+pub fn dmtp(claim: &Claim, attempt: AttemptId, report: &dmtp::Report, elapsed: Duration) {
+    let words = Words::of(&report.outcome);
+    let peer = report.peer.as_ref();
+    tracing::info!(
+        event = observe::QUEUE_ATTEMPT_DMTP,
+        attempt.id = %attempt,
+        route.kind = "dmtp",
+        destination = %claim.destination,
+        peer.host = peer.map_or("", |(host, _)| host.as_str()),
+        tls.version = version(peer.map(|(_, tls)| tls)),
+        outcome = words.outcome,
+        reply.enhanced = words.status,
+        reply.code = words.code,
+        elapsed_ms = millis(elapsed),
+        "delivery by DMTP ended"
+    );
+}

@@ -1,0 +1,202 @@
+//! Which way each recipient of a claim goes, with everything that was found out on the way.
+
+use std::sync::Arc;
+
+use crate::accounts::{self, Accounts};
+use crate::delivery::seal::{self, Author};
+use crate::dime::record::Policy;
+use crate::dime::signet::{VerifiedOrg, VerifiedUser};
+use crate::dmtp::name::Name;
+use crate::domains::{self, DomainFacts, Domains, DxError, RecordLookup};
+use crate::mail::address::{Domain, Mailbox};
+use crate::net::dns::Proof;
+use crate::routing::{self, Allowances, Decision, DmtpFinding, Facts, Route};
+use crate::signet_service::{Directory, LookupError, Published};
+use crate::store::{self, Claim, ClaimedRecipient, Source, Store};
+
+/// Why nothing can be decided now: a fault of ours.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The domain's pins cannot be read.
+    #[error(transparent)]
+    Domains(#[from] domains::Error),
+    /// Our own signets or keys cannot be read.
+    #[error(transparent)]
+    Published(#[from] crate::signet_service::Error),
+}
+
+/// One recipient's way.
+pub struct Planned<'a> {
+    /// Who.
+    pub recipient: &'a ClaimedRecipient,
+    /// Where, and why.
+    pub decision: Decision,
+    /// What sealing needs, if that is the way.
+    pub sealing: Option<Sealing>,
+}
+
+/// What it takes to seal a message for one recipient.
+pub struct Sealing {
+    /// The author's signets and keys.
+    pub author: Arc<Author>,
+    /// The recipient's address as DIME writes it.
+    pub recipient: Mailbox,
+    /// The signet of the recipient's organization.
+    pub destination: VerifiedOrg,
+    /// The recipient's signet.
+    pub signet: VerifiedUser,
+}
+
+/// Finds out what routing needs to know.
+pub struct Planner {
+    /// Our domains.
+    pub store: Arc<dyn Store>,
+    /// Others' records.
+    pub domains: Arc<Domains>,
+    /// Others' signets.
+    pub directory: Arc<Directory>,
+    /// Our signets and keys.
+    pub published: Arc<Published>,
+    /// Our users.
+    pub accounts: Arc<Accounts>,
+}
+
+impl Planner {
+    /// Decides for every recipient of a MIME message.
+    pub async fn plan<'a>(&self, claim: &'a Claim) -> Result<Vec<Planned<'a>>, Error> {
+        let mut facts = self.facts(&claim.destination, &claim.envelope.source).await?;
+        let first = routing::decide(&facts);
+        if !matches!(first.route, Route::Dmtp { .. }) {
+            return Ok(everybody(claim, &first));
+        }
+        let author = match self.author(&claim.envelope.source).await? {
+            Ok(author) => author,
+            Err(finding) => {
+                facts.finding = finding;
+                return Ok(everybody(claim, &routing::decide(&facts)));
+            }
+        };
+        let mut planned = Vec::with_capacity(claim.recipients.len());
+        for recipient in &claim.recipients {
+            planned.push(self.by_signet(recipient, &facts, &author).await);
+        }
+        Ok(planned)
+    }
+
+    /// The facts before anybody has been asked for a signet.
+    pub async fn facts(&self, destination: &Domain, source: &Source) -> Result<Facts, Error> {
+        let local = self.store.local_domain(destination).await?.is_some();
+        let domain = match local {
+            true => DomainFacts {
+                lookup: RecordLookup::Absent(Proof::Insecure),
+                pin: None,
+                remembered: false,
+            },
+            false => self.domains.facts(destination).await?,
+        };
+        Ok(Facts {
+            local,
+            sender_policy: self.sender_policy(source).await?,
+            domain,
+            finding: DmtpFinding::NotAsked,
+            failing_for_long: false,
+            allowances: Allowances::default(),
+        })
+    }
+
+    async fn sender_policy(&self, source: &Source) -> Result<Option<Policy>, Error> {
+        let Source::Submission(author) = source else {
+            return Ok(None);
+        };
+        let domain = self.store.local_domain(author.domain()).await?;
+        Ok(domain.and_then(|domain| domain.dime).map(|dime| dime.policy))
+    }
+
+    /// Who seals, or why nobody can.
+    async fn author(&self, source: &Source) -> Result<Result<Arc<Author>, DmtpFinding>, Error> {
+        let Source::Submission(address) = source else {
+            return Ok(Err(DmtpFinding::NoAuthor));
+        };
+        match Author::load(&self.published, &dime_form(address)).await {
+            Ok(author) => Ok(Ok(Arc::new(author))),
+            Err(seal::Error::Published(error)) => Err(error.into()),
+            Err(_) => Ok(Err(DmtpFinding::KeysElsewhere)),
+        }
+    }
+
+    async fn by_signet<'a>(
+        &self,
+        recipient: &'a ClaimedRecipient,
+        facts: &Facts,
+        author: &Arc<Author>,
+    ) -> Planned<'a> {
+        let (finding, sealing) = match recipient.forward_path.mailbox() {
+            Some(mailbox) => self.ask(&dime_form(mailbox), author).await,
+            None => (DmtpFinding::NoSuchSignet, None),
+        };
+        let decision = routing::decide(&Facts {
+            finding,
+            ..facts.clone()
+        });
+        Planned {
+            recipient,
+            decision,
+            sealing,
+        }
+    }
+
+    /// Asks for a recipient's signet.
+    async fn ask(&self, recipient: &Mailbox, author: &Arc<Author>) -> (DmtpFinding, Option<Sealing>) {
+        match self.directory.user(recipient, None).await {
+            Ok((destination, signet)) => {
+                let sealing = Sealing {
+                    author: Arc::clone(author),
+                    recipient: recipient.clone(),
+                    destination,
+                    signet,
+                };
+                (DmtpFinding::SignetValid, Some(sealing))
+            }
+            Err(error) => (finding_of(&error), None),
+        }
+    }
+
+    /// What asking for a recipient's signet brings, for `route explain`.
+    pub async fn find(&self, recipient: &Mailbox) -> DmtpFinding {
+        match self.directory.user(&dime_form(recipient), None).await {
+            Ok(_) => DmtpFinding::SignetValid,
+            Err(error) => finding_of(&error),
+        }
+    }
+}
+
+fn everybody<'a>(claim: &'a Claim, decision: &Decision) -> Vec<Planned<'a>> {
+    let planned = |recipient| Planned {
+        recipient,
+        decision: decision.clone(),
+        sealing: None,
+    };
+    claim.recipients.iter().map(planned).collect()
+}
+
+/// A failure is never an absence: only the host's own word inside verified TLS is.
+fn finding_of(error: &LookupError) -> DmtpFinding {
+    match error {
+        LookupError::NotFound | LookupError::Name(_) => DmtpFinding::NoSuchSignet,
+        LookupError::Dx(DxError::Certificate { .. }) => DmtpFinding::CertificateRejected,
+        LookupError::Invalid(_) | LookupError::WrongFingerprint => DmtpFinding::SignetInvalid,
+        _ => DmtpFinding::Unreachable,
+    }
+}
+
+/// The address in the folded form in which signets name people; an address without a DMTP form stays as it is.
+fn dime_form(address: &Mailbox) -> Mailbox {
+    match Name::parse(&address.to_string()) {
+        Ok(Name::User(folded)) => folded,
+        _ => address.clone(),
+    }
+}
