@@ -58,7 +58,10 @@ const SIZES: [usize; 2] = [4 << 10, 10 << 20];
 #[divan::bench(args = SIZES)]
 fn decode_data(bencher: divan::Bencher, size: usize) {
     let wire = wire(size);
-    let bounds = Bounds { message: 1 << 30, line: 1 << 16 };
+    let bounds = Bounds {
+        message: 1 << 30,
+        line: 1 << 16,
+    };
     bencher.counter(BytesCount::new(wire.len())).bench(|| {
         let mut decoder = Decoder::new(bounds);
         let mut piece = Vec::with_capacity(64 * 1024);

@@ -98,7 +98,7 @@ mod tests {
                 "{message:?}"
             );
         }
-        for text in ["AHRpbQB0", "=", "*", "AHRpbQBz===", "A HRpbQBz"] {
+        for text in ["AHRpbQB0c", "AHRpbQBzcw", "=", "*", "AHRpbQBz===", "A HRpbQBz"] {
             assert!(Credentials::decode_plain(text).is_err(), "{text:?}");
         }
     }

@@ -49,7 +49,8 @@ pub enum Event {
 /// new ─ start(transaction) ─► Ready ─ NeedBody ─ body(…)* ─ body_end() ─► Done ─ start(…) or quit() ─► Closed
 /// ```
 ///
-/// Failures end the session; the driver sends what is left and closes.
+/// While an event waits for its owner no reply is read. Failures end the session; the driver sends what is left and
+/// closes.
 #[derive(Debug)]
 pub struct Client {
     params: Params,
@@ -288,7 +289,7 @@ impl Machine for Client {
 
     fn receive(&mut self, elapsed: Duration, input: &[u8]) -> usize {
         let mut consumed = 0;
-        while consumed < input.len() && self.is_listening() {
+        while consumed < input.len() && self.is_listening() && self.events.is_empty() {
             match self.take_reply(&input[consumed..]) {
                 0 => break,
                 taken => consumed += taken,

@@ -77,7 +77,10 @@ fn answers_without_a_question_change_nothing() {
     let mut session = session_after("EHLO a.test\r\n");
     session.accept();
     session.refuse(replies::local_error());
-    session.tls_started(TlsInfo { version: String::new(), cipher: String::new() });
+    session.tls_started(TlsInfo {
+        version: String::new(),
+        cipher: String::new(),
+    });
     assert_eq!(session.poll_transmit(), None);
     assert!(session.tls().is_none() && session.hello().is_some());
 }
@@ -105,7 +108,10 @@ fn refused_data_ends_the_transaction() {
     assert_eq!(session.poll_event(), Some(Event::DataStart));
     session.refuse(replies::local_error());
     session.receive(START, b"DATA\r\n");
-    assert_eq!(said(&mut session), "451 4.3.0 Local error, try again later\r\n503 5.5.1 MAIL first\r\n");
+    assert_eq!(
+        said(&mut session),
+        "451 4.3.0 Local error, try again later\r\n503 5.5.1 MAIL first\r\n"
+    );
 }
 
 #[test]
@@ -116,7 +122,10 @@ fn refused_message_ends_the_transaction_and_the_session_goes_on() {
     assert_eq!(session.poll_event(), Some(Event::DataEnd { size_bytes: 7 }));
     session.refuse(Reply::new(554, EnhancedStatus(5, 7, 1), "No"));
     session.receive(START, b"DATA\r\nQUIT\r\n");
-    assert_eq!(said(&mut session), "554 5.7.1 No\r\n503 5.5.1 MAIL first\r\n221 2.0.0 Bye\r\n");
+    assert_eq!(
+        said(&mut session),
+        "554 5.7.1 No\r\n503 5.5.1 MAIL first\r\n221 2.0.0 Bye\r\n"
+    );
 }
 
 #[test]
@@ -145,7 +154,10 @@ fn message_comes_in_bounded_pieces_one_at_a_time() {
 fn debug_of_a_login_shows_no_password() {
     let mut params = params();
     params.profile = Profile::Submission;
-    let tls = TlsInfo { version: "TLS1.3".into(), cipher: String::new() };
+    let tls = TlsInfo {
+        version: "TLS1.3".into(),
+        cipher: String::new(),
+    };
     let mut session = Session::greeted(params, Some(tls));
     session.receive(START, b"EHLO a.test\r\n");
     session.poll_event();
@@ -170,7 +182,9 @@ fn run(pieces: &[&[u8]]) -> (String, Vec<String>) {
             while let Some(event) = session.poll_event() {
                 match event {
                     Event::Data(piece) => message.extend(piece),
-                    Event::DataEnd { .. } => events.push(format!("message {:?}", std::mem::take(&mut message))),
+                    Event::DataEnd { .. } => {
+                        events.push(format!("message {:?}", std::mem::take(&mut message)))
+                    }
                     Event::DataAborted(abort) => {
                         message.clear();
                         events.push(format!("{abort:?}"));
@@ -185,7 +199,11 @@ fn run(pieces: &[&[u8]]) -> (String, Vec<String>) {
                 break;
             }
         }
-        assert!(unread.len() < MAX_LINE, "{} octets wait with the driver", unread.len());
+        assert!(
+            unread.len() < MAX_LINE,
+            "{} octets wait with the driver",
+            unread.len()
+        );
     }
     session.end_of_input(START);
     events.extend(std::iter::from_fn(|| session.poll_event()).map(|event| format!("{event:?}")));
@@ -195,9 +213,25 @@ fn run(pieces: &[&[u8]]) -> (String, Vec<String>) {
 fn fragment() -> impl Strategy<Value = Vec<u8>> {
     let long = [vec![b'x'; 2100], b"\r\n".to_vec()].concat();
     let fragments: Vec<Vec<u8>> = [
-        "EHLO a.test\r\n", "MAIL FROM:<a@b.test>\r\n", "RCPT TO:<b@c.test>\r\n", "DATA\r\n", "DATA\r\n",
-        "MAIL FROM:<>\r\nRCPT TO:<b@c.test>\r\nDATA\r\n", "x\r\n", "\r\n.\r\n", ".\r\n", "..\r\n", "\n", "\r", "\0",
-        "RSET\r\n", "NOOP\r\n", "STARTTLS\r\n", "AUTH PLAIN\r\n", "QUIT\r\n", "é\r\n",
+        "EHLO a.test\r\n",
+        "MAIL FROM:<a@b.test>\r\n",
+        "RCPT TO:<b@c.test>\r\n",
+        "DATA\r\n",
+        "DATA\r\n",
+        "MAIL FROM:<>\r\nRCPT TO:<b@c.test>\r\nDATA\r\n",
+        "x\r\n",
+        "\r\n.\r\n",
+        ".\r\n",
+        "..\r\n",
+        "\n",
+        "\r",
+        "\0",
+        "RSET\r\n",
+        "NOOP\r\n",
+        "STARTTLS\r\n",
+        "AUTH PLAIN\r\n",
+        "QUIT\r\n",
+        "é\r\n",
     ]
     .iter()
     .map(|text| text.as_bytes().to_vec())
