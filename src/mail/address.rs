@@ -240,6 +240,8 @@ fn inner_path(text: &str) -> Result<&str, Error> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

@@ -128,6 +128,8 @@ fn address_literal(address: IpAddr) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn render(arrival: &Arrival) -> String {
