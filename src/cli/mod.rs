@@ -10,6 +10,7 @@ mod dns;
 mod domain;
 mod exit;
 mod queue;
+mod route;
 pub mod serve;
 
 use std::io::{self, Write};
@@ -61,6 +62,9 @@ pub enum Command {
     /// Messages on their way.
     #[command(subcommand)]
     Queue(queue::Command),
+    /// Which way mail takes.
+    #[command(subcommand)]
+    Route(route::Command),
 }
 
 /// Parses the arguments of this process and does as they say.
@@ -92,6 +96,7 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Alias(command) => account::run_alias(command, load(path)?, out).await,
         Command::Dns(command) => dns::run(command, load(path)?, out).await,
         Command::Queue(command) => queue::run(command, load(path)?, out).await,
+        Command::Route(command) => route::run(command, load(path)?, out).await,
     }
 }
 

@@ -1,12 +1,15 @@
 //! From sections of the file to the parameters that lower modules define.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Accounts, Config, Limits, Outbound};
+use super::{Accounts, Config, Dns, Error, Limits, Outbound, Validation};
 use crate::accounts;
 use crate::delivery::maildir::Maildirs;
 use crate::mail::address::Domain;
 use crate::net::connect::Outgoing;
+use crate::net::dns::{AdBitResolver, AnchorError, HickoryResolver, Resolver, Servers, TrustAnchors};
 use crate::net::self_signed;
 use crate::net::tls::{self, Identity};
 use crate::{dmtp, smtp};
@@ -61,6 +64,54 @@ impl From<&Outbound> for Outgoing {
     }
 }
 
+impl Dns {
+    /// Who is asked, and whether and how the answers are proven.
+    ///
+    /// Errors: [`Error::Unreadable`] and [`Error::Invalid`] about the file of trust anchors, [`Error::NoNameServer`].
+    pub fn resolver(&self) -> Result<Arc<dyn Resolver>, Error> {
+        let servers = self.servers()?;
+        if self.validation == Validation::AdBit {
+            // The servers are on loopback, or this section would not have been read.
+            let resolver = AdBitResolver::new(servers).map_err(|_| Error::NoNameServer)?;
+            return Ok(Arc::new(resolver));
+        }
+        let anchors = match &self.trust_anchors {
+            Some(path) => anchors(path)?,
+            None => TrustAnchors::root(),
+        };
+        Ok(Arc::new(HickoryResolver::new(servers, anchors)))
+    }
+
+    fn servers(&self) -> Result<Servers, Error> {
+        let addresses = match self.servers.is_empty() {
+            true => Servers::of_system().addresses,
+            false => self.servers.clone(),
+        };
+        match addresses.is_empty() {
+            true => Err(Error::NoNameServer),
+            false => Ok(Servers {
+                addresses,
+                reply_timeout: Duration::from_secs(self.reply_timeout_secs.get()),
+                rounds: self.rounds.get(),
+                total_timeout: Duration::from_secs(self.total_timeout_secs.get()),
+            }),
+        }
+    }
+}
+
+fn anchors(path: &Path) -> Result<TrustAnchors, Error> {
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    text.parse().map_err(|error: AnchorError| Error::Invalid {
+        path: path.to_owned(),
+        line: error.line,
+        column: 1,
+        message: String::from("not a DNSKEY or DS record that can be used as a trust anchor"),
+    })
+}
+
 impl Config {
     /// Name we greet others with.
     pub fn helo(&self) -> &Domain {
@@ -94,7 +145,25 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_bad_trust_anchor_is_named_with_its_place() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("anchors");
+        std::fs::write(&path, "; comment\n. IN A 192.0.2.1\n").unwrap();
+        let dns = Dns {
+            servers: vec!["127.0.0.1:53".parse().unwrap()],
+            trust_anchors: Some(path.clone()),
+            ..Dns::default()
+        };
+        let error = dns.resolver().err().unwrap().to_string();
+        assert!(
+            error.starts_with(&format!("{}:2:1: not a DNSKEY", path.display())),
+            "{error}"
+        );
+    }
 
     #[test]
     fn the_defaults_of_the_file_and_of_the_machines_agree() {

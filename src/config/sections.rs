@@ -155,10 +155,12 @@ pub struct Dns {
     /// published anchors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trust_anchors: Option<PathBuf>,
-    /// Longest wait for one answer. Seconds, default 5.
-    pub timeout_secs: NonZeroU64,
-    /// How often a question is asked before it counts as failed. Default 2.
-    pub attempts: NonZeroUsize,
+    /// Longest wait for one reply. Seconds, default 2.
+    pub reply_timeout_secs: NonZeroU64,
+    /// How often the servers are gone through before a question counts as failed. Default 2.
+    pub rounds: NonZeroU32,
+    /// Longest time for one question with everything that it entails. Seconds, default 10.
+    pub total_timeout_secs: NonZeroU64,
 }
 
 #[derive(Deserialize)]
@@ -167,8 +169,9 @@ struct RawDns {
     servers: Vec<SocketAddr>,
     validation: Validation,
     trust_anchors: Option<PathBuf>,
-    timeout_secs: NonZeroU64,
-    attempts: NonZeroUsize,
+    reply_timeout_secs: NonZeroU64,
+    rounds: NonZeroU32,
+    total_timeout_secs: NonZeroU64,
 }
 
 impl TryFrom<RawDns> for Dns {
@@ -185,8 +188,9 @@ impl TryFrom<RawDns> for Dns {
             servers: raw.servers,
             validation: raw.validation,
             trust_anchors: raw.trust_anchors,
-            timeout_secs: raw.timeout_secs,
-            attempts: raw.attempts,
+            reply_timeout_secs: raw.reply_timeout_secs,
+            rounds: raw.rounds,
+            total_timeout_secs: raw.total_timeout_secs,
         })
     }
 }
@@ -197,8 +201,9 @@ impl Default for Dns {
             servers: Vec::new(),
             validation: Validation::Dnssec,
             trust_anchors: None,
-            timeout_secs: const { NonZeroU64::new(5).unwrap() },
-            attempts: const { NonZeroUsize::new(2).unwrap() },
+            reply_timeout_secs: const { NonZeroU64::new(2).unwrap() },
+            rounds: const { NonZeroU32::new(2).unwrap() },
+            total_timeout_secs: const { NonZeroU64::new(10).unwrap() },
         }
     }
 }
@@ -210,8 +215,9 @@ impl Default for RawDns {
             servers: default.servers,
             validation: default.validation,
             trust_anchors: default.trust_anchors,
-            timeout_secs: default.timeout_secs,
-            attempts: default.attempts,
+            reply_timeout_secs: default.reply_timeout_secs,
+            rounds: default.rounds,
+            total_timeout_secs: default.total_timeout_secs,
         }
     }
 }

@@ -1,0 +1,298 @@
+//! The facts about a route as people and programs read them.
+
+use serde_json::{Value, json};
+
+use crate::base::encoding::base64_unpadded;
+use crate::dime::record::ManagementRecord;
+use crate::domains::{DeliveryHosts, DomainFacts, MailHosts, PinnedRecord, Reach, RecordLookup};
+use crate::mail::address::Mailbox;
+use crate::net::dns::Proof;
+use crate::routing::{Decision, Reason, Route};
+
+/// Everything found out about the way to one recipient.
+pub struct Report {
+    /// The recipient.
+    pub address: Mailbox,
+    /// For a domain of ours, whether somebody has that address.
+    pub known: Option<bool>,
+    /// For another domain, what is known of its management record.
+    pub facts: Option<DomainFacts>,
+    /// Where mail would be taken.
+    pub hosts: Hosts,
+    /// The route and its reason.
+    pub decision: Decision,
+}
+
+/// Hosts on the way.
+pub enum Hosts {
+    /// Mail stays here, or goes nowhere now.
+    None,
+    /// By DMTP.
+    Delivery(DeliveryHosts),
+    /// By SMTP.
+    Mail(MailHosts),
+}
+
+impl Report {
+    /// For a domain of ours.
+    pub fn local(address: Mailbox, known: bool) -> Self {
+        Self {
+            address,
+            known: Some(known),
+            facts: None,
+            hosts: Hosts::None,
+            decision: Decision {
+                route: Route::Local,
+                reason: Reason::LocalDomain,
+            },
+        }
+    }
+
+    /// One fact a line, then route and reason.
+    pub fn text(&self) -> String {
+        let mut lines = vec![("recipient", self.address.to_string())];
+        if let Some(known) = self.known {
+            let word = if known {
+                "known here"
+            } else {
+                "unknown here: mail is refused"
+            };
+            lines.push(("address", word.into()));
+        }
+        if let Some(facts) = &self.facts {
+            lines.push(("record", lookup_text(facts)));
+            if let RecordLookup::Found { record, .. } = &facts.lookup {
+                lines.push(("", record_text(record)));
+            }
+            lines.push(("pin", facts.pin.as_ref().map_or_else(|| "none".into(), pin_text)));
+        }
+        match &self.hosts {
+            Hosts::None => {}
+            Hosts::Delivery(hosts) => lines.push(("dx hosts", delivery_text(hosts))),
+            Hosts::Mail(hosts) => lines.push(("mx hosts", mail_text(hosts))),
+        }
+        lines.push(("route", self.decision.route.kind().into()));
+        lines.push((
+            "reason",
+            format!("{} ({})", self.decision.reason, self.decision.reason.code()),
+        ));
+        lines
+            .iter()
+            .map(|(name, value)| format!("{name:<10} {value}\n"))
+            .collect()
+    }
+
+    /// The same as an object.
+    pub fn object(&self) -> Value {
+        json!({
+            "recipient": self.address.to_string(),
+            "known_here": self.known,
+            "record": self.facts.as_ref().map(lookup_object),
+            "pin": self.facts.as_ref().and_then(|facts| facts.pin.as_ref()).map(pin_object),
+            "hosts": hosts_object(&self.hosts),
+            "route": self.decision.route.kind(),
+            "reason": {
+                "code": self.decision.reason.code(),
+                "text": self.decision.reason.to_string(),
+            },
+        })
+    }
+}
+
+fn proof_word(proof: Proof) -> &'static str {
+    match proof {
+        Proof::Secure => "secure",
+        Proof::Insecure => "insecure",
+    }
+}
+
+fn proven(proof: Proof) -> &'static str {
+    match proof {
+        Proof::Secure => "proven by DNSSEC",
+        Proof::Insecure => "not proven: the zone is unsigned",
+    }
+}
+
+fn lookup_text(facts: &DomainFacts) -> String {
+    let text = match &facts.lookup {
+        RecordLookup::Found { proof, .. } => format!("found, {}", proven(*proof)),
+        RecordLookup::Unparsable { error: Some(error) } => {
+            format!("there is one that cannot be read: {error}")
+        }
+        RecordLookup::Unparsable { error: None } => String::from("there is more than one"),
+        RecordLookup::Absent(proof) => format!("none, {}", proven(*proof)),
+        RecordLookup::Bogus => String::from("DNSSEC validation failed"),
+        RecordLookup::Failed => String::from("no usable answer"),
+    };
+    match facts.remembered {
+        true => format!("{text} (remembered)"),
+        false => text,
+    }
+}
+
+fn lookup_object(facts: &DomainFacts) -> Value {
+    let (state, proof, record) = match &facts.lookup {
+        RecordLookup::Found { record, proof } => ("found", Some(*proof), Some(record_object(record))),
+        RecordLookup::Unparsable { .. } => ("unparsable", None, None),
+        RecordLookup::Absent(proof) => ("absent", Some(*proof), None),
+        RecordLookup::Bogus => ("bogus", None, None),
+        RecordLookup::Failed => ("failed", None, None),
+    };
+    json!({
+        "state": state,
+        "proof": proof.map(proof_word),
+        "remembered": facts.remembered,
+        "value": record,
+    })
+}
+
+fn record_text(record: &ManagementRecord) -> String {
+    let hosts: Vec<String> = record
+        .delivery_hosts
+        .iter()
+        .map(|host| format!(" dx={host}"))
+        .collect();
+    format!(
+        "pol={} sub={}{}, {} keys, {} certificates",
+        record.policy,
+        record.subdomain_policy,
+        hosts.concat(),
+        record.primary_keys.len(),
+        record.tls_signatures.len()
+    )
+}
+
+fn record_object(record: &ManagementRecord) -> Value {
+    let keys: Vec<String> = record
+        .primary_keys
+        .iter()
+        .map(|key| base64_unpadded(&key.0))
+        .collect();
+    let hosts: Vec<&str> = record.delivery_hosts.iter().map(|host| host.as_str()).collect();
+    json!({
+        "pol": record.policy.to_string(),
+        "sub": record.subdomain_policy.to_string(),
+        "pok": keys,
+        "tls": record.tls_signatures.len(),
+        "dx": hosts,
+        "exp": record.expiry_days,
+    })
+}
+
+fn pin_text(pin: &PinnedRecord) -> String {
+    format!(
+        "pol={}, {}, first seen at {}, expires at {} (Unix time)",
+        pin.record.policy,
+        proven(pin.proof),
+        pin.first_seen_at.unix_secs(),
+        pin.expires_at.unix_secs()
+    )
+}
+
+fn pin_object(pin: &PinnedRecord) -> Value {
+    json!({
+        "value": record_object(&pin.record),
+        "proof": proof_word(pin.proof),
+        "first_seen_at_unix_ms": pin.first_seen_at.0,
+        "expires_at_unix_ms": pin.expires_at.0,
+    })
+}
+
+fn reach_word(reach: Reach) -> &'static str {
+    match reach {
+        Reach::Single => "single",
+        Reach::Dual => "dual",
+    }
+}
+
+fn delivery_text(hosts: &DeliveryHosts) -> String {
+    match hosts {
+        DeliveryHosts::Attempts(attempts) => {
+            let attempts: Vec<String> = attempts
+                .iter()
+                .map(|attempt| format!("{} ({})", attempt.host, reach_word(attempt.reach)))
+                .collect();
+            attempts.join(", ")
+        }
+        DeliveryHosts::NullMx => "the domain says that it takes no mail".into(),
+        DeliveryHosts::Bogus => "DNSSEC validation of the MX records failed".into(),
+        DeliveryHosts::Failed => "the MX records could not be had".into(),
+    }
+}
+
+fn mail_text(hosts: &MailHosts) -> String {
+    match hosts {
+        MailHosts::Hosts { hosts, proof } => {
+            let hosts: Vec<&str> = hosts.iter().map(|host| host.as_str()).collect();
+            format!("{}, {}", hosts.join(", "), proven(*proof))
+        }
+        MailHosts::NullMx => "the domain says that it takes no mail".into(),
+        MailHosts::Nowhere => "neither an MX nor an address".into(),
+        MailHosts::Bogus => "DNSSEC validation failed".into(),
+        MailHosts::Failed => "no usable answer".into(),
+    }
+}
+
+fn hosts_object(hosts: &Hosts) -> Value {
+    match hosts {
+        Hosts::None => Value::Null,
+        Hosts::Delivery(DeliveryHosts::Attempts(attempts)) => {
+            let attempts: Vec<Value> = attempts
+                .iter()
+                .map(|attempt| json!({ "host": attempt.host.as_str(), "reach": reach_word(attempt.reach) }))
+                .collect();
+            json!({ "kind": "dx", "attempts": attempts })
+        }
+        Hosts::Delivery(other) => json!({ "kind": "dx", "problem": delivery_text(other) }),
+        Hosts::Mail(MailHosts::Hosts { hosts, proof }) => {
+            let hosts: Vec<&str> = hosts.iter().map(|host| host.as_str()).collect();
+            json!({ "kind": "mx", "hosts": hosts, "proof": proof_word(*proof) })
+        }
+        Hosts::Mail(other) => json!({ "kind": "mx", "problem": mail_text(other) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::routing::SmtpTls;
+
+    #[test]
+    fn every_fact_stands_on_a_line_with_its_proof() {
+        let report = Report {
+            address: "carol@plain.test".parse().unwrap(),
+            known: None,
+            facts: Some(DomainFacts {
+                lookup: RecordLookup::Absent(Proof::Secure),
+                pin: None,
+                remembered: false,
+            }),
+            hosts: Hosts::Mail(MailHosts::Hosts {
+                hosts: vec!["mx.plain.test".parse().unwrap()],
+                proof: Proof::Insecure,
+            }),
+            decision: Decision {
+                route: Route::Smtp {
+                    tls: SmtpTls::Opportunistic,
+                },
+                reason: Reason::ProvenAbsent,
+            },
+        };
+        let expected = "\
+recipient  carol@plain.test
+record     none, proven by DNSSEC
+pin        none
+mx hosts   mx.plain.test, not proven: the zone is unsigned
+route      smtp
+reason     DNSSEC proves that the domain has no DIME record, so the message goes by SMTP. (record_proven_absent)
+";
+        assert_eq!(report.text(), expected);
+        let object = report.object();
+        assert_eq!(object["record"]["proof"], "secure");
+        assert_eq!(
+            object["hosts"],
+            json!({ "kind": "mx", "hosts": ["mx.plain.test"], "proof": "insecure" })
+        );
+    }
+}
