@@ -9,8 +9,10 @@ const BOUNDS: Bounds = Bounds {
     line: 100,
 };
 
+type Decoded<'a> = (Result<Vec<u8>, Fault>, &'a [u8]);
+
 /// What became of data: the message or the fault, and the octets left over after its end.
-fn decode(wire: &[u8]) -> Option<(Result<Vec<u8>, Fault>, &[u8])> {
+fn decode(wire: &[u8]) -> Option<Decoded<'_>> {
     let mut decoder = Decoder::new(BOUNDS);
     let mut message = Vec::new();
     let consumed = decoder.decode(wire, &mut message);
