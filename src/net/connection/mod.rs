@@ -83,7 +83,8 @@ impl<M: Machine> Connection<M> {
 
     /// Drives the machine until it has an event; `None` once the session is over and everything is sent.
     pub async fn next_event(&mut self) -> Result<Option<M::Event>, Error> {
-        // Whether the machine has been offered all there is and had nothing to say since.
+        // Whether the machine has been offered all there is, even if that is nothing (it learns the time that way),
+        // and had nothing to say since.
         let mut idle = false;
         loop {
             self.send().await?;
@@ -94,7 +95,7 @@ impl<M: Machine> Connection<M> {
                 self.close().await;
                 return Ok(None);
             }
-            if idle || self.input.is_empty() {
+            if idle {
                 self.read().await?;
                 idle = false;
             } else {
