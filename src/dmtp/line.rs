@@ -57,7 +57,7 @@ mod tests {
         let mut lines = Lines::default();
         assert_eq!(lines.next(b"NOOP\r\nQUIT"), (6, Item::Line(b"NOOP")));
         assert_eq!(lines.next(b"NOOP\n"), (5, Item::Line(b"NOOP")));
-        assert_eq!(lines.next(b"NO\rOP\r\r\n"), (9, Item::Line(b"NO\rOP\r")));
+        assert_eq!(lines.next(b"NO\rOP\r\r\n"), (8, Item::Line(b"NO\rOP\r")));
         assert_eq!(lines.next(b"NOOP\r"), (0, Item::Partial));
     }
 

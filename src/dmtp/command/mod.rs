@@ -11,6 +11,9 @@
 mod format;
 mod parse;
 
+#[cfg(test)]
+mod tests;
+
 pub use parse::parse;
 
 use std::fmt;
