@@ -16,6 +16,8 @@ pub const LISTENER_REFUSED: &str = "listener.refused";
 pub const QUEUE_STORE_FAILED: &str = "queue.store_failed";
 /// A lease ran out while we worked on it.
 pub const QUEUE_LEASE_LOST: &str = "queue.lease_lost";
+/// What is stored of a message cannot be read; its recipients are set aside.
+pub const QUEUE_QUARANTINED: &str = "queue.quarantined";
 
 // domains
 

@@ -331,6 +331,7 @@ pub trait Spool: Send + Sync {
     async fn extend_lease(&self, lease: LeaseToken, leased_until: Timestamp) -> Result<(), Error>;
 
     /// Sets claimed recipients aside because their message cannot be read; [`release`](Self::release) brings them back.
+    /// The reason is a fixed phrase: it is logged, and kept in clear.
     /// [`Error::LeaseLost`] as for [`settle`](Self::settle).
     async fn quarantine(&self, lease: LeaseToken, reason: &str) -> Result<(), Error>;
 

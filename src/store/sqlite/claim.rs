@@ -146,10 +146,11 @@ impl Round<'_> {
 /// The lane whose turn it is.
 const NEXT_LANE: &str = "SELECT destination FROM lanes WHERE turn_at <= ? ORDER BY turn_at, turn_no LIMIT 1";
 
+/// Left to itself, the planner walks all that is due in the destination, hence the named indexes.
 const LEASE_GROUP: &str = "\
     UPDATE recipients SET lease = ?4, leased_until = ?5, due_at = ?5, attempts = attempts + 1 \
     WHERE seq IN (\
-        SELECT seq FROM recipients \
+        SELECT seq FROM recipients INDEXED BY recipients_by_message \
         WHERE destination = ?1 AND due_at <= ?2 AND message = (\
             SELECT message FROM recipients INDEXED BY recipients_due \
             WHERE destination = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT 1) \
@@ -202,6 +203,18 @@ fn open_recipient(key: &MessageKey, row: &LeasedRow) -> Result<ClaimedRecipient,
         attempts: u32::try_from(attempts - 1).map_err(|_| Error::Unreadable("attempts"))?,
         delay_reported: *delay_reported,
     })
+}
+
+/// Forgets turns that lie ahead of `now`: the clock has been set back, and lanes must not wait until it catches up.
+pub(super) async fn forget_future_turns(db: &mut SqliteConnection, now: Timestamp) -> Result<(), Error> {
+    query(
+        "UPDATE lanes SET served_at = 0, turn_at = COALESCE((SELECT MIN(due_at) FROM recipients \
+         WHERE destination = lanes.destination AND due_at IS NOT NULL), 0) WHERE served_at > ?",
+    )
+    .bind(now.0)
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// A recipient of `destination` becomes due at `due_at`: its lane's turn comes no later.

@@ -23,6 +23,7 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
@@ -60,6 +61,8 @@ struct Inner {
     writer: Writer,
     readers: SqlitePool,
     changed: Notify,
+    /// Milliseconds, to notice a clock that has been set back.
+    last_claim_at: AtomicI64,
     _file: DatabaseFile,
 }
 
@@ -80,6 +83,7 @@ impl SqliteStore {
             .await
             .map_err(Error::Schema)?;
         check_master_key(&mut connection, &master).await?;
+        claim::forget_future_turns(&mut connection, clock.now()).await?;
         if file.is_alone() {
             spool::sweep_uncommitted(&mut connection).await?;
         }
@@ -95,6 +99,7 @@ impl SqliteStore {
                 writer: Writer::start(connection, options),
                 readers,
                 changed: Notify::new(),
+                last_claim_at: AtomicI64::new(i64::MIN),
                 _file: file,
             }),
         })
@@ -168,5 +173,43 @@ fn exists(error: sqlx::Error) -> Error {
     match error.as_database_error() {
         Some(database) if database.is_unique_violation() => Error::Exists,
         _ => Error::Database(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    async fn demand(options: SqliteConnectOptions) -> Result<(), Error> {
+        demand_durability(&mut options.connect().await.unwrap()).await
+    }
+
+    #[tokio::test]
+    async fn settings_that_could_lose_mail_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = connect_options(&folder.path().join("dimed.db"));
+        assert!(demand(options.clone()).await.is_ok());
+        for (weak, named) in [
+            (
+                options.clone().synchronous(SqliteSynchronous::Normal),
+                "synchronous=1",
+            ),
+            (
+                options.clone().synchronous(SqliteSynchronous::Off),
+                "synchronous=0",
+            ),
+            (options.clone().foreign_keys(false), "foreign_keys=0"),
+            (
+                options.journal_mode(SqliteJournalMode::Memory),
+                "journal_mode=memory",
+            ),
+        ] {
+            match demand(weak).await {
+                Err(Error::NotDurable(reason)) => assert!(reason.contains(named), "{reason}"),
+                other => panic!("{named}: {other:?}"),
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@ use sqlx::{query, query_as, query_scalar};
 
 use super::claim::refresh_lane;
 use crate::base::id::{LeaseToken, QueueId};
+use crate::base::observe;
 use crate::base::time::Timestamp;
 use crate::store::sealed::MasterKey;
 use crate::store::{Error, SettledState, Settlement};
@@ -80,6 +81,12 @@ pub(super) async fn quarantine(
     .bind(lease.to_string())
     .execute(&mut *db)
     .await?;
+    tracing::error!(
+        event = observe::QUEUE_QUARANTINED,
+        message.id = leased.message,
+        reason,
+        "stored mail cannot be read and was set aside"
+    );
     refresh_lane(db, &leased.destination).await
 }
 
@@ -97,6 +104,12 @@ pub(super) async fn quarantine_recipient(
     .bind(recipient)
     .execute(db)
     .await?;
+    tracing::error!(
+        event = observe::QUEUE_QUARANTINED,
+        recipient.id = recipient,
+        reason,
+        "a stored recipient cannot be read and was set aside"
+    );
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Messages on their way in, and the spool's surface; what happens to them later is in the files beside this one.
 
+use std::sync::atomic::Ordering;
+
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{query, query_as, query_scalar};
@@ -42,9 +44,15 @@ impl Spool for SqliteStore {
         limit: usize,
     ) -> Result<Vec<Claim>, Error> {
         let master = self.inner.master.clone();
+        let set_back = self.inner.last_claim_at.swap(now.0, Ordering::Relaxed) > now.0;
         self.inner
             .write(move |db| {
-                Box::pin(async move { claim::claim(db, &master, now, leased_until, limit).await })
+                Box::pin(async move {
+                    if set_back {
+                        claim::forget_future_turns(db, now).await?;
+                    }
+                    claim::claim(db, &master, now, leased_until, limit).await
+                })
             })
             .await
     }

@@ -296,3 +296,109 @@ async fn leave_savepoint(connection: &mut SqliteConnection, keep: bool) -> Resul
     query("RELEASE job").execute(connection).await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use sqlx::query_scalar;
+
+    use super::*;
+
+    /// A writer on a table that refers to itself, so that a commit can be made to fail.
+    async fn writer(folder: &tempfile::TempDir) -> Writer {
+        let options = SqliteConnectOptions::new()
+            .filename(folder.path().join("x.db"))
+            .create_if_missing(true)
+            .foreign_keys(true);
+        let mut connection = options.connect().await.unwrap();
+        query(
+            "CREATE TABLE t (id INTEGER PRIMARY KEY, \
+             parent INTEGER REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)",
+        )
+        .execute(&mut connection)
+        .await
+        .unwrap();
+        Writer::start(connection, options)
+    }
+
+    async fn insert(writer: &Writer, id: i64, parent: Option<i64>) -> Result<(), Error> {
+        writer
+            .run(move |db| {
+                Box::pin(async move {
+                    query("INSERT INTO t (id, parent) VALUES (?, ?)")
+                        .bind(id)
+                        .bind(parent)
+                        .execute(db)
+                        .await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    async fn count(writer: &Writer) -> i64 {
+        let rows = writer.run(|db| {
+            Box::pin(async move { Ok(query_scalar("SELECT COUNT(*) FROM t").fetch_one(db).await?) })
+        });
+        rows.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_fails_fails_every_job_in_it_and_the_writer_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder).await;
+        // On one thread, all three are handed in before the writer runs, so they share a transaction.
+        let (first, orphan, third) = tokio::join!(
+            insert(&writer, 1, None),
+            insert(&writer, 2, Some(99)),
+            insert(&writer, 3, None)
+        );
+        for result in [first, orphan, third] {
+            assert!(matches!(result, Err(Error::NotCommitted(_))));
+        }
+        assert_eq!(
+            writer.stats(),
+            WriterStats {
+                transactions: 0,
+                jobs: 0
+            }
+        );
+        assert_eq!(count(&writer).await, 0);
+        insert(&writer, 1, None).await.unwrap();
+        assert_eq!(count(&writer).await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_fails_is_undone_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder).await;
+        let half = writer.run(|db| {
+            Box::pin(async move {
+                query("INSERT INTO t (id) VALUES (2)").execute(db).await?;
+                Err::<(), _>(Error::LeaseLost)
+            })
+        });
+        let (first, half, third) = tokio::join!(insert(&writer, 1, None), half, insert(&writer, 3, None));
+        assert!(first.is_ok() && third.is_ok());
+        assert!(matches!(half, Err(Error::LeaseLost)));
+        assert_eq!(
+            writer.stats(),
+            WriterStats {
+                transactions: 1,
+                jobs: 2
+            }
+        );
+        assert_eq!(count(&writer).await, 2);
+    }
+
+    #[tokio::test]
+    async fn closing_waits_for_what_was_handed_in_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder).await;
+        let (inserted, ()) = tokio::join!(insert(&writer, 1, None), writer.close());
+        inserted.unwrap();
+        let late = insert(&writer, 2, None).await;
+        assert!(matches!(late, Err(Error::Database(sqlx::Error::PoolClosed))));
+    }
+}
