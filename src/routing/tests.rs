@@ -1,1 +1,306 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::collections::HashSet;
+
+use super::*;
+use crate::base::time::Timestamp;
+use crate::crypto::ed25519::VerifyingKey;
+use DmtpFinding as F;
+use Policy::{Experimental, Mixed, Strict};
+
+const DEFER: Expected = Expected::Defer;
+const BOUNCE: Expected = Expected::Bounce;
+const OPPORTUNISTIC: Expected = Expected::Smtp(SmtpTls::Opportunistic);
+const VERIFIED: Expected = Expected::Smtp(SmtpTls::VerifiedIfPossible);
+
+/// A route without the record, so that tables stay readable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    Dmtp(Proof, Policy),
+    Smtp(SmtpTls),
+    Defer,
+    Bounce,
+    Local,
+}
+
+fn outline(route: &Route) -> Expected {
+    match route {
+        Route::Local => Expected::Local,
+        Route::Dmtp { record, proof } => Expected::Dmtp(*proof, record.policy),
+        Route::Smtp { tls } => Expected::Smtp(*tls),
+        Route::Defer => Expected::Defer,
+        Route::Bounce => Expected::Bounce,
+    }
+}
+
+fn record(key: u8, policy: Policy) -> ManagementRecord {
+    let mut record = ManagementRecord::parse(format!("pok={}", "A".repeat(43))).unwrap();
+    record.primary_keys = vec![VerifyingKey([key; 32])];
+    record.policy = policy;
+    record
+}
+
+fn found(key: u8, policy: Policy, proof: Proof) -> RecordLookup {
+    RecordLookup::Found {
+        record: record(key, policy),
+        proof,
+    }
+}
+
+fn pinned(key: u8, policy: Policy, proof: Proof) -> Option<PinnedRecord> {
+    Some(PinnedRecord {
+        record: record(key, policy),
+        proof,
+        first_seen_at: Timestamp(0),
+        expires_at: Timestamp(1),
+    })
+}
+
+fn facts(lookup: RecordLookup, pin: Option<PinnedRecord>) -> Facts {
+    Facts {
+        local: false,
+        sender_policy: None,
+        domain: DomainFacts {
+            lookup,
+            pin,
+            remembered: false,
+        },
+        finding: F::NotAsked,
+        failing_for_long: false,
+        allowances: Allowances::default(),
+    }
+}
+
+fn route(facts: &Facts) -> (Expected, &'static str) {
+    let decision = decide(facts);
+    (outline(&decision.route), decision.reason.code())
+}
+
+#[test]
+fn the_record_decides_first() {
+    use Proof::{Insecure, Secure};
+    use RecordLookup as L;
+    let unparsable = || L::Unparsable { error: None };
+    let pin = || pinned(1, Mixed, Secure);
+    let dmtp = |proof, policy| Expected::Dmtp(proof, policy);
+    let cases = [
+        (
+            found(1, Strict, Secure),
+            None,
+            dmtp(Secure, Strict),
+            "dime_domain",
+        ),
+        (
+            found(2, Experimental, Secure),
+            pin(),
+            dmtp(Secure, Experimental),
+            "dime_domain",
+        ),
+        (
+            found(1, Mixed, Insecure),
+            None,
+            dmtp(Insecure, Mixed),
+            "dime_domain",
+        ),
+        (
+            found(1, Strict, Insecure),
+            pin(),
+            dmtp(Insecure, Strict),
+            "dime_domain",
+        ),
+        (
+            found(1, Experimental, Insecure),
+            pin(),
+            dmtp(Insecure, Mixed),
+            "dime_domain",
+        ),
+        (found(2, Mixed, Insecure), pin(), DEFER, "record_keys_conflict"),
+        (L::Bogus, None, DEFER, "record_bogus"),
+        (L::Bogus, pin(), DEFER, "record_bogus"),
+        (unparsable(), None, DEFER, "record_unparsable"),
+        (unparsable(), pin(), dmtp(Secure, Mixed), "dime_domain"),
+        (L::Absent(Secure), None, OPPORTUNISTIC, "record_proven_absent"),
+        (L::Absent(Secure), pin(), OPPORTUNISTIC, "record_proven_absent"),
+        (L::Absent(Insecure), None, OPPORTUNISTIC, "record_absent"),
+        (L::Absent(Insecure), pin(), dmtp(Secure, Mixed), "dime_domain"),
+        (L::Failed, None, DEFER, "record_lookup_failed"),
+        (L::Failed, pin(), dmtp(Secure, Mixed), "dime_domain"),
+        (
+            L::Failed,
+            pinned(1, Strict, Insecure),
+            dmtp(Insecure, Strict),
+            "dime_domain",
+        ),
+    ];
+    for (lookup, pin, expected, code) in cases {
+        assert_eq!(
+            route(&facts(lookup.clone(), pin.clone())),
+            (expected, code),
+            "{lookup:?} {pin:?}"
+        );
+    }
+}
+
+#[test]
+fn a_failed_lookup_leads_to_smtp_only_after_long_and_if_allowed() {
+    for (failing_for_long, allowed, expected) in [
+        (false, false, DEFER),
+        (false, true, DEFER),
+        (true, false, DEFER),
+        (true, true, OPPORTUNISTIC),
+    ] {
+        let mut facts = facts(RecordLookup::Failed, None);
+        facts.failing_for_long = failing_for_long;
+        facts.allowances.smtp_after_failed_lookup = allowed;
+        assert_eq!(route(&facts).0, expected, "{failing_for_long} {allowed}");
+        facts.domain.pin = pinned(1, Experimental, Proof::Insecure);
+        assert_eq!(route(&facts).0, Expected::Dmtp(Proof::Insecure, Experimental));
+        facts.domain.lookup = RecordLookup::Bogus;
+        assert_eq!(route(&facts).0, DEFER);
+    }
+}
+
+#[test]
+fn what_dmtp_brought_decides_by_policy() {
+    let rows = [
+        (
+            F::NoSuchSignet,
+            [OPPORTUNISTIC, VERIFIED, BOUNCE],
+            "dime_no_such_signet",
+        ),
+        (F::Unreachable, [OPPORTUNISTIC, DEFER, DEFER], "dime_unreachable"),
+        (
+            F::CertificateRejected,
+            [DEFER, DEFER, DEFER],
+            "dime_certificate_rejected",
+        ),
+        (F::SignetInvalid, [DEFER, DEFER, DEFER], "dime_signet_invalid"),
+        (
+            F::MessageRefused,
+            [BOUNCE, BOUNCE, BOUNCE],
+            "dime_message_refused",
+        ),
+    ];
+    for proof in [Proof::Secure, Proof::Insecure] {
+        for (finding, by_policy, code) in rows {
+            for (policy, expected) in [Experimental, Mixed, Strict].into_iter().zip(by_policy) {
+                let mut facts = facts(found(1, policy, proof), None);
+                facts.finding = finding;
+                assert_eq!(route(&facts), (expected, code), "{finding:?} {policy} {proof:?}");
+            }
+        }
+        for policy in [Experimental, Mixed, Strict] {
+            let mut facts = facts(found(1, policy, proof), None);
+            facts.finding = F::SignetValid;
+            assert_eq!(
+                route(&facts),
+                (Expected::Dmtp(proof, policy), "dime_signet_valid")
+            );
+        }
+    }
+}
+
+#[test]
+fn a_rejected_certificate_leads_to_smtp_only_on_trial_after_long_and_if_allowed() {
+    for policy in [Experimental, Mixed, Strict] {
+        for (failing_for_long, allowed) in [(false, false), (false, true), (true, false), (true, true)] {
+            let mut facts = facts(found(1, policy, Proof::Secure), None);
+            facts.finding = F::CertificateRejected;
+            facts.failing_for_long = failing_for_long;
+            facts.allowances.smtp_after_rejected_certificate = allowed;
+            let expected = match (policy, failing_for_long && allowed) {
+                (Experimental, true) => OPPORTUNISTIC,
+                _ => DEFER,
+            };
+            assert_eq!(route(&facts).0, expected, "{policy} {failing_for_long} {allowed}");
+        }
+    }
+}
+
+#[test]
+fn a_stronger_pinned_policy_counts_against_an_unproven_record() {
+    let mut facts = facts(
+        found(1, Experimental, Proof::Insecure),
+        pinned(1, Strict, Proof::Insecure),
+    );
+    facts.finding = F::NoSuchSignet;
+    assert_eq!(route(&facts).0, BOUNCE);
+    facts.domain.lookup = found(1, Experimental, Proof::Secure);
+    assert_eq!(route(&facts).0, OPPORTUNISTIC);
+}
+
+#[test]
+fn a_strict_sender_never_sends_by_smtp() {
+    let mut absent = facts(RecordLookup::Absent(Proof::Insecure), None);
+    for (policy, expected) in [
+        (Experimental, OPPORTUNISTIC),
+        (Mixed, OPPORTUNISTIC),
+        (Strict, BOUNCE),
+    ] {
+        absent.sender_policy = Some(policy);
+        assert_eq!(route(&absent).0, expected, "{policy}");
+    }
+    assert_eq!(
+        decide(&absent).reason,
+        Reason::SenderIsStrict {
+            instead_of: "record_absent"
+        }
+    );
+    let mut dime = facts(found(1, Experimental, Proof::Secure), None);
+    dime.sender_policy = Some(Strict);
+    assert_eq!(route(&dime).0, Expected::Dmtp(Proof::Secure, Experimental));
+    dime.finding = F::Unreachable;
+    assert_eq!(route(&dime), (BOUNCE, "sender_is_strict"));
+    dime.local = true;
+    assert_eq!(route(&dime), (Expected::Local, "local_domain"));
+}
+
+#[test]
+fn every_reason_has_its_own_code_and_a_whole_sentence() {
+    let mut reasons = vec![
+        Reason::LocalDomain,
+        Reason::RecordBogus,
+        Reason::RecordUnparsable,
+        Reason::KeysConflict,
+        Reason::ProvenAbsent,
+        Reason::Absent,
+        Reason::LookupFailed,
+        Reason::LookupFailedForLong,
+        Reason::SenderIsStrict {
+            instead_of: "record_absent",
+        },
+    ];
+    let findings = [
+        F::NotAsked,
+        F::SignetValid,
+        F::NoSuchSignet,
+        F::Unreachable,
+        F::CertificateRejected,
+        F::SignetInvalid,
+        F::MessageRefused,
+    ];
+    reasons.extend(findings.map(|finding| Reason::Dime {
+        basis: Basis::Secure,
+        policy: Mixed,
+        finding,
+    }));
+    let codes: HashSet<_> = reasons.iter().map(Reason::code).collect();
+    assert_eq!(codes.len(), reasons.len());
+    for reason in reasons {
+        let sentence = reason.to_string();
+        assert!(
+            sentence.starts_with(char::is_uppercase) && sentence.ends_with('.'),
+            "{sentence}"
+        );
+    }
+    assert_eq!(
+        Reason::Dime {
+            basis: Basis::PinnedThoughFailed,
+            policy: Strict,
+            finding: F::NoSuchSignet
+        }
+        .to_string(),
+        "The domain was seen with a DIME record that has not expired, and the lookup fails now; its policy is \
+         strict; the recipient has no signet, and a strict domain takes nothing else."
+    );
+}

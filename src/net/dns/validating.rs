@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use hickory_proto::dnssec::rdata::{DNSKEY, DNSSECRData};
 use hickory_proto::dnssec::{self, Proof as Verdict};
-use hickory_proto::op::{DnsRequestOptions, DnsResponse, Edns, Message, Query};
+use hickory_proto::op::{DnsRequestOptions, DnsResponse, Edns, Message, Query, ResponseCode};
 use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
 use hickory_resolver::net::dnssec::DnssecDnsHandle;
 use hickory_resolver::net::xfer::FirstAnswer;
@@ -50,6 +50,8 @@ enum Standing {
     Signed(Name),
     /// It lies in or below a zone proven to be unsigned.
     Unsigned,
+    /// It, or a name above it, is proven not to exist, so that it has no zone (RFC 8020).
+    NoSuchName,
 }
 
 /// One lookup: the servers, and the anchor that counts.
@@ -140,13 +142,14 @@ impl Session {
         match (self.standing(name).await?, records.is_empty()) {
             (Standing::Unsigned, false) => Ok(found(records, Proof::Insecure)),
             (Standing::Unsigned, true) => Ok(Step::Absent(Proof::Insecure)),
+            (Standing::NoSuchName, true) => Ok(Step::Absent(Proof::Secure)),
             (Standing::Signed(apex), true) if denial::is_by(&apex, &response.authorities) => match denials {
                 Verdict::Secure => Ok(Step::Absent(Proof::Secure)),
                 // NSEC3 opt-out, or more iterations than anyone should use (RFC 9276 §3.2).
                 Verdict::Insecure => Ok(Step::Absent(Proof::Insecure)),
                 _ => Err(self.bogus()),
             },
-            (Standing::Signed(_), _) => Err(self.bogus()),
+            (Standing::Signed(_) | Standing::NoSuchName, _) => Err(self.bogus()),
         }
     }
 
@@ -158,6 +161,8 @@ impl Session {
             match self.delegation(&apex, &label).await? {
                 Delegation::Signed => apex = label,
                 Delegation::Unsigned => return Ok(Standing::Unsigned),
+                Delegation::NoSuchName => return Ok(Standing::NoSuchName),
+                Delegation::NoneAtOrBelow => break,
                 Delegation::None => {}
             }
         }
@@ -180,15 +185,15 @@ impl Session {
                 false => Err(self.bogus()),
             };
         }
-        if !matches!(denials, Verdict::Secure | Verdict::Insecure)
-            || !denial::is_by(apex, &response.authorities)
-        {
-            return Err(self.bogus());
-        }
-        match denial::cut_at(name, &response.authorities) {
-            Cut::Unsigned => Ok(Delegation::Unsigned),
-            Cut::None if denials == Verdict::Insecure => Ok(Delegation::Unsigned),
-            Cut::None => Ok(Delegation::None),
+        let absent = denials == Verdict::Secure && response.metadata.response_code == ResponseCode::NXDomain;
+        match denial::cut_at(name, apex, &response.authorities) {
+            Some(Cut::Unsigned) => Ok(Delegation::Unsigned),
+            Some(Cut::NoName) if absent && denial::is_by(apex, &response.authorities) => {
+                Ok(Delegation::NoSuchName)
+            }
+            Some(Cut::NoName) => Ok(Delegation::NoneAtOrBelow),
+            Some(Cut::None) => Ok(Delegation::None),
+            None => Err(self.bogus()),
         }
     }
 
@@ -203,8 +208,15 @@ impl Session {
 
 /// What begins at a name.
 enum Delegation {
+    /// A signed zone.
     Signed,
+    /// An unsigned zone.
     Unsigned,
+    /// Nothing, nor below, though a wildcard may stand in for the name.
+    NoneAtOrBelow,
+    /// Nothing, nor below, and the name does not exist.
+    NoSuchName,
+    /// Nothing.
     None,
 }
 
