@@ -175,7 +175,7 @@ fn parse_key([flags, protocol, algorithm]: [&str; 3], key: &str) -> Option<DNSKE
 fn parse_digest([tag, algorithm, kind]: [&str; 3], digest: &str) -> Option<DS> {
     let algorithm = Algorithm::from_u8(algorithm.parse().ok()?);
     let kind = DigestType::from(kind.parse::<u8>().ok()?);
-    if !digest.is_ascii() || digest.len() % 2 != 0 {
+    if !digest.is_ascii() || !digest.len().is_multiple_of(2) {
         return None;
     }
     let octet = |at: usize| u8::from_str_radix(digest.get(at..at + 2)?, 16).ok();
