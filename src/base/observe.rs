@@ -33,3 +33,22 @@ pub const QUEUE_ATTEMPT_SMTP: &str = "queue.attempt.smtp";
 pub const QUEUE_ATTEMPT_DMTP: &str = "queue.attempt.dmtp";
 /// A message was sealed for one recipient.
 pub const QUEUE_SEALED: &str = "queue.sealed";
+/// The daemon stopped before all work was finished, because the grace was over.
+pub const DAEMON_GRACE_OVER: &str = "daemon.grace_over";
+
+/// A session ended as the protocol has it.
+pub const SESSION_CLOSED: &str = "session.closed";
+/// A connection broke, or its peer sent what no session can use.
+pub const SESSION_BROKEN: &str = "session.broken";
+/// A login was refused.
+pub const SMTP_AUTH_REFUSED: &str = "smtp.auth.refused";
+/// A message was accepted and is durable.
+pub const SMTP_MESSAGE_ACCEPTED: &str = "smtp.message.accepted";
+/// A session could not go on for a fault of ours.
+pub const SMTP_FAULT: &str = "smtp.fault";
+/// A sealed message was accepted and is durable.
+pub const DMTP_MESSAGE_ACCEPTED: &str = "dmtp.message.accepted";
+/// A sealed message was refused.
+pub const DMTP_MESSAGE_REFUSED: &str = "dmtp.message.refused";
+/// A session could not go on for a fault of ours.
+pub const DMTP_FAULT: &str = "dmtp.fault";

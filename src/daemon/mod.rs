@@ -1,3 +1,151 @@
 //! Listeners, sessions and shutdown.
 
+mod arrival;
+mod budget;
+mod intake;
 mod listener;
+mod services;
+mod session;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::listener::ConnectionLimits;
+use self::session::Purpose;
+use crate::base::observe;
+use crate::config::{self, Config};
+use crate::net::tls;
+use crate::queue::observer::Observer;
+use crate::queue::runner::Runner;
+use crate::store;
+
+pub use services::Services;
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// A certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    /// The store cannot be opened.
+    #[error("the store cannot be opened: {0}")]
+    Store(#[from] store::Error),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {0}")]
+    Listen(SocketAddr, #[source] io::Error),
+}
+
+/// A running daemon.
+pub struct Daemon {
+    services: Arc<Services>,
+    stop: CancellationToken,
+    listeners: TaskTracker,
+    sessions: TaskTracker,
+    runner: JoinHandle<()>,
+}
+
+impl Daemon {
+    /// Opens the store, binds every address, and starts to serve.
+    pub async fn start(config: Config, observer: Arc<dyn Observer>) -> Result<Self, Error> {
+        let services = Arc::new(Services::open(config, observer).await?);
+        let bound = bind(&services.config).await?;
+        // This process is the database's only daemon: leases of one before it belong to nobody.
+        let freed = services.store.release_leases(services.clock.now()).await?;
+        let stop = CancellationToken::new();
+        let mut daemon = Self {
+            runner: start_runner(&services, &stop)?,
+            services,
+            stop,
+            listeners: TaskTracker::new(),
+            sessions: TaskTracker::new(),
+        };
+        daemon.listen(bound);
+        tracing::info!(
+            event = observe::DAEMON_STARTED,
+            leases_freed = freed,
+            "ready to serve"
+        );
+        Ok(daemon)
+    }
+
+    fn listen(&mut self, bound: Vec<(Purpose, TcpListener)>) {
+        let limits = &self.services.config.limits;
+        let limits = ConnectionLimits::new(limits.connections.get(), limits.connections_per_address.get());
+        for (purpose, listener) in bound {
+            let (services, stop) = (Arc::clone(&self.services), self.stop.clone());
+            let serve =
+                move |tcp, peer| session::serve(Arc::clone(&services), purpose, tcp, peer, stop.clone());
+            self.listeners.spawn(listener::run(
+                listener,
+                limits.clone(),
+                self.sessions.clone(),
+                self.stop.clone(),
+                serve,
+            ));
+        }
+    }
+
+    /// Stops in stages: no new connections, sessions end after their transaction, attempts under way are finished.
+    /// What takes longer than the configured grace is dropped; nothing acknowledged is lost by that.
+    pub async fn shutdown(self) {
+        self.stop.cancel();
+        self.listeners.close();
+        self.sessions.close();
+        let grace = Duration::from_secs(self.services.config.server.shutdown_grace_secs);
+        let abort = self.runner.abort_handle();
+        let all = async {
+            self.listeners.wait().await;
+            self.sessions.wait().await;
+            // A runner that panicked has nothing left to finish.
+            let _ = self.runner.await;
+        };
+        if timeout(grace, all).await.is_err() {
+            abort.abort();
+            tracing::warn!(
+                event = observe::DAEMON_GRACE_OVER,
+                "stopped with work still under way"
+            );
+        }
+        tracing::info!(event = observe::DAEMON_STOPPED, "stopped");
+    }
+}
+
+fn start_runner(services: &Services, stop: &CancellationToken) -> Result<JoinHandle<()>, Error> {
+    let runner = Runner::new(
+        Arc::clone(&services.store),
+        Arc::clone(&services.clock),
+        Arc::new(services.mailer()?),
+        services.config.queue.runners.get(),
+    );
+    Ok(tokio::spawn(runner.run(stop.clone())))
+}
+
+async fn bind(config: &Config) -> Result<Vec<(Purpose, TcpListener)>, Error> {
+    let listen = &config.listen;
+    let wanted = [
+        (Purpose::Dual, &listen.smtp),
+        (Purpose::Dmtp, &listen.dmtp),
+        (Purpose::Submission, &listen.submission),
+        (Purpose::Submissions, &listen.submissions),
+    ];
+    let mut bound = Vec::new();
+    for (purpose, addresses) in wanted {
+        for address in addresses {
+            let listener = TcpListener::bind(address).await;
+            bound.push((purpose, listener.map_err(|error| Error::Listen(*address, error))?));
+        }
+    }
+    Ok(bound)
+}

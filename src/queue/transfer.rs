@@ -14,7 +14,6 @@ use crate::delivery::dmtp::{Job, Report};
 use crate::delivery::{Diagnosis, Outcome};
 use crate::dime::convert;
 use crate::dime::message::{Limits, Message, open};
-use crate::dmtp::command::CommitHash;
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::EnhancedStatus;
 use crate::routing::{self, Route};
@@ -75,10 +74,6 @@ impl Mailer {
         ) else {
             return fault("a signet of the two domains cannot be had, or is incomplete");
         };
-        // The token is ours to choose (`dmtp.md` §8); the attempt's own id tells the destination nothing else.
-        let Some(commit) = CommitHash::parse(&attempt.to_string()) else {
-            return fault("the attempt's id is no token");
-        };
         let job = Job {
             origin: author.domain(),
             origin_signet,
@@ -86,7 +81,8 @@ impl Mailer {
             destination_signet,
             record,
             proof: *proof,
-            commit,
+            // The token is ours to choose (`dmtp.md` §8); this id tells the destination nothing.
+            commit: attempt.into(),
             object,
         };
         self.dmtp.deliver(&job).await

@@ -19,6 +19,7 @@ pub use parse::parse;
 use std::fmt;
 
 use super::name::Name;
+use crate::base::id::{AttemptId, SessionId};
 use crate::dime::fingerprint::AnyFingerprint;
 use crate::mail::address::{Domain, Mailbox};
 
@@ -195,6 +196,19 @@ impl CommitHash {
     /// The text, without brackets.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Ids of ours consist of characters that a commit hash may have.
+impl From<SessionId> for CommitHash {
+    fn from(id: SessionId) -> Self {
+        Self(id.to_string())
+    }
+}
+
+impl From<AttemptId> for CommitHash {
+    fn from(id: AttemptId) -> Self {
+        Self(id.to_string())
     }
 }
 

@@ -1,0 +1,299 @@
+//! A D/MIME object that came in over DMTP: checked as destination, opened for a trustful recipient, and committed
+//! (`dmime.md` §13.3, §13.4).
+
+use std::time::Duration;
+
+use super::Services;
+use crate::base::encoding::base64;
+use crate::base::id::QueueId;
+use crate::dime::convert::{self, marker::Verification};
+use crate::dime::keys::UserKeys;
+use crate::dime::message::{self, Limits, Message, Refused, destination, open};
+use crate::dime::signet::{VerifiedOrg, VerifiedUser};
+use crate::domains::DxError;
+use crate::mail::address::{Domain, Mailbox, ReversePath};
+use crate::mail::date::rfc5322;
+use crate::mail::reply::Reply;
+use crate::mail::trace::{Arrival as Trace, Received};
+use crate::signet_service::{self, LookupError, Organization, User};
+use crate::store::{self, Content, Envelope, NewMessage, Recipient, Source};
+
+/// How long an object is remembered, so that a copy of it is not delivered again. Longer than any sender's queue.
+const REMEMBERED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Columns of base64 in a wrapper.
+const BASE64_LINE: usize = 76;
+
+/// Why an object is not taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Not an object of sound structure.
+    #[error("not a usable D/MIME object: {0}")]
+    Malformed(#[from] message::Error),
+    /// It does not open, or is not signed as it should be. What exactly is wrong is nobody's business.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The recipient has no account or no signet here, or another signet than the one it was sealed for.
+    #[error("the recipient's signet is not the one the message was sealed for")]
+    Recipient,
+    /// A signet of the other side cannot be had now.
+    #[error("a signet of the origin cannot be had now")]
+    SignetUnavailable,
+    /// A signet of the other side does not exist or does not verify.
+    #[error("a signet of the origin is not valid")]
+    SignetInvalid,
+    /// A fault of ours.
+    #[error("a fault of this server")]
+    Fault,
+}
+
+impl Refusal {
+    /// The final reply to DATA (`dmtp.md` §7). All that fails for cryptographic reasons looks the same.
+    pub fn reply(&self) -> Reply {
+        match self {
+            Self::Malformed(message::Error::TooLarge) => Reply::plain(552, "the message is too large"),
+            Self::Malformed(error) => Reply::plain(554, error.to_string()),
+            Self::Refused(_) | Self::SignetInvalid => {
+                Reply::plain(578, "the message cannot be opened or verified")
+            }
+            Self::Recipient => Reply::plain(586, "no recipient with that signet"),
+            Self::SignetUnavailable => Reply::plain(470, "a signet of the origin cannot be had now"),
+            Self::Fault => Reply::plain(451, "local error, try again later"),
+        }
+    }
+}
+
+impl From<store::Error> for Refusal {
+    fn from(_: store::Error) -> Self {
+        Self::Fault
+    }
+}
+
+impl From<signet_service::Error> for Refusal {
+    fn from(_: signet_service::Error) -> Self {
+        Self::Fault
+    }
+}
+
+impl From<LookupError> for Refusal {
+    fn from(error: LookupError) -> Self {
+        match error {
+            LookupError::Store(_) | LookupError::Published(_) | LookupError::Domains(_) => Self::Fault,
+            LookupError::NotDime
+            | LookupError::NotFound
+            | LookupError::Invalid(_)
+            | LookupError::WrongFingerprint
+            | LookupError::Name(_)
+            | LookupError::Dx(DxError::Permanent { .. }) => Self::SignetInvalid,
+            _ => Self::SignetUnavailable,
+        }
+    }
+}
+
+/// One object and what the transaction said about it.
+pub struct Arrival<'a> {
+    /// What it takes to check it.
+    pub services: &'a Services,
+    /// The domain that the peer named in MAIL.
+    pub origin: &'a Domain,
+    /// The domain of ours that the peer named in RCPT.
+    pub destination: &'a Domain,
+}
+
+/// A message ready for the recipient's mailbox.
+struct Delivery {
+    reverse_path: ReversePath,
+    mime: Vec<u8>,
+}
+
+impl Arrival<'_> {
+    /// Checks, opens and commits. When this returns, the one final reply may be sent.
+    pub async fn take(&self, object: Vec<u8>) -> Result<QueueId, Refusal> {
+        let limits = Limits {
+            size: object.len(),
+            ..Limits::default()
+        };
+        let message = Message::parse(object, &limits)?;
+        let (organization, view) = self.open_as_destination(&message).await?;
+        let envelope = view.envelope().clone();
+        if envelope.origin != *self.origin {
+            return Err(Refused.into());
+        }
+        let directory = &self.services.directory;
+        let origin = directory
+            .organization(&envelope.origin, Some(envelope.origin_signet))
+            .await?;
+        let user = self.recipient(&envelope.recipient).await?;
+        if user.signet.crypto_fingerprint() != envelope.recipient_signet {
+            return Err(Refusal::Recipient);
+        }
+        let checked = view.check(&destination::Expected {
+            peer: self.origin,
+            destination: self.destination,
+            origin: &origin,
+            recipient: &user.signet,
+        })?;
+        let message = checked.message();
+        let delivery = match &user.keys {
+            Some(keys) => {
+                self.open_for_user(
+                    message,
+                    keys,
+                    &envelope.recipient,
+                    &user.signet,
+                    origin,
+                    organization.signet,
+                )
+                .await?
+            }
+            None => self.wrap(message, &envelope.recipient),
+        };
+        self.commit(message, envelope.recipient, delivery).await
+    }
+
+    /// Chunk 5 does not say which of our signets it was sealed for, so older keys are tried after the current ones.
+    async fn open_as_destination(
+        &self,
+        message: &Message,
+    ) -> Result<(Organization, destination::DestinationView), Refusal> {
+        let published = &self.services.published;
+        let current = published
+            .organization(self.destination)
+            .await?
+            .ok_or(Refusal::Fault)?;
+        if let Ok(view) = destination::open(message, &current.keys) {
+            return Ok((current, view));
+        }
+        for signet in self
+            .services
+            .store
+            .signet_history(self.destination.as_str())
+            .await?
+            .iter()
+            .rev()
+        {
+            let older = published
+                .organization_by(self.destination, signet.crypto.into())
+                .await;
+            if let Ok(Some(older)) = older
+                && let Ok(view) = destination::open(message, &older.keys)
+            {
+                return Ok((older, view));
+            }
+        }
+        Err(Refused.into())
+    }
+
+    async fn recipient(&self, address: &Mailbox) -> Result<User, Refusal> {
+        let has_account = match self.services.accounts.find(address).await {
+            Ok(account) => account.is_some(),
+            Err(_) => return Err(Refusal::Fault),
+        };
+        match self.services.published.user(address).await? {
+            Some(user) if has_account => Ok(user),
+            _ => Err(Refusal::Recipient),
+        }
+    }
+
+    /// Opens the message with the keys that a trustful user left with us, and marks who wrote it.
+    async fn open_for_user(
+        &self,
+        message: &Message,
+        keys: &UserKeys,
+        address: &Mailbox,
+        own: &VerifiedUser,
+        origin: VerifiedOrg,
+        destination: VerifiedOrg,
+    ) -> Result<Delivery, Refusal> {
+        let view = open::open_envelope(message, keys)?;
+        let sealed = view.envelope().origin.clone();
+        if sealed.author.domain() != self.origin {
+            return Err(Refused.into());
+        }
+        let (_, author) = self
+            .services
+            .directory
+            .user(&sealed.author, Some(sealed.author_signet))
+            .await?;
+        let (address, own) = (address.clone(), own.clone());
+        let work = move || {
+            open::open(
+                &view,
+                &open::Expected {
+                    address: &address,
+                    own: &own,
+                    author: &author,
+                    origin: &origin,
+                    destination: &destination,
+                },
+            )
+        };
+        let opened = tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|_| Refusal::Fault)??;
+        let marker = Verification::of_format1(&self.services.config.server.hostname, &opened).to_string();
+        let rebuilt = convert::from_dmime1(&opened.content).mime;
+        Ok(Delivery {
+            reverse_path: ReversePath(Some(sealed.author)),
+            mime: [marker.as_bytes(), &rebuilt].concat(),
+        })
+    }
+
+    /// For a user who keeps the private keys elsewhere: the object as it is, in a wrapper that names no author.
+    fn wrap(&self, message: &Message, recipient: &Mailbox) -> Delivery {
+        let host = &self.services.config.server.hostname;
+        let mut mime = format!(
+            "Date: {}\r\nFrom: <MAILER-DAEMON@{host}>\r\nTo: <{recipient}>\r\nSubject: Sealed message\r\n\
+             MIME-Version: 1.0\r\nContent-Type: application/vnd.dime\r\nContent-Transfer-Encoding: base64\r\n\r\n",
+            rfc5322(self.services.clock.now()),
+        );
+        let encoded = base64(&message.without_tracing());
+        for line in encoded.as_bytes().chunks(BASE64_LINE) {
+            mime.extend(line.iter().copied().map(char::from));
+            mime.push_str("\r\n");
+        }
+        Delivery {
+            reverse_path: ReversePath::NULL,
+            mime: mime.into_bytes(),
+        }
+    }
+
+    /// Message and replay token become durable together. A copy of what was taken before is answered like the first.
+    async fn commit(
+        &self,
+        message: &Message,
+        recipient: Mailbox,
+        delivery: Delivery,
+    ) -> Result<QueueId, Refusal> {
+        let now = self.services.clock.now();
+        let id = QueueId::random(&mut rand::rng());
+        let trace = Received {
+            arrival: &Trace::Dmtp {
+                origin: self.origin.clone(),
+            },
+            host: &self.services.config.server.hostname,
+            id,
+            time: now,
+        };
+        let mut writer = self.services.store.begin(id).await?;
+        writer.write(trace.to_string().as_bytes()).await?;
+        writer.write(&delivery.mime).await?;
+        let new = NewMessage {
+            id,
+            envelope: Envelope {
+                reverse_path: delivery.reverse_path,
+                source: Source::Dmtp(self.origin.clone()),
+                smtputf8: false,
+                eight_bit: !delivery.mime.is_ascii(),
+            },
+            content: Content::Mime,
+            recipients: vec![Recipient::Mailbox(recipient)],
+            accepted_at: now,
+            due_at: now,
+        };
+        let token = message.replay_token().0;
+        writer.commit_once(new, token, now.after(REMEMBERED_FOR)).await?;
+        Ok(id)
+    }
+}

@@ -1,0 +1,50 @@
+//! Memory for messages that must be held whole: D/MIME 1 objects are checked, sealed and opened as one piece.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The unit of the budget, in octets.
+const UNIT: u64 = 64 * 1024;
+
+/// A bound on what all sessions together hold.
+#[derive(Debug, Clone)]
+pub struct Budget(Arc<Semaphore>);
+
+/// A share of the budget; given back when dropped.
+#[derive(Debug)]
+pub struct Share {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Budget {
+    /// At most `octets` in all.
+    pub fn new(octets: u64) -> Self {
+        Self(Arc::new(Semaphore::new(units(octets) as usize)))
+    }
+
+    /// A share of that many octets, if it is free now.
+    pub fn take(&self, octets: u64) -> Option<Share> {
+        let permit = Arc::clone(&self.0).try_acquire_many_owned(units(octets)).ok()?;
+        Some(Share { _permit: permit })
+    }
+}
+
+fn units(octets: u64) -> u32 {
+    u32::try_from(octets.div_ceil(UNIT)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_come_back() {
+        let budget = Budget::new(3 * UNIT);
+        let share = budget.take(2 * UNIT + 1);
+        assert!(share.is_some());
+        assert!(budget.take(1).is_none());
+        drop(share);
+        assert!(budget.take(3 * UNIT).is_some());
+    }
+}

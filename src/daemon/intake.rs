@@ -1,0 +1,206 @@
+//! A message on its way from an SMTP session into the spool: cleaned, completed, and given its trace field.
+
+use bytes::Bytes;
+use rand::RngExt;
+
+use super::budget::Share;
+use crate::base::id::QueueId;
+use crate::base::time::Timestamp;
+use crate::dime::convert::{self, clean::EntryCleaner};
+use crate::mail::address::Domain;
+use crate::mail::date::rfc5322;
+use crate::mail::headers::{self, Collector, Gathered};
+use crate::store::{self, BodyWriter, Store};
+
+/// Octets of a header block at most.
+const MAX_HEADER: usize = 256 * 1024;
+
+/// `Received` fields from which on a message is taken to go in circles (RFC 5321 §6.3 asks for at least 100).
+const MAX_HOPS: usize = 100;
+
+/// Why a message is not taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The header block is too long.
+    #[error("the header block is too long")]
+    HeaderTooLong,
+    /// It has passed too many hosts.
+    #[error("the message has passed too many hosts")]
+    TooManyHops,
+    /// A submitted message without an author.
+    #[error("the message has no From field")]
+    NoFrom,
+    /// It is for a DIME domain and does not fit into the format.
+    #[error("{0}")]
+    Unsealable(convert::Error),
+}
+
+/// A copy of the message as far as it has come, to see whether it can be sealed.
+struct Trial {
+    copy: Vec<u8>,
+    _share: Share,
+}
+
+/// One message coming in.
+pub struct Intake {
+    id: QueueId,
+    writer: Box<dyn BodyWriter>,
+    cleaner: EntryCleaner,
+    /// Until the header block is complete.
+    header: Option<Collector>,
+    completion: Option<Completion>,
+    trial: Option<Trial>,
+    eight_bit: bool,
+    failure: Option<Failure>,
+}
+
+/// What a submission server adds to a message that lacks it (RFC 6409 §8).
+pub struct Completion {
+    /// The domain of a new Message-ID.
+    pub domain: Domain,
+    /// The time of a new Date.
+    pub now: Timestamp,
+}
+
+/// A message that has come in whole.
+pub struct Complete {
+    /// To be committed.
+    pub writer: Box<dyn BodyWriter>,
+    /// It has octets above 127.
+    pub eight_bit: bool,
+}
+
+impl Intake {
+    /// Starts a message with our trace field.
+    pub async fn begin(
+        store: &dyn Store,
+        id: QueueId,
+        server: &Domain,
+        trace: &str,
+        completion: Option<Completion>,
+    ) -> Result<Self, store::Error> {
+        let mut writer = store.begin(id).await?;
+        writer.write(trace.as_bytes()).await?;
+        Ok(Self {
+            id,
+            writer,
+            cleaner: EntryCleaner::new(server.as_str()),
+            header: Some(Collector::new(MAX_HEADER)),
+            completion,
+            trial: None,
+            eight_bit: false,
+            failure: None,
+        })
+    }
+
+    /// Also keeps a copy, to refuse at the end what cannot be sealed. `share` is the memory for it.
+    pub fn try_sealing(&mut self, share: Share) {
+        self.trial = Some(Trial {
+            copy: Vec::new(),
+            _share: share,
+        });
+    }
+
+    /// The id under which the message will be stored.
+    pub fn id(&self) -> QueueId {
+        self.id
+    }
+
+    /// Takes the next piece. Failures are kept for the end: the client sends on until then.
+    pub async fn push(&mut self, piece: &[u8]) {
+        if self.failure.is_none() {
+            self.eight_bit |= !piece.is_ascii();
+            let cleaned = self.cleaner.push(piece);
+            self.failure = self.take(cleaned).await.err();
+        }
+    }
+
+    /// The message is complete.
+    pub async fn finish(mut self) -> Result<Complete, Failure> {
+        let rest = std::mem::replace(&mut self.cleaner, EntryCleaner::new("")).finish();
+        if self.failure.is_none() {
+            self.failure = self.take(rest).await.err();
+        }
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        if let Some(header) = self.header.take() {
+            self.write_front(header.finish()).await?;
+        }
+        if let Some(Trial { copy, _share }) = self.trial.take() {
+            sealable(copy).await?;
+        }
+        Ok(Complete {
+            writer: self.writer,
+            eight_bit: self.eight_bit,
+        })
+    }
+
+    async fn take(&mut self, octets: Vec<u8>) -> Result<(), Failure> {
+        let Some(collector) = &mut self.header else {
+            return self.write(&octets).await;
+        };
+        match collector.push(&octets) {
+            Gathered::Incomplete => Ok(()),
+            Gathered::TooLong => Err(Failure::HeaderTooLong),
+            Gathered::Complete => match self.header.take() {
+                Some(collector) => self.write_front(collector.finish()).await,
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Writes the header block, completed, and whatever came with it.
+    async fn write_front(&mut self, front: Vec<u8>) -> Result<(), Failure> {
+        if headers::count(&front, "Received") >= MAX_HOPS {
+            return Err(Failure::TooManyHops);
+        }
+        let front = match &self.completion {
+            Some(completion) => completion.complete(&front)?,
+            None => front,
+        };
+        self.write(&front).await
+    }
+
+    async fn write(&mut self, octets: &[u8]) -> Result<(), Failure> {
+        if let Some(trial) = &mut self.trial {
+            trial.copy.extend_from_slice(octets);
+        }
+        Ok(self.writer.write(octets).await?)
+    }
+}
+
+/// Whether the message can become D/MIME 1, found out by doing it.
+async fn sealable(copy: Vec<u8>) -> Result<(), Failure> {
+    let mapped = tokio::task::spawn_blocking(move || convert::to_dmime1(Bytes::from(copy)).map(drop));
+    match mapped.await {
+        Ok(Err(error)) => Err(Failure::Unsealable(error)),
+        // An interrupted trial says nothing; sealing itself will tell.
+        _ => Ok(()),
+    }
+}
+
+impl Completion {
+    /// Adds Date and Message-ID where they are missing, and takes Bcc out.
+    fn complete(&self, front: &[u8]) -> Result<Vec<u8>, Failure> {
+        if headers::find(front, "From").is_none() {
+            return Err(Failure::NoFrom);
+        }
+        let mut added = String::new();
+        if headers::find(front, "Date").is_none() {
+            added.push_str(&format!("Date: {}\r\n", rfc5322(self.now)));
+        }
+        if headers::find(front, "Message-ID").is_none() {
+            // Not the queue id: that one stands in our logs.
+            let unique: u128 = rand::rng().random();
+            added.push_str(&format!("Message-ID: <{unique:032x}@{}>\r\n", self.domain));
+        }
+        let split = headers::split(front);
+        let block = headers::without(split.block, &["Bcc", "Resent-Bcc"]);
+        Ok([added.as_bytes(), &block, split.rest].concat())
+    }
+}

@@ -1,0 +1,172 @@
+//! Everything the daemon's parts share, built from the configuration.
+
+use std::sync::Arc;
+
+use super::Error;
+use super::budget::Budget;
+use crate::accounts::Accounts;
+use crate::base::time::{Clock, SystemClock};
+use crate::config::{self, Config};
+use crate::delivery::dmtp::DmtpDelivery;
+use crate::delivery::local::LocalDelivery;
+use crate::delivery::smtp::SmtpDelivery;
+use crate::domains::{Domains, DxConnector, Limits};
+use crate::mail::address::Domain;
+use crate::net::dns::Resolver;
+use crate::net::tls::{Acceptor, Connector, WebPki};
+use crate::queue::attempt::Mailer;
+use crate::queue::observer::Observer;
+use crate::queue::plan::Planner;
+use crate::queue::schedule::Schedule;
+use crate::signet_service::{Directory, Published};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{MasterKey, Store};
+
+/// Messages held whole at the same time, together: this many of the largest that is allowed.
+const MESSAGES_IN_MEMORY: u64 = 8;
+
+/// What sessions and attempts work with.
+pub struct Services {
+    /// The configuration file.
+    pub config: Config,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Everything on disk.
+    pub store: Arc<dyn Store>,
+    /// DNS.
+    pub resolver: Arc<dyn Resolver>,
+    /// Others' domains.
+    pub domains: Arc<Domains>,
+    /// Our users.
+    pub accounts: Arc<Accounts>,
+    /// Our signets.
+    pub published: Arc<Published>,
+    /// Anybody's signets.
+    pub directory: Arc<Directory>,
+    /// Sessions with others' delivery hosts.
+    pub dx: Arc<DxConnector>,
+    /// Our certificate for SMTP and submission.
+    pub smtp_tls: Acceptor,
+    /// Our certificate for DMTP.
+    pub dmtp_tls: Acceptor,
+    /// Names for which `STARTTLS <host>` is answered.
+    pub hosts: Vec<Domain>,
+    /// Memory for messages that are held whole.
+    pub budget: Budget,
+    /// Is told what happens.
+    pub observer: Arc<dyn Observer>,
+}
+
+impl Services {
+    /// Opens the store and loads keys and certificates.
+    pub async fn open(config: Config, observer: Arc<dyn Observer>) -> Result<Self, Error> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let master_key = MasterKey(config::load_master_key(&config)?);
+        let store = SqliteStore::open(&config.server.database(), master_key, Arc::clone(&clock)).await?;
+        let store: Arc<dyn Store> = Arc::new(store);
+        let resolver = config.resolver()?;
+        let domains = Arc::new(Domains::new(
+            Arc::clone(&resolver),
+            Arc::clone(&store) as Arc<dyn crate::store::Domains>,
+            Arc::clone(&clock),
+            Limits::default(),
+        ));
+        let published = Arc::new(Published::new(Arc::clone(&store), Arc::clone(&clock)));
+        let dx = Arc::new(dx_connector(&config, &clock, &resolver, &domains)?);
+        let directory = Directory {
+            published: Arc::clone(&published),
+            store: Arc::clone(&store),
+            domains: Arc::clone(&domains),
+            dx: Arc::clone(&dx),
+            clock: Arc::clone(&clock),
+        };
+        Ok(Self {
+            accounts: Arc::new(Accounts::new(Arc::clone(&store), (&config.accounts).into())),
+            smtp_tls: Acceptor::new(&config.smtp_identity()?)?,
+            dmtp_tls: Acceptor::new(&config.dmtp_identity()?)?,
+            hosts: hosts(store.as_ref()).await?,
+            budget: Budget::new(
+                config
+                    .limits
+                    .message_bytes
+                    .get()
+                    .saturating_mul(MESSAGES_IN_MEMORY),
+            ),
+            directory: Arc::new(directory),
+            config,
+            clock,
+            store,
+            resolver,
+            domains,
+            published,
+            dx,
+            observer,
+        })
+    }
+
+    /// What finds each recipient's way.
+    pub fn planner(&self) -> Planner {
+        Planner {
+            store: Arc::clone(&self.store),
+            domains: Arc::clone(&self.domains),
+            directory: Arc::clone(&self.directory),
+            published: Arc::clone(&self.published),
+        }
+    }
+
+    /// What makes the queue's attempts.
+    pub fn mailer(&self) -> Result<Mailer, Error> {
+        Ok(Mailer {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            planner: self.planner(),
+            local: LocalDelivery {
+                accounts: Arc::clone(&self.accounts),
+                maildirs: self.config.maildirs(),
+            },
+            smtp: SmtpDelivery {
+                domains: Arc::clone(&self.domains),
+                resolver: Arc::clone(&self.resolver),
+                outgoing: (&self.config.outbound).into(),
+                connector: Connector::new()?,
+                hello: self.config.helo().clone(),
+                port: self.config.outbound.smtp_port.get(),
+            },
+            dmtp: DmtpDelivery {
+                dx: Arc::clone(&self.dx),
+            },
+            schedule: Schedule::from(&self.config.queue),
+            host: self.config.server.hostname.clone(),
+            observer: Arc::clone(&self.observer),
+        })
+    }
+}
+
+fn dx_connector(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    resolver: &Arc<dyn Resolver>,
+    domains: &Arc<Domains>,
+) -> Result<DxConnector, Error> {
+    Ok(DxConnector {
+        domains: Arc::clone(domains),
+        resolver: Arc::clone(resolver),
+        clock: Arc::clone(clock),
+        outgoing: (&config.outbound).into(),
+        connector: Connector::new()?,
+        // A machine without root certificates can still use records that DNSSEC vouches for.
+        roots: WebPki::system().ok(),
+        single_port: config.outbound.dmtp_port.get(),
+        dual_port: config.outbound.smtp_port.get(),
+    })
+}
+
+/// The domains we serve and their delivery hosts.
+async fn hosts(store: &dyn Store) -> Result<Vec<Domain>, Error> {
+    let mut hosts = Vec::new();
+    for domain in store.list_domains().await? {
+        hosts.extend(domain.dime.into_iter().flat_map(|dime| dime.delivery_hosts));
+        hosts.push(domain.name);
+    }
+    Ok(hosts)
+}

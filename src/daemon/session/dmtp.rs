@@ -1,0 +1,202 @@
+//! What a DMTP session may do here: ask for signets, and leave sealed messages.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::Purpose;
+use crate::base::id::SessionId;
+use crate::base::observe;
+use crate::daemon::Services;
+use crate::daemon::arrival::Arrival;
+use crate::daemon::budget::Share;
+use crate::dime::fingerprint::AnyFingerprint;
+use crate::dmtp::name::Name;
+use crate::dmtp::reply::TransactionId;
+use crate::dmtp::server::{Event, Session};
+use crate::mail::address::Domain;
+use crate::mail::reply::Reply;
+use crate::signet_service::Status;
+
+/// The owner of one DMTP session.
+pub struct Owner {
+    services: Arc<Services>,
+    purpose: Purpose,
+    peer: SocketAddr,
+    id: SessionId,
+    transaction: Transaction,
+    accepted: u32,
+}
+
+/// From MAIL to the final reply.
+#[derive(Default)]
+struct Transaction {
+    origin: Option<Domain>,
+    destination: Option<Domain>,
+    size: Option<u64>,
+    object: Vec<u8>,
+    share: Option<Share>,
+}
+
+impl Owner {
+    /// For a connection from `peer`.
+    pub fn new(services: Arc<Services>, purpose: Purpose, peer: SocketAddr, id: SessionId) -> Self {
+        Self {
+            services,
+            purpose,
+            peer,
+            id,
+            transaction: Transaction::default(),
+            accepted: 0,
+        }
+    }
+
+    /// Messages accepted so far.
+    pub fn accepted(&self) -> u32 {
+        self.accepted
+    }
+
+    /// Answers one event.
+    pub async fn handle(&mut self, session: &mut Session, event: Event) {
+        match event {
+            Event::Ehlo { .. } | Event::Reset => self.transaction = Transaction::default(),
+            Event::MailFrom { origin, size, .. } => answer(session, self.mail(origin, size)),
+            Event::RcptTo { destination, .. } => {
+                let answered = self.rcpt(destination).await;
+                answer(session, answered);
+            }
+            Event::Data { .. } => answer(session, self.start()),
+            Event::DataChunk(octets) => self.transaction.object.extend_from_slice(&octets),
+            Event::DataEnd => match self.take().await {
+                Ok(id) => session.committed(&id),
+                Err(reply) => session.refuse(&reply),
+            },
+            Event::Signet { name, fingerprint } => self.signet(session, &name, fingerprint).await,
+            Event::Verify { name, fingerprint } => self.verify(session, &name, fingerprint).await,
+            Event::History { .. } => session.refuse(&Reply::plain(502, "HIST is not available")),
+        }
+    }
+
+    /// On the submission port, authors who seal at home would have to log in first, which is not possible yet.
+    fn mail(&mut self, origin: Domain, size: Option<u64>) -> Result<(), Reply> {
+        if self.purpose == Purpose::Submission {
+            return Err(Reply::plain(502, "sealed submission is not available"));
+        }
+        self.transaction = Transaction {
+            origin: Some(origin),
+            size,
+            ..Transaction::default()
+        };
+        Ok(())
+    }
+
+    async fn rcpt(&mut self, destination: Domain) -> Result<(), Reply> {
+        match self.services.store.local_domain(&destination).await {
+            Ok(Some(domain)) if domain.dime.is_some() => {
+                self.transaction.destination = Some(destination);
+                Ok(())
+            }
+            Ok(_) => Err(Reply::plain(510, "that domain takes no sealed mail here")),
+            Err(error) => Err(self.fault(&error)),
+        }
+    }
+
+    /// The object is held whole, so there must be memory for it.
+    fn start(&mut self) -> Result<(), Reply> {
+        let limit = self.services.config.limits.message_bytes.get();
+        let share = self.services.budget.take(self.transaction.size.unwrap_or(limit));
+        self.transaction.share = Some(share.ok_or_else(|| Reply::plain(451, "too busy, try again later"))?);
+        Ok(())
+    }
+
+    async fn take(&mut self) -> Result<TransactionId, Reply> {
+        let Transaction {
+            origin: Some(origin),
+            destination: Some(destination),
+            object,
+            share: _share,
+            ..
+        } = std::mem::take(&mut self.transaction)
+        else {
+            return Err(Reply::plain(451, "local error, try again later"));
+        };
+        self.services.observer.object_arrived(&object);
+        let size_bytes = object.len();
+        let arrival = Arrival {
+            services: &self.services,
+            origin: &origin,
+            destination: &destination,
+        };
+        match arrival.take(object).await {
+            Ok(id) => {
+                self.accepted += 1;
+                tracing::info!(
+                    event = observe::DMTP_MESSAGE_ACCEPTED,
+                    session.id = %self.id,
+                    message.id = %id,
+                    origin = %origin,
+                    size_bytes,
+                    "sealed message accepted"
+                );
+                TransactionId::parse(&id.to_string()).ok_or_else(|| Reply::plain(451, "local error"))
+            }
+            Err(refusal) => {
+                let reply = refusal.reply();
+                tracing::info!(
+                    event = observe::DMTP_MESSAGE_REFUSED,
+                    session.id = %self.id,
+                    peer.ip = %self.peer.ip(),
+                    reply.code = reply.code,
+                    reason = %refusal,
+                    size_bytes,
+                    "sealed message refused"
+                );
+                Err(reply)
+            }
+        }
+    }
+
+    async fn signet(&self, session: &mut Session, name: &Name, fingerprint: Option<AnyFingerprint>) {
+        match self
+            .services
+            .published
+            .signet(&name.to_string(), fingerprint)
+            .await
+        {
+            Ok(Some(object)) => session.signet(&object),
+            Ok(None) => session.not_found(),
+            Err(error) => session.refuse(&self.unavailable(&error)),
+        }
+    }
+
+    async fn verify(&self, session: &mut Session, name: &Name, fingerprint: AnyFingerprint) {
+        match self
+            .services
+            .published
+            .status(&name.to_string(), fingerprint)
+            .await
+        {
+            Ok(Some(Status::Current)) => session.current(),
+            Ok(Some(Status::Superseded(current))) => session.update(current),
+            Ok(None) => session.not_found(),
+            Err(error) => session.refuse(&self.unavailable(&error)),
+        }
+    }
+
+    /// Never 450: that would mean that there is no signet, and the peer might use SMTP.
+    fn unavailable(&self, error: &dyn std::error::Error) -> Reply {
+        self.fault(error);
+        Reply::plain(476, "signets are not available now")
+    }
+
+    fn fault(&self, error: &dyn std::error::Error) -> Reply {
+        tracing::error!(event = observe::DMTP_FAULT, session.id = %self.id, error, "a session met a fault of ours");
+        Reply::plain(451, "local error, try again later")
+    }
+}
+
+fn answer(session: &mut Session, answered: Result<(), Reply>) {
+    match answered {
+        Ok(()) => session.accept(),
+        Err(reply) => session.refuse(&reply),
+    }
+}

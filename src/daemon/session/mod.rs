@@ -1,0 +1,225 @@
+//! Sessions: a connection, its machine, and the owner that answers the machine's questions.
+
+mod dmtp;
+mod smtp;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use super::Services;
+use crate::base::id::SessionId;
+use crate::base::machine::Machine;
+use crate::base::observe;
+use crate::dmtp as dmtp_protocol;
+use crate::dmtp::command::Protocol;
+use crate::mode::{self, Dual};
+use crate::net::connection::{Connection, Error};
+use crate::net::stream::Stream;
+use crate::smtp as smtp_protocol;
+use crate::smtp::server::{Params, Profile};
+
+/// What a port is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Port 25: SMTP and DMTP from other hosts.
+    Dual,
+    /// Port 26: DMTP from other hosts, TLS from the first octet.
+    Dmtp,
+    /// Port 587: mail from our users, STARTTLS.
+    Submission,
+    /// Port 465: mail from our users, TLS from the first octet.
+    Submissions,
+}
+
+impl Purpose {
+    /// One word for logs.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Dual => "dual",
+            Self::Dmtp => "dmtp",
+            Self::Submission => "submission",
+            Self::Submissions => "submissions",
+        }
+    }
+}
+
+/// One connection from its first octet to its last.
+pub async fn serve(
+    services: Arc<Services>,
+    purpose: Purpose,
+    tcp: TcpStream,
+    peer: SocketAddr,
+    shutdown: CancellationToken,
+) {
+    let id = SessionId::random(&mut rand::rng());
+    let session = Serving {
+        services,
+        purpose,
+        peer,
+        id,
+        shutdown,
+    };
+    let ended = match purpose {
+        Purpose::Dual | Purpose::Submission => session.dual(tcp).await,
+        Purpose::Dmtp => session.dmtp(tcp).await,
+        Purpose::Submissions => session.submissions(tcp).await,
+    };
+    match ended {
+        Ok(messages) => tracing::info!(
+            event = observe::SESSION_CLOSED,
+            session.id = %id,
+            peer.ip = %peer.ip(),
+            service = purpose.name(),
+            messages,
+            "session closed"
+        ),
+        Err(error) => tracing::info!(
+            event = observe::SESSION_BROKEN,
+            session.id = %id,
+            peer.ip = %peer.ip(),
+            service = purpose.name(),
+            %error,
+            "session broken off"
+        ),
+    }
+}
+
+struct Serving {
+    services: Arc<Services>,
+    purpose: Purpose,
+    peer: SocketAddr,
+    id: SessionId,
+    shutdown: CancellationToken,
+}
+
+impl Serving {
+    async fn dual(self, tcp: TcpStream) -> Result<u32, Error> {
+        let machine = Dual::new(self.dual_params());
+        let mut connection = Connection::new(Stream::new(tcp)?, machine);
+        let mut smtp = self.smtp_owner();
+        let mut dmtp = self.dmtp_owner();
+        while let Some(event) = self.next(&mut connection, Dual::shut_down).await? {
+            match event {
+                mode::Event::StartTls { protocol, .. } => {
+                    self.start_tls(&mut connection, protocol).await?;
+                    // RFC 3207 §4.2: what was learned in clear text is forgotten.
+                    smtp = self.smtp_owner();
+                }
+                mode::Event::Smtp(event) => {
+                    if let Some(session) = connection.machine().smtp() {
+                        smtp.handle(session, event).await;
+                    }
+                }
+                mode::Event::Dmtp(event) => {
+                    if let Some(session) = connection.machine().dmtp() {
+                        dmtp.handle(session, event).await;
+                    }
+                }
+            }
+        }
+        Ok(smtp.accepted() + dmtp.accepted())
+    }
+
+    async fn start_tls(&self, connection: &mut Connection<Dual>, protocol: Protocol) -> Result<(), Error> {
+        let acceptor = match protocol {
+            Protocol::Dmtp => &self.services.dmtp_tls,
+            Protocol::Smtp => &self.services.smtp_tls,
+        };
+        let peer = connection.accept_tls(acceptor).await?;
+        connection.machine().tls_started(peer.info);
+        Ok(())
+    }
+
+    async fn dmtp(self, tcp: TcpStream) -> Result<u32, Error> {
+        let (stream, _) = self
+            .services
+            .dmtp_tls
+            .accept(tcp)
+            .await
+            .map_err(Error::Handshake)?;
+        let machine =
+            dmtp_protocol::server::Session::new(self.dmtp_params(), dmtp_protocol::server::Entry::Single);
+        let mut connection = Connection::new(stream, machine);
+        let mut owner = self.dmtp_owner();
+        while let Some(event) = self
+            .next(&mut connection, dmtp_protocol::server::Session::shut_down)
+            .await?
+        {
+            owner.handle(connection.machine(), event).await;
+        }
+        Ok(owner.accepted())
+    }
+
+    async fn submissions(self, tcp: TcpStream) -> Result<u32, Error> {
+        let (stream, peer) = self
+            .services
+            .smtp_tls
+            .accept(tcp)
+            .await
+            .map_err(Error::Handshake)?;
+        let machine = smtp_protocol::server::Session::new(self.smtp_params(Vec::new()), Some(peer.info));
+        let mut connection = Connection::new(stream, machine);
+        let mut owner = self.smtp_owner();
+        while let Some(event) = self
+            .next(&mut connection, smtp_protocol::server::Session::shutdown)
+            .await?
+        {
+            owner.handle(connection.machine(), event).await;
+        }
+        Ok(owner.accepted())
+    }
+
+    /// The next event; when the daemon stops, the machine is told once and given the chance to finish.
+    async fn next<M: Machine>(
+        &self,
+        connection: &mut Connection<M>,
+        tell: fn(&mut M),
+    ) -> Result<Option<M::Event>, Error> {
+        if let Some(event) = self.shutdown.run_until_cancelled(connection.next_event()).await {
+            return event;
+        }
+        tell(connection.machine());
+        connection.next_event().await
+    }
+
+    fn smtp_owner(&self) -> smtp::Owner {
+        smtp::Owner::new(Arc::clone(&self.services), self.purpose, self.peer, self.id)
+    }
+
+    fn dmtp_owner(&self) -> dmtp::Owner {
+        dmtp::Owner::new(Arc::clone(&self.services), self.purpose, self.peer, self.id)
+    }
+
+    fn dual_params(&self) -> mode::Params {
+        mode::Params {
+            smtp: self.smtp_params(vec!["DMTPv1".to_owned()]),
+            dmtp: self.dmtp_params(),
+            hosts: self.services.hosts.clone(),
+        }
+    }
+
+    fn smtp_params(&self, banner_tokens: Vec<String>) -> Params {
+        Params {
+            host: self.services.config.server.hostname.clone(),
+            profile: match self.purpose {
+                Purpose::Submission | Purpose::Submissions => Profile::Submission,
+                Purpose::Dual | Purpose::Dmtp => Profile::Transfer,
+            },
+            starttls: true,
+            banner_tokens,
+            limits: (&self.services.config.limits).into(),
+        }
+    }
+
+    fn dmtp_params(&self) -> dmtp_protocol::server::Parameters {
+        dmtp_protocol::server::Parameters {
+            host: self.services.config.server.hostname.clone(),
+            limits: (&self.services.config.limits).into(),
+            // Any random token will do for peers that name none.
+            nonce: SessionId::random(&mut rand::rng()).into(),
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! What an SMTP session may do here: log in, name senders and recipients, and leave messages.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::Purpose;
+use crate::accounts::{self, Resolution, Target};
+use crate::base::id::{QueueId, SessionId};
+use crate::base::observe;
+use crate::daemon::Services;
+use crate::daemon::intake::{Complete, Completion, Failure, Intake};
+use crate::dime::message::padding::MAX_DATA;
+use crate::dime::record::Policy;
+use crate::mail::address::{Domain, ForwardPath, Mailbox, ReversePath};
+use crate::mail::reply::{EnhancedStatus, Reply};
+use crate::mail::trace::{Arrival, Received};
+use crate::routing::{self, Route};
+use crate::smtp::command::MailFrom;
+use crate::smtp::server::{Event, Session, replies};
+use crate::store::{Account, Content, Envelope, NewMessage, Recipient, Source, TrustMode};
+
+/// The owner of one SMTP session.
+pub struct Owner {
+    services: Arc<Services>,
+    purpose: Purpose,
+    peer: SocketAddr,
+    id: SessionId,
+    account: Option<Account>,
+    transaction: Option<Transaction>,
+    accepted: u32,
+}
+
+/// From MAIL to the end of data.
+struct Transaction {
+    mail: MailFrom,
+    recipients: Vec<Recipient>,
+    /// Somebody is in a DIME domain, so the message will have to be sealed.
+    to_be_sealed: bool,
+    intake: Option<Intake>,
+}
+
+/// Who gets mail for a forward-path.
+struct Accepted {
+    recipients: Vec<Mailbox>,
+    to_be_sealed: bool,
+}
+
+impl Owner {
+    /// For a connection from `peer`.
+    pub fn new(services: Arc<Services>, purpose: Purpose, peer: SocketAddr, id: SessionId) -> Self {
+        Self {
+            services,
+            purpose,
+            peer,
+            id,
+            account: None,
+            transaction: None,
+            accepted: 0,
+        }
+    }
+
+    /// Messages accepted so far.
+    pub fn accepted(&self) -> u32 {
+        self.accepted
+    }
+
+    /// Answers one event. The event of STARTTLS is not for here.
+    pub async fn handle(&mut self, session: &mut Session, event: Event) {
+        match event {
+            Event::Hello(_) | Event::Reset | Event::DataAborted(_) => self.transaction = None,
+            Event::MailFrom(mail) => answer(session, self.mail(mail)),
+            Event::RcptTo(path) => {
+                let answered = self.rcpt(&path).await;
+                answer(session, answered);
+            }
+            Event::Authenticate(credentials) => match self.log_in(credentials).await {
+                Ok(()) => session.accept_with("Authentication succeeded"),
+                Err(reply) => session.refuse(reply),
+            },
+            Event::DataStart => {
+                let answered = self.start(session).await;
+                answer(session, answered);
+            }
+            Event::Data(piece) => {
+                if let Some(intake) = self.transaction.as_mut().and_then(|open| open.intake.as_mut()) {
+                    intake.push(&piece).await;
+                }
+            }
+            Event::DataEnd { size_bytes } => match self.commit(size_bytes).await {
+                Ok(id) => session.accept_with(&format!("Ok: queued as {id}")),
+                Err(reply) => session.refuse(reply),
+            },
+            Event::StartTls | Event::Closed(_) => {}
+        }
+    }
+
+    async fn log_in(&mut self, credentials: crate::smtp::auth::Credentials) -> Result<(), Reply> {
+        match self
+            .services
+            .accounts
+            .authenticate(&credentials.identity, &credentials.password)
+            .await
+        {
+            Ok(account) => {
+                self.account = Some(account);
+                Ok(())
+            }
+            Err(accounts::Error::Refused) => {
+                tracing::info!(
+                    event = observe::SMTP_AUTH_REFUSED,
+                    session.id = %self.id,
+                    peer.ip = %self.peer.ip(),
+                    "a login was refused"
+                );
+                Err(replies::authentication_failed())
+            }
+            Err(error) => Err(self.fault(&error)),
+        }
+    }
+
+    /// A user of ours writes under the account's own address only.
+    fn mail(&mut self, mail: MailFrom) -> Result<(), Reply> {
+        if let Some(account) = &self.account {
+            let own = mail
+                .reverse_path
+                .0
+                .as_ref()
+                .is_none_or(|path| crate::store::fold(path) == crate::store::fold(&account.address));
+            if !own {
+                return Err(reply(550, (5, 7, 1), "That sender address is not yours"));
+            }
+        }
+        self.transaction = Some(Transaction {
+            mail,
+            recipients: Vec::new(),
+            to_be_sealed: false,
+            intake: None,
+        });
+        Ok(())
+    }
+
+    async fn rcpt(&mut self, path: &ForwardPath) -> Result<(), Reply> {
+        let mailbox = match path {
+            ForwardPath::Mailbox(mailbox) => mailbox.clone(),
+            ForwardPath::Postmaster => self.postmaster().await?,
+        };
+        let accepted = match self.services.accounts.resolve(&mailbox).await {
+            Ok(Resolution::Targets(targets)) => self.local(&mailbox, targets).await?,
+            Ok(Resolution::Unknown) => return Err(replies::no_such_mailbox()),
+            Ok(Resolution::NotLocal) => self.remote(mailbox).await?,
+            Err(error) => return Err(self.fault(&error)),
+        };
+        if let Some(open) = &mut self.transaction {
+            open.to_be_sealed |= accepted.to_be_sealed;
+            for mailbox in accepted.recipients.into_iter().map(Recipient::Mailbox) {
+                if !open.recipients.contains(&mailbox) {
+                    open.recipients.push(mailbox);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `<Postmaster>` without a domain is the postmaster of this host (RFC 5321 §4.1.1.3): of its first domain.
+    async fn postmaster(&self) -> Result<Mailbox, Reply> {
+        let domains = self
+            .services
+            .store
+            .list_domains()
+            .await
+            .map_err(|error| self.fault(&error))?;
+        let domain = domains.first().ok_or_else(replies::no_such_mailbox)?;
+        Mailbox::parse(&format!("postmaster@{}", domain.name)).map_err(|_| replies::no_such_mailbox())
+    }
+
+    /// A strict domain takes no mail by SMTP from elsewhere (`management-record.md` §9.2).
+    async fn local(&self, address: &Mailbox, targets: Vec<Target>) -> Result<Accepted, Reply> {
+        if self.account.is_none() && self.is_strict(address.domain()).await? {
+            return Err(reply(550, (5, 7, 1), "This domain takes mail by DMTP only"));
+        }
+        let recipients = targets
+            .into_iter()
+            .map(|target| match target {
+                Target::Local(account) => account.address,
+                Target::Remote(mailbox) => mailbox,
+            })
+            .collect();
+        Ok(Accepted {
+            recipients,
+            to_be_sealed: false,
+        })
+    }
+
+    async fn is_strict(&self, domain: &Domain) -> Result<bool, Reply> {
+        let domain = self
+            .services
+            .store
+            .local_domain(domain)
+            .await
+            .map_err(|error| self.fault(&error))?;
+        Ok(domain
+            .and_then(|domain| domain.dime)
+            .is_some_and(|dime| dime.policy == Policy::Strict))
+    }
+
+    /// Only our users send to others. Those who keep their keys elsewhere seal before they submit.
+    async fn remote(&self, mailbox: Mailbox) -> Result<Accepted, Reply> {
+        let Some(account) = &self.account else {
+            return Err(replies::relaying_denied());
+        };
+        let source = Source::Submission(account.address.clone());
+        let facts = self.services.planner().facts(mailbox.domain(), &source).await;
+        let facts = facts.map_err(|error| self.fault(&error))?;
+        let to_be_sealed = matches!(routing::decide(&facts).route, Route::Dmtp { .. });
+        if to_be_sealed && account.trust_mode != TrustMode::Trustful {
+            let text = "The recipient's domain takes sealed mail, and your keys are not kept here: seal it before you submit it";
+            return Err(reply(550, (5, 7, 1), text));
+        }
+        Ok(Accepted {
+            recipients: vec![mailbox],
+            to_be_sealed,
+        })
+    }
+
+    async fn start(&mut self, session: &Session) -> Result<(), Reply> {
+        let id = QueueId::random(&mut rand::rng());
+        let now = self.services.clock.now();
+        let host = &self.services.config.server.hostname;
+        let trace = Received {
+            arrival: &self.arrival(session),
+            host,
+            id,
+            time: now,
+        };
+        let completion = self.account.as_ref().map(|account| Completion {
+            domain: account.address.domain().clone(),
+            now,
+        });
+        let store = self.services.store.as_ref();
+        let begun = Intake::begin(store, id, host, &trace.to_string(), completion).await;
+        let mut intake = begun.map_err(|error| self.fault(&error))?;
+        let limit = self.services.config.limits.message_bytes.get();
+        if let Some(open) = &mut self.transaction {
+            let size = open.mail.size_bytes.unwrap_or(limit);
+            if open.to_be_sealed
+                && size > MAX_DATA as u64
+                && let Some(share) = self.services.budget.take(size)
+            {
+                intake.try_sealing(share);
+            }
+            open.intake = Some(intake);
+        }
+        Ok(())
+    }
+
+    /// A submitting user's address and device are not in it.
+    fn arrival(&self, session: &Session) -> Arrival {
+        let utf8 = self.transaction.as_ref().is_some_and(|open| open.mail.smtputf8);
+        let tls = session.tls().is_some();
+        match (&self.account, session.hello()) {
+            (None, Some(hello)) => Arrival::Transfer {
+                hello: hello.name.clone(),
+                address: self.peer.ip(),
+                extended: hello.extended,
+                utf8,
+                tls,
+            },
+            _ => Arrival::Submission { utf8, tls },
+        }
+    }
+
+    async fn commit(&mut self, size_bytes: u64) -> Result<QueueId, Reply> {
+        let Some(mut open) = self.transaction.take() else {
+            return Err(replies::local_error());
+        };
+        let Some(intake) = open.intake.take() else {
+            return Err(replies::local_error());
+        };
+        let id = intake.id();
+        let complete = intake.finish().await.map_err(|failure| self.refusal(&failure))?;
+        let Complete { writer, eight_bit } = complete;
+        let recipients = open.recipients.len();
+        let message = self.message(id, open, eight_bit);
+        writer.commit(message).await.map_err(|error| self.fault(&error))?;
+        self.accepted += 1;
+        tracing::info!(
+            event = observe::SMTP_MESSAGE_ACCEPTED,
+            session.id = %self.id,
+            message.id = %id,
+            size_bytes,
+            recipients,
+            "message accepted"
+        );
+        Ok(id)
+    }
+
+    fn message(&self, id: QueueId, open: Transaction, eight_bit: bool) -> NewMessage {
+        let now = self.services.clock.now();
+        let source = match (&self.account, self.purpose) {
+            (Some(account), _) => Source::Submission(account.address.clone()),
+            (None, _) => Source::Smtp,
+        };
+        NewMessage {
+            id,
+            envelope: Envelope {
+                reverse_path: open.mail.reverse_path,
+                source,
+                smtputf8: open.mail.smtputf8,
+                eight_bit,
+            },
+            content: Content::Mime,
+            recipients: open.recipients,
+            accepted_at: now,
+            due_at: now,
+        }
+    }
+
+    fn refusal(&self, failure: &Failure) -> Reply {
+        match failure {
+            Failure::Store(error) => self.fault(error),
+            Failure::HeaderTooLong => reply(552, (5, 3, 4), "The header block is too long"),
+            Failure::TooManyHops => reply(
+                554,
+                (5, 4, 6),
+                "Too many Received fields: the message goes in circles",
+            ),
+            Failure::NoFrom => reply(550, (5, 6, 0), "The message has no From field"),
+            Failure::Unsealable(crate::dime::convert::Error::TooLarge) => reply(
+                552,
+                (5, 3, 4),
+                "A body part is too large for D/MIME 1, which the recipient's domain demands: send less than 16 MB at a time",
+            ),
+            Failure::Unsealable(error) => {
+                reply(550, (5, 6, 0), &format!("The message cannot be sealed: {error}"))
+            }
+        }
+    }
+
+    fn fault(&self, error: &dyn std::error::Error) -> Reply {
+        tracing::error!(event = observe::SMTP_FAULT, session.id = %self.id, error, "a session met a fault of ours");
+        replies::local_error()
+    }
+}
+
+fn answer(session: &mut Session, answered: Result<(), Reply>) {
+    match answered {
+        Ok(()) => session.accept(),
+        Err(reply) => session.refuse(reply),
+    }
+}
+
+fn reply(code: u16, (class, subject, detail): (u8, u16, u16), text: &str) -> Reply {
+    Reply::new(code, EnhancedStatus(class, subject, detail), text)
+}
