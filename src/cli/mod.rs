@@ -40,7 +40,6 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the daemon until it is told to stop.
-    #[command(hide = true)]
     Serve,
     /// Two complete organizations on loopback exchange mail, and what everybody could read is shown.
     #[command(hide = true)]

@@ -1,9 +1,39 @@
 //! `dimed serve`.
 
-use super::Exit;
-use crate::config::Config;
+use std::sync::Arc;
 
-/// Runs the daemon until it is told to stop.
-pub async fn run(_config: Config) -> anyhow::Result<Exit> {
-    anyhow::bail!("the daemon is not part of this build")
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Exit;
+use crate::config::{Config, LogFormat};
+use crate::daemon::Daemon;
+use crate::queue::observer::Nobody;
+
+/// Runs the daemon until it is told to stop by SIGTERM or SIGINT.
+pub async fn run(config: Config) -> anyhow::Result<Exit> {
+    start_log(&config);
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be received")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be received")?;
+    let daemon = Daemon::start(config, Arc::new(Nobody)).await?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    daemon.shutdown().await;
+    Ok(Exit::Done)
+}
+
+/// Log lines go to standard error, where systemd and people look for them.
+fn start_log(config: &Config) {
+    let level = tracing::Level::from(config.log.level);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(format!("dimed={level}"))
+        .with_target(false)
+        .with_writer(std::io::stderr);
+    // A second call in one process changes nothing; the first log goes on.
+    let _ = match config.log.format {
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => builder.with_ansi(false).try_init(),
+    };
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Accounts, Config, Dns, Error, Limits, Outbound, Validation};
+use super::{Accounts, Config, Dns, Error, Limits, Outbound, Queue, Validation};
 use crate::accounts;
 use crate::delivery::maildir::Maildirs;
 use crate::mail::address::Domain;
@@ -12,6 +12,7 @@ use crate::net::connect::Outgoing;
 use crate::net::dns::{AdBitResolver, AnchorError, HickoryResolver, Resolver, Servers, TrustAnchors};
 use crate::net::self_signed;
 use crate::net::tls::{self, Identity};
+use crate::queue::schedule::Schedule;
 use crate::{dmtp, smtp};
 
 impl From<&Limits> for smtp::server::Limits {
@@ -110,6 +111,18 @@ fn anchors(path: &Path) -> Result<TrustAnchors, Error> {
         column: 1,
         message: String::from("not a DNSKEY or DS record that can be used as a trust anchor"),
     })
+}
+
+impl From<&Queue> for Schedule {
+    fn from(queue: &Queue) -> Self {
+        let warning = Duration::from_secs(queue.delay_warning_secs);
+        Self {
+            first: Duration::from_secs(queue.retry_first_secs.get()),
+            longest: Duration::from_secs(queue.retry_max_secs.get()),
+            lifetime: Duration::from_secs(queue.lifetime_secs.get()),
+            delay_warning: (!warning.is_zero()).then_some(warning),
+        }
+    }
 }
 
 impl Config {

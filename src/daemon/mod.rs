@@ -128,6 +128,7 @@ fn start_runner(services: &Services, stop: &CancellationToken) -> Result<JoinHan
         Arc::clone(&services.clock),
         Arc::new(services.mailer()?),
         services.config.queue.runners.get(),
+        Duration::from_secs(services.config.queue.lease_secs.get()),
     );
     Ok(tokio::spawn(runner.run(stop.clone())))
 }

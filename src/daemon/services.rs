@@ -17,7 +17,6 @@ use crate::net::tls::{Acceptor, Connector, WebPki};
 use crate::queue::attempt::Mailer;
 use crate::queue::observer::Observer;
 use crate::queue::plan::Planner;
-use crate::queue::schedule::Schedule;
 use crate::signet_service::{Directory, Published};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{MasterKey, Store};
@@ -64,7 +63,7 @@ impl Services {
         let master_key = MasterKey(config::load_master_key(&config)?);
         let store = SqliteStore::open(&config.server.database(), master_key, Arc::clone(&clock)).await?;
         let store: Arc<dyn Store> = Arc::new(store);
-        let resolver = config.resolver()?;
+        let resolver = config.dns.resolver()?;
         let domains = Arc::new(Domains::new(
             Arc::clone(&resolver),
             Arc::clone(&store) as Arc<dyn crate::store::Domains>,
@@ -135,7 +134,7 @@ impl Services {
             dmtp: DmtpDelivery {
                 dx: Arc::clone(&self.dx),
             },
-            schedule: Schedule::from(&self.config.queue),
+            schedule: (&self.config.queue).into(),
             host: self.config.server.hostname.clone(),
             observer: Arc::clone(&self.observer),
         })

@@ -9,7 +9,6 @@ use crate::accounts::{Accounts, Resolution, Target};
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::reply::EnhancedStatus;
 use crate::mail::trace::return_path;
-use crate::store;
 
 /// Delivers into Maildirs.
 pub struct LocalDelivery {
@@ -40,7 +39,7 @@ impl From<Outcome> for Report {
 /// Why one mailbox could not be written.
 enum Failure {
     Mailbox(maildir::Error),
-    Spool(store::Error),
+    Spool,
 }
 
 impl LocalDelivery {
@@ -62,7 +61,7 @@ impl LocalDelivery {
                     match self.write(&account.address, address, reverse_path, body).await {
                         Ok(()) => {}
                         Err(Failure::Mailbox(error)) => return error.outcome().into(),
-                        Err(Failure::Spool(_)) => return deferred("the message cannot be read").into(),
+                        Err(Failure::Spool) => return deferred("the message cannot be read").into(),
                     }
                 }
             }
@@ -85,7 +84,7 @@ impl LocalDelivery {
         let trace = format!("{}Delivered-To: {address}\r\n", return_path(reverse_path));
         delivery.write(trace.as_bytes()).await.map_err(Failure::Mailbox)?;
         body.rewind();
-        while let Some(piece) = body.next().await.map_err(Failure::Spool)? {
+        while let Some(piece) = body.next().await.map_err(|_| Failure::Spool)? {
             delivery.write(&piece).await.map_err(Failure::Mailbox)?;
         }
         delivery.commit().await.map_err(Failure::Mailbox)?;

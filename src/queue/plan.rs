@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::accounts::{self, Accounts};
 use crate::delivery::seal::{self, Author};
 use crate::dime::record::Policy;
 use crate::dime::signet::{VerifiedOrg, VerifiedUser};
@@ -61,8 +60,6 @@ pub struct Planner {
     pub directory: Arc<Directory>,
     /// Our signets and keys.
     pub published: Arc<Published>,
-    /// Our users.
-    pub accounts: Arc<Accounts>,
 }
 
 impl Planner {

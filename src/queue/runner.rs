@@ -13,11 +13,8 @@ use crate::base::observe;
 use crate::base::time::Clock;
 use crate::store::{Claim, Error, FollowUp, Settlement, Store};
 
-/// How long a claim may be worked on. An attempt that takes longer is abandoned a little before.
-const LEASE: Duration = Duration::from_secs(30 * 60);
-
-/// How long before the lease ends an attempt is abandoned, so that it is still ours to settle.
-const LEASE_MARGIN: Duration = Duration::from_secs(60);
+/// An attempt is abandoned when this part of its lease is left, so that it is still ours to settle.
+const LEASE_MARGIN: u32 = 16;
 
 /// The longest sleep between two looks at the queue.
 const IDLE: Duration = Duration::from_secs(30);
@@ -53,22 +50,25 @@ pub struct Runner {
     clock: Arc<dyn Clock>,
     attempt: Arc<dyn Attempt>,
     slots: Arc<Semaphore>,
+    lease: Duration,
     tasks: TaskTracker,
 }
 
 impl Runner {
-    /// At most `concurrency` attempts at a time.
+    /// At most `concurrency` attempts at a time, each for at most the time of a `lease`.
     pub fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         attempt: Arc<dyn Attempt>,
         concurrency: usize,
+        lease: Duration,
     ) -> Self {
         Self {
             store,
             clock,
             attempt,
             slots: Arc::new(Semaphore::new(concurrency)),
+            lease,
             tasks: TaskTracker::new(),
         }
     }
@@ -105,7 +105,7 @@ impl Runner {
     async fn claim(&self) -> Result<Vec<Claim>, Error> {
         let now = self.clock.now();
         let limit = 1 + self.slots.available_permits();
-        self.store.claim(now, now.after(LEASE), limit).await
+        self.store.claim(now, now.after(self.lease), limit).await
     }
 
     async fn rest(&self) {
@@ -119,13 +119,14 @@ impl Runner {
 
     fn start(&self, claims: Vec<Claim>, first: OwnedSemaphorePermit) {
         let mut permit = Some(first);
+        let limit = self.lease - self.lease / LEASE_MARGIN;
         for claim in claims {
             let permit = permit
                 .take()
                 .or_else(|| Arc::clone(&self.slots).try_acquire_owned().ok());
             let (store, attempt) = (Arc::clone(&self.store), Arc::clone(&self.attempt));
             self.tasks.spawn(async move {
-                let settled = attempt_within_lease(attempt.as_ref(), &claim).await;
+                let settled = attempt_within(limit, attempt.as_ref(), &claim).await;
                 settle(store.as_ref(), &claim, settled).await;
                 drop(permit);
             });
@@ -133,8 +134,8 @@ impl Runner {
     }
 }
 
-async fn attempt_within_lease(attempt: &dyn Attempt, claim: &Claim) -> Settled {
-    match timeout(LEASE - LEASE_MARGIN, attempt.attempt(claim)).await {
+async fn attempt_within(limit: Duration, attempt: &dyn Attempt, claim: &Claim) -> Settled {
+    match timeout(limit, attempt.attempt(claim)).await {
         Ok(settled) => settled,
         Err(_) => attempt.abandoned(claim),
     }

@@ -276,7 +276,7 @@ pub const PIECE_BYTES: usize = 256 * 1024;
 /// A body on its way in. Dropped without [`Spool::commit`] it leaves nothing claimable, and what it had written is
 /// swept at the next start.
 #[async_trait]
-pub trait BodyWriter: Send {
+pub trait BodyWriter: Send + Sync {
     /// Appends octets.
     async fn write(&mut self, octets: &[u8]) -> Result<(), Error>;
     /// Octets written so far.
@@ -334,6 +334,10 @@ pub trait Spool: Send + Sync {
     /// The reason is a fixed phrase: it is logged, and kept in clear.
     /// [`Error::LeaseLost`] as for [`settle`](Self::settle).
     async fn quarantine(&self, lease: LeaseToken, reason: &str) -> Result<(), Error>;
+
+    /// Ends every lease; their recipients are due at `now`. For the start of the only process that claims from this
+    /// database: whoever held them is gone. Returns how many recipients.
+    async fn release_leases(&self, now: Timestamp) -> Result<u64, Error>;
 
     /// When the next recipient becomes due or a lease ends, if any waits.
     async fn next_due(&self) -> Result<Option<Timestamp>, Error>;

@@ -183,12 +183,12 @@ impl Owner {
     }
 
     /// Never 450: that would mean that there is no signet, and the peer might use SMTP.
-    fn unavailable(&self, error: &dyn std::error::Error) -> Reply {
+    fn unavailable(&self, error: &(dyn std::error::Error + 'static)) -> Reply {
         self.fault(error);
         Reply::plain(476, "signets are not available now")
     }
 
-    fn fault(&self, error: &dyn std::error::Error) -> Reply {
+    fn fault(&self, error: &(dyn std::error::Error + 'static)) -> Reply {
         tracing::error!(event = observe::DMTP_FAULT, session.id = %self.id, error, "a session met a fault of ours");
         Reply::plain(451, "local error, try again later")
     }

@@ -11,7 +11,7 @@ use crate::daemon::Services;
 use crate::daemon::intake::{Complete, Completion, Failure, Intake};
 use crate::dime::message::padding::MAX_DATA;
 use crate::dime::record::Policy;
-use crate::mail::address::{Domain, ForwardPath, Mailbox, ReversePath};
+use crate::mail::address::{Domain, ForwardPath, Mailbox};
 use crate::mail::reply::{EnhancedStatus, Reply};
 use crate::mail::trace::{Arrival, Received};
 use crate::routing::{self, Route};
@@ -336,7 +336,7 @@ impl Owner {
         }
     }
 
-    fn fault(&self, error: &dyn std::error::Error) -> Reply {
+    fn fault(&self, error: &(dyn std::error::Error + 'static)) -> Reply {
         tracing::error!(event = observe::SMTP_FAULT, session.id = %self.id, error, "a session met a fault of ours");
         replies::local_error()
     }

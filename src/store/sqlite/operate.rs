@@ -188,6 +188,16 @@ pub(super) async fn retry(
     apply(db, &mut sql, selection).await
 }
 
+/// See [`Spool::release_leases`](crate::store::Spool::release_leases).
+pub(super) async fn release_leases(db: &mut SqliteConnection, now: Timestamp) -> Result<u64, Error> {
+    let mut sql =
+        QueryBuilder::new("UPDATE recipients SET lease = NULL, leased_until = NULL, due_at = CASE state ");
+    sql.push("WHEN 'waiting' THEN ")
+        .push_bind(now.0)
+        .push(" END WHERE lease IS NOT NULL");
+    apply(db, &mut sql, &Selection::All).await
+}
+
 /// See [`Spool::delete`](crate::store::Spool::delete).
 pub(super) async fn delete(db: &mut SqliteConnection, selection: &Selection) -> Result<u64, Error> {
     let mut sql =

@@ -111,6 +111,15 @@ impl Spool for SqliteStore {
         Ok(())
     }
 
+    async fn release_leases(&self, now: Timestamp) -> Result<u64, Error> {
+        let freed = self
+            .inner
+            .write(move |db| Box::pin(operate::release_leases(db, now)))
+            .await?;
+        self.inner.changed.notify_one();
+        Ok(freed)
+    }
+
     async fn extend_lease(&self, lease: LeaseToken, leased_until: Timestamp) -> Result<(), Error> {
         self.inner
             .write(move |db| Box::pin(settle::extend_lease(db, lease, leased_until)))
