@@ -36,6 +36,26 @@ const EXCEPTIONS: &[Exception] = &[
         ours: "SS_ID",
         why: "verification without an organization cannot be written down here, so the right one is given",
     },
+    Exception {
+        id: "records/strict-explicit-expiry",
+        ours: "keeps exp and syn",
+        why: "management-record.md §7.2, §11 no. 4: libdime drops both; exp bounds how long a record is pinned",
+    },
+    Exception {
+        id: "records/tls-long",
+        ours: "keeps exp and syn",
+        why: "management-record.md §7.2, §11 no. 4: libdime drops both; exp bounds how long a record is pinned",
+    },
+    Exception {
+        id: "records/parse-expiry-and-syndicates",
+        ours: "keeps exp and syn",
+        why: "management-record.md §7.2, §11 no. 4: libdime drops both; exp bounds how long a record is pinned",
+    },
+    Exception {
+        id: "records/parse-long-names",
+        ours: "keeps exp and syn",
+        why: "management-record.md §7.2, §11 no. 4: libdime drops both; exp bounds how long a record is pinned",
+    },
 ];
 
 /// What ours does with a vector (or `id#actor`) where that is not what libdime does.

@@ -13,6 +13,7 @@ mod judge;
 mod keys;
 mod mapping;
 mod primitives;
+mod records;
 mod signets;
 mod signets_made;
 
@@ -20,10 +21,13 @@ mod signets_made;
 const KINDS: &[&str] = &[
     "armor",
     "keys",
+    "management-record",
+    "management-record-parse",
     "primitives",
     "signet",
     "signet-mutated",
     "signet-quirk",
+    "tls-signature",
 ];
 
 /// A set of vectors on disk.
