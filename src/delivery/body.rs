@@ -10,6 +10,7 @@ pub struct Body {
     store: Arc<dyn Store>,
     message: QueueId,
     next: u32,
+    unreadable: Option<&'static str>,
 }
 
 impl Body {
@@ -19,6 +20,7 @@ impl Body {
             store,
             message,
             next: 0,
+            unreadable: None,
         }
     }
 
@@ -29,9 +31,17 @@ impl Body {
 
     /// The next piece; `None` after the last.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
-        let piece = self.store.read_piece(self.message, self.next).await?;
+        let piece = self.store.read_piece(self.message, self.next).await;
+        if let Err(Error::Unreadable(what)) = &piece {
+            self.unreadable = Some(what);
+        }
         self.next += 1;
-        Ok(piece)
+        piece
+    }
+
+    /// What of the message was found not to be readable, if anything was: trying again will not help.
+    pub fn unreadable(&self) -> Option<&'static str> {
+        self.unreadable
     }
 
     /// Everything at once, for what cannot be done in pieces: a D/MIME 1 message is signed as a whole.

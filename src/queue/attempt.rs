@@ -216,6 +216,7 @@ impl Mailer {
         let mut settled = progress.settled;
         settled.settlements.extend(concluded.settlements);
         settled.follow_ups.extend(concluded.follow_ups);
+        settled.unreadable = progress.body.unreadable();
         settled
     }
 

@@ -32,6 +32,8 @@ pub struct Settled {
     pub settlements: Vec<Settlement>,
     /// Bounces, sealed objects: stored in the same transaction.
     pub follow_ups: Vec<FollowUp>,
+    /// What of the message cannot be read: then its recipients are set aside instead.
+    pub unreadable: Option<&'static str>,
 }
 
 /// Makes one attempt for the recipients of a claim.
@@ -146,7 +148,11 @@ async fn attempt_within(limit: Duration, attempt: &dyn Attempt, claim: &Claim) -
 async fn settle(store: &dyn Store, claim: &Claim, settled: Settled) {
     for attempt in 1..=SETTLE_TRIES {
         let (settlements, follow_ups) = (settled.settlements.clone(), settled.follow_ups.clone());
-        match store.settle(claim.lease, settlements, follow_ups).await {
+        let recorded = match settled.unreadable {
+            Some(what) => store.quarantine(claim.lease, what).await,
+            None => store.settle(claim.lease, settlements, follow_ups).await,
+        };
+        match recorded {
             Ok(()) => return,
             Err(Error::LeaseLost) => {
                 tracing::warn!(event = observe::QUEUE_LEASE_LOST, message.id = %claim.message, "another runner took over");

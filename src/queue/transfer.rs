@@ -50,7 +50,9 @@ impl Mailer {
             now: self.clock.now(),
             known: recipient.as_ref(),
         };
-        conclusion.settle(claim, &results, &header.unwrap_or_default())
+        let mut settled = conclusion.settle(claim, &results, &header.unwrap_or_default());
+        settled.unreadable = body.unreadable();
+        settled
     }
 
     async fn hand_over(&self, claim: &Claim, object: &[u8], attempt: AttemptId) -> Report {
