@@ -100,6 +100,8 @@ impl fmt::Debug for Name {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

@@ -256,6 +256,8 @@ fn inside_brackets(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::mail::reply::EnhancedStatus;
 

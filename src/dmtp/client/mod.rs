@@ -321,6 +321,7 @@ impl Machine for Client {
     type Event = Event;
 
     fn receive(&mut self, elapsed: Duration, input: &[u8]) -> usize {
+        self.wait.observe(elapsed);
         if !self.transmit.is_empty() || !self.events.is_empty() || input.is_empty() {
             return 0;
         }
@@ -332,9 +333,7 @@ impl Machine for Client {
             }
             _ => {}
         }
-        let result = self.reader.read(input);
-        self.wait.observe(elapsed);
-        match result {
+        match self.reader.read(input) {
             Ok((taken, Some(reply))) => {
                 self.handle(reply, taken < input.len());
                 taken

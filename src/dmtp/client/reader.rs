@@ -123,6 +123,8 @@ fn clean(text: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     const BOUND: Bound = Bound {

@@ -56,6 +56,56 @@ const EXCEPTIONS: &[Exception] = &[
         ours: "keeps exp and syn",
         why: "management-record.md §7.2, §11 no. 4: libdime drops both; exp bounds how long a record is pinned",
     },
+    Exception {
+        id: "dmtp/commands#format NOOP =*",
+        ours: "NOOP\n",
+        why: "dmtp.md §12.3 no. 2: nameless arguments are a defect, and NOOP needs none",
+    },
+    Exception {
+        id: "dmtp/commands#parse NOOP anything",
+        ours: "accepted",
+        why: "dmtp.md §6.12: any argument of NOOP is accepted and ignored",
+    },
+    Exception {
+        id: "dmtp/commands#parse ehlo HOST=*",
+        ours: "accepted",
+        why: "dmtp.md §12.3 no. 5: any case is accepted",
+    },
+    Exception {
+        id: "dmtp/commands#parse EHLO <*",
+        ours: "accepted",
+        why: "dmtp.md §2: that is the bracket grammar, which libdime's own client speaks",
+    },
+    Exception {
+        id: "dmtp/commands#parse DATA [*",
+        ours: "accepted",
+        why: "dmtp.md §2: the bracket grammar",
+    },
+    Exception {
+        id: "dmtp/commands#parse SGNT <*",
+        ours: "accepted",
+        why: "dmtp.md §2: the bracket grammar",
+    },
+    Exception {
+        id: "dmtp/commands#parse EHLO HOST=<>",
+        ours: "refused",
+        why: "dmtp.md §6.1: empty values are refused",
+    },
+    Exception {
+        id: "dmtp/commands#parse STARTTLS HOST=<*MODE=",
+        ours: "refused",
+        why: "dmtp.md §5.3: an unknown MODE is refused, the empty one too",
+    },
+    Exception {
+        id: "dmtp/client-transcript#server STATS*",
+        ours: "refused",
+        why: "dmtp.md §6.10: nobody defined what it should answer",
+    },
+    Exception {
+        id: "dmtp/client-transcript#client sgnt-long-line",
+        ours: "done",
+        why: "dmtp.md §4.4: our client reads lines as long as the largest signet",
+    },
 ];
 
 /// What ours does with a vector (or `id#actor`) where that is not what libdime does.

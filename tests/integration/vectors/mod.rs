@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 mod armor;
+mod dmtp;
+mod dmtp_dialogues;
 mod exceptions;
 mod judge;
 mod keys;
@@ -20,6 +22,8 @@ mod signets_made;
 /// Kinds that have a runner. The test below fails for an entry of any other kind.
 const KINDS: &[&str] = &[
     "armor",
+    "dmtp-commands",
+    "dmtp-transcript",
     "keys",
     "management-record",
     "management-record-parse",
