@@ -17,6 +17,7 @@
 //!
 //! Lines sent without anything expected between them go out in one piece.
 
+mod dmtp;
 mod smtp;
 
 use std::collections::VecDeque;
