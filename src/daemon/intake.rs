@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use rand::RngExt;
 
-use super::budget::Share;
+use crate::base::budget::Share;
 use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 use crate::dime::convert::{self, clean::EntryCleaner};

@@ -1,7 +1,6 @@
 //! Listeners, sessions and shutdown.
 
 mod arrival;
-mod budget;
 mod intake;
 mod listener;
 mod services;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::Error;
-use super::budget::Budget;
 use crate::accounts::Accounts;
+use crate::base::budget::Budget;
 use crate::base::time::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::delivery::dmtp::DmtpDelivery;
@@ -136,6 +136,7 @@ impl Services {
             },
             schedule: (&self.config.queue).into(),
             host: self.config.server.hostname.clone(),
+            budget: self.budget.clone(),
             observer: Arc::clone(&self.observer),
         })
     }

@@ -13,6 +13,7 @@ use super::observer::Observer;
 use super::plan::{Planned, Planner, Sealing};
 use super::runner::{Attempt, Settled};
 use super::schedule::Schedule;
+use crate::base::budget::{Budget, Share};
 use crate::base::id::QueueId;
 use crate::base::time::Clock;
 use crate::delivery::body::Body;
@@ -47,6 +48,8 @@ pub struct Mailer {
     pub schedule: Schedule,
     /// The name this host reports under.
     pub host: Domain,
+    /// Memory for messages that are held whole.
+    pub budget: Budget,
     /// Is told what was decided.
     pub observer: Arc<dyn Observer>,
 }
@@ -55,8 +58,9 @@ pub struct Mailer {
 struct Progress<'a> {
     claim: &'a Claim,
     body: Body,
-    /// The body as a whole, once it was needed.
-    whole: Option<Bytes>,
+    /// The body as a whole, once it was needed, and the memory for it.
+    whole: Option<(Bytes, Share)>,
+    budget: &'a Budget,
     results: Vec<Concluded<'a>>,
     settled: Settled,
     started: Instant,
@@ -113,7 +117,7 @@ impl Mailer {
         }
     }
 
-    async fn deliver<'a>(&self, progress: &mut Progress<'a>, planned: &Planned<'a>) {
+    async fn deliver<'a>(&'a self, progress: &mut Progress<'a>, planned: &Planned<'a>) {
         let Some(mailbox) = planned.recipient.forward_path.mailbox() else {
             return progress.add(planned, Outcome::Deferred(our_fault()));
         };
@@ -133,7 +137,7 @@ impl Mailer {
     }
 
     /// Replaces the recipient by a sealed message of its own, in the transaction that settles it.
-    async fn seal<'a>(&self, progress: &mut Progress<'a>, planned: &Planned<'a>, sealing: &Sealing) {
+    async fn seal<'a>(&'a self, progress: &mut Progress<'a>, planned: &Planned<'a>, sealing: &Sealing) {
         let mime = match progress.whole().await {
             Ok(mime) => mime,
             Err(diagnosis) => return progress.add(planned, Outcome::Deferred(diagnosis)),
@@ -182,7 +186,7 @@ impl Mailer {
         }
     }
 
-    async fn send<'a>(&self, progress: &mut Progress<'a>, planned: Vec<Planned<'a>>) {
+    async fn send<'a>(&'a self, progress: &mut Progress<'a>, planned: Vec<Planned<'a>>) {
         let recipients: Vec<Mailbox> = planned
             .iter()
             .filter_map(|one| one.recipient.forward_path.mailbox().cloned())
@@ -244,11 +248,12 @@ impl Mailer {
 }
 
 impl<'a> Progress<'a> {
-    fn new(mailer: &Mailer, claim: &'a Claim) -> Self {
+    fn new(mailer: &'a Mailer, claim: &'a Claim) -> Self {
         Self {
             claim,
             body: Body::new(Arc::clone(&mailer.store), claim.message),
             whole: None,
+            budget: &mailer.budget,
             results: Vec::new(),
             settled: Settled::default(),
             started: Instant::now(),
@@ -268,15 +273,14 @@ impl<'a> Progress<'a> {
     }
 
     async fn whole(&mut self) -> Result<Bytes, Diagnosis> {
-        if let Some(whole) = &self.whole {
+        if let Some((whole, _)) = &self.whole {
             return Ok(whole.clone());
         }
-        let whole = self
-            .body
-            .whole(self.claim.size_bytes)
-            .await
-            .map_err(|_| our_fault())?;
-        Ok(self.whole.insert(whole.into()).clone())
+        let size_bytes = self.claim.size_bytes;
+        let share = self.budget.wait_for(size_bytes).await.ok_or_else(our_fault)?;
+        let whole = self.body.whole(size_bytes).await.map_err(|_| our_fault())?;
+        let (whole, _) = self.whole.insert((whole.into(), share));
+        Ok(whole.clone())
     }
 
     /// The start of the message, for reports; empty if it cannot be read.

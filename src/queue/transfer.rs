@@ -25,6 +25,7 @@ impl Mailer {
         let started = Instant::now();
         let attempt = AttemptId::random(&mut rand::rng());
         let mut body = Body::new(Arc::clone(&self.store), claim.message);
+        let _share = self.budget.wait_for(claim.size_bytes).await;
         let (report, object) = match body.whole(claim.size_bytes).await {
             Ok(object) => (self.hand_over(claim, &object, attempt).await, object),
             Err(_) => (fault("the message cannot be read"), Vec::new()),

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Purpose;
+use crate::base::budget::Share;
 use crate::base::id::SessionId;
 use crate::base::observe;
 use crate::daemon::Services;
 use crate::daemon::arrival::Arrival;
-use crate::daemon::budget::Share;
 use crate::dime::fingerprint::AnyFingerprint;
 use crate::dmtp::name::Name;
 use crate::dmtp::reply::TransactionId;

@@ -1,4 +1,4 @@
-//! Memory for messages that must be held whole: D/MIME 1 objects are checked, sealed and opened as one piece.
+//! A bound on the memory for what must be held whole. D/MIME 1 objects are checked, sealed and opened as one piece.
 
 use std::sync::Arc;
 
@@ -7,9 +7,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// The unit of the budget, in octets.
 const UNIT: u64 = 64 * 1024;
 
-/// A bound on what all sessions together hold.
+/// A bound on what everybody together holds.
 #[derive(Debug, Clone)]
-pub struct Budget(Arc<Semaphore>);
+pub struct Budget {
+    free: Arc<Semaphore>,
+    total: u32,
+}
 
 /// A share of the budget; given back when dropped.
 #[derive(Debug)]
@@ -20,12 +23,25 @@ pub struct Share {
 impl Budget {
     /// At most `octets` in all.
     pub fn new(octets: u64) -> Self {
-        Self(Arc::new(Semaphore::new(units(octets) as usize)))
+        let total = units(octets);
+        Self {
+            free: Arc::new(Semaphore::new(total as usize)),
+            total,
+        }
     }
 
     /// A share of that many octets, if it is free now.
     pub fn take(&self, octets: u64) -> Option<Share> {
-        let permit = Arc::clone(&self.0).try_acquire_many_owned(units(octets)).ok()?;
+        let permit = Arc::clone(&self.free)
+            .try_acquire_many_owned(units(octets))
+            .ok()?;
+        Some(Share { _permit: permit })
+    }
+
+    /// A share of that many octets, as soon as it is free. More than the whole budget is the whole budget.
+    pub async fn wait_for(&self, octets: u64) -> Option<Share> {
+        let wanted = units(octets).min(self.total);
+        let permit = Arc::clone(&self.free).acquire_many_owned(wanted).await.ok()?;
         Some(Share { _permit: permit })
     }
 }
