@@ -386,13 +386,13 @@ mod tests {
             smtputf8: false,
             eight_bit: true,
         };
-        assert_eq!(encode_envelope(&bounce), [0, 0, 0, 0, 0, 0]);
-        assert_eq!(decode_envelope(&[0; 6]), Some(bounce));
+        assert_eq!(encode_envelope(&bounce), [2, 0, 0, 0, 0, 0]);
+        assert_eq!(decode_envelope(&[2, 0, 0, 0, 0, 0]), Some(bounce));
     }
 
     #[test]
     fn refuses_neighbours_of_an_envelope() {
-        for bad in [&[0; 5][..], &[0; 7], &[2, 0, 0, 0, 0, 0], &[0, 0, 0, 4, 0, 0]] {
+        for bad in [&[0; 5][..], &[0; 7], &[4, 0, 0, 0, 0, 0], &[0, 0, 0, 4, 0, 0]] {
             assert_eq!(decode_envelope(bad), None, "{bad:?}");
         }
         // A source without a name that brings one.
