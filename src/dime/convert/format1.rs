@@ -19,7 +19,7 @@ use super::header::{
 use super::leaves::find_leaves;
 use crate::base::encoding::{base64, hex};
 use crate::dime::message::Content;
-use crate::dime::message::metadata::{LABELS, labelled};
+use crate::dime::message::metadata::labelled;
 use crate::dime::message::padding::MAX_DATA;
 
 /// The display chunk of a message without text.
@@ -212,8 +212,8 @@ fn foreign_common(data: &[u8]) -> Vec<u8> {
         values[place].get_or_insert_with(|| trim(sanitized(value).as_bytes()).to_vec());
     }
     let mut block = Vec::new();
-    for place in 0..LABELS.len() {
-        append_common(&mut block, place, values[place].as_deref().unwrap_or_default());
+    for (place, value) in values.iter().enumerate() {
+        append_common(&mut block, place, value.as_deref().unwrap_or_default());
     }
     block
 }

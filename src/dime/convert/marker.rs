@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! DIME-Verification: mx.destination.example; result=pass; format=1; suite=legacy;
-//! 	author=alice@origin.example; origin=origin.example;
-//! 	recipient=bob@destination.example;
-//! 	from=match
+//!     author=alice@origin.example; origin=origin.example;
+//!     recipient=bob@destination.example;
+//!     from=match
 //! ```
 //!
-//! Values come only from verified envelope fields, so nothing the sender wrote can add a parameter.
+//! Continuation lines start with one HTAB. Values come only from verified envelope fields, so nothing the sender wrote can add a parameter.
 
 use std::fmt;
 
