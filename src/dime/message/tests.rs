@@ -8,6 +8,8 @@ use super::padding::Padding;
 use super::testing::{Cast, Counter, content, org, user};
 use super::*;
 use crate::base::encoding::hex;
+use crate::crypto::ed25519::SigningKey;
+use crate::dime::signet::{OrgBuilder, Permissions, SecondaryKey, verify_org};
 use crate::mail::address::Mailbox;
 
 fn parse(octets: impl Into<Bytes>) -> Message {
@@ -121,6 +123,33 @@ fn the_origin_may_drop_bounce_signatures() {
             open::open(&view, &cast.at_recipient()).unwrap().content,
             content()
         );
+    }
+}
+
+#[test]
+fn a_secondary_key_signs_for_the_origin_only_with_permission() {
+    let mut cast = Cast::new();
+    let secondary = SigningKey::generate(&mut Counter(20));
+    for (permissions, accepted) in [(Permissions::MESSAGES, true), (Permissions::SIGNETS, false)] {
+        let key = SecondaryKey {
+            permissions,
+            key: secondary.verifying_key(),
+        };
+        let keys = &cast.origin.1;
+        let builder = OrgBuilder::new(&keys.signing, &keys.encryption.public_key(), &[key]).unwrap();
+        let signet = builder.crypto().unwrap();
+        cast.origin.2 = verify_org(&signet, &[keys.signing.verifying_key()], &cast.origin.0).unwrap();
+
+        let message = parse(cast.sealed(&content()));
+        let checked = origin::open(&message, &cast.origin.1)
+            .unwrap()
+            .check(&cast.at_origin())
+            .unwrap();
+        let signed = parse(origin::sign(&checked, &secondary, Default::default()).unwrap());
+        let arrival = destination::open(&signed, &cast.destination.1).unwrap();
+        assert_eq!(arrival.check(&cast.at_destination()).is_ok(), accepted);
+        let view = open::open_envelope(&signed, &cast.recipient.1).unwrap();
+        assert_eq!(open::open(&view, &cast.at_recipient()).is_ok(), accepted);
     }
 }
 
