@@ -106,6 +106,41 @@ const EXCEPTIONS: &[Exception] = &[
         ours: "done",
         why: "dmtp.md §4.4: our client reads lines as long as the largest signet",
     },
+    Exception {
+        id: "messages/flag-*#author",
+        ours: "decrypt-fail",
+        why: "dmime.md §9: flags that are not implemented fail closed",
+    },
+    Exception {
+        id: "messages/flag-*#recipient",
+        ours: "decrypt-fail",
+        why: "dmime.md §9: flags that are not implemented fail closed",
+    },
+    Exception {
+        id: "messages/two-display-large-first#recipient",
+        ours: "decrypt-fail",
+        why: "dmime.md M6: unequal chunks are well formed; refused here only because the origin has not signed yet",
+    },
+    Exception {
+        id: "messages/bounce-flags-0#origin-signing",
+        ours: "ok",
+        why: "dmime.md M4: a display placeholder that is not signed is removed, so that the message verifies",
+    },
+    Exception {
+        id: "messages/bounce-flags-1#origin-signing",
+        ours: "ok",
+        why: "dmime.md M4: a display placeholder that is not signed is removed, so that the message verifies",
+    },
+    Exception {
+        id: "negative/msg-swap-*",
+        ours: "decrypt-fail",
+        why: "dmime.md A1: chunks stand in the order of their types",
+    },
+    Exception {
+        id: "negative/msg-dup-*",
+        ours: "decrypt-fail",
+        why: "dmime.md A2: a chunk that may not repeat stands once, and nothing is replaced",
+    },
 ];
 
 /// What ours does with a vector (or `id#actor`) where that is not what libdime does.

@@ -14,6 +14,7 @@ mod exceptions;
 mod judge;
 mod keys;
 mod mapping;
+mod messages;
 mod primitives;
 mod records;
 mod signets;
@@ -27,6 +28,10 @@ const KINDS: &[&str] = &[
     "keys",
     "management-record",
     "management-record-parse",
+    "message",
+    "message-mutated",
+    "message-quirk",
+    "message-refused",
     "primitives",
     "signet",
     "signet-mutated",
