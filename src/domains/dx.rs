@@ -27,6 +27,9 @@ const MAX_ATTEMPTS: usize = 8;
 /// Addresses tried for one host.
 const MAX_ADDRESSES: usize = 4;
 
+/// Octets of a signet at most. The format allows 16 MiB, which is no way to treat a host that only asks for a key.
+const MAX_SIGNET: usize = 4 << 20;
+
 /// Octets of a message handed to the session at a time.
 const BODY_PIECE: usize = 64 * 1024;
 
@@ -183,7 +186,7 @@ impl DxConnector {
             .connect(tcp, host.as_str())
             .await
             .map_err(connection::Error::Handshake)?;
-        let client = Client::new(Entry::Single, Limits::default());
+        let client = Client::new(Entry::Single, limits());
         Ok((Connection::new(stream, client), peer))
     }
 
@@ -200,7 +203,7 @@ impl DxConnector {
             .await
             .map_err(cannot_connect)?;
         let stream = Stream::new(tcp).map_err(cannot_connect)?;
-        let client = Client::new(Entry::Dual(host.clone()), Limits::default());
+        let client = Client::new(Entry::Dual(host.clone()), limits());
         let mut connection = Connection::new(stream, client);
         match connection.next_event().await? {
             Some(Event::StartTls) => {}
@@ -218,6 +221,13 @@ async fn expect_ready(connection: &mut Connection<Client>) -> Result<(), Error> 
         Some(Event::Ready) => Ok(()),
         Some(Event::Failed(error)) => Err(error.into()),
         _ => Err(client::Error::Closed.into()),
+    }
+}
+
+fn limits() -> Limits {
+    Limits {
+        signet_bytes: MAX_SIGNET,
+        ..Limits::default()
     }
 }
 

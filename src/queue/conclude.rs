@@ -163,3 +163,156 @@ fn settlement(concluded: Concluded<'_>) -> Settlement {
         note: concluded.note,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use super::*;
+    use crate::base::id::{LeaseToken, RecipientId};
+    use crate::delivery::RemoteReply;
+    use crate::mail::address::ReversePath;
+    use crate::store::{Content, Envelope, Recipient, Source};
+
+    const ACCEPTED: Timestamp = Timestamp(1_800_000_000_000);
+
+    fn recipient(address: &str, delay_reported: bool) -> ClaimedRecipient {
+        ClaimedRecipient {
+            id: RecipientId::random(&mut rand::rng()),
+            forward_path: Recipient::parse(address).unwrap(),
+            attempts: 0,
+            delay_reported,
+        }
+    }
+
+    fn claim(reverse_path: &str, recipients: Vec<ClaimedRecipient>) -> Claim {
+        Claim {
+            message: QueueId::random(&mut rand::rng()),
+            lease: LeaseToken::random(&mut rand::rng()),
+            leased_until: ACCEPTED,
+            envelope: Envelope {
+                reverse_path: ReversePath(reverse_path.parse().ok()),
+                source: Source::Smtp,
+                smtputf8: false,
+                eight_bit: false,
+            },
+            content: Content::Mime,
+            size_bytes: 1,
+            accepted_at: ACCEPTED,
+            destination: "hismail.test".parse().unwrap(),
+            recipients,
+        }
+    }
+
+    /// Settles the same outcome for all recipients, `age` after the message was accepted.
+    fn settle(claim: &Claim, outcome: &Outcome, age: Duration) -> Settled {
+        let results: Vec<_> = claim
+            .recipients
+            .iter()
+            .map(|recipient| Result {
+                recipient,
+                outcome: outcome.clone(),
+                route: "smtp: record_absent".into(),
+            })
+            .collect();
+        let conclusion = Conclusion {
+            schedule: &Schedule::default(),
+            host: &"mx.hermail.test".parse().unwrap(),
+            now: ACCEPTED.after(age),
+            known: None,
+        };
+        conclusion.settle(claim, &results, b"Subject: hello\r\n\r\n")
+    }
+
+    fn deferred() -> Outcome {
+        Outcome::Deferred(Diagnosis::local(EnhancedStatus(4, 4, 1), "nobody answers"))
+    }
+
+    fn report(settled: &Settled) -> String {
+        assert_eq!(settled.follow_ups.len(), 1);
+        String::from_utf8(settled.follow_ups[0].body.clone()).unwrap()
+    }
+
+    #[test]
+    fn success_needs_no_report() {
+        let claim = claim("alice@hermail.test", vec![recipient("bob@hismail.test", false)]);
+        let reply = RemoteReply {
+            host: "mx.hismail.test".into(),
+            reply: "250 2.0.0 Ok".into(),
+        };
+        let settled = settle(&claim, &Outcome::Relayed(reply), Duration::ZERO);
+        assert_eq!(settled.settlements[0].state, SettledState::Relayed);
+        assert_eq!(
+            settled.settlements[0].note,
+            "smtp: record_absent; relayed to mx.hismail.test: 250 2.0.0 Ok"
+        );
+        assert!(settled.follow_ups.is_empty());
+    }
+
+    #[test]
+    fn recipients_that_fail_together_share_one_report() {
+        let recipients = vec![
+            recipient("bob@hismail.test", false),
+            recipient("eve@hismail.test", false),
+        ];
+        let claim = claim("alice@hermail.test", recipients);
+        let failed = Outcome::Failed(Diagnosis::local(EnhancedStatus(5, 1, 1), "no such mailbox"));
+        let settled = settle(&claim, &failed, Duration::ZERO);
+        let failed = SettledState::Failed(EnhancedStatus(5, 1, 1));
+        assert!(settled.settlements.iter().all(|one| one.state == failed));
+        let report = report(&settled);
+        assert!(report.contains("Final-Recipient: rfc822; bob@hismail.test\r\n"));
+        assert!(report.contains("Final-Recipient: rfc822; eve@hismail.test\r\n"));
+    }
+
+    #[test]
+    fn a_young_message_is_tried_again_without_a_word() {
+        let claim = claim("alice@hermail.test", vec![recipient("bob@hismail.test", false)]);
+        let settled = settle(&claim, &deferred(), Duration::from_secs(60));
+        let SettledState::Deferred {
+            due_at,
+            delay_reported,
+        } = settled.settlements[0].state
+        else {
+            panic!("{:?}", settled.settlements);
+        };
+        let wait = due_at.since(ACCEPTED.after(Duration::from_secs(60)));
+        assert!((262..=338).contains(&wait.as_secs()), "{wait:?}");
+        assert!(!delay_reported && settled.follow_ups.is_empty());
+    }
+
+    #[test]
+    fn a_delay_is_reported_once() {
+        let age = Duration::from_secs(4 * 3600);
+        let fresh = claim("alice@hermail.test", vec![recipient("bob@hismail.test", false)]);
+        let settled = settle(&fresh, &deferred(), age);
+        assert!(report(&settled).contains("Action: delayed\r\n"));
+        let told = claim("alice@hermail.test", vec![recipient("bob@hismail.test", true)]);
+        let settled = settle(&told, &deferred(), age);
+        assert!(settled.follow_ups.is_empty());
+        let SettledState::Deferred { delay_reported, .. } = settled.settlements[0].state else {
+            panic!("{:?}", settled.settlements);
+        };
+        assert!(delay_reported);
+    }
+
+    #[test]
+    fn an_old_message_goes_back_as_expired() {
+        let claim = claim("alice@hermail.test", vec![recipient("@hismail.test", true)]);
+        let settled = settle(&claim, &deferred(), Schedule::default().lifetime);
+        assert_eq!(
+            settled.settlements[0].state,
+            SettledState::Failed(EnhancedStatus(5, 4, 7))
+        );
+        assert!(report(&settled).contains("Final-Recipient: x-dime; @hismail.test\r\n"));
+    }
+
+    #[test]
+    fn a_report_is_never_reported_on() {
+        let claim = claim("", vec![recipient("bob@hismail.test", false)]);
+        let failed = Outcome::Failed(Diagnosis::local(EnhancedStatus(5, 1, 1), "no such mailbox"));
+        assert!(settle(&claim, &failed, Duration::ZERO).follow_ups.is_empty());
+    }
+}
