@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
+use tokio::net::TcpStream;
 
 use super::{DeliveryHosts, Domains, DxAttempt, Reach};
 use crate::base::machine::TlsInfo;
@@ -134,9 +135,15 @@ impl DxConnector {
     ) -> Result<DxSession, Error> {
         let host = &attempt.host;
         let addresses = self.addresses(host).await?;
+        let port = match attempt.reach {
+            Reach::Single => self.single_port,
+            Reach::Dual => self.dual_port,
+        };
+        let connected = self.outgoing.connect(&addresses, port, MAX_ADDRESSES).await;
+        let tcp = connected.map_err(|_| unreachable(format!("{host} does not answer")))?;
         let (mut connection, peer) = match attempt.reach {
-            Reach::Single => self.single(host, &addresses).await?,
-            Reach::Dual => self.dual(host, &addresses).await?,
+            Reach::Single => self.single(host, tcp).await?,
+            Reach::Dual => self.dual(host, tcp).await?,
         };
         judge(
             record,
@@ -170,39 +177,16 @@ impl DxConnector {
     }
 
     /// TLS from the first octet (`dmtp.md` §5.2).
-    async fn single(
-        &self,
-        host: &Domain,
-        addresses: &[IpAddr],
-    ) -> Result<(Connection<Client>, TlsPeer), Error> {
-        let cannot_connect = |_| unreachable(format!("{host} does not answer"));
-        let tcp = self
-            .outgoing
-            .connect(addresses, self.single_port, MAX_ADDRESSES)
-            .await
-            .map_err(cannot_connect)?;
-        let (stream, peer) = self
-            .connector
-            .connect(tcp, host.as_str())
-            .await
-            .map_err(connection::Error::Handshake)?;
+    async fn single(&self, host: &Domain, tcp: TcpStream) -> Result<(Connection<Client>, TlsPeer), Error> {
+        let shaken = self.connector.connect(tcp, host.as_str()).await;
+        let (stream, peer) = shaken.map_err(connection::Error::Handshake)?;
         let client = Client::new(Entry::Single, limits());
         Ok((Connection::new(stream, client), peer))
     }
 
     /// Clear text first (`dmtp.md` §5.3).
-    async fn dual(
-        &self,
-        host: &Domain,
-        addresses: &[IpAddr],
-    ) -> Result<(Connection<Client>, TlsPeer), Error> {
-        let cannot_connect = |_| unreachable(format!("{host} does not answer"));
-        let tcp = self
-            .outgoing
-            .connect(addresses, self.dual_port, MAX_ADDRESSES)
-            .await
-            .map_err(cannot_connect)?;
-        let stream = Stream::new(tcp).map_err(cannot_connect)?;
+    async fn dual(&self, host: &Domain, tcp: TcpStream) -> Result<(Connection<Client>, TlsPeer), Error> {
+        let stream = Stream::new(tcp).map_err(connection::Error::Io)?;
         let client = Client::new(Entry::Dual(host.clone()), limits());
         let mut connection = Connection::new(stream, client);
         match connection.next_event().await? {

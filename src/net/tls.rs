@@ -104,6 +104,7 @@ impl Acceptor {
 
     /// Shakes hands within [`HANDSHAKE_TIMEOUT`].
     pub async fn accept(&self, tcp: TcpStream) -> io::Result<(Stream, TlsPeer)> {
+        tcp.set_nodelay(true)?;
         let tls = timeout(HANDSHAKE_TIMEOUT, self.0.accept(tcp)).await??;
         let peer = describe(tls.get_ref().1);
         Ok((Stream::Tls(Box::new(TlsStream::Server(tls))), peer))
@@ -140,6 +141,7 @@ impl Connector {
     pub async fn connect(&self, tcp: TcpStream, name: &str) -> io::Result<(Stream, TlsPeer)> {
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "not a host name"))?;
+        tcp.set_nodelay(true)?;
         let tls = timeout(HANDSHAKE_TIMEOUT, self.0.connect(name, tcp)).await??;
         let peer = describe(tls.get_ref().1);
         Ok((Stream::Tls(Box::new(TlsStream::Client(tls))), peer))
