@@ -1,5 +1,6 @@
 //! DNS with real sockets, a real authoritative server and real validation.
 
+mod forge;
 mod tamper;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -242,9 +243,10 @@ async fn tampering_in_a_signed_zone_is_bogus_whatever_is_taken_away() {
             (Trick::PretendNothing, "_dx.hismail.test"),
             (Trick::PretendNoSuchName, "_dx.hismail.test"),
         ] {
+            let said = format!("{trick:?} {name}");
             let proxy = Tamper::start(authority.address(), trick).await;
             let resolver = HickoryResolver::new(servers(proxy.address()), anchors.clone());
-            assert_eq!(resolver.txt(name).await, Lookup::Bogus, "{trick:?} {name}");
+            assert_eq!(resolver.txt(name).await, Lookup::Bogus, "{said}");
         }
     }
 }
@@ -271,11 +273,10 @@ async fn an_unsigned_zone_below_an_anchor_for_itself_is_bogus() {
 
 #[tokio::test]
 async fn a_foreign_zone_cannot_deny_a_name() {
-    // evil.test is properly signed, and its owner signs whatever they like.
-    let (hismail, evil) = (
-        hismail(),
-        Zone::signed(&domain("evil.test"), KeyKind::Ed25519).unwrap(),
-    );
+    // evil.test is properly signed, and its owner signs a denial that spans hismail.test.
+    let pkcs8 = forge::new_key();
+    let evil = Zone::signed_with_key(&domain("evil.test"), KeyKind::Ed25519, &pkcs8).unwrap();
+    let hismail = hismail();
     let parent = Zone::signed(&domain("test"), KeyKind::Ed25519)
         .unwrap()
         .delegate("hismail", &hismail, &domain("ns.hismail.test"))
@@ -286,8 +287,9 @@ async fn a_foreign_zone_cannot_deny_a_name() {
     let authority = Authority::start(LOOPBACK, vec![parent, hismail, evil])
         .await
         .unwrap();
-    let proxy = Tamper::start(authority.address(), Trick::AnswerAsIf("_dx.unknown.evil.test")).await;
-    let resolver = HickoryResolver::new(servers(proxy.address()), anchors);
+    let denial = forge::denial(&pkcs8, "evil.test", "a.evil.test", "zz.test");
+    let own = Tamper::start(authority.address(), Trick::Deny(denial)).await;
+    let resolver = HickoryResolver::new(servers(own.address()), anchors);
     assert_eq!(resolver.txt("_dx.hismail.test").await, Lookup::Bogus);
 }
 
@@ -301,23 +303,16 @@ async fn failures_are_failures() {
         Trick::Garbage,
         Trick::OtherQuestion,
     ] {
+        let said = format!("{trick:?}");
         let proxy = Tamper::start(authority.address(), trick).await;
         let resolver = HickoryResolver::new(servers(proxy.address()), anchors.clone());
-        assert_eq!(
-            resolver.txt("_dx.hismail.test").await,
-            Lookup::Failed,
-            "{trick:?}"
-        );
+        assert_eq!(resolver.txt("_dx.hismail.test").await, Lookup::Failed, "{said}");
         assert_eq!(
             resolver.txt("_dx.unknown.hismail.test").await,
             Lookup::Failed,
-            "{trick:?}"
+            "{said}"
         );
-        assert_eq!(
-            resolver.mx(&domain("plain.test")).await,
-            Lookup::Failed,
-            "{trick:?}"
-        );
+        assert_eq!(resolver.mx(&domain("plain.test")).await, Lookup::Failed, "{said}");
     }
     let nobody = HickoryResolver::new(Servers::new(vec![]), anchors.clone());
     assert_eq!(nobody.txt("_dx.hismail.test").await, Lookup::Failed);

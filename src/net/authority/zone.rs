@@ -14,7 +14,7 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_server::dnssec::NxProofKind;
 use hickory_server::store::in_memory::InMemoryZoneHandler;
 use hickory_server::zone_handler::{AxfrPolicy, ZoneType};
-use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::Error;
 use crate::base::encoding::base64;
@@ -79,9 +79,17 @@ impl Zone {
             KeyKind::Ed25519 => Ed25519SigningKey::generate_pkcs8(),
             KeyKind::EcdsaP256 => EcdsaSigningKey::generate_pkcs8(kind.algorithm()),
         };
-        let der = PrivateKeyDer::Pkcs8(der.map_err(|error| failure(domain, error))?);
+        let der = der.map_err(|error| failure(domain, error))?;
+        Self::signed_with_key(domain, kind, der.secret_pkcs8_der())
+    }
+
+    /// A zone signed with a key of yours, PKCS #8 in DER, so that its trust anchor outlives the process.
+    pub fn signed_with_key(domain: &Domain, kind: KeyKind, pkcs8: &[u8]) -> Result<Self, Error> {
+        let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pkcs8.to_vec()));
         let mut zone = Self::unsigned(domain)?;
         zone.key = Some((kind, Arc::new(der)));
+        // A key that cannot be used shows here, not when the zone is served.
+        zone.signing_key()?;
         Ok(zone)
     }
 

@@ -11,7 +11,7 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
 /// What the proxy does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trick {
     /// Nothing.
     Pass,
@@ -43,8 +43,8 @@ pub enum Trick {
     PretendNothing,
     /// Answers TXT queries with NXDOMAIN and an unsigned SOA.
     PretendNoSuchName,
-    /// Answers TXT queries with what the server says about another name.
-    AnswerAsIf(&'static str),
+    /// Answers TXT queries with NXDOMAIN and these records.
+    Deny(Vec<Record>),
 }
 
 /// A running proxy.
@@ -63,7 +63,7 @@ impl Tamper {
             loop {
                 let (length, peer) = socket.recv_from(&mut buffer).await.unwrap();
                 let query = Message::from_vec(&buffer[..length]).unwrap();
-                let socket = socket.clone();
+                let (socket, trick) = (socket.clone(), trick.clone());
                 tokio::spawn(async move {
                     if let Some(reply) = reply(server, trick, query).await {
                         socket.send_to(&reply, peer).await.unwrap();
@@ -101,12 +101,7 @@ async fn reply(server: SocketAddr, trick: Trick, query: Message) -> Option<Vec<u
         Trick::FailUnlessCheckingDisabled => !query.metadata.checking_disabled,
         _ => false,
     };
-    let mut sent = query.clone();
-    if let (Trick::AnswerAsIf(other), true) = (trick, about_text) {
-        sent.queries[0] = Query::query(name(other), RecordType::TXT);
-    }
-    let mut reply = forward(server, &mut sent).await;
-    reply.queries = vec![asked.clone()];
+    let mut reply = forward(server, &mut query.clone()).await;
     if fails {
         reply.answers.clear();
         reply.authorities.clear();
@@ -149,6 +144,11 @@ fn change(trick: Trick, reply: &mut Message) {
         Trick::PretendNothing => keep(reply, |_| false),
         Trick::PretendNoSuchName => {
             keep(reply, |record| record.record_type() == RecordType::SOA);
+            reply.metadata.response_code = ResponseCode::NXDomain;
+        }
+        Trick::Deny(records) => {
+            reply.answers.clear();
+            reply.authorities = records;
             reply.metadata.response_code = ResponseCode::NXDomain;
         }
         _ => {}
