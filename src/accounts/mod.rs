@@ -139,3 +139,6 @@ impl Accounts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

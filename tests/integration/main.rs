@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed expectation is how a test fails
 
+mod architecture;
 mod bounce;
+mod cli;
 mod config;
 mod dns;
 mod store;

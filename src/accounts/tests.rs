@@ -1,0 +1,222 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::base::time::ManualClock;
+use crate::crypto::at_rest::Key;
+use crate::mail::address::Domain;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{LocalDomain, MasterKey};
+
+struct Fixture {
+    accounts: Accounts,
+    _home: tempfile::TempDir,
+}
+
+/// Accounts of hermail.test and other.test; the first is Alice.
+async fn fixture_with(postmaster: Option<&str>) -> Fixture {
+    let home = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(Timestamp(0)));
+    let master = MasterKey(Key::from_bytes([5; 32]));
+    let store = SqliteStore::open(&home.path().join("dimed.db"), master, clock)
+        .await
+        .unwrap();
+    let store: Arc<dyn Store> = Arc::new(store);
+    for name in ["hermail.test", "other.test"] {
+        let domain = LocalDomain {
+            name: name.parse().unwrap(),
+            dime: None,
+            created_at: Timestamp(0),
+        };
+        store.add_domain(domain).await.unwrap();
+    }
+    let settings = Settings {
+        postmaster: postmaster.map(|text| text.parse().unwrap()),
+        cost: Cost {
+            memory_kib: 64,
+            passes: 1,
+        },
+        ..Settings::default()
+    };
+    let accounts = Accounts::new(store, settings);
+    create(&accounts, "Alice@hermail.test", 1).await;
+    create(&accounts, "aaron@hermail.test", 2).await;
+    Fixture {
+        accounts,
+        _home: home,
+    }
+}
+
+async fn fixture() -> Fixture {
+    fixture_with(None).await
+}
+
+async fn create(accounts: &Accounts, address: &str, at: i64) {
+    let new = NewAccount {
+        address: address.parse().unwrap(),
+        password: secret("correct horse"),
+        trust_mode: TrustMode::Trustful,
+    };
+    accounts.create(new, Timestamp(at)).await.unwrap();
+}
+
+fn secret(text: &str) -> Secret<String> {
+    Secret::new(text.to_owned())
+}
+
+async fn alias(accounts: &Accounts, from: &str, to: &str) {
+    accounts
+        .create_alias(&from.parse().unwrap(), &to.parse().unwrap())
+        .await
+        .unwrap();
+}
+
+/// Who gets mail for `address`, in words.
+async fn resolved(accounts: &Accounts, address: &str) -> String {
+    match accounts.resolve(&address.parse().unwrap()).await {
+        Ok(Resolution::NotLocal) => "not local".into(),
+        Ok(Resolution::Unknown) => "unknown".into(),
+        Ok(Resolution::Targets(targets)) => {
+            let name = |target: &Target| match target {
+                Target::Local(account) => account.address.to_string(),
+                Target::Remote(address) => format!("remote {address}"),
+            };
+            targets.iter().map(name).collect::<Vec<_>>().join(", ")
+        }
+        Err(Error::AliasLoop) => "loop".into(),
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn only_the_right_password_of_a_known_user_is_accepted() {
+    let Fixture { accounts, _home } = fixture().await;
+    let account = accounts
+        .authenticate("ALICE@Hermail.Test", &secret("correct horse"))
+        .await
+        .unwrap();
+    assert_eq!(account.address.to_string(), "Alice@hermail.test");
+    for (identity, password) in [
+        ("alice@hermail.test", "wrong horse"),
+        ("alice@hermail.test", ""),
+        ("bob@hermail.test", "correct horse"),
+        ("alice", "correct horse"),
+        ("", ""),
+    ] {
+        let refused = accounts.authenticate(identity, &secret(password)).await;
+        assert!(matches!(refused, Err(Error::Refused)), "{identity} {password}");
+    }
+}
+
+#[tokio::test]
+async fn accounts_are_unique_and_in_domains_of_ours() {
+    let Fixture { accounts, _home } = fixture().await;
+    let new = |address: &str| NewAccount {
+        address: address.parse().unwrap(),
+        password: secret("correct horse"),
+        trust_mode: TrustMode::Trustful,
+    };
+    let taken = accounts.create(new("aLICE@hermail.test"), Timestamp(9)).await;
+    assert!(matches!(taken, Err(Error::Store(store::Error::Exists))));
+    let foreign = accounts.create(new("bob@hismail.test"), Timestamp(9)).await;
+    assert!(matches!(foreign, Err(Error::ForeignDomain)));
+}
+
+#[tokio::test]
+async fn recipients_are_found_without_regard_to_case_and_detail() {
+    let Fixture { accounts, _home } = fixture().await;
+    for address in [
+        "alice@hermail.test",
+        "ALICE@HERMAIL.TEST",
+        "alice+shop@hermail.test",
+        "Alice+a+b@hermail.test",
+    ] {
+        assert_eq!(
+            resolved(&accounts, address).await,
+            "Alice@hermail.test",
+            "{address}"
+        );
+    }
+    for address in ["bob@hermail.test", "+alice@hermail.test", "alice@other.test"] {
+        assert_eq!(resolved(&accounts, address).await, "unknown", "{address}");
+    }
+    assert_eq!(resolved(&accounts, "bob@hismail.test").await, "not local");
+}
+
+#[tokio::test]
+async fn an_exact_address_comes_before_one_without_its_detail() {
+    let Fixture { accounts, _home } = fixture().await;
+    alias(&accounts, "alice+team@hermail.test", "aaron@hermail.test").await;
+    assert_eq!(
+        resolved(&accounts, "alice+team@hermail.test").await,
+        "aaron@hermail.test"
+    );
+    assert_eq!(
+        resolved(&accounts, "alice+other@hermail.test").await,
+        "Alice@hermail.test"
+    );
+}
+
+#[tokio::test]
+async fn aliases_lead_to_each_target_once() {
+    let Fixture { accounts, _home } = fixture().await;
+    alias(&accounts, "sales@hermail.test", "alice@hermail.test").await;
+    alias(&accounts, "sales@hermail.test", "bob@hismail.test").await;
+    alias(&accounts, "all@hermail.test", "sales@hermail.test").await;
+    alias(&accounts, "all@hermail.test", "alice@hermail.test").await;
+    let targets = resolved(&accounts, "all@hermail.test").await;
+    assert_eq!(targets, "Alice@hermail.test, remote bob@hismail.test");
+}
+
+#[tokio::test]
+async fn circles_end() {
+    let Fixture { accounts, _home } = fixture().await;
+    alias(&accounts, "a@hermail.test", "b@hermail.test").await;
+    alias(&accounts, "b@hermail.test", "a@hermail.test").await;
+    assert_eq!(resolved(&accounts, "a@hermail.test").await, "loop");
+    // A way out of the circle is taken.
+    alias(&accounts, "b@hermail.test", "alice@hermail.test").await;
+    assert_eq!(resolved(&accounts, "a@hermail.test").await, "Alice@hermail.test");
+}
+
+#[tokio::test]
+async fn endless_chains_end() {
+    let Fixture { accounts, _home } = fixture().await;
+    for step in 0..60 {
+        let next = step + 1;
+        alias(
+            &accounts,
+            &format!("a{step}@hermail.test"),
+            &format!("a{next}@hermail.test"),
+        )
+        .await;
+    }
+    assert_eq!(resolved(&accounts, "a0@hermail.test").await, "loop");
+}
+
+/// RFC 5321 §4.5.1 and RFC 2142.
+#[tokio::test]
+async fn postmaster_and_abuse_reach_somebody() {
+    let Fixture { accounts, _home } = fixture().await;
+    assert_eq!(
+        resolved(&accounts, "Postmaster@hermail.test").await,
+        "Alice@hermail.test"
+    );
+    assert_eq!(
+        resolved(&accounts, "abuse@hermail.test").await,
+        "Alice@hermail.test"
+    );
+    assert_eq!(resolved(&accounts, "postmaster@other.test").await, "unknown");
+    alias(&accounts, "abuse@hermail.test", "aaron@hermail.test").await;
+    assert_eq!(
+        resolved(&accounts, "abuse@hermail.test").await,
+        "aaron@hermail.test"
+    );
+
+    let Fixture { accounts, _home } = fixture_with(Some("admin@hismail.test")).await;
+    assert_eq!(
+        resolved(&accounts, "postmaster@other.test").await,
+        "remote admin@hismail.test"
+    );
+    let nobody: Domain = "hismail.test".parse().unwrap();
+    assert!(!accounts.is_local(&nobody).await.unwrap());
+}

@@ -1,0 +1,304 @@
+//! The commands that set an installation up, run as processes.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use assert_cmd::Command;
+use dimed::dime::record::ManagementRecord;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const PASSWORD: &str = "correct horse battery staple";
+
+/// An installation in a folder of its own.
+struct Home(TempDir);
+
+impl Home {
+    /// With a configuration and nothing else.
+    fn new() -> Self {
+        let home = Self(tempfile::tempdir().unwrap());
+        let folder = home.0.path().display();
+        let text = format!(
+            "[server]\nhostname = \"mx.hermail.test\"\ndata_directory = \"{folder}/data\"\n\
+             master_key_file = \"{folder}/secrets/master.key\"\n\
+             [accounts]\npassword_memory_kib = 64\npassword_passes = 1\n\
+             [dns]\nservers = [\"127.0.0.1:1\"]\nreply_timeout_secs = 1\nrounds = 1\n"
+        );
+        fs::write(home.path("dimed.toml"), text).unwrap();
+        home
+    }
+
+    /// With the domain hermail.test and the user Alice.
+    fn with_alice() -> Self {
+        let home = Self::new();
+        home.done(&["domain", "add", "hermail.test", "--policy", "mixed"]);
+        home.dimed(&["account", "add", "Alice@hermail.test"])
+            .write_stdin(PASSWORD)
+            .assert()
+            .code(0);
+        home
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn dimed(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dimed"));
+        command
+            .env_remove("DIMED_MASTER_KEY")
+            .env_remove("CREDENTIALS_DIRECTORY");
+        command
+            .env("DIMED_CONFIG", self.path("dimed.toml"))
+            .args(arguments);
+        command
+    }
+
+    /// What a command prints that ends with 0.
+    fn done(&self, arguments: &[&str]) -> String {
+        let assert = self.dimed(arguments).assert().code(0);
+        String::from_utf8(assert.get_output().stdout.clone()).unwrap()
+    }
+
+    /// What a command says on standard error that ends with `code`.
+    fn fails(&self, code: i32, arguments: &[&str]) -> String {
+        let assert = self.dimed(arguments).write_stdin(PASSWORD).assert().code(code);
+        String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+    }
+}
+
+#[test]
+fn a_domain_comes_with_a_private_master_key_and_database() {
+    let home = Home::new();
+    let assert = home.dimed(&["domain", "add", "hermail.test"]).assert().code(0);
+    let notice = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+    assert!(notice.contains("made a master key in"), "{notice}");
+    for file in ["secrets/master.key", "data/dimed.db"] {
+        let mode = home.path(file).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+    assert_eq!(
+        home.done(&["domain", "add", "plain.test", "--plain"]),
+        "plain.test is served here, without DIME.\nNext: publish what `dimed dns records plain.test` prints.\n"
+    );
+    let again = home.fails(1, &["domain", "add", "hermail.test"]);
+    assert!(again.contains("hermail.test is served here already"), "{again}");
+}
+
+#[test]
+fn a_lost_master_key_is_not_replaced_under_an_existing_database() {
+    let home = Home::with_alice();
+    fs::remove_file(home.path("secrets/master.key")).unwrap();
+    let message = home.fails(1, &["domain", "add", "other.test"]);
+    assert!(message.contains("put the key back"), "{message}");
+    assert!(!home.path("secrets/master.key").exists());
+}
+
+#[test]
+fn another_master_key_does_not_open_the_database() {
+    let home = Home::with_alice();
+    let command = home
+        .dimed(&["queue", "list"])
+        .env("DIMED_MASTER_KEY", "A".repeat(43))
+        .assert();
+    command.code(78);
+}
+
+#[test]
+fn the_printed_management_record_vouches_for_the_certificate_in_use() {
+    let home = Home::with_alice();
+    let records = home.done(&["dns", "records", "hermail.test"]);
+    let (mx, txt) = records.split_once('\n').unwrap();
+    assert_eq!(mx, "hermail.test. 3600 IN MX 10 mx.hermail.test.");
+    let text = txt
+        .strip_prefix("_dx.hermail.test. 3600 IN TXT ")
+        .unwrap()
+        .trim_end();
+    let record = ManagementRecord::parse(text.replace("\" \"", "").trim_matches('"')).unwrap();
+    assert_eq!(record.policy.to_string(), "mixed");
+    assert_eq!(record.delivery_hosts, ["mx.hermail.test".parse().unwrap()]);
+
+    let pem = fs::read(home.path("data/tls/certificate.pem")).unwrap();
+    let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).unwrap();
+    assert!(record.matches_certificate(&pem.contents));
+    assert!(!record.matches_certificate(b"another certificate"));
+    // Asked again, nothing has changed.
+    assert_eq!(home.done(&["dns", "records", "hermail.test"]), records);
+}
+
+#[test]
+fn records_of_a_plain_domain_have_no_dime() {
+    let home = Home::new();
+    home.done(&["domain", "add", "plain.test", "--plain"]);
+    assert_eq!(
+        home.done(&["dns", "records", "plain.test"]),
+        "plain.test. 3600 IN MX 10 mx.hermail.test.\n"
+    );
+    let missing = home.fails(1, &["dns", "records", "other.test"]);
+    assert!(missing.contains("other.test is not served here"), "{missing}");
+}
+
+#[test]
+fn accounts_are_refused_where_they_do_not_belong() {
+    let home = Home::with_alice();
+    let taken = home.fails(1, &["account", "add", "ALICE@hermail.test"]);
+    assert!(taken.contains("exists already"), "{taken}");
+    let foreign = home.fails(1, &["account", "add", "bob@hismail.test"]);
+    assert!(foreign.contains("not served here"), "{foreign}");
+    home.fails(2, &["account", "add", "not an address"]);
+    let weak = home
+        .dimed(&["account", "add", "carol@hermail.test"])
+        .write_stdin("short")
+        .assert();
+    let message = String::from_utf8(weak.code(1).get_output().stderr.clone()).unwrap();
+    assert!(message.contains("8 to 1024 octets"), "{message}");
+}
+
+#[test]
+fn the_user_of_an_account_gets_a_signet_by_trust_mode() {
+    let home = Home::with_alice();
+    fs::write(home.path("password"), PASSWORD).unwrap();
+    let password = home.path("password");
+    let add = |address: &str, trust: &str| {
+        let file = password.to_str().unwrap();
+        home.done(&[
+            "account",
+            "add",
+            address,
+            "--trust",
+            trust,
+            "--password-file",
+            file,
+        ])
+    };
+    assert_eq!(
+        add("dave@hermail.test", "trustful"),
+        "dave@hermail.test has an account and a signet.\n"
+    );
+    assert_eq!(
+        add("pat@hermail.test", "paranoid"),
+        "pat@hermail.test has an account, and no signet.\n"
+    );
+}
+
+#[test]
+fn a_signing_request_becomes_the_signet_of_a_paranoid_user() {
+    let home = Home::with_alice();
+    let keys = dimed::dime::keys::UserKeys::generate(&mut rand::rng());
+    let request = dimed::dime::signet::request(&keys).unwrap();
+    fs::write(home.path("pat.ssr"), request.to_armor()).unwrap();
+    let file = home.path("pat.ssr");
+    let file = file.to_str().unwrap();
+    let arguments = [
+        "account",
+        "add",
+        "pat@hermail.test",
+        "--trust",
+        "paranoid",
+        "--request",
+        file,
+    ];
+    let assert = home.dimed(&arguments).write_stdin(PASSWORD).assert().code(0);
+    assert.stdout("pat@hermail.test has an account and a signet.\n");
+    let refused = home.fails(1, &["account", "add", "eve@hermail.test", "--request", file]);
+    assert!(refused.contains("trustful"), "{refused}");
+}
+
+#[test]
+fn routes_are_explained_without_sending() {
+    let home = Home::with_alice();
+    let local = home.done(&["route", "explain", "alice+shop@hermail.test"]);
+    assert!(
+        local.contains("address    known here\nroute      local\n"),
+        "{local}"
+    );
+    let unknown = home
+        .dimed(&["route", "explain", "nobody@hermail.test"])
+        .assert()
+        .code(1);
+    let text = String::from_utf8(unknown.get_output().stdout.clone()).unwrap();
+    assert!(text.contains("unknown here"), "{text}");
+    // No name server answers on that port, and a failed look-up is no absence: mail would wait.
+    let waits = home
+        .dimed(&["route", "explain", "--json", "bob@hismail.test"])
+        .assert()
+        .code(75);
+    let report: Value = serde_json::from_slice(&waits.get_output().stdout).unwrap();
+    assert_eq!(report["record"]["state"], "failed");
+    assert_eq!(report["route"], "defer");
+    assert_eq!(report["reason"]["code"], "record_lookup_failed");
+}
+
+#[test]
+fn aliases_are_made_once() {
+    let home = Home::with_alice();
+    let arguments = ["alias", "add", "sales@hermail.test", "alice@hermail.test"];
+    assert_eq!(
+        home.done(&arguments),
+        "sales@hermail.test leads to alice@hermail.test.\n"
+    );
+    home.fails(1, &arguments);
+    home.fails(1, &["alias", "add", "alice@hermail.test", "bob@hismail.test"]);
+    home.done(&["route", "explain", "sales@hermail.test"]);
+}
+
+#[test]
+fn an_empty_queue_says_so() {
+    let home = Home::with_alice();
+    assert_eq!(home.done(&["queue", "list"]), "The queue is empty.\n");
+    assert_eq!(home.done(&["queue", "list", "--json"]), "");
+}
+
+#[test]
+fn check_names_what_is_wrong() {
+    let home = Home::new();
+    let message = home.fails(78, &["check"]);
+    assert!(message.contains("run `dimed domain add` once"), "{message}");
+    home.done(&["domain", "add", "hermail.test"]);
+    assert_eq!(
+        home.done(&["check"]),
+        "The configuration of mx.hermail.test can be used.\n"
+    );
+
+    let text = fs::read_to_string(home.path("dimed.toml")).unwrap();
+    fs::write(home.path("dimed.toml"), format!("{text}ports = 25\n")).unwrap();
+    let message = home.fails(78, &["check"]);
+    assert!(
+        message.contains("dimed.toml:12:1: unknown field `ports`"),
+        "{message}"
+    );
+    let message = home.fails(78, &["--config", "/nonexistent.toml", "check"]);
+    assert!(message.contains("there is no configuration"), "{message}");
+}
+
+#[test]
+fn wrong_arguments_exit_with_2() {
+    let home = Home::new();
+    home.fails(2, &["frobnicate"]);
+    home.fails(2, &["domain", "add", "hermail.test", "--policy", "lenient"]);
+    home.fails(
+        2,
+        &["domain", "add", "hermail.test", "--plain", "--policy", "strict"],
+    );
+}
+
+#[test]
+fn secrets_are_never_printed() {
+    let home = Home::with_alice();
+    let key = fs::read_to_string(home.path("secrets/master.key")).unwrap();
+    for arguments in [
+        &["check"][..],
+        &["dns", "records", "hermail.test"],
+        &["queue", "list"],
+        &["route", "explain", "alice@hermail.test"],
+    ] {
+        let output = home.dimed(arguments).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8(text).unwrap();
+        assert!(
+            !text.contains(key.trim()) && !text.contains(PASSWORD),
+            "{arguments:?}"
+        );
+    }
+}
