@@ -182,34 +182,31 @@ mod tests {
 
     use super::*;
 
-    async fn demand(options: SqliteConnectOptions) -> Result<(), Error> {
+    /// Judges a new database whose settings `change` has been at.
+    async fn demand(change: fn(SqliteConnectOptions) -> SqliteConnectOptions) -> Result<(), Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let options = change(connect_options(&folder.path().join("dimed.db")));
         demand_durability(&mut options.connect().await.unwrap()).await
     }
 
     #[tokio::test]
     async fn settings_that_could_lose_mail_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let options = connect_options(&folder.path().join("dimed.db"));
-        assert!(demand(options.clone()).await.is_ok());
-        for (weak, named) in [
+        type Change = fn(SqliteConnectOptions) -> SqliteConnectOptions;
+        let weak: [(Change, &str); 4] = [
+            (|o| o.synchronous(SqliteSynchronous::Normal), "synchronous=1"),
+            (|o| o.synchronous(SqliteSynchronous::Off), "synchronous=0"),
+            (|o| o.foreign_keys(false), "foreign_keys=0"),
             (
-                options.clone().synchronous(SqliteSynchronous::Normal),
-                "synchronous=1",
-            ),
-            (
-                options.clone().synchronous(SqliteSynchronous::Off),
-                "synchronous=0",
-            ),
-            (options.clone().foreign_keys(false), "foreign_keys=0"),
-            (
-                options.journal_mode(SqliteJournalMode::Memory),
+                |o| o.journal_mode(SqliteJournalMode::Memory),
                 "journal_mode=memory",
             ),
-        ] {
-            match demand(weak).await {
+        ];
+        for (change, named) in weak {
+            match demand(change).await {
                 Err(Error::NotDurable(reason)) => assert!(reason.contains(named), "{reason}"),
                 other => panic!("{named}: {other:?}"),
             }
         }
+        assert!(demand(|unchanged| unchanged).await.is_ok());
     }
 }

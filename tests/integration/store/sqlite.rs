@@ -257,6 +257,94 @@ async fn files_name_no_person_and_show_no_text_of_a_queued_message() {
 }
 
 #[tokio::test]
+async fn the_key_of_a_finished_message_is_overwritten() {
+    let bed = SqliteBed::new();
+    let store = bed.store().await;
+    enqueue(&store, message(&["carol@plain.test"])).await;
+    let id = enqueue(&store, message(&["bob@hismail.test"])).await;
+    let wrapped_key: Vec<u8> = query_scalar("SELECT wrapped_key FROM messages WHERE id = ?")
+        .bind(id.to_string())
+        .fetch_one(&mut bed.raw().await)
+        .await
+        .unwrap();
+    let on_disk = |bed: &SqliteBed| {
+        let octets = bed.all_octets();
+        octets
+            .windows(wrapped_key.len())
+            .any(|window| window == wrapped_key)
+    };
+    assert!(on_disk(&bed), "the search finds it while it is there");
+    for claimed in claim(&store, NOON, 10).await {
+        if claimed.message == id {
+            settle(&store, &claimed, SettledState::Delivered).await.unwrap();
+        }
+    }
+    // Closing moves the log into the database and removes it.
+    store.close().await;
+    assert!(!on_disk(&bed));
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_in_the_files_at_that_moment() {
+    let bed = SqliteBed::new();
+    let store = bed.store().await;
+    let mut acknowledged = Vec::new();
+    for size in [0, 100, 2 * PIECE_BYTES] {
+        let new = message(&["bob@hismail.test"]);
+        let id = new.id;
+        let mut writer = store.begin(id).await.unwrap();
+        writer.write(&vec![b'x'; size]).await.unwrap();
+        writer.commit(new).await.unwrap();
+        acknowledged.push((id, size as u64));
+    }
+    let unfinished = message(&["bob@hismail.test"]);
+    let mut writer = store.begin(unfinished.id).await.unwrap();
+    writer.write(&vec![b'x'; 2 * PIECE_BYTES]).await.unwrap();
+
+    // A copy of the files as they are now is what a kill would leave.
+    let after_kill = SqliteBed::new();
+    for file in std::fs::read_dir(bed.folder.path()).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), after_kill.folder.path().join(file.file_name())).unwrap();
+    }
+    let reopened = after_kill.store().await;
+    let mut found = Vec::new();
+    for claimed in claim(&reopened, NOON, 10).await {
+        let mut size = 0;
+        for index in 0.. {
+            match reopened.read_piece(claimed.message, index).await.unwrap() {
+                Some(piece) => size += piece.len() as u64,
+                None => break,
+            }
+        }
+        found.push((claimed.message, size));
+    }
+    found.sort();
+    acknowledged.sort();
+    assert_eq!(found, acknowledged);
+    assert_eq!(after_kill.count("SELECT COUNT(*) FROM incoming").await, 0);
+}
+
+#[tokio::test]
+async fn two_openers_share_the_work() {
+    let bed = SqliteBed::new();
+    let (one, other) = (bed.store().await, bed.store().await);
+    for _ in 0..20 {
+        enqueue(&one, message(&["bob@hismail.test"])).await;
+    }
+    let (first, second) = tokio::join!(claim(&one, NOON, 10), claim(&other, NOON, 10));
+    let messages: std::collections::BTreeSet<_> =
+        first.iter().chain(&second).map(|claim| claim.message).collect();
+    assert_eq!(messages.len(), 20);
+    // Either may settle what the other one claimed: the lease is in the database.
+    settle(&other, &first[0], SettledState::Relayed).await.unwrap();
+    assert!(matches!(
+        settle(&one, &first[0], SettledState::Relayed).await,
+        Err(Error::LeaseLost)
+    ));
+}
+
+#[tokio::test]
 async fn a_database_of_another_master_key_is_refused() {
     let bed = SqliteBed::new();
     let store = bed.store().await;
