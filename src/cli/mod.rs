@@ -88,7 +88,7 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
     let path = arguments.config.as_path();
     match arguments.command {
         Command::Serve => serve::run(load(path)?).await,
-        Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Demo(arguments) => demo::run(arguments, out).await,
         Command::Check => check::run(&load(path)?, out),
         Command::Domain(command) => domain::run(command, load(path)?, out).await,
         Command::Account(command) => account::run(command, load(path)?, out).await,

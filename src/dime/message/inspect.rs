@@ -6,11 +6,11 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::Message;
 use super::chunk::{Actor, Chunk, ChunkType};
 use super::envelope::{DestinationEnvelope, OriginEnvelope};
 use super::metadata::CommonHeaders;
 use super::reading::Access;
+use super::{Content, Message};
 use crate::crypto::suite::secp256k1_aes256::SecretKey;
 
 /// The standard chunks that opened, in wire order. Signature chunks are not tried: what they give looks random
@@ -58,6 +58,21 @@ impl Readable {
     /// Date, To, CC, From, Organization, Subject.
     pub fn common_headers(&self) -> Option<CommonHeaders> {
         CommonHeaders::decode(self.data(ChunkType::CommonHeaders)?).ok()
+    }
+
+    /// All headers, display chunks and attachments, as far as they opened.
+    pub fn content(&self) -> Content {
+        let all = |wanted| {
+            let chunks = self.chunks.iter().filter(move |(kind, _)| *kind == wanted);
+            chunks.map(|(_, data)| data.clone())
+        };
+        let first = |wanted| all(wanted).next().unwrap_or_default();
+        Content {
+            common_headers: first(ChunkType::CommonHeaders),
+            other_headers: first(ChunkType::OtherHeaders),
+            display: all(ChunkType::Display).collect(),
+            attachments: all(ChunkType::Attachment).collect(),
+        }
     }
 
     /// The first display chunk.

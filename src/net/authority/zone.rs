@@ -9,7 +9,8 @@ use hickory_proto::dnssec::crypto::{EcdsaSigningKey, Ed25519SigningKey, signing_
 use hickory_proto::dnssec::rdata::{DNSKEY, DNSSECRData, DS};
 use hickory_proto::dnssec::{Algorithm, DigestType, DnssecSigner, Nsec3HashAlgorithm, SigningKey};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, NS, SOA, TXT};
-use hickory_proto::rr::{LowerName, Name, RData, Record};
+use hickory_proto::rr::{LowerName, Name, RData, Record, RecordSet};
+use hickory_proto::serialize::txt::Parser;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_server::dnssec::NxProofKind;
 use hickory_server::store::in_memory::InMemoryZoneHandler;
@@ -162,6 +163,18 @@ impl Zone {
         Ok(self.delegate_unsigned(name, server))
     }
 
+    /// Adds the records of zone-file lines, `dimed dns records` and the like. All get the TTL of the zone.
+    pub fn with_text(mut self, text: &str) -> Result<Self, Error> {
+        let (_, sets) = Parser::new(text, None, Some(self.origin.clone()))
+            .parse()
+            .map_err(|error| self.failure(error))?;
+        for record in sets.values().flat_map(RecordSet::records_without_rrsigs) {
+            let relative = self.relative(&record.name)?;
+            self.add(&relative, record.data.clone());
+        }
+        Ok(self)
+    }
+
     /// Takes the records of a name away, to put others in their place.
     pub fn remove(mut self, name: &str) -> Self {
         self.records.retain(|(owner, _)| owner != name);
@@ -232,6 +245,17 @@ impl Zone {
             .map_err(|error| self.failure(error))
     }
 
+    fn relative(&self, name: &Name) -> Result<String, Error> {
+        if !self.origin.zone_of(name) {
+            return Err(self.failure("a name lies outside"));
+        }
+        let labels = name
+            .iter()
+            .take(usize::from(name.num_labels() - self.origin.num_labels()));
+        let relative = Name::from_labels(labels).map_err(|error| self.failure(error))?;
+        Ok(relative.to_ascii().trim_end_matches('.').to_owned())
+    }
+
     fn signing_key(&self) -> Result<Option<Box<dyn SigningKey>>, Error> {
         let Some((kind, der)) = &self.key else {
             return Ok(None);
@@ -270,4 +294,40 @@ fn absolute(host: &Domain) -> Name {
     let mut name = Name::from_ascii(host.as_str()).unwrap_or_default();
     name.set_fqdn(true);
     name
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn zone() -> Zone {
+        Zone::unsigned(&"plain.test".parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn reads_the_lines_of_a_zone_file() {
+        let text = "plain.test. 3600 IN MX 10 mx.plain.test.\n\
+                    mx.plain.test. 3600 IN A 127.0.0.4\n\
+                    _dx.plain.test. 3600 IN TXT \"ver=1 \" \"pok\\\"\"\n";
+        let mut read = zone().with_text(text).unwrap().records;
+        read.sort_by(|one, other| one.0.cmp(&other.0));
+        let built = zone()
+            .mx("", 10, &"mx.plain.test".parse().unwrap())
+            .address("mx", "127.0.0.4".parse().unwrap());
+        let strings = vec![&b"ver=1 "[..], b"pok\""];
+        assert_eq!(read[0], built.records[0]);
+        assert_eq!(read[1], ("_dx".into(), RData::TXT(TXT::from_bytes(strings))));
+        assert_eq!(read[2], built.records[1]);
+    }
+
+    #[test]
+    fn refuses_names_outside_the_zone_and_what_is_no_record() {
+        for bad in [
+            "mx.other.test. 3600 IN A 127.0.0.4\n",
+            "plain.test. 3600 IN A x\n",
+        ] {
+            assert!(zone().with_text(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -1,0 +1,289 @@
+//! Who can read what of a sealed object, found out by opening it with the keys each one has.
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use super::letters::Letter;
+use super::verify;
+use super::world::{Organization, World};
+use crate::cli::context::Context;
+use crate::crypto::suite::secp256k1_aes256::SecretKey;
+use crate::dime::convert;
+use crate::dime::message::inspect::{self, Readable};
+use crate::dime::message::{Limits, Message};
+use crate::mail::address::{Domain, Mailbox};
+
+/// Number of things that are looked for.
+pub const THINGS: usize = 6;
+/// The things that are looked for, each in two lines of a table's head.
+pub const HEADS: [(&str, &str); THINGS] = [
+    ("author", "address"),
+    ("recipient", "address"),
+    ("author's", "domain"),
+    ("recipient's", "domain"),
+    ("", "subject"),
+    ("", "body"),
+];
+
+/// What one party could read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// Who, and in which role.
+    pub who: String,
+    /// How many private keys they have that may matter.
+    pub keys: usize,
+    /// The author's address.
+    pub author_address: bool,
+    /// The recipient's address.
+    pub recipient_address: bool,
+    /// The author's domain.
+    pub author_domain: bool,
+    /// The recipient's domain.
+    pub recipient_domain: bool,
+    /// The subject.
+    pub subject: bool,
+    /// The whole body, attachments included.
+    pub body: bool,
+    /// Something opened that is not what was sent.
+    pub wrong: bool,
+}
+
+impl Row {
+    /// In the order of [`HEADS`].
+    pub fn cells(&self) -> [bool; THINGS] {
+        [
+            self.author_address,
+            self.recipient_address,
+            self.author_domain,
+            self.recipient_domain,
+            self.subject,
+            self.body,
+        ]
+    }
+}
+
+/// The table for one object, and what in it breaks the promise of D/MIME.
+pub struct Findings {
+    /// One row for each party.
+    pub rows: Vec<Row>,
+    /// In words.
+    pub problems: Vec<String>,
+}
+
+/// Shorter things may stand in a ciphertext by chance.
+const SHORTEST_FIND: usize = 8;
+
+/// What was really sent.
+struct Truth<'a> {
+    author: &'a Mailbox,
+    recipient: &'a Mailbox,
+    subject: Vec<u8>,
+    body: &'a [u8],
+}
+
+/// Opens `object`, a message from hermail's user to hismail's, with everybody's keys.
+pub async fn examine(world: &World, object: &[u8], sent: &Letter) -> anyhow::Result<Findings> {
+    let message = Message::parse(object.to_vec(), &Limits::default())?;
+    let (hermail, alice) = keys(&world.hermail).await?;
+    let (hismail, bob) = keys(&world.hismail).await?;
+    let truth = Truth {
+        author: &world.hermail.user,
+        recipient: &world.hismail.user,
+        subject: verify::unfolded(&sent.octets, "Subject"),
+        body: verify::body(&sent.octets),
+    };
+    let row = |who: &str, keys: &[&SecretKey]| row(who, &truth, object, &message, keys);
+    let network = row("the network", &[]);
+    let origin = row("hermail.test as origin", &[&hermail]);
+    let destination = row("hismail.test as destination", &[&hismail]);
+    let recipient = row("Bob", &[&bob]);
+    let problems = judge(&network, &origin, &destination, &recipient);
+    let rows = vec![
+        network,
+        origin,
+        destination,
+        recipient,
+        row("hermail.test, keeping Alice's keys", &[&hermail, &alice]),
+        row("hismail.test, keeping Bob's keys", &[&hismail, &bob]),
+    ];
+    Ok(Findings { rows, problems })
+}
+
+/// The encryption keys of an organization and of its user, out of its store.
+async fn keys(of: &Organization) -> anyhow::Result<(SecretKey, SecretKey)> {
+    let published = Context::open(of.config.clone()).await?.published();
+    let organization = published.organization(&of.domain).await?;
+    let organization = organization.context("an organization without signet")?;
+    let user = published.user(&of.user).await?.and_then(|user| user.keys);
+    let user = user.context("a trustful user without keys")?;
+    Ok((organization.keys.encryption, user.encryption))
+}
+
+/// Tries all `keys`, and looks for what lies open to those who have none.
+fn row(who: &str, truth: &Truth<'_>, object: &[u8], message: &Message, keys: &[&SecretKey]) -> Row {
+    let mut row = in_clear(who, truth, object, keys.len());
+    for key in keys {
+        add_opened(&mut row, truth, &inspect::readable(message, key));
+    }
+    row
+}
+
+/// What the octets say as they are; one line of the body is bad enough.
+fn in_clear(who: &str, truth: &Truth<'_>, object: &[u8], keys: usize) -> Row {
+    let has = |value: &[u8]| value.len() >= SHORTEST_FIND && memchr::memmem::find(object, value).is_some();
+    let mut lines = truth.body.split(|octet| *octet == b'\n');
+    Row {
+        who: who.to_owned(),
+        keys,
+        author_address: has(truth.author.to_string().as_bytes()),
+        recipient_address: has(truth.recipient.to_string().as_bytes()),
+        author_domain: has(truth.author.domain().as_str().as_bytes()),
+        recipient_domain: has(truth.recipient.domain().as_str().as_bytes()),
+        subject: has(&truth.subject),
+        body: lines.any(|line| has(line.trim_ascii())),
+        wrong: false,
+    }
+}
+
+fn add_opened(row: &mut Row, truth: &Truth<'_>, readable: &Readable) {
+    if let Some(envelope) = readable.origin_envelope() {
+        row.learn_author(truth, &envelope.author);
+        row.learn_recipient_domain(truth, &envelope.destination);
+    }
+    if let Some(envelope) = readable.destination_envelope() {
+        row.learn_recipient(truth, &envelope.recipient);
+        row.learn_author_domain(truth, &envelope.origin);
+    }
+    if let Some(headers) = readable.common_headers() {
+        let is_true = headers.subject == truth.subject;
+        row.subject |= is_true;
+        row.wrong |= !is_true;
+    }
+    if readable.body().is_some() {
+        let rebuilt = convert::from_dmime1(&readable.content()).mime;
+        let is_true = verify::body(&rebuilt) == truth.body;
+        row.body |= is_true;
+        row.wrong |= !is_true;
+    }
+}
+
+impl Row {
+    fn learn_author(&mut self, truth: &Truth<'_>, author: &Mailbox) {
+        self.author_address |= author == truth.author;
+        self.wrong |= author != truth.author;
+        self.learn_author_domain(truth, author.domain());
+    }
+
+    fn learn_recipient(&mut self, truth: &Truth<'_>, recipient: &Mailbox) {
+        self.recipient_address |= recipient == truth.recipient;
+        self.wrong |= recipient != truth.recipient;
+        self.learn_recipient_domain(truth, recipient.domain());
+    }
+
+    fn learn_author_domain(&mut self, truth: &Truth<'_>, domain: &Domain) {
+        self.author_domain |= domain == truth.author.domain();
+        self.wrong |= domain != truth.author.domain();
+    }
+
+    fn learn_recipient_domain(&mut self, truth: &Truth<'_>, domain: &Domain) {
+        self.recipient_domain |= domain == truth.recipient.domain();
+        self.wrong |= domain != truth.recipient.domain();
+    }
+}
+
+/// The separation that D/MIME promises (`dmime.md` §1).
+fn judge(network: &Row, origin: &Row, destination: &Row, recipient: &Row) -> Vec<String> {
+    const NOTHING: [bool; THINGS] = [false; THINGS];
+    const ORIGIN: [bool; THINGS] = [true, false, true, true, false, false];
+    const DESTINATION: [bool; THINGS] = [false, true, true, true, false, false];
+    const EVERYTHING: [bool; THINGS] = [true; THINGS];
+    let promised = [
+        (network, NOTHING),
+        (origin, ORIGIN),
+        (destination, DESTINATION),
+        (recipient, EVERYTHING),
+    ];
+    let broken = promised
+        .into_iter()
+        .flat_map(|(row, promise)| differences(row, promise));
+    broken.collect()
+}
+
+fn differences(row: &Row, promise: [bool; THINGS]) -> Vec<String> {
+    let mut problems = Vec::new();
+    if row.wrong {
+        problems.push(format!("{} opened something that was not sent", row.who));
+    }
+    for (((one, two), found), expected) in HEADS.into_iter().zip(row.cells()).zip(promise) {
+        let thing = format!("{one} {two}");
+        match (found, expected) {
+            (true, false) => problems.push(format!("{} could read the {}", row.who, thing.trim())),
+            (false, true) => problems.push(format!("{} could not read the {}", row.who, thing.trim())),
+            _ => {}
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(cells: [bool; THINGS]) -> Row {
+        let [
+            author_address,
+            recipient_address,
+            author_domain,
+            recipient_domain,
+            subject,
+            body,
+        ] = cells;
+        Row {
+            who: "somebody".into(),
+            keys: 1,
+            author_address,
+            recipient_address,
+            author_domain,
+            recipient_domain,
+            subject,
+            body,
+            wrong: false,
+        }
+    }
+
+    #[test]
+    fn every_broken_promise_is_named() {
+        let origin = [true, false, true, true, false, false];
+        let destination = [false, true, true, true, false, false];
+        let (none, all) = ([false; THINGS], [true; THINGS]);
+        assert_eq!(
+            judge(&row(none), &row(origin), &row(destination), &row(all)),
+            [""; 0]
+        );
+        for place in 0..THINGS {
+            let flipped = |mut cells: [bool; THINGS]| {
+                cells[place] = !cells[place];
+                row(cells)
+            };
+            let judged = [
+                judge(&flipped(none), &row(origin), &row(destination), &row(all)),
+                judge(&row(none), &flipped(origin), &row(destination), &row(all)),
+                judge(&row(none), &row(origin), &flipped(destination), &row(all)),
+                judge(&row(none), &row(origin), &row(destination), &flipped(all)),
+            ];
+            assert!(judged.iter().all(|problems| problems.len() == 1), "{judged:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_true_counts_as_wrong() {
+        let wrong = Row {
+            wrong: true,
+            ..row([true; THINGS])
+        };
+        assert_eq!(
+            differences(&wrong, [true; THINGS]),
+            ["somebody opened something that was not sent"]
+        );
+    }
+}
