@@ -70,7 +70,7 @@ impl Planner {
         if !matches!(first.route, Route::Dmtp { .. }) {
             return Ok(everybody(claim, &first));
         }
-        let author = match self.author(&claim.envelope.source).await? {
+        let author = match self.author(&claim.envelope.source, &facts).await? {
             Ok(author) => author,
             Err(finding) => {
                 facts.finding = finding;
@@ -113,10 +113,15 @@ impl Planner {
         Ok(domain.and_then(|domain| domain.dime).map(|dime| dime.policy))
     }
 
-    /// Who seals, or why nobody can.
-    async fn author(&self, source: &Source) -> Result<Result<Arc<Author>, DmtpFinding>, Error> {
-        let Source::Submission(address) = source else {
-            return Ok(Err(DmtpFinding::NoAuthor));
+    /// Who seals, or why nobody can. In a domain of ours without DIME nobody ever had keys.
+    async fn author(
+        &self,
+        source: &Source,
+        facts: &Facts,
+    ) -> Result<Result<Arc<Author>, DmtpFinding>, Error> {
+        let address = match (source, facts.sender_policy) {
+            (Source::Submission(address), Some(_)) => address,
+            _ => return Ok(Err(DmtpFinding::NoAuthor)),
         };
         match Author::load(&self.published, &dime_form(address)).await {
             Ok(author) => Ok(Ok(Arc::new(author))),
