@@ -1,7 +1,7 @@
 //! Between MIME messages and the content of D/MIME messages (`dmime2.md` §16, §17).
 //!
-//! The body is reproduced octet for octet; the outer header block is brought to one canonical form. [`header`] and
-//! [`leaves`] serve both formats, [`format1`] adds what D/MIME 1 needs. [`clean`] is for mail that comes in by any other
+//! The body is reproduced octet for octet; the outer header block is brought to one canonical form. Splitting,
+//! header chunks and the search for leaves serve both formats; D/MIME 1 adds one module of its own. [`clean`] is for mail that comes in by any other
 //! way, [`marker`] and [`delivery`] are for opened mail on its way to a mailbox.
 
 pub mod clean;

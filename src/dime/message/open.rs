@@ -3,7 +3,8 @@
 //! [`open_envelope`] tells which signets to fetch and proves nothing; [`open`] and [`open_sent`] check everything and
 //! give the content. The signatures around the message are verified before any padding or text of the content is
 //! looked at, and every check is made whatever the others gave, so that neither answer nor time tells them apart
-//! (`dmime.md` §17 W1).
+//! (`dmime.md` §17 W1). Reading the envelope cannot wait for that, because it names the keys: a server that opens for its
+//! user checks as [`destination`](super::destination) first.
 
 use std::fmt;
 
