@@ -13,7 +13,6 @@ use crate::net::dns::{AdBitResolver, AnchorError, HickoryResolver, Resolver, Ser
 use crate::net::self_signed;
 use crate::net::tls::{self, Identity};
 use crate::queue::schedule::Schedule;
-use crate::queue::schedule::Schedule;
 use crate::{dmtp, smtp};
 
 impl From<&Limits> for smtp::server::Limits {
@@ -39,18 +38,6 @@ impl From<&Limits> for dmtp::server::Limits {
             data_timeout: Duration::from_secs(limits.data_timeout_secs.get()),
             message_timeout: Duration::from_secs(limits.message_timeout_secs.get()),
             ..Self::default()
-        }
-    }
-}
-
-impl From<&Queue> for Schedule {
-    fn from(queue: &Queue) -> Self {
-        Self {
-            first: Duration::from_secs(queue.retry_first_secs.get()),
-            longest: Duration::from_secs(queue.retry_max_secs.get()),
-            lifetime: Duration::from_secs(queue.lifetime_secs.get()),
-            delay_warning: (queue.delay_warning_secs > 0)
-                .then(|| Duration::from_secs(queue.delay_warning_secs)),
         }
     }
 }
