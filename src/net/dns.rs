@@ -14,7 +14,7 @@ use async_trait::async_trait;
 
 use crate::mail::address::Domain;
 
-pub use ad_bit::AdBitResolver;
+pub use ad_bit::{AdBitResolver, NotLoopback};
 pub use anchors::{AnchorError, TrustAnchors};
 pub use validating::HickoryResolver;
 

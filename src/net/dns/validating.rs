@@ -3,7 +3,7 @@
 //! hickory's validator proves answers; its verdict *secure* is taken as it stands. Everything else is settled here,
 //! because it reports fetch failures as bogus, knows no anchors below the root whose zone has several keys, and accepts
 //! denials by foreign zones: from the closest anchor down, each possible zone cut is shown to be signed, unsigned or
-//! none ([`HickoryResolver::standing`]), and denials count only if the zone that the name lies in has signed them.
+//! none (`Session::standing`), and denials count only if the zone that the name lies in has signed them.
 //!
 //! Deviations: DNAME is not followed, so names below one are bogus in signed zones.
 
