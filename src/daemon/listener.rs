@@ -1,7 +1,7 @@
 //! Accepts connections within limits and hands each to a session task of its own.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -39,6 +39,7 @@ impl ConnectionLimits {
             .by_address
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let address = counted_as(address);
         let count = by_address.entry(address).or_insert(0);
         if *count >= self.per_address {
             return None;
@@ -49,6 +50,15 @@ impl ConnectionLimits {
             by_address: Arc::clone(&self.by_address),
             _permit: permit,
         })
+    }
+}
+
+/// The address under which a peer is counted: IPv4 as it is, also when it comes mapped, and IPv6 by its /64, which is
+/// what one customer has.
+fn counted_as(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+        v4 => v4,
     }
 }
 
@@ -121,4 +131,30 @@ async fn accept(
         tracing::info!(event = observe::LISTENER_REFUSED, peer.ip = %peer.ip(), "too many connections from one address");
     }
     Some((tcp, peer, admission?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_counted_by_ipv4_address_and_ipv6_network() {
+        let counted = |text: &str| counted_as(text.parse().unwrap()).to_string();
+        assert_eq!(counted("192.0.2.1"), "192.0.2.1");
+        assert_eq!(counted("::ffff:192.0.2.1"), "192.0.2.1");
+        assert_eq!(counted("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+    }
+
+    #[test]
+    fn an_address_gets_its_share_and_gives_it_back() {
+        let limits = ConnectionLimits::new(10, 2);
+        let permit = || Arc::clone(&limits.total).try_acquire_owned().unwrap();
+        let admit = |text: &str| limits.admit(text.parse().unwrap(), permit());
+        let first = admit("2001:db8::1").unwrap();
+        let _second = admit("2001:db8::2").unwrap();
+        assert!(admit("2001:db8::3").is_none());
+        assert!(admit("2001:db8:0:1::3").is_some());
+        drop(first);
+        assert!(admit("2001:db8::3").is_some());
+    }
 }
