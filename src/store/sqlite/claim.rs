@@ -6,7 +6,7 @@
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{query, query_as, query_scalar};
 
-use super::{settle, spool};
+use super::{message, settle};
 use crate::base::id::{LeaseToken, QueueId, RecipientId};
 use crate::base::time::Timestamp;
 use crate::mail::address::Domain;
@@ -183,7 +183,7 @@ async fn open_message(
             .bind(id)
             .fetch_one(db)
             .await?;
-    let beside = spool::clear_columns(content, size_bytes, accepted_at)?;
+    let beside = message::clear_columns(content, size_bytes, accepted_at)?;
     let id = QueueId::parse(id).ok_or(Error::Unreadable("message id"))?;
     let key = master.unwrap(id, &wrapped_key)?;
     Ok(OpenedMessage {

@@ -12,9 +12,11 @@
 //! that were never committed; a lock file beside the database tells ([`file`]).
 
 mod accounts;
+mod body;
 mod claim;
 mod domains;
 mod file;
+mod message;
 mod operate;
 mod settle;
 mod signets;
@@ -85,7 +87,7 @@ impl SqliteStore {
         check_master_key(&mut connection, &master).await?;
         claim::forget_future_turns(&mut connection, clock.now()).await?;
         if file.is_alone() {
-            spool::sweep_uncommitted(&mut connection).await?;
+            body::sweep_uncommitted(&mut connection).await?;
         }
         let file = file.share().await?;
         let readers = SqlitePoolOptions::new()

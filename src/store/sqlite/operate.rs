@@ -7,7 +7,7 @@ use sqlx::{QueryBuilder, query_as};
 
 use super::claim::refresh_lane;
 use super::settle::erase_if_finished;
-use super::{Inner, spool};
+use super::{Inner, message};
 use crate::base::id::{QueueId, RecipientId};
 use crate::base::time::Timestamp;
 use crate::mail::address::Domain;
@@ -69,7 +69,7 @@ impl ListedRow {
         let message = QueueId::parse(&self.message).ok_or(Error::Unreadable("message id"))?;
         let recipient = RecipientId::parse(&self.id).ok_or(Error::Unreadable("recipient id"))?;
         let key = master.unwrap(message, &self.wrapped_key)?;
-        let beside = spool::clear_columns(self.content, self.size_bytes, self.accepted_at)?;
+        let beside = message::clear_columns(self.content, self.size_bytes, self.accepted_at)?;
         let envelope = key.open_envelope(&self.envelope, &beside)?;
         let last_note = match (self.number, &self.note) {
             (Some(number), Some(note)) => Some(key.open_note(recipient, number, note)?),

@@ -1,0 +1,179 @@
+//! A message as rows: sealing it, writing it, and reading the columns that stay in clear.
+
+use sqlx::query;
+use sqlx::sqlite::SqliteConnection;
+
+use super::{claim, exists};
+use crate::base::id::RecipientId;
+use crate::base::time::Timestamp;
+use crate::store::sealed::{ClearColumns, MasterKey, MessageKey};
+use crate::store::{Content, Error, FollowUp, NewMessage, PIECE_BYTES};
+
+/// A message as its rows will be; sealed before the writer sees it, so that encryption runs on all cores.
+pub(super) struct SealedMessage {
+    pub(super) id: String,
+    wrapped_key: Vec<u8>,
+    envelope: Vec<u8>,
+    beside: ClearColumns,
+    due_at: Timestamp,
+    recipients: Vec<SealedRecipient>,
+    /// Pieces not stored yet, with their numbers.
+    pieces: Vec<(u32, Vec<u8>)>,
+}
+
+struct SealedRecipient {
+    id: String,
+    destination: String,
+    forward_path: Vec<u8>,
+}
+
+impl SealedMessage {
+    /// Seals a message whose body is at hand.
+    pub(super) fn whole(master: &MasterKey, message: FollowUp) -> Result<Self, Error> {
+        let FollowUp { message, body } = message;
+        let key = MessageKey::generate(message.id);
+        let mut sealed = Self::seal(master, &key, message, body.len() as u64, (0, Vec::new()))?;
+        sealed.pieces = (0..)
+            .zip(body.chunks(PIECE_BYTES))
+            .map(|(number, piece)| (number, key.seal_piece(number, piece)))
+            .collect();
+        Ok(sealed)
+    }
+
+    /// Seals a message of which only the last piece, with its number, is still at hand.
+    pub(super) fn seal(
+        master: &MasterKey,
+        key: &MessageKey,
+        message: NewMessage,
+        size_bytes: u64,
+        (number, piece): (u32, Vec<u8>),
+    ) -> Result<Self, Error> {
+        if message.recipients.is_empty() {
+            return Err(Error::Missing);
+        }
+        let beside = ClearColumns {
+            content: message.content,
+            size_bytes,
+            accepted_at: message.accepted_at,
+        };
+        let last = (!piece.is_empty()).then(|| (number, key.seal_piece(number, &piece)));
+        Ok(Self {
+            id: message.id.to_string(),
+            wrapped_key: master.wrap(key),
+            envelope: key.seal_envelope(&message.envelope, &beside),
+            beside,
+            due_at: message.due_at,
+            recipients: seal_recipients(key, &message),
+            pieces: last.into_iter().collect(),
+        })
+    }
+}
+
+fn seal_recipients(key: &MessageKey, message: &NewMessage) -> Vec<SealedRecipient> {
+    let seal = |path| {
+        let id = RecipientId::random(&mut rand::rng());
+        (id, key.seal_forward_path(id, path))
+    };
+    message
+        .recipients
+        .iter()
+        .map(|path| (path, seal(path)))
+        .map(|(path, (id, forward_path))| SealedRecipient {
+            id: id.to_string(),
+            destination: path.domain().to_string(),
+            forward_path,
+        })
+        .collect()
+}
+
+/// Writes all rows of a message. [`Error::Exists`] if its id is taken.
+pub(super) async fn insert_message(db: &mut SqliteConnection, message: &SealedMessage) -> Result<(), Error> {
+    query(
+        "INSERT INTO messages (id, wrapped_key, envelope, content, size_bytes, accepted_at) \
+         VALUES (?, ?, ?, ?, ?, ?)",
+    )
+    .bind(&message.id)
+    .bind(&message.wrapped_key)
+    .bind(&message.envelope)
+    .bind(content_number(message.beside.content))
+    .bind(i64::try_from(message.beside.size_bytes).unwrap_or(i64::MAX))
+    .bind(message.beside.accepted_at.0)
+    .execute(&mut *db)
+    .await
+    .map_err(exists)?;
+    for (number, sealed) in &message.pieces {
+        insert_piece(db, &message.id, *number, sealed).await?;
+    }
+    insert_recipients(db, message).await
+}
+
+async fn insert_recipients(db: &mut SqliteConnection, message: &SealedMessage) -> Result<(), Error> {
+    let mut destinations: Vec<&str> = Vec::new();
+    for recipient in &message.recipients {
+        query(
+            "INSERT INTO recipients (id, message, destination, forward_path, due_at) VALUES (?, ?, ?, ?, ?)",
+        )
+        .bind(&recipient.id)
+        .bind(&message.id)
+        .bind(&recipient.destination)
+        .bind(&recipient.forward_path)
+        .bind(message.due_at.0)
+        .execute(&mut *db)
+        .await?;
+        destinations.push(&recipient.destination);
+    }
+    destinations.sort_unstable();
+    destinations.dedup();
+    for destination in destinations {
+        claim::bring_lane_forward(db, destination, message.due_at).await?;
+    }
+    Ok(())
+}
+
+/// Writes one piece.
+pub(super) async fn insert_piece(
+    db: &mut SqliteConnection,
+    message: &str,
+    number: u32,
+    sealed: &[u8],
+) -> Result<(), Error> {
+    query("INSERT INTO pieces (message, number, sealed) VALUES (?, ?, ?)")
+        .bind(message)
+        .bind(number)
+        .bind(sealed)
+        .execute(db)
+        .await
+        .map_err(exists)?;
+    Ok(())
+}
+
+/// Number of pieces of a body of that size.
+pub(super) fn pieces_in(size_bytes: i64) -> i64 {
+    size_bytes.unsigned_abs().div_ceil(PIECE_BYTES as u64) as i64
+}
+
+/// How a kind of content is stored.
+fn content_number(content: Content) -> i64 {
+    match content {
+        Content::Mime => 1,
+        Content::Dmime1 => 2,
+    }
+}
+
+/// Reads the stored kind back.
+pub(super) fn content_from(number: i64) -> Result<Content, Error> {
+    match number {
+        1 => Ok(Content::Mime),
+        2 => Ok(Content::Dmime1),
+        _ => Err(Error::Unreadable("content")),
+    }
+}
+
+/// The columns of a message that stay in clear, as read.
+pub(super) fn clear_columns(content: i64, size_bytes: i64, accepted_at: i64) -> Result<ClearColumns, Error> {
+    Ok(ClearColumns {
+        content: content_from(content)?,
+        size_bytes: u64::try_from(size_bytes).map_err(|_| Error::Unreadable("size"))?,
+        accepted_at: Timestamp(accepted_at),
+    })
+}
