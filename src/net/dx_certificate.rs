@@ -152,7 +152,7 @@ mod tests {
             judge(
                 &record,
                 Proof::Insecure,
-                &[leaf.clone()],
+                std::slice::from_ref(&leaf),
                 &host(),
                 Some(&roots),
                 NOON

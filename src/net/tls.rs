@@ -102,7 +102,7 @@ impl Acceptor {
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 
-    /// Shakes hands within [`HANDSHAKE_TIMEOUT`].
+    /// Shakes hands within 30 seconds.
     pub async fn accept(&self, tcp: TcpStream) -> io::Result<(Stream, TlsPeer)> {
         tcp.set_nodelay(true)?;
         let tls = timeout(HANDSHAKE_TIMEOUT, self.0.accept(tcp)).await??;
@@ -120,7 +120,7 @@ impl std::fmt::Debug for Acceptor {
 /// The client side.
 ///
 /// The handshake proves that the peer holds the key of its certificate, and nothing about whose it is: SMTP without a policy
-/// encrypts to anyone, and DMTP judges the certificate afterwards by the management record ([`super::dx`]).
+/// encrypts to anyone, and DMTP judges the certificate afterwards by the management record ([`super::dx_certificate`]).
 #[derive(Clone)]
 pub struct Connector(TlsConnector);
 
@@ -137,7 +137,7 @@ impl Connector {
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
 
-    /// Shakes hands within [`HANDSHAKE_TIMEOUT`]; `name` goes into SNI.
+    /// Shakes hands within 30 seconds; `name` goes into SNI.
     pub async fn connect(&self, tcp: TcpStream, name: &str) -> io::Result<(Stream, TlsPeer)> {
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "not a host name"))?;

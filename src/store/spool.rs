@@ -273,7 +273,7 @@ pub enum Selection {
 /// Bodies are cut into pieces of at most this many octets, so that a large message costs bounded memory.
 pub const PIECE_BYTES: usize = 256 * 1024;
 
-/// A body on its way in. Dropped without [`Spool::commit`] it leaves nothing claimable, and what it had written is
+/// A body on its way in. Dropped without [`commit`](Self::commit) it leaves nothing claimable, and what it had written is
 /// swept at the next start.
 #[async_trait]
 pub trait BodyWriter: Send + Sync {

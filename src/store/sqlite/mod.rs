@@ -4,7 +4,7 @@
 //!
 //! The database runs in WAL mode with `synchronous=FULL`: `COMMIT` returns after the log has been synced, and only
 //! then is anybody told that the work is done. All writing goes through one task that groups what waits into one
-//! transaction ([`writer`]), so that one sync serves many sessions. Reading has connections of its own.
+//! transaction (`writer`), so that one sync serves many sessions. Reading has connections of its own.
 //!
 //! # Several processes
 //!
