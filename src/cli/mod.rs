@@ -42,7 +42,6 @@ pub enum Command {
     /// Run the daemon until it is told to stop.
     Serve,
     /// Two complete organizations on loopback exchange mail, and what everybody could read is shown.
-    #[command(hide = true)]
     Demo(demo::Arguments),
     /// Read the configuration, its certificates and the master key, and say what is wrong with them.
     Check,

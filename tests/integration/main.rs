@@ -6,6 +6,7 @@ mod architecture;
 mod bounce;
 mod cli;
 mod config;
+mod demo;
 mod dns;
 mod store;
 mod transcripts;

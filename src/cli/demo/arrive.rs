@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -13,9 +13,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Time between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A Maildir, and what was in it before.
+/// Maildirs, and what was in them before.
 pub struct Inbox {
-    new: PathBuf,
+    folders: Vec<PathBuf>,
     known: BTreeSet<PathBuf>,
 }
 
@@ -28,18 +28,18 @@ pub struct Arrived {
 }
 
 impl Inbox {
-    /// Starts to watch a Maildir, which may not be there yet.
-    pub fn watch(maildir: &Path) -> io::Result<Self> {
-        let new = maildir.join("new");
-        let known = entries(&new)?;
-        Ok(Self { new, known })
+    /// Starts to watch Maildirs, which may not be there yet.
+    pub fn watch(maildirs: &[PathBuf]) -> io::Result<Self> {
+        let folders: Vec<PathBuf> = maildirs.iter().map(|maildir| maildir.join("new")).collect();
+        let known = entries(&folders)?;
+        Ok(Self { folders, known })
     }
 
-    /// The next message; `None` if none comes in time.
+    /// The next message in any of them; `None` if none comes in time.
     pub async fn next(&self) -> io::Result<Option<Arrived>> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(path) = entries(&self.new)?.difference(&self.known).next() {
+            if let Some(path) = entries(&self.folders)?.difference(&self.known).next() {
                 return Ok(Some(Arrived {
                     path: path.clone(),
                     octets: fs::read(path)?,
@@ -53,10 +53,18 @@ impl Inbox {
     }
 }
 
-fn entries(folder: &Path) -> io::Result<BTreeSet<PathBuf>> {
-    match fs::read_dir(folder) {
-        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
-        Err(error) => Err(error),
+fn entries(folders: &[PathBuf]) -> io::Result<BTreeSet<PathBuf>> {
+    let mut all = BTreeSet::new();
+    for folder in folders {
+        match fs::read_dir(folder) {
+            Ok(entries) => {
+                for entry in entries {
+                    all.insert(entry?.path());
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
     }
+    Ok(all)
 }

@@ -44,6 +44,11 @@ impl Task<'_> {
         let mut message = self.blank();
         let started = Instant::now();
         match self.send_and_wait(&mut message).await {
+            Ok(Some((_, arrived))) if self.is_returned(&arrived) => {
+                message
+                    .problems
+                    .push(format!("it came back: {}", verify::explanation(&arrived.octets)));
+            }
             Ok(Some((id, arrived))) => {
                 message.arrived = true;
                 message.elapsed_ms = started.elapsed().as_millis();
@@ -77,12 +82,17 @@ impl Task<'_> {
     }
 
     async fn send_and_wait(&self, message: &mut Message) -> anyhow::Result<Option<(QueueId, Arrived)>> {
-        let inbox = Inbox::watch(&self.watched.maildir())?;
+        let inbox = Inbox::watch(&[self.watched.maildir(), self.from.maildir()])?;
         let id = submit(self.from, &self.to, &self.letter.octets).await?;
         message.queue_id = Some(id.to_string());
         let arrived = inbox.next().await?;
         message.routes = self.decisions(id, &self.to, Expected::Delivery);
         Ok(arrived.map(|arrived| (id, arrived)))
+    }
+
+    /// Whether this is not the message, but a report about it that nobody expected.
+    fn is_returned(&self, arrived: &Arrived) -> bool {
+        self.how != How::Back && !arrived.path.starts_with(self.watched.maildir())
     }
 
     /// What the sending host decided about the message, and about the report it made.

@@ -20,8 +20,8 @@ pub struct Letter {
 
 /// Reads a message from a file, as mail programs save them.
 ///
-/// Lines that end in LF alone get CRLF, and the `From ` line of an mbox is left out, because neither can be
-/// submitted; the rest is sent as it is.
+/// Lines that end in LF or CR alone, or not at all, get CRLF, and the `From ` line of an mbox is left out, because
+/// nothing else can be submitted; the rest is sent as it is.
 pub fn from_file(path: &Path) -> anyhow::Result<Letter> {
     let octets = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
     Ok(Letter {
@@ -102,13 +102,16 @@ fn addressed(
 
 fn with_crlf(octets: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(octets.len() + octets.len() / 32);
-    let mut last = 0;
-    for &octet in octets {
-        if octet == b'\n' && last != b'\r' {
-            out.push(b'\r');
-        }
-        out.push(octet);
-        last = octet;
+    let mut rest = octets;
+    while let Some(end) = memchr::memchr2(b'\r', b'\n', rest) {
+        out.extend_from_slice(&rest[..end]);
+        out.extend_from_slice(b"\r\n");
+        let both = rest[end..].starts_with(b"\r\n");
+        rest = &rest[end + 1 + usize::from(both)..];
+    }
+    out.extend_from_slice(rest);
+    if !rest.is_empty() {
+        out.extend_from_slice(b"\r\n");
     }
     out
 }
@@ -127,7 +130,12 @@ mod tests {
 
     #[test]
     fn line_ends_become_crlf_and_nothing_else_changes() {
-        assert_eq!(with_crlf(b"a\nb\r\n\nc\rd\n"), b"a\r\nb\r\n\r\nc\rd\r\n");
+        assert_eq!(
+            with_crlf(b"a\nb\r\n\nc\rd\r\r\n\0"),
+            b"a\r\nb\r\n\r\nc\r\nd\r\n\r\n\0\r\n"
+        );
+        assert_eq!(with_crlf(b"a\n"), b"a\r\n");
+        assert_eq!(with_crlf(b""), b"");
     }
 
     #[test]

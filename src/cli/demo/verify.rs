@@ -105,6 +105,15 @@ pub fn report(arrived: &[u8], recipient: &Mailbox) -> Vec<Check> {
     ]
 }
 
+/// The sentences in which a report explains a failure.
+pub fn explanation(report: &[u8]) -> String {
+    let message = MessageParser::default().parse(report);
+    let text = message.as_ref().and_then(|message| message.body_text(0));
+    let text = text.unwrap_or_default();
+    let sentences = text.lines().filter_map(|line| line.strip_prefix("    "));
+    sentences.collect::<Vec<_>>().join(" ")
+}
+
 /// The Message-ID of a message, without angle brackets.
 pub fn message_id(message: &[u8]) -> Option<String> {
     let value = headers::find(message, "Message-ID")?.value();
