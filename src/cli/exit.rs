@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::{accounts, config, net, signet_service, store};
+use crate::{accounts, config, daemon, net, signet_service, store};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,9 @@ fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if cause.is::<config::Error>() || cause.is::<net::tls::Error>() {
         return Some(Exit::Configuration);
     }
+    if let Some(error) = cause.downcast_ref::<daemon::Error>() {
+        return Some(of_daemon(error));
+    }
     if let Some(error) = cause.downcast_ref::<store::Error>() {
         return Some(of_store(error));
     }
@@ -57,6 +60,15 @@ fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         (Some(accounts::Error::Store(error)), _) => Some(of_store(error)),
         (_, Some(signet_service::Error::Store(error))) => Some(of_store(error)),
         _ => None,
+    }
+}
+
+/// A port in use, or another daemon, may be gone at the next try.
+fn of_daemon(error: &daemon::Error) -> Exit {
+    match error {
+        daemon::Error::Store(error) => of_store(error),
+        daemon::Error::Listen(..) | daemon::Error::Running(_) => Exit::TryLater,
+        _ => Exit::Configuration,
     }
 }
 

@@ -3,11 +3,13 @@
 mod arrival;
 mod intake;
 mod listener;
+mod lock;
 mod services;
 mod session;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::listener::ConnectionLimits;
+use self::lock::Lock;
 use self::session::Purpose;
 use crate::base::observe;
 use crate::config::{self, Config};
@@ -41,6 +44,12 @@ pub enum Error {
     /// The store cannot be opened.
     #[error("the store cannot be opened: {0}")]
     Store(#[from] store::Error),
+    /// Another daemon works with the data directory.
+    #[error("another dimed is running from {0}")]
+    Running(PathBuf),
+    /// The data directory cannot be written.
+    #[error("{0} cannot be written")]
+    DataDirectory(PathBuf, #[source] io::Error),
     /// An address cannot be listened on.
     #[error("cannot listen on {0}")]
     Listen(SocketAddr, #[source] io::Error),
@@ -48,6 +57,7 @@ pub enum Error {
 
 /// A running daemon.
 pub struct Daemon {
+    _lock: Lock,
     services: Arc<Services>,
     stop: CancellationToken,
     listeners: TaskTracker,
@@ -58,12 +68,14 @@ pub struct Daemon {
 impl Daemon {
     /// Opens the store, binds every address, and starts to serve.
     pub async fn start(config: Config, observer: Arc<dyn Observer>) -> Result<Self, Error> {
+        let lock = lock(&config)?;
         let services = Arc::new(Services::open(config, observer).await?);
         let bound = bind(&services.config).await?;
         // This process is the database's only daemon: leases of one before it belong to nobody.
         let freed = services.store.release_leases(services.clock.now()).await?;
         let stop = CancellationToken::new();
         let mut daemon = Self {
+            _lock: lock,
             runner: start_runner(&services, &stop)?,
             services,
             stop,
@@ -119,6 +131,12 @@ impl Daemon {
         }
         tracing::info!(event = observe::DAEMON_STOPPED, "stopped");
     }
+}
+
+fn lock(config: &Config) -> Result<Lock, Error> {
+    let data = &config.server.data_directory;
+    let taken = Lock::take(data).map_err(|error| Error::DataDirectory(data.clone(), error))?;
+    taken.ok_or_else(|| Error::Running(data.clone()))
 }
 
 fn start_runner(services: &Services, stop: &CancellationToken) -> Result<JoinHandle<()>, Error> {
