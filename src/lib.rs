@@ -15,20 +15,51 @@
 //! | [`smtp`] | pure machines: SMTP server and client |
 //! | [`dmtp`] | pure machines: DMTP server and client |
 //! | [`mode`] | which machine owns a connection, and the handover |
-//! | [`net`] | sockets: driver, TLS, DNS, sessions with delivery hosts |
+//! | [`net`] | sockets: the driver of machines, TLS, DNS with its proof |
 //! | [`store`] | SQL: spool, signets, accounts, domains |
-//! | [`domains`] | what we know of a remote domain, how well proven, and how fresh |
+//! | [`domains`] | what we know of a remote domain, how well proven, how fresh; sessions with its delivery hosts |
 //! | [`accounts`] | users, passwords, aliases, trust modes |
-//! | [`signet_service`] | publish, look up and verify signets |
+//! | [`signet_service`] | our signets published, anybody's found and verified |
 //! | [`routing`] | pure: facts about a recipient domain in, one route and its reason out |
 //! | [`delivery`] | one attempt each: Maildir, SMTP, DMTP |
-//! | [`queue`] | runner, retry schedule, bounces |
+//! | [`queue`] | the runner and its leases, the plan of an attempt, retry schedule, bounces |
 //! | [`config`] | TOML and defaults |
 //! | [`daemon`] | listeners, sessions, shutdown |
 //! | [`cli`] | the command line, one file per family |
 //!
 //! `mail`, `crypto`, `dime`, `smtp`, `dmtp`, `mode`, `routing` and `queue::schedule` are synchronous and
 //! deterministic: no sockets, files, system clock, global randomness or logging.
+//!
+//! # How a connection is served
+//!
+//! A protocol is a [`base::machine::Machine`]: octets and time in, octets and events out. A
+//! [`net::connection::Connection`] runs it over a socket and does the TLS handshakes. The owner of the session, in
+//! [`daemon`], answers the machine's questions ("may this be a recipient?") with the help of services, and a machine
+//! that waits for an answer reads nothing, so no peer can make us buffer. On a dual-mode port [`mode::Dual`] decides
+//! from the first line which machine goes on.
+//!
+//! # A message's way
+//!
+//! 1. **In.** SMTP: recipients are resolved at RCPT; the message is cleaned and completed while it streams into the
+//!    [`store`]. DMTP: the object is checked as destination, opened with a trustful recipient's keys, and its author
+//!    verified by asking the origin, all before the one final reply. `250` is sent after the commit.
+//! 2. **Claimed.** [`queue::runner`] leases due recipients, one message and one domain at a time.
+//! 3. **Planned.** [`queue::plan`] collects the facts, asks for signets where the domain has a management record, and has
+//!    [`routing::decide`] name the route and its reason for each recipient.
+//! 4. **Out.** To a Maildir; by SMTP to the domain's MX hosts; or sealed: the message is replaced, in the transaction that
+//!    settles it, by one D/MIME object per recipient, whose row names only the destination domain, and that object is
+//!    then transferred by DMTP.
+//! 5. **Settled.** [`queue::conclude`] turns outcomes into final states, retries, and RFC 3464 reports, which enter the
+//!    spool in the same transaction. A message whose recipients are all final is erased with its key.
+//!
+//! A kill at any moment leaves either the state before a transaction or the one after it. Leases of a killed daemon are
+//! released at the next start, so a delivery may be repeated (RFC 5321 §6.1) and is never lost.
+//!
+//! # What is secret where
+//!
+//! Bodies, envelopes and attempt notes are encrypted under a key per message, which the master key wraps; private DIME keys
+//! under the master key itself. The master key is never in the database. Log lines carry our own ids; for sealed mail no
+//! lines that can be joined by an id name both domains ([`base::observe`] lists every event).
 
 pub mod accounts;
 pub mod base;
