@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// Longest wait for a message.
+/// Longest wait for a message of no size.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Octets for which it may take a second longer.
+const OCTETS_PER_SEC: usize = 512 * 1024;
 /// Time between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -35,15 +37,22 @@ impl Inbox {
         Ok(Self { folders, known })
     }
 
-    /// The next message in any of them; `None` if none comes in time.
-    pub async fn next(&self) -> io::Result<Option<Arrived>> {
-        let deadline = Instant::now() + PATIENCE;
+    /// The next message for which `is_wanted`; `None` if none comes within `patience`.
+    pub async fn next(
+        &mut self,
+        patience: Duration,
+        is_wanted: impl Fn(&Arrived) -> bool,
+    ) -> io::Result<Option<Arrived>> {
+        let deadline = Instant::now() + patience;
         loop {
-            if let Some(path) = entries(&self.folders)?.difference(&self.known).next() {
-                return Ok(Some(Arrived {
-                    path: path.clone(),
-                    octets: fs::read(path)?,
-                }));
+            for path in entries(&self.folders)? {
+                if self.known.insert(path.clone()) {
+                    let octets = fs::read(&path)?;
+                    let arrived = Arrived { path, octets };
+                    if is_wanted(&arrived) {
+                        return Ok(Some(arrived));
+                    }
+                }
             }
             if Instant::now() >= deadline {
                 return Ok(None);
@@ -51,6 +60,11 @@ impl Inbox {
             sleep(PAUSE).await;
         }
     }
+}
+
+/// How long to wait for a message of that size.
+pub fn patience(size_bytes: usize) -> Duration {
+    PATIENCE + Duration::from_secs((size_bytes / OCTETS_PER_SEC) as u64)
 }
 
 fn entries(folders: &[PathBuf]) -> io::Result<BTreeSet<PathBuf>> {

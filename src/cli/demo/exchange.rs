@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::arrive::{Arrived, Inbox};
+use super::arrive::{Arrived, Inbox, patience};
 use super::letters::Letter;
 use super::report::{Expected, Message, RouteTaken};
 use super::send::submit;
@@ -82,12 +82,19 @@ impl Task<'_> {
     }
 
     async fn send_and_wait(&self, message: &mut Message) -> anyhow::Result<Option<(QueueId, Arrived)>> {
-        let inbox = Inbox::watch(&[self.watched.maildir(), self.from.maildir()])?;
+        let mut inbox = Inbox::watch(&[self.watched.maildir(), self.from.maildir()])?;
         let id = submit(self.from, &self.to, &self.letter.octets).await?;
         message.queue_id = Some(id.to_string());
-        let arrived = inbox.next().await?;
+        let wait = patience(self.letter.octets.len());
+        let arrived = inbox.next(wait, |arrived| self.is_about(arrived)).await?;
         message.routes = self.decisions(id, &self.to, Expected::Delivery);
         Ok(arrived.map(|arrived| (id, arrived)))
+    }
+
+    /// Whether this is the message or a report about it, and not one that comes late.
+    fn is_about(&self, arrived: &Arrived) -> bool {
+        let id = verify::message_id(&self.letter.octets);
+        id.is_none_or(|id| memchr::memmem::find(&arrived.octets, id.as_bytes()).is_some())
     }
 
     /// Whether this is not the message, but a report about it that nobody expected.
@@ -139,7 +146,8 @@ impl Task<'_> {
     }
 
     async fn explain_silence(&self) -> String {
-        let mut text = String::from("nothing came within 20 s; what waits in the queues:");
+        let secs = patience(self.letter.octets.len()).as_secs();
+        let mut text = format!("nothing came within {secs} s; what waits in the queues:");
         for organization in [self.from, self.watched] {
             let queue = organization.queue().await;
             let queue = queue.unwrap_or_else(|error| format!("{error:#}"));

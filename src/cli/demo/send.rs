@@ -1,12 +1,12 @@
 //! Submitting a message as a mail program does: STARTTLS, AUTH, DATA.
 
 use std::slice::Chunks;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::arrive::patience;
 use super::world::Organization;
 use crate::base::id::QueueId;
 use crate::mail::address::{Mailbox, ReversePath};
@@ -20,14 +20,12 @@ use crate::smtp::client::{
     Client, Event, Outcome, Params, Protocol, Timeouts, TlsPolicy, Transaction, Verdict,
 };
 
-/// Longest time a submission may take.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Octets of the message given to the client at a time.
 const PIECE: usize = 64 * 1024;
 
 /// Submits a message of the organization's user; the id is the one the server answered with.
 pub async fn submit(from: &Organization, to: &Mailbox, message: &[u8]) -> anyhow::Result<QueueId> {
-    let submission = timeout(PATIENCE, session(from, to, message));
+    let submission = timeout(patience(message.len()), session(from, to, message));
     let verdict = submission.await.context("the submission took too long")??;
     match verdict {
         Verdict::Accepted(reply) => {
