@@ -1,6 +1,7 @@
 //! Accepts connections within limits and hands each to a session task of its own.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -85,10 +86,12 @@ impl Drop for Admission {
     }
 }
 
-/// Accepts until `shutdown`, running `serve` for every admitted connection as a task of `sessions`.
+/// Accepts until `shutdown`, running `serve` for every admitted connection as a task of `sessions`. Others are told
+/// `farewell` and closed.
 pub async fn run<S, F>(
     listener: TcpListener,
     limits: ConnectionLimits,
+    farewell: Option<String>,
     sessions: TaskTracker,
     shutdown: CancellationToken,
     serve: S,
@@ -99,7 +102,7 @@ pub async fn run<S, F>(
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
-            accepted = accept(&listener, &limits) => accepted,
+            accepted = accept(&listener, &limits, farewell.as_deref()) => accepted,
         };
         let Some((tcp, peer, admission)) = accepted else {
             continue;
@@ -116,6 +119,7 @@ pub async fn run<S, F>(
 async fn accept(
     listener: &TcpListener,
     limits: &ConnectionLimits,
+    farewell: Option<&str>,
 ) -> Option<(TcpStream, SocketAddr, Admission)> {
     let permit = Arc::clone(&limits.total).acquire_owned().await.ok()?;
     let (tcp, peer) = match listener.accept().await {
@@ -126,11 +130,19 @@ async fn accept(
             return None;
         }
     };
-    let admission = limits.admit(peer.ip(), permit);
-    if admission.is_none() {
+    let Some(admission) = limits.admit(peer.ip(), permit) else {
         tracing::info!(event = observe::LISTENER_REFUSED, peer.ip = %peer.ip(), "too many connections from one address");
+        dismiss(tcp, farewell);
+        return None;
+    };
+    Some((tcp, peer, admission))
+}
+
+/// Never waits: the line fits into the empty buffer of a new connection, and if it does not, the peer does without.
+fn dismiss(tcp: TcpStream, farewell: Option<&str>) {
+    if let (Ok(mut tcp), Some(line)) = (tcp.into_std(), farewell) {
+        let _ = tcp.write(line.as_bytes());
     }
-    Some((tcp, peer, admission?))
 }
 
 #[cfg(test)]

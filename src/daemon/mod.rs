@@ -94,6 +94,9 @@ impl Daemon {
     fn listen(&mut self, bound: Vec<(Purpose, TcpListener)>) {
         let limits = &self.services.config.limits;
         let limits = ConnectionLimits::new(limits.connections.get(), limits.connections_per_address.get());
+        // RFC 5321 §3.8: a 421 in place of the greeting.
+        let host = &self.services.config.server.hostname;
+        let farewell = format!("421 {host} Too many connections from your address\r\n");
         for (purpose, listener) in bound {
             let (services, stop) = (Arc::clone(&self.services), self.stop.clone());
             let serve =
@@ -101,6 +104,7 @@ impl Daemon {
             self.listeners.spawn(listener::run(
                 listener,
                 limits.clone(),
+                purpose.greets_in_clear().then(|| farewell.clone()),
                 self.sessions.clone(),
                 self.stop.clone(),
                 serve,

@@ -35,6 +35,11 @@ pub enum Purpose {
 }
 
 impl Purpose {
+    /// Whether a session starts in clear text, where anybody can be told anything.
+    pub fn greets_in_clear(self) -> bool {
+        matches!(self, Self::Dual | Self::Submission)
+    }
+
     /// One word for logs.
     fn name(self) -> &'static str {
         match self {
