@@ -6,8 +6,12 @@ mod architecture;
 mod bounce;
 mod cli;
 mod config;
+mod daemon;
 mod demo;
 mod dns;
 mod store;
 mod transcripts;
 mod vectors;
+
+#[path = "../support/mod.rs"]
+mod support;

@@ -19,6 +19,7 @@
 
 mod dmtp;
 mod smtp;
+mod socket;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,10 @@ pub trait Endpoint {
     fn send(&mut self, octets: &[u8]);
     /// The next line it sent.
     fn hear(&mut self) -> Heard;
+    /// What it sent beyond the dialogue; ends the session where that takes it.
+    fn rest(&mut self) -> Heard {
+        self.hear()
+    }
     /// Does the TLS handshake with it.
     fn start_tls(&mut self);
     /// Closes our sending side.
@@ -444,7 +449,7 @@ pub fn hold_all<E: Endpoint>(transcripts: &[Transcript], make: impl Fn(&Transcri
         let mut endpoint = make(transcript);
         transcript
             .hold(&mut endpoint)
-            .and_then(|()| match endpoint.hear() {
+            .and_then(|()| match endpoint.rest() {
                 Heard::Line(line) => {
                     Err(transcript.problem(0, &format!("unexpected line at the end: {line}")))
                 }

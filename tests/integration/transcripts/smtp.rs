@@ -42,7 +42,7 @@ impl Host {
 
     fn judge_login(credentials: &Credentials) -> Result<(), Reply> {
         let expected = Secret::new("correct horse".to_owned());
-        if credentials.identity == "alice" && credentials.password == expected {
+        if credentials.identity == "alice@hismail.test" && credentials.password == expected {
             Ok(())
         } else {
             Err(replies::authentication_failed())

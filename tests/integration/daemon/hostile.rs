@@ -1,0 +1,328 @@
+//! Peers that break the rules: each gets a clear answer and one log line, and everybody else is served as before.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use crate::support::child::Process;
+use crate::support::eventually;
+use crate::support::loopback::{DMTP, SMTP, SUBMISSION, SUBMISSIONS};
+use crate::support::organization::{Organization, Served};
+use crate::support::talk::Talk;
+use crate::support::world::World;
+
+const ORIGIN: &str = "hermail.test";
+const DESTINATION: &str = "hismail.test";
+
+/// Two organizations, and an object that went from one to the other.
+struct Pair {
+    world: World,
+    hermail: Organization,
+    hismail: Organization,
+    here: Served,
+    there: Served,
+    object: Vec<u8>,
+}
+
+impl Pair {
+    async fn new() -> Self {
+        let world = World::new().await;
+        let hermail = world.organization(ORIGIN).accounts(&["alice"]).build().await;
+        let hismail = world.organization(DESTINATION).accounts(&["bob"]).build().await;
+        let (here, there) = (hermail.start().await, hismail.start().await);
+        let mut pair = Self {
+            world,
+            hermail,
+            hismail,
+            here,
+            there,
+            object: Vec::new(),
+        };
+        pair.exchange(1).await;
+        pair.object = pair.there.witness.objects().remove(0);
+        pair
+    }
+
+    /// Sends a message the ordinary way, which makes `count` in all.
+    async fn exchange(&self, count: usize) {
+        let message = format!("From: alice@hermail.test\r\nSubject: {count}\r\n\r\nnumber {count}\r\n");
+        self.hermail
+            .submit("alice", &["bob@hismail.test"], &message)
+            .await;
+        let delivered = self.hismail.maildir("bob").expect(count).await;
+        let body = format!("\r\n\r\nnumber {count}\r\n");
+        assert!(delivered.iter().any(|text| text.ends_with(&body)));
+    }
+
+    async fn stop(self) {
+        self.here.stop().await;
+        self.there.stop().await;
+        drop(self.world);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_comes_again_is_answered_like_the_first_and_delivered_once() {
+    let pair = Pair::new().await;
+    let mut talk = Talk::dmtp(pair.hismail.ip, ORIGIN).await;
+    for _ in 0..3 {
+        let reply = talk.object(ORIGIN, DESTINATION, &pair.object).await;
+        assert!(reply.starts_with("250 OK ["), "{reply}");
+    }
+    talk.ask("QUIT", "221").await;
+    pair.exchange(2).await;
+    pair.hismail.idle().await;
+    assert_eq!(pair.hismail.maildir("bob").count(), 2);
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_objects_are_refused_and_harm_nobody() {
+    let pair = Pair::new().await;
+    let object = &pair.object;
+    let mut talk = Talk::dmtp(pair.hismail.ip, ORIGIN).await;
+    // A bit of every part, from the ephemeral key to the last signed chunk. The last chunk's keyslots for others are covered by no
+    // signature (libdime's way), so the end is left out.
+    let end = object.len() - 4 * 64;
+    for step in 0..40 {
+        let mut damaged = object.clone();
+        // Behind the header, whose length decides where the object ends.
+        let at = 6 + step * (end - 6) / 40;
+        damaged[at] ^= 0x40;
+        let reply = talk.object(ORIGIN, DESTINATION, &damaged).await;
+        let code: u16 = reply[..3].parse().unwrap();
+        assert!((550..=599).contains(&code), "octet {at}: {reply}");
+    }
+    // Cut off, with the length in the header put right.
+    for length in [7, 40, 200, object.len() / 2, object.len() - 1] {
+        let mut cut = object[..length].to_vec();
+        let payload = u32::try_from(length - 6).unwrap().to_be_bytes();
+        cut[2..6].copy_from_slice(&payload);
+        let reply = talk.object(ORIGIN, DESTINATION, &cut).await;
+        assert!(reply.starts_with("55"), "{length} octets: {reply}");
+    }
+    pair.exchange(2).await;
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_of_libdime_for_other_people_are_refused() {
+    let pair = Pair::new().await;
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/libdime/messages");
+    let mut talk = Talk::dmtp(pair.hismail.ip, ORIGIN).await;
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "dmime") {
+            let object = std::fs::read(&path).unwrap();
+            let reply = talk.object(ORIGIN, DESTINATION, &object).await;
+            assert!(
+                reply.starts_with("578") || reply.starts_with("554"),
+                "{}: {reply}",
+                path.display()
+            );
+            count += 1;
+        }
+    }
+    assert!(count >= 30, "{count}");
+    pair.exchange(2).await;
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_under_another_origin_or_size_is_refused() {
+    let pair = Pair::new().await;
+    let ip = pair.hismail.ip;
+    // Sealed for bob by alice, and handed over under another name.
+    let mut talk = Talk::dmtp(ip, "evil.test").await;
+    let reply = talk.object("evil.test", DESTINATION, &pair.object).await;
+    assert!(reply.starts_with("578"), "{reply}");
+    talk.ask("MAIL FROM: <hermail.test> [x] SIZE=52428801", "552")
+        .await;
+    talk.ask("MAIL FROM: <hermail.test> [x] SIZE=0", "501").await;
+    talk.ask("MAIL FROM: <hermail.test> [x] SIZE=10", "250").await;
+    talk.ask("RCPT TO: <plain.test> [x]", "510").await;
+    talk.ask("QUIT", "221").await;
+
+    for wrong in [pair.object.len() - 1, pair.object.len() + 1] {
+        let mut talk = Talk::dmtp(ip, ORIGIN).await;
+        talk.ask(&format!("MAIL FROM: <hermail.test> [x] SIZE={wrong}"), "250")
+            .await;
+        talk.ask("RCPT TO: <hismail.test> [x]", "250").await;
+        talk.ask("DATA [x]", "354").await;
+        talk.send(&pair.object).await;
+        talk.send(b"\r\n").await;
+        talk.expect("451").await;
+        talk.expect_end().await;
+    }
+    // Announced, begun, and never finished.
+    let mut talk = Talk::dmtp(ip, ORIGIN).await;
+    let size = pair.object.len();
+    talk.ask(&format!("MAIL FROM: <hermail.test> [x] SIZE={size}"), "250")
+        .await;
+    talk.ask("RCPT TO: <hismail.test> [x]", "250").await;
+    talk.ask("DATA [x]", "354").await;
+    talk.send(&pair.object[..size / 2]).await;
+    drop(talk);
+    pair.exchange(2).await;
+    pair.stop().await;
+}
+
+/// One organization as a process, with tight limits.
+async fn lone(world: &World, connections: usize) -> (Organization, Process) {
+    let hismail = world
+        .organization(DESTINATION)
+        .accounts(&["bob"])
+        .config(move |config| {
+            config.limits.connections_per_address = NonZeroUsize::new(connections).unwrap();
+            config.limits.errors = std::num::NonZeroU32::new(5).unwrap();
+        })
+        .build()
+        .await;
+    let process = hismail.spawn().await;
+    (hismail, process)
+}
+
+/// A message from outside arrives, which makes `count` in all.
+async fn served(hismail: &Organization, process: &mut Process, count: usize) {
+    process.check();
+    let mut talk = Talk::smtp(hismail.ip).await;
+    let message = format!("From: carol@plain.test\r\n\r\nnumber {count}\r\n");
+    let reply = talk
+        .transfer("carol@plain.test", &["bob@hismail.test"], &message)
+        .await;
+    assert!(reply.starts_with("250"), "{reply}");
+    talk.ask("QUIT", "221").await;
+    hismail.maildir("bob").expect(count).await;
+}
+
+/// Waits until a session of `service` has ended with that event, once.
+async fn logged_once(process: &Process, event: &str, service: &str, before: &str) {
+    let count = |log: &str| {
+        log.lines()
+            .filter(|line| line.contains(event) && line.contains(&format!("\"{service}\"")))
+            .count()
+    };
+    let earlier = count(before);
+    eventually("a log line", || (count(&process.log()) > earlier).then_some(())).await;
+    assert_eq!(
+        count(&process.log()),
+        earlier + 1,
+        "{event} of {service}: {}",
+        process.log()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endless_lines_and_garbage_end_in_a_clear_reply() {
+    let world = World::new().await;
+    let (hismail, mut process) = lone(&world, 10).await;
+    let endless = vec![b'x'; 1 << 20];
+
+    // A line in SMTP that does not end is discarded as it comes; one reply once it does.
+    let mut talk = Talk::smtp(hismail.ip).await;
+    talk.send(&endless).await;
+    talk.ask("", "500 5.5.2 Line too long").await;
+    talk.ask("NOOP", "250").await;
+    let before = process.log();
+    for _ in 0..4 {
+        talk.ask("GARBAGE", "500").await;
+    }
+    talk.expect("421").await;
+    talk.expect_end().await;
+    logged_once(&process, "session.closed", "dual", &before).await;
+
+    // Before either protocol is chosen, and in DMTP.
+    for mut talk in [
+        Talk::open(hismail.ip, SMTP).await,
+        Talk::open_tls(hismail.ip, DMTP).await,
+    ] {
+        talk.expect("220 ").await;
+        talk.send(&endless).await;
+        talk.ask("", "500").await;
+        for _ in 0..20 {
+            talk.send(b"\x16\x03\x01 garbage\r\n").await;
+        }
+        while let Some(reply) = talk.reply().await {
+            assert!(reply.starts_with("500") || reply.starts_with("421"), "{reply}");
+        }
+    }
+    served(&hismail, &mut process, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_break_off_or_are_no_tls_leave_one_line_each() {
+    let world = World::new().await;
+    let (hismail, mut process) = lone(&world, 1000).await;
+    for (port, service) in [(DMTP, "dmtp"), (SUBMISSIONS, "submissions")] {
+        let before = process.log();
+        let mut talk = Talk::open(hismail.ip, port).await;
+        talk.send(b"EHLO client.test\r\nMAIL FROM:<a@b.test>\r\n").await;
+        // An alert of TLS, which is no text, and then the end.
+        while talk.try_send(b"more\r\n", Duration::from_secs(1)).await {}
+        logged_once(&process, "session.broken", service, &before).await;
+    }
+    for (port, service) in [(SMTP, "dual"), (SUBMISSION, "submission")] {
+        let before = process.log();
+        let mut talk = Talk::open(hismail.ip, port).await;
+        talk.expect("220 ").await;
+        talk.ask("EHLO client.test", "250").await;
+        talk.ask("STARTTLS", "220").await;
+        talk.send(b"not a handshake, whatever it looks like\r\n").await;
+        while talk.try_send(b"more\r\n", Duration::from_secs(1)).await {}
+        logged_once(&process, "session.broken", service, &before).await;
+    }
+    // Commands behind STARTTLS in the same packet are not executed, in clear or later.
+    let mut talk = Talk::smtp(hismail.ip).await;
+    talk.send(b"STARTTLS\r\nMAIL FROM:<evil@plain.test>\r\n").await;
+    talk.expect("220").await;
+    talk.start_tls().await;
+    talk.ask("RCPT TO:<bob@hismail.test>", "503").await;
+
+    // Half-open and broken off at once.
+    for _ in 0..20 {
+        for port in [SMTP, DMTP, SUBMISSION, SUBMISSIONS] {
+            drop(TcpStream::connect((hismail.ip, port)).await.unwrap());
+        }
+    }
+    // Closed in the middle of a message.
+    let mut cut = Talk::smtp(hismail.ip).await;
+    cut.ask("MAIL FROM:<carol@plain.test>", "250").await;
+    cut.ask("RCPT TO:<bob@hismail.test>", "250").await;
+    cut.ask("DATA", "354").await;
+    cut.send(b"half\r\n").await;
+    drop(cut);
+    eventually("the last line", || {
+        let log = process.log();
+        let over = log.lines().filter(|line| line.contains("\"session.")).count();
+        (over >= 4 + 80 + 1).then_some(())
+    })
+    .await;
+    served(&hismail, &mut process, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_connections_from_one_address_are_told_so() {
+    let world = World::new().await;
+    let (hismail, mut process) = lone(&world, 10).await;
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        let mut talk = Talk::open(hismail.ip, SMTP).await;
+        talk.expect("220 ").await;
+        held.push(talk);
+    }
+    let before = process.log().matches("listener.refused").count();
+    let mut talk = Talk::open(hismail.ip, SMTP).await;
+    talk.expect("421 ").await;
+    talk.expect_end().await;
+    Talk::open(hismail.ip, SUBMISSIONS).await.expect_end().await;
+    let after = process.log().matches("listener.refused").count();
+    assert_eq!(after, before + 2);
+    // Others are served, and the address is, too, as soon as it lets go.
+    for mut talk in held {
+        talk.ask("QUIT", "221").await;
+        talk.expect_end().await;
+    }
+    served(&hismail, &mut process, 1).await;
+}

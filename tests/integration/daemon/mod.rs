@@ -1,0 +1,10 @@
+//! The daemon end to end: real sockets, real DNS with signed zones, real databases, and real processes where it matters.
+
+mod crash;
+mod dmtp;
+mod hostile;
+mod outbound;
+mod privacy;
+mod receiving;
+mod shutdown;
+mod submission;

@@ -1,0 +1,202 @@
+//! Mail to domains without DIME.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use crate::support::loopback::Loopback;
+use crate::support::maildir::split;
+use crate::support::organization::Organization;
+use crate::support::sink::{Behaviour, Sink, Taken};
+use crate::support::world::World;
+
+const MESSAGE: &str = "From: alice@hermail.test\r\nMessage-ID: <1@hermail.test>\r\nDate: Tue, 3 Jun 2025 10:00:00 +0000\r\n\
+    Subject: out\r\n\r\n.a dot\r\nand a line\r\n";
+
+async fn hermail(world: &World) -> Organization {
+    world
+        .organization("hermail.test")
+        .accounts(&["alice"])
+        .build()
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_mail_server_gets_mail_by_mx_over_tls() {
+    let world = World::new().await;
+    let hermail = hermail(&world).await;
+    let plain = world
+        .organization("plain.test")
+        .plain()
+        .accounts(&["carol"])
+        .build()
+        .await;
+    let (here, there) = (hermail.start().await, plain.start().await);
+    hermail.submit("alice", &["carol@plain.test"], MESSAGE).await;
+    let delivered = plain.maildir("carol").only().await;
+    let (header, body) = split(&delivered);
+    assert_eq!(body, split(MESSAGE).1);
+    assert!(
+        header.starts_with("Return-Path: <alice@hermail.test>\r\n"),
+        "{header}"
+    );
+    assert!(header.contains("from mx.hermail.test"), "{header}");
+    assert!(header.contains("with ESMTPS"), "opportunistic TLS: {header}");
+    assert_eq!(here.witness.routes_to("carol@plain.test"), ["smtp"]);
+    hermail.idle().await;
+    here.stop().await;
+    there.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_is_taken_where_it_is_offered_and_not_missed_where_it_is_not() {
+    for tls in [true, false] {
+        let world = World::new().await;
+        let hermail = hermail(&world).await;
+        let host = Loopback::take();
+        world.plain_domain("plain.test", host.ip);
+        let behaviour = match tls {
+            true => Behaviour::with_tls(world.home()),
+            false => Behaviour::default(),
+        };
+        let sink = Sink::start(host.ip, behaviour).await;
+        let served = hermail.start().await;
+        let to = ["carol@plain.test", "dave@plain.test"];
+        hermail.submit("alice", &to, MESSAGE).await;
+        let taken = sink.taken(1).await.remove(0);
+        assert!(taken.message.ends_with(MESSAGE), "{}", taken.message);
+        assert_eq!(
+            taken,
+            Taken {
+                tls,
+                mail: "<alice@hermail.test>".into(),
+                rcpt: vec!["<carol@plain.test>".into(), "<dave@plain.test>".into()],
+                message: taken.message.clone(),
+            }
+        );
+        hermail.idle().await;
+        served.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_recipient_bounces_to_the_author() {
+    let world = World::new().await;
+    let hermail = hermail(&world).await;
+    let host = Loopback::take();
+    world.plain_domain("plain.test", host.ip);
+    let behaviour = Behaviour {
+        refusal: Some("550 5.1.1 no such user"),
+        ..Behaviour::default()
+    };
+    let _sink = Sink::start(host.ip, behaviour).await;
+    let served = hermail.start().await;
+    hermail.submit("alice", &["nobody@plain.test"], MESSAGE).await;
+    let bounce = hermail.maildir("alice").only().await;
+    assert!(bounce.starts_with("Return-Path: <>\r\n"), "{bounce}");
+    for line in [
+        "Content-Type: multipart/report; report-type=delivery-status",
+        "Final-Recipient: rfc822; nobody@plain.test",
+        "Action: failed",
+        "Status: 5.1.1",
+        "Diagnostic-Code: smtp; 550 5.1.1 no such user",
+        "Message-ID: <1@hermail.test>",
+    ] {
+        let unfolded = bounce.replace("\r\n\t", " ").replace("\r\n ", " ");
+        assert!(unfolded.contains(line), "{line} is not in {bounce}");
+    }
+    assert!(!bounce.contains("and a line"), "headers only: {bounce}");
+    hermail.idle().await;
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_cannot_now_is_tried_again_after_growing_waits() {
+    let world = World::new().await;
+    let hermail = hermail(&world).await;
+    let host = Loopback::take();
+    world.plain_domain("plain.test", host.ip);
+    let behaviour = Behaviour {
+        deferrals: 2,
+        ..Behaviour::default()
+    };
+    let sink = Sink::start(host.ip, behaviour).await;
+    let served = hermail.start().await;
+    hermail.submit("alice", &["carol@plain.test"], MESSAGE).await;
+    sink.taken(1).await;
+    let at = sink.attempts();
+    let [first, second] = [at[1] - at[0], at[2] - at[1]];
+    // 1 s, then 2 s, spread by an eighth either way, and late by what the machine takes.
+    assert!(first >= Duration::from_millis(850), "{first:?}");
+    assert!(second >= Duration::from_millis(1700), "{second:?}");
+    hermail.idle().await;
+    assert_eq!(sink.taken(1).await.len(), 1);
+    assert_eq!(hermail.maildir("alice").count(), 0, "no bounce");
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_is_down_gets_its_mail_once_it_is_up() {
+    let world = World::new().await;
+    let hermail = hermail(&world).await;
+    let host = Loopback::take();
+    world.plain_domain("plain.test", host.ip);
+    let served = hermail.start().await;
+    hermail.submit("alice", &["carol@plain.test"], MESSAGE).await;
+    until_tried(&hermail).await;
+    let sink = Sink::start(host.ip, Behaviour::default()).await;
+    sink.taken(1).await;
+    hermail.idle().await;
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_delivered_within_the_lifetime_comes_back() {
+    let world = World::new().await;
+    let hermail = world
+        .organization("hermail.test")
+        .accounts(&["alice"])
+        .config(|config| config.queue.lifetime_secs = NonZeroU64::new(1).unwrap())
+        .build()
+        .await;
+    let host = Loopback::take();
+    world.plain_domain("plain.test", host.ip);
+    let served = hermail.start().await;
+    hermail.submit("alice", &["carol@plain.test"], MESSAGE).await;
+    let bounce = hermail.maildir("alice").only().await;
+    assert!(bounce.contains("Status: 5.4.7"), "{bounce}");
+    assert!(bounce.contains("carol@plain.test"), "{bounce}");
+    hermail.idle().await;
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_goes_on_with_the_queue() {
+    let world = World::new().await;
+    let hermail = hermail(&world).await;
+    let host = Loopback::take();
+    world.plain_domain("plain.test", host.ip);
+    let served = hermail.start().await;
+    hermail.submit("alice", &["carol@plain.test"], MESSAGE).await;
+    until_tried(&hermail).await;
+    served.stop().await;
+
+    let sink = Sink::start(host.ip, Behaviour::default()).await;
+    assert!(hermail.cli(&["queue", "list"]).await.contains("carol@plain.test"));
+    let served = hermail.start().await;
+    sink.taken(1).await;
+    hermail.idle().await;
+    served.stop().await;
+}
+
+/// Waits until the first attempt is over.
+async fn until_tried(hermail: &Organization) {
+    for _ in 0..1000 {
+        let listed = hermail.cli(&["queue", "list"]).await;
+        if !listed.contains("tried 0 times") && !listed.contains("being tried now") {
+            assert!(listed.contains("carol@plain.test"), "{listed}");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("nothing was tried");
+}

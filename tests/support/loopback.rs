@@ -1,0 +1,37 @@
+//! Loopback addresses that no other test uses, in this process or another.
+
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+
+/// Every organization listens on the same ports, each on its own address: the ports of its peers are a setting of the
+/// daemon. They lie below those that the system gives to outgoing connections.
+pub const SMTP: u16 = 10025;
+/// DMTP alone.
+pub const DMTP: u16 = 10026;
+/// Submission with STARTTLS.
+pub const SUBMISSION: u16 = 10587;
+/// Submission with TLS from the first octet.
+pub const SUBMISSIONS: u16 = 10465;
+
+/// Whoever listens here owns the address.
+const CLAIM: u16 = 10001;
+
+/// An address, ours until this is dropped.
+#[derive(Debug)]
+pub struct Loopback {
+    /// The address.
+    pub ip: IpAddr,
+    _claim: TcpListener,
+}
+
+impl Loopback {
+    /// Takes an address that is free.
+    pub fn take() -> Self {
+        loop {
+            let [a, b, c]: [u8; 3] = rand::random();
+            let ip = IpAddr::V4(Ipv4Addr::new(127, 64 + a % 64, b, 1 + c % 254));
+            if let Ok(claim) = TcpListener::bind((ip, CLAIM)) {
+                return Self { ip, _claim: claim };
+            }
+        }
+    }
+}

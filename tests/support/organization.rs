@@ -1,0 +1,289 @@
+//! One organization: its files, its records and its daemon, set up through the command line as by hand.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Parser as _;
+use dimed::cli::{Arguments, Exit};
+use dimed::config::{Config, LogFormat};
+use dimed::daemon::Daemon;
+use dimed::mail::address::Domain;
+use dimed::net::authority::{KeyKind, Zone};
+use tokio::net::TcpStream;
+
+use super::child::Process;
+use super::loopback::{self, Loopback};
+use super::maildir::Maildir;
+use super::observer::Witness;
+use super::talk::Talk;
+use super::world::{World, domain};
+use super::{PATIENCE, eventually};
+
+/// The password of every account.
+pub const PASSWORD: &str = "correct horse";
+
+/// An organization under construction.
+pub struct Builder<'a> {
+    world: &'a World,
+    name: Domain,
+    accounts: Vec<&'a str>,
+    plain: bool,
+    policy: &'a str,
+    names_dx: bool,
+    change: Box<dyn Fn(&mut Config) + 'a>,
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(world: &'a World, name: Domain) -> Self {
+        Self {
+            world,
+            name,
+            accounts: Vec::new(),
+            plain: false,
+            policy: "experimental",
+            names_dx: true,
+            change: Box::new(|_| {}),
+        }
+    }
+
+    /// Local-parts of accounts.
+    pub fn accounts(mut self, locals: &[&'a str]) -> Self {
+        self.accounts = locals.to_vec();
+        self
+    }
+
+    /// Without DIME.
+    pub fn plain(mut self) -> Self {
+        self.plain = true;
+        self
+    }
+
+    /// The policy in its record.
+    pub fn policy(mut self, policy: &'a str) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Publishes a record without `dx`, so that peers try its mail hosts in dual mode.
+    pub fn without_dx(mut self) -> Self {
+        self.names_dx = false;
+        self
+    }
+
+    /// Changes the configuration.
+    pub fn config(mut self, change: impl Fn(&mut Config) + 'a) -> Self {
+        self.change = Box::new(change);
+        self
+    }
+
+    /// Makes files, keys and accounts, and publishes the records.
+    pub async fn build(self) -> Organization {
+        let folder = self.world.home().join(self.name.as_str());
+        std::fs::create_dir(&folder).unwrap();
+        let loopback = Loopback::take();
+        let mut config = config(self.world, &self.name, &folder, loopback.ip);
+        (self.change)(&mut config);
+        let path = folder.join("dimed.toml");
+        std::fs::write(&path, toml::to_string(&config).unwrap()).unwrap();
+        let organization = Organization {
+            name: self.name.clone(),
+            ip: loopback.ip,
+            config: path,
+            folder,
+            _loopback: loopback,
+        };
+        organization.add_domain(self.plain, self.policy).await;
+        for local in &self.accounts {
+            organization.add_account(local).await;
+        }
+        let zone = organization.zone(self.names_dx, self.plain).await;
+        self.world.put(self.name.as_str(), &zone);
+        organization
+    }
+}
+
+/// What the tests need to differ from the defaults: addresses, ports, and less work for passwords.
+fn config(world: &World, name: &Domain, folder: &Path, ip: IpAddr) -> Config {
+    let mut config = Config::for_host(domain(&format!("mx.{name}")));
+    let at = |port| vec![SocketAddr::new(ip, port)];
+    config.server.data_directory = folder.join("data");
+    config.server.master_key_file = folder.join("master.key");
+    config.listen.smtp = at(loopback::SMTP);
+    config.listen.dmtp = at(loopback::DMTP);
+    config.listen.submission = at(loopback::SUBMISSION);
+    config.listen.submissions = at(loopback::SUBMISSIONS);
+    config.dns.servers = vec![world.name_server()];
+    config.dns.trust_anchors = Some(world.anchors());
+    config.outbound.smtp_port = NonZeroU16::new(loopback::SMTP).unwrap();
+    config.outbound.dmtp_port = NonZeroU16::new(loopback::DMTP).unwrap();
+    config.outbound.source_address = Some(ip);
+    config.limits.connections_per_address = NonZeroUsize::new(100).unwrap();
+    config.accounts.password_memory_kib = NonZeroU32::new(64).unwrap();
+    config.accounts.password_passes = NonZeroU32::new(1).unwrap();
+    config.queue.retry_first_secs = NonZeroU64::new(1).unwrap();
+    config.log.format = LogFormat::Json;
+    config
+}
+
+/// An organization with everything it needs to be served.
+pub struct Organization {
+    /// Its domain.
+    pub name: Domain,
+    /// Where it listens.
+    pub ip: IpAddr,
+    /// Its configuration file.
+    pub config: PathBuf,
+    /// Everything it keeps.
+    pub folder: PathBuf,
+    _loopback: Loopback,
+}
+
+impl Organization {
+    /// Runs a command of the command line to its success; what it printed.
+    pub async fn cli(&self, arguments: &[&str]) -> String {
+        let config = self.config.to_str().unwrap();
+        let all = [&["dimed", "--config", config], arguments].concat();
+        let arguments = Arguments::try_parse_from(all).unwrap();
+        let mut out = Vec::new();
+        let exit = dimed::cli::run(arguments, &mut out).await.unwrap();
+        assert_eq!(exit, Exit::Done);
+        String::from_utf8(out).unwrap()
+    }
+
+    async fn add_domain(&self, plain: bool, policy: &str) {
+        let name = self.name.as_str();
+        match plain {
+            true => self.cli(&["domain", "add", name, "--plain"]).await,
+            false => self.cli(&["domain", "add", name, "--policy", policy]).await,
+        };
+    }
+
+    /// Adds an account with [`PASSWORD`].
+    pub async fn add_account(&self, local: &str) {
+        let file = self.folder.join("password");
+        std::fs::write(&file, PASSWORD).unwrap();
+        let file = file.to_str().unwrap();
+        let address = self.address(local);
+        self.cli(&["account", "add", &address, "--password-file", file])
+            .await;
+    }
+
+    /// What `dimed dns records` prints, as a signed zone.
+    async fn zone(&self, names_dx: bool, plain: bool) -> Zone {
+        let text = self.cli(&["dns", "records", self.name.as_str()]).await;
+        let host = domain(&format!("mx.{}", self.name));
+        let zone = Zone::signed(&self.name, KeyKind::Ed25519).unwrap();
+        let mut zone = zone.mx("", 10, &host).address("mx", self.ip);
+        assert!(text.contains(&format!("{}. 3600 IN MX 10 {host}.", self.name)));
+        if !plain {
+            let mut record = record(&text);
+            if !names_dx {
+                record = record.replace(&format!(" dx={host}"), "");
+                assert!(!record.contains("dx="));
+            }
+            zone = zone.txt("_dx", record);
+        }
+        zone
+    }
+
+    /// The address of an account.
+    pub fn address(&self, local: &str) -> String {
+        format!("{local}@{}", self.name)
+    }
+
+    /// The Maildir of an account.
+    pub fn maildir(&self, local: &str) -> Maildir {
+        let config = Config::load(&self.config).unwrap();
+        let address = self.address(local).parse().unwrap();
+        Maildir(config.maildirs().folder(&address))
+    }
+
+    /// Serves in this process.
+    pub async fn start(&self) -> Served {
+        let config = Config::load(&self.config).unwrap();
+        let witness = Arc::new(Witness::default());
+        let daemon = Daemon::start(config, Arc::clone(&witness) as _).await.unwrap();
+        Served { daemon, witness }
+    }
+
+    /// Serves in a process of its own, and returns once it is ready.
+    pub async fn spawn(&self) -> Process {
+        let mut process = Process::start(&self.config, &self.log());
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while TcpStream::connect((self.ip, loopback::SUBMISSIONS))
+            .await
+            .is_err()
+        {
+            process.check();
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "the daemon does not listen"
+            );
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        process
+    }
+
+    /// Where the log of the process goes.
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("log")
+    }
+
+    /// Submits a message as one of the accounts; it must be accepted.
+    pub async fn submit(&self, local: &str, to: &[&str], message: &str) {
+        let from = self.address(local);
+        let mut talk = Talk::submission(self.ip, &from).await;
+        let reply = talk.transfer(&from, to, message).await;
+        assert!(reply.starts_with("250 2.0.0 Ok: queued as "), "{reply}");
+        talk.ask("QUIT", "221").await;
+    }
+
+    /// Waits until nothing is left to do.
+    pub async fn idle(&self) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let listed = self.cli(&["queue", "list"]).await;
+            if listed.contains("empty") {
+                return;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "the queue does not empty: {listed}"
+            );
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// The text of the management record among zone-file lines.
+fn record(text: &str) -> String {
+    let line = text.lines().find(|line| line.contains(" IN TXT ")).unwrap();
+    let (_, strings) = line.split_once(" IN TXT ").unwrap();
+    let inner = strings.strip_prefix('"').unwrap().strip_suffix('"').unwrap();
+    inner.split("\" \"").collect()
+}
+
+/// A daemon in this process.
+pub struct Served {
+    daemon: Daemon,
+    /// What it saw.
+    pub witness: Arc<Witness>,
+}
+
+impl Served {
+    /// Stops it in stages.
+    pub async fn stop(self) {
+        self.daemon.shutdown().await;
+    }
+
+    /// Waits until a number of objects has come in over DMTP.
+    pub async fn objects(&self, count: usize) -> Vec<Vec<u8>> {
+        eventually("sealed messages", || {
+            let objects = self.witness.objects();
+            (objects.len() >= count).then_some(objects)
+        })
+        .await
+    }
+}

@@ -1,0 +1,211 @@
+//! A small SMTP server that keeps what it gets and says what a test wants it to.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use dimed::mail::address::Domain;
+use dimed::net::self_signed;
+use dimed::net::stream::Stream;
+use dimed::net::tls::Acceptor;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::eventually;
+use super::loopback;
+
+/// What the server does.
+#[derive(Clone, Default)]
+pub struct Behaviour {
+    /// Offers STARTTLS.
+    pub tls: Option<Acceptor>,
+    /// Answers so many times MAIL with 451 first.
+    pub deferrals: usize,
+    /// Answers every RCPT with this.
+    pub refusal: Option<&'static str>,
+}
+
+impl Behaviour {
+    /// Offers STARTTLS with a certificate made in `folder`.
+    pub fn with_tls(folder: &std::path::Path) -> Self {
+        let host: Domain = "mx.plain.test".parse().unwrap();
+        let identity = self_signed::load_or_make(&folder.join("sink"), &host).unwrap();
+        Self {
+            tls: Some(Acceptor::new(&identity).unwrap()),
+            ..Self::default()
+        }
+    }
+}
+
+/// One message that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// The session was encrypted.
+    pub tls: bool,
+    /// The argument of MAIL.
+    pub mail: String,
+    /// The arguments of RCPT.
+    pub rcpt: Vec<String>,
+    /// The message, dots removed.
+    pub message: String,
+}
+
+#[derive(Default)]
+struct Seen {
+    taken: Vec<Taken>,
+    /// When MAIL was heard.
+    attempts: Vec<Instant>,
+}
+
+/// The running server; stops when dropped.
+pub struct Sink {
+    seen: Arc<Mutex<Seen>>,
+    task: JoinHandle<()>,
+}
+
+impl Sink {
+    /// Serves on the port for SMTP.
+    pub async fn start(ip: IpAddr, behaviour: Behaviour) -> Self {
+        let listener = TcpListener::bind((ip, loopback::SMTP)).await.unwrap();
+        let seen = Arc::<Mutex<Seen>>::default();
+        let shared = Arc::clone(&seen);
+        let task = tokio::spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                let session = Session::new(tcp, behaviour.clone(), Arc::clone(&shared));
+                tokio::spawn(session.run());
+            }
+        });
+        Self { seen, task }
+    }
+
+    /// Waits for so many messages.
+    pub async fn taken(&self, count: usize) -> Vec<Taken> {
+        eventually("messages in the sink", || {
+            let seen = self.seen.lock().unwrap();
+            (seen.taken.len() >= count).then(|| seen.taken.clone())
+        })
+        .await
+    }
+
+    /// When attempts began.
+    pub fn attempts(&self) -> Vec<Instant> {
+        self.seen.lock().unwrap().attempts.clone()
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Session {
+    stream: BufReader<Stream>,
+    behaviour: Behaviour,
+    seen: Arc<Mutex<Seen>>,
+    current: Taken,
+}
+
+impl Session {
+    fn new(tcp: TcpStream, behaviour: Behaviour, seen: Arc<Mutex<Seen>>) -> Self {
+        Self {
+            stream: BufReader::new(Stream::new(tcp).unwrap()),
+            behaviour,
+            seen,
+            current: Taken {
+                tls: false,
+                mail: String::new(),
+                rcpt: Vec::new(),
+                message: String::new(),
+            },
+        }
+    }
+
+    /// Until the client has gone.
+    async fn run(mut self) {
+        self.say("220 sink ESMTP").await;
+        while let Some(line) = self.line().await {
+            match line.split(' ').next().unwrap() {
+                "EHLO" => self.greet().await,
+                "STARTTLS" => self.start_tls().await,
+                "MAIL" => self.mail(&line).await,
+                "RCPT" => self.rcpt(&line).await,
+                "DATA" => self.data().await,
+                "QUIT" => return self.say("221 bye").await,
+                _ => self.say("250 ok").await,
+            }
+        }
+    }
+
+    async fn greet(&mut self) {
+        let offers = self.behaviour.tls.is_some() && !self.current.tls;
+        let tls = if offers { "250-STARTTLS\r\n" } else { "" };
+        self.say(&format!("250-sink\r\n{tls}250-8BITMIME\r\n250 PIPELINING"))
+            .await;
+    }
+
+    async fn start_tls(&mut self) {
+        self.say("220 go ahead").await;
+        let Stream::Tcp(tcp) = std::mem::replace(self.stream.get_mut(), Stream::Closed) else {
+            panic!("TLS twice");
+        };
+        let acceptor = self.behaviour.tls.as_ref().unwrap();
+        self.stream = BufReader::new(acceptor.accept(tcp).await.unwrap().0);
+        self.current.tls = true;
+    }
+
+    async fn mail(&mut self, line: &str) {
+        let attempt = {
+            let mut seen = self.seen.lock().unwrap();
+            seen.attempts.push(Instant::now());
+            seen.attempts.len()
+        };
+        if attempt <= self.behaviour.deferrals {
+            return self.say("451 4.3.0 not now").await;
+        }
+        self.current.mail = line["MAIL FROM:".len()..].to_owned();
+        self.say("250 ok").await;
+    }
+
+    async fn rcpt(&mut self, line: &str) {
+        if let Some(refusal) = self.behaviour.refusal {
+            return self.say(refusal).await;
+        }
+        self.current.rcpt.push(line["RCPT TO:".len()..].to_owned());
+        self.say("250 ok").await;
+    }
+
+    async fn data(&mut self) {
+        if self.current.rcpt.is_empty() {
+            return self.say("554 no recipients").await;
+        }
+        self.say("354 go ahead").await;
+        let mut message = String::new();
+        loop {
+            let Some(line) = self.line().await else { return };
+            if line == "." {
+                break;
+            }
+            message += line.strip_prefix('.').unwrap_or(&line);
+            message += "\r\n";
+        }
+        self.current.message = message;
+        self.say("250 taken").await;
+        let taken = self.current.clone();
+        self.current.rcpt.clear();
+        self.seen.lock().unwrap().taken.push(taken);
+    }
+
+    async fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let count = self.stream.read_line(&mut line).await.unwrap_or(0);
+        (count > 0).then(|| line.trim_end_matches(['\r', '\n']).to_owned())
+    }
+
+    async fn say(&mut self, text: &str) {
+        // The client may have gone; the next read will tell.
+        let _ = self.stream.write_all(format!("{text}\r\n").as_bytes()).await;
+        let _ = self.stream.flush().await;
+    }
+}
