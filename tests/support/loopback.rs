@@ -15,6 +15,8 @@ pub const SUBMISSIONS: u16 = 10465;
 /// Whoever listens here owns the address.
 const CLAIM: u16 = 10001;
 
+const TRIES: usize = 1000;
+
 /// An address, ours until this is dropped.
 #[derive(Debug)]
 pub struct Loopback {
@@ -26,12 +28,17 @@ pub struct Loopback {
 impl Loopback {
     /// Takes an address that is free.
     pub fn take() -> Self {
-        loop {
-            let [a, b, c]: [u8; 3] = rand::random();
-            let ip = IpAddr::V4(Ipv4Addr::new(127, 64 + a % 64, b, 1 + c % 254));
-            if let Ok(claim) = TcpListener::bind((ip, CLAIM)) {
-                return Self { ip, _claim: claim };
-            }
-        }
+        (0..TRIES)
+            .find_map(|_| Self::try_take())
+            .expect("ports 10001, 10025, 10026, 10465 and 10587 are free on some address of 127.64.0.0/10")
+    }
+
+    fn try_take() -> Option<Self> {
+        let [a, b, c]: [u8; 3] = rand::random();
+        let ip = IpAddr::V4(Ipv4Addr::new(127, 64 + a % 64, b, 1 + c % 254));
+        let claim = TcpListener::bind((ip, CLAIM)).ok()?;
+        let is_free = |port| TcpListener::bind((ip, port)).is_ok();
+        let all_free = [SMTP, DMTP, SUBMISSION, SUBMISSIONS].into_iter().all(is_free);
+        all_free.then_some(Self { ip, _claim: claim })
     }
 }

@@ -11,7 +11,6 @@ use dimed::config::{Config, LogFormat};
 use dimed::daemon::Daemon;
 use dimed::mail::address::Domain;
 use dimed::net::authority::{KeyKind, Zone};
-use tokio::net::TcpStream;
 
 use super::child::Process;
 use super::loopback::{self, Loopback};
@@ -208,21 +207,16 @@ impl Organization {
         Served { daemon, witness }
     }
 
-    /// Serves in a process of its own, and returns once it is ready.
+    /// Serves in a process of its own, and returns once it says that it is ready.
     pub async fn spawn(&self) -> Process {
+        let started = |log: &str| log.matches("\"daemon.started\"").count();
+        let before = std::fs::read_to_string(self.log()).unwrap_or_default();
         let mut process = Process::start(&self.config, &self.log());
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        while TcpStream::connect((self.ip, loopback::SUBMISSIONS))
-            .await
-            .is_err()
-        {
+        eventually("the daemon to start", || {
             process.check();
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "the daemon does not listen"
-            );
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+            (started(&process.log()) > started(&before)).then_some(())
+        })
+        .await;
         process
     }
 

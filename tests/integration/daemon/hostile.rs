@@ -15,14 +15,14 @@ use crate::support::world::World;
 const ORIGIN: &str = "hermail.test";
 const DESTINATION: &str = "hismail.test";
 
-/// Two organizations, and an object that went from one to the other.
+/// Two organizations, the second a process, and an object that went from the first to the second before.
 struct Pair {
-    world: World,
     hermail: Organization,
     hismail: Organization,
-    here: Served,
-    there: Served,
+    _here: Served,
+    there: Process,
     object: Vec<u8>,
+    _world: World,
 }
 
 impl Pair {
@@ -30,57 +30,61 @@ impl Pair {
         let world = World::new().await;
         let hermail = world.organization(ORIGIN).accounts(&["alice"]).build().await;
         let hismail = world.organization(DESTINATION).accounts(&["bob"]).build().await;
-        let (here, there) = (hermail.start().await, hismail.start().await);
-        let mut pair = Self {
-            world,
+        let here = hermail.start().await;
+        let there = hismail.start().await;
+        exchange(&hermail, &hismail, 1).await;
+        let object = there.witness.objects().remove(0);
+        hismail.idle().await;
+        there.stop().await;
+        Self {
+            there: hismail.spawn().await,
             hermail,
             hismail,
-            here,
-            there,
-            object: Vec::new(),
-        };
-        pair.exchange(1).await;
-        pair.object = pair.there.witness.objects().remove(0);
-        pair
+            _here: here,
+            object,
+            _world: world,
+        }
     }
 
-    /// Sends a message the ordinary way, which makes `count` in all.
-    async fn exchange(&self, count: usize) {
-        let message = format!("From: alice@hermail.test\r\nSubject: {count}\r\n\r\nnumber {count}\r\n");
-        self.hermail
-            .submit("alice", &["bob@hismail.test"], &message)
-            .await;
-        let delivered = self.hismail.maildir("bob").expect(count).await;
-        let body = format!("\r\n\r\nnumber {count}\r\n");
-        assert!(delivered.iter().any(|text| text.ends_with(&body)));
+    /// The daemon still serves: a message sent the ordinary way arrives beside the first.
+    async fn still_serves(&mut self) {
+        self.there.check();
+        exchange(&self.hermail, &self.hismail, 2).await;
     }
 
-    async fn stop(self) {
-        self.here.stop().await;
-        self.there.stop().await;
-        drop(self.world);
+    /// How many objects were refused, going by the log.
+    fn refused(&self) -> usize {
+        self.there.log().matches("\"dmtp.message.refused\"").count()
     }
+}
+
+/// Sends a message from one to the other, which makes `count` in all.
+async fn exchange(hermail: &Organization, hismail: &Organization, count: usize) {
+    let message = format!("From: alice@hermail.test\r\nSubject: {count}\r\n\r\nnumber {count}\r\n");
+    hermail.submit("alice", &["bob@hismail.test"], &message).await;
+    let delivered = hismail.maildir("bob").expect(count).await;
+    let body = format!("\r\n\r\nnumber {count}\r\n");
+    assert!(delivered.iter().any(|text| text.ends_with(&body)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_comes_again_is_answered_like_the_first_and_delivered_once() {
-    let pair = Pair::new().await;
+    let mut pair = Pair::new().await;
     let mut talk = Talk::dmtp(pair.hismail.ip, ORIGIN).await;
     for _ in 0..3 {
         let reply = talk.object(ORIGIN, DESTINATION, &pair.object).await;
         assert!(reply.starts_with("250 OK ["), "{reply}");
     }
     talk.ask("QUIT", "221").await;
-    pair.exchange(2).await;
+    pair.still_serves().await;
     pair.hismail.idle().await;
     assert_eq!(pair.hismail.maildir("bob").count(), 2);
-    pair.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn damaged_objects_are_refused_and_harm_nobody() {
-    let pair = Pair::new().await;
-    let object = &pair.object;
+    let mut pair = Pair::new().await;
+    let object = pair.object.clone();
     let mut talk = Talk::dmtp(pair.hismail.ip, ORIGIN).await;
     // A bit of every part, from the ephemeral key to the last signed chunk. The last chunk's keyslots for others are covered by no
     // signature (libdime's way), so the end is left out.
@@ -102,13 +106,13 @@ async fn damaged_objects_are_refused_and_harm_nobody() {
         let reply = talk.object(ORIGIN, DESTINATION, &cut).await;
         assert!(reply.starts_with("55"), "{length} octets: {reply}");
     }
-    pair.exchange(2).await;
-    pair.stop().await;
+    assert_eq!(pair.refused(), 40 + 5, "one line each");
+    pair.still_serves().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_of_libdime_for_other_people_are_refused() {
-    let pair = Pair::new().await;
+    let mut pair = Pair::new().await;
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/libdime/messages");
     let mut talk = Talk::dmtp(pair.hismail.ip, ORIGIN).await;
     let mut count = 0;
@@ -126,13 +130,13 @@ async fn objects_of_libdime_for_other_people_are_refused() {
         }
     }
     assert!(count >= 30, "{count}");
-    pair.exchange(2).await;
-    pair.stop().await;
+    assert_eq!(pair.refused(), count, "one line each");
+    pair.still_serves().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_under_another_origin_or_size_is_refused() {
-    let pair = Pair::new().await;
+    let mut pair = Pair::new().await;
     let ip = pair.hismail.ip;
     // Sealed for bob by alice, and handed over under another name.
     let mut talk = Talk::dmtp(ip, "evil.test").await;
@@ -165,8 +169,7 @@ async fn an_object_under_another_origin_or_size_is_refused() {
     talk.ask("DATA [x]", "354").await;
     talk.send(&pair.object[..size / 2]).await;
     drop(talk);
-    pair.exchange(2).await;
-    pair.stop().await;
+    pair.still_serves().await;
 }
 
 /// One organization as a process, with tight limits.
@@ -280,10 +283,12 @@ async fn connections_that_break_off_or_are_no_tls_leave_one_line_each() {
     talk.start_tls().await;
     talk.ask("RCPT TO:<bob@hismail.test>", "503").await;
 
-    // Half-open and broken off at once.
+    // Broken off at once, and opened only to be silent.
+    let mut silent = Vec::new();
     for _ in 0..20 {
         for port in [SMTP, DMTP, SUBMISSION, SUBMISSIONS] {
             drop(TcpStream::connect((hismail.ip, port)).await.unwrap());
+            silent.push(TcpStream::connect((hismail.ip, port)).await.unwrap());
         }
     }
     // Closed in the middle of a message.
@@ -293,12 +298,18 @@ async fn connections_that_break_off_or_are_no_tls_leave_one_line_each() {
     cut.ask("DATA", "354").await;
     cut.send(b"half\r\n").await;
     drop(cut);
+    drop(talk);
+    let over = |log: &str| log.matches("\"event\":\"session.").count();
     eventually("the last line", || {
-        let log = process.log();
-        let over = log.lines().filter(|line| line.contains("\"session.")).count();
-        (over >= 4 + 80 + 1).then_some(())
+        (over(&process.log()) >= 4 + 80 + 2).then_some(())
     })
     .await;
+    assert_eq!(
+        over(&process.log()),
+        4 + 80 + 2,
+        "one line each: {}",
+        process.log()
+    );
     served(&hismail, &mut process, 1).await;
 }
 
