@@ -1,7 +1,7 @@
 //! Where the demo lives: a directory of the user's choice, or one that vanishes.
 
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -19,7 +19,10 @@ impl Home {
     /// Makes `keep` if it is not there; it must be empty. Without it, makes a temporary directory.
     pub fn new(keep: Option<&Path>) -> anyhow::Result<Self> {
         let Some(folder) = keep else {
-            let temporary = tempfile::Builder::new().prefix("dimed-demo-").tempdir();
+            let temporary = tempfile::Builder::new()
+                .prefix("dimed-demo-")
+                .permissions(Permissions::from_mode(0o700))
+                .tempdir();
             return Ok(Self::Temporary(
                 temporary.context("no temporary directory can be made")?,
             ));
@@ -77,10 +80,10 @@ mod tests {
     }
 
     #[test]
-    fn a_temporary_directory_vanishes() {
+    fn a_temporary_directory_is_private_and_vanishes() {
         let home = Home::new(None).unwrap();
         let path = home.path().to_owned();
-        assert!(path.is_dir());
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
         drop(home);
         assert!(!path.exists());
     }
