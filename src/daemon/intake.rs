@@ -53,6 +53,8 @@ pub struct Intake {
     /// Until the header block is complete.
     header: Option<Collector>,
     completion: Option<Completion>,
+    /// Whether the header block must be one that D/MIME can carry.
+    to_be_sealed: bool,
     trial: Option<Trial>,
     eight_bit: bool,
     failure: Option<Failure>,
@@ -91,13 +93,19 @@ impl Intake {
             cleaner: EntryCleaner::new(server.as_str()),
             header: Some(Collector::new(MAX_HEADER)),
             completion,
+            to_be_sealed: false,
             trial: None,
             eight_bit: false,
             failure: None,
         })
     }
 
-    /// Also keeps a copy, to refuse at the end what cannot be sealed. `share` is the memory for it.
+    /// Demands a header block that D/MIME can carry.
+    pub fn demand_sealable_header(&mut self) {
+        self.to_be_sealed = true;
+    }
+
+    /// Also keeps a copy, to refuse at the end what is too large to be sealed. `share` is the memory for it.
     pub fn try_sealing(&mut self, share: Share) {
         self.trial = Some(Trial {
             copy: Vec::new(),
@@ -163,6 +171,9 @@ impl Intake {
             Some(completion) => completion.complete(&front)?,
             None => front,
         };
+        if self.to_be_sealed {
+            check_header(&front)?;
+        }
         self.write(&front).await
     }
 
@@ -172,6 +183,14 @@ impl Intake {
         }
         Ok(self.writer.write(octets).await?)
     }
+}
+
+/// Whether the header block can become that of a D/MIME message, found out by mapping it without a body.
+fn check_header(front: &[u8]) -> Result<(), Failure> {
+    let header = [headers::split(front).block, b"\r\n"].concat();
+    convert::to_dmime1(Bytes::from(header))
+        .map(drop)
+        .map_err(Failure::Unsealable)
 }
 
 /// Whether the message can become D/MIME 1, found out by doing it.

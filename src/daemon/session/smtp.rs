@@ -242,6 +242,9 @@ impl Owner {
         let limit = self.services.config.limits.message_bytes.get();
         if let Some(open) = &mut self.transaction {
             let size = open.mail.size_bytes.unwrap_or(limit);
+            if open.to_be_sealed {
+                intake.demand_sealable_header();
+            }
             if open.to_be_sealed
                 && size > MAX_DATA as u64
                 && let Some(share) = self.services.budget.take(size)
