@@ -8,7 +8,8 @@ use dimed::dime::signet::{
 use dimed::mail::address::{Domain, Mailbox};
 use serde_json::Value;
 
-use super::{Set, exceptions, unhex_array};
+use super::exceptions::{self, Case};
+use super::{Set, unhex_array};
 
 /// A set to take companions from.
 pub struct Judge<'a> {
@@ -20,7 +21,8 @@ impl<'a> Judge<'a> {
         Self { set }
     }
 
-    /// The state of an object, or `load-fail`. `companions` may name paths as `org` and `previous`.
+    /// The state of an object, or `load-fail`. Companions are paths of the set: `org`, `previous`, and `base`, the object
+    /// that this one was made from; and `keys`, those in the management record.
     pub fn outcome(&self, loaded: Result<Signet, Error>, companions: &Value) -> String {
         let result = loaded.and_then(|signet| self.verify(&signet, companions));
         outcome(result)
@@ -29,7 +31,7 @@ impl<'a> Judge<'a> {
     fn verify(&self, signet: &Signet, companions: &Value) -> Result<&'static str, Error> {
         match signet.kind() {
             Kind::Organization => {
-                let keys = self.primary_keys_for(&companions["primary_key_of"]);
+                let keys = self.primary_keys(signet, companions);
                 verify_org(signet, &keys, &domain_of(signet)).map(|org| state(org.level()))
             }
             Kind::User => {
@@ -48,11 +50,18 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The organization named by the companions, or else that of the set's author.
+    /// The organization named by the companions, or else that of the object it was made from, or of the set's first user.
     pub fn organization(&self, companions: &Value) -> Result<VerifiedOrg, Error> {
-        let author = self.entry("signet/author/id");
+        let users = || {
+            let entries = self.set.entries("signet").into_iter();
+            entries.filter(|entry| !with(entry)["org_signet"].is_null())
+        };
         let path = match companions["org"].is_null() {
-            true => &author["expected"]["validation"]["with"]["org_signet"],
+            true => {
+                let base = users().find(|entry| owns(entry, &companions["base"]));
+                let user = base.or_else(|| users().next()).expect("a user of the set");
+                &with(user)["org_signet"]
+            }
             false => &companions["org"],
         };
         let signet = self.load(path)?;
@@ -75,26 +84,42 @@ impl<'a> Judge<'a> {
             .unwrap_or_else(|error| panic!("{}: {error}", entry["id"]))
     }
 
+    /// The keys in the management record: those given, or else those of the object it was made from, or of its domain.
+    pub fn primary_keys(&self, signet: &Signet, companions: &Value) -> Vec<VerifyingKey> {
+        if let Some(keys) = companions["keys"].as_array() {
+            return keys.iter().map(|key| VerifyingKey(unhex_array(key))).collect();
+        }
+        let of_base = self.keys_of(&companions["base"]);
+        match of_base.is_empty() {
+            true => self.keys_where(|entry| domain_of(&self.object(entry)) == domain_of(signet)),
+            false => of_base,
+        }
+    }
+
     /// The key in the management record of the organization whose signet is at `path`.
     fn keys_of(&self, path: &Value) -> Vec<VerifyingKey> {
+        self.keys_where(|entry| owns(entry, path))
+    }
+
+    fn keys_where(&self, is_it: impl Fn(&Value) -> bool) -> Vec<VerifyingKey> {
         let entries = self.set.entries("signet").into_iter();
         entries
-            .filter(|entry| own_files(entry).any(|(_, own)| own == path))
-            .map(|entry| &entry["expected"]["validation"]["with"]["management_record_pok"])
-            .filter(|key| !key.is_null())
-            .map(|key| VerifyingKey(unhex_array(key)))
+            .filter(|entry| !with(entry)["management_record_pok"].is_null() && is_it(entry))
+            .map(|entry| VerifyingKey(unhex_array(&with(entry)["management_record_pok"])))
             .collect()
     }
 
-    /// The key of a record entry, the set's origin if none is named, or no key at all for `none`.
-    pub fn primary_keys_for(&self, entry: &Value) -> Vec<VerifyingKey> {
-        match entry.as_str() {
-            Some("none") => Vec::new(),
-            named => {
-                let entry = self.entry(named.unwrap_or("signet/origin/id"));
-                let key = &entry["expected"]["validation"]["with"]["management_record_pok"];
-                vec![VerifyingKey(unhex_array(key))]
-            }
+    /// Whether the set has this object as one that is as it should be.
+    pub fn is_intact(&self, signet: &Signet) -> bool {
+        let mut entries = self.set.entries("signet").into_iter();
+        entries.any(|entry| self.object(entry) == *signet)
+    }
+
+    /// The binary object in a file of the set, whatever its form; nothing if its armor is damaged.
+    pub fn octets(&self, path: &Value) -> Vec<u8> {
+        match path.as_str().expect("a path").rsplit_once('.') {
+            Some((_, "bin")) => self.set.file(path),
+            _ => self.load(path).map(|signet| signet.encode()).unwrap_or_default(),
         }
     }
 
@@ -111,13 +136,6 @@ impl<'a> Judge<'a> {
             _ => Signet::from_armor(&self.set.text(path)),
         }
     }
-
-    fn entry(&self, id: &str) -> &'a Value {
-        self.set
-            .all()
-            .find(|entry| entry["id"] == id)
-            .unwrap_or_else(|| panic!("the set has no {id}"))
-    }
 }
 
 /// Role and path of the forms of an entry's object; the organization's signet beside them is not one.
@@ -126,19 +144,43 @@ pub fn own_files(entry: &Value) -> impl Iterator<Item = (&String, &Value)> {
     files.iter().filter(|(role, _)| *role != "org")
 }
 
-/// What ours must come to: libdime's state, unless the list of exceptions says otherwise.
-pub fn expected_outcome(entry: &Value) -> String {
+/// What an entry was validated with.
+pub fn with(entry: &Value) -> &Value {
+    &entry["expected"]["validation"]["with"]
+}
+
+fn owns(entry: &Value, path: &Value) -> bool {
+    own_files(entry).any(|(_, own)| own == path)
+}
+
+/// libdime's state of an entry's object.
+pub fn libdimes_outcome(entry: &Value) -> &str {
     let expected = &entry["expected"];
-    let theirs = match expected["libdime"]["load"] == "fail" {
+    match expected["libdime"]["load"] == "fail" {
         true => "load-fail",
         false => [&expected["libdime"]["state"], &expected["validation"]["state"]]
             .into_iter()
             .find_map(Value::as_str)
             .expect("a state"),
+    }
+}
+
+/// What ours must come to: libdime's state, unless the list of exceptions says otherwise.
+pub fn expected_outcome(judge: &Judge<'_>, entry: &Value, octets: &[u8], companions: &Value) -> String {
+    let case = Case::Signet {
+        judge,
+        entry,
+        octets,
+        companions,
     };
-    exceptions::ours(entry["id"].as_str().unwrap())
-        .unwrap_or(theirs)
-        .to_owned()
+    let ours = exceptions::ours(&case).map(|ours| match ours {
+        "valid" => Signet::decode(octets)
+            .expect("readable")
+            .level()
+            .map_or("SS_SSR", state),
+        other => other,
+    });
+    ours.unwrap_or(libdimes_outcome(entry)).to_owned()
 }
 
 /// A result in libdime's words.
@@ -183,11 +225,14 @@ pub fn address_of(signet: &Signet, org: &VerifiedOrg) -> Mailbox {
 
 /// What a valid signet was checked with, under the names that [`Judge`] knows.
 pub fn companions(entry: &Value) -> Value {
-    let with = &entry["expected"]["validation"]["with"];
-    let org = match with["org_signet"].is_null() {
+    let org = match with(entry)["org_signet"].is_null() {
         true => &entry["files"]["org"],
-        false => &with["org_signet"],
+        false => &with(entry)["org_signet"],
     };
-    let key_of = with["management_record_pok"].as_str().map(|_| &entry["id"]);
-    serde_json::json!({ "org": org, "previous": with["previous_user_signet"], "primary_key_of": key_of })
+    let key = &with(entry)["management_record_pok"];
+    let keys = match key.is_null() {
+        true => entry["expected"]["management_record_poks"].clone(),
+        false => serde_json::json!([key]),
+    };
+    serde_json::json!({ "org": org, "previous": with(entry)["previous_user_signet"], "keys": keys })
 }

@@ -88,7 +88,7 @@ fn signets_made_anew_from_the_private_keys_are_the_same_octets() {
 
 fn remake_org(judge: &Judge<'_>, keys: &Keys, entry: &Value, signet: &Signet) -> Signet {
     let keys = keys.org(signet).expect("the key file of every organization");
-    let record = judge.primary_keys_for(&companions(entry)["primary_key_of"]);
+    let record = judge.primary_keys(signet, &companions(entry));
     let verified = verify_org(signet, &record, &domain_of(signet)).unwrap();
     OrgBuilder::new(
         &keys.signing,
