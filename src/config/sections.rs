@@ -240,6 +240,8 @@ pub struct Outbound {
     pub smtp_port: NonZeroU16,
     /// Port of DX hosts for DMTP alone. Default 26.
     pub dmtp_port: NonZeroU16,
+    /// Where mail hosts that cannot be reached on `smtp_port` are asked for DMTP. Default 587.
+    pub submission_port: NonZeroU16,
     /// Name we greet with. Default: `server.hostname`.
     #[serde(with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub helo: Option<Domain>,
@@ -255,6 +257,7 @@ impl Default for Outbound {
         Self {
             smtp_port: const { NonZeroU16::new(25).unwrap() },
             dmtp_port: const { NonZeroU16::new(26).unwrap() },
+            submission_port: const { NonZeroU16::new(587).unwrap() },
             helo: None,
             source_address: None,
             connect_timeout_secs: const { NonZeroU64::new(30).unwrap() },

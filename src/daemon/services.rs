@@ -10,7 +10,7 @@ use crate::config::{self, Config};
 use crate::delivery::dmtp::DmtpDelivery;
 use crate::delivery::local::LocalDelivery;
 use crate::delivery::smtp::SmtpDelivery;
-use crate::domains::{Domains, DxConnector, Limits};
+use crate::domains::{Domains, DxConnector, DxPorts, Limits};
 use crate::mail::address::Domain;
 use crate::net::dns::Resolver;
 use crate::net::tls::{Acceptor, Connector, WebPki};
@@ -156,8 +156,11 @@ fn dx_connector(
         connector: Connector::new()?,
         // A machine without root certificates can still use records that DNSSEC vouches for.
         roots: WebPki::system().ok(),
-        single_port: config.outbound.dmtp_port.get(),
-        dual_port: config.outbound.smtp_port.get(),
+        ports: DxPorts {
+            single: config.outbound.dmtp_port.get(),
+            dual: config.outbound.smtp_port.get(),
+            dual_fallback: config.outbound.submission_port.get(),
+        },
     })
 }
 

@@ -93,10 +93,29 @@ pub struct DxConnector {
     pub connector: Connector,
     /// Roots for certificates that DNSSEC does not vouch for.
     pub roots: Option<WebPki>,
-    /// 26, but for tests and the demo.
-    pub single_port: u16,
-    /// 25, but for tests and the demo.
-    pub dual_port: u16,
+    /// Where they listen.
+    pub ports: DxPorts,
+}
+
+/// DxPorts of delivery hosts (`dmtp.md` §3.1, §9.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DxPorts {
+    /// DMTP alone; 26, but for tests and the demo.
+    pub single: u16,
+    /// SMTP and DMTP; 25, but for tests and the demo.
+    pub dual: u16,
+    /// The same on a host that takes no connection there; 587.
+    pub dual_fallback: u16,
+}
+
+impl DxPorts {
+    /// In the order to be tried.
+    fn of(self, reach: Reach) -> Vec<u16> {
+        match reach {
+            Reach::Single => vec![self.single],
+            Reach::Dual => vec![self.dual, self.dual_fallback],
+        }
+    }
 }
 
 impl DxConnector {
@@ -135,12 +154,8 @@ impl DxConnector {
     ) -> Result<DxSession, Error> {
         let host = &attempt.host;
         let addresses = self.addresses(host).await?;
-        let port = match attempt.reach {
-            Reach::Single => self.single_port,
-            Reach::Dual => self.dual_port,
-        };
-        let connected = self.outgoing.connect(&addresses, port, MAX_ADDRESSES).await;
-        let tcp = connected.map_err(|_| unreachable(format!("{host} does not answer")))?;
+        let connected = dial(&self.outgoing, &addresses, &self.ports.of(attempt.reach)).await;
+        let tcp = connected.ok_or_else(|| unreachable(format!("{host} does not answer")))?;
         let (mut connection, peer) = match attempt.reach {
             Reach::Single => self.single(host, tcp).await?,
             Reach::Dual => self.dual(host, tcp).await?,
@@ -198,6 +213,16 @@ impl DxConnector {
         connection.machine().tls_established();
         Ok((connection, peer))
     }
+}
+
+/// A connection to the first port that takes one. What is said there does not send us on to the next.
+async fn dial(outgoing: &Outgoing, addresses: &[IpAddr], ports: &[u16]) -> Option<TcpStream> {
+    for port in ports {
+        if let Ok(tcp) = outgoing.connect(addresses, *port, MAX_ADDRESSES).await {
+            return Some(tcp);
+        }
+    }
+    None
 }
 
 async fn expect_ready(connection: &mut Connection<Client>) -> Result<(), Error> {
@@ -302,5 +327,45 @@ impl DxSession {
             Outcome::Permanent(reply) => Err(Error::Permanent { host, reply }),
             Outcome::Unusable(_) => Err(client::Error::Malformed("the reply makes no sense").into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn only_dual_mode_has_a_second_port() {
+        let ports = DxPorts {
+            single: 26,
+            dual: 25,
+            dual_fallback: 587,
+        };
+        assert_eq!(ports.of(Reach::Single), [26]);
+        assert_eq!(ports.of(Reach::Dual), [25, 587]);
+    }
+
+    #[tokio::test]
+    async fn the_next_port_is_tried_where_nobody_listens() {
+        let outgoing = Outgoing {
+            source: None,
+            timeout: Duration::from_secs(5),
+        };
+        let here = [IpAddr::from(Ipv4Addr::LOCALHOST)];
+        let open = TcpListener::bind((here[0], 0)).await.unwrap();
+        let open_port = open.local_addr().unwrap().port();
+        let closed = TcpListener::bind((here[0], 0)).await.unwrap();
+        let closed_port = closed.local_addr().unwrap().port();
+        drop(closed);
+        let tcp = dial(&outgoing, &here, &[closed_port, open_port]).await.unwrap();
+        assert_eq!(tcp.peer_addr().unwrap().port(), open_port);
+        assert!(dial(&outgoing, &here, &[closed_port]).await.is_none());
     }
 }

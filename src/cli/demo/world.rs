@@ -202,6 +202,7 @@ impl Plan {
         let port = |number| NonZeroU16::new(number).unwrap_or(NonZeroU16::MAX);
         config.outbound.smtp_port = port(around.ports.smtp);
         config.outbound.dmtp_port = port(around.ports.dmtp);
+        config.outbound.submission_port = port(around.ports.submission);
         config.outbound.source_address = Some(IpAddr::V4(self.address));
         config
     }
