@@ -45,6 +45,7 @@ fn scenarios(set: &Set) -> Vec<Scenario> {
         let file: Value = serde_json::from_slice(&set.file(&entry["files"]["json"])).unwrap();
         let list = file["scenarios"].as_array().unwrap().clone();
         assert_eq!(entry["expected"]["scenarios"].as_u64(), Some(list.len() as u64));
+        assert_eq!(entry["expected"]["delivered_bytes_identical_to_message"], true);
         list
     });
     list.map(|scenario| {

@@ -5,6 +5,7 @@ use dimed::crypto::ed25519::{Signature, VerifyingKey};
 use dimed::dime::keys::signing_key_from_armor;
 use dimed::dime::record::{ManagementRecord, sign_certificate};
 use serde_json::Value;
+use sha2::{Digest, Sha512};
 
 use super::exceptions::{self, Case};
 use super::{Set, unhex_array};
@@ -120,6 +121,12 @@ fn certificate_signatures_are_made_and_matched() {
     for entry in set.entries("tls-signature") {
         let expected = &entry["expected"];
         let der = set.file(&entry["files"]["certificate_der"]);
+        assert_eq!(
+            expected["der_sha512"],
+            hex(&Sha512::digest(&der)).as_str(),
+            "{}",
+            entry["id"]
+        );
         let signature = Signature(unhex_array(&expected["signature_hex"]));
         assert_eq!(expected["signature_base64_nopad"], base64_unpadded(&signature.0));
         let signer = VerifyingKey(unhex_array(&expected["signer_public"]));

@@ -3,6 +3,7 @@
 use dimed::base::encoding::{base64, hex};
 use dimed::crypto::ed25519::{SigningKey, VerifyingKey};
 use dimed::dime::armor::crc24;
+use dimed::dime::fingerprint::AnyFingerprint;
 use dimed::dime::signet::{
     Error, Kind, OrgBuilder, Signer, Signet, id, verify_org, verify_request, verify_user,
 };
@@ -10,10 +11,10 @@ use dimed::mail::address::Domain;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::Set;
 use super::judge::{
     Judge, address_of, companions, domain_of, expected_outcome, libdimes_outcome, own_files, state,
 };
+use super::{Set, unhex_array};
 
 #[test]
 fn signets_read_fingerprint_and_write_as_in_libdime() {
@@ -38,6 +39,12 @@ fn check_octets(entry: &Value, signet: &Signet) {
     if expected["size"].is_null() {
         return;
     }
+    let kind = match signet.kind() {
+        Kind::Organization => "org",
+        Kind::User => "user",
+        Kind::Request => "ssr",
+    };
+    assert_eq!(expected["type"], kind, "{}", entry["id"]);
     assert_eq!(expected["magic"], signet.kind().magic(), "{}", entry["id"]);
     assert_eq!(expected["size"], octets.len(), "{}", entry["id"]);
     assert_eq!(
@@ -56,7 +63,11 @@ fn check_fields(entry: &Value, signet: &Signet) {
     };
     let ours: Vec<_> = signet.fields().collect();
     assert_eq!(expected.len(), ours.len(), "{}", entry["id"]);
+    let octets = &signet.encode()[5..];
     for (expected, field) in expected.iter().zip(ours) {
+        let start = usize::try_from(expected["offset"].as_u64().unwrap()).unwrap();
+        assert_eq!(expected["length"], field.data.len(), "{}", entry["id"]);
+        assert_eq!(octets[start], field.id, "{}", entry["id"]);
         assert_eq!(expected["id"], field.id, "{}", entry["id"]);
         assert_eq!(
             expected["value_hex"],
@@ -90,17 +101,19 @@ fn check_fingerprints(entry: &Value, signet: &Signet) {
     for (name, ours) in ours {
         // libdime also prints fingerprints of signatures that are not there; ours are compared where there is one.
         let Some(ours) = ours else { continue };
-        let expected = [
-            &entry["expected"]["fingerprints"][name]["hex"],
-            &entry["expected"]["fingerprints_hex"][name],
-        ];
-        for expected in expected.into_iter().filter(|expected| !expected.is_null()) {
-            assert_eq!(*expected, hex(&ours).as_str(), "{} {name}", entry["id"]);
+        let forms = &entry["expected"]["fingerprints"][name];
+        for (expected, ours) in [
+            (&forms["hex"], hex(&ours)),
+            (&entry["expected"]["fingerprints_hex"][name], hex(&ours)),
+            (&forms["base64"], base64(&ours)),
+            (&forms["base64_nopad"], AnyFingerprint(ours).to_string()),
+        ] {
+            assert!(
+                expected.is_null() || *expected == ours.as_str(),
+                "{} {name}",
+                entry["id"]
+            );
         }
-    }
-    let text = &entry["expected"]["fingerprints"]["crypto"]["base64_nopad"];
-    if let (Some(text), Some(ours)) = (text.as_str(), signet.crypto_fingerprint()) {
-        assert_eq!(text, ours.to_string(), "{}", entry["id"]);
     }
 }
 
@@ -117,6 +130,14 @@ fn check_text(set: &Set, entry: &Value, (role, path): (&String, &Value), signet:
         "{}",
         entry["id"]
     );
+    if let (Some(label), "pem") = (entry["expected"]["pem_label"].as_str(), role.as_str()) {
+        let begin = format!("-----BEGIN {label}-----\n");
+        assert!(signet.to_armor().starts_with(&begin), "{}", entry["id"]);
+    }
+    if let Some(custody) = entry["expected"]["custody_signature_hex"].as_str() {
+        let ours = signet.field(id::CUSTODY).map(hex);
+        assert_eq!(ours.as_deref(), Some(custody), "{}", entry["id"]);
+    }
     if let Some(crc) = entry["expected"]["crc24_hex"].as_str() {
         assert_eq!(crc, format!("{:06x}", crc24(&signet.encode())), "{}", entry["id"]);
     }
@@ -132,6 +153,27 @@ fn signets_are_judged_as_by_libdime() {
         let ours = judge.outcome(Ok(signet), &companions);
         let expected = expected_outcome(&judge, entry, &octets, &companions);
         assert_eq!(ours, expected, "{}", entry["id"]);
+    }
+}
+
+#[test]
+fn secondary_keys_are_those_of_the_set_with_their_permissions() {
+    let set = Set::load();
+    let judge = Judge::new(&set);
+    for entry in set.entries("signet") {
+        let Some(expected) = entry["expected"]["secondary_keys"].as_array() else {
+            continue;
+        };
+        let signet = judge.object(entry);
+        let keys = judge.primary_keys(&signet, &companions(entry));
+        let org = verify_org(&signet, &keys, &domain_of(&signet)).unwrap();
+        assert_eq!(org.secondary_keys().len(), expected.len(), "{}", entry["id"]);
+        for (ours, expected) in org.secondary_keys().iter().zip(expected) {
+            assert_eq!(expected["permissions"], ours.permissions.0, "{}", entry["id"]);
+            assert_eq!(expected["public"], hex(&ours.key.0).as_str(), "{}", entry["id"]);
+            let private = SigningKey::from_seed(&unhex_array(&expected["private"]));
+            assert_eq!(private.verifying_key(), ours.key, "{}", entry["id"]);
+        }
     }
 }
 
@@ -182,6 +224,8 @@ fn a_request_with_an_alternate_key_is_read_but_never_signed() {
     let judge = Judge::new(&set);
     for entry in set.entries("signet-quirk") {
         let alternate = judge.load(&entry["files"]["ssr"]).unwrap();
+        assert_eq!(entry["expected"]["ssr"]["load"], "ok", "{}", entry["id"]);
+        assert_eq!(entry["expected"]["user"]["load"], "fail", "{}", entry["id"]);
         assert_eq!(
             alternate.field(id::ALTERNATE_KEY).map(hex).as_deref(),
             entry["expected"]["alternate_key_public"].as_str()
