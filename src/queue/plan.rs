@@ -202,3 +202,26 @@ fn dime_form(address: &Mailbox) -> Mailbox {
         _ => address.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_missing_user_is_an_absence() {
+        let failures = [
+            LookupError::NoOrganization,
+            LookupError::RecordUnknown,
+            LookupError::NotDime,
+            LookupError::Dx(DxError::Unreachable(String::new())),
+        ];
+        for failure in failures {
+            assert_eq!(finding_of(&failure), DmtpFinding::Unreachable, "{failure}");
+        }
+        assert_eq!(finding_of(&LookupError::NotFound), DmtpFinding::NoSuchSignet);
+        assert_eq!(
+            finding_of(&LookupError::WrongFingerprint),
+            DmtpFinding::SignetInvalid
+        );
+    }
+}

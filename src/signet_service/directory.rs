@@ -31,6 +31,10 @@ pub enum Error {
     /// The domain's host, or our store, says that there is none.
     #[error("there is no such signet")]
     NotFound,
+    /// The domain's host says that the domain itself has no signet. That is a fault over there: it says nothing about
+    /// the domain's users, so no message may go another way for it (`management-record.md` §9.3.1).
+    #[error("the domain's host has no signet of the domain")]
+    NoOrganization,
     /// The signet does not verify, or is not the one asked for.
     #[error("the signet is not valid: {0}")]
     Invalid(#[from] signet::Error),
@@ -183,9 +187,11 @@ impl Inquiry<'_> {
         {
             return Ok(organization);
         }
+        let name = Name::Organization(self.domain.clone());
         let signet = self
-            .fetch(&Name::Organization(self.domain.clone()), wanted)
-            .await?;
+            .fetch(&name, wanted)
+            .await
+            .map_err(|error| of_organization(error, wanted))?;
         let organization = verify_org(&signet, &self.record.primary_keys, self.domain)?;
         let crypto = organization.crypto_fingerprint();
         demand(crypto, wanted)?;
@@ -241,9 +247,36 @@ impl Inquiry<'_> {
     }
 }
 
+/// A domain without any signet of its own is not a missing user.
+fn of_organization(error: Error, wanted: Option<CryptoFingerprint>) -> Error {
+    match (error, wanted) {
+        (Error::NotFound, None) => Error::NoOrganization,
+        (other, _) => other,
+    }
+}
+
 fn demand(served: CryptoFingerprint, wanted: Option<CryptoFingerprint>) -> Result<(), Error> {
     match wanted.is_none_or(|wanted| wanted == served) {
         true => Ok(()),
         false => Err(Error::WrongFingerprint),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_without_a_signet_is_not_a_user_without_one() {
+        let wanted = Some(CryptoFingerprint([1; 64]));
+        assert!(matches!(
+            of_organization(Error::NotFound, None),
+            Error::NoOrganization
+        ));
+        assert!(matches!(
+            of_organization(Error::NotFound, wanted),
+            Error::NotFound
+        ));
+        assert!(matches!(of_organization(Error::NotDime, None), Error::NotDime));
     }
 }
