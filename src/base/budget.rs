@@ -17,7 +17,25 @@ pub struct Budget {
 /// A share of the budget; given back when dropped.
 #[derive(Debug)]
 pub struct Share {
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Share {
+    /// Makes the share that large, if so much is free now; else it stays as it is. It never becomes smaller.
+    pub fn grow_to(&mut self, octets: u64) -> bool {
+        let held = self.permit.num_permits() as u64;
+        let Some(missing) = u64::from(units(octets)).checked_sub(held) else {
+            return true;
+        };
+        let missing = u32::try_from(missing).unwrap_or(u32::MAX);
+        match Arc::clone(self.permit.semaphore()).try_acquire_many_owned(missing) {
+            Ok(more) => {
+                self.permit.merge(more);
+                true
+            }
+            Err(_) => false,
+        }
+    }
 }
 
 impl Budget {
@@ -35,14 +53,14 @@ impl Budget {
         let permit = Arc::clone(&self.free)
             .try_acquire_many_owned(units(octets))
             .ok()?;
-        Some(Share { _permit: permit })
+        Some(Share { permit })
     }
 
     /// A share of that many octets, as soon as it is free. More than the whole budget is the whole budget.
     pub async fn wait_for(&self, octets: u64) -> Option<Share> {
         let wanted = units(octets).min(self.total);
         let permit = Arc::clone(&self.free).acquire_many_owned(wanted).await.ok()?;
-        Some(Share { _permit: permit })
+        Some(Share { permit })
     }
 }
 
@@ -52,6 +70,7 @@ fn units(octets: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -59,6 +78,20 @@ mod tests {
         let budget = Budget::new(3 * UNIT);
         let share = budget.take(2 * UNIT + 1);
         assert!(share.is_some());
+        assert!(budget.take(1).is_none());
+        drop(share);
+        assert!(budget.take(3 * UNIT).is_some());
+    }
+
+    #[test]
+    fn shares_grow_with_what_they_are_for() {
+        let budget = Budget::new(3 * UNIT);
+        let mut share = budget.take(0).unwrap();
+        let other = budget.take(UNIT).unwrap();
+        assert!(share.grow_to(UNIT) && share.grow_to(2 * UNIT) && share.grow_to(1));
+        assert!(!share.grow_to(2 * UNIT + 1), "the rest is taken");
+        drop(other);
+        assert!(share.grow_to(3 * UNIT));
         assert!(budget.take(1).is_none());
         drop(share);
         assert!(budget.take(3 * UNIT).is_some());

@@ -42,7 +42,7 @@ pub enum Failure {
 /// A copy of the message as far as it has come, to see whether it can be sealed.
 struct Trial {
     copy: Vec<u8>,
-    _share: Share,
+    share: Share,
 }
 
 /// One message coming in.
@@ -105,11 +105,12 @@ impl Intake {
         self.to_be_sealed = true;
     }
 
-    /// Also keeps a copy, to refuse at the end what is too large to be sealed. `share` is the memory for it.
+    /// Also keeps a copy, to refuse at the end what is too large to be sealed. `share` is the memory for it, and grows
+    /// with it; when it cannot, sealing itself will tell.
     pub fn try_sealing(&mut self, share: Share) {
         self.trial = Some(Trial {
             copy: Vec::new(),
-            _share: share,
+            share,
         });
     }
 
@@ -139,7 +140,7 @@ impl Intake {
         if let Some(header) = self.header.take() {
             self.write_front(header.finish()).await?;
         }
-        if let Some(Trial { copy, _share }) = self.trial.take() {
+        if let Some(Trial { copy, share: _share }) = self.trial.take() {
             sealable(copy).await?;
         }
         Ok(Complete {
@@ -178,10 +179,19 @@ impl Intake {
     }
 
     async fn write(&mut self, octets: &[u8]) -> Result<(), Failure> {
-        if let Some(trial) = &mut self.trial {
-            trial.copy.extend_from_slice(octets);
-        }
+        self.trial = self.trial.take().and_then(|trial| trial.with(octets));
         Ok(self.writer.write(octets).await?)
+    }
+}
+
+impl Trial {
+    /// The copy and more octets of it, if there is memory for them.
+    fn with(mut self, octets: &[u8]) -> Option<Self> {
+        let length = self.copy.len().saturating_add(octets.len()) as u64;
+        self.share.grow_to(length).then(|| {
+            self.copy.extend_from_slice(octets);
+            self
+        })
     }
 }
 

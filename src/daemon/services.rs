@@ -21,8 +21,8 @@ use crate::signet_service::{Directory, Published};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{MasterKey, Store};
 
-/// Messages held whole at the same time, together: this many of the largest that is allowed.
-const MESSAGES_IN_MEMORY: u64 = 8;
+/// Messages held whole at the same time, on the way in and again in the queue: this many of the largest allowed.
+const MESSAGES_IN_MEMORY: u64 = 4;
 
 /// What sessions and attempts work with.
 pub struct Services {
@@ -50,7 +50,9 @@ pub struct Services {
     pub dmtp_tls: Acceptor,
     /// Names for which `STARTTLS <host>` is answered.
     pub hosts: Vec<Domain>,
-    /// Memory for messages that are held whole.
+    /// Memory for messages that come in and are held whole. Peers can use it up, so the queue has its own.
+    pub arrivals: Budget,
+    /// Memory for messages of the queue that are held whole.
     pub budget: Budget,
     /// Is told what happens.
     pub observer: Arc<dyn Observer>,
@@ -84,13 +86,8 @@ impl Services {
             smtp_tls: Acceptor::new(&config.smtp_identity()?)?,
             dmtp_tls: Acceptor::new(&config.dmtp_identity()?)?,
             hosts: hosts(store.as_ref()).await?,
-            budget: Budget::new(
-                config
-                    .limits
-                    .message_bytes
-                    .get()
-                    .saturating_mul(MESSAGES_IN_MEMORY),
-            ),
+            arrivals: budget(&config),
+            budget: budget(&config),
             directory: Arc::new(directory),
             config,
             clock,
@@ -140,6 +137,11 @@ impl Services {
             observer: Arc::clone(&self.observer),
         })
     }
+}
+
+fn budget(config: &Config) -> Budget {
+    let largest = config.limits.message_bytes.get();
+    Budget::new(largest.saturating_mul(MESSAGES_IN_MEMORY))
 }
 
 fn dx_connector(

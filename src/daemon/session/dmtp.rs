@@ -32,8 +32,8 @@ pub struct Owner {
 struct Transaction {
     origin: Option<Domain>,
     destination: Option<Domain>,
-    size: Option<u64>,
     object: Vec<u8>,
+    /// The memory for the object as far as it has come; none if there was not enough.
     share: Option<Share>,
 }
 
@@ -59,13 +59,13 @@ impl Owner {
     pub async fn handle(&mut self, session: &mut Session, event: Event) {
         match event {
             Event::Ehlo { .. } | Event::Reset => self.transaction = Transaction::default(),
-            Event::MailFrom { origin, size, .. } => answer(session, self.mail(origin, size)),
+            Event::MailFrom { origin, .. } => answer(session, self.mail(origin)),
             Event::RcptTo { destination, .. } => {
                 let answered = self.rcpt(destination).await;
                 answer(session, answered);
             }
             Event::Data { .. } => answer(session, self.start()),
-            Event::DataChunk(octets) => self.transaction.object.extend_from_slice(&octets),
+            Event::DataChunk(octets) => self.transaction.append(&octets),
             Event::DataEnd => match self.take().await {
                 Ok(id) => session.committed(&id),
                 Err(reply) => session.refuse(&reply),
@@ -77,13 +77,12 @@ impl Owner {
     }
 
     /// On the submission port, authors who seal at home would have to log in first, which is not possible yet.
-    fn mail(&mut self, origin: Domain, size: Option<u64>) -> Result<(), Reply> {
+    fn mail(&mut self, origin: Domain) -> Result<(), Reply> {
         if self.purpose == Purpose::Submission {
             return Err(Reply::plain(502, "sealed submission is not available"));
         }
         self.transaction = Transaction {
             origin: Some(origin),
-            size,
             ..Transaction::default()
         };
         Ok(())
@@ -100,11 +99,11 @@ impl Owner {
         }
     }
 
-    /// The object is held whole, so there must be memory for it.
+    /// The object is held whole, so there must be memory for it: for what has come, not for what was announced, so
+    /// that nobody keeps others out with an announcement.
     fn start(&mut self) -> Result<(), Reply> {
-        let limit = self.services.config.limits.message_bytes.get();
-        let share = self.services.budget.take(self.transaction.size.unwrap_or(limit));
-        self.transaction.share = Some(share.ok_or_else(|| Reply::plain(451, "too busy, try again later"))?);
+        let share = self.services.arrivals.take(1).ok_or_else(too_busy)?;
+        self.transaction.share = Some(share);
         Ok(())
     }
 
@@ -113,12 +112,12 @@ impl Owner {
             origin: Some(origin),
             destination: Some(destination),
             object,
-            share: _share,
-            ..
+            share,
         } = std::mem::take(&mut self.transaction)
         else {
             return Err(Reply::plain(451, "local error, try again later"));
         };
+        let _share = share.ok_or_else(too_busy)?;
         self.services.observer.object_arrived(&object);
         let size_bytes = object.len();
         let arrival = Arrival {
@@ -194,9 +193,55 @@ impl Owner {
     }
 }
 
+impl Transaction {
+    /// Adds octets to the object; once there is no memory for it, it is gone, and refused at its end.
+    fn append(&mut self, octets: &[u8]) {
+        let length = self.object.len().saturating_add(octets.len()) as u64;
+        if self.share.as_mut().is_some_and(|share| share.grow_to(length)) {
+            self.object.extend_from_slice(octets);
+        } else {
+            self.share = None;
+            self.object = Vec::new();
+        }
+    }
+}
+
+fn too_busy() -> Reply {
+    Reply::plain(451, "too busy, try again later")
+}
+
 fn answer(session: &mut Session, answered: Result<(), Reply>) {
     match answered {
         Ok(()) => session.accept(),
         Err(reply) => session.refuse(&reply),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::base::budget::Budget;
+
+    #[test]
+    fn an_object_takes_the_memory_it_needs_and_none_once_it_is_refused() {
+        const UNIT: usize = 64 * 1024;
+        let budget = Budget::new(2 * UNIT as u64);
+        let mut open = Transaction {
+            share: budget.take(1),
+            ..Transaction::default()
+        };
+        assert!(
+            budget.take(UNIT as u64).is_some(),
+            "an announcement takes nothing"
+        );
+        open.append(&[1; UNIT]);
+        open.append(&[1; UNIT]);
+        assert_eq!(open.object.len(), 2 * UNIT);
+        assert!(budget.take(1).is_none());
+        open.append(&[1]);
+        open.append(&[1]);
+        assert!(open.share.is_none() && open.object.is_empty());
+        assert!(budget.take(2 * UNIT as u64).is_some());
     }
 }

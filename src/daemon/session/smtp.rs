@@ -247,7 +247,7 @@ impl Owner {
             }
             if open.to_be_sealed
                 && size > MAX_DATA as u64
-                && let Some(share) = self.services.budget.take(size)
+                && let Some(share) = self.services.arrivals.take(1)
             {
                 intake.try_sealing(share);
             }
