@@ -365,8 +365,8 @@ pub trait Spool: Send + Sync {
     /// Makes waiting recipients that no attempt is under way for due at `now`. Returns how many.
     async fn retry(&self, selection: Selection, now: Timestamp) -> Result<u64, Error>;
 
-    /// Removes recipients without a report, and messages left without unfinished recipients. An attempt under way
-    /// finds its lease lost. Returns how many.
+    /// Removes recipients without a report, and messages left without unfinished recipients. An attempt under way is
+    /// settled for the recipients that are left; if there are none, it finds its lease lost. Returns how many.
     async fn delete(&self, selection: Selection) -> Result<u64, Error>;
 
     /// Remembers `token` until `until`. `false` if it is remembered already: a replay (`dmime.md` §17 W11).

@@ -21,11 +21,12 @@ pub(super) async fn settle(
     let leased = leased_group(db, lease).await?;
     let mut attempts = Vec::with_capacity(settlements.len());
     for settlement in settlements {
-        attempts.push(settle_recipient(db, lease, settlement).await?);
+        if let Some(number) = settle_recipient(db, lease, settlement).await? {
+            attempts.push((settlement, number));
+        }
     }
     if !erase_if_finished(db, &leased.message).await? {
-        let numbered = settlements.iter().zip(attempts);
-        write_history(db, master, &leased.message, now, numbered).await?;
+        write_history(db, master, &leased.message, now, attempts.into_iter()).await?;
     }
     refresh_lane(db, &leased.destination).await
 }
@@ -158,9 +159,9 @@ async fn settle_recipient(
     db: &mut SqliteConnection,
     lease: LeaseToken,
     settlement: &Settlement,
-) -> Result<i64, Error> {
+) -> Result<Option<i64>, Error> {
     let (state, due_at, delay_reported) = columns(settlement.state);
-    query_scalar(
+    let number = query_scalar(
         "UPDATE recipients SET lease = NULL, leased_until = NULL, delay_reported = delay_reported OR ?1, \
          state = CASE ?2 WHEN 'waiting' THEN state ELSE ?2 END, \
          due_at = CASE state WHEN 'waiting' THEN ?3 END \
@@ -171,9 +172,20 @@ async fn settle_recipient(
     .bind(due_at)
     .bind(settlement.recipient.to_string())
     .bind(lease.to_string())
-    .fetch_optional(db)
-    .await?
-    .ok_or(Error::LeaseLost)
+    .fetch_optional(&mut *db)
+    .await?;
+    if number.is_none() && is_known(db, settlement).await? {
+        return Err(Error::LeaseLost);
+    }
+    Ok(number)
+}
+
+async fn is_known(db: &mut SqliteConnection, settlement: &Settlement) -> Result<bool, Error> {
+    let known = query_scalar("SELECT EXISTS (SELECT 1 FROM recipients WHERE id = ?)")
+        .bind(settlement.recipient.to_string())
+        .fetch_one(db)
+        .await?;
+    Ok(known)
 }
 
 /// `state`, `due_at`, and whether a delay has now been reported.

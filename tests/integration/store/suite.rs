@@ -290,12 +290,15 @@ pub async fn a_settlement_with_one_foreign_recipient_changes_nothing(bed: &dyn B
     let store = bed.open().await;
     enqueue(&*store, message(&["bob@hismail.test", "dave@hismail.test"])).await;
     let claim = claim_one(&*store, NOON).await;
+    enqueue(&*store, message(&["carol@plain.test"])).await;
+    let other = claim_one(&*store, NOON).await;
     let mut mixed = settlements(&claim, SettledState::Delivered);
-    mixed[1].recipient = RecipientId::random(&mut rand::rng());
+    mixed[1].recipient = other.recipients[0].id;
     let result = store.settle(claim.lease, mixed, Vec::new()).await;
     assert!(matches!(result, Err(Error::LeaseLost)));
-    assert_eq!(store.list(None, 10).await.unwrap().len(), 2);
+    assert_eq!(store.list(None, 10).await.unwrap().len(), 3);
     settle(&*store, &claim, SettledState::Delivered).await.unwrap();
+    settle(&*store, &other, SettledState::Delivered).await.unwrap();
 }
 
 pub async fn a_deferred_recipient_keeps_its_history(bed: &dyn Bed) {
@@ -588,6 +591,21 @@ pub async fn deleted_recipients_are_gone_with_their_message(bed: &dyn Bed) {
         Err(Error::LeaseLost)
     ));
     assert_eq!(store.next_due().await.unwrap(), None);
+}
+
+pub async fn a_recipient_deleted_during_an_attempt_does_not_undo_the_others(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let recipients = ["bob@hismail.test", "eve@hismail.test"];
+    enqueue(&*store, message(&recipients)).await;
+    let attempt = claim_one(&*store, NOON).await;
+    let selection = Selection::Recipient(attempt.recipients[0].id);
+    assert_eq!(store.delete(selection).await.unwrap(), 1);
+    settle(&*store, &attempt, SettledState::Delivered).await.unwrap();
+    assert!(store.list(None, 10).await.unwrap().is_empty());
+    assert!(
+        claim(&*store, noon_plus(60), 10).await.is_empty(),
+        "nobody gets it twice"
+    );
 }
 
 pub async fn the_list_continues_after_an_entry_that_has_left(bed: &dyn Bed) {
