@@ -1,6 +1,7 @@
 //! Signets and private keys.
 
 use async_trait::async_trait;
+use sqlx::sqlite::SqliteConnection;
 use sqlx::{query, query_as, query_scalar};
 
 use super::{SqliteStore, exists};
@@ -8,6 +9,9 @@ use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
 use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, FullFingerprint, IdFingerprint};
 use crate::store::{Error, RemoteSignet, Signets, StoredSignet, fold_name};
+
+/// Expired signets dropped with each new one: more than come, so that they get fewer.
+const EXPIRED_SIGNETS_PER_CALL: i64 = 16;
 
 #[async_trait]
 impl Signets for SqliteStore {
@@ -103,6 +107,7 @@ impl Signets for SqliteStore {
         self.inner
             .write(move |db| {
                 Box::pin(async move {
+                    forget_expired_signets(db, signet.fetched_at).await?;
                     query(
                         "INSERT INTO remote_signets (name_tag, signet_tag, sealed, fetched_at, expires_at) \
                          VALUES (?, ?, ?, ?, ?) ON CONFLICT (name_tag, signet_tag) DO UPDATE SET \
@@ -114,7 +119,7 @@ impl Signets for SqliteStore {
                     .bind(sealed)
                     .bind(signet.fetched_at.0)
                     .bind(signet.expires_at.0)
-                    .execute(db)
+                    .execute(&mut *db)
                     .await?;
                     Ok(())
                 })
@@ -167,6 +172,19 @@ impl Signets for SqliteStore {
             })
             .await
     }
+}
+
+/// Others decide how many signets there are and how large, so those that are of no use any more do not stay.
+async fn forget_expired_signets(db: &mut SqliteConnection, now: Timestamp) -> Result<(), Error> {
+    query(
+        "DELETE FROM remote_signets WHERE rowid IN \
+         (SELECT rowid FROM remote_signets WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)",
+    )
+    .bind(now.0)
+    .bind(EXPIRED_SIGNETS_PER_CALL)
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 #[derive(sqlx::FromRow)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use dimed::base::time::ManualClock;
 use dimed::crypto::at_rest::Key;
+use dimed::dime::fingerprint::CryptoFingerprint;
 use dimed::mail::address::ReversePath;
 use dimed::store::sqlite::SqliteStore;
 use dimed::store::*;
@@ -72,6 +73,27 @@ impl Bed for SqliteBed {
     }
 }
 
+#[tokio::test]
+async fn expired_remote_signets_do_not_stay_on_disk() {
+    let bed = SqliteBed::new();
+    let store = bed.store().await;
+    let remote = |user: u8, minute: u64| RemoteSignet {
+        name: format!("user{user}@hismail.test"),
+        crypto: CryptoFingerprint([user; 64]),
+        object: vec![0; 1000],
+        fetched_at: noon_plus(minute),
+        expires_at: noon_plus(minute + 5),
+    };
+    for user in 0..10 {
+        store.remember_remote_signet(remote(user, 0)).await.unwrap();
+    }
+    assert_eq!(bed.count("SELECT COUNT(*) FROM remote_signets").await, 10);
+    store.remember_remote_signet(remote(10, 4)).await.unwrap();
+    assert_eq!(bed.count("SELECT COUNT(*) FROM remote_signets").await, 11);
+    store.remember_remote_signet(remote(11, 5)).await.unwrap();
+    assert_eq!(bed.count("SELECT COUNT(*) FROM remote_signets").await, 2);
+}
+
 macro_rules! behaves {
     ($($test:ident)*) => {
         $(
@@ -108,6 +130,7 @@ behaves! {
     a_hold_during_an_attempt_takes_effect_after_it
     retry_moves_only_what_no_attempt_is_under_way_for
     deleted_recipients_are_gone_with_their_message
+    a_recipient_deleted_during_an_attempt_does_not_undo_the_others
     the_list_continues_after_an_entry_that_has_left
     a_token_is_remembered_until_it_expires
     an_object_is_committed_once
