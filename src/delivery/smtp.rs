@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::rngs::StdRng;
+use tokio::time::timeout;
 
 use super::body::Body;
 use super::{Diagnosis, Outcome, RemoteReply};
@@ -25,6 +27,9 @@ const MAX_HOSTS: usize = 5;
 
 /// Addresses tried for one host.
 const MAX_ADDRESSES: usize = 4;
+
+/// How long the answer to QUIT is waited for.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Sends mail to the hosts of other domains.
 pub struct SmtpDelivery {
@@ -254,7 +259,9 @@ async fn feed(client: &mut Client, body: &mut Body) {
 
 /// The verdicts are known; a peer that does not answer QUIT changes nothing.
 async fn say_goodbye(mut connection: Connection<Client>) {
-    while let Ok(Some(_)) = connection.next_event().await {}
+    let farewell = async { while let Ok(Some(_)) = connection.next_event().await {} };
+    // The result is known and waits to be recorded; a host that does not answer must not hold it up.
+    let _ = timeout(FAREWELL, farewell).await;
 }
 
 fn report(host: &Domain, tls: Option<TlsInfo>, outcome: client::Outcome, count: usize) -> Report {

@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::{DeliveryHosts, Domains, DxAttempt, Reach};
 use crate::base::machine::TlsInfo;
@@ -33,6 +35,9 @@ const MAX_SIGNET: usize = 4 << 20;
 
 /// Octets of a message handed to the session at a time.
 const BODY_PIECE: usize = 64 * 1024;
+
+/// How long the answer to QUIT is waited for.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Why no session could be had, or why it broke.
 #[derive(Debug, thiserror::Error)]
@@ -294,9 +299,13 @@ impl DxSession {
     /// Ends the session politely; whether the host answers does not matter any more.
     pub async fn quit(mut self) {
         if self.connection.machine().quit().is_ok() {
-            while let Ok(Some(Event::WantBody | Event::StartTls | Event::Ready)) =
-                self.connection.next_event().await
-            {}
+            let farewell = async {
+                while let Ok(Some(Event::WantBody | Event::StartTls | Event::Ready)) =
+                    self.connection.next_event().await
+                {}
+            };
+            // The result is known and waits to be recorded; a host that does not answer must not hold it up.
+            let _ = timeout(FAREWELL, farewell).await;
         }
         self.connection.close().await;
     }
