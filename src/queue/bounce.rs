@@ -56,13 +56,20 @@ impl Bounce<'_> {
     /// The report on some recipients of a claim; `None` if nobody is to be told.
     ///
     /// A message with a null reverse-path is never reported on (RFC 5321 §4.5.5). `header` is the
-    /// start of the original, whose header goes back with the report; empty if nobody here can read it.
+    /// start of the original, whose header goes back with the report; empty if nobody here can read it. The report goes
+    /// by SMTP, so what came sealed is not told to those on the way: neither its header nor who its recipient is.
     pub fn report(&self, claim: &Claim, affected: &[Affected<'_>], header: &[u8]) -> Option<FollowUp> {
         let to = claim.envelope.reverse_path.0.as_ref()?;
         if affected.is_empty() {
             return None;
         }
-        let recipients: Vec<_> = affected.iter().map(|affected| self.recipient(affected)).collect();
+        let recipients: Vec<_> = affected
+            .iter()
+            .map(|affected| RecipientReport {
+                recipient: shown(claim, &affected.recipient),
+                ..self.recipient(affected)
+            })
+            .collect();
         let report = Report {
             id: self.id,
             reporting_host: self.host,
@@ -70,7 +77,10 @@ impl Bounce<'_> {
             date: self.now,
             arrived_at: claim.accepted_at,
             recipients: &recipients,
-            original: header,
+            original: match came_sealed(claim) {
+                true => &[],
+                false => header,
+            },
         };
         Some(FollowUp {
             message: self.message(to),
@@ -112,6 +122,20 @@ impl Bounce<'_> {
             accepted_at: self.now,
             due_at: self.now,
         }
+    }
+}
+
+/// The message came over DMTP from an author elsewhere.
+fn came_sealed(claim: &Claim) -> bool {
+    matches!(claim.envelope.source, Source::Dmtp(_))
+}
+
+fn shown(claim: &Claim, recipient: &FinalRecipient) -> FinalRecipient {
+    match recipient {
+        FinalRecipient::Mailbox(mailbox) if came_sealed(claim) => {
+            FinalRecipient::Sealed(mailbox.domain().clone())
+        }
+        other => other.clone(),
     }
 }
 
@@ -194,6 +218,19 @@ mod tests {
             assert!(body.lines().any(|found| found == line), "{line}");
         }
         assert!(!body.contains("body\r\n"), "only the header goes back");
+    }
+
+    #[test]
+    fn a_report_on_what_came_sealed_names_neither_recipient_nor_subject() {
+        let mut claim = claim("alice@hermail.test", Content::Mime);
+        claim.envelope.source = Source::Dmtp("hermail.test".parse().unwrap());
+        let FollowUp { body, .. } = report(&claim, Occasion::Failed).unwrap();
+        let body = String::from_utf8(body).unwrap();
+        assert!(body.contains("Final-Recipient: x-dime; @hismail.test\r\n"));
+        assert!(
+            !body.contains("bob") && !body.contains("Subject: hello"),
+            "{body}"
+        );
     }
 
     #[test]
