@@ -15,7 +15,7 @@ use super::runner::{Attempt, Settled};
 use super::schedule::Schedule;
 use crate::base::budget::{Budget, Share};
 use crate::base::id::QueueId;
-use crate::base::time::Clock;
+use crate::base::time::{Clock, Timestamp};
 use crate::delivery::body::Body;
 use crate::delivery::dmtp::DmtpDelivery;
 use crate::delivery::local::LocalDelivery;
@@ -29,6 +29,10 @@ use crate::routing::{Decision, DmtpFinding, Reason, Route};
 use crate::store::{
     Claim, Content, Envelope, FollowUp, NewMessage, Recipient, SettledState, Settlement, Source, Store,
 };
+
+/// Octets of sealed objects that one attempt makes, at least one object. They are held until the attempt is settled,
+/// and a message may have as many recipients as it likes; those left over are served by the next attempt.
+const SEALED_PER_ATTEMPT: usize = 32 << 20;
 
 /// Makes the attempts of this host.
 pub struct Mailer {
@@ -138,6 +142,9 @@ impl Mailer {
 
     /// Replaces the recipient by a sealed message of its own, in the transaction that settles it.
     async fn seal<'a>(&'a self, progress: &mut Progress<'a>, planned: &Planned<'a>, sealing: &Sealing) {
+        if progress.follow_up_bytes() >= SEALED_PER_ATTEMPT {
+            return progress.postpone(planned, self.clock.now());
+        }
         let mime = match progress.whole().await {
             Ok(mime) => mime,
             Err(diagnosis) => return progress.add(planned, Outcome::Deferred(diagnosis)),
@@ -269,6 +276,23 @@ impl<'a> Progress<'a> {
             recipient: planned.recipient,
             outcome,
             route: route_note(&planned.decision),
+        });
+    }
+
+    fn follow_up_bytes(&self) -> usize {
+        let follow_ups = &self.settled.follow_ups;
+        follow_ups.iter().map(|follow_up| follow_up.body.len()).sum()
+    }
+
+    /// Leaves a recipient to the next attempt, at once.
+    fn postpone(&mut self, planned: &Planned<'a>, now: Timestamp) {
+        self.settled.settlements.push(Settlement {
+            recipient: planned.recipient.id,
+            state: SettledState::Deferred {
+                due_at: now,
+                delay_reported: planned.recipient.delay_reported,
+            },
+            note: format!("{}; left to the next attempt", route_note(&planned.decision)),
         });
     }
 
