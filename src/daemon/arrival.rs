@@ -128,12 +128,7 @@ impl Arrival<'_> {
         if user.signet.crypto_fingerprint() != envelope.recipient_signet {
             return Err(Refusal::Recipient);
         }
-        let checked = view.check(&destination::Expected {
-            peer: self.origin,
-            destination: self.destination,
-            origin: &origin,
-            recipient: &user.signet,
-        })?;
+        let checked = self.check(view, origin.clone(), user.signet.clone()).await?;
         let message = checked.message();
         let delivery = match &user.keys {
             Some(keys) => {
@@ -150,6 +145,27 @@ impl Arrival<'_> {
             None => self.wrap(message, &envelope.recipient),
         };
         self.commit(message, envelope.recipient, delivery).await
+    }
+
+    /// Checks the origin's signatures. A peer decides over how many octets and with how many keys, so it is done where
+    /// it keeps nobody else waiting.
+    async fn check(
+        &self,
+        view: destination::DestinationView,
+        origin: VerifiedOrg,
+        recipient: VerifiedUser,
+    ) -> Result<destination::CheckedArrival, Refusal> {
+        let (peer, destination) = (self.origin.clone(), self.destination.clone());
+        let work = move || {
+            view.check(&destination::Expected {
+                peer: &peer,
+                destination: &destination,
+                origin: &origin,
+                recipient: &recipient,
+            })
+        };
+        let checked = tokio::task::spawn_blocking(work).await;
+        Ok(checked.map_err(|_| Refusal::Fault)??)
     }
 
     /// Chunk 5 does not say which of our signets it was sealed for, so older keys are tried after the current ones.
@@ -218,7 +234,7 @@ impl Arrival<'_> {
             .await?;
         let (address, own) = (address.clone(), own.clone());
         let work = move || {
-            open::open(
+            let opened = open::open(
                 &view,
                 &open::Expected {
                     address: &address,
@@ -227,13 +243,14 @@ impl Arrival<'_> {
                     origin: &origin,
                     destination: &destination,
                 },
-            )
+            )?;
+            let rebuilt = convert::from_dmime1(&opened.content).mime;
+            Ok::<_, Refused>((opened, rebuilt))
         };
-        let opened = tokio::task::spawn_blocking(work)
+        let (opened, rebuilt) = tokio::task::spawn_blocking(work)
             .await
             .map_err(|_| Refusal::Fault)??;
         let marker = Verification::of_format1(&self.services.config.server.hostname, &opened).to_string();
-        let rebuilt = convert::from_dmime1(&opened.content).mime;
         Ok(Delivery {
             reverse_path: ReversePath(Some(sealed.author)),
             mime: [marker.as_bytes(), &rebuilt].concat(),
