@@ -59,9 +59,11 @@ fn files(folder: &Path) -> Vec<(PathBuf, String)> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 open.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") && !is_test(&path) {
-                let text = code(&fs::read_to_string(&path).unwrap());
-                found.push((path.strip_prefix(folder).unwrap().to_owned(), text));
+                continue;
+            }
+            let below = path.strip_prefix(folder).unwrap();
+            if path.extension().is_some_and(|extension| extension == "rs") && !is_test(below) {
+                found.push((below.to_owned(), code(&fs::read_to_string(&path).unwrap())));
             }
         }
     }

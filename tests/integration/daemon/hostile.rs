@@ -1,6 +1,6 @@
 //! Peers that break the rules: each gets a clear answer and one log line, and everybody else is served as before.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -179,7 +179,8 @@ async fn lone(world: &World, connections: usize) -> (Organization, Process) {
         .accounts(&["bob"])
         .config(move |config| {
             config.limits.connections_per_address = NonZeroUsize::new(connections).unwrap();
-            config.limits.errors = std::num::NonZeroU32::new(5).unwrap();
+            config.limits.errors = NonZeroU32::new(5).unwrap();
+            config.limits.message_bytes = NonZeroU64::new(200_000).unwrap();
         })
         .build()
         .await;
@@ -336,4 +337,44 @@ async fn too_many_connections_from_one_address_are_told_so() {
         talk.expect_end().await;
     }
     served(&hismail, &mut process, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_beyond_the_total_wait_for_their_turn() {
+    let world = World::new().await;
+    let builder = world.organization(DESTINATION).accounts(&["bob"]);
+    let builder = builder.config(|config| config.limits.connections = NonZeroUsize::new(3).unwrap());
+    let hismail = builder.build().await;
+    let mut process = hismail.spawn().await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(Talk::smtp(hismail.ip).await);
+    }
+    let mut waiting = Talk::open(hismail.ip, SMTP).await;
+    let early = tokio::time::timeout(Duration::from_millis(300), waiting.reply()).await;
+    assert!(early.is_err(), "served beyond the limit: {early:?}");
+    held.remove(0).ask("QUIT", "221").await;
+    waiting.expect("220 ").await;
+    drop((held, waiting));
+    served(&hismail, &mut process, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_too_large_costs_nothing_but_itself() {
+    let world = World::new().await;
+    let (hismail, mut process) = lone(&world, 10).await;
+    let mut talk = Talk::smtp(hismail.ip).await;
+    talk.ask("MAIL FROM:<carol@plain.test> SIZE=200001", "552 5.3.4")
+        .await;
+    let large = format!("From: carol@plain.test\r\n\r\n{}", "x".repeat(100) + "\r\n").repeat(2000);
+    let to = ["bob@hismail.test"];
+    let reply = talk.transfer("carol@plain.test", &to, &large).await;
+    assert!(reply.starts_with("552 5.3.4"), "{reply}");
+    let small = "From: carol@plain.test\r\n\r\nsmall\r\n";
+    let reply = talk.transfer("carol@plain.test", &to, small).await;
+    assert!(reply.starts_with("250"), "{reply}");
+    let delivered = hismail.maildir("bob").only().await;
+    assert!(delivered.ends_with("\r\n\r\nsmall\r\n"), "{delivered}");
+    talk.ask("QUIT", "221").await;
+    served(&hismail, &mut process, 2).await;
 }
