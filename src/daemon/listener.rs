@@ -1,9 +1,11 @@
 //! Accepts connections within limits and hands each to a session task of its own.
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::future::poll_fn;
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -86,28 +88,40 @@ impl Drop for Admission {
     }
 }
 
-/// Accepts until `shutdown`, running `serve` for every admitted connection as a task of `sessions`. Others are told
-/// `farewell` and closed.
-pub async fn run<S, F>(
-    listener: TcpListener,
+/// A bound address.
+#[derive(Debug)]
+pub struct Port<P> {
+    /// The socket.
+    pub listener: TcpListener,
+    /// What it is for.
+    pub purpose: P,
+    /// What peers with too many connections are told, where the protocol starts in clear text.
+    pub farewell: Option<String>,
+}
+
+/// Accepts until `shutdown`, running `serve` for every admitted connection as a task of `sessions`.
+///
+/// All ports are one task's, so that a port without callers keeps no permit from the others.
+pub async fn run<P, S, F>(
+    ports: Vec<Port<P>>,
     limits: ConnectionLimits,
-    farewell: Option<String>,
     sessions: TaskTracker,
     shutdown: CancellationToken,
     serve: S,
 ) where
-    S: Fn(TcpStream, SocketAddr) -> F,
+    P: Copy,
+    S: Fn(P, TcpStream, SocketAddr) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    loop {
+    for turn in (0..ports.len()).cycle() {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
-            accepted = accept(&listener, &limits, farewell.as_deref()) => accepted,
+            accepted = accept(&ports, turn, &limits) => accepted,
         };
-        let Some((tcp, peer, admission)) = accepted else {
+        let Some((purpose, tcp, peer, admission)) = accepted else {
             continue;
         };
-        let session = serve(tcp, peer);
+        let session = serve(purpose, tcp, peer);
         sessions.spawn(async move {
             session.await;
             drop(admission);
@@ -116,13 +130,14 @@ pub async fn run<S, F>(
 }
 
 /// The permit comes first, so that a full house leaves callers in the kernel's queue.
-async fn accept(
-    listener: &TcpListener,
+async fn accept<P: Copy>(
+    ports: &[Port<P>],
+    turn: usize,
     limits: &ConnectionLimits,
-    farewell: Option<&str>,
-) -> Option<(TcpStream, SocketAddr, Admission)> {
+) -> Option<(P, TcpStream, SocketAddr, Admission)> {
     let permit = Arc::clone(&limits.total).acquire_owned().await.ok()?;
-    let (tcp, peer) = match listener.accept().await {
+    let (port, accepted) = first_caller(ports, turn).await;
+    let (tcp, peer) = match accepted {
         Ok(accepted) => accepted,
         Err(error) => {
             tracing::warn!(event = observe::LISTENER_ACCEPT_FAILED, %error, "cannot accept a connection");
@@ -132,10 +147,24 @@ async fn accept(
     };
     let Some(admission) = limits.admit(peer.ip(), permit) else {
         tracing::info!(event = observe::LISTENER_REFUSED, peer.ip = %peer.ip(), "too many connections from one address");
-        dismiss(tcp, farewell);
+        dismiss(tcp, port.farewell.as_deref());
         return None;
     };
-    Some((tcp, peer, admission))
+    Some((port.purpose, tcp, peer, admission))
+}
+
+/// The next connection to any port; `turn` is the port that is looked at first, so that none is forgotten.
+async fn first_caller<P>(ports: &[Port<P>], turn: usize) -> (&Port<P>, io::Result<(TcpStream, SocketAddr)>) {
+    let (before, after) = ports.split_at(turn);
+    poll_fn(|context| {
+        for port in after.iter().chain(before) {
+            if let Poll::Ready(accepted) = port.listener.poll_accept(context) {
+                return Poll::Ready((port, accepted));
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// Never waits: the line fits into the empty buffer of a new connection, and if it does not, the peer does without.

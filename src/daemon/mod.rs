@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::listener::ConnectionLimits;
+use self::listener::{ConnectionLimits, Port};
 use self::lock::Lock;
 use self::session::Purpose;
 use crate::base::observe;
@@ -97,19 +97,18 @@ impl Daemon {
         // RFC 5321 §3.8: a 421 in place of the greeting.
         let host = &self.services.config.server.hostname;
         let farewell = format!("421 {host} Too many connections from your address\r\n");
-        for (purpose, listener) in bound {
-            let (services, stop) = (Arc::clone(&self.services), self.stop.clone());
-            let serve =
-                move |tcp, peer| session::serve(Arc::clone(&services), purpose, tcp, peer, stop.clone());
-            self.listeners.spawn(listener::run(
-                listener,
-                limits.clone(),
-                purpose.greets_in_clear().then(|| farewell.clone()),
-                self.sessions.clone(),
-                self.stop.clone(),
-                serve,
-            ));
-        }
+        let port = |(purpose, listener): (Purpose, TcpListener)| Port {
+            listener,
+            purpose,
+            farewell: purpose.greets_in_clear().then(|| farewell.clone()),
+        };
+        let ports = bound.into_iter().map(port).collect();
+        let (services, stop) = (Arc::clone(&self.services), self.stop.clone());
+        let serve =
+            move |purpose, tcp, peer| session::serve(Arc::clone(&services), purpose, tcp, peer, stop.clone());
+        let (sessions, stop) = (self.sessions.clone(), self.stop.clone());
+        self.listeners
+            .spawn(listener::run(ports, limits, sessions, stop, serve));
     }
 
     /// Stops in stages: no new connections, sessions end after their transaction, attempts under way are finished.
