@@ -88,6 +88,13 @@ impl Sink {
         .await
     }
 
+    /// Stops, and returns once the port is free.
+    pub async fn stop(mut self) {
+        self.task.abort();
+        // It ends with the abort, as told.
+        let _ = (&mut self.task).await;
+    }
+
     /// When attempts began.
     pub fn attempts(&self) -> Vec<Instant> {
         self.seen.lock().unwrap().attempts.clone()

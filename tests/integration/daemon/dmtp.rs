@@ -224,7 +224,7 @@ async fn mail_waits_for_a_dime_domain_that_is_down_and_does_not_go_in_clear() {
     })
     .await;
     assert!(sink.attempts().is_empty(), "sent in clear");
-    drop(sink);
+    sink.stop().await;
 
     let there = hismail.start().await;
     assert_same_letter(&hismail.maildir("bob").only().await, LETTER);
