@@ -205,7 +205,11 @@ fn dime_form(address: &Mailbox) -> Mailbox {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+    use crate::dime::signet;
+    use crate::net::dx_certificate::Rejected;
 
     #[test]
     fn only_a_missing_user_is_an_absence() {
@@ -219,9 +223,20 @@ mod tests {
             assert_eq!(finding_of(&failure), DmtpFinding::Unreachable, "{failure}");
         }
         assert_eq!(finding_of(&LookupError::NotFound), DmtpFinding::NoSuchSignet);
+        let forged = [
+            LookupError::WrongFingerprint,
+            LookupError::Invalid(signet::Error::WrongName),
+        ];
+        for failure in forged {
+            assert_eq!(finding_of(&failure), DmtpFinding::SignetInvalid, "{failure}");
+        }
+        let rejected = DxError::Certificate {
+            host: "dx.hismail.test".parse().unwrap(),
+            source: Rejected::NotSigned,
+        };
         assert_eq!(
-            finding_of(&LookupError::WrongFingerprint),
-            DmtpFinding::SignetInvalid
+            finding_of(&LookupError::Dx(rejected)),
+            DmtpFinding::CertificateRejected
         );
     }
 }
