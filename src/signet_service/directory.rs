@@ -267,6 +267,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_the_fingerprint_asked_for_is_taken() {
+        let [one, other] = [1, 2].map(|octet| CryptoFingerprint([octet; 64]));
+        assert!(demand(one, None).is_ok());
+        assert!(demand(one, Some(one)).is_ok());
+        assert!(matches!(demand(one, Some(other)), Err(Error::WrongFingerprint)));
+    }
+
+    #[test]
     fn a_domain_without_a_signet_is_not_a_user_without_one() {
         let wanted = Some(CryptoFingerprint([1; 64]));
         assert!(matches!(
