@@ -112,7 +112,6 @@ impl Domains {
 
 /// Sorts by preference, shuffling equals. A null MX beside others is a mistake and ignored (RFC 7505 §3).
 fn in_order<R: Rng + ?Sized>(mut records: Vec<Mx>, proof: Proof, rng: &mut R) -> MailHosts {
-    records.retain(|mx| mx.host.is_some());
     records.shuffle(rng);
     records.sort_by_key(|mx| mx.preference);
     let mut hosts: Vec<Domain> = Vec::new();

@@ -294,6 +294,56 @@ async fn only_proven_absence_drops_the_pin() {
     assert_eq!(world.pin(), None);
 }
 
+/// `management-record.md` §9.3, first table.
+#[test]
+fn the_record_that_counts_is_the_published_one_or_the_pin() {
+    let record = |key| ManagementRecord::parse(text(key, "")).unwrap();
+    let (old, new) = (record(1), record(2));
+    let lookup = |record: &ManagementRecord, proof| RecordLookup::Found {
+        record: record.clone(),
+        proof,
+    };
+    let pin = PinnedRecord {
+        record: old.clone(),
+        proof: SECURE,
+        first_seen_at: Timestamp(0),
+        expires_at: Timestamp(0).after(DAY),
+    };
+    let unparsable = RecordLookup::Unparsable { error: None };
+    let pinned = Standing::Dime(&old, SECURE);
+    for (lookup, without, with) in [
+        (
+            lookup(&new, SECURE),
+            Standing::Dime(&new, SECURE),
+            Standing::Dime(&new, SECURE),
+        ),
+        (
+            lookup(&new, INSECURE),
+            Standing::Dime(&new, INSECURE),
+            Standing::Unknown,
+        ),
+        (
+            lookup(&old, INSECURE),
+            Standing::Dime(&old, INSECURE),
+            Standing::Dime(&old, INSECURE),
+        ),
+        (RecordLookup::Bogus, Standing::Unknown, Standing::Unknown),
+        (unparsable, Standing::Unknown, pinned),
+        (RecordLookup::Absent(SECURE), Standing::Plain, Standing::Plain),
+        (RecordLookup::Absent(INSECURE), Standing::Plain, pinned),
+        (RecordLookup::Failed, Standing::Unknown, pinned),
+    ] {
+        for (pin, expected) in [(None, without), (Some(pin.clone()), with)] {
+            let facts = DomainFacts {
+                lookup: lookup.clone(),
+                pin,
+                remembered: false,
+            };
+            assert_eq!(facts.standing(), expected, "{lookup:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn absence_is_remembered_for_a_minute_and_failure_not_at_all() {
     let world = World::new();
