@@ -101,7 +101,11 @@ fn seal_for(
 /// The origin checks what it signs, whoever sealed it (`dmime.md` §13.2).
 fn sign(author: &Author, destination: &VerifiedOrg, sealed: Vec<u8>) -> Result<Vec<u8>, Error> {
     let organization = &author.organization;
-    let message = Message::parse(sealed, &Limits::default()).map_err(|_| Error::OwnCheck)?;
+    let limits = Limits {
+        size: sealed.len(),
+        ..Limits::default()
+    };
+    let message = Message::parse(sealed, &limits).map_err(|_| Error::OwnCheck)?;
     let view = origin::open(&message, &organization.keys).map_err(|_| Error::OwnCheck)?;
     let expected = origin::Expected {
         submitter: &author.address,

@@ -106,7 +106,11 @@ impl Mailer {
         let Source::Submission(author) = &claim.envelope.source else {
             return None;
         };
-        let message = Message::parse(object, &Limits::default()).ok()?;
+        let limits = Limits {
+            size: object.len(),
+            ..Limits::default()
+        };
+        let message = Message::parse(object, &limits).ok()?;
         let user = self.planner.published.user(author).await.ok()??;
         let view = open::open_sent_envelope(&message, user.keys.as_ref()?).ok()?;
         let recipient = view.envelope().destination.recipient.clone();

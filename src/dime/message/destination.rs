@@ -71,6 +71,7 @@ impl DestinationView {
             & (envelope.recipient.domain() == expected.destination)
             & expected.origin.governs(&envelope.origin)
             & (envelope.origin_signet == expected.origin.crypto_fingerprint())
+            & expected.recipient.is_of(&envelope.recipient)
             & (envelope.recipient_signet == expected.recipient.crypto_fingerprint());
         let keys = expected.origin.message_signing_keys();
         let signed = origin_signed(&self.access.reading(&self.message), &keys);

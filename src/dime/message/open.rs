@@ -87,6 +87,8 @@ pub fn open(view: &EnvelopeView, expected: &Expected<'_>) -> Result<Opened, Refu
     let governed =
         expected.origin.governs(&destination.origin) & expected.destination.governs(&origin.destination);
     let named = (destination.recipient == *expected.address)
+        & expected.own.is_of(expected.address)
+        & expected.author.is_of(&origin.author)
         & (destination.recipient_signet == expected.own.crypto_fingerprint())
         & (origin.author_signet == expected.author.crypto_fingerprint())
         & (destination.origin_signet == expected.origin.crypto_fingerprint())
@@ -104,7 +106,8 @@ pub fn open(view: &EnvelopeView, expected: &Expected<'_>) -> Result<Opened, Refu
 /// The author's own signatures cover everything, so no other signet is needed; the origin's are not looked at.
 pub fn open_sent(view: &EnvelopeView, address: &Mailbox, own: &VerifiedUser) -> Result<Opened, Refused> {
     let origin = &view.envelope.origin;
-    let named = (origin.author == *address) & (origin.author_signet == own.crypto_fingerprint());
+    let named =
+        (origin.author == *address) & own.is_of(address) & (origin.author_signet == own.crypto_fingerprint());
     view.finish(Actor::Author, named, &own.signing_key())
 }
 

@@ -90,6 +90,7 @@ impl OriginView {
     pub fn verify_author(&self, author: &VerifiedUser, destination: &VerifiedOrg) -> Result<(), Refused> {
         let named = (author.crypto_fingerprint() == self.envelope.author_signet)
             & (destination.crypto_fingerprint() == self.envelope.destination_signet)
+            & author.is_of(&self.envelope.author)
             & destination.governs(&self.envelope.destination);
         let outer = author_signed(&self.access.reading(&self.message), &author.signing_key());
         let inner = self.plain.signed_by(&author.signing_key());

@@ -49,6 +49,9 @@ pub enum Error {
     /// The author is not of the origin, or the recipient not of the destination.
     #[error("an address does not belong to its organization")]
     Domain,
+    /// The author's or the recipient's signet was verified for another address.
+    #[error("a signet belongs to another address")]
+    Signet,
     /// The private keys are not those of the author's signet.
     #[error("the author's keys do not belong to the author's signet")]
     Keys,
@@ -96,6 +99,9 @@ fn check_parties(parties: &Parties<'_>) -> Result<(), Error> {
     let destination = parties.destination_signet.governs(parties.recipient.domain());
     if !origin || !destination {
         return Err(Error::Domain);
+    }
+    if !parties.author_signet.is_of(parties.author) || !parties.recipient_signet.is_of(parties.recipient) {
+        return Err(Error::Signet);
     }
     let (keys, signet) = (parties.author_keys, parties.author_signet);
     let signing = keys.signing.verifying_key() == signet.signing_key();

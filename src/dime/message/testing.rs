@@ -154,3 +154,14 @@ pub fn user(
     let verified = verify_user(&signet, org, None, &address).unwrap();
     (address, keys, verified)
 }
+
+/// The same signet, asked for under another domain.
+pub fn renamed_org(org: &VerifiedOrg, keys: &OrgKeys, domain: &str) -> VerifiedOrg {
+    let primary = [keys.signing.verifying_key()];
+    verify_org(org.signet(), &primary, &domain.parse().unwrap()).unwrap()
+}
+
+/// The same signet, asked for under another address.
+pub fn renamed(user: &VerifiedUser, org: &VerifiedOrg, address: &str) -> VerifiedUser {
+    verify_user(user.signet(), org, None, &address.parse().unwrap()).unwrap()
+}

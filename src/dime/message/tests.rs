@@ -5,10 +5,12 @@ use proptest::prelude::*;
 
 use super::chunk::{Actor, ChunkType};
 use super::padding::Padding;
-use super::testing::{Cast, Counter, content, org, user};
+use super::reading::Access;
+use super::testing::{Cast, Counter, content, org, renamed, renamed_org, user};
 use super::*;
 use crate::base::encoding::hex;
 use crate::crypto::ed25519::SigningKey;
+use crate::crypto::suite::secp256k1_aes256 as suite;
 use crate::dime::signet::{OrgBuilder, Permissions, SecondaryKey, verify_org};
 use crate::mail::address::Mailbox;
 
@@ -249,6 +251,175 @@ fn the_origin_refuses_another_submitter_domain_or_signet() {
 }
 
 #[test]
+fn a_signet_counts_only_under_the_address_it_was_asked_for() {
+    let cast = Cast::new();
+    let author = renamed(&cast.author.2, &cast.origin.2, "eve@darkmail.info");
+    let recipient = renamed(&cast.recipient.2, &cast.destination.2, "eve@lavabit.com");
+    assert!(renamed(&cast.author.2, &cast.origin.2, "Ivan@darkmail.info").is_of(&cast.author.0));
+
+    for parties in [
+        seal::Parties {
+            author_signet: &author,
+            ..cast.parties()
+        },
+        seal::Parties {
+            recipient_signet: &recipient,
+            ..cast.parties()
+        },
+    ] {
+        let sealed = seal::seal(&parties, &content(), Padding::Libdime, &mut Counter(7));
+        assert_eq!(sealed, Err(seal::Error::Signet));
+    }
+    let view = origin::open(&parse(cast.sealed(&content())), &cast.origin.1).unwrap();
+    let expected = origin::Expected {
+        author: &author,
+        ..cast.at_origin()
+    };
+    assert!(view.check(&expected).is_err());
+    let message = parse(cast.signed(&content()));
+    let view = destination::open(&message, &cast.destination.1).unwrap();
+    let expected = destination::Expected {
+        recipient: &recipient,
+        ..cast.at_destination()
+    };
+    assert!(view.check(&expected).is_err());
+    let view = open::open_envelope(&message, &cast.recipient.1).unwrap();
+    for expected in [
+        open::Expected {
+            author: &author,
+            ..cast.at_recipient()
+        },
+        open::Expected {
+            own: &recipient,
+            ..cast.at_recipient()
+        },
+    ] {
+        assert_eq!(open::open(&view, &expected), Err(Refused));
+    }
+    let sent = open::open_sent_envelope(&message, &cast.author.1).unwrap();
+    assert_eq!(open::open_sent(&sent, &cast.author.0, &author), Err(Refused));
+}
+
+/// The author's form with one plaintext changed and right signatures around all chunks.
+fn changed(cast: &Cast, kind: ChunkType, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let mut octets = cast.sealed(&content());
+    rewrite(&mut octets, cast, kind, change);
+    let author = &cast.author.1.signing;
+    if kind != ChunkType::TreeSignature {
+        let tree = author.sign(&signature::tree_input(&parse(octets.clone())));
+        rewrite(&mut octets, cast, ChunkType::TreeSignature, |plain| {
+            plain.copy_from_slice(&tree.0);
+        });
+    }
+    let full = author.sign(parse(octets.clone()).octets_before(ChunkType::AuthorSignature));
+    rewrite(&mut octets, cast, ChunkType::AuthorSignature, |plain| {
+        plain.copy_from_slice(&full.0);
+    });
+    octets
+}
+
+fn rewrite(octets: &mut [u8], cast: &Cast, kind: ChunkType, change: impl FnOnce(&mut [u8])) {
+    let message = parse(octets.to_vec());
+    let chunk = message.find(kind).unwrap();
+    let access = Access::new(&message, Actor::Author, &cast.author.1.encryption);
+    let key = access.reading(&message).content_key(chunk).unwrap();
+    let payload = &mut octets[chunk.payload_range()];
+    suite::decrypt(&key.key, &key.iv, payload).unwrap();
+    change(payload);
+    suite::encrypt(&key.key, &key.iv, payload).unwrap();
+}
+
+#[test]
+fn every_chunk_bears_a_signature_of_the_author() {
+    let cast = Cast::new();
+    let opens = |octets: Vec<u8>| {
+        let view = origin::open(&parse(octets), &cast.origin.1).unwrap();
+        let checked = view.check(&cast.at_origin())?;
+        let signed = origin::sign(&checked, &cast.origin.1.signing, Default::default())?;
+        let message = parse(signed);
+        let sent = open::open_sent_envelope(&message, &cast.author.1)?;
+        let read = open::open_sent(&sent, &cast.author.0, &cast.author.2).is_ok();
+        let view = open::open_envelope(&message, &cast.recipient.1)?;
+        assert_eq!(open::open(&view, &cast.at_recipient()).is_ok(), read);
+        Ok::<_, Refused>(read)
+    };
+    let kinds = [
+        (ChunkType::TreeSignature, Err(Refused)),
+        (ChunkType::Origin, Err(Refused)),
+        (ChunkType::Destination, Ok(false)),
+        (ChunkType::CommonHeaders, Ok(false)),
+        (ChunkType::OtherHeaders, Ok(false)),
+        (ChunkType::Display, Ok(false)),
+    ];
+    for (kind, outcome) in kinds {
+        assert_eq!(opens(changed(&cast, kind, |_| {})), Ok(true), "{kind:?}");
+        assert_eq!(
+            opens(changed(&cast, kind, |plain| plain[0] ^= 1)),
+            outcome,
+            "{kind:?}"
+        );
+    }
+}
+
+#[test]
+fn author_and_origin_are_of_one_domain_even_under_one_organization() {
+    let cast = Cast::new();
+    let info = renamed_org(&cast.origin.2, &cast.origin.1, "info");
+    let opens = |octets: Vec<u8>| {
+        let view = origin::open(&parse(octets), &cast.origin.1).unwrap();
+        let checked = view.check(&cast.at_origin()).unwrap();
+        let signed = origin::sign(&checked, &cast.origin.1.signing, Default::default()).unwrap();
+        let view = open::open_envelope(&parse(signed), &cast.recipient.1).unwrap();
+        let expected = open::Expected {
+            origin: &info,
+            ..cast.at_recipient()
+        };
+        open::open(&view, &expected).is_ok()
+    };
+    assert!(opens(cast.sealed(&content())));
+    let elsewhere = changed(&cast, ChunkType::Destination, |plain| {
+        let name = b"darkmail.info";
+        let place = plain.windows(name.len()).position(|octets| octets == name);
+        plain[place.unwrap()] = b'b';
+        let signature = cast.author.1.signing.sign(&plain[64..]);
+        plain[..64].copy_from_slice(&signature.0);
+    });
+    assert!(!opens(elsewhere));
+}
+
+#[test]
+fn an_organization_speaks_for_its_own_domain_only() {
+    let cast = Cast::new();
+    let other_origin = renamed_org(&cast.origin.2, &cast.origin.1, "other.example");
+    let other_destination = renamed_org(&cast.destination.2, &cast.destination.1, "other.example");
+    let view = origin::open(&parse(cast.sealed(&content())), &cast.origin.1).unwrap();
+    assert_eq!(
+        view.verify_author(&cast.author.2, &other_destination),
+        Err(Refused)
+    );
+    let message = parse(cast.signed(&content()));
+    let view = destination::open(&message, &cast.destination.1).unwrap();
+    let expected = destination::Expected {
+        origin: &other_origin,
+        ..cast.at_destination()
+    };
+    assert!(view.check(&expected).is_err());
+    let view = open::open_envelope(&message, &cast.recipient.1).unwrap();
+    for expected in [
+        open::Expected {
+            origin: &other_origin,
+            ..cast.at_recipient()
+        },
+        open::Expected {
+            destination: &other_destination,
+            ..cast.at_recipient()
+        },
+    ] {
+        assert_eq!(open::open(&view, &expected), Err(Refused));
+    }
+}
+
+#[test]
 fn the_origin_signs_only_over_blank_placeholders() {
     let cast = Cast::new();
     let message = parse(cast.signed(&content()));
@@ -446,13 +617,14 @@ fn buckets_level_the_chunks_of_a_section() {
     let cast = Cast::new();
     let mut content = content();
     content.display.push(vec![1; 5000].into());
+    content.attachments = vec![vec![2; 10].into(), vec![3; 5000].into()];
     let sealed = seal::seal(&cast.parties(), &content, Padding::Buckets, &mut Counter(1)).unwrap();
     let sizes: Vec<_> = parse(sealed)
         .chunks()
         .iter()
         .map(|chunk| chunk.payload_size)
         .collect();
-    assert_eq!(sizes[1..7], [768, 768, 256, 256, 5120, 5120]);
+    assert_eq!(sizes[1..9], [768, 768, 256, 256, 5120, 5120, 5120, 5120]);
 }
 
 #[test]

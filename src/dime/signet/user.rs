@@ -72,6 +72,7 @@ impl<'a> Signer<'a> {
 /// A user signet that its organization vouches for, up to its highest signature.
 #[derive(Clone, PartialEq, Eq)]
 pub struct VerifiedUser {
+    address: Mailbox,
     signet: Signet,
     object: Vec<u8>,
     level: Level,
@@ -101,6 +102,7 @@ pub fn verify_user(
         return Err(Error::WrongName);
     }
     Ok(VerifiedUser {
+        address: address.clone(),
         object: signet.encode(),
         level,
         custody,
@@ -114,6 +116,14 @@ pub fn verify_user(
 }
 
 impl VerifiedUser {
+    /// Whether it was verified for `address`; the case of letters does not matter, in DMTP names neither.
+    ///
+    /// Only the highest level carries an identifier, so what a signet was asked for is all that binds the others.
+    pub fn is_of(&self, address: &Mailbox) -> bool {
+        self.address.local().eq_ignore_ascii_case(address.local())
+            && self.address.domain() == address.domain()
+    }
+
     /// The key that signs the user's messages.
     pub fn signing_key(&self) -> VerifyingKey {
         self.signing
