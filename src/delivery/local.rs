@@ -18,6 +18,17 @@ pub struct LocalDelivery {
     pub maildirs: Maildirs,
 }
 
+/// One copy of a message and whom it is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Job<'a> {
+    /// The address it was sent to.
+    pub address: &'a Mailbox,
+    /// Which copy of which message it is.
+    pub copy: maildir::Copy,
+    /// Where failures are reported.
+    pub reverse_path: &'a ReversePath,
+}
+
 /// What became of one address.
 #[derive(Debug)]
 pub struct Report {
@@ -43,9 +54,9 @@ enum Failure {
 }
 
 impl LocalDelivery {
-    /// Delivers to everybody `address` stands for.
-    pub async fn deliver(&self, address: &Mailbox, reverse_path: &ReversePath, body: &mut Body) -> Report {
-        let targets = match self.accounts.resolve(address).await {
+    /// Delivers to everybody the address stands for.
+    pub async fn deliver(&self, job: &Job<'_>, body: &mut Body) -> Report {
+        let targets = match self.accounts.resolve(job.address).await {
             Ok(Resolution::Targets(targets)) => targets,
             Ok(Resolution::Unknown | Resolution::NotLocal) => {
                 let diagnosis = Diagnosis::local(EnhancedStatus(5, 1, 1), "there is no such mailbox here");
@@ -57,13 +68,11 @@ impl LocalDelivery {
         for target in targets {
             match target {
                 Target::Remote(mailbox) => forward_to.push(mailbox),
-                Target::Local(account) => {
-                    match self.write(&account.address, address, reverse_path, body).await {
-                        Ok(()) => {}
-                        Err(Failure::Mailbox(error)) => return error.outcome().into(),
-                        Err(Failure::Spool) => return deferred("the message cannot be read").into(),
-                    }
-                }
+                Target::Local(account) => match self.write(&account.address, job, body).await {
+                    Ok(()) => {}
+                    Err(Failure::Mailbox(error)) => return error.outcome().into(),
+                    Err(Failure::Spool) => return deferred("the message cannot be read").into(),
+                },
             }
         }
         Report {
@@ -73,15 +82,17 @@ impl LocalDelivery {
     }
 
     /// Trace fields of this delivery, then the message, made durable.
-    async fn write(
-        &self,
-        account: &Mailbox,
-        address: &Mailbox,
-        reverse_path: &ReversePath,
-        body: &mut Body,
-    ) -> Result<(), Failure> {
-        let mut delivery = self.maildirs.begin(account).await.map_err(Failure::Mailbox)?;
-        let trace = format!("{}Delivered-To: {address}\r\n", return_path(reverse_path));
+    async fn write(&self, account: &Mailbox, job: &Job<'_>, body: &mut Body) -> Result<(), Failure> {
+        let mut delivery = self
+            .maildirs
+            .begin(account, job.copy)
+            .await
+            .map_err(Failure::Mailbox)?;
+        let trace = format!(
+            "{}Delivered-To: {}\r\n",
+            return_path(job.reverse_path),
+            job.address
+        );
         delivery.write(trace.as_bytes()).await.map_err(Failure::Mailbox)?;
         body.rewind();
         while let Some(piece) = body.next().await.map_err(|_| Failure::Spool)? {

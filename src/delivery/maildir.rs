@@ -19,6 +19,8 @@ use tokio::io::AsyncWriteExt;
 
 use super::{Diagnosis, Outcome};
 use crate::base::encoding::hex;
+use crate::base::id::RecipientId;
+use crate::base::time::Timestamp;
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::EnhancedStatus;
 
@@ -42,6 +44,18 @@ impl Error {
         };
         Outcome::Deferred(Diagnosis::local(status, text))
     }
+}
+
+/// Which copy of which message a file is.
+///
+/// It gives the file its name. A delivery that is repeated, because the daemon was killed before it could record the
+/// first one, replaces the file as long as no mail program has taken it, so that the user sees one copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copy {
+    /// The row of the spool, which no other message ever has.
+    pub recipient: RecipientId,
+    /// When the message was accepted.
+    pub accepted_at: Timestamp,
 }
 
 /// The Maildirs of all accounts.
@@ -72,10 +86,9 @@ impl Maildirs {
     /// Starts a delivery, making the Maildir if it is not there.
     ///
     /// The first octets written are the trace fields of this delivery, then comes the message.
-    pub async fn begin(&self, account: &Mailbox) -> Result<Delivery, Error> {
+    pub async fn begin(&self, account: &Mailbox, copy: Copy) -> Result<Delivery, Error> {
         let folder = self.folder(account);
-        let unique = self.unique_name();
-        let path = folder.join("tmp").join(&unique);
+        let path = folder.join("tmp").join(self.unique_name());
         let sweep = self.is_sweep_due(&folder);
         let (file, path) = blocking(move || {
             folder::create_maildir(&folder)?;
@@ -90,7 +103,12 @@ impl Maildirs {
             file: tokio::fs::File::from_std(file),
             temporary: Temporary(path),
             folder: self.folder(account),
-            unique,
+            name: format!(
+                "{}.V{}.{}",
+                copy.accepted_at.unix_secs(),
+                copy.recipient,
+                self.hostname
+            ),
             size_bytes: 0,
         })
     }
@@ -125,7 +143,7 @@ pub struct Delivery {
     file: tokio::fs::File,
     temporary: Temporary,
     folder: PathBuf,
-    unique: String,
+    name: String,
     size_bytes: u64,
 }
 
@@ -142,7 +160,7 @@ impl Delivery {
         self.file.flush().await?;
         self.file.sync_all().await?;
         let new = self.folder.join("new");
-        let target = new.join(format!("{},S={}", self.unique, self.size_bytes));
+        let target = new.join(format!("{},S={}", self.name, self.size_bytes));
         blocking(move || {
             std::fs::rename(&self.temporary.0, &target)?;
             folder::sync(&new)?;
@@ -189,6 +207,14 @@ mod tests {
         Maildirs::new(home.join("mail/{domain}/{local}"), "mx.example".parse().unwrap())
     }
 
+    fn copy(number: u8) -> Copy {
+        let id = format!("{}{number}", "0".repeat(24));
+        Copy {
+            recipient: RecipientId::parse(&id).unwrap(),
+            accepted_at: Timestamp(1_800_000_000_000),
+        }
+    }
+
     fn names(folder: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(folder).unwrap();
         entries
@@ -201,7 +227,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let maildirs = maildirs(home.path());
         let bob: Mailbox = "Bob@hismail.test".parse().unwrap();
-        let mut delivery = maildirs.begin(&bob).await.unwrap();
+        let mut delivery = maildirs.begin(&bob, copy(1)).await.unwrap();
         delivery.write(b"Return-Path: <>\r\n").await.unwrap();
         delivery.write(b"\r\ntext\r\n").await.unwrap();
         let path = delivery.commit().await.unwrap();
@@ -209,7 +235,7 @@ mod tests {
         let folder = home.path().join("mail/hismail.test/bob");
         assert_eq!(path.parent().unwrap(), folder.join("new"));
         let name = path.file_name().unwrap().to_str().unwrap();
-        assert!(name.ends_with(".mx.example,S=25"), "{name}");
+        assert_eq!(name, format!("1800000000.V{}.mx.example,S=25", copy(1).recipient));
         assert_eq!(std::fs::read(&path).unwrap(), b"Return-Path: <>\r\n\r\ntext\r\n");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
@@ -222,11 +248,30 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let maildirs = maildirs(home.path());
         let bob: Mailbox = "bob@hismail.test".parse().unwrap();
-        let mut delivery = maildirs.begin(&bob).await.unwrap();
+        let mut delivery = maildirs.begin(&bob, copy(1)).await.unwrap();
         delivery.write(b"half").await.unwrap();
         drop(delivery);
         assert!(names(&maildirs.folder(&bob).join("tmp")).is_empty());
         assert!(names(&maildirs.folder(&bob).join("new")).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_repeated_delivery_replaces_the_first_and_no_other() {
+        let home = tempfile::tempdir().unwrap();
+        let maildirs = maildirs(home.path());
+        let bob: Mailbox = "bob@hismail.test".parse().unwrap();
+        for number in [1, 2, 1] {
+            let mut delivery = maildirs.begin(&bob, copy(number)).await.unwrap();
+            delivery.write(&[b'0' + number]).await.unwrap();
+            delivery.commit().await.unwrap();
+        }
+        let new = maildirs.folder(&bob).join("new");
+        let mut bodies: Vec<_> = names(&new)
+            .iter()
+            .map(|name| std::fs::read(new.join(name)).unwrap())
+            .collect();
+        bodies.sort();
+        assert_eq!(bodies, [b"1", b"2"]);
     }
 
     #[tokio::test]
@@ -243,7 +288,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join("mail"), b"a file in the way").unwrap();
         let failed = maildirs(home.path())
-            .begin(&"bob@hismail.test".parse().unwrap())
+            .begin(&"bob@hismail.test".parse().unwrap(), copy(1))
             .await;
         let outcome = failed.unwrap_err().outcome();
         assert!(matches!(

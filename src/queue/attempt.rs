@@ -18,7 +18,8 @@ use crate::base::id::QueueId;
 use crate::base::time::{Clock, Timestamp};
 use crate::delivery::body::Body;
 use crate::delivery::dmtp::DmtpDelivery;
-use crate::delivery::local::LocalDelivery;
+use crate::delivery::local::{self, LocalDelivery};
+use crate::delivery::maildir;
 use crate::delivery::seal::{self, seal_and_sign};
 use crate::delivery::smtp::{self, SmtpDelivery};
 use crate::delivery::{Diagnosis, Outcome};
@@ -125,11 +126,15 @@ impl Mailer {
         let Some(mailbox) = planned.recipient.forward_path.mailbox() else {
             return progress.add(planned, Outcome::Deferred(our_fault()));
         };
-        let reverse_path = &progress.claim.envelope.reverse_path;
-        let report = self
-            .local
-            .deliver(mailbox, reverse_path, &mut progress.body)
-            .await;
+        let job = local::Job {
+            address: mailbox,
+            copy: maildir::Copy {
+                recipient: planned.recipient.id,
+                accepted_at: progress.claim.accepted_at,
+            },
+            reverse_path: &progress.claim.envelope.reverse_path,
+        };
+        let report = self.local.deliver(&job, &mut progress.body).await;
         if !report.forward_to.is_empty() {
             match progress.forward(self, report.forward_to).await {
                 Ok(follow_up) => progress.settled.follow_ups.push(follow_up),
