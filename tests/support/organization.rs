@@ -32,6 +32,7 @@ pub struct Builder<'a> {
     policy: &'a str,
     names_dx: bool,
     change: Box<dyn Fn(&mut Config) + 'a>,
+    rewrite: fn(String) -> String,
 }
 
 impl<'a> Builder<'a> {
@@ -44,6 +45,7 @@ impl<'a> Builder<'a> {
             policy: "experimental",
             names_dx: true,
             change: Box::new(|_| {}),
+            rewrite: |record| record,
         }
     }
 
@@ -77,6 +79,12 @@ impl<'a> Builder<'a> {
         self
     }
 
+    /// Publishes another management record than it should.
+    pub fn record(mut self, rewrite: fn(String) -> String) -> Self {
+        self.rewrite = rewrite;
+        self
+    }
+
     /// Makes files, keys and accounts, and publishes the records.
     pub async fn build(self) -> Organization {
         let folder = self.world.home().join(self.name.as_str());
@@ -97,7 +105,7 @@ impl<'a> Builder<'a> {
         for local in &self.accounts {
             organization.add_account(local).await;
         }
-        let zone = organization.zone(self.names_dx, self.plain).await;
+        let zone = organization.zone(self.names_dx, self.plain, self.rewrite).await;
         self.world.put(self.name.as_str(), &zone);
         organization
     }
@@ -170,7 +178,7 @@ impl Organization {
     }
 
     /// What `dimed dns records` prints, as a signed zone.
-    async fn zone(&self, names_dx: bool, plain: bool) -> Zone {
+    async fn zone(&self, names_dx: bool, plain: bool, rewrite: fn(String) -> String) -> Zone {
         let text = self.cli(&["dns", "records", self.name.as_str()]).await;
         let host = domain(&format!("mx.{}", self.name));
         let zone = Zone::signed(&self.name, KeyKind::Ed25519).unwrap();
@@ -182,7 +190,7 @@ impl Organization {
                 record = record.replace(&format!(" dx={host}"), "");
                 assert!(!record.contains("dx="));
             }
-            zone = zone.txt("_dx", record);
+            zone = zone.txt("_dx", rewrite(record));
         }
         zone
     }

@@ -250,6 +250,45 @@ async fn a_domain_that_experiments_gets_its_mail_by_smtp_when_dmtp_is_down() {
     here.stop().await;
 }
 
+/// dmtp.md §3.4 and management-record.md §9.3.1: it waits even where the domain's trial of DMTP would let it go by SMTP.
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_waits_while_the_record_does_not_sign_the_hosts_certificate() {
+    let rewrites: [fn(String) -> String; 2] = [
+        // Nothing signs the certificate, which signs itself.
+        |record| {
+            let fields = record.split(' ').filter(|field| !field.starts_with("tls="));
+            fields.collect::<Vec<_>>().join(" ")
+        },
+        // Something signs another one.
+        |record| {
+            let (before, signature) = record.split_once("tls=").unwrap();
+            let changed = if signature.starts_with('A') { "B" } else { "A" };
+            format!("{before}tls={changed}{}", &signature[1..])
+        },
+    ];
+    for rewrite in rewrites {
+        let world = World::new().await;
+        let hermail = hermail(&world).await;
+        let hismail = world
+            .organization("hismail.test")
+            .accounts(&["bob"])
+            .record(rewrite)
+            .build()
+            .await;
+        let (here, there) = (hermail.start().await, hismail.start().await);
+        hermail.submit("alice", &["bob@hismail.test"], LETTER).await;
+        eventually("two attempts", || {
+            (here.witness.routes_to("bob@hismail.test").len() >= 2).then_some(())
+        })
+        .await;
+        let routes = here.witness.routes_to("bob@hismail.test");
+        assert!(routes.iter().all(|kind| kind == "defer"), "{routes:?}");
+        assert!(there.witness.objects().is_empty());
+        here.stop().await;
+        there.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_strict_domain_sends_nothing_by_smtp() {
     let world = World::new().await;
