@@ -79,7 +79,7 @@ fn message(number: usize) -> FollowUp {
             accepted_at: now,
             due_at: now,
         },
-        body: vec![b'x'; BODY_BYTES],
+        body: vec![b'x'; BODY_BYTES].into(),
     }
 }
 

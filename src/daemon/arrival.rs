@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use super::Services;
 use crate::base::encoding::base64;
 use crate::base::id::QueueId;
@@ -20,6 +22,9 @@ use crate::store::{self, Content, Envelope, NewMessage, Recipient, Source};
 
 /// How long an object is remembered, so that a copy of it is not delivered again. Longer than any sender's queue.
 const REMEMBERED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How long checking, with all questions to other hosts, may take; senders wait for ten minutes (`dmtp.md` §9.1).
+const DEADLINE: Duration = Duration::from_secs(4 * 60);
 
 /// Columns of base64 in a wrapper.
 const BASE64_LINE: usize = 76;
@@ -109,7 +114,15 @@ struct Delivery {
 
 impl Arrival<'_> {
     /// Checks, opens and commits. When this returns, the one final reply may be sent.
+    ///
+    /// Signets are asked for at hosts that the peer's domain names, so all of it together has a deadline, shorter than
+    /// a sender waits. Cut off behind the commit, the sender's next try is answered as a copy.
     pub async fn take(&self, object: Vec<u8>) -> Result<QueueId, Refusal> {
+        let taken = timeout(DEADLINE, self.take_in_time(object)).await;
+        taken.unwrap_or(Err(Refusal::SignetUnavailable))
+    }
+
+    async fn take_in_time(&self, object: Vec<u8>) -> Result<QueueId, Refusal> {
         let limits = Limits {
             size: object.len(),
             ..Limits::default()

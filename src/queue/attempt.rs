@@ -194,7 +194,7 @@ impl Mailer {
                 accepted_at: claim.accepted_at,
                 due_at: self.clock.now(),
             },
-            body: object,
+            body: object.into(),
         }
     }
 
@@ -334,7 +334,7 @@ impl<'a> Progress<'a> {
         };
         Ok(FollowUp {
             message,
-            body: self.whole().await?.to_vec(),
+            body: self.whole().await?,
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use super::Error;
 use crate::base::id::{LeaseToken, QueueId, RecipientId};
@@ -118,8 +119,8 @@ pub struct NewMessage {
 pub struct FollowUp {
     /// Envelope and recipients.
     pub message: NewMessage,
-    /// The whole body.
-    pub body: Vec<u8>,
+    /// The whole body; cheap to clone, for another try.
+    pub body: Bytes,
 }
 
 /// Recipients of one message in one domain, leased together.

@@ -42,7 +42,13 @@ async fn enqueue(store: &dyn Store, reverse_path: Option<&str>) {
         due_at: ACCEPTED,
     };
     let body = "Subject: Grüße\r\n\r\nbody\r\n".as_bytes().to_vec();
-    store.enqueue(FollowUp { message, body }).await.unwrap();
+    store
+        .enqueue(FollowUp {
+            message,
+            body: body.into(),
+        })
+        .await
+        .unwrap();
 }
 
 async fn claim_at(store: &dyn Store, now: Timestamp) -> Claim {

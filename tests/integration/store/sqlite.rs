@@ -179,7 +179,12 @@ async fn a_failing_job_does_not_undo_the_others_of_its_group() {
         };
         sessions.spawn(async move {
             let body = b"x".to_vec();
-            store.enqueue(FollowUp { message: new, body }).await
+            store
+                .enqueue(FollowUp {
+                    message: new,
+                    body: body.into(),
+                })
+                .await
         });
     }
     let results = sessions.join_all().await;
@@ -546,7 +551,7 @@ async fn a_closed_store_answers_with_an_error() {
     store.close().await;
     let late = FollowUp {
         message: message(&["bob@hismail.test"]),
-        body: Vec::new(),
+        body: Vec::new().into(),
     };
     assert!(matches!(store.enqueue(late).await, Err(Error::Database(_))));
     assert!(matches!(store.next_due().await, Err(Error::Database(_))));

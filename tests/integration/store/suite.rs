@@ -59,7 +59,13 @@ pub fn message(recipients: &[&str]) -> NewMessage {
 pub async fn enqueue(store: &dyn Store, message: NewMessage) -> QueueId {
     let id = message.id;
     let body = b"Subject: x\r\n\r\ny\r\n".to_vec();
-    store.enqueue(FollowUp { message, body }).await.unwrap();
+    store
+        .enqueue(FollowUp {
+            message,
+            body: body.into(),
+        })
+        .await
+        .unwrap();
     id
 }
 
@@ -171,7 +177,7 @@ pub async fn bodies_come_back_in_bounded_pieces(bed: &dyn Bed) {
         let whole = message(&["bob@hismail.test"]);
         let follow_up = FollowUp {
             message: whole.clone(),
-            body: octets.clone(),
+            body: octets.clone().into(),
         };
         store.enqueue(follow_up).await.unwrap();
         for id in [streamed.id, whole.id] {
@@ -192,12 +198,12 @@ pub async fn a_message_is_stored_once_under_its_id(bed: &dyn Bed) {
     enqueue(&*store, new.clone()).await;
     let again = FollowUp {
         message: new,
-        body: b"z".to_vec(),
+        body: b"z".to_vec().into(),
     };
     assert!(matches!(store.enqueue(again).await, Err(Error::Exists)));
     let nobody = FollowUp {
         message: message(&[]),
-        body: Vec::new(),
+        body: Vec::new().into(),
     };
     assert!(matches!(store.enqueue(nobody).await, Err(Error::Missing)));
     assert_eq!(claim(&*store, NOON, 10).await.len(), 1);
@@ -273,7 +279,7 @@ pub async fn a_lease_that_ran_out_is_due_again_and_its_token_is_stale(bed: &dyn 
 
     let bounce = FollowUp {
         message: message(&["alice@hermail.test"]),
-        body: b"report".to_vec(),
+        body: b"report".to_vec().into(),
     };
     let failed = settlements(&first, SettledState::Failed(EnhancedStatus(5, 1, 1)));
     let stale = store.settle(first.lease, failed, vec![bounce]).await;
@@ -372,7 +378,7 @@ pub async fn follow_ups_enter_with_the_settlement(bed: &dyn Bed) {
             },
             ..message(&["alice@hermail.test"])
         },
-        body: b"report".to_vec(),
+        body: b"report".to_vec().into(),
     };
     let failed = settlements(&claim, SettledState::Failed(EnhancedStatus(5, 1, 1)));
     store
@@ -394,7 +400,7 @@ pub async fn a_follow_up_that_cannot_enter_undoes_the_settlement(bed: &dyn Bed) 
     let claim = claims.iter().find(|claim| claim.message != waiting.id).unwrap();
     let clash = FollowUp {
         message: waiting,
-        body: Vec::new(),
+        body: Vec::new().into(),
     };
     let failed = settlements(claim, SettledState::Failed(EnhancedStatus(5, 1, 1)));
     let result = store.settle(claim.lease, failed, vec![clash]).await;
