@@ -25,6 +25,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether the recipient needs no further attempt and no report.
+    pub fn is_success(&self) -> bool {
+        matches!(self, Self::Delivered | Self::Relayed(_))
+    }
+
     /// Deferred or failed, as the first digit of the reply says.
     pub fn from_refusal(host: &str, reply: &Reply) -> Self {
         let diagnosis = Diagnosis::remote(host, reply);

@@ -225,7 +225,10 @@ impl Mailer {
     }
 
     async fn conclude(&self, mut progress: Progress<'_>) -> Settled {
-        let header = progress.first_piece().await;
+        let header = match progress.results.iter().all(|result| result.outcome.is_success()) {
+            true => Vec::new(),
+            false => progress.first_piece().await,
+        };
         let concluded = self
             .conclusion(None)
             .settle(progress.claim, &progress.results, &header);
