@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::Exit;
 use super::context::Context;
-use crate::accounts::{self, NewAccount};
+use crate::accounts::{self, NewAccount, Resolution};
 use crate::base::secret::Secret;
 use crate::config::Config;
 use crate::dime::keys::UserKeys;
@@ -89,7 +89,16 @@ pub async fn run_alias(command: AliasCommand, config: Config, out: &mut dyn Writ
     let context = Context::open(config).await?;
     let added = context.accounts().create_alias(&alias, &target).await;
     added.with_context(|| format!("{alias} cannot be added"))?;
-    writeln!(out, "{alias} leads to {target}.")?;
+    match context.accounts().resolve(&alias).await {
+        Ok(Resolution::Unknown) | Err(accounts::Error::AliasLoop) => {
+            writeln!(
+                out,
+                "{alias} leads to {target}, and so far to nobody: mail for it is refused."
+            )?;
+        }
+        Ok(_) => writeln!(out, "{alias} leads to {target}.")?,
+        Err(error) => return Err(error.into()),
+    }
     Ok(Exit::Done)
 }
 
@@ -105,6 +114,11 @@ async fn add(add: Add, config: Config, out: &mut dyn Write) -> anyhow::Result<Ex
     let domain = domain
         .ok_or(accounts::Error::ForeignDomain)
         .with_context(failed)?;
+    anyhow::ensure!(
+        add.request.is_none() || domain.dime.is_some(),
+        "{} has no DIME, so there are no signets in it: leave out --request",
+        domain.name
+    );
     if accounts.find(&add.address).await?.is_some() {
         return Err(store::Error::Exists).with_context(failed);
     }
@@ -139,10 +153,10 @@ async fn publish(context: &Context, add: &Add) -> anyhow::Result<bool> {
             published.publish_user(&add.address, keys).await?;
         }
         (_, Some(path)) => {
-            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-            published
-                .publish_request(&add.address, &Signet::from_armor(&text)?)
-                .await?;
+            let named = || path.display().to_string();
+            let text = std::fs::read_to_string(path).with_context(named)?;
+            let request = Signet::from_armor(&text).with_context(named)?;
+            published.publish_request(&add.address, &request).await?;
         }
         (_, None) => return Ok(false),
     }

@@ -6,14 +6,16 @@ use anyhow::Context as _;
 
 use super::Exit;
 use crate::config::{self, Config};
-use crate::net::tls::Identity;
+use crate::net::tls::{Acceptor, Identity};
 
 /// Reads everything that the configuration names.
 pub fn run(config: &Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
     config::load_master_key(config).context("the master key cannot be used")?;
     for (certificate, key) in config.tls.pairs() {
-        Identity::load(certificate, key)?;
+        Acceptor::new(&Identity::load(certificate, key)?)
+            .with_context(|| format!("{} and {}", certificate.display(), key.display()))?;
     }
+    config.dns.resolver()?;
     writeln!(
         out,
         "The configuration of {} can be used.",

@@ -7,11 +7,12 @@ use clap::Subcommand;
 
 use super::Exit;
 use super::context::Context;
+use crate::accounts;
 use crate::config::Config;
 use crate::dime::record::{ManagementRecord, owner_name, sign_certificate};
 use crate::mail::address::Domain;
 use crate::signet_service;
-use crate::store::{self, DimeSettings, LocalDomain};
+use crate::store::{DimeSettings, LocalDomain};
 
 /// Seconds that others may keep the records: short enough to change certificates within a day.
 const TTL: u32 = 3600;
@@ -34,8 +35,8 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
     let context = Context::open(config).await?;
     let local = context.store.local_domain(&domain).await?;
     let local = local
-        .ok_or(store::Error::Missing)
-        .with_context(|| format!("{domain} is not served here"))?;
+        .ok_or(accounts::Error::ForeignDomain)
+        .with_context(|| format!("{domain} has no records"))?;
     out.write_all(records(&context, &local).await?.as_bytes())?;
     Ok(Exit::Done)
 }

@@ -30,7 +30,8 @@ pub struct Add {
     /// Without DIME: no keys, no signets, SMTP only.
     #[arg(long, conflicts_with_all = ["policy", "subdomains", "dx"])]
     plain: bool,
-    /// How firmly the domain stands by DMTP: experimental, mixed or strict.
+    /// What others do when DMTP does not work: experimental (send by SMTP), mixed (wait, but send by SMTP to users
+    /// without a signet) or strict (never send by SMTP).
     #[arg(long, default_value = "experimental", value_parser = policy)]
     policy: Policy,
     /// Whether subdomains may have records of their own: strict, relaxed or explicit.
@@ -60,7 +61,7 @@ async fn add(add: Add, config: Config, out: &mut dyn Write) -> anyhow::Result<Ex
     let context = Context::open_or_create(config).await?;
     let name = add.domain.clone();
     if context.store.local_domain(&name).await?.is_some() {
-        return Err(store::Error::Exists).with_context(|| format!("{name} is served here already"));
+        return Err(store::Error::Exists).with_context(|| format!("{name} cannot be added"));
     }
     let dime = (!add.plain).then(|| dime_settings(add, &context.config));
     // The signet comes first: should this stop in between, the domain is not half there and can be added again.

@@ -1,5 +1,6 @@
 //! Exit codes. Nothing else chooses them.
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use crate::{accounts, config, daemon, net, signet_service, store};
@@ -43,6 +44,21 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// A failure with all its causes in one line; a cause that the one above it quotes is not said again.
+pub fn told(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string().replace('\n', " ");
+        if line.is_empty() {
+            line = text;
+        } else if !line.ends_with(&text) {
+            line += ": ";
+            line += &text;
+        }
+    }
+    line
+}
+
 fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if cause.is::<config::Error>() || cause.is::<net::tls::Error>() {
         return Some(Exit::Configuration);
@@ -63,10 +79,11 @@ fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     }
 }
 
-/// A port in use, or another daemon, may be gone at the next try.
+/// A port in use, or another daemon, may be gone at the next try; a port that we may not use will not be free.
 fn of_daemon(error: &daemon::Error) -> Exit {
     match error {
         daemon::Error::Store(error) => of_store(error),
+        daemon::Error::Listen(_, error) if error.kind() == ErrorKind::PermissionDenied => Exit::Configuration,
         daemon::Error::Listen(..) | daemon::Error::Running(_) => Exit::TryLater,
         _ => Exit::Configuration,
     }
@@ -84,6 +101,32 @@ fn of_store(error: &store::Error) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failures_are_told_in_one_line_that_says_nothing_twice() {
+        let source = std::io::Error::other("disk\nfull");
+        let quoted = config::Error::Unreadable {
+            path: "/x".into(),
+            source,
+        };
+        let error = anyhow::Error::new(quoted).context("the configuration cannot be used");
+        assert_eq!(told(&error), "the configuration cannot be used: /x: disk full");
+        let error = anyhow::Error::new(daemon::Error::Store(store::Error::WrongMasterKey));
+        assert_eq!(
+            told(&error),
+            "the store cannot be opened: the master key does not belong to this database"
+        );
+    }
+
+    #[test]
+    fn a_port_that_may_not_be_used_is_for_the_operator() {
+        let listen = |kind: ErrorKind| {
+            let address = "127.0.0.1:25".parse().unwrap();
+            anyhow::Error::new(daemon::Error::Listen(address, kind.into()))
+        };
+        assert_eq!(Exit::of(&listen(ErrorKind::PermissionDenied)).code(), 78);
+        assert_eq!(Exit::of(&listen(ErrorKind::AddrInUse)).code(), 75);
+    }
 
     #[test]
     fn causes_decide_wherever_they_stand() {

@@ -76,7 +76,7 @@ pub fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => Exit::Done.into(),
         Err(error) => {
             // Nobody is left to be told if this fails.
-            let _ = writeln!(io::stderr(), "dimed: {error:#}");
+            let _ = writeln!(io::stderr(), "dimed: {}", exit::told(&error));
             Exit::of(&error).into()
         }
     }

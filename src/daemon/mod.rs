@@ -51,8 +51,18 @@ pub enum Error {
     #[error("{0} cannot be written")]
     DataDirectory(PathBuf, #[source] io::Error),
     /// An address cannot be listened on.
-    #[error("cannot listen on {0}")]
+    #[error("cannot listen on {0}{hint}", hint = hint(.1))]
     Listen(SocketAddr, #[source] io::Error),
+}
+
+/// What to do about it, where we know.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            " (ports below 1024 need CAP_NET_BIND_SERVICE, as in deploy/dimed.service)"
+        }
+        _ => "",
+    }
 }
 
 /// A running daemon.

@@ -19,7 +19,7 @@ const LINE: usize = 64;
 #[non_exhaustive]
 pub enum Error {
     /// No BEGIN line with a wanted label.
-    #[error("no armor with the expected label")]
+    #[error("no block from -----BEGIN to -----END of the expected kind")]
     NoBlock,
     /// The END line of the block is missing.
     #[error("the armor has no END line")]

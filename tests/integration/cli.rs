@@ -83,7 +83,10 @@ fn a_domain_comes_with_a_private_master_key_and_database() {
         "plain.test is served here, without DIME.\nNext: publish what `dimed dns records plain.test` prints.\n"
     );
     let again = home.fails(1, &["domain", "add", "hermail.test"]);
-    assert!(again.contains("hermail.test is served here already"), "{again}");
+    assert!(
+        again.ends_with("hermail.test cannot be added: it exists already\n"),
+        "{again}"
+    );
 }
 
 #[test]
@@ -136,7 +139,10 @@ fn records_of_a_plain_domain_have_no_dime() {
         "plain.test. 3600 IN MX 10 mx.hermail.test.\n"
     );
     let missing = home.fails(1, &["dns", "records", "other.test"]);
-    assert!(missing.contains("other.test is not served here"), "{missing}");
+    assert!(
+        missing.ends_with("other.test has no records: the domain is not served here\n"),
+        "{missing}"
+    );
 }
 
 #[test]
@@ -244,6 +250,29 @@ fn aliases_are_made_once() {
 }
 
 #[test]
+fn an_alias_that_leads_to_nobody_says_so() {
+    let home = Home::with_alice();
+    for (alias, target) in [
+        ("a@hermail.test", "b@hermail.test"),
+        ("b@hermail.test", "a@hermail.test"),
+    ] {
+        assert_eq!(
+            home.done(&["alias", "add", alias, target]),
+            format!("{alias} leads to {target}, and so far to nobody: mail for it is refused.\n")
+        );
+    }
+}
+
+#[test]
+fn a_signing_request_in_a_plain_domain_is_refused() {
+    let home = Home::new();
+    home.done(&["domain", "add", "plain.test", "--plain"]);
+    let arguments = ["account", "add", "pat@plain.test", "--trust", "paranoid"];
+    let message = home.fails(1, &[&arguments[..], &["--request", "pat.ssr"]].concat());
+    assert!(message.contains("plain.test has no DIME"), "{message}");
+}
+
+#[test]
 fn an_empty_queue_says_so() {
     let home = Home::with_alice();
     assert_eq!(home.done(&["queue", "list"]), "The queue is empty.\n");
@@ -270,6 +299,49 @@ fn check_names_what_is_wrong() {
     );
     let message = home.fails(78, &["--config", "/nonexistent.toml", "check"]);
     assert!(message.contains("there is no configuration"), "{message}");
+}
+
+#[test]
+fn check_reads_what_the_configuration_names() {
+    let home = Home::new();
+    for domain in ["hermail.test", "hismail.test"] {
+        home.done(&["domain", "add", domain]);
+    }
+    let plain = fs::read_to_string(home.path("dimed.toml")).unwrap();
+    let (first, second) = (certificate(&home, "first"), certificate(&home, "second"));
+    let tls = |certificate: &str, key: &str| {
+        format!("{plain}[tls]\ncertificate = \"{certificate}.pem\"\nkey = \"{key}.key\"\n")
+    };
+    fs::write(home.path("dimed.toml"), tls(&first, &first)).unwrap();
+    home.done(&["check"]);
+    fs::write(home.path("dimed.toml"), tls(&first, &second)).unwrap();
+    let message = home.fails(78, &["check"]);
+    assert!(
+        message.contains("second.key: certificate and key cannot be used"),
+        "{message}"
+    );
+    fs::write(
+        home.path("dimed.toml"),
+        plain.replace("[dns]\n", "[dns]\ntrust_anchors = \"/nonexistent\"\n"),
+    )
+    .unwrap();
+    let message = home.fails(78, &["check"]);
+    assert_eq!(
+        message,
+        "dimed: /nonexistent: No such file or directory (os error 2)\n"
+    );
+}
+
+/// Makes `name.pem` and `name.key`, and returns the path without the ending.
+fn certificate(home: &Home, name: &str) -> String {
+    let made = rcgen::generate_simple_self_signed(["mx.hermail.test".to_owned()]).unwrap();
+    fs::write(home.path(&format!("{name}.pem")), made.cert.pem()).unwrap();
+    fs::write(
+        home.path(&format!("{name}.key")),
+        made.signing_key.serialize_pem(),
+    )
+    .unwrap();
+    home.path(name).display().to_string()
 }
 
 #[test]

@@ -23,9 +23,9 @@ impl Home {
                 .prefix("dimed-demo-")
                 .permissions(Permissions::from_mode(0o700))
                 .tempdir();
-            return Ok(Self::Temporary(
-                temporary.context("no temporary directory can be made")?,
-            ));
+            return Ok(Self::Temporary(temporary.context(
+                "no temporary directory can be made (set TMPDIR, or name one with --keep)",
+            )?));
         };
         let failed = || format!("{} cannot be used", folder.display());
         DirBuilder::new()

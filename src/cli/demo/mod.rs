@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::exchange::{How, Task};
 use self::home::Home;
@@ -53,7 +54,11 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
     let started = Instant::now();
     let own = arguments.eml.as_deref().map(letters::from_file).transpose()?;
     let home = Home::new(arguments.keep.as_deref())?;
-    let mut report = play(home.path(), own).await?;
+    let mut report = tokio::select! {
+        report = play(home.path(), own) => report?,
+        // The directory goes, too.
+        stopped = stopped() => return stopped,
+    };
     report.elapsed_ms = started.elapsed().as_millis();
     report.kept_in = home.kept().map(Path::to_owned);
     if report.kept_in.is_none() {
@@ -67,6 +72,17 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
         true => Exit::Done,
         false => Exit::No,
     })
+}
+
+/// Waits for SIGINT or SIGTERM, and tells of it as a failure.
+async fn stopped<T>() -> anyhow::Result<T> {
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be received")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be received")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    anyhow::bail!("the demo was stopped before its end")
 }
 
 /// The whole scenario in `home`.

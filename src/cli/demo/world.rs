@@ -171,7 +171,7 @@ impl Plan {
     /// Does what an operator does on a new machine; returns what to publish in DNS.
     async fn set_up(&self, around: &Surroundings<'_>, options: &[&str]) -> anyhow::Result<String> {
         let (domain, user) = (self.domain.to_string(), self.user.to_string());
-        let failed = || format!("{domain} cannot be set up");
+        let failed = || format!("{domain} cannot be set up in {}", self.folder.display());
         fs::create_dir_all(&self.folder).with_context(failed)?;
         let config = self.config(around);
         fs::write(self.config_file(), toml::to_string(&config)?).with_context(failed)?;
