@@ -19,7 +19,7 @@ use crate::net::dns::{Lookup, Resolver};
 use crate::net::stream::Stream;
 use crate::net::tls::Connector;
 use crate::smtp::client::{
-    self, Client, Event, Failure, Need, Params, Protocol, Timeouts, TlsPolicy, Transaction, Verdict,
+    self, Client, Event, Failure, Need, Params, Protocol, Stage, Timeouts, TlsPolicy, Transaction, Verdict,
 };
 
 /// MX hosts tried in one attempt.
@@ -88,6 +88,19 @@ struct HostFailure {
     diagnosis: Diagnosis,
     /// Worth trying again without TLS, which is only opportunistic here.
     tls_to_blame: bool,
+    /// The host may have the message: another host must not be given a copy now.
+    leaves_doubt: bool,
+}
+
+impl HostFailure {
+    /// One that says nothing about TLS, and before which nothing can have been accepted.
+    fn plain(diagnosis: Diagnosis) -> Self {
+        Self {
+            diagnosis,
+            tls_to_blame: false,
+            leaves_doubt: false,
+        }
+    }
 }
 
 impl SmtpDelivery {
@@ -101,7 +114,10 @@ impl SmtpDelivery {
         for host in hosts.iter().take(MAX_HOSTS) {
             match self.try_host(host, job, body).await {
                 Ok(report) => return report,
-                Err(diagnosis) => last = diagnosis,
+                Err(failure) if failure.leaves_doubt => {
+                    return Report::same(job, &Outcome::Deferred(failure.diagnosis));
+                }
+                Err(failure) => last = failure.diagnosis,
             }
         }
         Report::same(job, &Outcome::Deferred(last))
@@ -140,24 +156,24 @@ impl SmtpDelivery {
         }
     }
 
-    async fn try_host(&self, host: &Domain, job: &Job<'_>, body: &mut Body) -> Result<Report, Diagnosis> {
+    async fn try_host(&self, host: &Domain, job: &Job<'_>, body: &mut Body) -> Result<Report, HostFailure> {
         let addresses = self.addresses(host).await?;
         match self
             .try_session(host, &addresses, TlsPolicy::Opportunistic, job, body)
             .await
         {
-            Err(failure) if failure.tls_to_blame => self
-                .try_session(host, &addresses, TlsPolicy::Never, job, body)
-                .await
-                .map_err(|failure| failure.diagnosis),
-            result => result.map_err(|failure| failure.diagnosis),
+            Err(failure) if failure.tls_to_blame => {
+                self.try_session(host, &addresses, TlsPolicy::Never, job, body)
+                    .await
+            }
+            result => result,
         }
     }
 
-    async fn addresses(&self, host: &Domain) -> Result<Vec<IpAddr>, Diagnosis> {
+    async fn addresses(&self, host: &Domain) -> Result<Vec<IpAddr>, HostFailure> {
         let failure = |what: &str| {
             let text = format!("the address of {host} {what}");
-            Diagnosis::local(EnhancedStatus(4, 4, 3), text)
+            HostFailure::plain(Diagnosis::local(EnhancedStatus(4, 4, 3), text))
         };
         match self.resolver.addresses(host).await {
             Lookup::Found { value, .. } => Ok(value),
@@ -175,9 +191,9 @@ impl SmtpDelivery {
         job: &Job<'_>,
         body: &mut Body,
     ) -> Result<Report, HostFailure> {
-        let unreachable = |_| HostFailure {
-            diagnosis: Diagnosis::local(EnhancedStatus(4, 4, 1), format!("{host} cannot be reached")),
-            tls_to_blame: false,
+        let unreachable = |_| {
+            let text = format!("{host} cannot be reached");
+            HostFailure::plain(Diagnosis::local(EnhancedStatus(4, 4, 1), text))
         };
         let tcp = self
             .outgoing
@@ -233,7 +249,10 @@ impl SmtpDelivery {
                 }
                 Ok(Some(Event::Ready)) => {}
                 Ok(None | Some(Event::Closed)) => return Err(lost(host)),
-                Err(error) => return Err(io_failure(host, &error)),
+                Err(error) => {
+                    let leaves_doubt = connection.machine().stage() == Stage::EndOfData;
+                    return Err(io_failure(host, &error, leaves_doubt));
+                }
             }
         }
     }
@@ -310,6 +329,7 @@ fn broken(
         return Err(HostFailure {
             diagnosis,
             tls_to_blame: *failure == Failure::TlsHandshake,
+            leaves_doubt: failure.leaves_doubt(),
         });
     }
     let open = Outcome::Deferred(diagnosis);
@@ -325,15 +345,14 @@ fn broken(
 }
 
 fn lost(host: &Domain) -> HostFailure {
-    HostFailure {
-        diagnosis: Diagnosis::local(EnhancedStatus(4, 4, 2), format!("{host} closed the connection")),
-        tls_to_blame: false,
-    }
+    let text = format!("{host} closed the connection");
+    HostFailure::plain(Diagnosis::local(EnhancedStatus(4, 4, 2), text))
 }
 
-fn io_failure(host: &Domain, error: &connection::Error) -> HostFailure {
+fn io_failure(host: &Domain, error: &connection::Error, leaves_doubt: bool) -> HostFailure {
     HostFailure {
         diagnosis: Diagnosis::local(EnhancedStatus(4, 4, 2), format!("{host}: {error}")),
         tls_to_blame: false,
+        leaves_doubt,
     }
 }

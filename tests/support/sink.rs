@@ -22,6 +22,8 @@ pub struct Behaviour {
     pub tls: Option<Acceptor>,
     /// Answers so many times MAIL with 451 first.
     pub deferrals: usize,
+    /// Takes messages and closes the connection without a word.
+    pub silent: bool,
     /// Answers every RCPT with this.
     pub refusal: Option<&'static str>,
 }
@@ -138,7 +140,12 @@ impl Session {
                 "STARTTLS" => self.start_tls().await,
                 "MAIL" => self.mail(&line).await,
                 "RCPT" => self.rcpt(&line).await,
-                "DATA" => self.data().await,
+                "DATA" => {
+                    self.data().await;
+                    if self.behaviour.silent {
+                        return;
+                    }
+                }
                 "QUIT" => return self.say("221 bye").await,
                 _ => self.say("250 ok").await,
             }
@@ -198,7 +205,9 @@ impl Session {
             message += "\r\n";
         }
         self.current.message = message;
-        self.say("250 taken").await;
+        if !self.behaviour.silent {
+            self.say("250 taken").await;
+        }
         let taken = self.current.clone();
         self.current.rcpt.clear();
         self.seen.lock().unwrap().taken.push(taken);

@@ -254,7 +254,8 @@ impl Client {
         self.unsent.clear();
     }
 
-    fn stage(&self) -> Stage {
+    /// What the session is waiting for.
+    pub fn stage(&self) -> Stage {
         match (self.state, self.sent.front()) {
             (State::Handshake, _) => Stage::StartTls,
             (State::Body, _) => Stage::Body,

@@ -123,6 +123,19 @@ pub enum Need {
     SmtpUtf8,
 }
 
+impl Failure {
+    /// Whether it struck after the end of data, so that the server may have the message or not (RFC 1047).
+    pub fn leaves_doubt(&self) -> bool {
+        matches!(
+            self,
+            Self::TimedOut(Stage::EndOfData)
+                | Self::ConnectionLost(Stage::EndOfData)
+                | Self::NoReply(Stage::EndOfData, _)
+                | Self::UnexpectedReply(Stage::EndOfData, _)
+        )
+    }
+}
+
 /// Why a session failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -394,7 +394,7 @@ async fn a_user_who_keeps_the_keys_gets_the_letter_sealed_and_can_open_it() {
         assert!(!delivered.contains(hidden), "{hidden} in {delivered}");
     }
     let object = base64_decode(&body.replace("\r\n", "")).unwrap();
-    assert_eq!(there.objects(1).await, [object.clone()]);
+    assert_eq!(there.objects(1).await, std::slice::from_ref(&object));
     let message = Message::parse(object, &Limits::default()).unwrap();
     let content = readable(&message, &keys.encryption).content();
     let opened = String::from_utf8(from_dmime1(&content).mime).unwrap();

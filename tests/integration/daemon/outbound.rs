@@ -3,11 +3,13 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use dimed::net::authority::Zone;
+
 use crate::support::loopback::Loopback;
 use crate::support::maildir::split;
 use crate::support::organization::Organization;
 use crate::support::sink::{Behaviour, Sink, Taken};
-use crate::support::world::World;
+use crate::support::world::{World, domain};
 
 const MESSAGE: &str = "From: alice@hermail.test\r\nMessage-ID: <1@hermail.test>\r\nDate: Tue, 3 Jun 2025 10:00:00 +0000\r\n\
     Subject: out\r\n\r\n.a dot\r\nand a line\r\n";
@@ -199,4 +201,31 @@ async fn until_tried(hermail: &Organization) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("nothing was tried");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_may_have_the_message_keeps_it_from_the_next_host() {
+    let world = World::new().await;
+    let hermail = hermail(&world).await;
+    let hosts = [Loopback::take(), Loopback::take()];
+    let [first, second] = ["mx1.plain.test", "mx2.plain.test"].map(domain);
+    let zone = Zone::unsigned(&domain("plain.test"))
+        .unwrap()
+        .mx("", 10, &first)
+        .mx("", 20, &second)
+        .address("mx1", hosts[0].ip)
+        .address("mx2", hosts[1].ip);
+    world.put("plain.test", &zone);
+    let silent = Behaviour {
+        silent: true,
+        ..Behaviour::default()
+    };
+    let sink = Sink::start(hosts[0].ip, silent).await;
+    let next = Sink::start(hosts[1].ip, Behaviour::default()).await;
+    let served = hermail.start().await;
+    hermail.submit("alice", &["carol@plain.test"], MESSAGE).await;
+    // The second copy shows that the first attempt was over, and it was given to nobody else.
+    sink.taken(2).await;
+    assert!(next.attempts().is_empty());
+    served.stop().await;
 }
