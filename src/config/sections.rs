@@ -345,12 +345,24 @@ pub struct Accounts {
     /// oldest account of the domain.
     #[serde(with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub postmaster: Option<Mailbox>,
-    /// Memory for one password check by Argon2id. KiB, default 19456; new passwords only.
+    /// Memory for one password check by Argon2id. KiB, 8 at least, default 19456; new passwords only.
+    #[serde(deserialize_with = "memory_kib")]
     pub password_memory_kib: NonZeroU32,
     /// Passes over that memory. Default 2; new passwords only.
     pub password_passes: NonZeroU32,
     /// Password checks that run at the same time. Default 2.
     pub password_checks: NonZeroUsize,
+}
+
+/// Argon2id takes no less than 8 KiB for each lane (RFC 9106 §3.1); we use one lane.
+fn memory_kib<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NonZeroU32, D::Error> {
+    let kib = NonZeroU32::deserialize(deserializer)?;
+    match kib.get() {
+        8.. => Ok(kib),
+        _ => Err(serde::de::Error::custom(format_args!(
+            "`{kib}` is too little: 8 at least"
+        ))),
+    }
 }
 
 impl Default for Accounts {

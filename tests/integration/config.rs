@@ -84,3 +84,17 @@ fn expected_after(head: &str) -> Vec<String> {
         .map(str::to_owned)
         .collect()
 }
+
+#[test]
+fn password_memory_below_what_argon2_takes_is_refused() {
+    let with = |kib: u32| {
+        let text =
+            format!("[server]\nhostname = \"mx.example.org\"\n[accounts]\npassword_memory_kib = {kib}\n");
+        Config::parse(&text, Path::new("x.toml"))
+    };
+    assert!(with(8).is_ok());
+    assert_eq!(
+        with(7).unwrap_err().to_string(),
+        "x.toml:4:23: `7` is too little: 8 at least"
+    );
+}
