@@ -31,6 +31,9 @@ pub enum Failure {
     /// It has passed too many hosts.
     #[error("the message has passed too many hosts")]
     TooManyHops,
+    /// A submitted message with a header line that is no field: what stands behind it would not be looked at.
+    #[error("the header block has a line that is no field")]
+    NotAField,
     /// A submitted message without an author.
     #[error("the message has no From field")]
     NoFrom,
@@ -216,6 +219,10 @@ async fn sealable(copy: Vec<u8>) -> Result<(), Failure> {
 impl Completion {
     /// Adds Date and Message-ID where they are missing, and takes Bcc out.
     fn complete(&self, front: &[u8]) -> Result<Vec<u8>, Failure> {
+        let split = headers::split(front);
+        if !split.rest.is_empty() && !split.rest.starts_with(b"\r\n") {
+            return Err(Failure::NotAField);
+        }
         if headers::find(front, "From").is_none() {
             return Err(Failure::NoFrom);
         }
@@ -228,8 +235,54 @@ impl Completion {
             let unique: u128 = rand::rng().random();
             added.push_str(&format!("Message-ID: <{unique:032x}@{}>\r\n", self.domain));
         }
-        let split = headers::split(front);
         let block = headers::without(split.block, &["Bcc", "Resent-Bcc"]);
         Ok([added.as_bytes(), &block, split.rest].concat())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn complete(front: &str) -> Result<String, Failure> {
+        let completion = Completion {
+            domain: "hermail.test".parse().unwrap(),
+            now: Timestamp(1_800_000_000_000),
+        };
+        let front = completion.complete(front.as_bytes())?;
+        Ok(String::from_utf8(front).unwrap())
+    }
+
+    #[test]
+    fn a_complete_header_stays_as_it_is() {
+        let front = "Message-ID: <1@a.test>\r\nDate: now\r\nFrom: a@a.test\r\n\r\nBcc: is text here\r\n";
+        assert_eq!(complete(front).unwrap(), front);
+    }
+
+    #[test]
+    fn date_and_message_id_are_added() {
+        let completed = complete("From: a@a.test\r\n\r\n").unwrap();
+        let (date, rest) = completed.split_once("\r\nMessage-ID: <").unwrap();
+        assert_eq!(date, "Date: Fri, 15 Jan 2027 08:00:00 +0000");
+        let (id, rest) = rest.split_once('@').unwrap();
+        assert_eq!(id.len(), 32);
+        assert_eq!(rest, "hermail.test>\r\nFrom: a@a.test\r\n\r\n");
+    }
+
+    #[test]
+    fn blind_copies_stay_blind() {
+        let front =
+            "From: a@a.test\r\nBCC: x@b.test,\r\n y@b.test\r\nDate: now\r\nMessage-ID: <1@a.test>\r\n\r\n";
+        let completed = complete(front).unwrap();
+        assert!(!completed.contains("b.test"), "{completed}");
+        let hidden = "From: a@a.test\r\nno field\r\nBcc: x@b.test\r\n\r\n";
+        assert!(matches!(complete(hidden), Err(Failure::NotAField)));
+    }
+
+    #[test]
+    fn a_message_needs_an_author() {
+        assert!(matches!(complete("To: b@b.test\r\n\r\n"), Err(Failure::NoFrom)));
     }
 }

@@ -327,6 +327,7 @@ impl Owner {
                 (5, 4, 6),
                 "Too many Received fields: the message goes in circles",
             ),
+            Failure::NotAField => reply(550, (5, 6, 0), "The header has a line that is no field"),
             Failure::NoFrom => reply(550, (5, 6, 0), "The message has no From field"),
             Failure::Unsealable(crate::dime::convert::Error::TooLarge) => reply(
                 552,
