@@ -369,7 +369,4 @@ pub trait Spool: Send + Sync {
     /// Removes recipients without a report, and messages left without unfinished recipients. An attempt under way is
     /// settled for the recipients that are left; if there are none, it finds its lease lost. Returns how many.
     async fn delete(&self, selection: Selection) -> Result<u64, Error>;
-
-    /// Remembers `token` until `until`. `false` if it is remembered already: a replay (`dmime.md` §17 W11).
-    async fn remember_once(&self, token: [u8; 32], now: Timestamp, until: Timestamp) -> Result<bool, Error>;
 }

@@ -179,18 +179,12 @@ impl Spool for SqliteStore {
             .write(move |db| Box::pin(async move { operate::delete(db, &selection).await }))
             .await
     }
-
-    async fn remember_once(&self, token: [u8; 32], now: Timestamp, until: Timestamp) -> Result<bool, Error> {
-        self.inner
-            .write(move |db| Box::pin(remember_token(db, token, now, until)))
-            .await
-    }
 }
 
 /// Expired tokens that one call clears away; more than it adds, so they cannot pile up.
 const EXPIRED_TOKENS_PER_CALL: i64 = 16;
 
-/// See [`Spool::remember_once`].
+/// Remembers `token` until `until`; `false` if it is remembered already.
 pub(super) async fn remember_token(
     db: &mut SqliteConnection,
     token: [u8; 32],

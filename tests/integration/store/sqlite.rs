@@ -132,7 +132,7 @@ behaves! {
     deleted_recipients_are_gone_with_their_message
     a_recipient_deleted_during_an_attempt_does_not_undo_the_others
     the_list_continues_after_an_entry_that_has_left
-    a_token_is_remembered_until_it_expires
+    an_expired_token_keeps_nothing_out
     an_object_is_committed_once
     signets_keep_their_history_and_are_found_by_any_fingerprint
     private_keys_come_back_for_their_signet_only
