@@ -240,10 +240,10 @@ impl Arrival<'_> {
         if sealed.author.domain() != self.origin {
             return Err(Refused.into());
         }
-        let (_, author) = self
+        let author = self
             .services
             .directory
-            .user(&sealed.author, Some(sealed.author_signet))
+            .user_of(&origin, &sealed.author, sealed.author_signet)
             .await?;
         let (address, own) = (address.clone(), own.clone());
         let work = move || {

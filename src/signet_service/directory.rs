@@ -114,6 +114,23 @@ impl Directory {
         found
     }
 
+    /// That signet of a user, verified with that signet of the user's organization: the two that a message names. An
+    /// organization that has changed its keys since vouches for the user by the old ones.
+    pub async fn user_of(
+        &self,
+        organization: &VerifiedOrg,
+        address: &Mailbox,
+        wanted: CryptoFingerprint,
+    ) -> Result<VerifiedUser, Error> {
+        if self.store.local_domain(address.domain()).await?.is_some() {
+            return self.our_user(address, Some(wanted)).await;
+        }
+        let mut inquiry = self.inquire(address.domain()).await?;
+        let found = inquiry.user_of(organization, address, Some(wanted)).await;
+        inquiry.end().await;
+        found
+    }
+
     async fn our_organization(
         &self,
         domain: &Domain,
@@ -207,20 +224,30 @@ impl Inquiry<'_> {
         wanted: Option<CryptoFingerprint>,
     ) -> Result<(VerifiedOrg, VerifiedUser), Error> {
         let organization = self.organization(None).await?;
+        let user = self.user_of(&organization, address, wanted).await?;
+        Ok((organization, user))
+    }
+
+    async fn user_of(
+        &mut self,
+        organization: &VerifiedOrg,
+        address: &Mailbox,
+        wanted: Option<CryptoFingerprint>,
+    ) -> Result<VerifiedUser, Error> {
         let name = Name::parse(&address.to_string())?;
         if let Some(signet) = self.directory.remembered(&store::fold(address), wanted).await?
-            && let Ok(user) = verify_user(&signet, &organization, None, address)
+            && let Ok(user) = verify_user(&signet, organization, None, address)
         {
-            return Ok((organization, user));
+            return Ok(user);
         }
         let signet = self.fetch(&name, wanted).await?;
-        let user = verify_user(&signet, &organization, None, address)?;
+        let user = verify_user(&signet, organization, None, address)?;
         let crypto = user.crypto_fingerprint();
         demand(crypto, wanted)?;
         self.directory
             .remember(store::fold(address), crypto, user.object())
             .await?;
-        Ok((organization, user))
+        Ok(user)
     }
 
     async fn fetch(&mut self, name: &Name, wanted: Option<CryptoFingerprint>) -> Result<Signet, Error> {
