@@ -6,6 +6,9 @@ use crate::mail::reply::Reply;
 use crate::smtp::auth::Credentials;
 use crate::smtp::command::{self, Command, Hello, MailFrom, RcptTo};
 
+/// Recipients beyond the limit that are answered before the session ends, as a multiple of the limit.
+const MOST_EXCESS: usize = 10;
+
 impl Session {
     /// Handles one line in a place where a command is expected.
     pub(super) fn take_command(&mut self, line: &[u8]) {
@@ -111,8 +114,13 @@ impl Session {
             return Err(replies::smtputf8_needed());
         }
         if transaction.accepted >= limit {
-            // Not the client's mistake: it is to send the rest in another transaction.
-            self.send(&replies::too_many_recipients());
+            // Not the client's mistake: it is to send the rest in another transaction. Many may be in the pipeline
+            // already, but somewhere nobody is listening to the replies any more.
+            transaction.excess += 1;
+            match transaction.excess <= limit.saturating_mul(MOST_EXCESS) {
+                true => self.send(&replies::too_many_recipients()),
+                false => self.close(End::TooManyErrors, Some(replies::too_many_errors())),
+            }
             return Ok(());
         }
         self.ask(Question::RcptTo, Event::RcptTo(rcpt.forward_path));

@@ -141,6 +141,8 @@ struct Transaction {
     smtputf8: bool,
     accepted: usize,
     refused: usize,
+    /// Named beyond the limit.
+    excess: usize,
 }
 
 /// Counts of what a client may do only so often.
@@ -252,6 +254,7 @@ impl Session {
                     smtputf8,
                     accepted: 0,
                     refused: 0,
+                    excess: 0,
                 });
             }
             Question::RcptTo => {
