@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used)] // a benchmark that cannot run has nothing to measure
 
 use bytes::Bytes;
+use dimed::dime::dmime1::padding::Padding;
+use dimed::dime::dmime1::seal::{Parties, seal};
+use dimed::dime::dmime1::{Content, Limits, Message, destination, open, origin};
 use dimed::dime::keys::{OrgKeys, UserKeys};
-use dimed::dime::message::padding::Padding;
-use dimed::dime::message::seal::{Parties, seal};
-use dimed::dime::message::{Content, Limits, Message, destination, open, origin};
 use dimed::dime::signet::{
     OrgBuilder, Signer, VerifiedOrg, VerifiedUser, request, verify_org, verify_request, verify_user,
 };

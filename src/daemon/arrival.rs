@@ -9,8 +9,8 @@ use super::Services;
 use crate::base::encoding::base64;
 use crate::base::id::QueueId;
 use crate::dime::convert::{self, marker::Verification};
+use crate::dime::dmime1::{self, Limits, Message, Refused, destination, open};
 use crate::dime::keys::UserKeys;
-use crate::dime::message::{self, Limits, Message, Refused, destination, open};
 use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::domains::DxError;
 use crate::mail::address::{Domain, Mailbox, ReversePath};
@@ -35,7 +35,7 @@ const BASE64_LINE: usize = 76;
 pub enum Refusal {
     /// Not an object of sound structure.
     #[error("not a usable D/MIME object: {0}")]
-    Malformed(#[from] message::Error),
+    Malformed(#[from] dmime1::Error),
     /// It does not open, or is not signed as it should be. What exactly is wrong is nobody's business.
     #[error(transparent)]
     Refused(#[from] Refused),
@@ -57,7 +57,7 @@ impl Refusal {
     /// The final reply to DATA (`dmtp.md` §7). All that fails for cryptographic reasons looks the same.
     pub fn reply(&self) -> Reply {
         match self {
-            Self::Malformed(message::Error::TooLarge) => Reply::plain(552, "the message is too large"),
+            Self::Malformed(dmime1::Error::TooLarge) => Reply::plain(552, "the message is too large"),
             Self::Malformed(error) => Reply::plain(554, error.to_string()),
             Self::Refused(_) | Self::SignetInvalid => {
                 Reply::plain(578, "the message cannot be opened or verified")

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::dime::convert;
-use crate::dime::message::padding::Padding;
-use crate::dime::message::{Limits, Message, origin, seal};
+use crate::dime::dmime1::padding::Padding;
+use crate::dime::dmime1::{Limits, Message, origin, seal};
 use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::mail::address::Mailbox;
 use crate::signet_service::{Organization, Published, User};

@@ -2,9 +2,8 @@
 
 pub mod armor;
 pub mod convert;
+pub mod dmime1;
 pub mod fingerprint;
-
 pub mod keys;
-pub mod message;
 pub mod record;
 pub mod signet;

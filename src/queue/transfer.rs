@@ -13,7 +13,7 @@ use crate::delivery::body::Body;
 use crate::delivery::dmtp::{Job, Report};
 use crate::delivery::{Diagnosis, Outcome};
 use crate::dime::convert;
-use crate::dime::message::{Limits, Message, open};
+use crate::dime::dmime1::{Limits, Message, open};
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::EnhancedStatus;
 use crate::routing::{self, Route};

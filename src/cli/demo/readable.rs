@@ -9,8 +9,8 @@ use super::world::{Organization, World};
 use crate::cli::context::Context;
 use crate::crypto::suite::secp256k1_aes256::SecretKey;
 use crate::dime::convert;
-use crate::dime::message::inspect::{self, Readable};
-use crate::dime::message::{Limits, Message};
+use crate::dime::dmime1::inspect::{self, Readable};
+use crate::dime::dmime1::{Limits, Message};
 use crate::mail::address::{Domain, Mailbox};
 
 /// Number of things that are looked for.

@@ -9,7 +9,7 @@ use crate::base::id::{QueueId, SessionId};
 use crate::base::observe;
 use crate::daemon::Services;
 use crate::daemon::intake::{Complete, Completion, Failure, Intake};
-use crate::dime::message::padding::MAX_DATA;
+use crate::dime::dmime1::padding::MAX_DATA;
 use crate::dime::record::Policy;
 use crate::mail::address::{Domain, ForwardPath, Mailbox};
 use crate::mail::reply::{EnhancedStatus, Reply};

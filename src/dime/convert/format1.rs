@@ -18,9 +18,9 @@ use super::header::{
 };
 use super::leaves::find_leaves;
 use crate::base::encoding::{base64, hex};
-use crate::dime::message::Content;
-use crate::dime::message::metadata::labelled;
-use crate::dime::message::padding::MAX_DATA;
+use crate::dime::dmime1::Content;
+use crate::dime::dmime1::metadata::labelled;
+use crate::dime::dmime1::padding::MAX_DATA;
 
 /// The display chunk of a message without text.
 const NO_TEXT: &[u8] = b"(This message has no text part.)\r\n";

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Error;
-use crate::dime::message::metadata::{LABELS, labelled};
+use crate::dime::dmime1::metadata::{LABELS, labelled};
 
 /// Fields that no chunk carries besides the six of chunk 33; names in lower case (§9.3).
 const RESERVED: [&str; 13] = [

@@ -13,7 +13,7 @@ use std::fmt;
 
 use super::header::trim;
 use crate::base::encoding::base64_unpadded;
-use crate::dime::message::open::Opened;
+use crate::dime::dmime1::open::Opened;
 use crate::mail::address::{Domain, Mailbox};
 
 /// What a server says about a message that it has opened and verified.

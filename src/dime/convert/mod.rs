@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 pub use self::clean::clean_on_entry;
 pub use self::format1::{How, Rebuilt};
-use crate::dime::message::Content;
+use crate::dime::dmime1::Content;
 
 /// Why a MIME message cannot become a D/MIME message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +53,7 @@ mod tests {
     use super::clean::EntryCleaner;
     use super::delivery::{ByData, by_data, safe_for_data};
     use super::*;
-    use crate::dime::message::padding::MAX_DATA;
+    use crate::dime::dmime1::padding::MAX_DATA;
 
     const HEADER: &str = "Date: d\r\nFrom: a@b.example\r\nMIME-Version: 1.0\r\n";
 

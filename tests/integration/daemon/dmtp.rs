@@ -2,9 +2,9 @@
 
 use dimed::base::encoding::base64_decode;
 use dimed::dime::convert::from_dmime1;
+use dimed::dime::dmime1::inspect::readable;
+use dimed::dime::dmime1::{Limits, Message};
 use dimed::dime::keys::UserKeys;
-use dimed::dime::message::inspect::readable;
-use dimed::dime::message::{Limits, Message};
 use dimed::dime::signet;
 
 use crate::support::eventually;

@@ -6,8 +6,8 @@
 
 use dimed::base::encoding::base64;
 use dimed::crypto::ed25519::Signature;
-use dimed::dime::message::chunk::{Actor, ChunkType, HEADER_SIZE, KEYSLOT_SIZE};
-use dimed::dime::message::{Limits, Message};
+use dimed::dime::dmime1::chunk::{Actor, ChunkType, HEADER_SIZE, KEYSLOT_SIZE};
+use dimed::dime::dmime1::{Limits, Message};
 use dimed::dime::signet::{Kind, Level, Signet, id};
 use dimed::dmtp::reply::MAX_LINE;
 use serde_json::Value;

@@ -8,8 +8,8 @@ use dimed::base::encoding::base64_decode;
 use dimed::dime::convert::delivery::{ByData, by_data, safe_for_data, wrap};
 use dimed::dime::convert::marker::{Format, Suite, Verification, from_matches};
 use dimed::dime::convert::{Error, How, clean, clean_on_entry, from_dmime1, to_dmime1};
+use dimed::dime::dmime1::Content;
 use dimed::dime::fingerprint::AnyFingerprint;
-use dimed::dime::message::Content;
 use dimed::mail::address::Domain;
 use serde_json::Value;
 

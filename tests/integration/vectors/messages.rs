@@ -3,17 +3,17 @@
 use bytes::Bytes;
 use dimed::crypto::ed25519::Signature;
 use dimed::crypto::suite::secp256k1_aes256::{SecretKey, decrypt};
-use dimed::dime::keys::{OrgKeys, UserKeys};
-use dimed::dime::message::chunk::{Actor, Chunk, ChunkType, Payload};
-use dimed::dime::message::keyslot::ContentKey;
-use dimed::dime::message::metadata::CommonHeaders;
-use dimed::dime::message::open::{EnvelopeView, Opened, open, open_envelope, open_sent, open_sent_envelope};
-use dimed::dime::message::padding::Padding;
-use dimed::dime::message::seal::{self, Parties, seal};
-use dimed::dime::message::signature::tree_input;
-use dimed::dime::message::{
+use dimed::dime::dmime1::chunk::{Actor, Chunk, ChunkType, Payload};
+use dimed::dime::dmime1::keyslot::ContentKey;
+use dimed::dime::dmime1::metadata::CommonHeaders;
+use dimed::dime::dmime1::open::{EnvelopeView, Opened, open, open_envelope, open_sent, open_sent_envelope};
+use dimed::dime::dmime1::padding::Padding;
+use dimed::dime::dmime1::seal::{self, Parties, seal};
+use dimed::dime::dmime1::signature::tree_input;
+use dimed::dime::dmime1::{
     Content, Limits, Message, Refused, destination, inspect, metadata, open as reading, origin,
 };
+use dimed::dime::keys::{OrgKeys, UserKeys};
 use dimed::dime::signet::{VerifiedOrg, VerifiedUser, verify_user};
 use dimed::mail::address::{Domain, Mailbox};
 use rand::SeedableRng;
