@@ -1,3 +1,4 @@
 //! Suites: key agreement and content encryption of a message format, one file each.
 
+pub mod hpke;
 pub mod secp256k1_aes256;

@@ -1,0 +1,62 @@
+//! SHA-512 (FIPS 180-4) in one place, so that the implementation can be exchanged.
+
+use sha2::{Digest, Sha512 as Implementation};
+
+/// Octets of a digest.
+pub const DIGEST_SIZE: usize = 64;
+
+/// A digest in the making.
+#[derive(Clone, Default)]
+pub struct Sha512(Implementation);
+
+impl Sha512 {
+    /// Starts with nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Starts with the octets of several pieces, one after the other.
+    pub fn of(pieces: &[&[u8]]) -> Self {
+        let mut hash = Self::new();
+        for piece in pieces {
+            hash.update(piece);
+        }
+        hash
+    }
+
+    /// Adds octets.
+    pub fn update(&mut self, octets: &[u8]) {
+        self.0.update(octets);
+    }
+
+    /// The digest of everything added.
+    pub fn finish(self) -> [u8; DIGEST_SIZE] {
+        self.0.finalize().into()
+    }
+}
+
+impl std::fmt::Debug for Sha512 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sha512([state])")
+    }
+}
+
+/// The digest of several pieces, one after the other.
+pub fn sha512(pieces: &[&[u8]]) -> [u8; DIGEST_SIZE] {
+    Sha512::of(pieces).finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::encoding::hex;
+
+    /// FIPS 180-4, the example "abc".
+    #[test]
+    fn pieces_are_hashed_as_one() {
+        let expected = "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
+                        2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f";
+        assert_eq!(hex(&sha512(&[b"abc"])), expected);
+        assert_eq!(hex(&sha512(&[b"a", b"", b"bc"])), expected);
+    }
+}
