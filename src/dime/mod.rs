@@ -4,6 +4,8 @@ pub mod armor;
 pub mod convert;
 pub mod dmime1;
 pub mod fingerprint;
+pub mod key_set;
 pub mod keys;
 pub mod record;
+pub mod selection;
 pub mod signet;

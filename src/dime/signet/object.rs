@@ -182,7 +182,7 @@ impl Signet {
     }
 
     /// The signing key (§5.1).
-    pub(super) fn signing_key(&self) -> Result<VerifyingKey, Error> {
+    pub(in crate::dime) fn signing_key(&self) -> Result<VerifyingKey, Error> {
         let data = self.required(id::SIGNING_KEY)?;
         signing_key(data).ok_or(Error::Key(id::SIGNING_KEY))
     }
