@@ -12,11 +12,13 @@ use bytes::Bytes;
 use sha2::{Digest, Sha512};
 
 use super::Error;
+use super::front::{Front, read_front};
 use super::header::{
-    Canonical, append_common, canonicalize, find, is_allowed_char, is_canonical_common, is_canonical_other,
-    restore, split, split_lines, trim,
+    Canonical, append_common, find, is_allowed_char, is_canonical_common, is_canonical_other, restore,
+    split_lines, trim,
 };
 use super::leaves::find_leaves;
+use super::octets::Octets;
 use crate::base::encoding::{base64, hex};
 use crate::dime::dmime1::Content;
 use crate::dime::dmime1::metadata::labelled;
@@ -24,7 +26,7 @@ use crate::dime::dmime1::padding::MAX_DATA;
 
 /// The display chunk of a message without text.
 const NO_TEXT: &[u8] = b"(This message has no text part.)\r\n";
-const SPLICE: &[u8] = b"DIME-Splice: ";
+const SPLICE: &str = "DIME-Splice: ";
 const LINE_SIZE: usize = 76;
 
 /// How content became a MIME message.
@@ -55,23 +57,100 @@ impl std::fmt::Debug for Rebuilt {
     }
 }
 
+/// What goes where, before anything is copied.
+struct Plan {
+    canonical: Canonical,
+    body: Range<u64>,
+    /// Which octets of the message the display chunk holds.
+    shown: Option<Range<u64>>,
+    /// The first lines of the attachment; `None` if nothing is left for one.
+    splice: Option<String>,
+}
+
 pub(super) fn map(mime: &Bytes) -> Result<Content, Error> {
-    let (header_end, body_start) = split(mime);
-    let Canonical { common, other } = canonicalize(&mime[..header_end])?;
-    let body = mime.slice(body_start..);
-    let shown = shown(&body, &restore(&common, &other));
-    let attachment = attachment(&body, shown.as_ref());
-    let display = shown.map_or(Bytes::from_static(NO_TEXT), |range| body.slice(range));
-    let fits = |data: &[u8]| data.len() <= MAX_DATA;
-    if !(fits(&common) && fits(&other) && fits(&display) && attachment.iter().all(|data| fits(data))) {
-        return Err(Error::TooLarge);
-    }
+    let plan = plan(&mut &mime[..])?;
+    let attachment = plan.splice.as_deref().map(|splice| {
+        let (before, after) = plan.around();
+        Bytes::from(
+            [
+                splice.as_bytes(),
+                &mime[in_memory(&before)],
+                &mime[in_memory(&after)],
+            ]
+            .concat(),
+        )
+    });
+    let display = plan
+        .shown
+        .map_or(Bytes::from_static(NO_TEXT), |range| mime.slice(in_memory(&range)));
     Ok(Content {
-        common_headers: common.into(),
-        other_headers: other.into(),
+        common_headers: plan.canonical.common.into(),
+        other_headers: plan.canonical.other.into(),
         display: vec![display],
-        attachments: attachment.into_iter().map(Bytes::from).collect(),
+        attachments: attachment.into_iter().collect(),
     })
+}
+
+/// Whether a message can be mapped: rules C, and F2.
+pub(super) fn check<S: Octets>(octets: &mut S) -> Result<(), Error>
+where
+    Error: From<S::Error>,
+{
+    plan(octets).map(drop)
+}
+
+/// Decides what goes where; refuses what does not fit.
+fn plan<S: Octets>(octets: &mut S) -> Result<Plan, Error>
+where
+    Error: From<S::Error>,
+{
+    let Front { canonical, body } = read_front(octets)?;
+    let block = restore(&canonical.common, &canonical.other);
+    let shown = shown(octets, body.clone(), &block)?;
+    let splice = splice(&body, shown.as_ref());
+    let plan = Plan {
+        canonical,
+        body,
+        shown,
+        splice,
+    };
+    match plan.fits() {
+        true => Ok(plan),
+        false => Err(Error::TooLarge),
+    }
+}
+
+impl Plan {
+    /// What of the body stands before the display octets, and what after them.
+    fn around(&self) -> (Range<u64>, Range<u64>) {
+        let Range { start, end } = self.body;
+        match &self.shown {
+            Some(shown) => (start..shown.start, shown.end..end),
+            None => (start..end, end..end),
+        }
+    }
+
+    /// Rule F2 for all chunks.
+    fn fits(&self) -> bool {
+        let (before, after) = self.around();
+        let display = self.shown.as_ref().map_or(NO_TEXT.len() as u64, size);
+        let splice = self.splice.as_ref().map_or(0, String::len) as u64;
+        let headers = [&self.canonical.common, &self.canonical.other].map(|data| data.len() as u64);
+        [display, splice + size(&before) + size(&after)]
+            .into_iter()
+            .chain(headers)
+            .all(|size| size <= MAX_DATA as u64)
+    }
+}
+
+fn size(range: &Range<u64>) -> u64 {
+    range.end - range.start
+}
+
+/// A range of octets that are in memory.
+fn in_memory(range: &Range<u64>) -> Range<usize> {
+    let [start, end] = [range.start, range.end].map(|at| usize::try_from(at).unwrap_or(usize::MAX));
+    start..end
 }
 
 pub(super) fn rebuild(content: &Content) -> Rebuilt {
@@ -88,21 +167,21 @@ pub(super) fn rebuild(content: &Content) -> Rebuilt {
 }
 
 /// Which octets of the body the display chunk holds.
-fn shown(body: &[u8], block: &[u8]) -> Option<Range<usize>> {
-    let leaves = find_leaves(body, block);
+fn shown<S: Octets>(octets: &mut S, body: Range<u64>, block: &[u8]) -> Result<Option<Range<u64>>, S::Error> {
+    let leaves = find_leaves(octets, body, block)?;
     let text = || leaves.iter().filter(|leaf| leaf.is_text && !leaf.body.is_empty());
-    let leaf = text().find(|leaf| leaf.is_plain).or_else(|| text().next())?;
-    Some(leaf.body.clone())
+    let leaf = text().find(|leaf| leaf.is_plain).or_else(|| text().next());
+    Ok(leaf.map(|leaf| leaf.body.clone()))
 }
 
-/// The attachment chunk for a body of which `shown` is in the display chunk; `None` if nothing is left.
-fn attachment(body: &[u8], shown: Option<&Range<usize>>) -> Option<Vec<u8>> {
-    let (place, before, after) = match shown {
-        Some(range) if *range == (0..body.len()) => return None,
-        Some(range) => (range.start.to_string(), &body[..range.start], &body[range.end..]),
-        None => ("none".into(), body, &body[..0]),
+/// The first lines of the attachment chunk; `None` if nothing is left for one.
+fn splice(body: &Range<u64>, shown: Option<&Range<u64>>) -> Option<String> {
+    let place = match shown {
+        Some(shown) if shown == body => return None,
+        Some(shown) => (shown.start - body.start).to_string(),
+        None => "none".into(),
     };
-    Some([SPLICE, place.as_bytes(), b"\r\n\r\n", before, after].concat())
+    Some(format!("{SPLICE}{place}\r\n\r\n"))
 }
 
 /// The message this content was mapped from, unless one of the conditions of F1 holds.
@@ -133,7 +212,7 @@ fn mapped(content: &Content) -> Option<Vec<u8>> {
 
 /// What stands around the display octets, and where those belong in the body; `None` if the first line is not ours.
 fn spliced<'a>(attachment: &'a [u8], display: &[u8]) -> Option<(&'a [u8], Option<Range<usize>>)> {
-    let rest = attachment.strip_prefix(SPLICE)?;
+    let rest = attachment.strip_prefix(SPLICE.as_bytes())?;
     let end = find(&rest[..rest.len().min(32)], b"\r\n\r\n")?;
     let (place, around) = (&rest[..end], &rest[end + 4..]);
     if place == b"none" {
@@ -145,19 +224,16 @@ fn spliced<'a>(attachment: &'a [u8], display: &[u8]) -> Option<(&'a [u8], Option
 }
 
 /// Whether mapping the rebuilt message gives the same chunks: otherwise two readers could see different texts.
-fn is_canonical(content: &Content, body: &[u8], block: &[u8], claimed: Option<Range<usize>>) -> bool {
-    let found = shown(body, block);
+fn is_canonical(content: &Content, mut body: &[u8], block: &[u8], claimed: Option<Range<usize>>) -> bool {
+    let whole = 0..body.len() as u64;
+    let Ok(found) = shown(&mut body, whole.clone(), block);
     let fits = content
         .display
         .iter()
         .chain(&content.attachments)
         .all(|data| data.len() <= MAX_DATA);
-    let same_count = attachment_is_needed(body, found.as_ref()) != content.attachments.is_empty();
-    found == claimed && fits && same_count
-}
-
-fn attachment_is_needed(body: &[u8], shown: Option<&Range<usize>>) -> bool {
-    shown != Some(&(0..body.len()))
+    let needs_attachment = found.as_ref() != Some(&whole);
+    found.as_ref().map(in_memory) == claimed && fits && needs_attachment != content.attachments.is_empty()
 }
 
 /// A multipart message around the chunks of other software (F1).

@@ -1,6 +1,6 @@
 //! Header blocks: splitting (`dmime2.md` §16.1), the canonical form and its two chunks (§9.2, §9.3, §16.2).
 
-use std::ops::Range;
+use memchr::memmem;
 
 use super::Error;
 use crate::dime::dmime1::metadata::{LABELS, labelled};
@@ -44,7 +44,7 @@ pub(super) fn split(message: &[u8]) -> (usize, usize) {
 
 /// The first place of `wanted`.
 pub(super) fn find(octets: &[u8], wanted: &[u8]) -> Option<usize> {
-    octets.windows(wanted.len()).position(|window| window == wanted)
+    memmem::find(octets, wanted)
 }
 
 /// Brings a header block to its canonical form (§16.2).
@@ -244,7 +244,7 @@ pub(super) fn split_lines(octets: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-fn name_and_value(line: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn name_and_value(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = line.iter().position(|octet| *octet == b':')?;
     Some((&line[..colon], &line[colon + 1..]))
 }
@@ -306,19 +306,8 @@ fn common(values: &[Option<Vec<u8>>; 6]) -> Result<Vec<u8>, Error> {
     Ok(out)
 }
 
-/// The value of the first field with this name, unfolded by removing every CRLF before a blank, without outer blanks
-/// (§16.4). For blocks of parts, which may be malformed.
-pub(super) fn first_value(block: &[u8], name: &str) -> Option<Vec<u8>> {
-    let unfolded = unfold(block);
-    split_lines(&unfolded).find_map(|line| {
-        let (found, value) = name_and_value(line)?;
-        trim(found)
-            .eq_ignore_ascii_case(name.as_bytes())
-            .then(|| trim(value).to_vec())
-    })
-}
-
-fn unfold(block: &[u8]) -> Vec<u8> {
+/// A block without every CRLF before a blank (§16.4). For blocks of parts, which may be malformed.
+pub(super) fn unfold(block: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(block.len());
     let mut rest = block;
     while let Some(end) = find(rest, b"\r\n") {
@@ -330,9 +319,4 @@ fn unfold(block: &[u8]) -> Vec<u8> {
     }
     out.extend_from_slice(rest);
     out
-}
-
-/// A range moved by `start`.
-pub(super) fn moved(range: Range<usize>, start: usize) -> Range<usize> {
-    range.start + start..range.end + start
 }

@@ -7,18 +7,30 @@
 pub mod clean;
 pub mod delivery;
 mod format1;
+mod format2;
+mod front;
 mod header;
 mod leaves;
 pub mod marker;
+mod media;
+mod octets;
+
+use std::convert::Infallible;
+use std::io::{self, Read, Seek};
 
 use bytes::Bytes;
 
 pub use self::clean::clean_on_entry;
 pub use self::format1::{How, Rebuilt};
+pub use self::format2::{Mapped, MappedPart, PartKind};
+use self::octets::Windowed;
 use crate::dime::dmime1::Content;
 
+/// Octets of the outer header block of a message that can be mapped, fields that do not travel included.
+pub const MAX_HEADER_BLOCK: usize = 512 << 10;
+
 /// Why a MIME message cannot become a D/MIME message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A header line that is no field and continues none, or octets that no header may contain (C1).
@@ -30,14 +42,48 @@ pub enum Error {
     /// A field that must stand and not be empty (C3); a submission server adds Date before mapping.
     #[error("the header field {0} is missing or empty")]
     Missing(&'static str),
-    /// More than a chunk of D/MIME 1 can hold (F2): SMTP answers 552.
-    #[error("the message does not fit into D/MIME 1")]
+    /// A header block over [`MAX_HEADER_BLOCK`], or more fields than a chunk of D/MIME 2 can hold (L10).
+    #[error("the header block is too long")]
+    HeaderTooLarge,
+    /// More than a chunk of D/MIME 1 can hold (F2), or than D/MIME 2 can count: SMTP answers 552.
+    #[error("the message is too large for the format")]
     TooLarge,
+    /// The message could not be read.
+    #[error("the message cannot be read")]
+    Source(#[from] io::Error),
+}
+
+/// Octets in memory can always be read.
+impl From<Infallible> for Error {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
 }
 
 /// Maps a MIME message to the chunks of D/MIME 1 (`dmime2.md` §16.5). A single text part is not copied.
 pub fn to_dmime1(mime: impl Into<Bytes>) -> Result<Content, Error> {
     format1::map(&mime.into())
+}
+
+/// Whether a message could be mapped to D/MIME 1, found out by reading it in pieces: the error of [`to_dmime1`].
+pub fn check_dmime1(mime: impl Read + Seek) -> Result<(), Error> {
+    format1::check(&mut Windowed::new(mime)?)
+}
+
+/// Maps a MIME message to the records of D/MIME 2 (`dmime2.md` §16.3), which name ranges of it.
+///
+/// Reads in pieces; holds no more than a window of 128 KiB and the header block, however large the message is.
+pub fn to_dmime2(mime: impl Read + Seek) -> Result<Mapped, Error> {
+    format2::map(&mut Windowed::new(mime)?)
+}
+
+/// The header block of chunks 33 and 34 with the empty line that ends it; the body follows directly.
+///
+/// `other` is empty where another writer left chunk 34 out. Both must have passed rules H1 to H3.
+pub fn rebuilt_header(common: &[u8], other: &[u8]) -> Vec<u8> {
+    let mut block = header::restore(common, other);
+    block.extend_from_slice(b"\r\n");
+    block
 }
 
 /// Maps the chunks of D/MIME 1 back; content of other software is put into a multipart message (rule F1).
@@ -48,10 +94,13 @@ pub fn from_dmime1(content: &Content) -> Rebuilt {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::io::Cursor;
+
     use proptest::prelude::*;
 
     use super::clean::EntryCleaner;
     use super::delivery::{ByData, by_data, safe_for_data};
+    use super::leaves::find_leaves;
     use super::*;
     use crate::dime::dmime1::padding::MAX_DATA;
 
@@ -72,17 +121,31 @@ mod tests {
     fn too_much_for_one_chunk_is_an_error_of_its_own() {
         let fits = to_dmime1(message("", &vec![b'x'; MAX_DATA])).unwrap();
         assert_eq!(fits.display[0].len(), MAX_DATA);
-        assert_eq!(
-            to_dmime1(message("", &vec![b'x'; MAX_DATA + 1])),
-            Err(Error::TooLarge)
-        );
         let image = "Content-Type: image/png\r\n";
         let splice = "DIME-Splice: none\r\n\r\n".len();
-        assert!(to_dmime1(message(image, &vec![0; MAX_DATA - splice])).is_ok());
-        assert_eq!(
-            to_dmime1(message(image, &vec![0; MAX_DATA - splice + 1])),
-            Err(Error::TooLarge)
-        );
+        for (fields, most) in [("", MAX_DATA), (image, MAX_DATA - splice)] {
+            let fits = message(fields, &vec![b'x'; most]);
+            assert!(check_dmime1(Cursor::new(&fits)).is_ok());
+            assert!(to_dmime1(fits).is_ok());
+            let larger = message(fields, &vec![b'x'; most + 1]);
+            assert!(matches!(check_dmime1(Cursor::new(&larger)), Err(Error::TooLarge)));
+            assert!(matches!(to_dmime1(larger), Err(Error::TooLarge)));
+        }
+    }
+
+    #[test]
+    fn header_blocks_that_do_not_end_are_an_error_and_not_memory() {
+        let endless = message(&"X: y\r\n".repeat(MAX_HEADER_BLOCK / 6 + 1), b"");
+        assert!(matches!(
+            to_dmime2(Cursor::new(&endless)),
+            Err(Error::HeaderTooLarge)
+        ));
+        assert!(matches!(to_dmime1(endless), Err(Error::HeaderTooLarge)));
+        let received = format!("Received: {}\r\n", "x".repeat(100_000));
+        assert!(to_dmime2(Cursor::new(message(&received, b""))).is_ok());
+        let kept = format!("X-Kept: {}\r\n", "x".repeat(65_531));
+        let refused = to_dmime2(Cursor::new(message(&kept, b"")));
+        assert!(matches!(refused, Err(Error::HeaderTooLarge)));
     }
 
     #[test]
@@ -140,6 +203,35 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn leaves_are_the_same_in_memory_and_in_pieces(body in body(), window in 1_usize..40) {
+            let block = b"Content-Type: multipart/mixed; boundary=b\r\n";
+            let whole = 0..body.len() as u64;
+            let Ok(at_once) = find_leaves(&mut &body[..], whole.clone(), block);
+            let mut pieces = Windowed::of_size(Cursor::new(&body), window).unwrap();
+            prop_assert_eq!(find_leaves(&mut pieces, whole, block).unwrap(), at_once);
+        }
+
+        #[test]
+        fn records_join_to_the_body(body in body(), multipart: bool) {
+            let kind = if multipart { "Content-Type: multipart/mixed; boundary=b\r\n" } else { "" };
+            let mime = message(kind, &body);
+            let mut mapped = to_dmime2(Cursor::new(&mime)).unwrap();
+            prop_assert!(mapped.parts.is_sorted_by_key(|part| part.kind == PartKind::Attachment));
+            mapped.parts.sort_by_key(|part| part.head[..2].to_vec());
+            let count = mapped.parts.len() as u16;
+            let mut joined = rebuilt_header(&mapped.common_headers, &mapped.other_headers);
+            for (ordinal, part) in (0..count).zip(&mapped.parts) {
+                let number = |at: usize| u32::from_be_bytes(part.head[at..at + 4].try_into().unwrap());
+                prop_assert_eq!(number(0), u32::from(ordinal) << 16 | u32::from(count));
+                let octets = &mime[part.body.start as usize..part.body.end as usize];
+                prop_assert!(u64::from(number(4)) + u64::from(number(8)) <= octets.len() as u64);
+                prop_assert!(number(8) == 0 || ordinal + 1 == count);
+                joined.extend_from_slice(octets);
+            }
+            prop_assert_eq!(joined, from_dmime1(&to_dmime1(mime).unwrap()).mime);
+        }
+
         #[test]
         fn bodies_come_back_octet_for_octet(body in body(), multipart: bool) {
             let kind = if multipart { "Content-Type: multipart/mixed; boundary=b\r\n" } else { "" };
