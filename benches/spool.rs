@@ -78,8 +78,10 @@ fn message(number: usize) -> FollowUp {
             recipients: vec![mailbox(&format!("bob@d{}.test", number % 100)).into()],
             accepted_at: now,
             due_at: now,
+            ticket: None,
         },
         body: vec![b'x'; BODY_BYTES].into(),
+        replay: None,
     }
 }
 

@@ -101,6 +101,8 @@ fn content(content: Content) -> &'static str {
     match content {
         Content::Mime => "MIME",
         Content::Dmime1 => "D/MIME 1",
+        Content::Dmime2 => "D/MIME 2",
+        Content::Returned => "returned D/MIME 2",
     }
 }
 

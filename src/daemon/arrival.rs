@@ -18,7 +18,7 @@ use crate::mail::date::rfc5322;
 use crate::mail::reply::Reply;
 use crate::mail::trace::{Arrival as Trace, Received};
 use crate::signet_service::{self, LookupError, Organization, User};
-use crate::store::{self, Content, Envelope, NewMessage, Recipient, Source};
+use crate::store::{self, Content, Envelope, NewMessage, Recipient, ReplayEntry, Source};
 
 /// How long an object is remembered, so that a copy of it is not delivered again. Longer than any sender's queue.
 const REMEMBERED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -321,9 +321,10 @@ impl Arrival<'_> {
             recipients: vec![Recipient::Mailbox(recipient)],
             accepted_at: now,
             due_at: now,
+            ticket: None,
         };
-        let token = message.replay_token().0;
-        writer.commit_once(new, token, now.after(REMEMBERED_FOR)).await?;
+        let entry = ReplayEntry::of_whole(message.replay_token().0, now.after(REMEMBERED_FOR));
+        writer.commit_once(new, entry).await?;
         Ok(id)
     }
 }

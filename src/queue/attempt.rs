@@ -76,7 +76,7 @@ impl Attempt for Mailer {
     async fn attempt(&self, claim: &Claim) -> Settled {
         match claim.content {
             Content::Mime => self.by_route(claim).await,
-            Content::Dmime1 => self.transfer(claim).await,
+            Content::Dmime1 | Content::Dmime2 | Content::Returned => self.transfer(claim).await,
         }
     }
 
@@ -181,8 +181,8 @@ impl Mailer {
 
     /// The sealed message names its author only in its encrypted envelope, and its recipient nowhere but inside.
     fn sealed_message(&self, claim: &Claim, object: Vec<u8>) -> FollowUp {
-        FollowUp {
-            message: NewMessage {
+        FollowUp::new(
+            NewMessage {
                 id: QueueId::random(&mut rand::rng()),
                 envelope: Envelope {
                     smtputf8: false,
@@ -193,9 +193,10 @@ impl Mailer {
                 recipients: vec![Recipient::Sealed(claim.destination.clone())],
                 accepted_at: claim.accepted_at,
                 due_at: self.clock.now(),
+                ticket: None,
             },
-            body: object.into(),
-        }
+            object,
+        )
     }
 
     async fn send<'a>(&'a self, progress: &mut Progress<'a>, planned: Vec<Planned<'a>>) {
@@ -289,7 +290,10 @@ impl<'a> Progress<'a> {
 
     fn follow_up_bytes(&self) -> usize {
         let follow_ups = &self.settled.follow_ups;
-        follow_ups.iter().map(|follow_up| follow_up.body.len()).sum()
+        follow_ups
+            .iter()
+            .map(|follow_up| follow_up.body.held_bytes())
+            .sum()
     }
 
     /// Leaves a recipient to the next attempt, at once.
@@ -334,11 +338,9 @@ impl<'a> Progress<'a> {
             recipients: targets.into_iter().map(Recipient::from).collect(),
             accepted_at: self.claim.accepted_at,
             due_at: mailer.clock.now(),
+            ticket: None,
         };
-        Ok(FollowUp {
-            message,
-            body: self.whole().await?,
-        })
+        Ok(FollowUp::new(message, self.whole().await?))
     }
 }
 

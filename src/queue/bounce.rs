@@ -82,10 +82,7 @@ impl Bounce<'_> {
                 false => header,
             },
         };
-        Some(FollowUp {
-            message: self.message(to),
-            body: report.render().into(),
-        })
+        Some(FollowUp::new(self.message(to), report.render()))
     }
 
     fn recipient(&self, affected: &Affected<'_>) -> RecipientReport {
@@ -121,6 +118,7 @@ impl Bounce<'_> {
             recipients: vec![to.clone().into()],
             accepted_at: self.now,
             due_at: self.now,
+            ticket: None,
         }
     }
 }
@@ -194,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_report_goes_to_the_reverse_path_and_cannot_itself_be_bounced() {
-        let FollowUp { message, body } =
+        let FollowUp { message, body, .. } =
             report(&claim("alice@hermail.test", Content::Mime), Occasion::Failed).unwrap();
         assert_eq!(
             message.recipients,
@@ -204,7 +202,7 @@ mod tests {
         assert_eq!(message.envelope.source, Source::Local);
         assert_eq!((message.accepted_at, message.due_at), (NOW, NOW));
         assert!(!message.envelope.smtputf8);
-        let body = String::from_utf8(body.to_vec()).unwrap();
+        let body = String::from_utf8(body.whole().unwrap().to_vec()).unwrap();
         for line in [
             "Arrival-Date: Mon, 14 Oct 2024 08:00:00 +0000",
             "Final-Recipient: rfc822; bob@hismail.test",
@@ -225,7 +223,7 @@ mod tests {
         let mut claim = claim("alice@hermail.test", Content::Mime);
         claim.envelope.source = Source::Dmtp("hermail.test".parse().unwrap());
         let FollowUp { body, .. } = report(&claim, Occasion::Failed).unwrap();
-        let body = String::from_utf8(body.to_vec()).unwrap();
+        let body = String::from_utf8(body.whole().unwrap().to_vec()).unwrap();
         assert!(body.contains("Final-Recipient: x-dime; @hismail.test\r\n"));
         assert!(
             !body.contains("bob") && !body.contains("Subject: hello"),
@@ -252,7 +250,7 @@ mod tests {
             will_retry_until: Timestamp(ARRIVED.0 + 432_000_000),
         };
         let delayed = report(&claim("alice@hermail.test", Content::Mime), occasion).unwrap();
-        let body = String::from_utf8(delayed.body.to_vec()).unwrap();
+        let body = String::from_utf8(delayed.body.whole().unwrap().to_vec()).unwrap();
         assert!(body.contains("\r\nAction: delayed\r\nStatus: 4.1.1\r\n"));
         assert!(body.contains("\r\nWill-Retry-Until: Sat, 19 Oct 2024 08:00:00 +0000\r\n"));
     }

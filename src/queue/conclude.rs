@@ -232,7 +232,7 @@ mod tests {
 
     fn report(settled: &Settled) -> String {
         assert_eq!(settled.follow_ups.len(), 1);
-        String::from_utf8(settled.follow_ups[0].body.to_vec()).unwrap()
+        String::from_utf8(settled.follow_ups[0].body.whole().unwrap().to_vec()).unwrap()
     }
 
     #[test]

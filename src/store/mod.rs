@@ -5,6 +5,8 @@
 //! database alone gives away neither a key nor, for any message, more than one domain.
 
 mod accounts;
+pub mod blocking;
+mod body;
 mod domains;
 mod sealed;
 mod signets;
@@ -12,6 +14,7 @@ mod spool;
 pub mod sqlite;
 
 pub use accounts::*;
+pub use body::*;
 pub use domains::*;
 pub use sealed::MasterKey;
 pub use signets::*;
@@ -41,6 +44,9 @@ pub enum Error {
     /// The lease is no longer ours; nothing was changed.
     #[error("the lease was lost")]
     LeaseLost,
+    /// Another object of that id was stored before; nothing was changed.
+    #[error("another object of that id was stored before")]
+    Conflict,
     /// There is already one of that name.
     #[error("it exists already")]
     Exists,

@@ -5,6 +5,7 @@
 //! | message key | derived from the master key for that message | the message |
 //! | envelope | message key | the message, and the columns kept in clear beside it |
 //! | body piece | message key | the message and the piece's number |
+//! | ticket for a return | message key | the message |
 //! | forward-path, attempt note | message key | the recipient, and the attempt |
 //! | private DIME keys | derived from the master key for that signet | the signet |
 //! | remembered remote signet | derived from the master key for that name | the signet's tag |
@@ -216,6 +217,14 @@ impl MessageKey {
         self.open(&format!("piece {number}"), sealed, "body piece")
     }
 
+    pub(super) fn seal_ticket(&self, ticket: &[u8]) -> Vec<u8> {
+        self.seal("ticket", ticket)
+    }
+
+    pub(super) fn open_ticket(&self, sealed: &[u8]) -> Result<Vec<u8>, Error> {
+        self.open("ticket", sealed, "ticket")
+    }
+
     fn envelope_place(&self, beside: &ClearColumns) -> String {
         let ClearColumns {
             content,
@@ -242,14 +251,15 @@ impl MessageKey {
 /// |---|---|
 /// | 1 | 1 if SMTPUTF8 was declared, plus 2 if the body has octets above 127 |
 /// | 2 + n | reverse-path; empty if null |
-/// | 1 | source: 0 local, 1 submission, 2 SMTP, 3 DMTP |
-/// | 2 + n | submission: the mailbox; DMTP: the domain; else empty |
+/// | 1 | source: 0 local, 1 submission, 2 SMTP, 3 DMTP, 4 a domain of ours |
+/// | 2 + n | submission: the mailbox; DMTP, a domain of ours: the domain; else empty |
 fn encode_envelope(envelope: &Envelope) -> Vec<u8> {
     let (source, name) = match &envelope.source {
         Source::Local => (0, String::new()),
         Source::Submission(mailbox) => (1, mailbox.to_string()),
         Source::Smtp => (2, String::new()),
         Source::Dmtp(domain) => (3, domain.to_string()),
+        Source::Domain(domain) => (4, domain.to_string()),
     };
     let mut out = vec![u8::from(envelope.smtputf8) | u8::from(envelope.eight_bit) << 1];
     put_text(&mut out, &envelope.reverse_path.to_string());
@@ -270,6 +280,7 @@ fn decode_envelope(plain: &[u8]) -> Option<Envelope> {
         (1, name) => Source::Submission(Mailbox::parse(name).ok()?),
         (2, "") => Source::Smtp,
         (3, name) => Source::Dmtp(Domain::parse(name).ok()?),
+        (4, name) => Source::Domain(Domain::parse(name).ok()?),
         _ => return None,
     };
     reader.finish().ok()?;
@@ -375,6 +386,7 @@ mod tests {
             Source::Submission(r#""a \"b\\"@hermail.test"#.parse().unwrap()),
             Source::Smtp,
             Source::Dmtp(Domain::parse("hermail.test").unwrap()),
+            Source::Domain(Domain::parse("hismail.test").unwrap()),
         ];
         for source in sources {
             let envelope = envelope(source);

@@ -3,9 +3,8 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 
-use super::Error;
+use super::{BodyWriter, Error, FollowUpBody, ReplayEntry};
 use crate::base::id::{LeaseToken, QueueId, RecipientId};
 use crate::base::time::Timestamp;
 use crate::mail::address::{Domain, Mailbox, ReversePath};
@@ -22,6 +21,8 @@ pub enum Source {
     Dmtp(Domain),
     /// Made here: bounces.
     Local,
+    /// Made here in the name of a domain of ours: returned messages (`dmime2.md` §12).
+    Domain(Domain),
 }
 
 /// What the stored body is.
@@ -31,6 +32,10 @@ pub enum Content {
     Mime,
     /// A complete, origin-signed D/MIME 1 object for one recipient.
     Dmime1,
+    /// A complete, origin-signed D/MIME 2 object for one recipient.
+    Dmime2,
+    /// A returned message, signed by the destination, for the origin (`dmime2.md` §12).
+    Returned,
 }
 
 /// One who is to get a message, as far as this host may know.
@@ -112,15 +117,30 @@ pub struct NewMessage {
     pub accepted_at: Timestamp,
     /// When delivery is first tried.
     pub due_at: Timestamp,
+    /// What it takes to return it, kept beside it and encrypted like it: see [`Spool::ticket`].
+    pub ticket: Option<Vec<u8>>,
 }
 
-/// A body given whole, for messages made here: bounces and sealed objects.
+/// A message made here, with its body: bounces and sealed objects.
 #[derive(Debug, Clone)]
 pub struct FollowUp {
     /// Envelope and recipients.
     pub message: NewMessage,
-    /// The whole body; cheap to clone, for another try.
-    pub body: Bytes,
+    /// The body; cheap to clone, for another try.
+    pub body: FollowUpBody,
+    /// Remembered with it. If it is remembered already with this digest, the message is left out.
+    pub replay: Option<ReplayEntry>,
+}
+
+impl FollowUp {
+    /// A message that nothing need be remembered of.
+    pub fn new(message: NewMessage, body: impl Into<FollowUpBody>) -> Self {
+        Self {
+            message,
+            body: body.into(),
+            replay: None,
+        }
+    }
 }
 
 /// Recipients of one message in one domain, leased together.
@@ -271,40 +291,14 @@ pub enum Selection {
     All,
 }
 
-/// Bodies are cut into pieces of at most this many octets, so that a large message costs bounded memory.
-pub const PIECE_BYTES: usize = 256 * 1024;
-
-/// A body on its way in. Dropped without [`commit`](Self::commit) it leaves nothing claimable, and what it had written is
-/// swept at the next start.
-#[async_trait]
-pub trait BodyWriter: Send + Sync {
-    /// Appends octets.
-    async fn write(&mut self, octets: &[u8]) -> Result<(), Error>;
-    /// Octets written so far.
-    fn size_bytes(&self) -> u64;
-    /// Makes message, recipients and body durable, in one transaction. When this returns, the `250` may be sent.
-    async fn commit(self: Box<Self>, message: NewMessage) -> Result<(), Error>;
-
-    /// As [`commit`](Self::commit), and remembers `token` until `until` in the same transaction.
-    ///
-    /// `false`, and nothing is stored, if the token is remembered already: the same object was committed before, so
-    /// the sender is answered as if this were the first time (`dmime.md` §17 W11). Remembering and committing apart
-    /// from each other would lose a message whose sender tries again after a crash between the two.
-    async fn commit_once(
-        self: Box<Self>,
-        message: NewMessage,
-        token: [u8; 32],
-        until: Timestamp,
-    ) -> Result<bool, Error>;
-}
-
 /// The queue on disk.
 #[async_trait]
 pub trait Spool: Send + Sync {
     /// Starts a body for the message `id`.
     async fn begin(&self, id: QueueId) -> Result<Box<dyn BodyWriter>, Error>;
 
-    /// Stores a message with its whole body; as durable as [`BodyWriter::commit`].
+    /// Stores a message with its body; as durable as [`BodyWriter::commit`].
+    /// [`Error::Conflict`] as for [`settle`](Self::settle).
     async fn enqueue(&self, message: FollowUp) -> Result<(), Error>;
 
     /// Leases up to `limit` groups of due recipients until `leased_until`, oldest due first, fair across destinations.
@@ -315,9 +309,13 @@ pub trait Spool: Send + Sync {
     /// Piece `index` of a body, from 0; `None` after the last.
     async fn read_piece(&self, message: QueueId, index: u32) -> Result<Option<Vec<u8>>, Error>;
 
+    /// What was kept beside a message to return it with, if anything was.
+    async fn ticket(&self, message: QueueId) -> Result<Option<Vec<u8>>, Error>;
+
     /// Records what became of claimed recipients and stores what follows from it, in one transaction.
     /// A message whose recipients are all final is erased with its key.
-    /// [`Error::LeaseLost`] if another runner may have taken over: then nothing is changed.
+    /// Nothing is changed in case of [`Error::LeaseLost`]: another runner may have taken over; and of
+    /// [`Error::Conflict`]: the entry of a follow-up is remembered with another digest.
     async fn settle(
         &self,
         lease: LeaseToken,

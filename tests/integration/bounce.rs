@@ -40,12 +40,14 @@ async fn enqueue(store: &dyn Store, reverse_path: Option<&str>) {
         recipients: vec![Recipient::parse("nobody@hismail.test").unwrap()],
         accepted_at: ACCEPTED,
         due_at: ACCEPTED,
+        ticket: None,
     };
     let body = "Subject: Grüße\r\n\r\nbody\r\n".as_bytes().to_vec();
     store
         .enqueue(FollowUp {
             message,
             body: body.into(),
+            replay: None,
         })
         .await
         .unwrap();

@@ -315,6 +315,7 @@ impl Owner {
             recipients: open.recipients,
             accepted_at: now,
             due_at: now,
+            ticket: None,
         }
     }
 

@@ -3,25 +3,27 @@
 //! Pieces are durable before their message is; a list of such bodies, `incoming`, lets the next start find what
 //! a kill left behind.
 
-use async_trait::async_trait;
-use sqlx::query;
-use sqlx::sqlite::SqliteConnection;
+use std::sync::Arc;
 
-use super::message::{SealedMessage, insert_message, insert_piece};
-use super::{SqliteStore, spool};
+use async_trait::async_trait;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{query, query_scalar};
+
+use super::SqliteStore;
+use super::message::{SealedMessage, insert_piece, store_message};
 use crate::base::id::QueueId;
-use crate::base::time::Timestamp;
 use crate::store::sealed::MessageKey;
-use crate::store::{BodyWriter, Error, NewMessage, PIECE_BYTES};
+use crate::store::{BodyWriter, Committed, Error, NewMessage, PIECE_BYTES, ReplayEntry, SpooledBody};
 
 /// A body on its way in: full pieces are stored at once, the last one with the message.
 pub(super) struct SpoolBody {
     store: SqliteStore,
-    key: MessageKey,
+    key: Arc<MessageKey>,
     piece: Vec<u8>,
     pieces_stored: u32,
     size_bytes: u64,
-    committed: bool,
+    /// The pieces belong to a message, or to a [`SpooledBody`].
+    handed_on: bool,
 }
 
 #[async_trait]
@@ -40,21 +42,55 @@ impl BodyWriter for SpoolBody {
         Ok(())
     }
 
+    async fn overwrite(&mut self, offset: u64, mut octets: &[u8]) -> Result<(), Error> {
+        let end = offset.checked_add(octets.len() as u64);
+        if end.is_none_or(|end| end > self.size_bytes) {
+            return Err(Error::Missing);
+        }
+        let mut number = u32::try_from(offset / PIECE_BYTES as u64).map_err(|_| Error::Missing)?;
+        let mut start = (offset % PIECE_BYTES as u64) as usize;
+        while !octets.is_empty() {
+            let (here, rest) = octets.split_at(octets.len().min(PIECE_BYTES - start));
+            self.patch(number, start, here).await?;
+            (number, start, octets) = (number + 1, 0, rest);
+        }
+        Ok(())
+    }
+
     fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
 
+    async fn read_piece(&mut self, index: u32) -> Result<Option<Vec<u8>>, Error> {
+        match index.cmp(&self.pieces_stored) {
+            std::cmp::Ordering::Less => self.stored_piece(index).await.map(Some),
+            std::cmp::Ordering::Equal if !self.piece.is_empty() => Ok(Some(self.piece.clone())),
+            _ => Ok(None),
+        }
+    }
+
     async fn commit(mut self: Box<Self>, message: NewMessage) -> Result<(), Error> {
-        self.finish(message, None).await.map(drop)
+        self.store_message(&message, None).await.map(drop)
     }
 
     async fn commit_once(
         mut self: Box<Self>,
         message: NewMessage,
-        token: [u8; 32],
-        until: Timestamp,
-    ) -> Result<bool, Error> {
-        self.finish(message, Some((token, until))).await
+        entry: ReplayEntry,
+    ) -> Result<Committed, Error> {
+        self.store_message(&message, Some(entry)).await
+    }
+
+    fn finish(mut self: Box<Self>) -> SpooledBody {
+        self.handed_on = true;
+        let store = self.store.clone();
+        SpooledBody::new(
+            Arc::clone(&self.key),
+            self.size_bytes,
+            self.pieces_stored,
+            std::mem::take(&mut self.piece),
+            Box::new(move |message| store.discard(message)),
+        )
     }
 }
 
@@ -63,11 +99,11 @@ impl SpoolBody {
     pub(super) fn begin(store: SqliteStore, id: QueueId) -> Self {
         Self {
             store,
-            key: MessageKey::generate(id),
+            key: Arc::new(MessageKey::generate(id)),
             piece: Vec::new(),
             pieces_stored: 0,
             size_bytes: 0,
-            committed: false,
+            handed_on: false,
         }
     }
 
@@ -93,61 +129,94 @@ impl SpoolBody {
         Ok(())
     }
 
-    async fn finish(
-        &mut self,
-        message: NewMessage,
-        replay: Option<([u8; 32], Timestamp)>,
-    ) -> Result<bool, Error> {
-        if message.id != self.key.message() {
-            return Err(Error::Missing);
+    async fn stored_piece(&self, number: u32) -> Result<Vec<u8>, Error> {
+        let sealed: Option<Vec<u8>> =
+            query_scalar("SELECT sealed FROM pieces WHERE message = ? AND number = ?")
+                .bind(self.key.message().to_string())
+                .bind(number)
+                .fetch_optional(&self.store.inner.readers)
+                .await?;
+        self.key
+            .open_piece(number, &sealed.ok_or(Error::Unreadable("body piece"))?)
+    }
+
+    /// Overwrites octets of one piece, which reach not beyond its end.
+    async fn patch(&mut self, number: u32, start: usize, octets: &[u8]) -> Result<(), Error> {
+        let place = start..start + octets.len();
+        if number == self.pieces_stored {
+            let place = self.piece.get_mut(place).ok_or(Error::Missing)?;
+            place.copy_from_slice(octets);
+            return Ok(());
         }
+        let mut piece = self.stored_piece(number).await?;
+        let place = piece.get_mut(place).ok_or(Error::Unreadable("body piece"))?;
+        place.copy_from_slice(octets);
+        let sealed = self.key.seal_piece(number, &piece);
+        let message = self.key.message().to_string();
+        self.store
+            .inner
+            .write(move |db| Box::pin(async move { replace_piece(db, &message, number, &sealed).await }))
+            .await
+    }
+
+    async fn store_message(
+        &mut self,
+        message: &NewMessage,
+        replay: Option<ReplayEntry>,
+    ) -> Result<Committed, Error> {
         let master = &self.store.inner.master;
-        let last = (self.pieces_stored, std::mem::take(&mut self.piece));
-        let sealed = SealedMessage::seal(master, &self.key, message, self.size_bytes, last)?;
-        let in_parts = self.pieces_stored > 0;
+        let last = (self.pieces_stored, &self.piece[..]);
+        let mut sealed = SealedMessage::seal(master, &self.key, message, self.size_bytes, last)?;
+        sealed.replay = replay;
         let now = self.store.inner.clock.now();
-        let first_time = self
+        let committed = self
             .store
             .inner
-            .write(move |db| {
-                Box::pin(async move {
-                    if let Some((token, until)) = replay
-                        && !spool::remember_token(db, token, now, until).await?
-                    {
-                        return Ok(false);
-                    }
-                    if in_parts {
-                        adopt_pieces(db, &sealed.id).await?;
-                    }
-                    insert_message(db, &sealed).await?;
-                    Ok(true)
-                })
-            })
+            .write(move |db| Box::pin(async move { store_message(db, now, &sealed).await }))
             .await?;
-        self.committed = first_time;
-        if first_time {
+        if committed == Committed::Stored {
+            self.handed_on = true;
             self.store.inner.changed.notify_one();
         }
-        Ok(first_time)
+        Ok(committed)
     }
 }
 
 impl Drop for SpoolBody {
-    /// Gives back the room; should that fail, the next start does it.
     fn drop(&mut self) {
-        if self.committed || self.pieces_stored == 0 {
-            return;
+        if !self.handed_on && self.pieces_stored > 0 {
+            self.store.discard(self.key.message());
         }
-        let message = self.key.message().to_string();
-        self.store
-            .inner
+    }
+}
+
+impl SqliteStore {
+    /// Gives back the room of a body that belongs to no message; should that fail, the next start does it.
+    fn discard(&self, message: QueueId) {
+        let message = message.to_string();
+        self.inner
             .writer
             .run_unattended(move |db| Box::pin(async move { discard_pieces(db, &message).await }));
     }
 }
 
+async fn replace_piece(
+    db: &mut SqliteConnection,
+    message: &str,
+    number: u32,
+    sealed: &[u8],
+) -> Result<(), Error> {
+    query("UPDATE pieces SET sealed = ? WHERE message = ? AND number = ?")
+        .bind(sealed)
+        .bind(message)
+        .bind(number)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
 /// The pieces stored so far now belong to a message. [`Error::Missing`] if they have been swept.
-async fn adopt_pieces(db: &mut SqliteConnection, message: &str) -> Result<(), Error> {
+pub(super) async fn adopt_pieces(db: &mut SqliteConnection, message: &str) -> Result<(), Error> {
     let adopted = query("DELETE FROM incoming WHERE message = ?")
         .bind(message)
         .execute(db)

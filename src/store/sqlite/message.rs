@@ -3,11 +3,11 @@
 use sqlx::query;
 use sqlx::sqlite::SqliteConnection;
 
-use super::{claim, exists};
+use super::{body, claim, exists, replay};
 use crate::base::id::RecipientId;
 use crate::base::time::Timestamp;
 use crate::store::sealed::{ClearColumns, MasterKey, MessageKey};
-use crate::store::{Content, Error, FollowUp, NewMessage, PIECE_BYTES};
+use crate::store::{Committed, Content, Error, FollowUp, FollowUpBody, NewMessage, PIECE_BYTES, ReplayEntry};
 
 /// A message as its rows will be; sealed before the writer sees it, so that encryption runs on all cores.
 pub(super) struct SealedMessage {
@@ -17,8 +17,12 @@ pub(super) struct SealedMessage {
     beside: ClearColumns,
     due_at: Timestamp,
     recipients: Vec<SealedRecipient>,
+    ticket: Option<Vec<u8>>,
+    /// Whether earlier pieces are stored already, and to be adopted.
+    in_parts: bool,
     /// Pieces not stored yet, with their numbers.
     pieces: Vec<(u32, Vec<u8>)>,
+    pub(super) replay: Option<ReplayEntry>,
 }
 
 struct SealedRecipient {
@@ -28,11 +32,24 @@ struct SealedRecipient {
 }
 
 impl SealedMessage {
-    /// Seals a message whose body is at hand.
-    pub(super) fn whole(master: &MasterKey, message: FollowUp) -> Result<Self, Error> {
-        let FollowUp { message, body } = message;
+    /// Seals a message with its body, or with what of it is not stored yet.
+    pub(super) fn follow_up(master: &MasterKey, follow_up: &FollowUp) -> Result<Self, Error> {
+        let sealed = match &follow_up.body {
+            FollowUpBody::Whole(body) => Self::whole(master, &follow_up.message, body),
+            FollowUpBody::Spooled(body) => {
+                let last = (body.pieces_stored(), body.last_piece());
+                Self::seal(master, body.key(), &follow_up.message, body.size_bytes(), last)
+            }
+        };
+        Ok(Self {
+            replay: follow_up.replay,
+            ..sealed?
+        })
+    }
+
+    fn whole(master: &MasterKey, message: &NewMessage, body: &[u8]) -> Result<Self, Error> {
         let key = MessageKey::generate(message.id);
-        let mut sealed = Self::seal(master, &key, message, body.len() as u64, (0, Vec::new()))?;
+        let mut sealed = Self::seal(master, &key, message, body.len() as u64, (0, &[]))?;
         sealed.pieces = (0..)
             .zip(body.chunks(PIECE_BYTES))
             .map(|(number, piece)| (number, key.seal_piece(number, piece)))
@@ -40,15 +57,15 @@ impl SealedMessage {
         Ok(sealed)
     }
 
-    /// Seals a message of which only the last piece, with its number, is still at hand.
+    /// Seals a message of which only the last piece, with its number, is not stored yet.
     pub(super) fn seal(
         master: &MasterKey,
         key: &MessageKey,
-        message: NewMessage,
+        message: &NewMessage,
         size_bytes: u64,
-        (number, piece): (u32, Vec<u8>),
+        (number, piece): (u32, &[u8]),
     ) -> Result<Self, Error> {
-        if message.recipients.is_empty() {
+        if message.recipients.is_empty() || message.id != key.message() {
             return Err(Error::Missing);
         }
         let beside = ClearColumns {
@@ -56,15 +73,18 @@ impl SealedMessage {
             size_bytes,
             accepted_at: message.accepted_at,
         };
-        let last = (!piece.is_empty()).then(|| (number, key.seal_piece(number, &piece)));
+        let last = (!piece.is_empty()).then(|| (number, key.seal_piece(number, piece)));
         Ok(Self {
             id: message.id.to_string(),
             wrapped_key: master.wrap(key),
             envelope: key.seal_envelope(&message.envelope, &beside),
             beside,
             due_at: message.due_at,
-            recipients: seal_recipients(key, &message),
+            recipients: seal_recipients(key, message),
+            ticket: message.ticket.as_ref().map(|ticket| key.seal_ticket(ticket)),
+            in_parts: number > 0,
             pieces: last.into_iter().collect(),
+            replay: None,
         })
     }
 }
@@ -86,8 +106,26 @@ fn seal_recipients(key: &MessageKey, message: &NewMessage) -> Vec<SealedRecipien
         .collect()
 }
 
-/// Writes all rows of a message. [`Error::Exists`] if its id is taken.
-pub(super) async fn insert_message(db: &mut SqliteConnection, message: &SealedMessage) -> Result<(), Error> {
+/// Writes all rows of a message, unless what it came of was taken before. [`Error::Exists`] if its id is taken.
+pub(super) async fn store_message(
+    db: &mut SqliteConnection,
+    now: Timestamp,
+    message: &SealedMessage,
+) -> Result<Committed, Error> {
+    let remembered = match message.replay {
+        Some(entry) => replay::remember(db, entry, now).await?,
+        None => Committed::Stored,
+    };
+    if remembered == Committed::Stored {
+        if message.in_parts {
+            body::adopt_pieces(db, &message.id).await?;
+        }
+        insert_message(db, message).await?;
+    }
+    Ok(remembered)
+}
+
+async fn insert_message(db: &mut SqliteConnection, message: &SealedMessage) -> Result<(), Error> {
     query(
         "INSERT INTO messages (id, wrapped_key, envelope, content, size_bytes, accepted_at) \
          VALUES (?, ?, ?, ?, ?, ?)",
@@ -103,6 +141,13 @@ pub(super) async fn insert_message(db: &mut SqliteConnection, message: &SealedMe
     .map_err(exists)?;
     for (number, sealed) in &message.pieces {
         insert_piece(db, &message.id, *number, sealed).await?;
+    }
+    if let Some(ticket) = &message.ticket {
+        query("INSERT INTO tickets (message, sealed) VALUES (?, ?)")
+            .bind(&message.id)
+            .bind(ticket)
+            .execute(&mut *db)
+            .await?;
     }
     insert_recipients(db, message).await
 }
@@ -157,6 +202,8 @@ fn content_number(content: Content) -> i64 {
     match content {
         Content::Mime => 1,
         Content::Dmime1 => 2,
+        Content::Dmime2 => 3,
+        Content::Returned => 4,
     }
 }
 
@@ -165,6 +212,8 @@ pub(super) fn content_from(number: i64) -> Result<Content, Error> {
     match number {
         1 => Ok(Content::Mime),
         2 => Ok(Content::Dmime1),
+        3 => Ok(Content::Dmime2),
+        4 => Ok(Content::Returned),
         _ => Err(Error::Unreadable("content")),
     }
 }

@@ -18,6 +18,7 @@ mod domains;
 mod file;
 mod message;
 mod operate;
+mod replay;
 mod settle;
 mod signets;
 mod spool;

@@ -4,16 +4,16 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{query, query_as, query_scalar};
+use sqlx::{query_as, query_scalar};
 
 use super::body::SpoolBody;
-use super::message::{SealedMessage, insert_message, pieces_in};
+use super::message::{SealedMessage, pieces_in, store_message};
 use super::{Inner, SqliteStore, claim, operate, settle};
 use crate::base::id::{LeaseToken, QueueId, RecipientId};
 use crate::base::time::Timestamp;
 use crate::store::{
-    AttemptEntry, BodyWriter, Claim, Error, FollowUp, QuarantinedEntry, QueueEntry, QueuePosition, Selection,
-    Settlement, Spool,
+    AttemptEntry, BodyWriter, Claim, Committed, Error, FollowUp, FollowUpBody, QuarantinedEntry, QueueEntry,
+    QueuePosition, Selection, Settlement, Spool,
 };
 
 #[async_trait]
@@ -23,11 +23,13 @@ impl Spool for SqliteStore {
     }
 
     async fn enqueue(&self, message: FollowUp) -> Result<(), Error> {
-        let sealed = SealedMessage::whole(&self.inner.master, message)?;
-        self.inner
-            .write(move |db| Box::pin(async move { insert_message(db, &sealed).await }))
+        let now = self.inner.clock.now();
+        let sealed = [SealedMessage::follow_up(&self.inner.master, &message)?];
+        let stored = self
+            .inner
+            .write(move |db| Box::pin(async move { store_follow_ups(db, now, &sealed).await }))
             .await?;
-        self.inner.changed.notify_one();
+        self.stored(&[message], &stored);
         Ok(())
     }
 
@@ -69,6 +71,20 @@ impl Spool for SqliteStore {
         key.open_piece(index, &sealed).map(Some)
     }
 
+    async fn ticket(&self, message: QueueId) -> Result<Option<Vec<u8>>, Error> {
+        let row: Option<(Vec<u8>, Vec<u8>)> = query_as(
+            "SELECT m.wrapped_key, t.sealed FROM messages m JOIN tickets t ON t.message = m.id WHERE m.id = ?",
+        )
+        .bind(message.to_string())
+        .fetch_optional(&self.inner.readers)
+        .await?;
+        let Some((wrapped_key, sealed)) = row else {
+            return Ok(None);
+        };
+        let key = self.inner.master.unwrap(message, &wrapped_key)?;
+        key.open_ticket(&sealed).map(Some)
+    }
+
     async fn settle(
         &self,
         lease: LeaseToken,
@@ -78,22 +94,20 @@ impl Spool for SqliteStore {
         let master = self.inner.master.clone();
         let now = self.inner.clock.now();
         let sealed = follow_ups
-            .into_iter()
-            .map(|message| SealedMessage::whole(&master, message))
+            .iter()
+            .map(|message| SealedMessage::follow_up(&master, message))
             .collect::<Result<Vec<_>, _>>()?;
-        self.inner
+        let stored = self
+            .inner
             .write(move |db| {
                 Box::pin(async move {
                     settle::settle(db, &master, lease, now, &settlements).await?;
-                    for message in &sealed {
-                        insert_message(db, message).await?;
-                    }
-                    Ok(())
+                    store_follow_ups(db, now, &sealed).await
                 })
             })
             .await?;
         // A deferred recipient changes when the runner has to wake, too.
-        self.inner.changed.notify_one();
+        self.stored(&follow_ups, &stored);
         Ok(())
     }
 
@@ -181,31 +195,32 @@ impl Spool for SqliteStore {
     }
 }
 
-/// Expired tokens that one call clears away; more than it adds, so they cannot pile up.
-const EXPIRED_TOKENS_PER_CALL: i64 = 16;
-
-/// Remembers `token` until `until`; `false` if it is remembered already.
-pub(super) async fn remember_token(
+/// What became of each. [`Error::Conflict`] if one of them clashes with what was taken before.
+async fn store_follow_ups(
     db: &mut SqliteConnection,
-    token: [u8; 32],
     now: Timestamp,
-    until: Timestamp,
-) -> Result<bool, Error> {
-    query(
-        "DELETE FROM replay_tokens WHERE token = ?1 AND expires_at <= ?2 OR token IN \
-         (SELECT token FROM replay_tokens WHERE expires_at <= ?2 ORDER BY expires_at LIMIT ?3)",
-    )
-    .bind(&token[..])
-    .bind(now.0)
-    .bind(EXPIRED_TOKENS_PER_CALL)
-    .execute(&mut *db)
-    .await?;
-    let added = query("INSERT INTO replay_tokens (token, expires_at) VALUES (?, ?) ON CONFLICT DO NOTHING")
-        .bind(&token[..])
-        .bind(until.0)
-        .execute(db)
-        .await?;
-    Ok(added.rows_affected() == 1)
+    messages: &[SealedMessage],
+) -> Result<Vec<Committed>, Error> {
+    let mut stored = Vec::with_capacity(messages.len());
+    for message in messages {
+        match store_message(db, now, message).await? {
+            Committed::Conflict => return Err(Error::Conflict),
+            committed => stored.push(committed),
+        }
+    }
+    Ok(stored)
+}
+
+impl SqliteStore {
+    /// Follow-ups are durable: their bodies are no longer theirs to sweep, and the runner has work.
+    fn stored(&self, follow_ups: &[FollowUp], committed: &[Committed]) {
+        for (follow_up, committed) in follow_ups.iter().zip(committed) {
+            if let (FollowUpBody::Spooled(body), Committed::Stored) = (&follow_up.body, committed) {
+                body.mark_adopted();
+            }
+        }
+        self.inner.changed.notify_one();
+    }
 }
 
 impl Inner {

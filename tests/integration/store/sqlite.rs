@@ -132,8 +132,19 @@ behaves! {
     deleted_recipients_are_gone_with_their_message
     a_recipient_deleted_during_an_attempt_does_not_undo_the_others
     the_list_continues_after_an_entry_that_has_left
-    an_expired_token_keeps_nothing_out
+    an_expired_entry_keeps_nothing_out
     an_object_is_committed_once
+    a_follow_up_taken_before_is_left_out
+    a_follow_up_that_clashes_with_one_taken_before_undoes_the_settlement
+    a_body_is_read_back_before_it_is_committed
+    a_body_is_overwritten_across_pieces_and_nowhere_else
+    a_spooled_body_is_adopted_with_the_settlement
+    a_spooled_body_that_nobody_adopts_is_swept
+    a_spooled_body_outlives_a_try_that_failed
+    a_ticket_stays_with_its_message
+    bodies_are_read_and_written_from_threads_that_may_wait
+    a_failure_of_the_store_comes_out_of_the_adapters
+    every_content_and_source_survives
     signets_keep_their_history_and_are_found_by_any_fingerprint
     private_keys_come_back_for_their_signet_only
     remote_signets_are_kept_until_they_expire_or_are_forgotten
@@ -183,6 +194,7 @@ async fn a_failing_job_does_not_undo_the_others_of_its_group() {
                 .enqueue(FollowUp {
                     message: new,
                     body: body.into(),
+                    replay: None,
                 })
                 .await
         });
@@ -552,6 +564,7 @@ async fn a_closed_store_answers_with_an_error() {
     let late = FollowUp {
         message: message(&["bob@hismail.test"]),
         body: Vec::new().into(),
+        replay: None,
     };
     assert!(matches!(store.enqueue(late).await, Err(Error::Database(_))));
     assert!(matches!(store.next_due().await, Err(Error::Database(_))));

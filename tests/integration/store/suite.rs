@@ -14,6 +14,10 @@ use dimed::mail::address::{Domain, Mailbox, ReversePath};
 use dimed::mail::reply::EnhancedStatus;
 use dimed::store::*;
 
+mod bodies;
+
+pub use bodies::*;
+
 /// A database that tests may open several times.
 #[async_trait]
 pub trait Bed: Sync {
@@ -53,6 +57,7 @@ pub fn message(recipients: &[&str]) -> NewMessage {
         recipients: recipients.iter().map(|text| mailbox(text).into()).collect(),
         accepted_at: NOON,
         due_at: NOON,
+        ticket: None,
     }
 }
 
@@ -63,6 +68,7 @@ pub async fn enqueue(store: &dyn Store, message: NewMessage) -> QueueId {
         .enqueue(FollowUp {
             message,
             body: body.into(),
+            replay: None,
         })
         .await
         .unwrap();
@@ -178,6 +184,7 @@ pub async fn bodies_come_back_in_bounded_pieces(bed: &dyn Bed) {
         let follow_up = FollowUp {
             message: whole.clone(),
             body: octets.clone().into(),
+            replay: None,
         };
         store.enqueue(follow_up).await.unwrap();
         for id in [streamed.id, whole.id] {
@@ -199,11 +206,13 @@ pub async fn a_message_is_stored_once_under_its_id(bed: &dyn Bed) {
     let again = FollowUp {
         message: new,
         body: b"z".to_vec().into(),
+        replay: None,
     };
     assert!(matches!(store.enqueue(again).await, Err(Error::Exists)));
     let nobody = FollowUp {
         message: message(&[]),
         body: Vec::new().into(),
+        replay: None,
     };
     assert!(matches!(store.enqueue(nobody).await, Err(Error::Missing)));
     assert_eq!(claim(&*store, NOON, 10).await.len(), 1);
@@ -280,6 +289,7 @@ pub async fn a_lease_that_ran_out_is_due_again_and_its_token_is_stale(bed: &dyn 
     let bounce = FollowUp {
         message: message(&["alice@hermail.test"]),
         body: b"report".to_vec().into(),
+        replay: None,
     };
     let failed = settlements(&first, SettledState::Failed(EnhancedStatus(5, 1, 1)));
     let stale = store.settle(first.lease, failed, vec![bounce]).await;
@@ -379,6 +389,7 @@ pub async fn follow_ups_enter_with_the_settlement(bed: &dyn Bed) {
             ..message(&["alice@hermail.test"])
         },
         body: b"report".to_vec().into(),
+        replay: None,
     };
     let failed = settlements(&claim, SettledState::Failed(EnhancedStatus(5, 1, 1)));
     store
@@ -401,6 +412,7 @@ pub async fn a_follow_up_that_cannot_enter_undoes_the_settlement(bed: &dyn Bed) 
     let clash = FollowUp {
         message: waiting,
         body: Vec::new().into(),
+        replay: None,
     };
     let failed = settlements(claim, SettledState::Failed(EnhancedStatus(5, 1, 1)));
     let result = store.settle(claim.lease, failed, vec![clash]).await;
@@ -625,30 +637,6 @@ pub async fn the_list_continues_after_an_entry_that_has_left(bed: &dyn Bed) {
     store.delete(Selection::Message(ids[1])).await.unwrap();
     let rest = store.list(Some(first[1].position), 10).await.unwrap();
     assert_eq!(rest.iter().map(|e| e.message).collect::<Vec<_>>(), ids[2..]);
-}
-
-pub async fn an_expired_token_keeps_nothing_out(bed: &dyn Bed) {
-    let store = bed.open().await;
-    for _ in 0..2 {
-        let new = message(&["bob@hismail.test"]);
-        let writer = store.begin(new.id).await.unwrap();
-        let long_ago = Timestamp(1);
-        assert!(writer.commit_once(new, [7; 32], long_ago).await.unwrap());
-    }
-    assert_eq!(store.list(None, 10).await.unwrap().len(), 2);
-}
-
-pub async fn an_object_is_committed_once(bed: &dyn Bed) {
-    let store = bed.open().await;
-    let token = [7; 32];
-    for (expected, size) in [(true, 10), (false, 10), (false, PIECE_BYTES + 1)] {
-        let new = message(&["bob@hismail.test"]);
-        let mut writer = store.begin(new.id).await.unwrap();
-        writer.write(&vec![b'x'; size]).await.unwrap();
-        let until = noon_plus(60 * 24 * 365 * 100);
-        assert_eq!(writer.commit_once(new, token, until).await.unwrap(), expected);
-    }
-    assert_eq!(store.list(None, 10).await.unwrap().len(), 1);
 }
 
 /// A signet whose fingerprints and object are made of one octet and its neighbours.

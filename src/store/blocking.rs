@@ -1,0 +1,184 @@
+//! Bodies as `Read + Seek` and `Write`, for work on threads that may wait.
+//!
+//! For `spawn_blocking` only: every octet that is not at hand blocks the thread until the store has answered. Failures
+//! of the store pass through as [`io::Error`]; [`store_error`] brings them out again.
+
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::runtime::Handle;
+
+use super::{BodyWriter, Error, PIECE_BYTES, Store};
+use crate::base::id::QueueId;
+
+/// A body that can be had piece by piece.
+#[async_trait]
+pub trait Pieces: Send {
+    /// Octets in all.
+    fn size_bytes(&self) -> u64;
+    /// Piece `index`, from 0; `None` after the last.
+    async fn piece(&mut self, index: u32) -> Result<Option<Vec<u8>>, Error>;
+}
+
+#[async_trait]
+impl Pieces for Box<dyn BodyWriter> {
+    fn size_bytes(&self) -> u64 {
+        self.as_ref().size_bytes()
+    }
+
+    async fn piece(&mut self, index: u32) -> Result<Option<Vec<u8>>, Error> {
+        self.read_piece(index).await
+    }
+}
+
+#[async_trait]
+impl<P: Pieces + ?Sized> Pieces for &mut P {
+    fn size_bytes(&self) -> u64 {
+        (**self).size_bytes()
+    }
+
+    async fn piece(&mut self, index: u32) -> Result<Option<Vec<u8>>, Error> {
+        (**self).piece(index).await
+    }
+}
+
+/// The body of a message in the spool.
+pub struct StoredBody {
+    /// Where it is.
+    pub store: Arc<dyn Store>,
+    /// Whose it is.
+    pub message: QueueId,
+    /// Octets in all.
+    pub size_bytes: u64,
+}
+
+#[async_trait]
+impl Pieces for StoredBody {
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    async fn piece(&mut self, index: u32) -> Result<Option<Vec<u8>>, Error> {
+        self.store.read_piece(self.message, index).await
+    }
+}
+
+/// Pieces kept at hand: who reads two places by turns, or across a border, fetches nothing twice.
+const KEPT: usize = 2;
+
+/// Reads a body at any place; holds at most two pieces.
+pub struct Reader<P> {
+    pieces: P,
+    runtime: Handle,
+    position: u64,
+    /// The piece used last comes first.
+    kept: Vec<(u32, Vec<u8>)>,
+}
+
+impl<P: Pieces> Reader<P> {
+    /// At the first octet. Panics outside of a runtime.
+    pub fn new(pieces: P) -> Self {
+        Self::on(Handle::current(), pieces)
+    }
+
+    /// At the first octet, with the runtime that drives the store.
+    pub fn on(runtime: Handle, pieces: P) -> Self {
+        Self {
+            pieces,
+            runtime,
+            position: 0,
+            kept: Vec::new(),
+        }
+    }
+
+    /// The body itself.
+    pub fn into_inner(self) -> P {
+        self.pieces
+    }
+
+    /// Has piece `index` come first among those kept.
+    fn fetch(&mut self, index: u32) -> io::Result<()> {
+        match self.kept.iter().position(|(kept, _)| *kept == index) {
+            Some(place) => self.kept[..=place].rotate_right(1),
+            None => {
+                self.kept.truncate(KEPT - 1);
+                let piece = self
+                    .runtime
+                    .block_on(self.pieces.piece(index))
+                    .map_err(io::Error::other)?
+                    .ok_or_else(|| io::Error::other(Error::Unreadable("body piece")))?;
+                self.kept.insert(0, (index, piece));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<P: Pieces> Read for Reader<P> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.position >= self.pieces.size_bytes() || buffer.is_empty() {
+            return Ok(0);
+        }
+        let beyond = |_| io::Error::from(io::ErrorKind::UnexpectedEof);
+        let index = u32::try_from(self.position / PIECE_BYTES as u64).map_err(beyond)?;
+        let start = (self.position % PIECE_BYTES as u64) as usize;
+        self.fetch(index)?;
+        let rest = self.kept.first().and_then(|(_, piece)| piece.get(start..));
+        let rest = rest.filter(|rest| !rest.is_empty());
+        let rest = rest.ok_or_else(|| io::Error::other(Error::Unreadable("body piece")))?;
+        let read = rest.len().min(buffer.len());
+        buffer[..read].copy_from_slice(&rest[..read]);
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+impl<P: Pieces> Seek for Reader<P> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::End(offset) => self.pieces.size_bytes().checked_add_signed(offset),
+            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+        };
+        self.position = position.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        Ok(self.position)
+    }
+}
+
+/// Appends to a body.
+pub struct Appender<'a> {
+    body: &'a mut dyn BodyWriter,
+    runtime: Handle,
+}
+
+impl<'a> Appender<'a> {
+    /// At the end of what was written so far. Panics outside of a runtime.
+    pub fn new(body: &'a mut dyn BodyWriter) -> Self {
+        Self::on(Handle::current(), body)
+    }
+
+    /// The same, with the runtime that drives the store.
+    pub fn on(runtime: Handle, body: &'a mut dyn BodyWriter) -> Self {
+        Self { body, runtime }
+    }
+}
+
+impl Write for Appender<'_> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.runtime
+            .block_on(self.body.write(octets))
+            .map_err(io::Error::other)?;
+        Ok(octets.len())
+    }
+
+    /// Nothing is durable before the commit.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The failure of the store that an adapter passed through, if it was one.
+pub fn store_error(error: io::Error) -> Result<Error, io::Error> {
+    error.downcast()
+}

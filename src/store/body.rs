@@ -1,0 +1,210 @@
+//! Bodies on their way in: written in pieces, read back, and adopted by a message.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::sealed::MessageKey;
+use super::{Error, NewMessage};
+use crate::base::id::QueueId;
+use crate::base::time::Timestamp;
+
+/// Bodies are cut into pieces of at most this many octets, so that a large message costs bounded memory.
+pub const PIECE_BYTES: usize = 256 * 1024;
+
+/// Remembers that an object was taken, in the transaction that stores what came of it.
+///
+/// Doing the two apart from each other would lose a message whose sender tries again after a crash between them
+/// (`dmime.md` §17 W11, `dmime2.md` §11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplayEntry {
+    /// Names role, domain and object; the caller hashes them together.
+    pub key: [u8; 32],
+    /// Tells two objects of the same id apart.
+    pub digest: [u8; 16],
+    /// When it may be forgotten.
+    pub until: Timestamp,
+}
+
+impl ReplayEntry {
+    /// For an object whose `key` is a hash of all of it, so that no other object has that id.
+    pub fn of_whole(key: [u8; 32], until: Timestamp) -> Self {
+        Self {
+            key,
+            digest: [0; 16],
+            until,
+        }
+    }
+}
+
+/// What became of a message that has a [`ReplayEntry`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Committed {
+    /// It is stored, and its entry with it.
+    Stored,
+    /// The same object was stored before; nothing was changed, and the sender is answered as the first time.
+    Duplicate,
+    /// Another object of that id was stored before; nothing was changed.
+    Conflict,
+}
+
+/// A body on its way in. Dropped without being committed it leaves nothing claimable; what it had written is swept,
+/// by the next start if need be.
+#[async_trait]
+pub trait BodyWriter: Send + Sync {
+    /// Appends octets.
+    async fn write(&mut self, octets: &[u8]) -> Result<(), Error>;
+
+    /// Puts other octets in the place of some that were written. [`Error::Missing`] if they reach beyond the end.
+    async fn overwrite(&mut self, offset: u64, octets: &[u8]) -> Result<(), Error>;
+
+    /// Octets written so far.
+    fn size_bytes(&self) -> u64;
+
+    /// Piece `index` of what was written so far, from 0; `None` after the last. All but the last have
+    /// [`PIECE_BYTES`] octets.
+    async fn read_piece(&mut self, index: u32) -> Result<Option<Vec<u8>>, Error>;
+
+    /// Makes message, recipients and body durable, in one transaction. When this returns, the `250` may be sent.
+    async fn commit(self: Box<Self>, message: NewMessage) -> Result<(), Error>;
+
+    /// As [`commit`](Self::commit), and remembers `entry` in the same transaction, unless it is remembered already.
+    async fn commit_once(
+        self: Box<Self>,
+        message: NewMessage,
+        entry: ReplayEntry,
+    ) -> Result<Committed, Error>;
+
+    /// Ends the body here, to be adopted by a message in some later transaction.
+    fn finish(self: Box<Self>) -> SpooledBody;
+}
+
+/// A finished body that belongs to no message yet. Cheap to clone, for another try; when the last clone is dropped
+/// and no message has adopted it, it is swept.
+#[derive(Clone)]
+pub struct SpooledBody(Arc<Spooled>);
+
+struct Spooled {
+    key: Arc<MessageKey>,
+    size_bytes: u64,
+    pieces_stored: u32,
+    last_piece: Bytes,
+    adopted: AtomicBool,
+    discard: Discard,
+}
+
+/// Removes the stored pieces of a body that nobody adopted.
+pub(super) type Discard = Box<dyn Fn(QueueId) + Send + Sync>;
+
+impl SpooledBody {
+    /// Of `size_bytes` octets, all stored but `last_piece`.
+    pub(super) fn new(
+        key: Arc<MessageKey>,
+        size_bytes: u64,
+        pieces_stored: u32,
+        last_piece: Vec<u8>,
+        discard: Discard,
+    ) -> Self {
+        Self(Arc::new(Spooled {
+            key,
+            size_bytes,
+            pieces_stored,
+            last_piece: last_piece.into(),
+            adopted: AtomicBool::new(false),
+            discard,
+        }))
+    }
+
+    /// The message that may adopt it.
+    pub fn message(&self) -> QueueId {
+        self.0.key.message()
+    }
+
+    /// Octets in all.
+    pub fn size_bytes(&self) -> u64 {
+        self.0.size_bytes
+    }
+
+    /// Octets of it in memory.
+    pub fn held_bytes(&self) -> usize {
+        self.0.last_piece.len()
+    }
+
+    pub(super) fn key(&self) -> &MessageKey {
+        &self.0.key
+    }
+
+    pub(super) fn pieces_stored(&self) -> u32 {
+        self.0.pieces_stored
+    }
+
+    pub(super) fn last_piece(&self) -> &[u8] {
+        &self.0.last_piece
+    }
+
+    /// It belongs to a message now.
+    pub(super) fn mark_adopted(&self) {
+        self.0.adopted.store(true, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for SpooledBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpooledBody")
+            .field("message", &self.message())
+            .field("size_bytes", &self.size_bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Spooled {
+    fn drop(&mut self) {
+        if self.pieces_stored > 0 && !*self.adopted.get_mut() {
+            (self.discard)(self.key.message());
+        }
+    }
+}
+
+/// The body of a message that is stored in one step.
+#[derive(Debug, Clone)]
+pub enum FollowUpBody {
+    /// All of it, in memory.
+    Whole(Bytes),
+    /// In the spool already, under the id of its message.
+    Spooled(SpooledBody),
+}
+
+impl FollowUpBody {
+    /// Octets in all.
+    pub fn size_bytes(&self) -> u64 {
+        match self {
+            Self::Whole(body) => body.len() as u64,
+            Self::Spooled(body) => body.size_bytes(),
+        }
+    }
+
+    /// All of it, if it is in memory.
+    pub fn whole(&self) -> Option<&Bytes> {
+        match self {
+            Self::Whole(body) => Some(body),
+            Self::Spooled(_) => None,
+        }
+    }
+
+    /// Octets of it in memory.
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            Self::Whole(body) => body.len(),
+            Self::Spooled(body) => body.held_bytes(),
+        }
+    }
+}
+
+impl<B: Into<Bytes>> From<B> for FollowUpBody {
+    fn from(body: B) -> Self {
+        Self::Whole(body.into())
+    }
+}
