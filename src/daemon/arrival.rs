@@ -17,7 +17,7 @@ use crate::mail::address::{Domain, Mailbox, ReversePath};
 use crate::mail::date::rfc5322;
 use crate::mail::reply::Reply;
 use crate::mail::trace::{Arrival as Trace, Received};
-use crate::signet_service::{self, LookupError, Organization, User};
+use crate::signet_service::{self, LookupError, Organization, User, Wanted};
 use crate::store::{self, Content, Envelope, NewMessage, Recipient, ReplayEntry, Source};
 
 /// How long an object is remembered, so that a copy of it is not delivered again. Longer than any sender's queue.
@@ -135,7 +135,7 @@ impl Arrival<'_> {
         }
         let directory = &self.services.directory;
         let origin = directory
-            .organization(&envelope.origin, Some(envelope.origin_signet))
+            .organization(&envelope.origin, Wanted::Crypto(envelope.origin_signet))
             .await?;
         let user = self.recipient(&envelope.recipient).await?;
         if user.signet.crypto_fingerprint() != envelope.recipient_signet {
@@ -243,7 +243,7 @@ impl Arrival<'_> {
         let author = self
             .services
             .directory
-            .user_of(&origin, &sealed.author, sealed.author_signet)
+            .user_of(&origin, &sealed.author, Wanted::Crypto(sealed.author_signet))
             .await?;
         let (address, own) = (address.clone(), own.clone());
         let work = move || {

@@ -10,7 +10,7 @@ use crate::domains::{self, DomainFacts, Domains, DxError, RecordLookup};
 use crate::mail::address::{Domain, Mailbox};
 use crate::net::dns::Proof;
 use crate::routing::{self, Allowances, Decision, DmtpFinding, Facts, Route};
-use crate::signet_service::{Directory, LookupError, Published};
+use crate::signet_service::{Directory, LookupError, Published, Wanted};
 use crate::store::{self, Claim, ClaimedRecipient, Source, Store};
 
 /// Why nothing can be decided now: a fault of ours.
@@ -153,7 +153,7 @@ impl Planner {
 
     /// Asks for a recipient's signet.
     async fn ask(&self, recipient: &Mailbox, author: &Arc<Author>) -> (DmtpFinding, Option<Sealing>) {
-        match self.directory.user(recipient, None).await {
+        match self.directory.user(recipient, Wanted::Current).await {
             Ok((destination, signet)) => {
                 let sealing = Sealing {
                     author: Arc::clone(author),
@@ -169,7 +169,7 @@ impl Planner {
 
     /// What asking for a recipient's signet brings, for `route explain`.
     pub async fn find(&self, recipient: &Mailbox) -> DmtpFinding {
-        match self.directory.user(&dime_form(recipient), None).await {
+        match self.directory.user(&dime_form(recipient), Wanted::Current).await {
             Ok(_) => DmtpFinding::SignetValid,
             Err(error) => finding_of(&error),
         }

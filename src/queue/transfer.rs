@@ -17,6 +17,7 @@ use crate::dime::dmime1::{Limits, Message, open};
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::EnhancedStatus;
 use crate::routing::{self, Route};
+use crate::signet_service::Wanted;
 use crate::store::{Claim, Source};
 
 impl Mailer {
@@ -97,7 +98,12 @@ impl Mailer {
     }
 
     async fn their_fingerprint(&self, domain: &Domain) -> Option<crate::dime::fingerprint::FullFingerprint> {
-        let organization = self.planner.directory.organization(domain, None).await.ok()?;
+        let organization = self
+            .planner
+            .directory
+            .organization(domain, Wanted::Current)
+            .await
+            .ok()?;
         organization.full_fingerprint()
     }
 

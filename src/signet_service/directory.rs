@@ -5,18 +5,22 @@ use std::time::Duration;
 
 use super::Published;
 use crate::base::time::Clock;
-use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint};
+use crate::dime::fingerprint::FullFingerprint;
+use crate::dime::key_set::{Owner, SignedKeySet};
 use crate::dime::record::ManagementRecord;
 use crate::dime::signet::{self, Signet, VerifiedOrg, VerifiedUser, verify_org, verify_user};
 use crate::dmtp::name::{self, Name};
 use crate::domains::{self, Domains, DxConnector, DxError, DxSession, Standing};
 use crate::mail::address::{Domain, Mailbox};
 use crate::net::dns::Proof;
-use crate::store::{self, RemoteSignet, Store};
+use crate::store::{self, RemoteSignet, Store, Wanted};
 
 /// How long a fetched signet is taken for the current one. Short: a peer that has rotated refuses mail sealed for the
 /// old one.
 const CURRENT_FOR: Duration = Duration::from_secs(5 * 60);
+
+/// How long a fetched signet is remembered under its fingerprint. Under that name there is never another one.
+const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// Why a signet cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +76,17 @@ pub struct Directory {
     pub clock: Arc<dyn Clock>,
 }
 
+/// A signet that a message names, verified for its owner, and what decides whether it was in force (rule E4).
+#[derive(Debug, Clone)]
+pub struct Named<S> {
+    /// The signet.
+    pub signet: S,
+    /// Its key set, if there is one that obeys N1 to N3.
+    pub key_set: Option<SignedKeySet>,
+    /// Whether it is the owner's current one. Not looked up, and `false`, where the key set decides already.
+    pub is_current: bool,
+}
+
 /// A domain whose signets are asked for, with the session to do it once it is needed.
 struct Inquiry<'a> {
     directory: &'a Directory,
@@ -83,11 +98,7 @@ struct Inquiry<'a> {
 
 impl Directory {
     /// The signet of an organization: that one, or the current one.
-    pub async fn organization(
-        &self,
-        domain: &Domain,
-        wanted: Option<CryptoFingerprint>,
-    ) -> Result<VerifiedOrg, Error> {
+    pub async fn organization(&self, domain: &Domain, wanted: Wanted) -> Result<VerifiedOrg, Error> {
         if self.store.local_domain(domain).await?.is_some() {
             return self.our_organization(domain, wanted).await;
         }
@@ -101,11 +112,11 @@ impl Directory {
     pub async fn user(
         &self,
         address: &Mailbox,
-        wanted: Option<CryptoFingerprint>,
+        wanted: Wanted,
     ) -> Result<(VerifiedOrg, VerifiedUser), Error> {
         let domain = address.domain();
         if self.store.local_domain(domain).await?.is_some() {
-            let organization = self.our_organization(domain, None).await?;
+            let organization = self.our_organization(domain, Wanted::Current).await?;
             return Ok((organization, self.our_user(address, wanted).await?));
         }
         let mut inquiry = self.inquire(domain).await?;
@@ -120,24 +131,67 @@ impl Directory {
         &self,
         organization: &VerifiedOrg,
         address: &Mailbox,
-        wanted: CryptoFingerprint,
+        wanted: Wanted,
     ) -> Result<VerifiedUser, Error> {
         if self.store.local_domain(address.domain()).await?.is_some() {
-            return self.our_user(address, Some(wanted)).await;
+            return self.our_user(address, wanted).await;
         }
         let mut inquiry = self.inquire(address.domain()).await?;
-        let found = inquiry.user_of(organization, address, Some(wanted)).await;
+        let found = inquiry.user_of(organization, address, wanted).await;
         inquiry.end().await;
         found
     }
 
-    async fn our_organization(
+    /// That signet of an organization, with what decides whether it was in force at `created` (`dmime2.md` §13, E4).
+    ///
+    /// Whether it is the current one is found out only where that matters. Unix seconds.
+    pub async fn named_organization(
         &self,
         domain: &Domain,
-        wanted: Option<CryptoFingerprint>,
-    ) -> Result<VerifiedOrg, Error> {
-        let found = match wanted {
-            Some(wanted) => self.published.organization_by(domain, wanted.into()).await?,
+        wanted: FullFingerprint,
+        created: u64,
+    ) -> Result<Named<VerifiedOrg>, Error> {
+        let signet = self.organization(domain, Wanted::Full(wanted)).await?;
+        let is_current = match Owner::from(&signet).was_in_force(created) {
+            true => false,
+            false => {
+                let current = self.organization(domain, Wanted::Current).await?;
+                current.full_fingerprint() == Some(wanted)
+            }
+        };
+        Ok(Named {
+            key_set: SignedKeySet::of(signet.signet()).ok().flatten(),
+            signet,
+            is_current,
+        })
+    }
+
+    /// The same for a user's signet, which the organization's signet that the message names vouches for.
+    pub async fn named_user(
+        &self,
+        organization: &VerifiedOrg,
+        address: &Mailbox,
+        wanted: FullFingerprint,
+        created: u64,
+    ) -> Result<Named<VerifiedUser>, Error> {
+        let signet = self.user_of(organization, address, Wanted::Full(wanted)).await?;
+        let is_current = match Owner::from(&signet).was_in_force(created) {
+            true => false,
+            false => {
+                let (_, current) = self.user(address, Wanted::Current).await?;
+                current.full_fingerprint() == Some(wanted)
+            }
+        };
+        Ok(Named {
+            key_set: SignedKeySet::of(signet.signet()).ok().flatten(),
+            signet,
+            is_current,
+        })
+    }
+
+    async fn our_organization(&self, domain: &Domain, wanted: Wanted) -> Result<VerifiedOrg, Error> {
+        let found = match wanted.fingerprint() {
+            Some(wanted) => self.published.organization_by(domain, wanted).await?,
             None => self.published.organization(domain).await?,
         };
         found
@@ -145,13 +199,9 @@ impl Directory {
             .ok_or(Error::NotFound)
     }
 
-    async fn our_user(
-        &self,
-        address: &Mailbox,
-        wanted: Option<CryptoFingerprint>,
-    ) -> Result<VerifiedUser, Error> {
-        let found = match wanted {
-            Some(wanted) => self.published.user_by(address, wanted.into()).await?,
+    async fn our_user(&self, address: &Mailbox, wanted: Wanted) -> Result<VerifiedUser, Error> {
+        let found = match wanted.fingerprint() {
+            Some(wanted) => self.published.user_by(address, wanted).await?,
             None => self.published.user(address).await?,
         };
         found.map(|user| user.signet).ok_or(Error::NotFound)
@@ -173,23 +223,25 @@ impl Directory {
     }
 
     /// A remembered signet. One that does not decode is as good as none.
-    async fn remembered(
-        &self,
-        name: &str,
-        wanted: Option<CryptoFingerprint>,
-    ) -> Result<Option<Signet>, Error> {
+    async fn remembered(&self, name: &str, wanted: Wanted) -> Result<Option<Signet>, Error> {
         let remembered = self.store.remote_signet(name, wanted, self.clock.now()).await?;
         Ok(remembered.and_then(|remembered| Signet::decode(&remembered.object).ok()))
     }
 
-    async fn remember(&self, name: String, crypto: CryptoFingerprint, object: &[u8]) -> Result<(), Error> {
+    /// Only what was asked for as the current one is ever taken for it.
+    async fn remember(&self, name: String, signet: &Signet, wanted: Wanted) -> Result<(), Error> {
         let now = self.clock.now();
+        let Some(crypto) = signet.crypto_fingerprint() else {
+            return Ok(());
+        };
         let signet = RemoteSignet {
             name,
             crypto,
-            object: object.to_vec(),
+            full: signet.full_fingerprint(),
+            object: signet.encode(),
             fetched_at: now,
-            expires_at: now.after(CURRENT_FOR),
+            current_until: (wanted == Wanted::Current).then(|| now.after(CURRENT_FOR)),
+            expires_at: now.after(REMEMBERED_FOR),
         };
         Ok(self.store.remember_remote_signet(signet).await?)
     }
@@ -197,7 +249,7 @@ impl Directory {
 
 impl Inquiry<'_> {
     /// Remembered signets are verified again: the domain's keys may have changed since.
-    async fn organization(&mut self, wanted: Option<CryptoFingerprint>) -> Result<VerifiedOrg, Error> {
+    async fn organization(&mut self, wanted: Wanted) -> Result<VerifiedOrg, Error> {
         let keys = &self.record.primary_keys;
         if let Some(signet) = self.directory.remembered(self.domain.as_str(), wanted).await?
             && let Ok(organization) = verify_org(&signet, keys, self.domain)
@@ -210,10 +262,9 @@ impl Inquiry<'_> {
             .await
             .map_err(|error| of_organization(error, wanted))?;
         let organization = verify_org(&signet, &self.record.primary_keys, self.domain)?;
-        let crypto = organization.crypto_fingerprint();
-        demand(crypto, wanted)?;
+        demand(organization.signet(), wanted)?;
         self.directory
-            .remember(self.domain.to_string(), crypto, organization.object())
+            .remember(self.domain.to_string(), organization.signet(), wanted)
             .await?;
         Ok(organization)
     }
@@ -221,9 +272,9 @@ impl Inquiry<'_> {
     async fn user(
         &mut self,
         address: &Mailbox,
-        wanted: Option<CryptoFingerprint>,
+        wanted: Wanted,
     ) -> Result<(VerifiedOrg, VerifiedUser), Error> {
-        let organization = self.organization(None).await?;
+        let organization = self.organization(Wanted::Current).await?;
         let user = self.user_of(&organization, address, wanted).await?;
         Ok((organization, user))
     }
@@ -232,7 +283,7 @@ impl Inquiry<'_> {
         &mut self,
         organization: &VerifiedOrg,
         address: &Mailbox,
-        wanted: Option<CryptoFingerprint>,
+        wanted: Wanted,
     ) -> Result<VerifiedUser, Error> {
         let name = Name::parse(&address.to_string())?;
         if let Some(signet) = self.directory.remembered(&store::fold(address), wanted).await?
@@ -242,15 +293,14 @@ impl Inquiry<'_> {
         }
         let signet = self.fetch(&name, wanted).await?;
         let user = verify_user(&signet, organization, None, address)?;
-        let crypto = user.crypto_fingerprint();
-        demand(crypto, wanted)?;
+        demand(user.signet(), wanted)?;
         self.directory
-            .remember(store::fold(address), crypto, user.object())
+            .remember(store::fold(address), user.signet(), wanted)
             .await?;
         Ok(user)
     }
 
-    async fn fetch(&mut self, name: &Name, wanted: Option<CryptoFingerprint>) -> Result<Signet, Error> {
+    async fn fetch(&mut self, name: &Name, wanted: Wanted) -> Result<Signet, Error> {
         if self.session.is_none() {
             let session = self
                 .directory
@@ -260,7 +310,7 @@ impl Inquiry<'_> {
             self.session = Some(session);
         }
         let session = self.session.as_mut().ok_or(Error::NotFound)?;
-        match session.signet(name, wanted.map(AnyFingerprint::from)).await {
+        match session.signet(name, wanted.fingerprint()).await {
             Ok(object) => Ok(Signet::decode(&object)?),
             Err(DxError::NotFound) => Err(Error::NotFound),
             Err(error) => Err(error.into()),
@@ -275,43 +325,67 @@ impl Inquiry<'_> {
 }
 
 /// A domain without any signet of its own is not a missing user.
-fn of_organization(error: Error, wanted: Option<CryptoFingerprint>) -> Error {
+fn of_organization(error: Error, wanted: Wanted) -> Error {
     match (error, wanted) {
-        (Error::NotFound, None) => Error::NoOrganization,
+        (Error::NotFound, Wanted::Current) => Error::NoOrganization,
         (other, _) => other,
     }
 }
 
-fn demand(served: CryptoFingerprint, wanted: Option<CryptoFingerprint>) -> Result<(), Error> {
-    match wanted.is_none_or(|wanted| wanted == served) {
-        true => Ok(()),
-        false => Err(Error::WrongFingerprint),
-    }
+fn demand(served: &Signet, wanted: Wanted) -> Result<(), Error> {
+    let fits = match wanted {
+        Wanted::Current => true,
+        Wanted::Crypto(print) => served.crypto_fingerprint() == Some(print),
+        Wanted::Full(print) => served.full_fingerprint() == Some(print),
+    };
+    fits.then_some(()).ok_or(Error::WrongFingerprint)
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+    use crate::dime::fingerprint::CryptoFingerprint;
+    use crate::dime::keys::OrgKeys;
+    use crate::dime::signet::OrgBuilder;
 
     #[test]
     fn only_the_fingerprint_asked_for_is_taken() {
-        let [one, other] = [1, 2].map(|octet| CryptoFingerprint([octet; 64]));
-        assert!(demand(one, None).is_ok());
-        assert!(demand(one, Some(one)).is_ok());
-        assert!(matches!(demand(one, Some(other)), Err(Error::WrongFingerprint)));
+        let keys = OrgKeys::generate(&mut rand::rng());
+        let builder = OrgBuilder::new(&keys.signing, &keys.encryption.public_key(), &[]).unwrap();
+        let served = builder.full().unwrap();
+        let (crypto, full) = (
+            served.crypto_fingerprint().unwrap(),
+            served.full_fingerprint().unwrap(),
+        );
+        for good in [Wanted::Current, Wanted::Crypto(crypto), Wanted::Full(full)] {
+            assert!(demand(&served, good).is_ok(), "{good:?}");
+        }
+        // Kinds do not stand in for each other.
+        let (crypto, full) = (CryptoFingerprint(full.0), FullFingerprint(crypto.0));
+        for bad in [Wanted::Crypto(crypto), Wanted::Full(full)] {
+            assert!(
+                matches!(demand(&served, bad), Err(Error::WrongFingerprint)),
+                "{bad:?}"
+            );
+        }
     }
 
     #[test]
     fn a_domain_without_a_signet_is_not_a_user_without_one() {
-        let wanted = Some(CryptoFingerprint([1; 64]));
+        let wanted = Wanted::Crypto(CryptoFingerprint([1; 64]));
         assert!(matches!(
-            of_organization(Error::NotFound, None),
+            of_organization(Error::NotFound, Wanted::Current),
             Error::NoOrganization
         ));
         assert!(matches!(
             of_organization(Error::NotFound, wanted),
             Error::NotFound
         ));
-        assert!(matches!(of_organization(Error::NotDime, None), Error::NotDime));
+        assert!(matches!(
+            of_organization(Error::NotDime, Wanted::Current),
+            Error::NotDime
+        ));
     }
 }

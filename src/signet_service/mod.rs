@@ -6,7 +6,8 @@ mod published;
 use crate::dime::{keys, signet};
 use crate::store;
 
-pub use directory::{Directory, Error as LookupError};
+pub use crate::store::Wanted;
+pub use directory::{Directory, Error as LookupError, Named};
 pub use published::{Organization, Published, Status, User};
 
 /// Why a signet cannot be had or published.

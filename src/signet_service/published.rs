@@ -13,7 +13,7 @@ use crate::dime::signet::{
 };
 use crate::dmtp::name::Name;
 use crate::mail::address::{Domain, Mailbox};
-use crate::store::{Store, StoredSignet, fold, fold_name};
+use crate::store::{Publication, Store, StoredSignet, fold, fold_name};
 
 /// Publishes signets of our domains and users, and answers for them.
 #[derive(Clone)]
@@ -214,7 +214,11 @@ impl Published {
             object: signet.encode(),
             published_at: self.clock.now(),
         };
-        Ok(self.store.publish_signet(stored, private_keys).await?)
+        let publication = Publication {
+            private_keys,
+            ..Publication::from(stored)
+        };
+        Ok(self.store.publish_signet(publication).await?)
     }
 
     async fn load_organization(&self, domain: &Domain, stored: &StoredSignet) -> Result<Organization, Error> {

@@ -8,6 +8,7 @@ mod accounts;
 pub mod blocking;
 mod body;
 mod domains;
+mod key_sets;
 mod sealed;
 mod signets;
 mod spool;
@@ -16,6 +17,7 @@ pub mod sqlite;
 pub use accounts::*;
 pub use body::*;
 pub use domains::*;
+pub use key_sets::*;
 pub use sealed::MasterKey;
 pub use signets::*;
 pub use spool::*;
@@ -53,6 +55,9 @@ pub enum Error {
     /// There is none of that name.
     #[error("there is none")]
     Missing,
+    /// What was to be replaced has been replaced meanwhile; nothing was changed.
+    #[error("it has changed meanwhile")]
+    Changed,
     /// The schema is newer than this program, or a migration failed.
     #[error("the database schema cannot be used: {0}")]
     Schema(#[source] sqlx::migrate::MigrateError),
@@ -62,6 +67,6 @@ pub enum Error {
 }
 
 /// Everything the daemon keeps.
-pub trait Store: Spool + Signets + Accounts + Domains {}
+pub trait Store: Spool + Signets + KeySets + Accounts + Domains {}
 
-impl<T: Spool + Signets + Accounts + Domains> Store for T {}
+impl<T: Spool + Signets + KeySets + Accounts + Domains> Store for T {}

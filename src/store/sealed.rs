@@ -8,6 +8,8 @@
 //! | ticket for a return | message key | the message |
 //! | forward-path, attempt note | message key | the recipient, and the attempt |
 //! | private DIME keys | derived from the master key for that signet | the signet |
+//! | private KEM keys | derived from the master key for that signet | the signet |
+//! | pinned key set | derived from the master key for that name | the name |
 //! | remembered remote signet | derived from the master key for that name | the signet's tag |
 
 use hkdf::Hkdf;
@@ -20,7 +22,9 @@ use crate::base::id::{QueueId, RecipientId};
 use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
 use crate::crypto::at_rest::Key;
-use crate::dime::fingerprint::CryptoFingerprint;
+use crate::crypto::ed25519::VerifyingKey;
+use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, FullFingerprint};
+use crate::dime::key_set::{KemKeys, Pin};
 use crate::mail::address::{Domain, Mailbox, ReversePath};
 
 /// The key above all others. It comes from outside the database (DESIGN.md §6).
@@ -99,10 +103,56 @@ impl MasterKey {
     }
 
     /// The same for one signet of that name.
-    pub(super) fn remote_signet_tag(&self, name: &str, crypto: &CryptoFingerprint) -> Vec<u8> {
-        self.derive(&format!("remote signet tag {crypto} {name}"))
+    pub(super) fn remote_signet_tag(&self, name: &str, fingerprint: &AnyFingerprint) -> Vec<u8> {
+        self.derive(&format!("remote signet tag {fingerprint} {name}"))
             .expose()
             .to_vec()
+    }
+
+    /// Where what is pinned of the key sets of `name` is found.
+    pub(super) fn pin_tag(&self, name: &str) -> Vec<u8> {
+        self.derive(&format!("key set pin tag {name}")).expose().to_vec()
+    }
+
+    /// Seals a pin: signing key (32), time (8), whether keys were ever seen (1).
+    pub(super) fn seal_pin(&self, name: &str, pin: &Pin) -> Vec<u8> {
+        let place = format!("dimed/1 key set pin {name}");
+        let mut plain = pin.signing_key.0.to_vec();
+        plain.extend_from_slice(&pin.created.to_be_bytes());
+        plain.push(u8::from(pin.ever_usable));
+        self.derive(&place)
+            .seal(&mut rand::rng(), place.as_bytes(), &plain)
+    }
+
+    /// Opens it.
+    pub(super) fn open_pin(&self, name: &str, sealed: &[u8]) -> Result<Pin, Error> {
+        let place = format!("dimed/1 key set pin {name}");
+        let plain = self.derive(&place).open(place.as_bytes(), sealed);
+        let pin = plain.ok().and_then(|plain| decode_pin(&plain));
+        pin.ok_or(Error::Unreadable("key set pin"))
+    }
+
+    /// Seals the private KEM keys of a signet of ours.
+    pub(super) fn seal_kem_keys(&self, name: &str, signet: &FullFingerprint, keys: &KemKeys) -> Vec<u8> {
+        let place = format!("dimed/1 private KEM keys {signet} {name}");
+        self.derive(&place)
+            .seal(&mut rand::rng(), place.as_bytes(), keys.encode().expose())
+    }
+
+    /// Opens them.
+    pub(super) fn open_kem_keys(
+        &self,
+        name: &str,
+        signet: &FullFingerprint,
+        sealed: &[u8],
+    ) -> Result<KemKeys, Error> {
+        let place = format!("dimed/1 private KEM keys {signet} {name}");
+        let plain = self
+            .derive(&place)
+            .open(place.as_bytes(), sealed)
+            .map(Secret::new);
+        let keys = plain.ok().and_then(|plain| KemKeys::decode(plain.expose()).ok());
+        keys.ok_or(Error::Unreadable("private KEM keys"))
     }
 
     /// Seals fingerprint and object of a remote signet.
@@ -290,6 +340,16 @@ fn decode_envelope(plain: &[u8]) -> Option<Envelope> {
         smtputf8: flags & 1 != 0,
         eight_bit: flags & 2 != 0,
     })
+}
+
+fn decode_pin(plain: &[u8]) -> Option<Pin> {
+    let mut reader = Reader::new(plain);
+    let pin = Pin {
+        signing_key: VerifyingKey(reader.array().ok()?),
+        created: u64::from_be_bytes(reader.array().ok()?),
+        ever_usable: reader.u8().ok()? != 0,
+    };
+    reader.finish().ok().map(|()| pin)
 }
 
 /// A mailbox is at most 384 octets (64 characters that each need a backslash, quotes, `@`, 253), so two octets of

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::Error;
+use super::{Error, NewKemKeys};
 use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
 use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, FullFingerprint, IdFingerprint};
@@ -24,6 +24,30 @@ pub struct StoredSignet {
     pub published_at: Timestamp,
 }
 
+/// A signet to publish, with what is kept beside it.
+#[derive(Debug, Clone)]
+pub struct Publication {
+    /// The signet.
+    pub signet: StoredSignet,
+    /// Its armored private keys, if the server keeps them and does not have them yet.
+    pub private_keys: Option<Secret<Vec<u8>>>,
+    /// The private halves of its key set, if the server keeps them.
+    pub kem_keys: Option<NewKemKeys>,
+    /// The signet that must be the current one, or nothing is published; `None` does not care.
+    pub replaces: Option<FullFingerprint>,
+}
+
+impl From<StoredSignet> for Publication {
+    fn from(signet: StoredSignet) -> Self {
+        Self {
+            signet,
+            private_keys: None,
+            kem_keys: None,
+            replaces: None,
+        }
+    }
+}
+
 /// A signet of somebody else, verified when it was fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteSignet {
@@ -31,23 +55,47 @@ pub struct RemoteSignet {
     pub name: String,
     /// See [`CryptoFingerprint`].
     pub crypto: CryptoFingerprint,
+    /// See [`FullFingerprint`]; `None` for a signet that does not reach so far.
+    pub full: Option<FullFingerprint>,
     /// The binary object.
     pub object: Vec<u8>,
     /// When it was fetched.
     pub fetched_at: Timestamp,
-    /// When it must be fetched again.
+    /// How long it is taken for the current one; `None` if its host did not say that it was.
+    pub current_until: Option<Timestamp>,
+    /// When it is dropped.
     pub expires_at: Timestamp,
+}
+
+/// Which remembered signet of a name is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// The current one.
+    Current,
+    /// The newest one with these keys.
+    Crypto(CryptoFingerprint),
+    /// Exactly that one.
+    Full(FullFingerprint),
+}
+
+impl Wanted {
+    /// The fingerprint that says which.
+    pub fn fingerprint(self) -> Option<AnyFingerprint> {
+        match self {
+            Self::Current => None,
+            Self::Crypto(print) => Some(print.into()),
+            Self::Full(print) => Some(print.into()),
+        }
+    }
 }
 
 /// Signets and keys on disk.
 #[async_trait]
 pub trait Signets: Send + Sync {
-    /// Publishes a signet, with its armored private keys if the server keeps them; both in one transaction.
-    async fn publish_signet(
-        &self,
-        signet: StoredSignet,
-        private_keys: Option<Secret<Vec<u8>>>,
-    ) -> Result<(), Error>;
+    /// Publishes a signet with everything that is kept beside it, in one transaction.
+    ///
+    /// Errors: [`Error::Exists`], and [`Error::Changed`] if another signet has come since the one to replace.
+    async fn publish_signet(&self, publication: Publication) -> Result<(), Error>;
 
     /// The current signet of `name`.
     async fn current_signet(&self, name: &str) -> Result<Option<StoredSignet>, Error>;
@@ -58,6 +106,9 @@ pub trait Signets: Send + Sync {
         name: &str,
         fingerprint: AnyFingerprint,
     ) -> Result<Option<StoredSignet>, Error>;
+
+    /// Names that have a signet, in their order, after that one: at most `limit`.
+    async fn signet_names(&self, after: Option<&str>, limit: u32) -> Result<Vec<String>, Error>;
 
     /// All signets of `name`, oldest first.
     async fn signet_history(&self, name: &str) -> Result<Vec<StoredSignet>, Error>;
@@ -72,11 +123,11 @@ pub trait Signets: Send + Sync {
     /// Keeps a verified remote signet.
     async fn remember_remote_signet(&self, signet: RemoteSignet) -> Result<(), Error>;
 
-    /// A remembered signet of `name` that has not expired at `now`: that fingerprint, or the newest.
+    /// A remembered signet of `name` that has not expired at `now`.
     async fn remote_signet(
         &self,
         name: &str,
-        crypto: Option<CryptoFingerprint>,
+        wanted: Wanted,
         now: Timestamp,
     ) -> Result<Option<RemoteSignet>, Error>;
 

@@ -16,6 +16,7 @@ mod body;
 mod claim;
 mod domains;
 mod file;
+mod key_sets;
 mod message;
 mod operate;
 mod replay;

@@ -4,42 +4,62 @@ use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{query, query_as, query_scalar};
 
+use super::key_sets::add_kem_keys;
 use super::{SqliteStore, exists};
 use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
 use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, FullFingerprint, IdFingerprint};
-use crate::store::{Error, RemoteSignet, Signets, StoredSignet, fold_name};
+use crate::dime::signet::Signet;
+use crate::store::{Error, MasterKey, Publication, RemoteSignet, Signets, StoredSignet, Wanted, fold_name};
 
 /// Expired signets dropped with each new one: more than come, so that they get fewer.
 const EXPIRED_SIGNETS_PER_CALL: i64 = 16;
 
+/// Parameters: name, now, tag of what is wanted.
+const REMOTE_CURRENT: &str = "SELECT * FROM remote_signets \
+     WHERE name_tag = ?1 AND expires_at > ?2 AND current_until > ?2 AND ?3 IS NULL \
+     ORDER BY current_until DESC, fetched_at DESC LIMIT 1";
+const REMOTE_BY_KEYS: &str = "SELECT * FROM remote_signets \
+     WHERE name_tag = ?1 AND expires_at > ?2 AND crypto_tag = ?3 ORDER BY fetched_at DESC LIMIT 1";
+const REMOTE_BY_SIGNET: &str = "SELECT * FROM remote_signets \
+     WHERE name_tag = ?1 AND expires_at > ?2 AND signet_tag = ?3";
+
 #[async_trait]
 impl Signets for SqliteStore {
-    async fn publish_signet(
-        &self,
-        signet: StoredSignet,
-        private_keys: Option<Secret<Vec<u8>>>,
-    ) -> Result<(), Error> {
+    async fn publish_signet(&self, publication: Publication) -> Result<(), Error> {
+        let Publication {
+            signet,
+            private_keys,
+            kem_keys,
+            replaces,
+        } = publication;
         let name = fold_name(&signet.name);
         let master = &self.inner.master;
         let sealed = private_keys.map(|keys| master.seal_private_keys(&name, &signet.crypto, &keys));
+        let kem_keys = kem_keys.map(|kept| (master.seal_kem_keys(&name, &signet.full, &kept.keys), kept));
         self.inner
             .write(move |db| {
                 Box::pin(async move {
+                    if let Some(replaced) = replaces {
+                        demand_current(db, &name, &replaced).await?;
+                    }
                     query(
                         "INSERT INTO signets (name, crypto, complete, identifiable, object, private_keys, \
                          published_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
                     )
-                    .bind(name)
+                    .bind(&name)
                     .bind(&signet.crypto.0[..])
                     .bind(&signet.full.0[..])
                     .bind(&signet.id.0[..])
                     .bind(&signet.object)
                     .bind(sealed)
                     .bind(signet.published_at.0)
-                    .execute(db)
+                    .execute(&mut *db)
                     .await
                     .map_err(exists)?;
+                    if let Some((sealed, kept)) = kem_keys {
+                        add_kem_keys(db, &name, &signet.full, sealed, &kept).await?;
+                    }
                     Ok(())
                 })
             })
@@ -69,6 +89,15 @@ impl Signets for SqliteStore {
         .fetch_optional(&self.inner.readers)
         .await?;
         row.map(SignetRow::open).transpose()
+    }
+
+    async fn signet_names(&self, after: Option<&str>, limit: u32) -> Result<Vec<String>, Error> {
+        let names = query_scalar("SELECT DISTINCT name FROM signets WHERE name > ? ORDER BY name LIMIT ?")
+            .bind(after.unwrap_or_default())
+            .bind(limit)
+            .fetch_all(&self.inner.readers)
+            .await?;
+        Ok(names)
     }
 
     async fn signet_history(&self, name: &str) -> Result<Vec<StoredSignet>, Error> {
@@ -102,22 +131,30 @@ impl Signets for SqliteStore {
         let name = fold_name(&signet.name);
         let master = &self.inner.master;
         let name_tag = master.remote_name_tag(&name);
-        let signet_tag = master.remote_signet_tag(&name, &signet.crypto);
+        let crypto_tag = master.remote_signet_tag(&name, &signet.crypto.into());
+        let signet_tag = match signet.full {
+            Some(full) => master.remote_signet_tag(&name, &full.into()),
+            None => crypto_tag.clone(),
+        };
         let sealed = master.seal_remote_signet(&name, &signet.crypto, &signet.object);
         self.inner
             .write(move |db| {
                 Box::pin(async move {
                     forget_expired_signets(db, signet.fetched_at).await?;
                     query(
-                        "INSERT INTO remote_signets (name_tag, signet_tag, sealed, fetched_at, expires_at) \
-                         VALUES (?, ?, ?, ?, ?) ON CONFLICT (name_tag, signet_tag) DO UPDATE SET \
-                         sealed = excluded.sealed, fetched_at = excluded.fetched_at, \
-                         expires_at = excluded.expires_at",
+                        "INSERT INTO remote_signets (name_tag, signet_tag, crypto_tag, sealed, fetched_at, \
+                         current_until, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?) \
+                         ON CONFLICT (name_tag, signet_tag) DO UPDATE SET sealed = excluded.sealed, \
+                         fetched_at = excluded.fetched_at, \
+                         current_until = COALESCE(excluded.current_until, current_until), \
+                         expires_at = MAX(excluded.expires_at, expires_at)",
                     )
                     .bind(name_tag)
                     .bind(signet_tag)
+                    .bind(crypto_tag)
                     .bind(sealed)
                     .bind(signet.fetched_at.0)
+                    .bind(signet.current_until.map(|until| until.0))
                     .bind(signet.expires_at.0)
                     .execute(&mut *db)
                     .await?;
@@ -130,32 +167,29 @@ impl Signets for SqliteStore {
     async fn remote_signet(
         &self,
         name: &str,
-        crypto: Option<CryptoFingerprint>,
+        wanted: Wanted,
         now: Timestamp,
     ) -> Result<Option<RemoteSignet>, Error> {
         let name = fold_name(name);
         let master = &self.inner.master;
-        let row: Option<(Vec<u8>, i64, i64)> = query_as(
-            "SELECT sealed, fetched_at, expires_at FROM remote_signets \
-             WHERE name_tag = ? AND signet_tag = COALESCE(?, signet_tag) AND expires_at > ? \
-             ORDER BY fetched_at DESC LIMIT 1",
-        )
-        .bind(master.remote_name_tag(&name))
-        .bind(crypto.map(|crypto| master.remote_signet_tag(&name, &crypto)))
-        .bind(now.0)
-        .fetch_optional(&self.inner.readers)
-        .await?;
-        let Some((sealed, fetched_at, expires_at)) = row else {
-            return Ok(None);
+        let (sql, tag) = match wanted {
+            Wanted::Current => (REMOTE_CURRENT, None),
+            Wanted::Crypto(print) => (
+                REMOTE_BY_KEYS,
+                Some(master.remote_signet_tag(&name, &print.into())),
+            ),
+            Wanted::Full(print) => (
+                REMOTE_BY_SIGNET,
+                Some(master.remote_signet_tag(&name, &print.into())),
+            ),
         };
-        let (crypto, object) = master.open_remote_signet(&name, &sealed)?;
-        Ok(Some(RemoteSignet {
-            name,
-            crypto,
-            object,
-            fetched_at: Timestamp(fetched_at),
-            expires_at: Timestamp(expires_at),
-        }))
+        let row: Option<RemoteRow> = query_as(sql)
+            .bind(master.remote_name_tag(&name))
+            .bind(now.0)
+            .bind(tag)
+            .fetch_optional(&self.inner.readers)
+            .await?;
+        row.map(|row| row.open(master, name)).transpose()
     }
 
     async fn forget_remote_signets(&self, name: &str) -> Result<(), Error> {
@@ -185,6 +219,49 @@ async fn forget_expired_signets(db: &mut SqliteConnection, now: Timestamp) -> Re
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Whoever made a signet from the current one must not undo what has come since.
+async fn demand_current(
+    db: &mut SqliteConnection,
+    name: &str,
+    expected: &FullFingerprint,
+) -> Result<(), Error> {
+    let current: Option<Vec<u8>> = query_scalar(
+        "SELECT complete FROM signets WHERE name = ? ORDER BY published_at DESC, seq DESC LIMIT 1",
+    )
+    .bind(name)
+    .fetch_optional(db)
+    .await?;
+    match current.is_some_and(|current| current == expected.0) {
+        true => Ok(()),
+        false => Err(Error::Changed),
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct RemoteRow {
+    sealed: Vec<u8>,
+    fetched_at: i64,
+    current_until: Option<i64>,
+    expires_at: i64,
+}
+
+impl RemoteRow {
+    fn open(self, master: &MasterKey, name: String) -> Result<RemoteSignet, Error> {
+        let (crypto, object) = master.open_remote_signet(&name, &self.sealed)?;
+        Ok(RemoteSignet {
+            name,
+            crypto,
+            full: Signet::decode(&object)
+                .ok()
+                .and_then(|signet| signet.full_fingerprint()),
+            object,
+            fetched_at: Timestamp(self.fetched_at),
+            current_until: self.current_until.map(Timestamp),
+            expires_at: Timestamp(self.expires_at),
+        })
+    }
 }
 
 #[derive(sqlx::FromRow)]

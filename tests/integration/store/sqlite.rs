@@ -81,7 +81,9 @@ async fn expired_remote_signets_do_not_stay_on_disk() {
         name: format!("user{user}@hismail.test"),
         crypto: CryptoFingerprint([user; 64]),
         object: vec![0; 1000],
+        full: None,
         fetched_at: noon_plus(minute),
+        current_until: None,
         expires_at: noon_plus(minute + 5),
     };
     for user in 0..10 {
@@ -92,6 +94,29 @@ async fn expired_remote_signets_do_not_stay_on_disk() {
     assert_eq!(bed.count("SELECT COUNT(*) FROM remote_signets").await, 11);
     store.remember_remote_signet(remote(11, 5)).await.unwrap();
     assert_eq!(bed.count("SELECT COUNT(*) FROM remote_signets").await, 2);
+}
+
+/// Neither the database nor its log has the octets of a key that was destroyed, not even sealed.
+#[tokio::test]
+async fn destroyed_private_kem_keys_leave_no_octet_behind() {
+    let bed = SqliteBed::new();
+    let store = bed.store().await;
+    for octet in 10..60 {
+        let publication = suite::with_kem_keys(&format!("user{octet}@hismail.test"), octet, 100);
+        store.publish_signet(publication).await.unwrap();
+    }
+    let sealed: Vec<Vec<u8>> = query_scalar("SELECT sealed FROM kem_keys")
+        .fetch_all(&mut bed.raw().await)
+        .await
+        .unwrap();
+    let found = |sealed: &[Vec<u8>]| {
+        let all = bed.all_octets();
+        let is_there = |sealed: &&Vec<u8>| all.windows(sealed.len()).any(|window| window == &sealed[..]);
+        sealed.iter().filter(is_there).count()
+    };
+    assert_eq!(found(&sealed), 50);
+    assert_eq!(store.destroy_kem_keys(noon_plus(100)).await.unwrap(), 50);
+    assert_eq!(found(&sealed), 0);
 }
 
 macro_rules! behaves {
@@ -148,6 +173,12 @@ behaves! {
     signets_keep_their_history_and_are_found_by_any_fingerprint
     private_keys_come_back_for_their_signet_only
     remote_signets_are_kept_until_they_expire_or_are_forgotten
+    remote_signets_with_the_same_keys_are_told_apart
+    private_kem_keys_are_kept_by_signet_until_they_are_destroyed
+    a_signet_replaces_only_the_one_it_was_made_from
+    names_with_signets_are_listed_in_pages
+    key_sets_signed_ahead_wait_in_their_order
+    pins_of_key_sets_are_replaced_by_who_knows_them
     accounts_are_found_without_regard_to_case
     an_address_is_an_account_or_an_alias
     domains_of_ours_keep_their_settings
@@ -278,8 +309,10 @@ async fn files_name_no_person_and_show_no_text_of_a_queued_message() {
     let remote = RemoteSignet {
         name: "planted-author@origin-planted.test".into(),
         crypto: dimed::dime::fingerprint::CryptoFingerprint([b'p'; 64]),
+        full: None,
         object: b"signet of planted-author".to_vec(),
         fetched_at: NOON,
+        current_until: None,
         expires_at: noon_plus(60),
     };
     store.remember_remote_signet(remote).await.unwrap();

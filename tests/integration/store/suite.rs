@@ -8,8 +8,13 @@ use async_trait::async_trait;
 use dimed::base::id::{LeaseToken, QueueId, RecipientId};
 use dimed::base::secret::Secret;
 use dimed::base::time::Timestamp;
+use dimed::crypto::ed25519::{SigningKey, VerifyingKey};
+use dimed::crypto::suite::hpke::{self, Suite};
+use dimed::crypto::suite::secp256k1_aes256::SecretKey;
 use dimed::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, FullFingerprint, IdFingerprint};
+use dimed::dime::key_set::{self, KemKeys};
 use dimed::dime::record::{Policy, SubdomainPolicy};
+use dimed::dime::signet::{OrgBuilder, Signet, id};
 use dimed::mail::address::{Domain, Mailbox, ReversePath};
 use dimed::mail::reply::EnhancedStatus;
 use dimed::store::*;
@@ -655,14 +660,14 @@ pub async fn signets_keep_their_history_and_are_found_by_any_fingerprint(bed: &d
     let store = bed.open().await;
     let old = signet("Bob@hismail.test", 10, NOON);
     let new = signet("bob@hismail.test", 20, noon_plus(1));
-    store.publish_signet(old.clone(), None).await.unwrap();
-    store.publish_signet(new.clone(), None).await.unwrap();
+    store.publish_signet(old.clone().into()).await.unwrap();
+    store.publish_signet(new.clone().into()).await.unwrap();
     store
-        .publish_signet(signet("eve@hismail.test", 30, noon_plus(2)), None)
+        .publish_signet(signet("eve@hismail.test", 30, noon_plus(2)).into())
         .await
         .unwrap();
     assert!(matches!(
-        store.publish_signet(old.clone(), None).await,
+        store.publish_signet(old.clone().into()).await,
         Err(Error::Exists)
     ));
     let old = StoredSignet {
@@ -697,8 +702,12 @@ pub async fn private_keys_come_back_for_their_signet_only(bed: &dyn Bed) {
     let keys = Secret::new(b"-----BEGIN KEYS-----".to_vec());
     let kept = signet("bob@hismail.test", 10, NOON);
     let not_kept = signet("bob@hismail.test", 20, NOON);
-    store.publish_signet(kept, Some(keys.clone())).await.unwrap();
-    store.publish_signet(not_kept, None).await.unwrap();
+    let kept = Publication {
+        private_keys: Some(keys.clone()),
+        ..kept.into()
+    };
+    store.publish_signet(kept).await.unwrap();
+    store.publish_signet(not_kept.into()).await.unwrap();
     let ask = async |name: &str, octet| {
         let fingerprint = CryptoFingerprint([octet; 64]);
         store.private_keys(name, fingerprint).await.unwrap()
@@ -709,32 +718,220 @@ pub async fn private_keys_come_back_for_their_signet_only(bed: &dyn Bed) {
     assert_eq!(ask("eve@hismail.test", 10).await, None);
 }
 
+/// A signet with these keys and this full fingerprint, fetched and dropped at these minutes.
+fn remote(crypto: u8, full: Option<u8>, minutes: (u64, Option<u64>, u64)) -> RemoteSignet {
+    let (fetched, current, expires) = minutes;
+    let object = full.map_or_else(|| vec![crypto; 50], |full| full_form(crypto, full));
+    RemoteSignet {
+        name: "bob@hismail.test".into(),
+        crypto: CryptoFingerprint([crypto; 64]),
+        full: full.map(|_| Signet::decode(&object).unwrap().full_fingerprint().unwrap()),
+        object,
+        fetched_at: noon_plus(fetched),
+        current_until: current.map(noon_plus),
+        expires_at: noon_plus(expires),
+    }
+}
+
+/// An organizational signet with a full signature; every pair of numbers gives another one.
+fn full_form(key: u8, profile: u8) -> Vec<u8> {
+    let signing = SigningKey::from_seed(&[key; 32]);
+    let encryption = SecretKey::from_bytes(&[7; 32]).unwrap().public_key();
+    let mut builder = OrgBuilder::new(&signing, &encryption, &[]).unwrap();
+    builder.profile_mut().add(id::NAME, &[profile]).unwrap();
+    builder.full().unwrap().encode()
+}
+
 pub async fn remote_signets_are_kept_until_they_expire_or_are_forgotten(bed: &dyn Bed) {
     let store = bed.open().await;
-    let remote = |octet, fetched, expires| RemoteSignet {
-        name: "bob@hismail.test".into(),
-        crypto: CryptoFingerprint([octet; 64]),
-        object: vec![octet; 50],
-        fetched_at: noon_plus(fetched),
-        expires_at: noon_plus(expires),
-    };
-    for signet in [remote(1, 0, 100), remote(2, 5, 50), remote(1, 1, 60)] {
+    let first = remote(1, None, (1, Some(60), 60));
+    let second = remote(2, None, (5, Some(50), 50));
+    for signet in [remote(1, None, (0, Some(55), 55)), second.clone(), first.clone()] {
         store.remember_remote_signet(signet).await.unwrap();
     }
-    let ask = async |crypto: Option<u8>, minutes| {
-        let crypto = crypto.map(|octet| CryptoFingerprint([octet; 64]));
+    let ask = async |wanted, minutes| {
         store
-            .remote_signet("Bob@hismail.test", crypto, noon_plus(minutes))
+            .remote_signet("Bob@hismail.test", wanted, noon_plus(minutes))
             .await
             .unwrap()
     };
-    assert_eq!(ask(None, 10).await, Some(remote(2, 5, 50)));
-    assert_eq!(ask(Some(1), 10).await, Some(remote(1, 1, 60)));
-    assert_eq!(ask(None, 50).await, Some(remote(1, 1, 60)));
-    assert_eq!(ask(Some(2), 50).await, None);
-    assert_eq!(ask(None, 60).await, None);
+    let keys = |octet| Wanted::Crypto(CryptoFingerprint([octet; 64]));
+    assert_eq!(ask(Wanted::Current, 10).await, Some(first.clone()));
+    assert_eq!(ask(keys(1), 10).await, Some(first));
+    assert_eq!(ask(keys(2), 49).await, Some(second));
+    assert_eq!(ask(keys(2), 50).await, None);
+    assert_eq!(ask(Wanted::Current, 60).await, None);
     store.forget_remote_signets("bob@HISMAIL.test").await.unwrap();
-    assert_eq!(ask(None, 10).await, None);
+    assert_eq!(ask(Wanted::Current, 10).await, None);
+}
+
+pub async fn remote_signets_with_the_same_keys_are_told_apart(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let (old, new) = (
+        remote(1, Some(1), (0, Some(30), 100)),
+        remote(1, Some(2), (1, Some(31), 100)),
+    );
+    store.remember_remote_signet(old.clone()).await.unwrap();
+    store.remember_remote_signet(new.clone()).await.unwrap();
+    let ask = async |wanted| {
+        store
+            .remote_signet("bob@hismail.test", wanted, noon_plus(10))
+            .await
+            .unwrap()
+    };
+    let full = |signet: &RemoteSignet| Wanted::Full(signet.full.unwrap());
+    assert_eq!(ask(full(&old)).await, Some(old.clone()));
+    assert_eq!(ask(full(&new)).await, Some(new.clone()));
+    assert_eq!(ask(Wanted::Current).await, Some(new.clone()));
+
+    // Asked for by its fingerprint, the old one does not become the current one.
+    let again = RemoteSignet {
+        fetched_at: noon_plus(5),
+        current_until: None,
+        ..old
+    };
+    store.remember_remote_signet(again.clone()).await.unwrap();
+    assert_eq!(ask(Wanted::Current).await, Some(new));
+    let never_current = RemoteSignet {
+        name: "eve@hismail.test".into(),
+        ..again
+    };
+    store.remember_remote_signet(never_current.clone()).await.unwrap();
+    let current = store.remote_signet("eve@hismail.test", Wanted::Current, noon_plus(10));
+    assert_eq!(current.await.unwrap(), None);
+    let by_print = store.remote_signet("eve@hismail.test", full(&never_current), noon_plus(10));
+    assert_eq!(by_print.await.unwrap(), Some(never_current));
+}
+
+fn kem_keys(octet: u8) -> KemKeys {
+    let keys = Suite::ALL.map(|suite| hpke::SecretKey::from_bytes(suite, &[octet; 32]).unwrap());
+    KemKeys::new(keys.into()).unwrap()
+}
+
+/// A publication whose private KEM keys, drawn from `octet`, are destroyed at that minute.
+pub fn with_kem_keys(name: &str, octet: u8, destroyed: u64) -> Publication {
+    let published = u64::from(octet);
+    Publication {
+        kem_keys: Some(NewKemKeys {
+            keys: kem_keys(octet),
+            created_at: noon_plus(published),
+            expires_at: noon_plus(destroyed - 1),
+            destroy_at: noon_plus(destroyed),
+        }),
+        ..signet(name, octet, noon_plus(published)).into()
+    }
+}
+
+pub async fn private_kem_keys_are_kept_by_signet_until_they_are_destroyed(bed: &dyn Bed) {
+    let store = bed.open().await;
+    for publication in [
+        with_kem_keys("Bob@hismail.test", 10, 100),
+        with_kem_keys("bob@hismail.test", 20, 200),
+        with_kem_keys("eve@hismail.test", 30, 100),
+    ] {
+        store.publish_signet(publication).await.unwrap();
+    }
+    let kept = async |name: &str| {
+        let kept = store.kem_keys(name).await.unwrap();
+        let shown = kept
+            .iter()
+            .map(|kept| (kept.signet.0[0], kept.keys.public_keys()));
+        shown.collect::<Vec<_>>()
+    };
+    let (old, new) = ((11, kem_keys(10).public_keys()), (21, kem_keys(20).public_keys()));
+    assert_eq!(kept("BOB@hismail.test").await, [new.clone(), old.clone()]);
+
+    assert_eq!(store.destroy_kem_keys(noon_plus(99)).await.unwrap(), 0);
+    assert_eq!(kept("bob@hismail.test").await, [new.clone(), old]);
+    assert_eq!(store.destroy_kem_keys(noon_plus(100)).await.unwrap(), 2);
+    assert_eq!(kept("bob@hismail.test").await, [new]);
+    assert_eq!(kept("eve@hismail.test").await, []);
+    // The signet itself stays in the history.
+    assert_eq!(store.signet_history("eve@hismail.test").await.unwrap().len(), 1);
+}
+
+pub async fn a_signet_replaces_only_the_one_it_was_made_from(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let replacing = |octet: u8, replaced: u8| Publication {
+        replaces: Some(FullFingerprint([replaced; 64])),
+        ..with_kem_keys("bob@hismail.test", octet, 100)
+    };
+    assert!(matches!(
+        store.publish_signet(replacing(10, 1)).await,
+        Err(Error::Changed)
+    ));
+    assert!(store.kem_keys("bob@hismail.test").await.unwrap().is_empty());
+    let first = with_kem_keys("bob@hismail.test", 10, 100);
+    store.publish_signet(first).await.unwrap();
+    store.publish_signet(replacing(20, 11)).await.unwrap();
+    assert!(matches!(
+        store.publish_signet(replacing(30, 11)).await,
+        Err(Error::Changed)
+    ));
+    assert_eq!(store.signet_history("bob@hismail.test").await.unwrap().len(), 2);
+}
+
+pub async fn names_with_signets_are_listed_in_pages(bed: &dyn Bed) {
+    let store = bed.open().await;
+    for (name, octet) in [("c.test", 1), ("a@c.test", 2), ("B@c.test", 3), ("c.test", 4)] {
+        let signet = signet(name, octet * 10, NOON);
+        store.publish_signet(signet.into()).await.unwrap();
+    }
+    let first = store.signet_names(None, 2).await.unwrap();
+    assert_eq!(first, ["a@c.test", "b@c.test"]);
+    assert_eq!(store.signet_names(Some("b@c.test"), 2).await.unwrap(), ["c.test"]);
+    assert!(store.signet_names(Some("c.test"), 2).await.unwrap().is_empty());
+}
+
+pub async fn key_sets_signed_ahead_wait_in_their_order(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let set = |minute: u64| KeySetAhead {
+        publish_at: noon_plus(minute),
+        value: vec![minute as u8; 10],
+    };
+    let bob = "bob@hismail.test";
+    let keep = async |sets: Vec<KeySetAhead>| store.keep_key_sets_ahead(bob, sets).await;
+    let ahead = async || store.key_sets_ahead("Bob@hismail.test").await.unwrap();
+    keep(vec![set(9)]).await.unwrap();
+    keep(vec![set(3), set(1), set(2)]).await.unwrap();
+    assert_eq!(ahead().await, [set(1), set(2), set(3)]);
+    // Two that are due at once are not taken, and change nothing.
+    assert!(matches!(keep(vec![set(4), set(4)]).await, Err(Error::Exists)));
+    store.drop_key_sets_ahead(bob, noon_plus(2)).await.unwrap();
+    assert_eq!(ahead().await, [set(3)]);
+    assert!(store.key_sets_ahead("eve@hismail.test").await.unwrap().is_empty());
+}
+
+pub async fn pins_of_key_sets_are_replaced_by_who_knows_them(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let bob = "Bob@hismail.test";
+    let pin = |created, minutes| KeySetPin {
+        pin: key_set::Pin {
+            signing_key: VerifyingKey([7; 32]),
+            created,
+            ever_usable: created > 1,
+        },
+        expires_at: noon_plus(minutes),
+    };
+    let put = async |before: Option<KeySetPin>, after| {
+        let before = before.map(|before| before.pin);
+        store.pin_key_set(bob, before, after, NOON).await.unwrap()
+    };
+    let there = async |minutes| {
+        store
+            .key_set_pin("bob@hismail.test", noon_plus(minutes))
+            .await
+            .unwrap()
+    };
+    assert!(put(None, pin(1, 10)).await);
+    assert!(!put(None, pin(2, 10)).await, "somebody else was faster");
+    assert_eq!(there(9).await, Some(pin(1, 10)));
+    assert_eq!(there(10).await, None);
+    assert!(put(Some(pin(1, 10)), pin(2, 20)).await);
+    assert_eq!(there(10).await, Some(pin(2, 20)));
+    assert!(store.forget_key_set_pin("bob@hismail.test").await.unwrap());
+    assert!(!store.forget_key_set_pin("bob@hismail.test").await.unwrap());
+    assert_eq!(there(0).await, None);
 }
 
 pub async fn accounts_are_found_without_regard_to_case(bed: &dyn Bed) {
