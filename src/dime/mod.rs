@@ -3,6 +3,7 @@
 pub mod armor;
 pub mod convert;
 pub mod dmime1;
+pub mod dmime2;
 pub mod fingerprint;
 pub mod key_set;
 pub mod keys;

@@ -1,0 +1,150 @@
+//! An actor's way into a message: which of its keys fits (K1), and what that key opens (K2–K7).
+
+use std::fmt;
+
+use super::derivation::{ChunkKeys, info, open_slot};
+use super::layout::{Actor, ChunkRef, ChunkType, SLOT_SIZE, sealed_range};
+use super::padding::{self, Plain};
+use super::rule::{Rule, demand};
+use super::skeleton::Skeleton;
+use crate::crypto::aead::{TAG_SIZE, open_once};
+use crate::crypto::ed25519::Signature;
+use crate::crypto::suite::hpke::{Context, SecretKey, Suite};
+use crate::dime::fingerprint::FullFingerprint;
+
+/// The private keys of one key set.
+#[derive(Debug, Clone, Default)]
+pub struct KemKeys {
+    /// Suite 1.
+    pub x25519: Option<SecretKey>,
+    /// Suite 2.
+    pub xwing: Option<SecretKey>,
+}
+
+impl KemKeys {
+    /// The key of a suite.
+    pub fn of(&self, suite: Suite) -> Option<&SecretKey> {
+        match suite {
+            Suite::X25519 => self.x25519.as_ref(),
+            Suite::XWing => self.xwing.as_ref(),
+        }
+    }
+}
+
+impl FromIterator<SecretKey> for KemKeys {
+    /// The last key of a suite counts.
+    fn from_iter<I: IntoIterator<Item = SecretKey>>(keys: I) -> Self {
+        let mut all = Self::default();
+        for key in keys {
+            match key.suite() {
+                Suite::X25519 => all.x25519 = Some(key),
+                Suite::XWing => all.xwing = Some(key),
+            }
+        }
+        all
+    }
+}
+
+/// One of an actor's own signets with the private keys of its key set.
+///
+/// An actor passes all whose keys still exist, newest first; the result does not depend on the order.
+#[derive(Clone)]
+pub struct Candidate {
+    /// Of the signet.
+    pub signet: FullFingerprint,
+    /// Of its key set.
+    pub keys: KemKeys,
+}
+
+impl fmt::Debug for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Candidate([private])")
+    }
+}
+
+/// The context of one actor for one message. Wiped on drop.
+pub(super) struct Access {
+    actor: Actor,
+    signet: FullFingerprint,
+    context: Context,
+}
+
+impl Access {
+    /// Rule K1: the one candidate whose key opens the actor's slot of the first chunk that it may read, so that the
+    /// content key fits the commitment there.
+    pub fn find(skeleton: &Skeleton, actor: Actor, candidates: &[Candidate]) -> Result<Self, Rule> {
+        let first = match actor {
+            Actor::Destination => ChunkType::DestinationEnvelope,
+            _ => ChunkType::OriginEnvelope,
+        };
+        let (index, chunk) = skeleton.chunk(first).ok_or(Rule::K1)?;
+        let mut accesses = candidates
+            .iter()
+            .filter_map(|candidate| Self::new(skeleton, actor, candidate));
+        accesses
+            .find(|access| access.keys(skeleton, index, chunk).is_ok())
+            .ok_or(Rule::K1)
+    }
+
+    /// Whether it opens anything shows later. `None` if the candidate has no key of the suite.
+    fn new(skeleton: &Skeleton, actor: Actor, candidate: &Candidate) -> Option<Self> {
+        let key = candidate.keys.of(skeleton.suite())?;
+        let info = info(skeleton.prefix(), actor, skeleton.created(), &candidate.signet);
+        let context = key.decapsulate(skeleton.encapsulation(actor), &info).ok()?;
+        Some(Self {
+            actor,
+            signet: candidate.signet,
+            context,
+        })
+    }
+
+    /// The own signet whose key fits.
+    pub fn signet(&self) -> FullFingerprint {
+        self.signet
+    }
+
+    /// The keys of a chunk: rules K2 and K3.
+    pub fn keys(&self, skeleton: &Skeleton, index: u32, chunk: ChunkRef<'_>) -> Result<ChunkKeys, Rule> {
+        let place = skeleton.place(chunk.kind, index);
+        let slot: &[u8; SLOT_SIZE] = chunk.slot(self.actor).ok_or(Rule::K2)?;
+        let content_key = open_slot(&place.slot_key(&self.context), slot).ok_or(Rule::K2)?;
+        let keys = place.derive(&content_key);
+        demand(keys.fit(chunk), Rule::K3)?;
+        Ok(keys)
+    }
+
+    /// Decrypts a chunk in place: rules K2–K7.
+    pub fn open<'c>(
+        &self,
+        skeleton: &Skeleton,
+        kind: ChunkType,
+        index: u32,
+        chunk: &'c mut [u8],
+    ) -> Result<Plain<'c>, Rule> {
+        let keys = self.keys(skeleton, index, ChunkRef::new(kind, chunk))?;
+        let range = sealed_range(kind, chunk.len());
+        let (plaintext, tag) = chunk[range].split_last_chunk_mut::<TAG_SIZE>().ok_or(Rule::K4)?;
+        open_once(&keys.encryption, plaintext, tag).map_err(|_| Rule::K4)?;
+        padding::read(kind, plaintext)
+    }
+
+    /// The data of one of the chunks that the skeleton keeps.
+    pub fn data(&self, skeleton: &Skeleton, kind: ChunkType) -> Result<Vec<u8>, Rule> {
+        let (index, chunk) = skeleton.chunk(kind).ok_or(Rule::K2)?;
+        let mut octets = chunk.octets().to_vec();
+        Ok(self.open(skeleton, kind, index, &mut octets)?.data.to_vec())
+    }
+
+    /// The signature in one of the signature chunks.
+    pub fn signature(&self, skeleton: &Skeleton, kind: ChunkType) -> Result<Signature, Rule> {
+        let data = self.data(skeleton, kind)?;
+        data.try_into().map(Signature).map_err(|_| Rule::K7)
+    }
+}
+
+/// Shows neither whose it is nor what it opens.
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Access({:?})", self.actor)
+    }
+}
