@@ -16,6 +16,8 @@ pub enum Command {
     Rcpt(RcptTo),
     /// DATA.
     Data,
+    /// BDAT (RFC 3030 §2): the octets of the chunk follow the line.
+    Bdat(Chunk),
     /// RSET.
     Rset,
     /// NOOP; its argument means nothing.
@@ -84,6 +86,15 @@ pub enum Body {
     EightBitMime,
 }
 
+/// The arguments of BDAT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunk {
+    /// Octets that follow the command's line, whatever the answer will be.
+    pub size_bytes: u64,
+    /// The message ends with this chunk.
+    pub last: bool,
+}
+
 /// Why a line is no command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -100,6 +111,9 @@ pub enum Error {
     /// A parameter of MAIL or RCPT that we do not offer.
     #[error("parameter not supported")]
     Parameter,
+    /// BDAT does not say how many octets follow, so the stream cannot be read on.
+    #[error("unusable chunk size")]
+    ChunkSize,
     /// The reverse-path is not one.
     #[error("not a reverse-path: {0}")]
     ReversePath(address::Error),
@@ -132,6 +146,7 @@ fn parse_arguments(verb: &str, rest: &str) -> Result<Command, Error> {
         "MAIL" => mail_from(rest).map(Command::Mail),
         "RCPT" => rcpt_to(rest).map(Command::Rcpt),
         "DATA" => bare(Command::Data),
+        "BDAT" => bdat(rest).map(Command::Bdat),
         "RSET" => bare(Command::Rset),
         "QUIT" => bare(Command::Quit),
         "STARTTLS" => bare(Command::StartTls),
@@ -140,9 +155,7 @@ fn parse_arguments(verb: &str, rest: &str) -> Result<Command, Error> {
         "VRFY" if rest.is_empty() => Err(Error::Arguments),
         "VRFY" => Ok(Command::Vrfy),
         "AUTH" => auth(rest),
-        "EXPN" | "TURN" | "ETRN" | "ATRN" | "SEND" | "SOML" | "SAML" | "BDAT" | "BURL" => {
-            Ok(Command::Unimplemented)
-        }
+        "EXPN" | "TURN" | "ETRN" | "ATRN" | "SEND" | "SOML" | "SAML" | "BURL" => Ok(Command::Unimplemented),
         _ => Err(Error::UnknownVerb),
     }
 }
@@ -194,6 +207,22 @@ impl MailFrom {
             _ => return Err(Error::Parameter),
         }
         Ok(())
+    }
+}
+
+/// Whatever follows a size that can be read is known to be octets of the chunk, so nothing else is forgiven.
+fn bdat(rest: &str) -> Result<Chunk, Error> {
+    let mut words = rest.split([' ', '\t']).filter(|word| !word.is_empty());
+    let size = words.next().unwrap_or_default();
+    let is_number = (1..=20).contains(&size.len()) && size.bytes().all(|octet| octet.is_ascii_digit());
+    let last = match (words.next(), words.next()) {
+        (None, _) => false,
+        (Some(word), None) if word.eq_ignore_ascii_case("LAST") => true,
+        _ => return Err(Error::ChunkSize),
+    };
+    match size.parse() {
+        Ok(size_bytes) if is_number => Ok(Chunk { size_bytes, last }),
+        _ => Err(Error::ChunkSize),
     }
 }
 

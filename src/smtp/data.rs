@@ -1,4 +1,5 @@
-//! Message data on the wire: dots doubled at line starts, `CRLF.CRLF` at the end (RFC 5321 §4.5.2).
+//! Message data on the wire: dots doubled at line starts, `CRLF.CRLF` at the end (RFC 5321 §4.5.2), or counted octets
+//! (RFC 3030).
 
 use memchr::{memchr2, memchr3};
 
@@ -50,6 +51,7 @@ enum Place {
 /// `CRLF.CRLF` ends it, so that nothing in it is ever read as a command.
 #[derive(Debug)]
 pub struct Decoder {
+    dotted: bool,
     place: Place,
     bounds: Bounds,
     size: u64,
@@ -61,12 +63,29 @@ impl Decoder {
     /// Starts where the client has been told to go ahead.
     pub fn new(bounds: Bounds) -> Self {
         Self {
+            dotted: true,
             place: Place::LineStart,
             bounds,
             size: 0,
             line: 0,
             fault: None,
         }
+    }
+
+    /// For data in counted chunks: dots mean nothing, and [`finish`](Self::finish) tells where it ends.
+    pub fn counted(bounds: Bounds) -> Self {
+        Self {
+            dotted: false,
+            ..Self::new(bounds)
+        }
+    }
+
+    /// Ends counted data.
+    pub fn finish(&mut self) {
+        if self.place == Place::Cr {
+            self.blame(Fault::BareCr);
+        }
+        self.place = Place::End;
     }
 
     /// Decodes the front of `input` into `message` and returns how many octets were consumed: all, or those up to
@@ -110,7 +129,7 @@ impl Decoder {
     /// Takes one octet anywhere but inside text.
     fn step(&mut self, octet: u8, message: &mut Vec<u8>) -> usize {
         match (self.place, octet) {
-            (Place::LineStart, b'.') => self.place = Place::Dot,
+            (Place::LineStart, b'.') if self.dotted => self.place = Place::Dot,
             (Place::Dot, b'\r') => self.place = Place::DotCr,
             (Place::DotCr, b'\n') => self.place = Place::End,
             (Place::Cr, b'\n') => self.end_line(message),

@@ -9,6 +9,8 @@ pub struct Extensions {
     pub size: Option<u64>,
     /// 8BITMIME (RFC 6152).
     pub eight_bit_mime: bool,
+    /// CHUNKING (RFC 3030).
+    pub chunking: bool,
     /// SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
     /// ENHANCEDSTATUSCODES (RFC 2034).
@@ -41,6 +43,7 @@ impl Extensions {
             (self.pipelining, "PIPELINING"),
             (self.size.is_some(), size.as_str()),
             (self.eight_bit_mime, "8BITMIME"),
+            (self.chunking, "CHUNKING"),
             (self.smtputf8, "SMTPUTF8"),
             (self.enhanced_status_codes, "ENHANCEDSTATUSCODES"),
             (self.starttls, "STARTTLS"),
@@ -60,6 +63,7 @@ impl Extensions {
             "PIPELINING" => self.pipelining = true,
             "SIZE" => self.size = Some(words.next().and_then(|limit| limit.parse().ok()).unwrap_or(0)),
             "8BITMIME" => self.eight_bit_mime = true,
+            "CHUNKING" => self.chunking = true,
             "SMTPUTF8" => self.smtputf8 = true,
             "ENHANCEDSTATUSCODES" => self.enhanced_status_codes = true,
             "STARTTLS" => self.starttls = true,
@@ -102,6 +106,7 @@ mod tests {
             pipelining: true,
             size: Some(52_428_800),
             eight_bit_mime: true,
+            chunking: true,
             smtputf8: true,
             enhanced_status_codes: true,
             starttls: true,

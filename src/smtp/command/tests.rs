@@ -34,6 +34,25 @@ fn verbs_are_read_in_any_case() {
 }
 
 #[test]
+fn a_chunk_has_a_size_and_may_be_the_last() {
+    let chunk = |size_bytes, last| Ok(Command::Bdat(Chunk { size_bytes, last }));
+    for (line, expected) in [
+        ("BDAT 0", chunk(0, false)),
+        ("bdat 86 last", chunk(86, true)),
+        ("BDAT 18446744073709551615 LAST", chunk(u64::MAX, true)),
+        ("BDAT 18446744073709551616", Err(Error::ChunkSize)),
+        ("BDAT 000000000000000000001", Err(Error::ChunkSize)),
+        ("BDAT", Err(Error::ChunkSize)),
+        ("BDAT LAST", Err(Error::ChunkSize)),
+        ("BDAT +1", Err(Error::ChunkSize)),
+        ("BDAT 1 FIRST", Err(Error::ChunkSize)),
+        ("BDAT 1 LAST now", Err(Error::ChunkSize)),
+    ] {
+        assert_eq!(parse(line.as_bytes()), expected, "{line}");
+    }
+}
+
+#[test]
 fn refuses_arguments_where_none_belong_and_missing_ones() {
     for line in [
         "DATA now",

@@ -12,9 +12,14 @@ const MOST_EXCESS: usize = 10;
 impl Session {
     /// Handles one line in a place where a command is expected.
     pub(super) fn take_command(&mut self, line: &[u8]) {
-        let outcome = command::parse(line)
-            .map_err(replies::no_command)
-            .and_then(|command| self.execute(command));
+        let outcome = match command::parse(line) {
+            // What follows is a chunk of unknown size, and must not be read as commands.
+            Err(command::Error::ChunkSize) => {
+                return self.close(End::UnusableChunkSize, Some(replies::unusable_chunk_size()));
+            }
+            Err(error) => Err(replies::no_command(error)),
+            Ok(command) => self.execute(command),
+        };
         if let Err(refusal) = outcome {
             self.complain(&refusal);
         }
@@ -27,6 +32,7 @@ impl Session {
             Command::Mail(mail) => return self.start_transaction(mail),
             Command::Rcpt(rcpt) => return self.add_recipient(rcpt),
             Command::Data => return self.ask_for_data(),
+            Command::Bdat(chunk) => self.take_chunk_command(chunk),
             Command::StartTls => return self.start_tls(),
             Command::Auth { mechanism, initial } => return self.authenticate(&mechanism, initial),
             Command::Rset => {
@@ -43,7 +49,7 @@ impl Session {
     }
 
     /// Answers a command that brings no mail, as often as the limit allows.
-    fn answer_idle(&mut self, reply: &Reply) {
+    pub(super) fn answer_idle(&mut self, reply: &Reply) {
         self.tally.idle_commands += 1;
         if self.tally.idle_commands > self.params.limits.idle_commands {
             self.close(End::TooManyErrors, Some(replies::too_many_idle_commands()));
@@ -109,6 +115,9 @@ impl Session {
     fn add_recipient(&mut self, rcpt: RcptTo) -> Result<(), Reply> {
         let limit = self.params.limits.recipients;
         let transaction = self.known.transaction()?;
+        if transaction.chunked.is_some() {
+            return Err(replies::out_of_order("The message has begun"));
+        }
         if rcpt.is_international && !transaction.smtputf8 {
             transaction.refused += 1;
             return Err(replies::smtputf8_needed());
@@ -128,15 +137,12 @@ impl Session {
     }
 
     fn ask_for_data(&mut self) -> Result<(), Reply> {
-        let transaction = self.known.transaction()?;
-        match (transaction.accepted, transaction.refused) {
-            (0, 0) => Err(replies::out_of_order("RCPT first")),
-            (0, _) => Err(replies::no_valid_recipients()),
-            _ => {
-                self.ask(Question::DataStart, Event::DataStart);
-                Ok(())
-            }
+        let transaction = self.known.transaction_with_recipients()?;
+        if transaction.chunked.is_some() {
+            return Err(replies::out_of_order("BDAT goes on"));
         }
+        self.ask(Question::DataStart, Event::DataStart);
+        Ok(())
     }
 
     fn start_tls(&mut self) -> Result<(), Reply> {
@@ -208,7 +214,7 @@ impl Session {
         }
     }
 
-    fn ask(&mut self, question: Question, event: Event) {
+    pub(super) fn ask(&mut self, question: Question, event: Event) {
         self.state = State::Answer(question);
         self.events.push_back(event);
     }
@@ -229,5 +235,15 @@ impl Known {
         self.transaction
             .as_mut()
             .ok_or_else(|| replies::out_of_order("MAIL first"))
+    }
+
+    /// The transaction, if it has come so far that its message may begin.
+    pub(super) fn transaction_with_recipients(&mut self) -> Result<&mut Transaction, Reply> {
+        let transaction = self.transaction()?;
+        match (transaction.accepted, transaction.refused) {
+            (0, 0) => Err(replies::out_of_order("RCPT first")),
+            (0, _) => Err(replies::no_valid_recipients()),
+            _ => Ok(transaction),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The server's side of an SMTP session, for mail transfer and for submission.
 
+mod chunk;
 mod commands;
 pub mod params;
 pub mod replies;
@@ -9,8 +10,9 @@ use std::time::Duration;
 
 pub use params::{Limits, Params, Profile};
 
+use self::chunk::Incoming;
 use super::auth::Credentials;
-use super::command::{Hello, MailFrom};
+use super::command::{self, Hello, MailFrom};
 use super::data::{Bounds, Decoder, Fault};
 use super::line::{Scan, Skip, scan, skip};
 use crate::base::machine::{Machine, TlsInfo, Wait};
@@ -39,7 +41,7 @@ pub enum Event {
     /// `220` has been queued. The owner sends it, drops every octet it has read but not handed over, does the TLS
     /// handshake, and calls [`Session::tls_started`], or closes the connection.
     StartTls,
-    /// The client wants to send the message. Question.
+    /// The client wants to send the message, by DATA or by BDAT. Question.
     DataStart,
     /// The next piece of the message, dots undoubled.
     Data(Vec<u8>),
@@ -78,6 +80,8 @@ pub enum End {
     TooManyErrors,
     /// CR or LF by itself in a command.
     BareLineEnd,
+    /// BDAT with a size that cannot be read: nobody knows where the next command starts.
+    UnusableChunkSize,
     /// [`Session::shutdown`].
     Shutdown,
     /// The owner refused something with 421.
@@ -115,6 +119,8 @@ enum State {
     /// The end of the TLS handshake.
     Handshake,
     Data(Decoder),
+    /// The octets of a chunk.
+    Chunk(Incoming),
     Closed,
 }
 
@@ -125,6 +131,7 @@ enum Question {
     RcptTo,
     Authenticate,
     DataStart,
+    FirstChunk(command::Chunk),
     DataEnd,
 }
 
@@ -143,6 +150,8 @@ struct Transaction {
     refused: usize,
     /// Named beyond the limit.
     excess: usize,
+    /// The message as far as it has come in chunks.
+    chunked: Option<Decoder>,
 }
 
 /// Counts of what a client may do only so often.
@@ -188,7 +197,9 @@ impl Session {
         let Some(question) = self.take_question() else {
             return;
         };
-        self.send(&replies::accepted(question, text));
+        if let Some(reply) = replies::accepted(question, text) {
+            self.send(&reply);
+        }
         self.advance(question);
         self.settle();
     }
@@ -201,6 +212,9 @@ impl Session {
         self.retreat(question);
         if reply.code == 421 {
             return self.close(End::Refused, Some(reply));
+        }
+        if let Question::FirstChunk(chunk) = question {
+            return self.read_chunk(chunk, Some(reply));
         }
         let counts = reply.is_permanent();
         self.send(&reply);
@@ -255,6 +269,7 @@ impl Session {
                     accepted: 0,
                     refused: 0,
                     excess: 0,
+                    chunked: None,
                 });
             }
             Question::RcptTo => {
@@ -264,6 +279,7 @@ impl Session {
             }
             Question::Authenticate => self.known.authenticated = true,
             Question::DataStart => self.start_data(),
+            Question::FirstChunk(chunk) => self.start_chunks(chunk),
             Question::DataEnd => {
                 self.known.transaction = None;
                 self.tally = Tally::default();
@@ -281,17 +297,22 @@ impl Session {
                 }
             }
             Question::Authenticate => self.tally.failed_logins += 1,
-            Question::DataStart | Question::DataEnd => self.known.transaction = None,
+            Question::DataStart | Question::FirstChunk(_) | Question::DataEnd => {
+                self.known.transaction = None
+            }
         }
     }
 
     fn start_data(&mut self) {
-        let bounds = Bounds {
+        self.state = State::Data(Decoder::new(self.bounds()));
+        self.data_wait.restart();
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds {
             message: self.params.limits.message_bytes,
             line: self.params.limits.text_line_bytes,
-        };
-        self.state = State::Data(Decoder::new(bounds));
-        self.data_wait.restart();
+        }
     }
 
     /// Closes between two transactions if that is due.
@@ -325,9 +346,16 @@ impl Session {
 
     fn close(&mut self, end: End, reply: Option<Reply>) {
         let state = std::mem::replace(&mut self.state, State::Closed);
-        if let State::Data(decoder) = &state
-            && decoder.fault().is_none()
-        {
+        let chunked = self
+            .known
+            .transaction
+            .as_mut()
+            .and_then(|open| open.chunked.take());
+        let unfinished = match &state {
+            State::Data(decoder) => Some(decoder),
+            _ => chunked.as_ref(),
+        };
+        if unfinished.is_some_and(|decoder| decoder.fault().is_none()) {
             self.events.push_back(Event::DataAborted(Abort::SessionEnded));
         }
         if !matches!(state, State::Closed) {
@@ -342,6 +370,7 @@ impl Session {
             State::Command | State::AuthResponse => self.take_line(input),
             State::LineEnd => self.skip_line(input),
             State::Data(_) => self.take_data(&input[..input.len().min(PIECE)]),
+            State::Chunk(_) => self.take_chunk(&input[..input.len().min(PIECE)]),
             State::Answer(_) => 0,
             State::Handshake | State::Closed => input.len(),
         }
@@ -395,15 +424,8 @@ impl Session {
         let State::Data(decoder) = &mut self.state else {
             return 0;
         };
-        let was_faulty = decoder.fault().is_some();
-        let mut piece = Vec::with_capacity(input.len());
-        let consumed = decoder.decode(input, &mut piece);
+        let consumed = decode(decoder, input, &mut self.events);
         let (fault, size_bytes, is_complete) = (decoder.fault(), decoder.size_bytes(), decoder.is_complete());
-        match fault {
-            Some(fault) if !was_faulty => self.events.push_back(Event::DataAborted(Abort::Fault(fault))),
-            None if !piece.is_empty() => self.events.push_back(Event::Data(piece)),
-            _ => (),
-        }
         if consumed > 0 {
             self.wait.restart();
         }
@@ -427,6 +449,19 @@ impl Session {
             }
         }
     }
+}
+
+/// Decodes the front of the input and reports what it brought: a piece of the message, or its first fault.
+fn decode(decoder: &mut Decoder, input: &[u8], events: &mut VecDeque<Event>) -> usize {
+    let was_faulty = decoder.fault().is_some();
+    let mut piece = Vec::with_capacity(input.len());
+    let consumed = decoder.decode(input, &mut piece);
+    match decoder.fault() {
+        Some(fault) if !was_faulty => events.push_back(Event::DataAborted(Abort::Fault(fault))),
+        None if !piece.is_empty() => events.push_back(Event::Data(piece)),
+        _ => (),
+    }
+    consumed
 }
 
 impl Machine for Session {
@@ -460,7 +495,7 @@ impl Machine for Session {
         match self.state {
             State::Answer(_) | State::Handshake | State::Closed => None,
             State::Command | State::LineEnd | State::AuthResponse => Some(self.wait.deadline(limits.command)),
-            State::Data(_) => {
+            State::Data(_) | State::Chunk(_) => {
                 let block = self.wait.deadline(limits.data_block);
                 Some(block.min(self.data_wait.deadline(limits.data_total)))
             }

@@ -86,6 +86,7 @@ impl Params {
             pipelining: true,
             size: Some(self.limits.message_bytes),
             eight_bit_mime: true,
+            chunking: true,
             smtputf8: true,
             enhanced_status_codes: true,
             starttls: self.starttls && !tls_active,

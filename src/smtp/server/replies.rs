@@ -32,15 +32,24 @@ pub fn storage_full() -> Reply {
     reply(452, (4, 3, 1), "Out of storage, try again later")
 }
 
-/// A yes to the owner's question.
-pub(super) fn accepted(question: Question, text: &str) -> Reply {
-    match question {
+/// A yes to the owner's question; a chunk is answered when it has been read.
+pub(super) fn accepted(question: Question, text: &str) -> Option<Reply> {
+    Some(match question {
         Question::MailFrom { .. } => reply(250, (2, 1, 0), text),
         Question::RcptTo => reply(250, (2, 1, 5), text),
         Question::Authenticate => reply(235, (2, 7, 0), text),
         Question::DataStart => Reply::plain(354, "End data with <CR><LF>.<CR><LF>"),
+        Question::FirstChunk(_) => return None,
         Question::DataEnd => reply(250, (2, 0, 0), text),
-    }
+    })
+}
+
+pub(super) fn chunk_taken(size_bytes: u64) -> Reply {
+    reply(250, (2, 0, 0), &format!("{size_bytes} octets received"))
+}
+
+pub(super) fn unusable_chunk_size() -> Reply {
+    reply(521, (5, 5, 4), "Unusable chunk size, closing connection")
 }
 
 pub(super) fn ok() -> Reply {
@@ -63,7 +72,7 @@ pub(super) fn help() -> Reply {
     reply(
         214,
         (2, 0, 0),
-        "EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP STARTTLS AUTH",
+        "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY HELP STARTTLS AUTH",
     )
 }
 
@@ -80,7 +89,9 @@ pub(super) fn no_command(error: command::Error) -> Reply {
     match error {
         command::Error::NotText => reply(500, (5, 5, 2), "Line is not text"),
         command::Error::UnknownVerb => reply(500, (5, 5, 2), "Command not recognized"),
-        command::Error::Arguments => reply(501, (5, 5, 4), "Syntax error in arguments"),
+        command::Error::Arguments | command::Error::ChunkSize => {
+            reply(501, (5, 5, 4), "Syntax error in arguments")
+        }
         command::Error::Parameter => reply(555, (5, 5, 4), "Parameter not supported"),
         command::Error::ReversePath(error) => reply(501, path_status(error, 7, 8), "Bad sender address"),
         command::Error::ForwardPath(error) => reply(501, path_status(error, 3, 2), "Bad recipient address"),
