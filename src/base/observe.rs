@@ -52,3 +52,18 @@ pub const DMTP_MESSAGE_ACCEPTED: &str = "dmtp.message.accepted";
 pub const DMTP_MESSAGE_REFUSED: &str = "dmtp.message.refused";
 /// A session could not go on for a fault of ours.
 pub const DMTP_FAULT: &str = "dmtp.fault";
+
+// signets
+
+/// A signet of ours got a new key set in time.
+pub const KEY_SET_RENEWED: &str = "key_set.renewed";
+/// A key set that a user had signed ahead was due and is published.
+pub const KEY_SET_PUBLISHED: &str = "key_set.published";
+/// The last key set that a user has signed ahead is in use: once it has expired, mail for the user waits.
+pub const KEY_SET_RUNNING_OUT: &str = "key_set.running_out";
+/// A key set could not be replaced; it is tried again.
+pub const KEY_SET_FAILED: &str = "key_set.failed";
+/// Private KEM keys that were due were destroyed.
+pub const KEY_SET_DESTROYED: &str = "key_set.destroyed";
+/// An operator accepts whatever keys somebody has next.
+pub const KEY_SET_ACCEPTED: &str = "key_set.accepted";

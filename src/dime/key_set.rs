@@ -23,6 +23,8 @@ mod tests;
 pub use capability::{Capability, Change, Owner, Pin, State, capability};
 pub use kem_keys::{KemKeys, NotKemKeys};
 
+use std::time::Duration;
+
 use crate::base::bytes::{self, Reader};
 use crate::crypto::ed25519::{Signature, SigningKey, VerifyingKey};
 use crate::crypto::suite::hpke::{self, PublicKey, Suite};
@@ -39,6 +41,10 @@ pub const MAX_LIFE: u64 = 34_560_000;
 
 /// How far clocks may be apart: 1 hour. Seconds.
 pub const CLOCK_ALLOWANCE: u64 = 3600;
+
+/// How long private keys are kept after their key set has expired: the window in which mail may still come, and a day
+/// (`dmime2.md` §3.2, §11).
+pub const KEPT_AFTER_EXPIRY: Duration = Duration::from_secs(1_296_000 + 86_400);
 
 const VERSION: u8 = 1;
 const LABEL: &[u8] = b"D/MIME 2 key set\0";

@@ -2,13 +2,17 @@
 
 mod directory;
 mod published;
+mod renewal;
+mod standing;
 
-use crate::dime::{keys, signet};
+use crate::dime::{key_set, keys, signet};
 use crate::store;
 
 pub use crate::store::Wanted;
 pub use directory::{Directory, Error as LookupError, Named};
-pub use published::{Organization, Published, Status, User};
+pub use published::{Offer, Organization, Published, Status, Times, User};
+pub use renewal::{Renewal, Report};
+pub use standing::Known;
 
 /// Why a signet cannot be had or published.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +21,9 @@ pub enum Error {
     /// The domain has no organizational signet of ours.
     #[error("the domain has no organizational signet here")]
     NoOrganization,
+    /// The user has no signet of ours.
+    #[error("the user has no signet here")]
+    NoSignet,
     /// The private keys that belong to the signet are not kept here.
     #[error("the private keys of the signet are not kept here")]
     NoKeys,
@@ -29,6 +36,9 @@ pub enum Error {
     /// A signet does not verify, or cannot be made.
     #[error(transparent)]
     Signet(#[from] signet::Error),
+    /// A key set breaks a rule.
+    #[error("the key set cannot be used: {0}")]
+    KeySet(#[from] key_set::Error),
     /// Private keys that are kept cannot be read.
     #[error(transparent)]
     Keys(#[from] keys::Error),

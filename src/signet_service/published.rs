@@ -1,5 +1,7 @@
 //! Signets of ours: made, published, found again by any of their fingerprints, and verified every time.
 
+mod key_sets;
+
 use std::sync::Arc;
 
 use super::Error;
@@ -8,18 +10,22 @@ use crate::base::time::Clock;
 use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, FullFingerprint};
 use crate::dime::keys::{OrgKeys, UserKeys};
 use crate::dime::signet::{
-    Level, OrgBuilder, Signer, Signet, VerifiedOrg, VerifiedRequest, VerifiedUser, request, rotation_request,
+    Kind, Level, OrgBuilder, Signer, Signet, VerifiedOrg, VerifiedUser, request, rotation_request,
     verify_org, verify_request, verify_user,
 };
 use crate::dmtp::name::Name;
 use crate::mail::address::{Domain, Mailbox};
-use crate::store::{Publication, Store, StoredSignet, fold, fold_name};
+use crate::store::{NewKemKeys, Publication, Store, StoredSignet, fold, fold_name};
+use key_sets::NewKeySet;
+pub(super) use key_sets::seconds;
+pub use key_sets::{Offer, Times};
 
 /// Publishes signets of our domains and users, and answers for them.
 #[derive(Clone)]
 pub struct Published {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    times: Times,
 }
 
 /// An organization of ours: its signet, verified, and its private keys.
@@ -52,43 +58,64 @@ pub enum Status {
 impl Published {
     /// Signets and keys are kept in `store`.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+        let times = Times::default();
+        Self { store, clock, times }
     }
 
-    /// Makes and publishes the signet of an organization over `keys`, which are kept.
+    /// Replaces key sets at these times.
+    pub fn with_times(mut self, times: Times) -> Self {
+        self.times = times;
+        self
+    }
+
+    /// Makes and publishes the signet of an organization over `keys`, which are kept. It has a key set: with keys, unless
+    /// the signet before it says that there are none.
     pub async fn publish_organization(&self, domain: &Domain, keys: OrgKeys) -> Result<Organization, Error> {
-        let encryption = keys.encryption.public_key();
-        let signet = OrgBuilder::new(&keys.signing, &encryption, &[])?.identifiable(domain)?;
+        let before = self.store.current_signet(domain.as_str()).await?;
+        let before = before.map(|stored| Signet::decode(&stored.object)).transpose()?;
+        let offer = before.as_ref().map_or(Offer::Keys, Offer::after);
+        let set = self.new_key_set(Kind::Organization, &keys.signing, offer)?;
+        let mut builder = OrgBuilder::new(&keys.signing, &keys.encryption.public_key(), &[])?;
+        set.enter(builder.profile_mut())?;
+        let signet = builder.identifiable(domain)?;
         let verified = verify_org(&signet, &[keys.signing.verifying_key()], domain)?;
         let armored = Secret::new(keys.to_armor().expose().clone().into_bytes());
-        self.publish(domain.to_string(), &signet, Some(armored)).await?;
+        self.publish(domain.to_string(), &signet, Some(armored), set.kept, None)
+            .await?;
         Ok(Organization {
             signet: verified,
             keys,
         })
     }
 
-    /// Makes and publishes the signet of a trustful user over `keys`, which are kept.
+    /// Makes and publishes the signet of a trustful user over `keys`, which are kept. It has a key set: with keys, unless
+    /// the signet before it says that there are none.
     ///
     /// A user who has a signet gets its successor, under a chain of custody from the keys kept for the current one.
     /// Errors: [`Error::NoKeys`] if these are not kept here, [`Error::NoOrganization`].
     pub async fn publish_user(&self, address: &Mailbox, keys: UserKeys) -> Result<User, Error> {
-        let request = match self.user(address).await? {
-            None => request(&keys)?,
+        let (request, offer) = match self.user(address).await? {
+            None => (request(&keys)?, Offer::Keys),
             Some(User { keys: None, .. }) => return Err(Error::NoKeys),
             Some(User {
-                keys: Some(previous), ..
-            }) => rotation_request(&keys, &previous.signing)?,
+                keys: Some(previous),
+                signet,
+            }) => (
+                rotation_request(&keys, &previous.signing)?,
+                Offer::after(signet.signet()),
+            ),
         };
         let armored = Secret::new(keys.to_armor().expose().clone().into_bytes());
-        let signet = self.sign(address, &request, Some(armored)).await?;
+        let set = self.new_key_set(Kind::User, &keys.signing, offer)?;
+        let signet = self.sign(address, &request, Some((armored, set))).await?;
         Ok(User {
             signet,
             keys: Some(keys),
         })
     }
 
-    /// Signs the request of a user who keeps their own keys, and publishes the signet.
+    /// Signs the request of a user who keeps their own keys, and publishes the signet. A request cannot bring a key set;
+    /// [`publish_key_set`](Self::publish_key_set) adds one that the user has signed.
     ///
     /// If the user has a signet, the request must carry a chain of custody from it.
     pub async fn publish_request(&self, address: &Mailbox, request: &Signet) -> Result<VerifiedUser, Error> {
@@ -177,7 +204,7 @@ impl Published {
         &self,
         address: &Mailbox,
         request: &Signet,
-        private_keys: Option<Secret<Vec<u8>>>,
+        kept: Option<(Secret<Vec<u8>>, NewKeySet)>,
     ) -> Result<VerifiedUser, Error> {
         let address = &folded(address)?;
         if Name::parse(&address.to_string()).is_err() {
@@ -187,9 +214,22 @@ impl Published {
         let organization = organization.ok_or(Error::NoOrganization)?;
         let predecessor = self.user(address).await?.map(|user| user.signet);
         let request = verify_request(request, predecessor.as_ref())?;
-        let signet = sign_request(&organization, &request, address)?;
+        let signer = Signer::new(&organization.signet, &organization.keys.signing)?;
+        let mut builder = signer.sign(&request)?;
+        if let Some((_, set)) = &kept {
+            set.enter(builder.profile_mut())?;
+        }
+        let signet = builder.identifiable(address)?;
         let verified = verify_user(&signet, &organization.signet, predecessor.as_ref(), address)?;
-        self.publish(address.to_string(), &signet, private_keys).await?;
+        let (private_keys, kem_keys) = kept.map(|(keys, set)| (keys, set.kept)).unzip();
+        self.publish(
+            address.to_string(),
+            &signet,
+            private_keys,
+            kem_keys.flatten(),
+            None,
+        )
+        .await?;
         Ok(verified)
     }
 
@@ -198,6 +238,8 @@ impl Published {
         name: String,
         signet: &Signet,
         private_keys: Option<Secret<Vec<u8>>>,
+        kem_keys: Option<NewKemKeys>,
+        replaces: Option<FullFingerprint>,
     ) -> Result<(), Error> {
         let (Some(crypto), Some(full), Some(id)) = (
             signet.crypto_fingerprint(),
@@ -215,8 +257,10 @@ impl Published {
             published_at: self.clock.now(),
         };
         let publication = Publication {
+            signet: stored,
             private_keys,
-            ..Publication::from(stored)
+            kem_keys,
+            replaces,
         };
         Ok(self.store.publish_signet(publication).await?)
     }
@@ -259,15 +303,6 @@ impl std::fmt::Debug for Published {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Published")
     }
-}
-
-fn sign_request(
-    organization: &Organization,
-    request: &VerifiedRequest,
-    address: &Mailbox,
-) -> Result<Signet, Error> {
-    let signer = Signer::new(&organization.signet, &organization.keys.signing)?;
-    Ok(signer.sign(request)?.identifiable(address)?)
 }
 
 /// The address as signets spell it.

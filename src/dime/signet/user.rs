@@ -139,6 +139,11 @@ impl VerifiedUser {
         self.custody
     }
 
+    /// Whether the holder of `previous` signed the keys of this signet: chain of custody from it, by one step.
+    pub fn succeeds(&self, previous: &VerifyingKey) -> bool {
+        check(&self.signet, id::CUSTODY, &[*previous]).is_ok()
+    }
+
     /// How far the signet reaches.
     pub fn level(&self) -> Level {
         self.level

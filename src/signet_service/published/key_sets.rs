@@ -1,0 +1,185 @@
+//! Key sets in signets of ours: made, replaced, and the private halves of all that still exist.
+
+use std::time::Duration;
+
+use super::{Error, Organization, Published, User, folded};
+use crate::base::time::Timestamp;
+use crate::crypto::ed25519::SigningKey;
+use crate::dime::key_set::{Draft, FIELD, KEPT_AFTER_EXPIRY, KemKeys, SignedKeySet};
+use crate::dime::signet::{
+    Kind, OrgBuilder, Profile, Signer, Signet, UserBuilder, VerifiedUser, verify_org, verify_user,
+};
+use crate::mail::address::{Domain, Mailbox};
+use crate::store::{NewKemKeys, StoredKemKeys, fold, fold_name};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How long key sets are used and how long they live (`dmime2.md` §3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// Age at which one is replaced.
+    pub renew_after: Duration,
+    /// Time between `created` and `expires`.
+    pub life: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            renew_after: 14 * DAY,
+            life: 30 * DAY,
+        }
+    }
+}
+
+/// What a new key set is to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    /// That these are the keys: new ones of every suite.
+    Keys,
+    /// That there are none, signed.
+    OptOut,
+}
+
+impl Offer {
+    /// What the key set after the one in `signet` says, if nobody asks for something else. A set that breaks a rule is
+    /// replaced by one with keys.
+    pub fn after(signet: &Signet) -> Self {
+        match SignedKeySet::of(signet) {
+            Ok(Some(set)) if set.is_opt_out() => Self::OptOut,
+            _ => Self::Keys,
+        }
+    }
+}
+
+/// A key set for a signet that is being made.
+pub(super) struct NewKeySet {
+    value: Vec<u8>,
+    pub(super) kept: Option<NewKemKeys>,
+}
+
+impl NewKeySet {
+    /// Puts it in the place of the one that the profile has.
+    pub(super) fn enter(&self, profile: &mut Profile) -> Result<(), Error> {
+        enter(profile, &self.value)
+    }
+}
+
+fn enter(profile: &mut Profile, value: &[u8]) -> Result<(), Error> {
+    profile.remove_undefined(FIELD);
+    Ok(profile.add_undefined(FIELD, value)?)
+}
+
+impl Published {
+    /// Gives the signet of an organization of ours another key set; nothing else in it changes.
+    ///
+    /// Errors: [`Error::NoOrganization`], and [`Changed`](crate::store::Error::Changed) if somebody else has just
+    /// published.
+    pub async fn renew_organization(&self, domain: &Domain, offer: Offer) -> Result<Organization, Error> {
+        let organization = self.organization(domain).await?.ok_or(Error::NoOrganization)?;
+        let signing = &organization.keys.signing;
+        let set = self.new_key_set(Kind::Organization, signing, offer)?;
+        let mut builder = OrgBuilder::edit(&organization.signet, signing)?;
+        set.enter(builder.profile_mut())?;
+        let signet = builder.identifiable(domain)?;
+        let verified = verify_org(&signet, &[signing.verifying_key()], domain)?;
+        let replaces = organization.signet.full_fingerprint();
+        self.publish(domain.to_string(), &signet, None, set.kept, replaces)
+            .await?;
+        Ok(Organization {
+            signet: verified,
+            keys: organization.keys,
+        })
+    }
+
+    /// Gives the signet of a trustful user another key set; nothing else in it changes.
+    ///
+    /// Errors: [`Error::NoSignet`], [`Error::NoKeys`] if the user's keys are elsewhere, and as for an organization.
+    pub async fn renew_user(&self, address: &Mailbox, offer: Offer) -> Result<User, Error> {
+        let user = self.user(address).await?.ok_or(Error::NoSignet)?;
+        let keys = user.keys.ok_or(Error::NoKeys)?;
+        let set = self.new_key_set(Kind::User, &keys.signing, offer)?;
+        let signet = self
+            .republish(address, &user.signet, &set.value, set.kept)
+            .await?;
+        Ok(User {
+            signet,
+            keys: Some(keys),
+        })
+    }
+
+    /// Publishes a key set that a user whose keys are elsewhere has signed.
+    ///
+    /// Errors: [`Error::NoSignet`], [`Error::KeySet`] if it may not be used now or another one has come after it.
+    pub async fn publish_key_set(&self, address: &Mailbox, value: &[u8]) -> Result<VerifiedUser, Error> {
+        let user = self.user(address).await?.ok_or(Error::NoSignet)?;
+        let set = SignedKeySet::decode(Kind::User, &user.signet.signing_key(), value)?;
+        set.accept(seconds(self.clock.now()))?;
+        let present = SignedKeySet::of(user.signet.signet()).ok().flatten();
+        if present.is_some_and(|present| set.created() < present.created()) {
+            return Err(crate::dime::key_set::Error::Older.into());
+        }
+        self.republish(address, &user.signet, value, None).await
+    }
+
+    /// The private KEM keys of a domain or address of ours that still exist, by signet, the newest first: with these its
+    /// mail may be opened.
+    pub async fn candidates(&self, name: &str) -> Result<Vec<StoredKemKeys>, Error> {
+        Ok(self.store.kem_keys(&fold_name(name)).await?)
+    }
+
+    /// The key set and, for one with keys, the private halves, from now on.
+    pub(super) fn new_key_set(
+        &self,
+        kind: Kind,
+        owner: &SigningKey,
+        offer: Offer,
+    ) -> Result<NewKeySet, Error> {
+        let created_at = self.clock.now();
+        let expires_at = created_at.after(self.times.life);
+        let keys = match offer {
+            Offer::Keys => KemKeys::generate(&mut rand::rng()),
+            Offer::OptOut => KemKeys::default(),
+        };
+        let draft = Draft {
+            created: seconds(created_at),
+            expires: seconds(expires_at),
+            keys: keys.public_keys(),
+        };
+        let kept = (!keys.is_empty()).then(|| NewKemKeys {
+            keys,
+            created_at,
+            expires_at,
+            destroy_at: expires_at.after(KEPT_AFTER_EXPIRY),
+        });
+        Ok(NewKeySet {
+            value: draft.sign(kind, owner)?,
+            kept,
+        })
+    }
+
+    async fn republish(
+        &self,
+        address: &Mailbox,
+        user: &VerifiedUser,
+        value: &[u8],
+        kept: Option<NewKemKeys>,
+    ) -> Result<VerifiedUser, Error> {
+        let address = &folded(address)?;
+        let organization = self.organization(address.domain()).await?;
+        let organization = organization.ok_or(Error::NoOrganization)?;
+        let signer = Signer::new(&organization.signet, &organization.keys.signing)?;
+        let mut builder: UserBuilder<'_> = signer.edit(user)?;
+        enter(builder.profile_mut(), value)?;
+        let signet = builder.identifiable(address)?;
+        let verified = verify_user(&signet, &organization.signet, None, address)?;
+        let replaces = user.full_fingerprint();
+        self.publish(fold(address), &signet, None, kept, replaces).await?;
+        Ok(verified)
+    }
+}
+
+/// Unix seconds, as key sets have them.
+pub(crate) fn seconds(time: Timestamp) -> u64 {
+    u64::try_from(time.unix_secs()).unwrap_or(0)
+}

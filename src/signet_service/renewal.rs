@@ -1,0 +1,244 @@
+//! Key sets of ours are replaced before they grow old, and their private keys destroyed when no mail can come for them
+//! any more (`dmime2.md` §3.2). That is all the forward secrecy there is.
+//!
+//! | Whose signet | What happens |
+//! |---|---|
+//! | an organization's, a trustful user's | a key set older than `renew_after`, none, or one that breaks a rule is replaced; an opt-out by an opt-out |
+//! | a user's whose keys are at home | the newest key set signed ahead that is due is published |
+//!
+//! Old signets stay in the history.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::published::{Offer, Published, Times, seconds};
+use super::{Error, User};
+use crate::base::observe;
+use crate::base::time::{Clock, Timestamp};
+use crate::dime::key_set::SignedKeySet;
+use crate::dime::signet::Signet;
+use crate::dmtp::name::Name;
+use crate::mail::address::{Domain, Mailbox};
+use crate::store::{self, Store};
+
+/// Names looked at in one query.
+const PAGE: u32 = 100;
+
+/// A key set is replaced in any case when it has only that long to live. Seconds.
+const LAST_CHANCE: u64 = 24 * 3600;
+
+/// How often a domain is named whose users' key sets run out.
+const WARN_EVERY: Duration = Duration::from_secs(24 * 3600);
+
+/// Replaces and destroys what is due.
+pub struct Renewal {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    published: Arc<Published>,
+    times: Times,
+    warned: Mutex<BTreeMap<Domain, Timestamp>>,
+}
+
+/// What one pass has done.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// Key sets made anew.
+    pub renewed: u64,
+    /// Key sets signed ahead that were due.
+    pub published: u64,
+    /// Signets that could not be given another key set.
+    pub failed: u64,
+    /// Private keys destroyed: so many signets' mail cannot be opened any more.
+    pub destroyed: u64,
+    /// Users who use the last key set that they have signed, by domain.
+    pub running_out: BTreeMap<Domain, u64>,
+}
+
+/// What was done about one name.
+enum Step {
+    Nothing,
+    Renewed,
+    Published { last: bool },
+    LastInUse,
+}
+
+impl Renewal {
+    /// Looks after everything in `store`.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        published: Arc<Published>,
+        times: Times,
+    ) -> Self {
+        Self {
+            store,
+            clock,
+            published,
+            times,
+            warned: Mutex::default(),
+        }
+    }
+
+    /// Goes once through all signets of ours. What fails for one name is logged and does not stop the others.
+    pub async fn pass(&self) -> Result<Report, store::Error> {
+        let mut report = Report::default();
+        let mut after: Option<String> = None;
+        loop {
+            let names = self.store.signet_names(after.as_deref(), PAGE).await?;
+            for name in &names {
+                self.look_after(name, &mut report).await;
+            }
+            match names.into_iter().next_back() {
+                Some(last) => after = Some(last),
+                None => break,
+            }
+        }
+        report.destroyed = self.store.destroy_kem_keys(self.clock.now()).await?;
+        self.tell(&report);
+        Ok(report)
+    }
+
+    async fn look_after(&self, text: &str, report: &mut Report) {
+        // What is published under another name can be found by nobody.
+        let Ok(name) = Name::parse(text) else { return };
+        let done = match &name {
+            Name::Organization(domain) => self.organization(domain).await,
+            Name::User(address) => self.user(address).await,
+        };
+        match done {
+            Ok(Step::Nothing) => {}
+            Ok(Step::Renewed) => report.renewed += 1,
+            Ok(Step::Published { last }) => {
+                report.published += 1;
+                if last {
+                    *report.running_out.entry(name.domain().clone()).or_default() += 1;
+                }
+            }
+            Ok(Step::LastInUse) => *report.running_out.entry(name.domain().clone()).or_default() += 1,
+            // Somebody else has just published: the next pass looks again.
+            Err(Error::Store(store::Error::Changed)) => {}
+            Err(error) => {
+                report.failed += 1;
+                tracing::error!(event = observe::KEY_SET_FAILED, domain = %name.domain(), %error,
+                    "a key set cannot be replaced; once it has expired, mail waits");
+            }
+        }
+    }
+
+    async fn organization(&self, domain: &Domain) -> Result<Step, Error> {
+        let organization = self.published.organization(domain).await?;
+        let signet = organization.ok_or(Error::NoOrganization)?.signet;
+        if !self.is_due(signet.signet()) {
+            return Ok(Step::Nothing);
+        }
+        let offer = Offer::after(signet.signet());
+        self.published.renew_organization(domain, offer).await?;
+        Ok(Step::Renewed)
+    }
+
+    async fn user(&self, address: &Mailbox) -> Result<Step, Error> {
+        let user = self.published.user(address).await?.ok_or(Error::NoSignet)?;
+        match user.keys {
+            Some(_) if self.is_due(user.signet.signet()) => {
+                let offer = Offer::after(user.signet.signet());
+                self.published.renew_user(address, offer).await?;
+                Ok(Step::Renewed)
+            }
+            Some(_) => Ok(Step::Nothing),
+            None => self.ahead(address, &user).await,
+        }
+    }
+
+    /// No key set, one that breaks a rule, an old one, or one that is about to expire. One from the future, made before the
+    /// clock was set back, can be followed only by a newer one, and is left alone.
+    fn is_due(&self, signet: &Signet) -> bool {
+        let now = seconds(self.clock.now());
+        let set = match SignedKeySet::of(signet) {
+            Ok(Some(set)) => set,
+            Ok(None) | Err(_) => return true,
+        };
+        let is_old = set.created().saturating_add(self.times.renew_after.as_secs()) <= now;
+        set.created() <= now && (is_old || set.expires() <= now.saturating_add(LAST_CHANCE))
+    }
+
+    /// Publishes the newest key set of those signed ahead that is due and can be used; what is due with it is passed over.
+    async fn ahead(&self, address: &Mailbox, user: &User) -> Result<Step, Error> {
+        let name = store::fold(address);
+        let now = self.clock.now();
+        let sets = self.store.key_sets_ahead(&name).await?;
+        let (due, later): (Vec<_>, Vec<_>) = sets.into_iter().partition(|set| set.publish_at <= now);
+        let last = later.is_empty();
+        let mut useless = None;
+        for set in due.iter().rev() {
+            match self.published.publish_key_set(address, &set.value).await {
+                Ok(_) => {
+                    self.store.drop_key_sets_ahead(&name, now).await?;
+                    return Ok(Step::Published { last });
+                }
+                Err(Error::KeySet(error)) => useless = useless.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(error) = useless {
+            self.store.drop_key_sets_ahead(&name, now).await?;
+            return Err(Error::KeySet(error));
+        }
+        let has_one = matches!(SignedKeySet::of(user.signet.signet()), Ok(Some(_)));
+        Ok(match last && has_one {
+            true => Step::LastInUse,
+            false => Step::Nothing,
+        })
+    }
+
+    fn tell(&self, report: &Report) {
+        if report.renewed > 0 {
+            tracing::info!(
+                event = observe::KEY_SET_RENEWED,
+                count = report.renewed,
+                "key sets were replaced"
+            );
+        }
+        if report.published > 0 {
+            tracing::info!(
+                event = observe::KEY_SET_PUBLISHED,
+                count = report.published,
+                "key sets that users had signed ahead were published"
+            );
+        }
+        if report.destroyed > 0 {
+            tracing::info!(
+                event = observe::KEY_SET_DESTROYED,
+                count = report.destroyed,
+                "private keys of expired key sets were destroyed"
+            );
+        }
+        for (domain, count) in &report.running_out {
+            if self.is_to_be_warned(domain) {
+                tracing::warn!(event = observe::KEY_SET_RUNNING_OUT, domain = %domain, count = *count,
+                    "users have no further key set signed ahead: once the present one has expired, their mail waits \
+                     (`dimed key set show` lists them)");
+            }
+        }
+    }
+
+    /// Once a day.
+    fn is_to_be_warned(&self, domain: &Domain) -> bool {
+        let now = self.clock.now();
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent = warned.get(domain).is_some_and(|at| now.since(*at) < WARN_EVERY);
+        if !silent {
+            warned.insert(domain.clone(), now);
+        }
+        !silent
+    }
+}
+
+impl std::fmt::Debug for Renewal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Renewal")
+    }
+}
+
+#[cfg(test)]
+mod tests;
