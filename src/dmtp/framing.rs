@@ -8,6 +8,7 @@
 //! | `07 2D`, length(2), data | tracing, optional, before format 1 only |
 //! | `07 37`, size(4) | D/MIME 1, then `size` octets |
 //! | `07 C0`, version(1), suite(1), size(4) | D/MIME 2, then `size` octets |
+//! | `07 C1`, version(1), suite(1), size(4) | a returned D/MIME 2 message, then `size` octets (`dmime2.md` §12.2) |
 
 use crate::base::bytes::Reader;
 
@@ -17,6 +18,8 @@ const TRACING: u16 = 1837;
 const MESSAGE_1: u16 = 1847;
 /// First two octets of a D/MIME 2 message.
 const MESSAGE_2: u16 = 1984;
+/// First two octets of a returned message.
+const RETURNED: u16 = 1985;
 /// Octets of a tracing part before its data.
 const TRACING_HEADER: u64 = 4;
 
@@ -194,7 +197,7 @@ fn read(octets: &[u8], first: bool) -> Step {
                 .map_or(Step::Incomplete, |length| Step::Traced(length.into()));
         }
         MESSAGE_1 => reader.u32().map(|size| 6 + u64::from(size)),
-        MESSAGE_2 if first => reader
+        MESSAGE_2 | RETURNED if first => reader
             .take(2)
             .and_then(|_| reader.u32())
             .map(|size| 8 + u64::from(size)),
@@ -222,7 +225,15 @@ mod tests {
     }
 
     fn message_2(body: &[u8]) -> Vec<u8> {
-        let mut object = vec![0x07, 0xC0, 1, 1];
+        versioned(0xC0, body)
+    }
+
+    fn returned(body: &[u8]) -> Vec<u8> {
+        versioned(0xC1, body)
+    }
+
+    fn versioned(magic: u8, body: &[u8]) -> Vec<u8> {
+        let mut object = vec![0x07, magic, 1, 1];
         object.extend_from_slice(&(body.len() as u32).to_be_bytes());
         object.extend_from_slice(body);
         object
@@ -248,6 +259,7 @@ mod tests {
             traced(b"body"),
             message_2(b"body"),
             message_2(b""),
+            returned(b"body"),
         ] {
             let mut input = object.clone();
             input.extend_from_slice(b"\r\nQUIT\r\n");
@@ -262,7 +274,12 @@ mod tests {
 
     #[test]
     fn refuses_a_size_that_differs_from_the_header() {
-        for object in [message_1(b"body"), traced(b"body"), message_2(b"body")] {
+        for object in [
+            message_1(b"body"),
+            traced(b"body"),
+            message_2(b"body"),
+            returned(b"body"),
+        ] {
             let actual = object.len() as u64;
             for announced in [actual - 1, actual + 1] {
                 let end = run(Framing::new(Some(announced), 1000), &object, 3);
@@ -317,7 +334,7 @@ mod tests {
     proptest! {
         #[test]
         fn pieces_do_not_matter(
-            start in prop::sample::select(vec![vec![], vec![7, 0x37], vec![7, 0x2D], vec![7, 0xC0]]),
+            start in prop::sample::select(vec![vec![], vec![7, 0x37], vec![7, 0x2D], vec![7, 0xC0], vec![7, 0xC1]]),
             rest in prop::collection::vec(prop_oneof![Just(0u8), any::<u8>()], 0..64),
             announced in prop::option::of(0u64..70),
             piece in 1usize..20,

@@ -9,6 +9,11 @@ pub trait Observer: Send + Sync {
     /// A route was chosen for one recipient of a message.
     fn routed(&self, _message: QueueId, _recipient: &Mailbox, _decision: &Decision) {}
 
+    /// Whether [`object_arrived`](Self::object_arrived) is to be told; for that, objects are held whole.
+    fn watches_objects(&self) -> bool {
+        false
+    }
+
     /// These octets arrived as a message over DMTP; nothing has been checked yet.
     fn object_arrived(&self, _octets: &[u8]) {}
 }

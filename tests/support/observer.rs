@@ -34,6 +34,10 @@ impl Observer for Witness {
         self.routes.lock().unwrap().push(route);
     }
 
+    fn watches_objects(&self) -> bool {
+        true
+    }
+
     fn object_arrived(&self, octets: &[u8]) {
         self.objects.lock().unwrap().push(octets.to_vec());
     }

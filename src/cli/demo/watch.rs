@@ -44,6 +44,10 @@ impl Observer for Watch {
             .push((message, recipient.clone(), decision.clone()));
     }
 
+    fn watches_objects(&self) -> bool {
+        true
+    }
+
     fn object_arrived(&self, octets: &[u8]) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.objects.push(octets.to_vec());

@@ -4,11 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Purpose;
-use crate::base::budget::Share;
-use crate::base::id::SessionId;
+use crate::base::id::{QueueId, SessionId};
 use crate::base::observe;
 use crate::daemon::Services;
-use crate::daemon::arrival::Arrival;
+use crate::daemon::arrival::{self, Arrival};
 use crate::dime::fingerprint::AnyFingerprint;
 use crate::dmtp::name::Name;
 use crate::dmtp::reply::TransactionId;
@@ -16,6 +15,7 @@ use crate::dmtp::server::{Event, Session};
 use crate::mail::address::Domain;
 use crate::mail::reply::Reply;
 use crate::signet_service::Status;
+use crate::store::BodyWriter;
 
 /// The owner of one DMTP session.
 pub struct Owner {
@@ -32,9 +32,8 @@ pub struct Owner {
 struct Transaction {
     origin: Option<Domain>,
     destination: Option<Domain>,
-    object: Vec<u8>,
-    /// The memory for the object as far as it has come; none if there was not enough.
-    share: Option<Share>,
+    /// The object as far as it has come; none if it could not be stored.
+    object: Option<Box<dyn BodyWriter>>,
 }
 
 impl Owner {
@@ -64,8 +63,11 @@ impl Owner {
                 let answered = self.rcpt(destination).await;
                 answer(session, answered);
             }
-            Event::Data { .. } => answer(session, self.start()),
-            Event::DataChunk(octets) => self.transaction.append(&octets),
+            Event::Data { .. } => {
+                let answered = self.start().await;
+                answer(session, answered);
+            }
+            Event::DataChunk(octets) => self.append(&octets).await,
             Event::DataEnd => match self.take().await {
                 Ok(id) => session.committed(&id),
                 Err(reply) => session.refuse(&reply),
@@ -99,27 +101,35 @@ impl Owner {
         }
     }
 
-    /// The object is held whole, so there must be memory for it: for what has come, not for what was announced, so
-    /// that nobody keeps others out with an announcement.
-    fn start(&mut self) -> Result<(), Reply> {
-        let share = self.services.arrivals.take(1).ok_or_else(too_busy)?;
-        self.transaction.share = Some(share);
+    async fn start(&mut self) -> Result<(), Reply> {
+        let id = QueueId::random(&mut rand::rng());
+        let begun = self.services.store.begin(id).await;
+        self.transaction.object = Some(begun.map_err(|error| self.fault(&error))?);
         Ok(())
+    }
+
+    /// The object goes to the spool as it comes. Should that fail, the peer hears of it at the end.
+    async fn append(&mut self, octets: &[u8]) {
+        let Some(object) = &mut self.transaction.object else {
+            return;
+        };
+        if let Err(error) = object.write(octets).await {
+            self.transaction.object = None;
+            self.fault(&error);
+        }
     }
 
     async fn take(&mut self) -> Result<TransactionId, Reply> {
         let Transaction {
             origin: Some(origin),
             destination: Some(destination),
-            object,
-            share,
+            object: Some(mut object),
         } = std::mem::take(&mut self.transaction)
         else {
             return Err(Reply::plain(451, "local error, try again later"));
         };
-        let _share = share.ok_or_else(too_busy)?;
-        self.services.observer.object_arrived(&object);
-        let size_bytes = object.len();
+        self.show(object.as_mut()).await;
+        let size_bytes = object.size_bytes();
         let arrival = Arrival {
             services: &self.services,
             origin: &origin,
@@ -151,6 +161,16 @@ impl Owner {
                 );
                 Err(reply)
             }
+        }
+    }
+
+    /// For those who look over our shoulder.
+    async fn show(&self, object: &mut dyn BodyWriter) {
+        let observer = &self.services.observer;
+        if observer.watches_objects()
+            && let Ok(octets) = arrival::whole(object).await
+        {
+            observer.object_arrived(&octets);
         }
     }
 
@@ -193,55 +213,9 @@ impl Owner {
     }
 }
 
-impl Transaction {
-    /// Adds octets to the object; once there is no memory for it, it is gone, and refused at its end.
-    fn append(&mut self, octets: &[u8]) {
-        let length = self.object.len().saturating_add(octets.len()) as u64;
-        if self.share.as_mut().is_some_and(|share| share.grow_to(length)) {
-            self.object.extend_from_slice(octets);
-        } else {
-            self.share = None;
-            self.object = Vec::new();
-        }
-    }
-}
-
-fn too_busy() -> Reply {
-    Reply::plain(451, "too busy, try again later")
-}
-
 fn answer(session: &mut Session, answered: Result<(), Reply>) {
     match answered {
         Ok(()) => session.accept(),
         Err(reply) => session.refuse(&reply),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::base::budget::Budget;
-
-    #[test]
-    fn an_object_takes_the_memory_it_needs_and_none_once_it_is_refused() {
-        const UNIT: usize = 64 * 1024;
-        let budget = Budget::new(2 * UNIT as u64);
-        let mut open = Transaction {
-            share: budget.take(1),
-            ..Transaction::default()
-        };
-        assert!(
-            budget.take(UNIT as u64).is_some(),
-            "an announcement takes nothing"
-        );
-        open.append(&[1; UNIT]);
-        open.append(&[1; UNIT]);
-        assert_eq!(open.object.len(), 2 * UNIT);
-        assert!(budget.take(1).is_none());
-        open.append(&[1]);
-        open.append(&[1]);
-        assert!(open.share.is_none() && open.object.is_empty());
-        assert!(budget.take(2 * UNIT as u64).is_some());
     }
 }

@@ -1,0 +1,225 @@
+//! D/MIME 1: the object is signed as a whole, so it is held whole (`dmime.md` §13.3, §13.4).
+
+use std::time::Duration;
+
+use super::{Arrival, Refusal, whole};
+use crate::base::encoding::base64;
+use crate::base::id::QueueId;
+use crate::dime::convert::{self, marker::Verification};
+use crate::dime::dmime1::{Limits, Message, Refused, destination, open};
+use crate::dime::keys::UserKeys;
+use crate::dime::signet::{VerifiedOrg, VerifiedUser};
+use crate::mail::address::{Mailbox, ReversePath};
+use crate::mail::date::rfc5322;
+use crate::signet_service::{Organization, Wanted};
+use crate::store::{BodyWriter, Content, Envelope, NewMessage, Recipient, ReplayEntry, Source};
+
+/// How long an object is remembered, so that a copy of it is not delivered again. Longer than any sender's queue.
+const REMEMBERED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Columns of base64 in a wrapper.
+const BASE64_LINE: usize = 76;
+
+/// A message ready for the recipient's mailbox.
+struct Delivery {
+    reverse_path: ReversePath,
+    mime: Vec<u8>,
+}
+
+impl Arrival<'_> {
+    /// Checks, opens and commits an object of format 1.
+    pub(super) async fn take_format1(&self, mut object: Box<dyn BodyWriter>) -> Result<QueueId, Refusal> {
+        let arrivals = &self.services.arrivals;
+        let _share = arrivals.take(object.size_bytes()).ok_or(Refusal::TooBusy)?;
+        let octets = whole(object.as_mut()).await?;
+        drop(object);
+        self.take_whole(octets).await
+    }
+
+    async fn take_whole(&self, object: Vec<u8>) -> Result<QueueId, Refusal> {
+        let limits = Limits {
+            size: object.len(),
+            ..Limits::default()
+        };
+        let message = Message::parse(object, &limits)?;
+        let (organization, view) = self.open_as_destination(&message).await?;
+        let envelope = view.envelope().clone();
+        if envelope.origin != *self.origin {
+            return Err(Refused.into());
+        }
+        let directory = &self.services.directory;
+        let origin = directory
+            .organization(&envelope.origin, Wanted::Crypto(envelope.origin_signet))
+            .await?;
+        let user = self.recipient(&envelope.recipient).await?;
+        if user.signet.crypto_fingerprint() != envelope.recipient_signet {
+            return Err(Refusal::Recipient);
+        }
+        let checked = self.check(view, origin.clone(), user.signet.clone()).await?;
+        let message = checked.message();
+        let delivery = match &user.keys {
+            Some(keys) => {
+                self.open_for_user(
+                    message,
+                    keys,
+                    &envelope.recipient,
+                    &user.signet,
+                    origin,
+                    organization.signet,
+                )
+                .await?
+            }
+            None => self.wrap(message, &envelope.recipient),
+        };
+        self.commit(message, envelope.recipient, delivery).await
+    }
+
+    /// Checks the origin's signatures. A peer decides over how many octets and with how many keys, so it is done where
+    /// it keeps nobody else waiting.
+    async fn check(
+        &self,
+        view: destination::DestinationView,
+        origin: VerifiedOrg,
+        recipient: VerifiedUser,
+    ) -> Result<destination::CheckedArrival, Refusal> {
+        let (peer, destination) = (self.origin.clone(), self.destination.clone());
+        let work = move || {
+            view.check(&destination::Expected {
+                peer: &peer,
+                destination: &destination,
+                origin: &origin,
+                recipient: &recipient,
+            })
+        };
+        let checked = tokio::task::spawn_blocking(work).await;
+        Ok(checked.map_err(|_| Refusal::Fault)??)
+    }
+
+    /// Chunk 5 does not say which of our signets it was sealed for, so older keys are tried after the current ones.
+    async fn open_as_destination(
+        &self,
+        message: &Message,
+    ) -> Result<(Organization, destination::DestinationView), Refusal> {
+        let published = &self.services.published;
+        let current = published
+            .organization(self.destination)
+            .await?
+            .ok_or(Refusal::Fault)?;
+        if let Ok(view) = destination::open(message, &current.keys) {
+            return Ok((current, view));
+        }
+        for signet in self
+            .services
+            .store
+            .signet_history(self.destination.as_str())
+            .await?
+            .iter()
+            .rev()
+        {
+            let older = published
+                .organization_by(self.destination, signet.crypto.into())
+                .await;
+            if let Ok(Some(older)) = older
+                && let Ok(view) = destination::open(message, &older.keys)
+            {
+                return Ok((older, view));
+            }
+        }
+        Err(Refused.into())
+    }
+
+    /// Opens the message with the keys that a trustful user left with us, and marks who wrote it.
+    async fn open_for_user(
+        &self,
+        message: &Message,
+        keys: &UserKeys,
+        address: &Mailbox,
+        own: &VerifiedUser,
+        origin: VerifiedOrg,
+        destination: VerifiedOrg,
+    ) -> Result<Delivery, Refusal> {
+        let view = open::open_envelope(message, keys)?;
+        let sealed = view.envelope().origin.clone();
+        if sealed.author.domain() != self.origin {
+            return Err(Refused.into());
+        }
+        let author = self
+            .services
+            .directory
+            .user_of(&origin, &sealed.author, Wanted::Crypto(sealed.author_signet))
+            .await?;
+        let (address, own) = (address.clone(), own.clone());
+        let work = move || {
+            let opened = open::open(
+                &view,
+                &open::Expected {
+                    address: &address,
+                    own: &own,
+                    author: &author,
+                    origin: &origin,
+                    destination: &destination,
+                },
+            )?;
+            let rebuilt = convert::from_dmime1(&opened.content).mime;
+            Ok::<_, Refused>((opened, rebuilt))
+        };
+        let (opened, rebuilt) = tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|_| Refusal::Fault)??;
+        let marker = Verification::of_format1(&self.services.config.server.hostname, &opened).to_string();
+        Ok(Delivery {
+            reverse_path: ReversePath(Some(sealed.author)),
+            mime: [marker.as_bytes(), &rebuilt].concat(),
+        })
+    }
+
+    /// For a user who keeps the private keys elsewhere: the object as it is, in a wrapper that names no author.
+    fn wrap(&self, message: &Message, recipient: &Mailbox) -> Delivery {
+        let host = &self.services.config.server.hostname;
+        let mut mime = format!(
+            "Date: {}\r\nFrom: <MAILER-DAEMON@{host}>\r\nTo: <{recipient}>\r\nSubject: Sealed message\r\n\
+             MIME-Version: 1.0\r\nContent-Type: application/vnd.dime\r\nContent-Transfer-Encoding: base64\r\n\r\n",
+            rfc5322(self.services.clock.now()),
+        );
+        let encoded = base64(&message.without_tracing());
+        for line in encoded.as_bytes().chunks(BASE64_LINE) {
+            mime.extend(line.iter().copied().map(char::from));
+            mime.push_str("\r\n");
+        }
+        Delivery {
+            reverse_path: ReversePath::NULL,
+            mime: mime.into_bytes(),
+        }
+    }
+
+    /// Message and replay token become durable together. A copy of what was taken before is answered like the first.
+    async fn commit(
+        &self,
+        message: &Message,
+        recipient: Mailbox,
+        delivery: Delivery,
+    ) -> Result<QueueId, Refusal> {
+        let now = self.services.clock.now();
+        let id = QueueId::random(&mut rand::rng());
+        let mut writer = self.services.store.begin(id).await?;
+        writer.write(self.trace(id, now).as_bytes()).await?;
+        writer.write(&delivery.mime).await?;
+        let new = NewMessage {
+            id,
+            envelope: Envelope {
+                reverse_path: delivery.reverse_path,
+                source: Source::Dmtp(self.origin.clone()),
+                smtputf8: false,
+                eight_bit: !delivery.mime.is_ascii(),
+            },
+            content: Content::Mime,
+            recipients: vec![Recipient::Mailbox(recipient)],
+            accepted_at: now,
+            due_at: now,
+            ticket: None,
+        };
+        let entry = ReplayEntry::of_whole(message.replay_token().0, now.after(REMEMBERED_FOR));
+        writer.commit_once(new, entry).await?;
+        Ok(id)
+    }
+}
