@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 /// Text that is not base64 of the expected form.
@@ -50,6 +51,11 @@ pub fn base64_decode_padded(text: &str) -> Result<Vec<u8>, NotBase64> {
 pub fn base64_decode_unpadded<const N: usize>(text: &str) -> Result<[u8; N], NotBase64> {
     let octets = STRICT_UNPADDED.decode(text).map_err(|_| NotBase64)?;
     octets.try_into().map_err(|_| NotBase64)
+}
+
+/// Decodes the one canonical unpadded form of the URL-safe alphabet, as magma stores objects (`prime.md` §6).
+pub fn base64url_decode(text: &str) -> Result<Vec<u8>, NotBase64> {
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| NotBase64)
 }
 
 /// Lower-case hexadecimal.

@@ -71,6 +71,11 @@ impl Kind {
         self.rule(id).map(|rule| rule.label)
     }
 
+    /// Whether a field may be there more than once.
+    pub fn repeats(self, id: u8) -> bool {
+        self.rule(id).is_some_and(|rule| rule.repeats)
+    }
+
     pub(super) fn rule(self, id: u8) -> Option<&'static Rule> {
         let rules = self.rules();
         let place = rules.binary_search_by_key(&id, |rule| rule.id).ok()?;

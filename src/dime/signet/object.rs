@@ -282,10 +282,9 @@ fn read_short<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], Error> {
 }
 
 fn check_place(kind: Kind, previous: u8, field: &Field<'_>) -> Result<(), Error> {
-    let repeats = kind.rule(field.id).is_some_and(|rule| rule.repeats);
     match field.id.cmp(&previous) {
         std::cmp::Ordering::Less => Err(Error::Order(field.id)),
-        std::cmp::Ordering::Equal if !repeats => Err(Error::Repeated(field.id)),
+        std::cmp::Ordering::Equal if !kind.repeats(field.id) => Err(Error::Repeated(field.id)),
         _ => Ok(()),
     }
 }
