@@ -9,9 +9,12 @@ mod config;
 mod daemon;
 mod demo;
 mod dns;
+mod fuzz_seeds;
 mod store;
 mod transcripts;
 mod vectors;
 
+#[path = "../fuzz/src/lib.rs"]
+mod fuzz;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,0 +1,33 @@
+//! What must hold for any input, one module per subject.
+//!
+//! A fuzz target calls one function of [`TARGETS`]. The integration tests include this file too and run every function
+//! over its seeds, so that a finding stays found.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a broken property is a finding
+
+pub mod actors;
+pub mod framing;
+pub mod keys;
+pub mod mapping;
+pub mod message1;
+pub mod record;
+pub mod signet;
+pub mod text;
+
+/// A property over arbitrary octets; it panics where it does not hold.
+pub type Property = fn(&[u8]);
+
+/// The property of every target, by the name of the target and of its folder of seeds.
+pub const TARGETS: &[(&str, Property)] = &[
+    ("armor", keys::armor),
+    ("clean", mapping::clean),
+    ("dmime1", message1::message),
+    ("envelope", text::envelope),
+    ("framing", framing::framing),
+    ("headers", text::headers),
+    ("key_file", keys::key_file),
+    ("key_set", signet::key_set),
+    ("mapping", mapping::mapping),
+    ("record", record::record),
+    ("signet", signet::signet),
+];
