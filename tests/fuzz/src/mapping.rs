@@ -1,9 +1,15 @@
 //! Between MIME messages and what is sealed, and the cleaning of mail from outside.
 
+use std::io::{Cursor, Read, Result as IoResult, Seek, SeekFrom};
+use std::mem::discriminant;
+
 use bytes::Bytes;
 use dimed::dime::convert::clean::EntryCleaner;
 use dimed::dime::convert::delivery::{ByData, by_data, safe_for_data};
-use dimed::dime::convert::{How, Rebuilt, clean_on_entry, from_dmime1, to_dmime1};
+use dimed::dime::convert::{
+    Error, How, Mapped, MappedPart, PartKind, Rebuilt, check_dmime1, clean_on_entry, from_dmime1,
+    rebuilt_header, to_dmime1, to_dmime2,
+};
 use dimed::dime::dmime1::Content;
 
 /// Name of the server that cleans.
@@ -11,14 +17,103 @@ const SERVER: &str = "mx.destination.example";
 
 /// A mapped message comes back with its body, and maps again to the same content; any content can be delivered.
 pub fn mapping(input: &[u8]) {
-    if let Ok(content) = to_dmime1(input.to_vec()) {
-        let Rebuilt { mime, how } = from_dmime1(&content);
-        assert_eq!(how, How::Mapped);
-        assert_eq!(body(&mime), body(input), "the body changed");
-        assert_eq!(to_dmime1(mime.clone()).as_ref(), Ok(&content));
-        assert_eq!(from_dmime1(&content).mime, mime);
+    let first = format1(input);
+    let second = format2(input);
+    if let (Err(first), Err(second)) = (&first, &second) {
+        assert_eq!(discriminant(first), discriminant(second));
     }
+    assert_eq!(first.is_ok(), second.is_ok(), "small messages fit both formats");
     check_delivery(&foreign(input));
+}
+
+fn format1(input: &[u8]) -> Result<(), Error> {
+    let checked = check_dmime1(Cursor::new(input)).map_err(|error| discriminant(&error));
+    let mapped = to_dmime1(input.to_vec());
+    assert_eq!(checked, mapped.as_ref().map(|_| ()).map_err(discriminant));
+    let content = mapped?;
+    let Rebuilt { mime, how } = from_dmime1(&content);
+    assert_eq!(how, How::Mapped);
+    assert_eq!(body(&mime), body(input), "the body changed");
+    assert_eq!(to_dmime1(mime).expect("a mapped message can be mapped"), content);
+    Ok(())
+}
+
+fn format2(input: &[u8]) -> Result<(), Error> {
+    let mapped = to_dmime2(Cursor::new(input))?;
+    let slow = to_dmime2(Slow(Cursor::new(input))).expect("the same message in other pieces");
+    assert_eq!(slow, mapped);
+    check_records(&mapped, input);
+    let mime = rebuilt(&mapped, input);
+    assert_eq!(body(&mime), body(input), "the body changed");
+    let again = to_dmime2(Cursor::new(&mime)).expect("a mapped message can be mapped");
+    assert_eq!(rebuilt(&again, &mime), mime, "no canonical form");
+    assert_eq!(heads(&again), heads(&mapped));
+    Ok(())
+}
+
+/// Rules M2 and M3, and that text stands before attachments (`dmime2.md` §16.3).
+fn check_records(mapped: &Mapped, input: &[u8]) {
+    let count = mapped.parts.len();
+    let (display, attachments): (Vec<_>, Vec<_>) = mapped
+        .parts
+        .iter()
+        .partition(|part| part.kind == PartKind::Display);
+    assert!((1..=512).contains(&count));
+    assert!(
+        mapped
+            .parts
+            .starts_with(&display.iter().copied().cloned().collect::<Vec<_>>())
+    );
+    assert!(display.is_sorted_by_key(|part| ordinal(part)));
+    assert!(attachments.is_sorted_by_key(|part| ordinal(part)));
+    for part in &mapped.parts {
+        let [lead, tail] = [4, 8].map(|at| number(&part.head, at, 4));
+        assert_eq!(number(&part.head, 2, 2), count as u64);
+        assert!(lead + tail <= part.body.end - part.body.start);
+        assert!(tail == 0 || ordinal(part) + 1 == count as u64);
+        assert!(part.body.end <= input.len() as u64);
+    }
+}
+
+/// The message as a reader puts it together: header block, then the records in order of their ordinals.
+fn rebuilt(mapped: &Mapped, mime: &[u8]) -> Vec<u8> {
+    let mut out = rebuilt_header(&mapped.common_headers, &mapped.other_headers);
+    let mut parts: Vec<_> = mapped.parts.iter().collect();
+    parts.sort_by_key(|part| ordinal(part));
+    for part in parts {
+        out.extend_from_slice(&mime[part.body.start as usize..part.body.end as usize]);
+    }
+    out
+}
+
+fn heads(mapped: &Mapped) -> Vec<(PartKind, [u8; 12])> {
+    mapped.parts.iter().map(|part| (part.kind, part.head)).collect()
+}
+
+fn ordinal(part: &MappedPart) -> u64 {
+    number(&part.head, 0, 2)
+}
+
+fn number(head: &[u8], at: usize, size: usize) -> u64 {
+    head[at..at + size]
+        .iter()
+        .fold(0, |value, octet| value << 8 | u64::from(*octet))
+}
+
+/// A source that gives three octets at a time.
+struct Slow<R>(R);
+
+impl<R: Read> Read for Slow<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> IoResult<usize> {
+        let size = buffer.len().min(3);
+        self.0.read(&mut buffer[..size])
+    }
+}
+
+impl<R: Seek> Seek for Slow<R> {
+    fn seek(&mut self, place: SeekFrom) -> IoResult<u64> {
+        self.0.seek(place)
+    }
 }
 
 /// What follows the first empty line.
