@@ -1,13 +1,17 @@
 //! ChaCha20-Poly1305 (RFC 8439) for keys that encrypt once: zero nonce, no associated data, in place.
 //!
-//! In one place, so that the implementation can be exchanged. What is encrypted more than once under a key has
-//! [`at_rest`](super::at_rest).
+//! In one place, so that the implementation can be exchanged. This is AWS-LC's, in the tree for TLS: its assembler is
+//! half again as fast as Rust code in pieces of 64 KiB and five times for a slot of 48 octets, and it wipes its copy of
+//! the key. What is encrypted more than once under a key has [`at_rest`](super::at_rest).
 
-use chacha20poly1305::aead::{AeadInOut, KeyInit};
-use chacha20poly1305::{ChaCha20Poly1305, Nonce};
+use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+
+use super::no_memory;
 
 /// Octets of a key.
 pub const KEY_SIZE: usize = 32;
+/// Octets of a nonce.
+pub(super) const NONCE_SIZE: usize = 12;
 /// Octets of a tag.
 pub const TAG_SIZE: usize = 16;
 
@@ -18,23 +22,53 @@ pub struct Unopened;
 
 /// Encrypts `data` in place and gives the tag. The key must never be used again.
 pub fn seal_once(key: &[u8; KEY_SIZE], data: &mut [u8]) -> [u8; TAG_SIZE] {
-    let cipher = ChaCha20Poly1305::new(key.into());
-    // Only more than 256 GiB are refused, and no caller holds so much in memory.
-    let tag = cipher.encrypt_inout_detached(&Nonce::default(), &[], data.into());
-    tag.map(Into::into).unwrap_or_default()
+    seal(key, [0; NONCE_SIZE], &[], data)
 }
 
 /// Decrypts `data` in place if the tag fits; otherwise its content means nothing.
 pub fn open_once(key: &[u8; KEY_SIZE], data: &mut [u8], tag: &[u8; TAG_SIZE]) -> Result<(), Unopened> {
-    let cipher = ChaCha20Poly1305::new(key.into());
-    cipher
-        .decrypt_inout_detached(&Nonce::default(), &[], data.into(), tag.into())
+    open(key, [0; NONCE_SIZE], &[], data, tag)
+}
+
+/// Encrypts in place under a nonce that the key has not seen.
+pub(super) fn seal(
+    key: &[u8; KEY_SIZE],
+    nonce: [u8; NONCE_SIZE],
+    associated: &[u8],
+    data: &mut [u8],
+) -> [u8; TAG_SIZE] {
+    // Refused are more than 256 GiB, which no caller holds in memory, and what finds no memory for the key.
+    let tag = cipher(key)
+        .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(associated), data)
+        .unwrap_or_else(|_| no_memory());
+    let mut octets = [0; TAG_SIZE];
+    octets.copy_from_slice(tag.as_ref());
+    octets
+}
+
+/// Decrypts in place what [`seal`] made.
+pub(super) fn open(
+    key: &[u8; KEY_SIZE],
+    nonce: [u8; NONCE_SIZE],
+    associated: &[u8],
+    data: &mut [u8],
+    tag: &[u8; TAG_SIZE],
+) -> Result<(), Unopened> {
+    let nonce = Nonce::assume_unique_for_key(nonce);
+    cipher(key)
+        .open_in_place_separate_tag(nonce, Aad::from(associated), tag, data)
+        .map(|_| ())
         .map_err(|_| Unopened)
+}
+
+fn cipher(key: &[u8; KEY_SIZE]) -> LessSafeKey {
+    UnboundKey::new(&CHACHA20_POLY1305, key).map_or_else(|_| no_memory(), LessSafeKey::new)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::encoding::hex;
 
     #[test]
     fn opens_under_its_key_and_undamaged_only() {
@@ -47,5 +81,24 @@ mod tests {
         assert_eq!(open_once(&[8; 32], &mut other, &tag), Err(Unopened));
         damaged[3] ^= 1;
         assert_eq!(open_once(&[7; 32], &mut damaged, &tag), Err(Unopened));
+    }
+
+    /// RFC 8439 §2.8.2.
+    #[test]
+    fn gives_the_tag_of_the_rfc() {
+        let key = std::array::from_fn(|place| 0x80 + place as u8);
+        let nonce = [7, 0, 0, 0, 0x40, 0x41, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47];
+        let associated = [
+            0x50, 0x51, 0x52, 0x53, 0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7,
+        ];
+        let mut text =
+            *b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the \
+                          future, sunscreen would be it.";
+        let tag = seal(&key, nonce, &associated, &mut text);
+        assert_eq!(hex(&text[..16]), "d31a8d34648e60db7b86afbc53ef7ec2");
+        assert_eq!(hex(&tag), "1ae10b594f09e26a7e902ecbd0600691");
+        assert_eq!(open(&key, nonce, &associated, &mut text, &tag), Ok(()));
+        assert!(text.starts_with(b"Ladies and Gentlemen"));
+        assert_eq!(open(&key, nonce, &[], &mut text, &tag), Err(Unopened));
     }
 }

@@ -8,13 +8,13 @@
 //!
 //! The associated data says what the ciphertext is and whose, so that a row moved to another place does not open.
 
-use chacha20poly1305::aead::{Aead, KeyInit, Payload};
-use chacha20poly1305::{ChaCha20Poly1305, Nonce};
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::aead::{self, NONCE_SIZE, TAG_SIZE};
+
 /// Octets that sealing adds.
-pub const OVERHEAD: usize = 12 + 16;
+pub const OVERHEAD: usize = NONCE_SIZE + TAG_SIZE;
 
 /// The ciphertext is damaged, of another place, or under another key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -47,29 +47,25 @@ impl Key {
     ///
     /// Nonces are random: with 96 bits, one key serves 2³² items.
     pub fn seal<R: CryptoRng + ?Sized>(&self, rng: &mut R, associated: &[u8], plain: &[u8]) -> Vec<u8> {
-        let mut nonce = [0u8; 12];
+        let mut nonce = [0u8; NONCE_SIZE];
         rng.fill_bytes(&mut nonce);
-        let payload = Payload {
-            msg: plain,
-            aad: associated,
-        };
-        let cipher = ChaCha20Poly1305::new(&self.0.into());
-        // Only an input beyond 256 GiB is refused, and no caller holds one in memory.
-        let sealed = cipher.encrypt(&Nonce::from(nonce), payload).unwrap_or_default();
-        [&nonce[..], &sealed].concat()
+        let mut sealed = Vec::with_capacity(plain.len() + OVERHEAD);
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(plain);
+        let tag = aead::seal(&self.0, nonce, associated, &mut sealed[NONCE_SIZE..]);
+        sealed.extend_from_slice(&tag);
+        sealed
     }
 
     /// Opens what [`seal`](Self::seal) made for the same place.
     pub fn open(&self, associated: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Unreadable> {
-        let (nonce, rest) = sealed.split_first_chunk::<12>().ok_or(Unreadable)?;
-        let payload = Payload {
-            msg: rest,
-            aad: associated,
-        };
-        let cipher = ChaCha20Poly1305::new(&self.0.into());
-        cipher
-            .decrypt(&Nonce::from(*nonce), payload)
-            .map_err(|_| Unreadable)
+        let (nonce, rest) = sealed.split_first_chunk().ok_or(Unreadable)?;
+        let (ciphertext, tag) = rest.split_last_chunk().ok_or(Unreadable)?;
+        let mut plain = ciphertext.to_vec();
+        match aead::open(&self.0, *nonce, associated, &mut plain, tag) {
+            Ok(()) => Ok(plain),
+            Err(aead::Unopened) => Err(Unreadable),
+        }
     }
 }
 

@@ -13,11 +13,13 @@ use std::sync::Arc;
 
 use hpke::aead::{AeadCtxR, AeadCtxS, ChaCha20Poly1305};
 use hpke::kdf::HkdfSha256;
-use hpke::kem::{Kem, X25519HkdfSha256, XWing};
+use hpke::kem::Kem;
 use hpke::{Deserializable, OpModeR, OpModeS, Serializable};
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::x25519::X25519;
+use super::xwing::XWing;
 use crate::base::secret::Secret;
 
 /// Octets of an X25519 value.
@@ -163,7 +165,7 @@ struct PublicParts {
 }
 
 enum AnyPublic {
-    X25519(<X25519HkdfSha256 as Kem>::PublicKey),
+    X25519(<X25519 as Kem>::PublicKey),
     XWing(Box<<XWing as Kem>::PublicKey>),
 }
 
@@ -250,7 +252,7 @@ struct SecretParts {
 
 /// Both wipe themselves.
 enum AnySecret {
-    X25519(<X25519HkdfSha256 as Kem>::PrivateKey),
+    X25519(<X25519 as Kem>::PrivateKey),
     XWing(Box<<XWing as Kem>::PrivateKey>),
 }
 
@@ -296,7 +298,7 @@ impl SecretKey {
     pub fn public_key(&self) -> PublicKey {
         let (octets, key) = match &self.0.key {
             AnySecret::X25519(secret) => {
-                let key = X25519HkdfSha256::sk_to_pk(secret);
+                let key = X25519::sk_to_pk(secret);
                 (to_vec(&key), AnyPublic::X25519(key))
             }
             AnySecret::XWing(secret) => {
@@ -339,9 +341,9 @@ pub struct Context(AnyContext);
 
 /// The contexts wipe themselves.
 enum AnyContext {
-    SenderX25519(AeadCtxS<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>),
+    SenderX25519(AeadCtxS<ChaCha20Poly1305, HkdfSha256, X25519>),
     SenderXWing(AeadCtxS<ChaCha20Poly1305, HkdfSha256, XWing>),
-    ReceiverX25519(AeadCtxR<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>),
+    ReceiverX25519(AeadCtxR<ChaCha20Poly1305, HkdfSha256, X25519>),
     ReceiverXWing(AeadCtxR<ChaCha20Poly1305, HkdfSha256, XWing>),
 }
 

@@ -2,3 +2,8 @@
 
 pub mod hpke;
 pub mod secp256k1_aes256;
+mod x25519;
+mod xwing;
+
+#[cfg(test)]
+mod testing;
