@@ -38,6 +38,25 @@ pub enum Error {
     AfterChecksum,
 }
 
+/// An error, and the line of the text where it shows, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {error}")]
+pub struct Misread {
+    /// What is wrong.
+    pub error: Error,
+    /// Where. Without any block, the last line.
+    pub line: usize,
+}
+
+/// A block of a text that may hold several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labelled<'a> {
+    /// What stands in its BEGIN line.
+    pub label: &'a str,
+    /// Its data, which may be secret.
+    pub data: Zeroizing<Vec<u8>>,
+}
+
 /// Writes `data` under `label`, with LF line ends, the last one included (§10.3).
 pub fn encode(label: &str, data: &[u8]) -> String {
     let body = Zeroizing::new(base64(data));
@@ -59,19 +78,26 @@ pub fn encode(label: &str, data: &[u8]) -> String {
 /// Text around the block, blank lines, blanks, CRLF, any line length and missing padding are accepted; damage is not.
 /// The label only finds the block: what the object is, its magic number says.
 pub fn decode(text: &str, labels: &[&str]) -> Result<Vec<u8>, Error> {
-    let mut lines = text.lines().map(str::trim);
-    let label = lines
-        .by_ref()
-        .find_map(|line| wanted_label(line, labels))
-        .ok_or(Error::NoBlock)?;
-    let mut block = Block::with_room(text.len());
-    for line in lines {
-        if marker(line, "END ") == Some(label) {
-            return block.finish();
+    locate(text, labels).map_err(|misread| misread.error)
+}
+
+/// The same as [`decode`], and where an error is.
+pub fn locate(text: &str, labels: &[&str]) -> Result<Vec<u8>, Misread> {
+    let mut block = Lines::new(text).next_block(labels)?;
+    Ok(std::mem::take(&mut *block.data))
+}
+
+/// Reads all blocks whose label is one of `labels`; there is at least one.
+pub fn decode_all<'a>(text: &'a str, labels: &[&str]) -> Result<Vec<Labelled<'a>>, Misread> {
+    let mut lines = Lines::new(text);
+    let mut blocks = vec![lines.next_block(labels)?];
+    loop {
+        match lines.next_block(labels) {
+            Ok(block) => blocks.push(block),
+            Err(misread) if misread.error == Error::NoBlock => return Ok(blocks),
+            Err(misread) => return Err(misread),
         }
-        block.line(line)?;
     }
-    Err(Error::NoEnd)
 }
 
 /// OpenPGP CRC-24: initial value B704CE, polynomial 1864CFB, most significant bit first (§10.2).
@@ -98,6 +124,52 @@ fn marker<'a>(line: &'a str, word: &str) -> Option<&'a str> {
 
 fn wanted_label<'a>(line: &'a str, labels: &[&str]) -> Option<&'a str> {
     marker(line, "BEGIN ").filter(|label| labels.contains(label))
+}
+
+/// The rest of a text, line by line.
+struct Lines<'a> {
+    rest: std::str::Lines<'a>,
+    /// Number of the last line read.
+    line: usize,
+    size: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn new(text: &'a str) -> Self {
+        let (rest, size) = (text.lines(), text.len());
+        Self { rest, line: 0, size }
+    }
+
+    fn next_block(&mut self, labels: &[&str]) -> Result<Labelled<'a>, Misread> {
+        let read = self.read_block(labels);
+        let line = self.line;
+        read.map_err(|error| Misread { error, line })
+    }
+
+    fn read_block(&mut self, labels: &[&str]) -> Result<Labelled<'a>, Error> {
+        let label = self
+            .find_map(|line| wanted_label(line, labels))
+            .ok_or(Error::NoBlock)?;
+        let mut block = Block::with_room(self.size);
+        while let Some(line) = self.next() {
+            if marker(line, "END ") == Some(label) {
+                let data = block.finish()?.into();
+                return Ok(Labelled { label, data });
+            }
+            block.line(line)?;
+        }
+        Err(Error::NoEnd)
+    }
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let line = self.rest.next()?.trim();
+        self.line += 1;
+        Some(line)
+    }
 }
 
 /// The lines of a block as they are read.
@@ -141,6 +213,8 @@ impl<'a> Block<'a> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use proptest::prelude::*;
 
     use super::*;
@@ -155,6 +229,31 @@ mod tests {
     fn checksum_is_the_openpgp_one() {
         assert_eq!(crc24(b""), 0x00B7_04CE);
         assert_eq!(crc24(b"123456789"), 0x0021_CF02);
+    }
+
+    #[test]
+    fn all_blocks_are_read_and_errors_have_lines() {
+        let text = format!("two keys\n{HELLO}between\n{}", HELLO.replace("USER KEY", "OTHER"));
+        let blocks = decode_all(&text, &["USER KEY", "OTHER"]).unwrap();
+        let read: Vec<_> = blocks
+            .iter()
+            .map(|block| (block.label, block.data.as_slice()))
+            .collect();
+        assert_eq!(read, [("USER KEY", &b"hello"[..]), ("OTHER", b"hello")]);
+        let misread = |text: &str, error, line| {
+            assert_eq!(
+                decode_all(text, &["USER KEY"]).unwrap_err(),
+                Misread { error, line }
+            );
+        };
+        misread("a\nb\n", Error::NoBlock, 2);
+        misread(&HELLO.replace("=R", "=S"), Error::Checksum, 4);
+        misread(
+            &format!("{HELLO}{}", HELLO.replace("aGVsbG8=", "?")),
+            Error::Body,
+            8,
+        );
+        misread(&HELLO[..HELLO.len() - 3], Error::NoEnd, 4);
     }
 
     #[test]

@@ -9,7 +9,13 @@
 //! | 39 | 3 | 03 (organization) or 02 (user), 0020 |
 //! | 42 | 32 | secp256k1 scalar, big-endian |
 //!
+//! Files of other kinds, and of any kind under a passphrase, are in [`kem`], [`wrapped`] and [`private`].
+//!
 //! Deviation: libdime takes a file of the other kind and octets after the last field (D21, D22); we do not.
+
+pub mod kem;
+pub mod private;
+pub mod wrapped;
 
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
@@ -22,6 +28,9 @@ use crate::crypto::suite::secp256k1_aes256::SecretKey;
 
 /// Size of a key file in octets.
 pub const SIZE: usize = 74;
+
+const ORG_MAGIC: u16 = 1952;
+const USER_MAGIC: u16 = 2013;
 
 /// Labels under which libdime looks for a key file; the magic number says which kind it is.
 const LABELS: &[&str] = &["USER KEY", "ORGANIZATIONAL KEY"];
@@ -41,21 +50,15 @@ pub enum Error {
         /// Number in the file.
         found: u16,
     },
-    /// Not exactly the two fields at their places.
-    #[error("not laid out as a key file")]
-    Layout,
+    /// Not exactly the two fields at their places; the octet where that shows, counted from 0.
+    #[error("not laid out as a key file at octet {0}")]
+    Layout(usize),
     /// The encryption key is not a scalar of the curve.
     #[error("the encryption key is out of range")]
     Key,
     /// The armor around it.
     #[error(transparent)]
     Armor(#[from] armor::Error),
-}
-
-impl From<bytes::Error> for Error {
-    fn from(_: bytes::Error) -> Self {
-        Self::Layout
-    }
 }
 
 macro_rules! key_file {
@@ -104,17 +107,20 @@ macro_rules! key_file {
 
 key_file! {
     /// Private keys of an organization: primary organizational key and encryption key.
-    OrgKeys, Layout { magic: 1952, encryption_id: 3, label: "ORGANIZATIONAL KEY" }
+    OrgKeys, Layout { magic: ORG_MAGIC, encryption_id: 3, label: "ORGANIZATIONAL KEY" }
 }
 key_file! {
     /// Private keys of a user.
-    UserKeys, Layout { magic: 2013, encryption_id: 2, label: "USER KEY" }
+    UserKeys, Layout { magic: USER_MAGIC, encryption_id: 2, label: "USER KEY" }
 }
 
 /// Reads an armored bare Ed25519 seed.
 pub fn signing_key_from_armor(text: &str) -> Result<SigningKey, Error> {
     let octets = Zeroizing::new(armor::decode(text, &[SEED_LABEL])?);
-    let seed = octets.as_slice().try_into().map_err(|_| Error::Layout)?;
+    let seed = octets
+        .as_slice()
+        .try_into()
+        .map_err(|_| Error::Layout(octets.len().min(32)))?;
     Ok(SigningKey::from_seed(seed))
 }
 
@@ -145,23 +151,31 @@ impl Layout {
 
     fn decode(&self, octets: &[u8]) -> Result<(SigningKey, SecretKey), Error> {
         let mut reader = Reader::new(octets);
-        let found = reader.u16()?;
+        let cut = Error::Layout(octets.len());
+        let found = reader.u16().map_err(|_| cut)?;
         if found != self.magic {
             let expected = self.magic;
             return Err(Error::Magic { expected, found });
         }
-        require(reader.u24()? == 69 && reader.array()? == [1, 32])?;
-        let seed = Zeroizing::new(reader.array::<32>()?);
-        require(reader.array()? == [self.encryption_id, 0, 32])?;
-        let scalar = Zeroizing::new(reader.array::<32>()?);
-        reader.finish()?;
+        require(&mut reader, 2, &[0, 0, 69, 1, 32])?;
+        let seed = Zeroizing::new(reader.array::<32>().map_err(|_| cut)?);
+        require(&mut reader, 39, &[self.encryption_id, 0, 32])?;
+        let scalar = Zeroizing::new(reader.array::<32>().map_err(|_| cut)?);
+        reader.finish().map_err(|_| Error::Layout(SIZE))?;
         let encryption = SecretKey::from_bytes(&scalar).map_err(|_| Error::Key)?;
         Ok((SigningKey::from_seed(&seed), encryption))
     }
 }
 
-fn require(laid_out: bool) -> Result<(), Error> {
-    laid_out.then_some(()).ok_or(Error::Layout)
+/// Demands these octets at this place.
+fn require(reader: &mut Reader<'_>, offset: usize, expected: &[u8]) -> Result<(), Error> {
+    for (place, octet) in (offset..).zip(expected) {
+        match reader.u8() {
+            Ok(found) if found == *octet => {}
+            _ => return Err(Error::Layout(place)),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -233,15 +247,16 @@ ZmdoaWprbG1ub3BxcnN0dXZ3eHl6e3x9fn8=
             bad[place] ^= 1;
             assert_eq!(
                 UserKeys::decode(&bad).unwrap_err(),
-                Error::Layout,
+                Error::Layout(place),
                 "octet {place}"
             );
         }
         for length in 0..SIZE {
-            assert_eq!(UserKeys::decode(&good[..length]).unwrap_err(), Error::Layout);
+            let cut = UserKeys::decode(&good[..length]).unwrap_err();
+            assert_eq!(cut, Error::Layout(length));
         }
         let longer = [good, &[0][..]].concat();
-        assert_eq!(UserKeys::decode(&longer).unwrap_err(), Error::Layout);
+        assert_eq!(UserKeys::decode(&longer).unwrap_err(), Error::Layout(SIZE));
         for scalar in [[0; 32], [0xff; 32]] {
             let bad = [&good[..42], &scalar].concat();
             assert_eq!(UserKeys::decode(&bad).unwrap_err(), Error::Key);
@@ -255,7 +270,7 @@ ZmdoaWprbG1ub3BxcnN0dXZ3eHl6e3x9fn8=
         let key = signing_key_from_armor(text.expose()).unwrap();
         assert_eq!(key.seed(), &counting_from(0x20));
         let short = armor::encode(SEED_LABEL, &[0; 31]);
-        assert_eq!(signing_key_from_armor(&short).unwrap_err(), Error::Layout);
+        assert_eq!(signing_key_from_armor(&short).unwrap_err(), Error::Layout(31));
     }
 
     #[test]

@@ -26,7 +26,7 @@ mod verify;
 
 pub use builder::Builder;
 pub use field::{Kind, Level, SignatureKind, id};
-pub use object::{Field, Signet};
+pub use object::{Field, LABELS, Misread, Signet};
 pub use org::{MAX_SECONDARY_KEYS, OrgBuilder, Permissions, SecondaryKey, VerifiedOrg, verify_org};
 pub use profile::Profile;
 pub use ssr::{VerifiedRequest, request, rotation_request, verify_request};
@@ -109,4 +109,34 @@ pub enum Error {
     /// The armor around it.
     #[error(transparent)]
     Armor(#[from] armor::Error),
+}
+
+impl Error {
+    /// The field of an object of that kind that an error is about, if it is about one.
+    pub fn field(&self, kind: Kind) -> Option<u8> {
+        match self {
+            Self::Reserved(id)
+            | Self::Order(id)
+            | Self::Repeated(id)
+            | Self::EmptyLast(id)
+            | Self::Key(id)
+            | Self::Missing(id)
+            | Self::Content(id) => Some(*id),
+            Self::BadSignature(SignatureKind::Request) => Some(id::REQUEST_SIGNATURE),
+            Self::BadSignature(SignatureKind::Crypto) => kind.signature_of(Level::Crypto),
+            Self::BadSignature(SignatureKind::Full) => Some(id::FULL_SIGNATURE),
+            Self::BadSignature(SignatureKind::Id) => Some(id::ID_SIGNATURE),
+            Self::CustodyBroken | Self::CustodyMissing | Self::PredecessorUnknown => Some(id::CUSTODY),
+            Self::WrongName => Some(id::IDENTIFIER),
+            Self::UnknownPrimaryKey | Self::NotASigner => Some(id::SIGNING_KEY),
+            Self::TooManyKeys(_) => Some(id::SECONDARY_KEY),
+            Self::AlternateKey => Some(id::ALTERNATE_KEY),
+            Self::Magic(_)
+            | Self::Length
+            | Self::Truncated
+            | Self::Kind { .. }
+            | Self::TooLarge
+            | Self::Armor(_) => None,
+        }
+    }
 }

@@ -13,11 +13,14 @@ use crate::dime::fingerprint::{CryptoFingerprint, FullFingerprint, IdFingerprint
 /// Largest payload: what three octets of length can say.
 pub(super) const MAX_PAYLOAD: usize = 0xff_ffff;
 
+/// Octets before the fields.
+const HEADER: usize = 5;
+
 /// First octet of a signing key field (§5.1).
 pub(super) const SIGNING_KEY_FORMAT: u8 = 0x40;
 
 /// Labels under which signets and requests are found in armor (D9); the magic number says which they are.
-const LABELS: &[&str] = &["USER SIGNET", "ORGANIZATIONAL SIGNET", "SIGNET SIGNING REQUEST"];
+pub const LABELS: &[&str] = &["USER SIGNET", "ORGANIZATIONAL SIGNET", "SIGNET SIGNING REQUEST"];
 
 /// A signet or signing request with rightly laid out fields, complete up to its highest signature. Nothing is verified.
 ///
@@ -44,31 +47,75 @@ pub struct Field<'a> {
     pub name: Option<&'a [u8]>,
     /// Its content.
     pub data: &'a [u8],
+    /// Where it begins in the binary object, the header counted.
+    pub offset: usize,
     /// The whole field as it is encoded.
     pub(super) octets: &'a [u8],
+}
+
+impl Field<'_> {
+    /// Octets of the whole field, its id and lengths included.
+    pub fn size(&self) -> usize {
+        self.octets.len()
+    }
+
+    /// Where its content begins in the binary object.
+    pub fn data_offset(&self) -> usize {
+        self.offset + self.octets.len() - self.data.len()
+    }
+}
+
+/// An error, and where the octets go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("octet {offset}: {error}")]
+pub struct Misread {
+    /// What is wrong.
+    pub error: Error,
+    /// Octets from the start of the binary object. A missing field is missing where it would stand.
+    pub offset: usize,
 }
 
 impl Signet {
     /// Reads the binary form, which is the whole of `octets`.
     pub fn decode(octets: &[u8]) -> Result<Self, Error> {
+        Self::locate(octets).map_err(|misread| misread.error)
+    }
+
+    /// The same as [`decode`](Self::decode), and where an error is.
+    pub fn locate(octets: &[u8]) -> Result<Self, Misread> {
+        let at = |offset| move |error| Misread { error, offset };
         let mut reader = Reader::new(octets);
-        let magic = reader.u16().map_err(|_| Error::Length)?;
-        let kind = Kind::from_magic(magic).ok_or(Error::Magic(magic))?;
-        let length = reader.u24().map_err(|_| Error::Length)?;
+        let magic = reader.u16().map_err(|_| at(0)(Error::Length))?;
+        let kind = Kind::from_magic(magic).ok_or(at(0)(Error::Magic(magic)))?;
+        let length = reader.u24().map_err(|_| at(2)(Error::Length))?;
         match usize::try_from(length) == Ok(reader.remaining()) {
-            true => Self::from_payload(kind, reader.rest().to_vec()),
-            false => Err(Error::Length),
+            true => Self::locate_payload(kind, reader.rest().to_vec()),
+            false => Err(at(2)(Error::Length)),
         }
     }
 
     pub(super) fn from_payload(kind: Kind, payload: Vec<u8>) -> Result<Self, Error> {
+        Self::locate_payload(kind, payload).map_err(|misread| misread.error)
+    }
+
+    fn locate_payload(kind: Kind, payload: Vec<u8>) -> Result<Self, Misread> {
         if payload.len() > MAX_PAYLOAD {
-            return Err(Error::TooLarge);
+            let (error, offset) = (Error::TooLarge, HEADER);
+            return Err(Misread { error, offset });
         }
         check_fields(kind, &payload)?;
         let signet = Self { kind, payload };
-        signet.check_complete()?;
+        signet.check_complete().map_err(|error| {
+            let offset = signet.place_of(&error);
+            Misread { error, offset }
+        })?;
         Ok(signet)
+    }
+
+    /// Where in the binary object an error shows that came up while it was checked or verified; 0 if in no single place.
+    pub fn place_of(&self, error: &Error) -> usize {
+        let place = |id: u8| HEADER + self.below(id).len();
+        error.field(self.kind).map_or(0, place)
     }
 
     /// The binary form; the inverse of [`decode`](Self::decode).
@@ -234,22 +281,32 @@ pub(super) fn signing_key(data: &[u8]) -> Option<VerifyingKey> {
 /// Fields of a payload that has been checked; ends early on one that has not.
 fn fields(kind: Kind, payload: &[u8]) -> impl Iterator<Item = Field<'_>> {
     let mut reader = Reader::new(payload);
-    std::iter::from_fn(move || read_field(kind, &mut reader).ok())
+    std::iter::from_fn(move || {
+        let offset = HEADER + payload.len() - reader.remaining();
+        let field = read_field(kind, &mut reader).ok()?;
+        Some(Field { offset, ..field })
+    })
 }
 
-fn check_fields(kind: Kind, payload: &[u8]) -> Result<(), Error> {
+fn check_fields(kind: Kind, payload: &[u8]) -> Result<(), Misread> {
     let mut reader = Reader::new(payload);
     let mut previous = 0;
     while !reader.is_empty() {
-        let field = read_field(kind, &mut reader)?;
-        check_place(kind, previous, &field)?;
-        check_key(kind, &field)?;
-        if field.data.is_empty() && reader.is_empty() {
-            return Err(Error::EmptyLast(field.id));
-        }
-        previous = field.id;
+        let offset = HEADER + payload.len() - reader.remaining();
+        previous = check_field(kind, previous, &mut reader).map_err(|error| Misread { error, offset })?;
     }
     Ok(())
+}
+
+/// Checks the next field, and gives its id.
+fn check_field(kind: Kind, previous: u8, reader: &mut Reader<'_>) -> Result<u8, Error> {
+    let field = read_field(kind, reader)?;
+    check_place(kind, previous, &field)?;
+    check_key(kind, &field)?;
+    match field.data.is_empty() && reader.is_empty() {
+        true => Err(Error::EmptyLast(field.id)),
+        false => Ok(field.id),
+    }
 }
 
 fn read_field<'a>(kind: Kind, reader: &mut Reader<'a>) -> Result<Field<'a>, Error> {
@@ -272,6 +329,7 @@ fn read_field<'a>(kind: Kind, reader: &mut Reader<'a>) -> Result<Field<'a>, Erro
         id,
         name,
         data,
+        offset: 0,
         octets,
     })
 }
