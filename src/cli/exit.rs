@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
+use super::files;
 use crate::{accounts, config, daemon, net, signet_service, store};
 
 /// How a command ended.
@@ -59,7 +60,18 @@ pub fn told(error: &anyhow::Error) -> String {
     line
 }
 
+/// Arguments that each may have a meaning and together have none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Misuse(pub String);
+
 fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
+    if cause.is::<Misuse>() {
+        return Some(Exit::Usage);
+    }
+    if let Some(error) = cause.downcast_ref::<files::Error>() {
+        return Some(error.exit());
+    }
     if cause.is::<config::Error>() || cause.is::<net::tls::Error>() {
         return Some(Exit::Configuration);
     }

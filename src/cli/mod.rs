@@ -3,15 +3,20 @@
 //! Arguments are parsed first and given meaning after that. Output is for people; `--json` is for programs.
 
 mod account;
+pub mod answer;
 mod check;
 mod context;
 pub mod demo;
 mod dns;
 mod domain;
 mod exit;
+pub mod files;
+pub mod key;
 mod queue;
+pub mod refusal;
 mod route;
 pub mod serve;
+pub mod signet;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -22,7 +27,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config};
 
-pub use exit::Exit;
+pub use exit::{Exit, Misuse};
 
 /// Dual-mode mail transfer daemon: SMTP and DMTP side by side.
 #[derive(Debug, Parser)]
@@ -54,6 +59,10 @@ pub enum Command {
     /// Other addresses of users, here or elsewhere.
     #[command(subcommand)]
     Alias(account::AliasCommand),
+    /// Make, sign, show and verify signets, without a daemon or configuration.
+    Signet(signet::Arguments),
+    /// Show, wrap and unwrap private key files, without a daemon or configuration.
+    Key(key::Arguments),
     /// What to publish in DNS.
     #[command(subcommand)]
     Dns(dns::Command),
@@ -92,6 +101,8 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Domain(command) => domain::run(command, load(path)?, out).await,
         Command::Account(command) => account::run(command, load(path)?, out).await,
         Command::Alias(command) => account::run_alias(command, load(path)?, out).await,
+        Command::Signet(arguments) => signet::run(arguments, out),
+        Command::Key(arguments) => key::run(arguments, out),
         Command::Dns(command) => dns::run(command, load(path)?, out).await,
         Command::Queue(command) => queue::run(command, load(path)?, out).await,
         Command::Route(command) => route::run(command, load(path)?, out).await,

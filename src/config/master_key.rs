@@ -43,6 +43,11 @@ pub fn load_master_key(config: &Config) -> Result<Key, Error> {
     load_from(&find_master_key(config), |name| std::env::var_os(name))
 }
 
+/// Loads a master key from a file that somebody names, without a configuration. Errors are those of [`load_master_key`].
+pub fn read_master_key(path: &Path) -> Result<Key, Error> {
+    load_from(&Origin::File(path.to_owned()), |_| None)
+}
+
 /// Where this process takes the master key from; whether it is there shows when it is loaded.
 pub fn find_master_key(config: &Config) -> Origin {
     find(config, |name| std::env::var_os(name))

@@ -14,7 +14,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use error::Error;
-pub use master_key::{Origin, create_master_key, find_master_key, load_master_key};
+pub use master_key::{Origin, create_master_key, find_master_key, load_master_key, read_master_key};
 pub use paths::MaildirPattern;
 pub use sections::*;
 

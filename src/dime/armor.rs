@@ -253,7 +253,8 @@ mod tests {
             Error::Body,
             8,
         );
-        misread(&HELLO[..HELLO.len() - 3], Error::NoEnd, 4);
+        let (unended, _) = HELLO.split_once("-----END").unwrap();
+        misread(unended, Error::NoEnd, 3);
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Kind {
     }
 
     /// The field of the signature that makes a level; requests have none.
-    pub(super) fn signature_of(self, level: Level) -> Option<u8> {
+    pub fn signature_of(self, level: Level) -> Option<u8> {
         match (self, level) {
             (Self::Request, _) => None,
             (Self::Organization, Level::Crypto) => Some(id::ORG_CRYPTO_SIGNATURE),

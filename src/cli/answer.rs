@@ -1,0 +1,71 @@
+//! What commands of the tools say, in either form.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use super::Exit;
+use super::refusal::Refusal;
+
+/// Something to say to people and to programs.
+pub struct Answer {
+    /// Lines for people, the last line end included.
+    pub text: String,
+    /// An object for programs.
+    pub json: Value,
+}
+
+impl Answer {
+    /// Says it in the form asked for.
+    pub fn write(&self, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+        match json {
+            true => writeln!(out, "{:#}", self.json)?,
+            false => out.write_all(self.text.as_bytes())?,
+        }
+        Ok(())
+    }
+}
+
+/// Tells programs why an object was refused; for people, the error goes on to standard error.
+pub fn conclude(done: anyhow::Result<Exit>, json: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    match done {
+        Err(error) if json => match error.downcast_ref::<Refusal>() {
+            Some(refusal) => {
+                writeln!(
+                    out,
+                    "{:#}",
+                    json!({ "result": "not_valid", "refused": refusal.json() })
+                )?;
+                Ok(Exit::No)
+            }
+            None => Err(error),
+        },
+        done => done,
+    }
+}
+
+/// Text from an object, made safe for a terminal: what is not printable is escaped.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| match c.is_control() || is_invisible(c) {
+            true => c.escape_default().collect::<Vec<_>>(),
+            false => vec![c],
+        })
+        .collect()
+}
+
+/// Characters that change how their neighbours are shown: directions, joiners, line and paragraph separators.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_from_an_object_reaches_the_terminal_as_a_command() {
+        assert_eq!(printable("Zoë \x1b[2J\n"), "Zoë \\u{1b}[2J\\n");
+        assert_eq!(printable("a\u{202e}b\u{9b}"), "a\\u{202e}b\\u{9b}");
+    }
+}

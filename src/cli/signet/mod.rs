@@ -1,0 +1,65 @@
+//! `dimed signet …`: signets and signing requests in files, without a daemon or configuration.
+
+mod fingerprint;
+pub mod read;
+mod split;
+
+use std::io::Write;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{Exit, answer};
+use crate::dime::signet::Level;
+
+/// Signets and signing requests in files.
+///
+/// Objects are read in any of their forms (armored, binary, or one line of base64) and written armored. The file name - stands for
+/// standard input or output. Files are never replaced without --force. No daemon and no configuration is needed.
+///
+/// Exit codes: 0 done, or the object is valid; 1 it is not valid, and the name of the error says why; 2 usage, or a file that
+/// cannot be read or written; 75 no room to write.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Answer with a JSON object.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Split(split::Split),
+    Fingerprint(fingerprint::Fingerprint),
+}
+
+/// Forms of a signet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// Keys, up to the cryptographic signature.
+    Crypto,
+    /// Keys and profile, up to the full signature.
+    Full,
+    /// Everything, with the identifier.
+    Id,
+}
+
+impl From<Form> for Level {
+    fn from(form: Form) -> Self {
+        match form {
+            Form::Crypto => Self::Crypto,
+            Form::Full => Self::Full,
+            Form::Id => Self::Id,
+        }
+    }
+}
+
+/// Does as the command says.
+pub fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let json = arguments.json;
+    let done = match arguments.command {
+        Command::Split(split) => split::run(&split, json, out),
+        Command::Fingerprint(fingerprint) => fingerprint::run(&fingerprint, json, out),
+    };
+    answer::conclude(done, json, out)
+}
