@@ -78,5 +78,6 @@ impl Context {
     /// Signets of ours.
     pub fn published(&self) -> Published {
         Published::new(Arc::clone(&self.store), Arc::clone(&self.clock))
+            .with_times((&self.config.dmime).into())
     }
 }

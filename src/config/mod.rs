@@ -4,6 +4,7 @@
 //! parameters they need, and only this module knows TOML.
 
 mod convert;
+mod dmime;
 mod error;
 mod master_key;
 mod paths;
@@ -13,6 +14,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use dmime::{Dmime, MinimumSuite};
 pub use error::Error;
 pub use master_key::{Origin, create_master_key, find_master_key, load_master_key, read_master_key};
 pub use paths::MaildirPattern;
@@ -45,6 +47,9 @@ pub struct Config {
     /// `[limits]`.
     #[serde(default)]
     pub limits: Limits,
+    /// `[dmime]`.
+    #[serde(default)]
+    pub dmime: Dmime,
     /// `[accounts]`.
     #[serde(default)]
     pub accounts: Accounts,
@@ -84,6 +89,7 @@ impl Config {
             outbound: Outbound::default(),
             queue: Queue::default(),
             limits: Limits::default(),
+            dmime: Dmime::default(),
             accounts: Accounts::default(),
             delivery: Delivery::default(),
             log: Log::default(),

@@ -4,6 +4,7 @@ mod arrival;
 mod intake;
 mod listener;
 mod lock;
+mod renewal;
 mod services;
 mod session;
 
@@ -93,6 +94,9 @@ impl Daemon {
             sessions: TaskTracker::new(),
         };
         daemon.listen(bound);
+        daemon
+            .sessions
+            .spawn(renewal::run(renewal::of(&daemon.services), daemon.stop.clone()));
         tracing::info!(
             event = observe::DAEMON_STARTED,
             leases_freed = freed,

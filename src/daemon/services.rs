@@ -72,7 +72,8 @@ impl Services {
             Arc::clone(&clock),
             Limits::default(),
         ));
-        let published = Arc::new(Published::new(Arc::clone(&store), Arc::clone(&clock)));
+        let published = Published::new(Arc::clone(&store), Arc::clone(&clock));
+        let published = Arc::new(published.with_times((&config.dmime).into()));
         let dx = Arc::new(dx_connector(&config, &clock, &resolver, &domains)?);
         let directory = Directory {
             published: Arc::clone(&published),
