@@ -50,6 +50,8 @@ pub const SMTP_FAULT: &str = "smtp.fault";
 pub const DMTP_MESSAGE_ACCEPTED: &str = "dmtp.message.accepted";
 /// A sealed message was refused.
 pub const DMTP_MESSAGE_REFUSED: &str = "dmtp.message.refused";
+/// Which rule a refused message broke; for debugging only, and told to nobody else.
+pub const DMTP_MESSAGE_RULE: &str = "dmtp.message.rule";
 /// A session could not go on for a fault of ours.
 pub const DMTP_FAULT: &str = "dmtp.fault";
 

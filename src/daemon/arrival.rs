@@ -4,6 +4,8 @@
 //! from there.
 
 mod format1;
+mod format2;
+mod opening;
 
 use std::time::Duration;
 
@@ -13,8 +15,10 @@ use super::Services;
 use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 use crate::dime::dmime1::{self, Refused};
+use crate::dime::dmime2::{self, Reason, Rule};
 use crate::domains::DxError;
 use crate::mail::address::{Domain, Mailbox};
+use crate::mail::date::rfc5322;
 use crate::mail::reply::Reply;
 use crate::mail::trace::{Arrival as Trace, Received};
 use crate::signet_service::{self, LookupError, User};
@@ -22,6 +26,9 @@ use crate::store::{self, BodyWriter};
 
 /// How long checking, with all questions to other hosts, may take; senders wait for ten minutes (`dmtp.md` §9.1).
 const DEADLINE: Duration = Duration::from_secs(4 * 60);
+
+/// Columns of base64 in a wrapper.
+const BASE64_LINE: usize = 76;
 
 /// Why an object is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +40,15 @@ pub enum Refusal {
     /// It does not open, or is not signed as it should be. What exactly is wrong is nobody's business.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// Not an object of D/MIME 2 that may be taken: ill-formed, from another time, or it does not verify.
+    #[error(transparent)]
+    Unverified(#[from] dmime2::Refused),
+    /// It is larger than we take.
+    #[error("the message is too large")]
+    TooLarge,
+    /// The origin is proven, and the recipient is nobody here.
+    #[error("there is no such recipient")]
+    NoRecipient,
     /// The recipient has no account or no signet here, or another signet than the one it was sealed for.
     #[error("the recipient's signet is not the one the message was sealed for")]
     Recipient,
@@ -56,6 +72,15 @@ impl Refusal {
         match self {
             Self::Malformed(dmime1::Error::TooLarge) => Reply::plain(552, "the message is too large"),
             Self::Malformed(error) => Reply::plain(554, error.to_string()),
+            Self::Unverified(refused) => Reply::plain(
+                match refused.reason() {
+                    Reason::Future => 451,
+                    _ => 554,
+                },
+                refused.to_string(),
+            ),
+            Self::TooLarge => Reply::plain(552, "the message is too large"),
+            Self::NoRecipient => Reply::plain(510, "no such recipient"),
             Self::Refused(_) | Self::SignetInvalid => {
                 Reply::plain(578, "the message cannot be opened or verified")
             }
@@ -63,6 +88,26 @@ impl Refusal {
             Self::SignetUnavailable => Reply::plain(470, "a signet of the origin cannot be had now"),
             Self::TooBusy => Reply::plain(451, "too busy, try again later"),
             Self::Fault => Reply::plain(451, "local error, try again later"),
+        }
+    }
+}
+
+impl Refusal {
+    /// The rule of `dmime2.md` that was broken; never for a peer.
+    pub fn rule(&self) -> Option<Rule> {
+        match self {
+            Self::Unverified(refused) => Some(refused.rule()),
+            _ => None,
+        }
+    }
+}
+
+impl From<dmime2::Error> for Refusal {
+    fn from(error: dmime2::Error) -> Self {
+        match error {
+            dmime2::Error::TooLarge => Self::TooLarge,
+            dmime2::Error::Refused(refused) => Self::Unverified(refused),
+            _ => Self::Fault,
         }
     }
 }
@@ -110,8 +155,16 @@ impl Arrival<'_> {
     /// Signets are asked for at hosts that the peer's domain names, so all of it together has a deadline, shorter than
     /// a sender waits. Cut off behind the commit, the sender's next try is answered as a copy.
     pub async fn take(&self, object: Box<dyn BodyWriter>) -> Result<QueueId, Refusal> {
-        let taken = timeout(DEADLINE, self.take_format1(object)).await;
+        let taken = timeout(DEADLINE, self.take_in_time(object)).await;
         taken.unwrap_or(Err(Refusal::SignetUnavailable))
+    }
+
+    async fn take_in_time(&self, mut object: Box<dyn BodyWriter>) -> Result<QueueId, Refusal> {
+        let first = object.read_piece(0).await?.unwrap_or_default();
+        match first.get(..2) {
+            Some(magic) if magic == dmime2::layout::MAGIC.to_be_bytes() => self.take_format2(object).await,
+            _ => self.take_format1(object).await,
+        }
     }
 
     /// An account of ours and its signet.
@@ -126,6 +179,16 @@ impl Arrival<'_> {
         }
     }
 
+    /// The header of a sealed message on its way to a user who opens it elsewhere. It names no author.
+    fn wrapper(&self, recipient: &Mailbox, now: Timestamp) -> String {
+        let host = &self.services.config.server.hostname;
+        format!(
+            "Date: {}\r\nFrom: <MAILER-DAEMON@{host}>\r\nTo: <{recipient}>\r\nSubject: Sealed message\r\n\
+             MIME-Version: 1.0\r\nContent-Type: application/vnd.dime\r\nContent-Transfer-Encoding: base64\r\n\r\n",
+            rfc5322(now),
+        )
+    }
+
     /// Our trace field on a message that came this way.
     fn trace(&self, id: QueueId, now: Timestamp) -> String {
         let trace = Received {
@@ -138,6 +201,13 @@ impl Arrival<'_> {
         };
         trace.to_string()
     }
+}
+
+/// Work that takes its time, where it keeps nobody else waiting.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Refusal::Fault)
 }
 
 /// Everything that was written, in one piece.

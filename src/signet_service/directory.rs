@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Published;
 use crate::base::time::Clock;
+use crate::dime::dmime2::signets::{Known, Lifetime};
 use crate::dime::fingerprint::FullFingerprint;
 use crate::dime::key_set::{Owner, SignedKeySet};
 use crate::dime::record::ManagementRecord;
@@ -85,6 +86,20 @@ pub struct Named<S> {
     pub key_set: Option<SignedKeySet>,
     /// Whether it is the owner's current one. Not looked up, and `false`, where the key set decides already.
     pub is_current: bool,
+}
+
+impl<S> Named<S> {
+    /// The form in which checks of D/MIME 2 take it.
+    pub fn known(&self) -> Known<'_, S> {
+        Known {
+            signet: &self.signet,
+            key_set: self.key_set.as_ref().map(|set| Lifetime {
+                created: set.created(),
+                expires: set.expires(),
+            }),
+            is_current: self.is_current,
+        }
+    }
 }
 
 /// A domain whose signets are asked for, with the session to do it once it is needed.

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use super::Error;
 use crate::base::time::Timestamp;
+use crate::dime::dmime2::Candidate;
 use crate::dime::fingerprint::FullFingerprint;
 use crate::dime::key_set::{KemKeys, Pin};
 
@@ -29,6 +30,15 @@ pub struct StoredKemKeys {
     pub keys: KemKeys,
     /// When they are destroyed.
     pub destroy_at: Timestamp,
+}
+
+impl From<StoredKemKeys> for Candidate {
+    fn from(stored: StoredKemKeys) -> Self {
+        Self {
+            signet: stored.signet,
+            keys: stored.keys.into_keys().into_iter().collect(),
+        }
+    }
 }
 
 /// A key set that a user has signed for later.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Arrival, Refusal, whole};
+use super::{Arrival, BASE64_LINE, Refusal, aside, whole};
 use crate::base::encoding::base64;
 use crate::base::id::QueueId;
 use crate::dime::convert::{self, marker::Verification};
@@ -10,15 +10,11 @@ use crate::dime::dmime1::{Limits, Message, Refused, destination, open};
 use crate::dime::keys::UserKeys;
 use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::mail::address::{Mailbox, ReversePath};
-use crate::mail::date::rfc5322;
 use crate::signet_service::{Organization, Wanted};
 use crate::store::{BodyWriter, Content, Envelope, NewMessage, Recipient, ReplayEntry, Source};
 
 /// How long an object is remembered, so that a copy of it is not delivered again. Longer than any sender's queue.
 const REMEMBERED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
-
-/// Columns of base64 in a wrapper.
-const BASE64_LINE: usize = 76;
 
 /// A message ready for the recipient's mailbox.
 struct Delivery {
@@ -91,8 +87,7 @@ impl Arrival<'_> {
                 recipient: &recipient,
             })
         };
-        let checked = tokio::task::spawn_blocking(work).await;
-        Ok(checked.map_err(|_| Refusal::Fault)??)
+        Ok(aside(work).await??)
     }
 
     /// Chunk 5 does not say which of our signets it was sealed for, so older keys are tried after the current ones.
@@ -163,9 +158,7 @@ impl Arrival<'_> {
             let rebuilt = convert::from_dmime1(&opened.content).mime;
             Ok::<_, Refused>((opened, rebuilt))
         };
-        let (opened, rebuilt) = tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|_| Refusal::Fault)??;
+        let (opened, rebuilt) = aside(work).await??;
         let marker = Verification::of_format1(&self.services.config.server.hostname, &opened).to_string();
         Ok(Delivery {
             reverse_path: ReversePath(Some(sealed.author)),
@@ -175,12 +168,7 @@ impl Arrival<'_> {
 
     /// For a user who keeps the private keys elsewhere: the object as it is, in a wrapper that names no author.
     fn wrap(&self, message: &Message, recipient: &Mailbox) -> Delivery {
-        let host = &self.services.config.server.hostname;
-        let mut mime = format!(
-            "Date: {}\r\nFrom: <MAILER-DAEMON@{host}>\r\nTo: <{recipient}>\r\nSubject: Sealed message\r\n\
-             MIME-Version: 1.0\r\nContent-Type: application/vnd.dime\r\nContent-Transfer-Encoding: base64\r\n\r\n",
-            rfc5322(self.services.clock.now()),
-        );
+        let mut mime = self.wrapper(recipient, self.services.clock.now());
         let encoded = base64(&message.without_tracing());
         for line in encoded.as_bytes().chunks(BASE64_LINE) {
             mime.extend(line.iter().copied().map(char::from));

@@ -150,6 +150,9 @@ impl Owner {
             }
             Err(refusal) => {
                 let reply = refusal.reply();
+                if let Some(rule) = refusal.rule() {
+                    tracing::debug!(event = observe::DMTP_MESSAGE_RULE, session.id = %self.id, %rule, "a rule is broken");
+                }
                 tracing::info!(
                     event = observe::DMTP_MESSAGE_REFUSED,
                     session.id = %self.id,

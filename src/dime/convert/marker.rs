@@ -13,7 +13,9 @@ use std::fmt;
 
 use super::header::trim;
 use crate::base::encoding::base64_unpadded;
+use crate::crypto::suite::hpke;
 use crate::dime::dmime1::open::Opened;
+use crate::dime::dmime2;
 use crate::mail::address::{Domain, Mailbox};
 
 /// What a server says about a message that it has opened and verified.
@@ -73,6 +75,37 @@ impl<'a> Verification<'a> {
             from_matches: headers.is_ok_and(|headers| from_matches(&headers.from_header, author)),
         }
     }
+
+    /// For an opened D/MIME 2 message.
+    pub fn of_format2(server: &'a Domain, opened: &'a dmime2::content::Opened) -> Self {
+        let verified = opened.verified();
+        let author = &verified.origin_envelope().author;
+        let outline = verified.outline();
+        let from = opened
+            .common_headers
+            .split(|octet| *octet == b'\n')
+            .find_map(|line| line.strip_prefix(b"From: "));
+        Self {
+            server,
+            format: Format::Two {
+                suite: match outline.suite() {
+                    hpke::Suite::X25519 => Suite::X25519,
+                    hpke::Suite::XWing => Suite::XWing,
+                },
+                created: outline.created(),
+                id: outline.message_id().0,
+            },
+            author,
+            origin: author.domain(),
+            recipient: &verified.destination_envelope().recipient,
+            from_matches: from.is_some_and(|from| from_matches(trim_end(from), author)),
+        }
+    }
+}
+
+/// Without the CR of the line's end.
+fn trim_end(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// The field with its folds and final CRLF.

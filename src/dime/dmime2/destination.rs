@@ -43,6 +43,11 @@ impl Arrival {
         self.access.signet()
     }
 
+    /// When the author sealed it, in unix seconds.
+    pub fn created(&self) -> u64 {
+        self.outline.created()
+    }
+
     /// Rule E6: the origin is the domain that the DMTP peer gave in MAIL. [`check`](Self::check) makes it too.
     pub fn check_peer(&self, peer: &Domain) -> Result<(), Refused> {
         Ok(demand(self.envelope.origin == *peer, Rule::E6)?)

@@ -1,0 +1,218 @@
+//! D/MIME 2 as its destination: the origin is authenticated, the recipient found, and what comes of the object is
+//! committed with its replay entry (`dmime2.md` §10.3).
+//!
+//! The object is read from the spool chunk by chunk, and what is delivered is written to the spool as it is read, so that
+//! memory does not grow with the message.
+
+use std::time::Duration;
+
+use super::opening::{Mail, Opening, wrap};
+use super::{Arrival, Refusal, aside};
+use crate::base::id::QueueId;
+use crate::base::time::Timestamp;
+use crate::crypto::hash::Sha512;
+use crate::dime::dmime2::destination::{Account, Arrival as Arriving, Authenticated};
+use crate::dime::dmime2::{Candidate, Limits, Outline, Refused, Replay, Rule};
+use crate::dime::signet::{VerifiedOrg, VerifiedUser};
+use crate::mail::address::{Domain, Mailbox};
+use crate::signet_service::{LookupError, Named};
+use crate::store::blocking::Reader;
+use crate::store::{
+    BodyWriter, Committed, Content, Envelope, NewMessage, Recipient, ReplayEntry, Source, fold,
+};
+
+impl Arrival<'_> {
+    /// Checks, opens and commits an object of format 2.
+    pub(super) async fn take_format2(&self, object: Box<dyn BodyWriter>) -> Result<QueueId, Refusal> {
+        let now = self.services.clock.now();
+        let (object, arriving) = self.open_envelope(object, now).await?;
+        let (authenticated, origin) = self.authenticate(arriving).await?;
+        let keys = self.addressee(&authenticated).await?;
+        let id = QueueId::random(&mut rand::rng());
+        let mut writer = self.services.store.begin(id).await?;
+        writer.write(self.trace(id, now).as_bytes()).await?;
+        let mail = match keys {
+            Some(keys) => {
+                let opening = Opening {
+                    arrival: self,
+                    authenticated: &authenticated,
+                    origin,
+                    keys,
+                    now,
+                };
+                opening.write(object, writer).await?
+            }
+            None => {
+                let recipient = &authenticated.envelope().recipient;
+                writer.write(self.wrapper(recipient, now).as_bytes()).await?;
+                aside(move || wrap(object, writer)).await??
+            }
+        };
+        self.keep(&authenticated, mail, id, now).await
+    }
+
+    /// Steps 1 to 4.
+    async fn open_envelope(
+        &self,
+        mut object: Box<dyn BodyWriter>,
+        now: Timestamp,
+    ) -> Result<(Box<dyn BodyWriter>, Arriving), Refusal> {
+        let candidates = self.candidates(self.destination.as_str()).await?;
+        let limits = Limits {
+            size: self.services.config.limits.message_bytes.get(),
+        };
+        let work = move || {
+            let outline = Outline::read(Reader::new(&mut object), &limits)?;
+            let arriving = Arriving::open(&outline, &candidates, unix_secs(now))?;
+            Ok((object, arriving))
+        };
+        aside(work).await?
+    }
+
+    /// Steps 5 to 7. No other domain is asked than that of MAIL.
+    async fn authenticate(&self, arriving: Arriving) -> Result<(Authenticated, Named<VerifiedOrg>), Refusal> {
+        arriving.check_peer(self.origin)?;
+        let envelope = arriving.envelope();
+        let found = self
+            .services
+            .directory
+            .named_organization(&envelope.origin, envelope.origin_signet, arriving.created())
+            .await;
+        let origin = known(found)?.ok_or(Refused::from(Rule::E4))?;
+        let peer = self.origin.clone();
+        let work = move || {
+            let authenticated = arriving.check(&peer, Some(origin.known()))?;
+            Ok((authenticated, origin))
+        };
+        aside(work).await?
+    }
+
+    /// Steps 8 and 9: the keys that the recipient left with us, or none if the recipient keeps them.
+    async fn addressee(&self, authenticated: &Authenticated) -> Result<Option<Vec<Candidate>>, Refusal> {
+        let envelope = authenticated.envelope();
+        let recipient = &envelope.recipient;
+        let is_served = recipient.domain() == self.destination;
+        let exists = is_served && self.has_account(recipient).await?;
+        let keys = match exists {
+            true => self.keys_of(recipient).await?,
+            false => None,
+        };
+        // What was sealed for a key that is gone can be opened by nobody here.
+        let opens = |keys: &Vec<Candidate>| keys.iter().any(|key| key.signet == envelope.recipient_signet);
+        let signet = match exists && keys.as_ref().is_none_or(opens) {
+            true => self.signet_of(authenticated).await?,
+            false => None,
+        };
+        let account = Account {
+            is_served,
+            exists,
+            signet: signet.as_ref().map(Named::known),
+        };
+        authenticated.check_recipient(account).map_err(unreachable)?;
+        Ok(keys)
+    }
+
+    async fn has_account(&self, address: &Mailbox) -> Result<bool, Refusal> {
+        let account = self.services.accounts.find(address).await;
+        account
+            .map(|account| account.is_some())
+            .map_err(|_| Refusal::Fault)
+    }
+
+    /// All private KEM keys of a user who leaves them with us.
+    async fn keys_of(&self, address: &Mailbox) -> Result<Option<Vec<Candidate>>, Refusal> {
+        let user = self.services.published.user(address).await?;
+        match user.is_some_and(|user| user.keys.is_some()) {
+            true => self.candidates(&fold(address)).await.map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// The signet of ours that the message was sealed for.
+    async fn signet_of(&self, authenticated: &Authenticated) -> Result<Option<Named<VerifiedUser>>, Refusal> {
+        let envelope = authenticated.envelope();
+        let organization = self.services.published.organization(self.destination).await?;
+        let organization = organization.ok_or(Refusal::Fault)?.signet;
+        let created = authenticated.outline().created();
+        let directory = &self.services.directory;
+        let found = directory
+            .named_user(
+                &organization,
+                &envelope.recipient,
+                envelope.recipient_signet,
+                created,
+            )
+            .await;
+        known(found)
+    }
+
+    /// The own signets of a domain or address whose private KEM keys still exist.
+    async fn candidates(&self, name: &str) -> Result<Vec<Candidate>, Refusal> {
+        let stored = self.services.published.candidates(name).await?;
+        Ok(stored.into_iter().map(Candidate::from).collect())
+    }
+
+    /// Steps 10 and 11. A copy of what was taken before is answered like the first.
+    async fn keep(
+        &self,
+        authenticated: &Authenticated,
+        mail: Mail,
+        id: QueueId,
+        now: Timestamp,
+    ) -> Result<QueueId, Refusal> {
+        let message = NewMessage {
+            id,
+            envelope: Envelope {
+                reverse_path: mail.reverse_path,
+                source: Source::Dmtp(self.origin.clone()),
+                smtputf8: false,
+                eight_bit: mail.eight_bit,
+            },
+            content: Content::Mime,
+            recipients: vec![Recipient::Mailbox(authenticated.envelope().recipient.clone())],
+            accepted_at: now,
+            due_at: now,
+            ticket: None,
+        };
+        let entry = replay_entry("destination", self.destination, &authenticated.replay());
+        match mail.writer.commit_once(message, entry).await? {
+            Committed::Stored | Committed::Duplicate => Ok(id),
+            Committed::Conflict => Err(Refused::from(Rule::T3).into()),
+        }
+    }
+}
+
+/// What a domain of ours remembers of an object in one of its roles.
+fn replay_entry(role: &str, domain: &Domain, replay: &Replay) -> ReplayEntry {
+    let parts = [role.as_bytes(), b"\0", domain.as_str().as_bytes(), b"\0"];
+    let mut hash = Sha512::of(&parts);
+    hash.update(&replay.message_id.0);
+    let digest = hash.finish();
+    let (key, _) = digest.split_first_chunk().unwrap_or((&[0; 32], &[]));
+    ReplayEntry {
+        key: *key,
+        digest: replay.digest,
+        until: Timestamp(0).after(Duration::from_secs(replay.expires)),
+    }
+}
+
+/// A signet that there is, `None` for one that there is not; an error if that cannot be found out now.
+pub(super) fn known<S>(found: Result<Named<S>, LookupError>) -> Result<Option<Named<S>>, Refusal> {
+    match found.map_err(Refusal::from) {
+        Ok(named) => Ok(Some(named)),
+        Err(Refusal::SignetInvalid) => Ok(None),
+        Err(other) => Err(other),
+    }
+}
+
+/// The origin may know why the recipient cannot be reached (§14).
+fn unreachable(refused: Refused) -> Refusal {
+    match refused.rule() {
+        Rule::E4 => Refusal::Recipient,
+        _ => Refusal::NoRecipient,
+    }
+}
+
+pub(super) fn unix_secs(time: Timestamp) -> u64 {
+    u64::try_from(time.unix_secs()).unwrap_or(0)
+}
