@@ -118,6 +118,12 @@ impl FileName {
     /// The same for a private key: others who may read the file are worth a warning.
     pub fn read_private(&self, most: usize) -> Result<Zeroizing<Vec<u8>>, Error> {
         let octets = self.read(most)?;
+        self.warn_if_exposed();
+        Ok(octets)
+    }
+
+    /// Warns if others may read the file, which holds a private key.
+    pub fn warn_if_exposed(&self) {
         if let Some(mode) = self.exposed_mode() {
             // Nobody is left to be warned if this fails.
             let _ = writeln!(
@@ -125,7 +131,6 @@ impl FileName {
                 "dimed: warning: {self} holds a private key and may be read by others (mode {mode:04o}); do: chmod 600 {self}"
             );
         }
-        Ok(octets)
     }
 
     fn exposed_mode(&self) -> Option<u32> {

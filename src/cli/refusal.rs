@@ -11,7 +11,7 @@ use crate::base::encoding::NotBase64;
 use crate::dime::keys::private::BadKey;
 use crate::dime::keys::wrapped;
 use crate::dime::signet::{self, Kind, Signet};
-use crate::dime::{armor, key_set, keys};
+use crate::dime::{armor, key_set, keys, prime};
 
 /// An error with a name for programs.
 pub trait Refused: fmt::Display {
@@ -311,6 +311,69 @@ impl Refused for key_set::Error {
             field: Some(signet::id::UNDEFINED),
             rule: Some(self.rule()),
             ..Place::default()
+        }
+    }
+}
+
+impl Refused for key_set::NotKeySetFile {
+    fn variant(&self) -> &'static str {
+        match self {
+            Self::Layout(_) => "key_set_file.layout",
+            Self::KeySet(error) => error.variant(),
+        }
+    }
+
+    fn place(&self) -> Place {
+        match self {
+            Self::Layout(offset) => at_octet(*offset),
+            Self::KeySet(error) => error.place(),
+        }
+    }
+}
+
+impl Refused for prime::Error {
+    fn variant(&self) -> &'static str {
+        match self {
+            Self::Armor(error) => error.variant(),
+            Self::Text => "import.text",
+            Self::Libdime => "import.libdime",
+            Self::NotImported(_) => "import.not_imported",
+            Self::Magic(_) => "import.magic",
+            Self::Length { .. } => "import.length",
+            Self::Truncated { .. } => "import.truncated",
+            Self::EndMarker { .. } => "import.end_marker",
+            Self::Reserved { .. } => "import.reserved",
+            Self::Order { .. } => "import.order",
+            Self::Repeated { .. } => "import.repeated",
+            Self::Key { .. } => "import.key",
+            Self::Missing(_) => "import.missing",
+            Self::BadSignature(_) => "import.bad_signature",
+            Self::Kind { .. } => "import.kind",
+            Self::RealmKey => "import.realm_key",
+            Self::OtherKeys => "import.other_keys",
+            Self::Signet(error) => error.variant(),
+        }
+    }
+
+    fn place(&self) -> Place {
+        let field = |field: u8| Place {
+            field: Some(field),
+            ..Place::default()
+        };
+        match self {
+            Self::Armor(error) => error.place(),
+            Self::NotImported(_) | Self::Magic(_) | Self::Libdime => at_octet(0),
+            Self::Length { .. } => at_octet(2),
+            Self::Truncated { offset } | Self::EndMarker { offset } => at_octet(*offset),
+            Self::Reserved { field: id, offset }
+            | Self::Order { field: id, offset }
+            | Self::Repeated { field: id, offset }
+            | Self::Key { field: id, offset } => Place {
+                offset: Some(*offset),
+                ..field(*id)
+            },
+            Self::Missing(id) | Self::BadSignature(id) => field(*id),
+            _ => Place::default(),
         }
     }
 }

@@ -16,11 +16,13 @@
 //! are made with [`Draft::sign`].
 
 mod capability;
+mod file;
 mod kem_keys;
 #[cfg(test)]
 mod tests;
 
 pub use capability::{Capability, Change, Owner, Pin, State, capability};
+pub use file::{KeySetFile, LABEL as FILE_LABEL, NotKeySetFile};
 pub use kem_keys::{KemKeys, NotKemKeys};
 
 use std::time::Duration;
@@ -214,6 +216,11 @@ impl SignedKeySet {
     /// When it ends. Unix seconds.
     pub fn expires(&self) -> u64 {
         self.expires
+    }
+
+    /// The suites that it has and we know, ascending, whether or not their keys are acceptable.
+    pub fn suites(&self) -> impl Iterator<Item = Suite> {
+        self.known.iter().map(|(suite, _)| *suite)
     }
 
     /// Whether the owner says with it that there are no keys.

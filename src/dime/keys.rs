@@ -29,8 +29,10 @@ use crate::crypto::suite::secp256k1_aes256::SecretKey;
 /// Size of a key file in octets.
 pub const SIZE: usize = 74;
 
-const ORG_MAGIC: u16 = 1952;
-const USER_MAGIC: u16 = 2013;
+/// Magic number of an organization's key file.
+pub const ORG_MAGIC: u16 = 1952;
+/// Magic number of a user's key file.
+pub const USER_MAGIC: u16 = 2013;
 
 /// Labels under which libdime looks for a key file; the magic number says which kind it is.
 const LABELS: &[&str] = &["USER KEY", "ORGANIZATIONAL KEY"];

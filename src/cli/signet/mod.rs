@@ -1,8 +1,16 @@
 //! `dimed signet …`: signets and signing requests in files, without a daemon or configuration.
 
 mod fingerprint;
+mod import;
+mod key_set;
+mod make;
+mod profile;
 pub mod read;
+mod report;
+mod show;
+mod sign;
 mod split;
+mod verify;
 
 use std::io::Write;
 
@@ -29,8 +37,14 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    NewOrg(make::NewOrg),
+    NewRequest(make::NewRequest),
+    Sign(sign::Sign),
+    Show(show::Show),
+    Verify(verify::Verify),
     Split(split::Split),
     Fingerprint(fingerprint::Fingerprint),
+    Import(import::Import),
 }
 
 /// Forms of a signet.
@@ -58,6 +72,12 @@ impl From<Form> for Level {
 pub fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let json = arguments.json;
     let done = match arguments.command {
+        Command::NewOrg(new) => make::run_org(&new, json, out),
+        Command::NewRequest(new) => make::run_request(&new, json, out),
+        Command::Sign(sign) => sign::run(&sign, json, out),
+        Command::Show(show) => show::run(&show, json, out),
+        Command::Verify(verify) => verify::run(&verify, json, out),
+        Command::Import(import) => import::run(&import, json, out),
         Command::Split(split) => split::run(&split, json, out),
         Command::Fingerprint(fingerprint) => fingerprint::run(&fingerprint, json, out),
     };

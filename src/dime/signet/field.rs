@@ -76,6 +76,20 @@ impl Kind {
         self.rule(id).is_some_and(|rule| rule.repeats)
     }
 
+    /// The fields that describe the owner, in their order; the undefined field, which carries its own name, is one.
+    pub fn profile_fields(self) -> impl Iterator<Item = ProfileField> {
+        let described = self
+            .rules()
+            .iter()
+            .filter(|rule| (id::PROFILE_FIRST..=id::PHOTO).contains(&rule.id));
+        described.map(|rule| ProfileField {
+            id: rule.id,
+            name: rule.label,
+            most_octets: rule.shape.limit(),
+            repeats: rule.repeats,
+        })
+    }
+
     pub(super) fn rule(self, id: u8) -> Option<&'static Rule> {
         let rules = self.rules();
         let place = rules.binary_search_by_key(&id, |rule| rule.id).ok()?;
@@ -126,6 +140,19 @@ impl fmt::Display for Kind {
             Self::Request => "signing request",
         })
     }
+}
+
+/// A field that describes the owner of a signet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProfileField {
+    /// Its id.
+    pub id: u8,
+    /// The specification's name.
+    pub name: &'static str,
+    /// Longest content.
+    pub most_octets: usize,
+    /// Whether it may be there more than once.
+    pub repeats: bool,
 }
 
 /// How far a signet reaches (§7); each level is a prefix of the next.

@@ -14,6 +14,7 @@
 use crate::dime::armor;
 
 mod builder;
+mod check;
 mod field;
 mod object;
 mod org;
@@ -25,7 +26,8 @@ mod user;
 mod verify;
 
 pub use builder::Builder;
-pub use field::{Kind, Level, SignatureKind, id};
+pub use check::{Checked, check_org, check_request, check_user};
+pub use field::{Kind, Level, ProfileField, SignatureKind, id};
 pub use object::{Field, LABELS, Misread, Signet};
 pub use org::{MAX_SECONDARY_KEYS, OrgBuilder, Permissions, SecondaryKey, VerifiedOrg, verify_org};
 pub use profile::Profile;

@@ -234,7 +234,7 @@ impl fmt::Debug for VerifiedOrg {
     }
 }
 
-fn secondary_keys(signet: &Signet) -> Result<Vec<SecondaryKey>, Error> {
+pub(super) fn secondary_keys(signet: &Signet) -> Result<Vec<SecondaryKey>, Error> {
     let fields = || signet.fields().filter(|field| field.id == id::SECONDARY_KEY);
     check_count(fields().count())?;
     fields()

@@ -56,7 +56,7 @@ pub fn verify_request(signet: &Signet, predecessor: Option<&VerifiedUser>) -> Re
     signet.expect(Kind::Request)?;
     check_request_signature(signet)?;
     Ok(VerifiedRequest {
-        custody: check_custody(signet, predecessor)?,
+        custody: check_custody(signet, predecessor.map(VerifiedUser::signing_key))?,
         signing: signet.signing_key()?,
         encryption: signet.encryption_key()?,
         fingerprint: signet
@@ -100,12 +100,12 @@ pub(super) fn check_request_signature(signet: &Signet) -> Result<(), Error> {
 }
 
 /// The previous key's signature. A given predecessor must have signed; an unknown one leaves the question open (D5).
-pub(super) fn check_custody(signet: &Signet, predecessor: Option<&VerifiedUser>) -> Result<Custody, Error> {
+pub(super) fn check_custody(signet: &Signet, predecessor: Option<VerifyingKey>) -> Result<Custody, Error> {
     match (signet.has(id::CUSTODY), predecessor) {
         (false, None) => Ok(Custody::NoCustody),
         (false, Some(_)) => Err(Error::CustodyMissing),
         (true, None) => Ok(Custody::Unproven),
-        (true, Some(previous)) => match check(signet, id::CUSTODY, &[previous.signing_key()]) {
+        (true, Some(previous)) => match check(signet, id::CUSTODY, &[previous]) {
             Ok(()) => Ok(Custody::Proven),
             Err(Refused) => Err(Error::CustodyBroken),
         },

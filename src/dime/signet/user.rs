@@ -96,7 +96,7 @@ pub fn verify_user(
     signet.expect(Kind::User)?;
     check_request_signature(signet)?;
     let (signet, level) = signed_part(signet, &org.signet_signing_keys())?;
-    let custody = check_custody(&signet, predecessor)?;
+    let custody = check_custody(&signet, predecessor.map(VerifiedUser::signing_key))?;
     check_name(signet.field(id::IDENTIFIER), address)?;
     if !is_within(address.domain(), org.domain()) {
         return Err(Error::WrongName);
