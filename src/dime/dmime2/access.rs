@@ -9,41 +9,9 @@ use super::rule::{Rule, demand};
 use super::skeleton::Skeleton;
 use crate::crypto::aead::{TAG_SIZE, open_once};
 use crate::crypto::ed25519::Signature;
-use crate::crypto::suite::hpke::{Context, SecretKey, Suite};
+use crate::crypto::suite::hpke::Context;
 use crate::dime::fingerprint::FullFingerprint;
-
-/// The private keys of one key set.
-#[derive(Debug, Clone, Default)]
-pub struct KemKeys {
-    /// Suite 1.
-    pub x25519: Option<SecretKey>,
-    /// Suite 2.
-    pub xwing: Option<SecretKey>,
-}
-
-impl KemKeys {
-    /// The key of a suite.
-    pub fn of(&self, suite: Suite) -> Option<&SecretKey> {
-        match suite {
-            Suite::X25519 => self.x25519.as_ref(),
-            Suite::XWing => self.xwing.as_ref(),
-        }
-    }
-}
-
-impl FromIterator<SecretKey> for KemKeys {
-    /// The last key of a suite counts.
-    fn from_iter<I: IntoIterator<Item = SecretKey>>(keys: I) -> Self {
-        let mut all = Self::default();
-        for key in keys {
-            match key.suite() {
-                Suite::X25519 => all.x25519 = Some(key),
-                Suite::XWing => all.xwing = Some(key),
-            }
-        }
-        all
-    }
-}
+use crate::dime::key_set::KemKeys;
 
 /// One of an actor's own signets with the private keys of its key set.
 ///
@@ -88,7 +56,7 @@ impl Access {
 
     /// Whether it opens anything shows later. `None` if the candidate has no key of the suite.
     fn new(skeleton: &Skeleton, actor: Actor, candidate: &Candidate) -> Option<Self> {
-        let key = candidate.keys.of(skeleton.suite())?;
+        let key = candidate.keys.key(skeleton.suite())?;
         let info = info(skeleton.prefix(), actor, skeleton.created(), &candidate.signet);
         let context = key.decapsulate(skeleton.encapsulation(actor), &info).ok()?;
         Some(Self {

@@ -37,7 +37,7 @@ pub mod signets;
 mod skeleton;
 pub mod time;
 
-pub use self::access::{Candidate, KemKeys};
+pub use self::access::Candidate;
 pub use self::layout::{Actor, ChunkType};
 pub use self::outline::{Limits, Outline};
 pub use self::rule::{Error, Reason, Refused, Rule};

@@ -12,8 +12,12 @@ use serde_json::Value;
 
 use super::unhex_array;
 
+mod actors;
+mod fixed_rng;
 mod key_sets;
+mod messages;
 mod selection;
+mod texts;
 
 /// The set on disk.
 pub struct Set {
