@@ -30,6 +30,7 @@ pub mod padding;
 mod plan;
 pub mod reader;
 pub mod record;
+pub mod returned;
 pub mod rule;
 mod runs;
 pub mod seal;
