@@ -36,6 +36,8 @@ mod runs;
 pub mod seal;
 pub mod signets;
 mod skeleton;
+#[cfg(test)]
+mod tests;
 pub mod time;
 
 pub use self::access::Candidate;

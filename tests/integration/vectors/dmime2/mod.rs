@@ -16,6 +16,7 @@ mod actors;
 mod fixed_rng;
 mod key_sets;
 mod messages;
+mod returned;
 mod selection;
 mod texts;
 
@@ -79,4 +80,18 @@ impl Set {
 pub fn signet(value: &Value) -> Signet {
     let octets = base64_decode(value.as_str().expect("base64")).expect("base64");
     Signet::decode(&octets).expect("a signet")
+}
+
+/// Every file of the manifest is one that a runner reads: by its kind, or alone.
+#[test]
+fn no_file_of_the_set_is_left_unread() {
+    const KINDS: &[&str] = &["message", "returned", "key-set"];
+    const FILES: &[&str] = &["actors.json", "text.json", "select.json"];
+    let set = Set::load();
+    for entry in set.manifest["files"].as_array().expect("a list of files") {
+        let (file, kind) = (entry["file"].as_str().unwrap(), entry["kind"].as_str().unwrap());
+        // The mapping's runner walks over this folder.
+        let is_read = KINDS.contains(&kind) || FILES.contains(&file) || file.starts_with("mime/");
+        assert!(is_read, "{file} of kind {kind}");
+    }
 }
