@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Published;
 use crate::base::time::Clock;
-use crate::dime::dmime2::signets::{Known, Lifetime};
+use crate::dime::dmime2::signets::Known;
 use crate::dime::fingerprint::FullFingerprint;
 use crate::dime::key_set::{Owner, SignedKeySet};
 use crate::dime::record::ManagementRecord;
@@ -93,10 +93,7 @@ impl<S> Named<S> {
     pub fn known(&self) -> Known<'_, S> {
         Known {
             signet: &self.signet,
-            key_set: self.key_set.as_ref().map(|set| Lifetime {
-                created: set.created(),
-                expires: set.expires(),
-            }),
+            key_set: self.key_set.as_ref(),
             is_current: self.is_current,
         }
     }

@@ -36,7 +36,7 @@ impl From<StoredKemKeys> for Candidate {
     fn from(stored: StoredKemKeys) -> Self {
         Self {
             signet: stored.signet,
-            keys: stored.keys.into_keys().into_iter().collect(),
+            keys: stored.keys,
         }
     }
 }

@@ -4,7 +4,7 @@ use super::rule::{Rule, demand};
 use crate::crypto::ed25519::{Signature, VerifyingKey};
 use crate::dime::fingerprint::FullFingerprint;
 use crate::dime::key_set::SignedKeySet;
-use crate::dime::signet::{Signet, VerifiedOrg, VerifiedUser};
+use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::mail::address::{Domain, Mailbox};
 
 /// Most SOKs that a verifier tries (§8).
@@ -15,6 +15,8 @@ pub const MAX_SOKS: usize = 16;
 pub struct Known<'a, S> {
     /// The signet, verified for its owner.
     pub signet: &'a S,
+    /// The key set in it, if there is one that obeys N1–N3.
+    pub key_set: Option<&'a SignedKeySet>,
     /// Whether it is the owner's current signet now, at the first check of the message.
     pub is_current: bool,
 }
@@ -34,9 +36,8 @@ impl<S> Copy for Known<'_, S> {}
 
 /// Whether a signet counts for something made at `created`: it is the current one, or it holds a key set that was alive
 /// then. Unix seconds; no clock has a part in it.
-pub fn in_force(signet: &Signet, is_current: bool, created: u64) -> bool {
-    let key_set = || SignedKeySet::of(signet).ok().flatten();
-    is_current || key_set().is_some_and(|set| set.was_in_force(created))
+pub fn in_force(key_set: Option<&SignedKeySet>, is_current: bool, created: u64) -> bool {
+    is_current || key_set.is_some_and(|set| set.was_in_force(created))
 }
 
 impl<'a> KnownUser<'a> {
@@ -50,7 +51,7 @@ impl<'a> KnownUser<'a> {
         let known = known.ok_or(Rule::E4)?;
         let fits = known.signet.is_of(name) && known.signet.full_fingerprint() == Some(*fingerprint);
         demand(
-            fits && in_force(known.signet.signet(), known.is_current, created),
+            fits && in_force(known.key_set, known.is_current, created),
             Rule::E4,
         )?;
         Ok(known.signet)
@@ -75,7 +76,7 @@ impl<'a> KnownOrg<'a> {
     pub(super) fn counts_for(&self, name: &Domain, time: u64) -> bool {
         self.signet.domain() == name
             && self.signet.full_fingerprint().is_some()
-            && in_force(self.signet.signet(), self.is_current, time)
+            && in_force(self.key_set, self.is_current, time)
     }
 }
 

@@ -96,6 +96,7 @@ fn candidate(signet: Option<FullFingerprint>, keys: &KemKeys) -> Candidate {
 fn known<S>(signet: &S) -> Option<Known<'_, S>> {
     Some(Known {
         signet,
+        key_set: None,
         is_current: true,
     })
 }

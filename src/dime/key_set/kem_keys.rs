@@ -48,11 +48,6 @@ impl KemKeys {
         self.keys.iter().map(SecretKey::public_key).collect()
     }
 
-    /// The keys, ascending by suite.
-    pub fn into_keys(self) -> Vec<SecretKey> {
-        self.keys
-    }
-
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()

@@ -13,7 +13,7 @@ use dimed::dime::dmime2::reader::{Reading, Signets};
 use dimed::dime::dmime2::signets::{Known, KnownOrg, KnownUser};
 use dimed::dime::dmime2::{Candidate, Error, Limits, MessageId, Outline, Replay, Seen};
 use dimed::dime::fingerprint::FullFingerprint;
-use dimed::dime::key_set::KemKeys;
+use dimed::dime::key_set::{KemKeys, SignedKeySet};
 use dimed::dime::signet::{VerifiedOrg, VerifiedUser, verify_org, verify_user};
 use dimed::mail::address::{Domain, Mailbox};
 use serde_json::Value;
@@ -24,6 +24,7 @@ use crate::vectors::unhex_array;
 /// A signet and whether it is its owner's current one.
 pub struct Owned<S> {
     signet: S,
+    key_set: Option<SignedKeySet>,
     is_current: bool,
 }
 
@@ -31,6 +32,7 @@ impl<S> Owned<S> {
     pub fn known(&self) -> Known<'_, S> {
         Known {
             signet: &self.signet,
+            key_set: self.key_set.as_ref(),
             is_current: self.is_current,
         }
     }
@@ -93,6 +95,7 @@ impl Actors {
         let signets = entry["signets"].as_array().expect("signets");
         let verified = |(place, value): (usize, &Value)| Owned {
             signet: verify_org(&signet(&value["signet"]), &[key], domain).expect("a valid signet"),
+            key_set: key_set(&value["signet"]),
             is_current: place + 1 == signets.len(),
         };
         signets.iter().enumerate().map(verified).collect()
@@ -120,9 +123,15 @@ impl Actors {
         Some(Owned {
             signet: verify_user(&signet(&signets[place]["signet"]), &organization, None, address)
                 .expect("a valid signet"),
+            key_set: key_set(&signets[place]["signet"]),
             is_current: place + 1 == signets.len(),
         })
     }
+}
+
+/// The key set of a signet, if it obeys N1 to N3.
+fn key_set(value: &Value) -> Option<SignedKeySet> {
+    SignedKeySet::of(&signet(value)).ok().flatten()
 }
 
 fn print_of(value: &Value) -> FullFingerprint {
