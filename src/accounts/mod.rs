@@ -5,8 +5,11 @@ mod resolve;
 
 use std::sync::Arc;
 
+use rand::RngExt;
+
 use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
+use crate::crypto::scram::Verifier;
 use crate::mail::address::Mailbox;
 use crate::store::{self, Account, Store, TrustMode};
 
@@ -77,6 +80,8 @@ pub struct Accounts {
     store: Arc<dyn Store>,
     settings: Settings,
     passwords: Passwords,
+    /// Makes up verifiers for names without account.
+    nobody: Secret<[u8; 32]>,
 }
 
 impl Accounts {
@@ -87,6 +92,7 @@ impl Accounts {
             store,
             settings,
             passwords,
+            nobody: Secret::new(rand::rng().random()),
         }
     }
 
@@ -98,8 +104,8 @@ impl Accounts {
         self.demand_local(&new.address).await?;
         let account = Account {
             address: new.address,
-            password_hash: self.passwords.hash(new.password).await?,
-            scram_verifier: None,
+            password_hash: self.passwords.hash(new.password.clone()).await?,
+            scram_verifier: self.passwords.scram_verifier(new.password).await?,
             trust_mode: new.trust_mode,
             created_at: now,
         };
@@ -125,6 +131,33 @@ impl Accounts {
         let hash = account.as_ref().map(|account| account.password_hash.clone());
         let right = self.passwords.verify(password.clone(), hash).await?;
         account.filter(|_| right).ok_or(Error::Refused)
+    }
+
+    /// What a SCRAM login as `identity` is checked against. For names without account, and accounts that cannot log in
+    /// this way, one that no proof fits: nobody learns which names exist.
+    pub async fn scram_verifier(&self, identity: &str) -> Result<Verifier, Error> {
+        let account = match Mailbox::parse(identity) {
+            Ok(address) => self.store.account(&address).await?,
+            Err(_) => None,
+        };
+        let rounds = self.settings.cost.scram_rounds;
+        match account.and_then(|account| account.scram_verifier) {
+            Some(text) => {
+                let verifier = Verifier::decode(&text);
+                Ok(verifier.map_err(|_| store::Error::Unreadable("SCRAM verifier"))?)
+            }
+            None => Ok(Verifier::of_nobody(
+                self.nobody.expose(),
+                &identity.to_lowercase(),
+                rounds,
+            )),
+        }
+    }
+
+    /// The account of somebody who has proven by SCRAM to be `identity`. Errors: [`Error::Refused`] if it is gone.
+    pub async fn proven(&self, identity: &str) -> Result<Account, Error> {
+        let address = Mailbox::parse(identity).map_err(|_| Error::Refused)?;
+        self.store.account(&address).await?.ok_or(Error::Refused)
     }
 
     /// The account with exactly that address, apart from case.

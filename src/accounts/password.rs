@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::Error;
 use crate::base::secret::Secret;
+use crate::crypto::scram::{ITERATIONS, Verifier};
 use crate::store;
 
 const SHORTEST: usize = 8;
@@ -23,6 +24,8 @@ pub struct Cost {
     pub memory_kib: u32,
     /// At least 1.
     pub passes: u32,
+    /// Rounds of PBKDF2 for SCRAM, 4096 at least (RFC 7677 §4): the client's work at each login.
+    pub scram_rounds: u32,
 }
 
 impl Default for Cost {
@@ -31,6 +34,7 @@ impl Default for Cost {
         Self {
             memory_kib: 19_456,
             passes: 2,
+            scram_rounds: ITERATIONS,
         }
     }
 }
@@ -57,6 +61,21 @@ impl Passwords {
         self.work(move || {
             let hash = argon2.hash_password(password.expose().as_bytes());
             hash.map(|hash| hash.to_string()).map_err(|_| Error::Hash)
+        })
+        .await
+    }
+
+    /// What SCRAM needs of a new password, as text for the store; `None` for passwords with characters that SASLprep
+    /// (RFC 4013) does not allow.
+    pub async fn scram_verifier(&self, password: Secret<String>) -> Result<Option<String>, Error> {
+        let rounds = self.cost.scram_rounds;
+        self.work(move || {
+            let Ok(prepared) = stringprep::saslprep(password.expose()) else {
+                return Ok(None);
+            };
+            let prepared = Secret::new(prepared.into_owned());
+            let verifier = Verifier::of(&prepared, rounds, &mut rand::rng());
+            Ok(Some(verifier.encode().expose().clone()))
         })
         .await
     }
@@ -122,6 +141,7 @@ mod tests {
     const CHEAP: Cost = Cost {
         memory_kib: 64,
         passes: 1,
+        scram_rounds: 4096,
     };
 
     fn secret(text: &str) -> Secret<String> {

@@ -34,6 +34,7 @@ async fn fixture_with(postmaster: Option<&str>) -> Fixture {
         cost: Cost {
             memory_kib: 64,
             passes: 1,
+            scram_rounds: 4096,
         },
         ..Settings::default()
     };

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::secret::Secret;
+
 /// A protocol machine without I/O.
 ///
 /// The driver owns the socket and the buffer of unread octets. It repeats: write everything
@@ -47,6 +49,8 @@ pub struct TlsInfo {
     pub version: String,
     /// Cipher suite in the registry's spelling.
     pub cipher: String,
+    /// What a login can be bound to (RFC 9266); TLS 1.3 only.
+    pub exporter: Option<Secret<[u8; 32]>>,
 }
 
 /// Measures a machine's wait for its peer; the time spent on answers to its own events does not count.

@@ -50,6 +50,7 @@ impl From<&Accounts> for accounts::Settings {
             cost: accounts::Cost {
                 memory_kib: accounts.password_memory_kib.get(),
                 passes: accounts.password_passes.get(),
+                scram_rounds: accounts.scram_rounds.get(),
             },
             concurrent_checks: accounts.password_checks.get(),
         }

@@ -350,8 +350,23 @@ pub struct Accounts {
     pub password_memory_kib: NonZeroU32,
     /// Passes over that memory. Default 2; new passwords only.
     pub password_passes: NonZeroU32,
+    /// Rounds of PBKDF2 that a login by SCRAM costs the client, and each guess a thief of the database. 4096 at least,
+    /// default 100000; new passwords only.
+    #[serde(deserialize_with = "scram_rounds")]
+    pub scram_rounds: NonZeroU32,
     /// Password checks that run at the same time. Default 2.
     pub password_checks: NonZeroUsize,
+}
+
+/// RFC 7677 §4 wants no less than 4096.
+fn scram_rounds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NonZeroU32, D::Error> {
+    let rounds = NonZeroU32::deserialize(deserializer)?;
+    match rounds.get() {
+        4096.. => Ok(rounds),
+        _ => Err(serde::de::Error::custom(format_args!(
+            "`{rounds}` is too little: 4096 at least"
+        ))),
+    }
 }
 
 /// Argon2id takes no less than 8 KiB for each lane (RFC 9106 §3.1); we use one lane.
@@ -372,6 +387,7 @@ impl Default for Accounts {
             postmaster: None,
             password_memory_kib: const { NonZeroU32::new(19_456).unwrap() },
             password_passes: const { NonZeroU32::new(2).unwrap() },
+            scram_rounds: const { NonZeroU32::new(100_000).unwrap() },
             password_checks: const { NonZeroUsize::new(2).unwrap() },
         }
     }

@@ -5,6 +5,7 @@ pub mod aes256_gcm;
 pub mod at_rest;
 pub mod ed25519;
 pub mod hash;
+pub mod scram;
 pub mod suite;
 
 /// Ends the process as the allocator does: the only failure of a library call that has valid input.

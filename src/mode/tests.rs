@@ -35,6 +35,7 @@ fn tls() -> TlsInfo {
     TlsInfo {
         version: "TLS1.3".into(),
         cipher: "TLS13_AES_256_GCM_SHA384".into(),
+        exporter: None,
     }
 }
 

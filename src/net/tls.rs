@@ -18,6 +18,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::stream::Stream;
 use crate::base::machine::TlsInfo;
+use crate::base::secret::Secret;
 
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -106,7 +107,8 @@ impl Acceptor {
     pub async fn accept(&self, tcp: TcpStream) -> io::Result<(Stream, TlsPeer)> {
         tcp.set_nodelay(true)?;
         let tls = timeout(HANDSHAKE_TIMEOUT, self.0.accept(tcp)).await??;
-        let peer = describe(tls.get_ref().1);
+        let mut peer = describe(tls.get_ref().1);
+        peer.info.exporter = exporter(tls.get_ref().1);
         Ok((Stream::Tls(Box::new(TlsStream::Server(tls))), peer))
     }
 }
@@ -143,7 +145,8 @@ impl Connector {
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "not a host name"))?;
         tcp.set_nodelay(true)?;
         let tls = timeout(HANDSHAKE_TIMEOUT, self.0.connect(name, tcp)).await??;
-        let peer = describe(tls.get_ref().1);
+        let mut peer = describe(tls.get_ref().1);
+        peer.info.exporter = exporter(tls.get_ref().1);
         Ok((Stream::Tls(Box::new(TlsStream::Client(tls))), peer))
     }
 }
@@ -167,9 +170,20 @@ fn describe(state: &CommonState) -> TlsPeer {
         info: TlsInfo {
             version: version.into(),
             cipher: cipher.unwrap_or("unknown").into(),
+            exporter: None,
         },
         certificates: state.peer_certificates().map(<[_]>::to_vec).unwrap_or_default(),
     }
+}
+
+/// The value that a login can be bound to (RFC 9266 §2). Not under TLS 1.2, where it is unique only with an extension that
+/// the peer may not have.
+fn exporter<Side>(session: &rustls::ConnectionCommon<Side>) -> Option<Secret<[u8; 32]>> {
+    if session.protocol_version() != Some(rustls::ProtocolVersion::TLSv1_3) {
+        return None;
+    }
+    let value = session.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b""));
+    value.ok().map(Secret::new)
 }
 
 /// Checks chains and host names against the system's root certificates.

@@ -1,5 +1,7 @@
 //! Service extensions, as EHLO announces them (RFC 5321 §4.1.1.1).
 
+use super::auth::Mechanism;
+
 /// What a server offers. `Default` is a server that knows none of it, as after HELO.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extensions {
@@ -17,8 +19,8 @@ pub struct Extensions {
     pub enhanced_status_codes: bool,
     /// STARTTLS (RFC 3207).
     pub starttls: bool,
-    /// AUTH (RFC 4954) with the mechanism PLAIN.
-    pub auth_plain: bool,
+    /// AUTH (RFC 4954) with these mechanisms; those that we do not know are left out.
+    pub auth: Vec<Mechanism>,
     /// HELP.
     pub help: bool,
 }
@@ -35,6 +37,8 @@ impl Extensions {
 
     /// The keyword lines that [`parse`](Self::parse) reads.
     pub fn keywords(&self) -> Vec<String> {
+        let mechanisms: Vec<&str> = self.auth.iter().map(|mechanism| mechanism.name()).collect();
+        let auth = format!("AUTH {}", mechanisms.join(" "));
         let size = match self.size {
             Some(limit) => format!("SIZE {limit}"),
             None => String::new(),
@@ -47,7 +51,7 @@ impl Extensions {
             (self.smtputf8, "SMTPUTF8"),
             (self.enhanced_status_codes, "ENHANCEDSTATUSCODES"),
             (self.starttls, "STARTTLS"),
-            (self.auth_plain, "AUTH PLAIN"),
+            (!self.auth.is_empty(), auth.as_str()),
             (self.help, "HELP"),
         ]
         .into_iter()
@@ -67,7 +71,7 @@ impl Extensions {
             "SMTPUTF8" => self.smtputf8 = true,
             "ENHANCEDSTATUSCODES" => self.enhanced_status_codes = true,
             "STARTTLS" => self.starttls = true,
-            "AUTH" => self.auth_plain |= words.any(|mechanism| mechanism.eq_ignore_ascii_case("PLAIN")),
+            "AUTH" => self.auth.extend(words.filter_map(Mechanism::from_name)),
             "HELP" => self.help = true,
             _ => (),
         }
@@ -89,15 +93,16 @@ mod tests {
 
     #[test]
     fn keywords_are_read_in_any_case_and_unknown_ones_skipped() {
-        let found = Extensions::parse(&lines("mx.test\nsize\nX-FOO bar\nauth LOGIN plain\nstarttls\n"));
+        let found = Extensions::parse(&lines(
+            "mx.test\nsize\nX-FOO bar\nauth LOGIN X-BAR plain\nstarttls\n",
+        ));
         let expected = Extensions {
             size: Some(0),
-            auth_plain: true,
+            auth: vec![Mechanism::Login, Mechanism::Plain],
             starttls: true,
             ..Extensions::default()
         };
         assert_eq!(found, expected);
-        assert!(!Extensions::parse(&lines("mx.test\nAUTH LOGIN")).auth_plain);
     }
 
     #[test]
@@ -110,7 +115,7 @@ mod tests {
             smtputf8: true,
             enhanced_status_codes: true,
             starttls: true,
-            auth_plain: true,
+            auth: Mechanism::ALL.to_vec(),
             help: true,
         };
         for extensions in [all, Extensions::default()] {

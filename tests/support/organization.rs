@@ -129,6 +129,7 @@ fn config(world: &World, name: &Domain, folder: &Path, ip: IpAddr) -> Config {
     config.limits.connections_per_address = NonZeroUsize::new(100).unwrap();
     config.accounts.password_memory_kib = NonZeroU32::new(64).unwrap();
     config.accounts.password_passes = NonZeroU32::new(1).unwrap();
+    config.accounts.scram_rounds = NonZeroU32::new(4096).unwrap();
     config.queue.retry_first_secs = NonZeroU64::new(1).unwrap();
     config.log.format = LogFormat::Json;
     config

@@ -3,8 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rand::RngExt;
+
 use super::Purpose;
 use crate::accounts::{self, Resolution, Target};
+use crate::base::encoding::base64;
 use crate::base::id::{QueueId, SessionId};
 use crate::base::observe;
 use crate::daemon::Services;
@@ -16,7 +19,7 @@ use crate::mail::reply::{EnhancedStatus, Reply};
 use crate::mail::trace::{Arrival, Received};
 use crate::routing::{self, Route};
 use crate::smtp::command::MailFrom;
-use crate::smtp::server::{Event, Session, replies};
+use crate::smtp::server::{Event, Login, Session, replies};
 use crate::store::{Account, Content, Envelope, NewMessage, Recipient, Source, TrustMode};
 
 /// The owner of one SMTP session.
@@ -73,7 +76,11 @@ impl Owner {
                 let answered = self.rcpt(&path).await;
                 answer(session, answered);
             }
-            Event::Authenticate(credentials) => match self.log_in(credentials).await {
+            Event::Verifier { identity } => match self.services.accounts.scram_verifier(&identity).await {
+                Ok(verifier) => session.offer_verifier(verifier, &fresh_nonce()),
+                Err(error) => session.refuse(self.fault(&error)),
+            },
+            Event::Authenticate(login) => match self.log_in(login).await {
                 Ok(()) => session.accept_with("Authentication succeeded"),
                 Err(reply) => session.refuse(reply),
             },
@@ -94,13 +101,17 @@ impl Owner {
         }
     }
 
-    async fn log_in(&mut self, credentials: crate::smtp::auth::Credentials) -> Result<(), Reply> {
-        match self
-            .services
-            .accounts
-            .authenticate(&credentials.identity, &credentials.password)
-            .await
-        {
+    async fn log_in(&mut self, login: Login) -> Result<(), Reply> {
+        let accounts = &self.services.accounts;
+        let account = match &login {
+            Login::Password(credentials) => {
+                accounts
+                    .authenticate(&credentials.identity, &credentials.password)
+                    .await
+            }
+            Login::Proven { identity } => accounts.proven(identity).await,
+        };
+        match account {
             Ok(account) => {
                 self.account = Some(account);
                 Ok(())
@@ -345,6 +356,12 @@ impl Owner {
         tracing::error!(event = observe::SMTP_FAULT, session.id = %self.id, error, "a session met a fault of ours");
         replies::local_error()
     }
+}
+
+/// 24 random octets in base64, which has no comma.
+fn fresh_nonce() -> String {
+    let octets: [u8; 24] = rand::rng().random();
+    base64(&octets)
 }
 
 fn answer(session: &mut Session, answered: Result<(), Reply>) {

@@ -5,6 +5,7 @@ use super::{
     WINDOW, Work,
 };
 use crate::mail::reply::Reply;
+use crate::smtp::auth::Mechanism;
 use crate::smtp::data::Encoder;
 use crate::smtp::extension::Extensions;
 
@@ -137,7 +138,7 @@ impl Client {
         let Some(credentials) = &self.params.credentials else {
             return self.ready();
         };
-        if self.tls.is_none() || !self.offered.auth_plain {
+        if self.tls.is_none() || !self.offered.auth.contains(&Mechanism::Plain) {
             return self.fail_politely(Failure::AuthUnavailable);
         }
         let response = credentials.encode_plain();

@@ -1,9 +1,7 @@
 //! What each command does, and whether it may be given now.
 
 use super::{End, Event, Known, Profile, Question, Session, State, Transaction, replies};
-use crate::base::secret::Secret;
 use crate::mail::reply::Reply;
-use crate::smtp::auth::Credentials;
 use crate::smtp::command::{self, Command, Hello, MailFrom, RcptTo};
 
 /// Recipients beyond the limit that are answered before the session ends, as a multiple of the limit.
@@ -64,7 +62,7 @@ impl Session {
         if hello.extended {
             reply
                 .lines
-                .extend(self.params.extensions(self.tls.is_some()).keywords());
+                .extend(self.params.extensions(self.tls.as_ref()).keywords());
         }
         self.events.push_back(Event::Hello(hello.clone()));
         self.known.hello = Some(hello);
@@ -159,61 +157,6 @@ impl Session {
         Ok(())
     }
 
-    fn authenticate(&mut self, mechanism: &str, initial: Option<Secret<String>>) -> Result<(), Reply> {
-        self.check_authentication(mechanism)?;
-        match initial {
-            Some(response) => self.check_response(response.expose()),
-            None => {
-                self.state = State::AuthResponse;
-                self.send(&replies::send_response());
-                Ok(())
-            }
-        }
-    }
-
-    fn check_authentication(&self, mechanism: &str) -> Result<(), Reply> {
-        if self.params.profile != Profile::Submission {
-            return Err(replies::unimplemented());
-        }
-        self.known.may_start_transaction()?;
-        if self.tls.is_none() {
-            return Err(replies::encryption_required());
-        }
-        if self.known.authenticated {
-            return Err(replies::out_of_order("Authenticated already"));
-        }
-        if mechanism != "PLAIN" {
-            return Err(replies::unknown_mechanism());
-        }
-        Ok(())
-    }
-
-    /// Handles the line after `334`.
-    pub(super) fn take_auth_response(&mut self, line: &[u8]) {
-        self.state = State::Command;
-        let outcome = match std::str::from_utf8(line) {
-            Ok("*") => Err(replies::authentication_cancelled()),
-            Ok(response) => self.check_response(response),
-            Err(_) => Err(replies::no_command(command::Error::NotText)),
-        };
-        if let Err(refusal) = outcome {
-            self.complain(&refusal);
-        }
-    }
-
-    fn check_response(&mut self, response: &str) -> Result<(), Reply> {
-        match Credentials::decode_plain(response) {
-            Ok(credentials) => {
-                self.ask(Question::Authenticate, Event::Authenticate(credentials));
-                Ok(())
-            }
-            Err(error) => {
-                self.tally.failed_logins += 1;
-                Err(replies::no_credentials(error))
-            }
-        }
-    }
-
     pub(super) fn ask(&mut self, question: Question, event: Event) {
         self.state = State::Answer(question);
         self.events.push_back(event);
@@ -222,7 +165,7 @@ impl Session {
 
 impl Known {
     /// MAIL and AUTH come after EHLO and outside a transaction.
-    fn may_start_transaction(&self) -> Result<(), Reply> {
+    pub(super) fn may_start_transaction(&self) -> Result<(), Reply> {
         match (&self.hello, &self.transaction) {
             (None, _) => Err(replies::hello_first()),
             (_, Some(_)) => Err(replies::out_of_order("Transaction in progress")),

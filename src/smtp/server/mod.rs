@@ -2,6 +2,7 @@
 
 mod chunk;
 mod commands;
+mod login;
 pub mod params;
 pub mod replies;
 
@@ -11,7 +12,8 @@ use std::time::Duration;
 pub use params::{Limits, Params, Profile};
 
 use self::chunk::Incoming;
-use super::auth::Credentials;
+use self::login::Dialogue;
+use super::auth::{Credentials, scram};
 use super::command::{self, Hello, MailFrom};
 use super::data::{Bounds, Decoder, Fault};
 use super::line::{Scan, Skip, scan, skip};
@@ -36,8 +38,14 @@ pub enum Event {
     MailFrom(MailFrom),
     /// A recipient is to be added to the transaction. Question.
     RcptTo(ForwardPath),
+    /// A user wants to log in by SCRAM. Question, answered by [`Session::offer_verifier`] or
+    /// [`Session::refuse`]; also for users who do not exist.
+    Verifier {
+        /// The name, as the client spelled it.
+        identity: String,
+    },
     /// A user wants to log in. Question; refused with [`replies::authentication_failed`].
-    Authenticate(Credentials),
+    Authenticate(Login),
     /// `220` has been queued. The owner sends it, drops every octet it has read but not handed over, does the TLS
     /// handshake, and calls [`Session::tls_started`], or closes the connection.
     StartTls,
@@ -56,6 +64,18 @@ pub enum Event {
     Reset,
     /// The session is over.
     Closed(End),
+}
+
+/// How a user shows who they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Login {
+    /// By a password, which is to be checked.
+    Password(Credentials),
+    /// By SCRAM, against the verifier that the owner gave: nothing is left to be checked.
+    Proven {
+        /// The name, as in [`Event::Verifier`].
+        identity: String,
+    },
 }
 
 /// Why a message was broken off.
@@ -113,7 +133,7 @@ enum State {
     /// The end of a line that was too long.
     LineEnd,
     /// The response to `334`.
-    AuthResponse,
+    AuthResponse(Dialogue),
     /// An answer of the owner.
     Answer(Question),
     /// The end of the TLS handshake.
@@ -129,6 +149,7 @@ enum State {
 enum Question {
     MailFrom { smtputf8: bool },
     RcptTo,
+    Verifier,
     Authenticate,
     DataStart,
     FirstChunk(command::Chunk),
@@ -140,6 +161,8 @@ enum Question {
 struct Known {
     hello: Option<Hello>,
     authenticated: bool,
+    /// A login that waits for the user's verifier.
+    opening: Option<scram::Opening>,
     transaction: Option<Transaction>,
 }
 
@@ -277,6 +300,8 @@ impl Session {
                     transaction.accepted += 1;
                 }
             }
+            // An owner that says yes to this and gives no verifier.
+            Question::Verifier => self.complain(&replies::local_error()),
             Question::Authenticate => self.known.authenticated = true,
             Question::DataStart => self.start_data(),
             Question::FirstChunk(chunk) => self.start_chunks(chunk),
@@ -296,6 +321,7 @@ impl Session {
                     transaction.refused += 1;
                 }
             }
+            Question::Verifier => self.known.opening = None,
             Question::Authenticate => self.tally.failed_logins += 1,
             Question::DataStart | Question::FirstChunk(_) | Question::DataEnd => {
                 self.known.transaction = None
@@ -367,7 +393,7 @@ impl Session {
     /// Takes what the state allows from the front of the input; 0 if more is needed, or an answer.
     fn take(&mut self, input: &[u8]) -> usize {
         match self.state {
-            State::Command | State::AuthResponse => self.take_line(input),
+            State::Command | State::AuthResponse(_) => self.take_line(input),
             State::LineEnd => self.skip_line(input),
             State::Data(_) => self.take_data(&input[..input.len().min(PIECE)]),
             State::Chunk(_) => self.take_chunk(&input[..input.len().min(PIECE)]),
@@ -391,10 +417,9 @@ impl Session {
     /// True if nothing after this line is ours: nothing read in clear text survives STARTTLS.
     fn take_complete_line(&mut self, line: &[u8]) -> bool {
         self.wait.restart();
-        if matches!(self.state, State::AuthResponse) {
-            self.take_auth_response(line);
-        } else {
-            self.take_command(line);
+        match std::mem::replace(&mut self.state, State::Command) {
+            State::AuthResponse(dialogue) => self.take_auth_response(dialogue, line),
+            _ => self.take_command(line),
         }
         self.settle();
         matches!(self.state, State::Handshake | State::Closed)
@@ -494,7 +519,9 @@ impl Machine for Session {
         let limits = &self.params.limits;
         match self.state {
             State::Answer(_) | State::Handshake | State::Closed => None,
-            State::Command | State::LineEnd | State::AuthResponse => Some(self.wait.deadline(limits.command)),
+            State::Command | State::LineEnd | State::AuthResponse(_) => {
+                Some(self.wait.deadline(limits.command))
+            }
             State::Data(_) | State::Chunk(_) => {
                 let block = self.wait.deadline(limits.data_block);
                 Some(block.min(self.data_wait.deadline(limits.data_total)))

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use crate::base::machine::TlsInfo;
 use crate::mail::address::Domain;
 use crate::mail::reply::Reply;
+use crate::smtp::auth::Mechanism;
 use crate::smtp::extension::Extensions;
 
 /// Parameters of a session.
@@ -80,8 +82,20 @@ impl Params {
         Reply::plain(220, words.concat().join(" "))
     }
 
+    /// How a client can log in: only under TLS, bound to it where it can be.
+    pub(super) fn mechanisms(&self, tls: Option<&TlsInfo>) -> Vec<Mechanism> {
+        let Some(tls) = tls.filter(|_| self.profile == Profile::Submission) else {
+            return Vec::new();
+        };
+        let is_offered = |mechanism: &Mechanism| match mechanism {
+            Mechanism::ScramSha256Plus => tls.exporter.is_some(),
+            Mechanism::ScramSha256 | Mechanism::Plain | Mechanism::Login => true,
+        };
+        Mechanism::ALL.into_iter().filter(is_offered).collect()
+    }
+
     /// What EHLO is answered with.
-    pub(super) fn extensions(&self, tls_active: bool) -> Extensions {
+    pub(super) fn extensions(&self, tls: Option<&TlsInfo>) -> Extensions {
         Extensions {
             pipelining: true,
             size: Some(self.limits.message_bytes),
@@ -89,8 +103,8 @@ impl Params {
             chunking: true,
             smtputf8: true,
             enhanced_status_codes: true,
-            starttls: self.starttls && !tls_active,
-            auth_plain: self.profile == Profile::Submission && tls_active,
+            starttls: self.starttls && tls.is_none(),
+            auth: self.mechanisms(tls),
             help: true,
         }
     }

@@ -3,7 +3,7 @@
 use super::Question;
 use crate::mail::address;
 use crate::mail::reply::{EnhancedStatus, Reply};
-use crate::smtp::auth;
+use crate::smtp::auth::{self, scram};
 use crate::smtp::command;
 use crate::smtp::data::Fault;
 
@@ -37,6 +37,7 @@ pub(super) fn accepted(question: Question, text: &str) -> Option<Reply> {
     Some(match question {
         Question::MailFrom { .. } => reply(250, (2, 1, 0), text),
         Question::RcptTo => reply(250, (2, 1, 5), text),
+        Question::Verifier => return None,
         Question::Authenticate => reply(235, (2, 7, 0), text),
         Question::DataStart => Reply::plain(354, "End data with <CR><LF>.<CR><LF>"),
         Question::FirstChunk(_) => return None,
@@ -80,8 +81,8 @@ pub(super) fn start_tls() -> Reply {
     reply(220, (2, 0, 0), "Go ahead")
 }
 
-pub(super) fn send_response() -> Reply {
-    Reply::plain(334, "")
+pub(super) fn send_response(challenge: &str) -> Reply {
+    Reply::plain(334, challenge)
 }
 
 /// The refusal of a line that is no command.
@@ -110,10 +111,20 @@ fn path_status(error: address::Error, whole: u16, domain: u16) -> (u8, u16, u16)
 pub(super) fn no_credentials(error: auth::Error) -> Reply {
     match error {
         auth::Error::Proxy => authentication_failed(),
-        auth::Error::Encoding | auth::Error::Message => {
-            reply(501, (5, 5, 2), "Malformed authentication response")
-        }
+        auth::Error::Encoding | auth::Error::Message => malformed_response(),
     }
+}
+
+/// The refusal of a SCRAM message. A wrong proof looks like a wrong password.
+pub(super) fn no_proof(error: scram::Error) -> Reply {
+    match error {
+        scram::Error::Message => malformed_response(),
+        scram::Error::Proxy | scram::Error::Binding | scram::Error::Proof => authentication_failed(),
+    }
+}
+
+pub(super) fn malformed_response() -> Reply {
+    reply(501, (5, 5, 2), "Malformed authentication response")
 }
 
 /// The one reply to a message that was swallowed.

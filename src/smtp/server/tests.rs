@@ -80,6 +80,7 @@ fn answers_without_a_question_change_nothing() {
     session.tls_started(TlsInfo {
         version: String::new(),
         cipher: String::new(),
+        exporter: None,
     });
     assert_eq!(session.poll_transmit(), None);
     assert!(session.tls().is_none() && session.hello().is_some());
@@ -157,6 +158,7 @@ fn debug_of_a_login_shows_no_password() {
     let tls = TlsInfo {
         version: "TLS1.3".into(),
         cipher: String::new(),
+        exporter: None,
     };
     let mut session = Session::greeted(params, Some(tls));
     session.receive(START, b"EHLO a.test\r\n");

@@ -1,5 +1,9 @@
 //! Mail from our own users.
 
+use dimed::base::encoding::{base64, base64_decode_padded};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+
 use crate::support::loopback::{SUBMISSION, SUBMISSIONS};
 use crate::support::maildir::split;
 use crate::support::talk::Talk;
@@ -76,5 +80,86 @@ async fn nobody_submits_without_tls_and_login_or_under_another_name() {
     let reply = talk.data("Subject: nobody wrote this\r\n\r\nx\r\n").await;
     assert!(reply.starts_with("550 5.6.0"), "{reply}");
     assert_eq!(hismail.maildir("bob").count(), 0);
+    served.stop().await;
+}
+
+fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
+    let mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+    mac.chain_update(message).finalize().into_bytes().into()
+}
+
+/// Logs in by SCRAM as a client does; the last reply, which to a right password comes behind the server's own proof.
+async fn log_in_by_scram(talk: &mut Talk, header: &str, bound: &[u8], user: &str, password: &str) -> String {
+    let mechanism = if bound.is_empty() {
+        "SCRAM-SHA-256"
+    } else {
+        "SCRAM-SHA-256-PLUS"
+    };
+    let bare = format!("n={user},r=fromclient");
+    let first = base64(format!("{header}{bare}").as_bytes());
+    let challenge = talk.ask(&format!("AUTH {mechanism} {first}"), "334 ").await;
+    let challenge = String::from_utf8(base64_decode_padded(&challenge[4..]).unwrap()).unwrap();
+    let [nonce, salt, rounds] = challenge.splitn(3, ',').collect::<Vec<_>>()[..] else {
+        panic!("{challenge}");
+    };
+    let salt = base64_decode_padded(salt.strip_prefix("s=").unwrap()).unwrap();
+    let rounds = rounds.strip_prefix("i=").unwrap().parse().unwrap();
+    let mut salted = [0; 32];
+    pbkdf2::pbkdf2_hmac::<Sha256>(password.as_bytes(), &salt, rounds, &mut salted);
+    let binding = base64(&[header.as_bytes(), bound].concat());
+    let last = format!("c={binding},{nonce}");
+    let dialogue = format!("{bare},{challenge},{last}");
+    let key = hmac(&salted, b"Client Key");
+    let signature = hmac(&Sha256::digest(key), dialogue.as_bytes());
+    let proof: Vec<u8> = key.iter().zip(signature).map(|(key, sign)| key ^ sign).collect();
+    let reply = talk
+        .ask(&base64(format!("{last},p={}", base64(&proof)).as_bytes()), "")
+        .await;
+    let Some(proof) = reply.strip_prefix("334 ") else {
+        return reply;
+    };
+    let expected = base64(&hmac(&hmac(&salted, b"Server Key"), dialogue.as_bytes()));
+    assert_eq!(
+        base64_decode_padded(proof).unwrap(),
+        format!("v={expected}").into_bytes()
+    );
+    talk.ask("", "").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_log_in_by_scram_and_strangers_look_like_users() {
+    let world = World::new().await;
+    let hismail = world
+        .organization("hismail.test")
+        .accounts(&["eve"])
+        .build()
+        .await;
+    let served = hismail.start().await;
+    let right = crate::support::organization::PASSWORD;
+    let mut talk = Talk::open(hismail.ip, SUBMISSIONS).await;
+    let tls = talk.start_tls().await;
+    let exporter = *tls.info.exporter.expect("TLS 1.3").expose();
+    talk.expect("220 ").await;
+    talk.ask("EHLO client.test", "250").await;
+    for (user, password) in [
+        ("eve@hismail.test", "wrong password"),
+        ("nobody@hismail.test", right),
+    ] {
+        let reply = log_in_by_scram(&mut talk, "n,,", b"", user, password).await;
+        assert!(reply.starts_with("535 5.7.8"), "{user}: {reply}");
+    }
+    let header = "p=tls-exporter,,";
+    let reply = log_in_by_scram(&mut talk, header, &exporter, "eve@hismail.test", right).await;
+    assert!(reply.starts_with("235"), "{reply}");
+    talk.ask("MAIL FROM:<eve@hismail.test>", "250").await;
+
+    let mut talk = Talk::open_tls(hismail.ip, SUBMISSIONS).await;
+    talk.expect("220 ").await;
+    talk.ask("EHLO client.test", "250").await;
+    // The value of another channel: somebody in between.
+    let reply = log_in_by_scram(&mut talk, header, &exporter, "eve@hismail.test", right).await;
+    assert!(reply.starts_with("535 5.7.8"), "{reply}");
+    let reply = log_in_by_scram(&mut talk, "n,,", b"", "eve@hismail.test", right).await;
+    assert!(reply.starts_with("235"), "{reply}");
     served.stop().await;
 }

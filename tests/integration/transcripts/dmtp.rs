@@ -164,6 +164,7 @@ impl Owner for Both {
         dual.tls_started(TlsInfo {
             version: "TLS1.3".into(),
             cipher: "TLS13_AES_128_GCM_SHA256".into(),
+            exporter: None,
         });
     }
 

@@ -2,12 +2,13 @@
 
 use dimed::base::machine::TlsInfo;
 use dimed::base::secret::Secret;
+use dimed::crypto::scram::Verifier;
 use dimed::mail::address::{ForwardPath, Mailbox, ReversePath};
 use dimed::mail::reply::Reply;
 use dimed::smtp::auth::Credentials;
 use dimed::smtp::client::{self, Client, Outcome, Protocol, TlsPolicy, Transaction, Verdict};
 use dimed::smtp::command::{Body, MailFrom};
-use dimed::smtp::server::{self, Abort, Limits, Params, Profile, Session, replies};
+use dimed::smtp::server::{self, Abort, Limits, Login, Params, Profile, Session, replies};
 
 use super::{Bare, Handled, Owner, Transcript, hold_all, unescape};
 
@@ -15,6 +16,7 @@ fn tls() -> TlsInfo {
     TlsInfo {
         version: "TLS1.3".into(),
         cipher: "TLS13_AES_128_GCM_SHA256".into(),
+        exporter: Some(Secret::new([9; 32])),
     }
 }
 
@@ -41,13 +43,16 @@ impl Host {
     }
 
     fn judge_login(credentials: &Credentials) -> Result<(), Reply> {
-        let expected = Secret::new("correct horse".to_owned());
-        if credentials.identity == "alice@hismail.test" && credentials.password == expected {
+        if credentials.identity == "alice@hismail.test" && credentials.password == password() {
             Ok(())
         } else {
             Err(replies::authentication_failed())
         }
     }
+}
+
+fn password() -> Secret<String> {
+    Secret::new("correct horse".to_owned())
 }
 
 fn answer(session: &mut Session, verdict: Result<(), Reply>) {
@@ -87,9 +92,17 @@ impl Owner for Host {
                 answer(session, self.judge_recipient(&path));
                 format!("RcptTo <{path}>")
             }
-            Event::Authenticate(credentials) => {
+            Event::Verifier { identity } => {
+                session.offer_verifier(Verifier::derive(&password(), 4096, b"salt"), "server");
+                format!("Verifier {identity}")
+            }
+            Event::Authenticate(Login::Password(credentials)) => {
                 answer(session, Self::judge_login(&credentials));
                 format!("Authenticate {}", credentials.identity)
+            }
+            Event::Authenticate(Login::Proven { identity }) => {
+                session.accept_with("Authentication succeeded");
+                format!("Proven {identity}")
             }
             Event::StartTls => return Handled::StartTls("StartTls".into()),
             Event::DataStart => {
@@ -168,6 +181,7 @@ fn limits(transcript: &Transcript) -> Limits {
             "line" => limits.text_line_bytes = value.parse().unwrap(),
             "recipients" => limits.recipients = value.parse().unwrap(),
             "errors" => limits.errors = value.parse().unwrap(),
+            "logins" => limits.failed_logins = value.parse().unwrap(),
             "idle" => limits.idle_commands = value.parse().unwrap(),
             _ => panic!("unknown limit {name}"),
         }

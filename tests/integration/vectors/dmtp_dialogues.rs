@@ -226,7 +226,11 @@ impl Host {
     fn handshake(&mut self) {
         if let Machines::Dual(dual) = &mut self.machine {
             let (version, cipher) = ("TLS1.2".to_owned(), "ECDHE-RSA-AES256-GCM-SHA384".to_owned());
-            dual.tls_started(TlsInfo { version, cipher });
+            dual.tls_started(TlsInfo {
+                version,
+                cipher,
+                exporter: None,
+            });
         }
     }
 }

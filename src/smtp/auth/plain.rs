@@ -1,4 +1,4 @@
-//! SASL PLAIN (RFC 4616) as AUTH carries it (RFC 4954).
+//! PLAIN (RFC 4616).
 
 use zeroize::Zeroizing;
 
