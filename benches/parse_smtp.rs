@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dimed::base::machine::Machine;
 use dimed::smtp::command;
-use dimed::smtp::data::{Bounds, Decoder, Encoder};
+use dimed::smtp::data::{BareLineEnds, Bounds, Decoder, Encoder};
 use dimed::smtp::server::{Event, Limits, Params, Profile, Session};
 use divan::counter::{BytesCount, ItemsCount};
 
@@ -61,6 +61,7 @@ fn decode_data(bencher: divan::Bencher, size: usize) {
     let bounds = Bounds {
         message: 1 << 30,
         line: 1 << 16,
+        bare: BareLineEnds::Refused,
     };
     bencher.counter(BytesCount::new(wire.len())).bench(|| {
         let mut decoder = Decoder::new(bounds);

@@ -2,6 +2,8 @@
 //!
 //! Fields are found, counted and dropped, never rewritten. Anything that is not a field ends the block.
 
+use super::line_ends::line_end;
+
 /// A message's header block and what follows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Split<'a> {
@@ -74,7 +76,7 @@ impl<'a> Iterator for Fields<'a> {
     type Item = Field<'a>;
 
     fn next(&mut self) -> Option<Field<'a>> {
-        let name_length = field_name_length(self.rest)?;
+        let name_length = name_length(self.rest)?;
         let (raw, rest) = self.rest.split_at(field_length(self.rest));
         self.rest = rest;
         Some(Field {
@@ -85,7 +87,7 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 /// Octets of the name before the colon; white space between them is obsolete but seen (RFC 5322 §4.5).
-fn field_name_length(text: &[u8]) -> Option<usize> {
+pub(super) fn name_length(text: &[u8]) -> Option<usize> {
     let colon = text
         .iter()
         .position(|octet| !(33..=126).contains(octet) || *octet == b':')?;
@@ -107,10 +109,13 @@ fn field_length(text: &[u8]) -> usize {
         .unwrap_or(text.len())
 }
 
-/// Gathers the front of a message that arrives in pieces, until its header block is complete.
+/// Gathers the front of a message that arrives in pieces, until its header block is complete: up to the first empty
+/// line, whatever the line ends are.
 #[derive(Debug)]
 pub struct Collector {
     gathered: Vec<u8>,
+    /// Where the line starts that is not complete.
+    line: usize,
     limit: usize,
 }
 
@@ -130,23 +135,26 @@ impl Collector {
     pub fn new(limit: usize) -> Self {
         Self {
             gathered: Vec::new(),
+            line: 0,
             limit,
         }
     }
 
     /// Takes the next piece. After `Complete` or `TooLong` no more pieces are given.
     pub fn push(&mut self, piece: &[u8]) -> Gathered {
-        let seen = self.gathered.len().saturating_sub(3);
         self.gathered.extend_from_slice(piece);
-        let from_seen = &self.gathered[seen..];
-        if self.gathered.starts_with(b"\r\n") {
-            return Gathered::Complete;
+        while let Some(end) = line_end(&self.gathered, self.line, true) {
+            if end.start > self.limit {
+                return Gathered::TooLong;
+            }
+            if end.start == self.line {
+                return Gathered::Complete;
+            }
+            self.line = end.next;
         }
-        match memchr::memmem::find(from_seen, b"\r\n\r\n") {
-            Some(at) if seen + at <= self.limit => Gathered::Complete,
-            Some(_) => Gathered::TooLong,
-            None if self.gathered.len() > self.limit => Gathered::TooLong,
-            None => Gathered::Incomplete,
+        match self.gathered.len() > self.limit {
+            true => Gathered::TooLong,
+            false => Gathered::Incomplete,
         }
     }
 
@@ -221,6 +229,22 @@ mod tests {
             collector.push(b"\r\nA long body without header"),
             Gathered::Complete
         );
+    }
+
+    #[test]
+    fn collector_knows_all_line_ends() {
+        for (front, complete) in [
+            ("A: b\n\n", true),
+            ("A: b\r\rbody", true),
+            ("A: b\r\r\n\r\r\n", true),
+            ("A: b\r\n\n", true),
+            ("\nbody", true),
+            ("A: b\r\r\nB: c\r\r", false),
+            ("A: b\n\r", false),
+        ] {
+            let said = Collector::new(100).push(front.as_bytes());
+            assert_eq!(said == Gathered::Complete, complete, "{front:?}");
+        }
     }
 
     proptest! {

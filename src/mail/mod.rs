@@ -4,5 +4,7 @@ pub mod address;
 pub mod date;
 pub mod dsn;
 pub mod headers;
+pub mod line_ends;
+pub mod repair;
 pub mod reply;
 pub mod trace;

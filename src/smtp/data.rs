@@ -31,6 +31,17 @@ pub struct Bounds {
     pub message: u64,
     /// Octets of one line without its end.
     pub line: usize,
+    /// What becomes of CR and LF by themselves.
+    pub bare: BareLineEnds,
+}
+
+/// What becomes of CR or LF by itself. It never ends the data, and a dot after it is never doubled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BareLineEnds {
+    /// A fault: nobody can tell what the next host would take it for (RFC 5321 §2.3.8).
+    Refused,
+    /// Part of the message: for a submission server, which puts line ends in order (RFC 6409 §8).
+    Kept,
 }
 
 /// Where in the data the decoder stands.
@@ -134,7 +145,7 @@ impl Decoder {
             (Place::DotCr, b'\n') => self.place = Place::End,
             (Place::Cr, b'\n') => self.end_line(message),
             (Place::Cr | Place::DotCr, _) => {
-                self.blame(Fault::BareCr);
+                self.bare(b'\r', Fault::BareCr, message);
                 self.text(octet, message);
             }
             _ => {
@@ -149,7 +160,7 @@ impl Decoder {
         self.place = Place::Text;
         match octet {
             b'\r' => self.place = Place::Cr,
-            b'\n' => self.blame(Fault::BareLf),
+            b'\n' => self.bare(b'\n', Fault::BareLf, message),
             0 => self.blame(Fault::Nul),
             _ => self.put(&[octet], message),
         }
@@ -160,6 +171,16 @@ impl Decoder {
         self.line = 0;
         self.place = Place::LineStart;
         self.write(b"\r\n", message);
+    }
+
+    fn bare(&mut self, octet: u8, fault: Fault, message: &mut Vec<u8>) {
+        match self.bounds.bare {
+            BareLineEnds::Refused => self.blame(fault),
+            BareLineEnds::Kept => {
+                self.line = 0;
+                self.write(&[octet], message);
+            }
+        }
     }
 
     fn put(&mut self, text: &[u8], message: &mut Vec<u8>) {

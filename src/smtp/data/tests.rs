@@ -7,13 +7,23 @@ use super::*;
 const BOUNDS: Bounds = Bounds {
     message: 1000,
     line: 100,
+    bare: BareLineEnds::Refused,
+};
+
+const LENIENT: Bounds = Bounds {
+    bare: BareLineEnds::Kept,
+    ..BOUNDS
 };
 
 type Decoded<'a> = (Result<Vec<u8>, Fault>, &'a [u8]);
 
 /// What became of data: the message or the fault, and the octets left over after its end.
 fn decode(wire: &[u8]) -> Option<Decoded<'_>> {
-    let mut decoder = Decoder::new(BOUNDS);
+    decode_within(BOUNDS, wire)
+}
+
+fn decode_within(bounds: Bounds, wire: &[u8]) -> Option<Decoded<'_>> {
+    let mut decoder = Decoder::new(bounds);
     let mut message = Vec::new();
     let consumed = decoder.decode(wire, &mut message);
     decoder
@@ -76,6 +86,33 @@ fn smuggled_ends_of_data_end_nothing() {
             "{end:?}"
         );
     }
+}
+
+#[test]
+fn kept_line_ends_are_part_of_the_message_and_end_nothing() {
+    for (end, kept) in [
+        ("\n.\n", "\n.\n"),
+        ("\n.\r\n", "\n.\r\n"),
+        ("\r.\r", "\r.\r"),
+        ("\r\n.\n", "\r\n\n"),
+        ("\r\n.\r", "\r\n\r"),
+        ("\r\n.\r\r\n", "\r\n\r\r\n"),
+        ("\n..\r\n", "\n..\r\n"),
+    ] {
+        let wire = format!("a{end}x\r\n.\r\nrest");
+        let (message, rest) = decode_within(LENIENT, wire.as_bytes()).unwrap();
+        assert_eq!(message.unwrap(), format!("a{kept}x\r\n").as_bytes(), "{end:?}");
+        assert_eq!(rest, b"rest", "{end:?}");
+    }
+    let lines = "x\n".repeat(200);
+    assert!(
+        decode_within(LENIENT, format!("{lines}\r\n.\r\n").as_bytes())
+            .unwrap()
+            .0
+            .is_ok()
+    );
+    let nul = decode_within(LENIENT, b"a\0\r\n.\r\n").unwrap().0;
+    assert_eq!(nul, Err(Fault::Nul));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use self::chunk::Incoming;
 use self::login::Dialogue;
 use super::auth::{Credentials, scram};
 use super::command::{self, Hello, MailFrom};
-use super::data::{Bounds, Decoder, Fault};
+use super::data::{BareLineEnds, Bounds, Decoder, Fault};
 use super::line::{Scan, Skip, scan, skip};
 use crate::base::machine::{Machine, TlsInfo, Wait};
 use crate::mail::address::ForwardPath;
@@ -338,6 +338,10 @@ impl Session {
         Bounds {
             message: self.params.limits.message_bytes,
             line: self.params.limits.text_line_bytes,
+            bare: match self.params.profile {
+                Profile::Submission => BareLineEnds::Kept,
+                Profile::Transfer => BareLineEnds::Refused,
+            },
         }
     }
 
