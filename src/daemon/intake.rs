@@ -1,19 +1,20 @@
-//! A message on its way from an SMTP session into the spool: cleaned, completed, and given its trace field.
+//! A message on its way from an SMTP session into the spool: repaired if one of our users submits it, cleaned, and
+//! given its trace field.
 
-use bytes::Bytes;
 use rand::RngExt;
 
-use crate::base::budget::Share;
 use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
-use crate::dime::convert::{self, clean::EntryCleaner};
+use crate::dime::convert::{self, MAX_HEADER_BLOCK, clean::EntryCleaner};
 use crate::mail::address::Domain;
 use crate::mail::date::rfc5322;
 use crate::mail::headers::{self, Collector, Gathered};
+use crate::mail::repair::{self, Supplied};
+use crate::store::blocking::{Reader, store_error};
 use crate::store::{self, BodyWriter, Store};
 
-/// Octets of a header block at most.
-const MAX_HEADER: usize = 256 * 1024;
+/// Octets of a header block at most; with our trace field it stays below what can be mapped.
+const MAX_HEADER: usize = MAX_HEADER_BLOCK / 2;
 
 /// `Received` fields from which on a message is taken to go in circles (RFC 5321 §6.3 asks for at least 100).
 const MAX_HOPS: usize = 100;
@@ -31,21 +32,24 @@ pub enum Failure {
     /// It has passed too many hosts.
     #[error("the message has passed too many hosts")]
     TooManyHops,
-    /// A submitted message with a header line that is no field: what stands behind it would not be looked at.
-    #[error("the header block has a line that is no field")]
-    NotAField,
-    /// A submitted message without an author.
-    #[error("the message has no From field")]
-    NoFrom,
-    /// It is for a DIME domain and does not fit into the format.
-    #[error("{0}")]
+    /// The header block of a submitted message cannot be repaired.
+    #[error(transparent)]
+    Header(#[from] repair::Error),
+    /// It is for a DIME domain and cannot be mapped to the format.
+    #[error(transparent)]
     Unsealable(convert::Error),
+    /// Whether it can be sealed could not be found out.
+    #[error("the check whether the message can be sealed was interrupted")]
+    Interrupted,
 }
 
-/// A copy of the message as far as it has come, to see whether it can be sealed.
-struct Trial {
-    copy: Vec<u8>,
-    share: Share,
+/// What a message that is to be sealed has to fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fit {
+    /// D/MIME 1: rules C and F2 (`dmime2.md` §16).
+    Format1,
+    /// D/MIME 2: rules C, and a header block of at most 64 KiB.
+    Format2,
 }
 
 /// One message coming in.
@@ -53,12 +57,12 @@ pub struct Intake {
     id: QueueId,
     writer: Box<dyn BodyWriter>,
     cleaner: EntryCleaner,
-    /// Until the header block is complete.
+    /// The header block of a submitted message as it came, until it is complete.
+    raw: Option<Collector>,
+    /// The cleaned header block, until it is complete.
     header: Option<Collector>,
     completion: Option<Completion>,
-    /// Whether the header block must be one that D/MIME can carry.
-    to_be_sealed: bool,
-    trial: Option<Trial>,
+    fits: Vec<Fit>,
     eight_bit: bool,
     failure: Option<Failure>,
 }
@@ -80,7 +84,7 @@ pub struct Complete {
 }
 
 impl Intake {
-    /// Starts a message with our trace field.
+    /// Starts a message with our trace field. With `completion` one of our users submits it: it is repaired.
     pub async fn begin(
         store: &dyn Store,
         id: QueueId,
@@ -94,27 +98,20 @@ impl Intake {
             id,
             writer,
             cleaner: EntryCleaner::new(server.as_str()),
+            raw: completion.is_some().then(|| Collector::new(MAX_HEADER)),
             header: Some(Collector::new(MAX_HEADER)),
             completion,
-            to_be_sealed: false,
-            trial: None,
+            fits: Vec::new(),
             eight_bit: false,
             failure: None,
         })
     }
 
-    /// Demands a header block that D/MIME can carry.
-    pub fn demand_sealable_header(&mut self) {
-        self.to_be_sealed = true;
-    }
-
-    /// Also keeps a copy, to refuse at the end what is too large to be sealed. `share` is the memory for it, and grows
-    /// with it; when it cannot, sealing itself will tell.
-    pub fn try_sealing(&mut self, share: Share) {
-        self.trial = Some(Trial {
-            copy: Vec::new(),
-            share,
-        });
+    /// Refuses the message at its end unless it can be mapped to that format, too.
+    pub fn demand(&mut self, fit: Fit) {
+        if !self.fits.contains(&fit) {
+            self.fits.push(fit);
+        }
     }
 
     /// The id under which the message will be stored.
@@ -126,117 +123,129 @@ impl Intake {
     pub async fn push(&mut self, piece: &[u8]) {
         if self.failure.is_none() {
             self.eight_bit |= !piece.is_ascii();
-            let cleaned = self.cleaner.push(piece);
-            self.failure = self.take(cleaned).await.err();
+            self.failure = self.take(piece).await.err();
         }
     }
 
     /// The message is complete.
     pub async fn finish(mut self) -> Result<Complete, Failure> {
-        let rest = std::mem::replace(&mut self.cleaner, EntryCleaner::new("")).finish();
-        if self.failure.is_none() {
-            self.failure = self.take(rest).await.err();
-        }
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
+        if let Some(raw) = self.raw.take() {
+            self.take_front(raw).await?;
+        }
+        let rest = std::mem::replace(&mut self.cleaner, EntryCleaner::new("")).finish();
+        self.take_cleaned(&rest).await?;
         if let Some(header) = self.header.take() {
-            self.write_front(header.finish()).await?;
+            self.write_front(header).await?;
         }
-        if let Some(Trial { copy, share: _share }) = self.trial.take() {
-            sealable(copy).await?;
-        }
+        let writer = match self.fits.is_empty() {
+            true => self.writer,
+            false => check(self.writer, self.fits).await?,
+        };
         Ok(Complete {
-            writer: self.writer,
+            writer,
             eight_bit: self.eight_bit,
         })
     }
 
-    async fn take(&mut self, octets: Vec<u8>) -> Result<(), Failure> {
-        let Some(collector) = &mut self.header else {
-            return self.write(&octets).await;
-        };
-        match collector.push(&octets) {
-            Gathered::Incomplete => Ok(()),
-            Gathered::TooLong => Err(Failure::HeaderTooLong),
-            Gathered::Complete => match self.header.take() {
-                Some(collector) => self.write_front(collector.finish()).await,
-                None => Ok(()),
-            },
+    /// Takes octets as they come.
+    async fn take(&mut self, octets: &[u8]) -> Result<(), Failure> {
+        match gather(&mut self.raw, octets)? {
+            Front::None => {
+                let cleaned = self.cleaner.push(octets);
+                self.take_cleaned(&cleaned).await
+            }
+            Front::Incomplete => Ok(()),
+            Front::Complete(raw) => self.take_front(raw).await,
         }
     }
 
-    /// Writes the header block, completed, and whatever came with it.
-    async fn write_front(&mut self, front: Vec<u8>) -> Result<(), Failure> {
+    /// Repairs the front of a submitted message and takes it.
+    async fn take_front(&mut self, raw: Collector) -> Result<(), Failure> {
+        let front = match &self.completion {
+            Some(completion) => completion.repair(&raw.finish())?,
+            None => raw.finish(),
+        };
+        let cleaned = self.cleaner.push(&front);
+        self.take_cleaned(&cleaned).await
+    }
+
+    async fn take_cleaned(&mut self, octets: &[u8]) -> Result<(), Failure> {
+        match gather(&mut self.header, octets)? {
+            Front::None => Ok(self.writer.write(octets).await?),
+            Front::Incomplete => Ok(()),
+            Front::Complete(header) => self.write_front(header).await,
+        }
+    }
+
+    /// Writes the header block and whatever came with it.
+    async fn write_front(&mut self, header: Collector) -> Result<(), Failure> {
+        let front = header.finish();
         if headers::count(&front, "Received") >= MAX_HOPS {
             return Err(Failure::TooManyHops);
         }
-        let front = match &self.completion {
-            Some(completion) => completion.complete(&front)?,
-            None => front,
-        };
-        if self.to_be_sealed {
-            check_header(&front)?;
-        }
-        self.write(&front).await
-    }
-
-    async fn write(&mut self, octets: &[u8]) -> Result<(), Failure> {
-        self.trial = self.trial.take().and_then(|trial| trial.with(octets));
-        Ok(self.writer.write(octets).await?)
+        Ok(self.writer.write(&front).await?)
     }
 }
 
-impl Trial {
-    /// The copy and more octets of it, if there is memory for them.
-    fn with(mut self, octets: &[u8]) -> Option<Self> {
-        let length = self.copy.len().saturating_add(octets.len()) as u64;
-        self.share.grow_to(length).then(|| {
-            self.copy.extend_from_slice(octets);
-            self
-        })
+/// What a collector says to more octets.
+enum Front {
+    /// The header block is past.
+    None,
+    Incomplete,
+    /// With these octets.
+    Complete(Collector),
+}
+
+fn gather(collector: &mut Option<Collector>, octets: &[u8]) -> Result<Front, Failure> {
+    let Some(open) = collector else {
+        return Ok(Front::None);
+    };
+    match open.push(octets) {
+        Gathered::Incomplete => Ok(Front::Incomplete),
+        Gathered::TooLong => Err(Failure::HeaderTooLong),
+        Gathered::Complete => Ok(collector.take().map_or(Front::None, Front::Complete)),
     }
 }
 
-/// Whether the header block can become that of a D/MIME message, found out by mapping it without a body.
-fn check_header(front: &[u8]) -> Result<(), Failure> {
-    let header = [headers::split(front).block, b"\r\n"].concat();
-    convert::to_dmime1(Bytes::from(header))
-        .map(drop)
-        .map_err(Failure::Unsealable)
+/// Whether the message can be mapped, found out by reading it back: its body is never held whole.
+async fn check(writer: Box<dyn BodyWriter>, fits: Vec<Fit>) -> Result<Box<dyn BodyWriter>, Failure> {
+    let mut reader = Reader::new(writer);
+    let work = move || {
+        let checked = fits.iter().try_for_each(|fit| match fit {
+            Fit::Format1 => convert::check_dmime1(&mut reader),
+            Fit::Format2 => convert::to_dmime2(&mut reader).map(drop),
+        });
+        (reader.into_inner(), checked)
+    };
+    let (writer, checked) = tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Failure::Interrupted)?;
+    checked.map(|()| writer).map_err(unsealable)
 }
 
-/// Whether the message can become D/MIME 1, found out by doing it.
-async fn sealable(copy: Vec<u8>) -> Result<(), Failure> {
-    let mapped = tokio::task::spawn_blocking(move || convert::to_dmime1(Bytes::from(copy)).map(drop));
-    match mapped.await {
-        Ok(Err(error)) => Err(Failure::Unsealable(error)),
-        // An interrupted trial says nothing; sealing itself will tell.
-        _ => Ok(()),
+/// A failure of the store is no fault of the message.
+fn unsealable(error: convert::Error) -> Failure {
+    match error {
+        convert::Error::Source(error) => match store_error(error) {
+            Ok(error) => Failure::Store(error),
+            Err(error) => Failure::Unsealable(convert::Error::Source(error)),
+        },
+        error => Failure::Unsealable(error),
     }
 }
 
 impl Completion {
-    /// Adds Date and Message-ID where they are missing, and takes Bcc out.
-    fn complete(&self, front: &[u8]) -> Result<Vec<u8>, Failure> {
-        let split = headers::split(front);
-        if !split.rest.is_empty() && !split.rest.starts_with(b"\r\n") {
-            return Err(Failure::NotAField);
-        }
-        if headers::find(front, "From").is_none() {
-            return Err(Failure::NoFrom);
-        }
-        let mut added = String::new();
-        if headers::find(front, "Date").is_none() {
-            added.push_str(&format!("Date: {}\r\n", rfc5322(self.now)));
-        }
-        if headers::find(front, "Message-ID").is_none() {
-            // Not the queue id: that one stands in our logs.
-            let unique: u128 = rand::rng().random();
-            added.push_str(&format!("Message-ID: <{unique:032x}@{}>\r\n", self.domain));
-        }
-        let block = headers::without(split.block, &["Bcc", "Resent-Bcc"]);
-        Ok([added.as_bytes(), &block, split.rest].concat())
+    fn repair(&self, front: &[u8]) -> Result<Vec<u8>, repair::Error> {
+        // Not the queue id: that one stands in our logs.
+        let unique: u128 = rand::rng().random();
+        let supplied = Supplied {
+            date: &rfc5322(self.now),
+            message_id: &format!("<{unique:032x}@{}>", self.domain),
+        };
+        repair::repair(front, &supplied)
     }
 }
 
@@ -246,43 +255,18 @@ mod tests {
 
     use super::*;
 
-    fn complete(front: &str) -> Result<String, Failure> {
+    #[test]
+    fn date_and_a_message_id_of_the_domain_are_supplied() {
         let completion = Completion {
             domain: "hermail.test".parse().unwrap(),
             now: Timestamp(1_800_000_000_000),
         };
-        let front = completion.complete(front.as_bytes())?;
-        Ok(String::from_utf8(front).unwrap())
-    }
-
-    #[test]
-    fn a_complete_header_stays_as_it_is() {
-        let front = "Message-ID: <1@a.test>\r\nDate: now\r\nFrom: a@a.test\r\n\r\nBcc: is text here\r\n";
-        assert_eq!(complete(front).unwrap(), front);
-    }
-
-    #[test]
-    fn date_and_message_id_are_added() {
-        let completed = complete("From: a@a.test\r\n\r\n").unwrap();
-        let (date, rest) = completed.split_once("\r\nMessage-ID: <").unwrap();
+        let front = completion.repair(b"From: a@a.test\r\n\r\n").unwrap();
+        let front = String::from_utf8(front).unwrap();
+        let (date, rest) = front.split_once("\r\nMessage-ID: <").unwrap();
         assert_eq!(date, "Date: Fri, 15 Jan 2027 08:00:00 +0000");
         let (id, rest) = rest.split_once('@').unwrap();
         assert_eq!(id.len(), 32);
         assert_eq!(rest, "hermail.test>\r\nFrom: a@a.test\r\n\r\n");
-    }
-
-    #[test]
-    fn blind_copies_stay_blind() {
-        let front =
-            "From: a@a.test\r\nBCC: x@b.test,\r\n y@b.test\r\nDate: now\r\nMessage-ID: <1@a.test>\r\n\r\n";
-        let completed = complete(front).unwrap();
-        assert!(!completed.contains("b.test"), "{completed}");
-        let hidden = "From: a@a.test\r\nno field\r\nBcc: x@b.test\r\n\r\n";
-        assert!(matches!(complete(hidden), Err(Failure::NotAField)));
-    }
-
-    #[test]
-    fn a_message_needs_an_author() {
-        assert!(matches!(complete("To: b@b.test\r\n\r\n"), Err(Failure::NoFrom)));
     }
 }

@@ -112,7 +112,8 @@ fn read(message: &[u8]) -> Result<(Vec<Field>, Option<&[u8]>), Error> {
             return Ok((fields, Some(&message[next..])));
         }
         number += 1;
-        if !take(line, after_bare, &mut fields) && !(number == 1 && is_mailbox_line(line)) {
+        let taken = take(line, after_bare, &mut fields);
+        if !taken && (number > 1 || !is_mailbox_line(line)) {
             return Err(Error::NotAField(number));
         }
         after_bare = end.is_some_and(|end| end.bare);

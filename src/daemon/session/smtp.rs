@@ -11,10 +11,10 @@ use crate::base::encoding::base64;
 use crate::base::id::{QueueId, SessionId};
 use crate::base::observe;
 use crate::daemon::Services;
-use crate::daemon::intake::{Complete, Completion, Failure, Intake};
-use crate::dime::dmime1::padding::MAX_DATA;
+use crate::daemon::intake::{Complete, Completion, Failure, Fit, Intake};
 use crate::dime::record::Policy;
 use crate::mail::address::{Domain, ForwardPath, Mailbox};
+use crate::mail::repair;
 use crate::mail::reply::{EnhancedStatus, Reply};
 use crate::mail::trace::{Arrival, Received};
 use crate::routing::{self, Route};
@@ -250,17 +250,10 @@ impl Owner {
         let store = self.services.store.as_ref();
         let begun = Intake::begin(store, id, host, &trace.to_string(), completion).await;
         let mut intake = begun.map_err(|error| self.fault(&error))?;
-        let limit = self.services.config.limits.message_bytes.get();
         if let Some(open) = &mut self.transaction {
-            let size = open.mail.size_bytes.unwrap_or(limit);
             if open.to_be_sealed {
-                intake.demand_sealable_header();
-            }
-            if open.to_be_sealed
-                && size > MAX_DATA as u64
-                && let Some(share) = self.services.arrivals.take(1)
-            {
-                intake.try_sealing(share);
+                intake.demand(Fit::Format2);
+                intake.demand(Fit::Format1);
             }
             open.intake = Some(intake);
         }
@@ -339,13 +332,18 @@ impl Owner {
                 (5, 4, 6),
                 "Too many Received fields: the message goes in circles",
             ),
-            Failure::NotAField => reply(550, (5, 6, 0), "The header has a line that is no field"),
-            Failure::NoFrom => reply(550, (5, 6, 0), "The message has no From field"),
+            Failure::Header(error) => reply(550, (5, 6, 0), &capitalized(error)),
             Failure::Unsealable(crate::dime::convert::Error::TooLarge) => reply(
                 552,
                 (5, 3, 4),
                 "A body part is too large for D/MIME 1, which the recipient's domain demands: send less than 16 MB at a time",
             ),
+            Failure::Unsealable(crate::dime::convert::Error::HeaderTooLarge) => {
+                reply(552, (5, 3, 4), "The header block is too long to be sealed")
+            }
+            Failure::Unsealable(crate::dime::convert::Error::Source(_)) | Failure::Interrupted => {
+                self.fault(failure)
+            }
             Failure::Unsealable(error) => {
                 reply(550, (5, 6, 0), &format!("The message cannot be sealed: {error}"))
             }
@@ -362,6 +360,15 @@ impl Owner {
 fn fresh_nonce() -> String {
     let octets: [u8; 24] = rand::rng().random();
     base64(&octets)
+}
+
+/// The message of an error as a sentence.
+fn capitalized(error: &repair::Error) -> String {
+    let mut text = error.to_string();
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    text
 }
 
 fn answer(session: &mut Session, answered: Result<(), Reply>) {

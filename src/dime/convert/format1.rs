@@ -13,16 +13,14 @@ use sha2::{Digest, Sha512};
 
 use super::Error;
 use super::front::{Front, read_front};
-use super::header::{
-    Canonical, append_common, find, is_allowed_char, is_canonical_common, is_canonical_other, restore,
-    split_lines, trim,
-};
+use super::header::{Canonical, append_common, find, restore, split_lines, trim};
 use super::leaves::find_leaves;
 use super::octets::Octets;
 use crate::base::encoding::{base64, hex};
 use crate::dime::dmime1::Content;
 use crate::dime::dmime1::metadata::labelled;
 use crate::dime::dmime1::padding::MAX_DATA;
+use crate::dime::dmime2::headers::{check_common, check_other, is_allowed};
 
 /// The display chunk of a message without text.
 const NO_TEXT: &[u8] = b"(This message has no text part.)\r\n";
@@ -186,7 +184,7 @@ fn splice(body: &Range<u64>, shown: Option<&Range<u64>>) -> Option<String> {
 
 /// The message this content was mapped from, unless one of the conditions of F1 holds.
 fn mapped(content: &Content) -> Option<Vec<u8>> {
-    if !is_canonical_common(&content.common_headers) || !is_canonical_other(&content.other_headers) {
+    if check_common(&content.common_headers).is_err() || check_other(&content.other_headers).is_err() {
         return None;
     }
     let [display] = content.display.as_slice() else {
@@ -298,12 +296,7 @@ fn foreign_common(data: &[u8]) -> Vec<u8> {
 fn sanitized(value: &[u8]) -> String {
     let mut text = String::with_capacity(value.len());
     for chunk in value.utf8_chunks() {
-        text.extend(
-            chunk
-                .valid()
-                .chars()
-                .map(|c| if is_allowed_char(c) { c } else { '?' }),
-        );
+        text.extend(chunk.valid().chars().map(|c| if is_allowed(c) { c } else { '?' }));
         if !chunk.invalid().is_empty() {
             text.push('?');
         }

@@ -4,23 +4,7 @@ use memchr::memmem;
 
 use super::Error;
 use crate::dime::dmime1::metadata::{LABELS, labelled};
-
-/// Fields that no chunk carries besides the six of chunk 33; names in lower case (§9.3).
-const RESERVED: [&str; 13] = [
-    "bcc",
-    "resent-bcc",
-    "return-path",
-    "received",
-    "delivered-to",
-    "x-original-to",
-    "envelope-to",
-    "authentication-results",
-    "received-spf",
-    "dkim-signature",
-    "arc-seal",
-    "arc-message-signature",
-    "arc-authentication-results",
-];
+use crate::dime::dmime2::headers;
 
 const MIME_VERSION: &[u8] = b"MIME-Version: 1.0\r\n";
 
@@ -55,7 +39,7 @@ pub(super) fn canonicalize(block: &[u8]) -> Result<Canonical, Error> {
     for field in fields(block)? {
         match place(field.name) {
             Some(place) => collect(&mut values[place], place, field.unfolded())?,
-            None if is_reserved(field.name) => {}
+            None if headers::is_reserved(field.name) => {}
             None => {
                 versioned |= field.name.eq_ignore_ascii_case(b"MIME-Version");
                 field.append_to(&mut other);
@@ -69,62 +53,6 @@ pub(super) fn canonicalize(block: &[u8]) -> Result<Canonical, Error> {
         common: common(&values)?,
         other,
     })
-}
-
-/// Whether data is a common headers chunk of the canonical form (rule H1, §9.2).
-pub(super) fn is_canonical_common(data: &[u8]) -> bool {
-    let Some(whole) = data.strip_suffix(b"\r\n") else {
-        return false;
-    };
-    let mut next = 0;
-    let mut present = [false; 6];
-    for line in split_lines(whole) {
-        let Some((place, value)) = labelled(line) else {
-            return false;
-        };
-        let must_be_filled = matches!(LABELS[place], "Date" | "From");
-        let fits = place >= next
-            && is_allowed(value)
-            && trim(value) == value
-            && !(must_be_filled && value.is_empty());
-        if !fits {
-            return false;
-        }
-        present[place] = true;
-        next = place + 1;
-    }
-    ["Date", "To", "From", "Subject"].into_iter().all(|label| {
-        LABELS
-            .iter()
-            .zip(present)
-            .any(|(known, there)| *known == label && there)
-    })
-}
-
-/// Whether data is an other headers chunk of the canonical form without reserved names (rules H2 and H3, §9.3).
-pub(super) fn is_canonical_other(data: &[u8]) -> bool {
-    let Some(whole) = data.strip_suffix(b"\r\n") else {
-        return false;
-    };
-    let mut fields = 0;
-    for line in split_lines(whole) {
-        if !is_allowed(line) {
-            return false;
-        }
-        if line.first().is_some_and(|first| is_blank(*first)) {
-            if fields == 0 || trim(line).is_empty() {
-                return false;
-            }
-        } else {
-            match name_and_value(line) {
-                Some((name, _)) if is_name(name) && place(name).is_none() && !is_reserved(name) => {
-                    fields += 1
-                }
-                _ => return false,
-            }
-        }
-    }
-    fields > 0
 }
 
 /// The header block of chunks 33 and 34, without the empty line. `CC` becomes `Cc`; empty values give no field.
@@ -169,11 +97,6 @@ pub(super) fn trim(octets: &[u8]) -> &[u8] {
 
 pub(super) fn is_blank(octet: u8) -> bool {
     matches!(octet, b' ' | b'\t')
-}
-
-/// Whether a header may contain this character (§9.2).
-pub(super) fn is_allowed_char(c: char) -> bool {
-    c == '\t' || !(c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'))
 }
 
 /// A field of a header block as it stands there.
@@ -258,7 +181,7 @@ fn is_name(name: &[u8]) -> bool {
 
 /// Whether a line consists of characters a header may contain.
 fn is_allowed(line: &[u8]) -> bool {
-    std::str::from_utf8(line).is_ok_and(|text| text.chars().all(is_allowed_char))
+    std::str::from_utf8(line).is_ok_and(|text| text.chars().all(headers::is_allowed))
 }
 
 /// Which of the six fields of chunk 33 a name is.
@@ -266,11 +189,6 @@ fn place(name: &[u8]) -> Option<usize> {
     LABELS
         .iter()
         .position(|label| name.eq_ignore_ascii_case(label.as_bytes()))
-}
-
-fn is_reserved(name: &[u8]) -> bool {
-    let name = name.to_ascii_lowercase();
-    name.starts_with(b"dime-") || RESERVED.iter().any(|reserved| name == reserved.as_bytes())
 }
 
 /// Takes a value of one of the six fields: To and Cc may repeat and are joined.
