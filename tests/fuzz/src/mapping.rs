@@ -7,10 +7,12 @@ use bytes::Bytes;
 use dimed::dime::convert::clean::EntryCleaner;
 use dimed::dime::convert::delivery::{ByData, by_data, safe_for_data};
 use dimed::dime::convert::{
-    Error, How, Mapped, MappedPart, PartKind, Rebuilt, check_dmime1, clean_on_entry, from_dmime1,
-    rebuilt_header, to_dmime1, to_dmime2,
+    Error, How, Rebuilt, check_dmime1, clean_on_entry, from_dmime1, rebuilt_header, to_dmime1, to_dmime2,
 };
 use dimed::dime::dmime1::Content;
+use dimed::dime::dmime2::ChunkType;
+use dimed::dime::dmime2::record::RecordHead;
+use dimed::dime::dmime2::seal;
 
 /// Name of the server that cleans.
 const SERVER: &str = "mx.destination.example";
@@ -51,53 +53,31 @@ fn format2(input: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Rules M2 and M3, and that text stands before attachments (`dmime2.md` §16.3).
-fn check_records(mapped: &Mapped, input: &[u8]) {
-    let count = mapped.parts.len();
-    let (display, attachments): (Vec<_>, Vec<_>) = mapped
-        .parts
-        .iter()
-        .partition(|part| part.kind == PartKind::Display);
+/// Rules M2 and M3, and that the records stand in the order of their ordinals (`dmime2.md` §16.3).
+fn check_records(mapped: &seal::Content, input: &[u8]) {
+    let count = u16::try_from(mapped.parts.len()).expect("at most 512 parts");
     assert!((1..=512).contains(&count));
-    assert!(
-        mapped
-            .parts
-            .starts_with(&display.iter().copied().cloned().collect::<Vec<_>>())
-    );
-    assert!(display.is_sorted_by_key(|part| ordinal(part)));
-    assert!(attachments.is_sorted_by_key(|part| ordinal(part)));
-    for part in &mapped.parts {
-        let [lead, tail] = [4, 8].map(|at| number(&part.head, at, 4));
-        assert_eq!(number(&part.head, 2, 2), count as u64);
+    for (ordinal, part) in (0..count).zip(&mapped.parts) {
+        let head = part.head;
+        assert_eq!((head.ordinal, head.count), (ordinal, count));
+        let [lead, tail] = [head.lead, head.tail].map(u64::from);
         assert!(lead + tail <= part.body.end - part.body.start);
-        assert!(tail == 0 || ordinal(part) + 1 == count as u64);
+        assert!(tail == 0 || ordinal + 1 == count);
         assert!(part.body.end <= input.len() as u64);
     }
 }
 
 /// The message as a reader puts it together: header block, then the records in order of their ordinals.
-fn rebuilt(mapped: &Mapped, mime: &[u8]) -> Vec<u8> {
+fn rebuilt(mapped: &seal::Content, mime: &[u8]) -> Vec<u8> {
     let mut out = rebuilt_header(&mapped.common_headers, &mapped.other_headers);
-    let mut parts: Vec<_> = mapped.parts.iter().collect();
-    parts.sort_by_key(|part| ordinal(part));
-    for part in parts {
+    for part in &mapped.parts {
         out.extend_from_slice(&mime[part.body.start as usize..part.body.end as usize]);
     }
     out
 }
 
-fn heads(mapped: &Mapped) -> Vec<(PartKind, [u8; 12])> {
+fn heads(mapped: &seal::Content) -> Vec<(ChunkType, RecordHead)> {
     mapped.parts.iter().map(|part| (part.kind, part.head)).collect()
-}
-
-fn ordinal(part: &MappedPart) -> u64 {
-    number(&part.head, 0, 2)
-}
-
-fn number(head: &[u8], at: usize, size: usize) -> u64 {
-    head[at..at + size]
-        .iter()
-        .fold(0, |value, octet| value << 8 | u64::from(*octet))
 }
 
 /// A source that gives three octets at a time.
