@@ -31,6 +31,8 @@ pub const QUEUE_ATTEMPT_LOCAL: &str = "queue.attempt.local";
 pub const QUEUE_ATTEMPT_SMTP: &str = "queue.attempt.smtp";
 /// A delivery by DMTP was tried. Carries an attempt id and no message id.
 pub const QUEUE_ATTEMPT_DMTP: &str = "queue.attempt.dmtp";
+/// A message waits for one recipient because of somebody's key set.
+pub const QUEUE_HELD: &str = "queue.held";
 /// A message was sealed for one recipient.
 pub const QUEUE_SEALED: &str = "queue.sealed";
 /// The daemon stopped before all work was finished, because the grace was over.

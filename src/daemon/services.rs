@@ -108,6 +108,7 @@ impl Services {
             domains: Arc::clone(&self.domains),
             directory: Arc::clone(&self.directory),
             published: Arc::clone(&self.published),
+            policy: (&self.config.dmime).into(),
         }
     }
 

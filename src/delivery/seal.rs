@@ -9,6 +9,10 @@ use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::mail::address::Mailbox;
 use crate::signet_service::{Organization, Published, User};
 
+/// Whether messages are sealed as D/MIME 2 where the parties' key sets allow it. While they are not, the origin counts as
+/// one without a key set, so that nothing that was to go as D/MIME 2 goes as D/MIME 1 unseen.
+pub const SEALS_DMIME_2: bool = false;
+
 /// Why a message cannot be sealed here.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -53,6 +57,21 @@ impl Author {
             }),
             _ => Err(Error::NoKeys),
         }
+    }
+
+    /// The author's address.
+    pub fn address(&self) -> &Mailbox {
+        &self.address
+    }
+
+    /// The author's signet.
+    pub fn signet(&self) -> &VerifiedUser {
+        &self.user.signet
+    }
+
+    /// The signet of the author's organization.
+    pub fn organization(&self) -> &VerifiedOrg {
+        &self.organization.signet
     }
 }
 

@@ -102,6 +102,23 @@ impl fmt::Display for Rule {
     }
 }
 
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Format2 { suite, author_copy } => {
+                let copy = if *author_copy { "with" } else { "without" };
+                write!(f, "D/MIME 2, {suite}, {copy} a copy for the author")
+            }
+            Self::Format1 => f.write_str("D/MIME 1"),
+            Self::Hold(Hold { rule, actor: None }) => write!(f, "hold ({rule})"),
+            Self::Hold(Hold {
+                rule,
+                actor: Some(actor),
+            }) => write!(f, "hold ({rule}: {})", actor.name()),
+        }
+    }
+}
+
 /// One of the actors whose keys decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Actor {

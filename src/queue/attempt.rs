@@ -117,6 +117,13 @@ impl Mailer {
     }
 
     fn report_route(&self, claim: &Claim, planned: &Planned<'_>) {
+        if let Reason::Dime {
+            finding: DmtpFinding::Held(hold),
+            ..
+        } = planned.decision.reason
+        {
+            log::held(claim, hold, &planned.decision.reason);
+        }
         if let Some(mailbox) = planned.recipient.forward_path.mailbox() {
             self.observer.routed(claim.message, mailbox, &planned.decision);
         }
@@ -164,7 +171,7 @@ impl Mailer {
         match sealed.await {
             Ok(object) => {
                 let claim = progress.claim;
-                log::sealed(claim, progress.elapsed());
+                log::sealed(claim, sealing.choice, progress.elapsed());
                 progress
                     .settled
                     .follow_ups
@@ -172,7 +179,7 @@ impl Mailer {
                 progress.settled.settlements.push(Settlement {
                     recipient: planned.recipient.id,
                     state: SettledState::Expanded,
-                    note: route_note(&planned.decision),
+                    note: format!("{}; {}", route_note(&planned.decision), sealing.choice),
                 });
             }
             Err(error) => progress.add(planned, unsealable(&error)),
@@ -368,7 +375,7 @@ fn refusal(class: u8, reason: &Reason) -> Diagnosis {
         }
         | Reason::SenderIsStrict { .. } => (7, 1),
         Reason::Dime {
-            finding: DmtpFinding::CertificateRejected | DmtpFinding::SignetInvalid,
+            finding: DmtpFinding::CertificateRejected | DmtpFinding::SignetInvalid | DmtpFinding::Held(_),
             ..
         }
         | Reason::RecordBogus

@@ -10,6 +10,8 @@ use crate::base::id::{AttemptId, QueueId};
 use crate::base::machine::TlsInfo;
 use crate::base::observe;
 use crate::delivery::{Outcome, dmtp, smtp};
+use crate::dime::selection::{Actor, Choice, Hold};
+use crate::routing::Reason;
 use crate::store::Claim;
 
 use super::plan;
@@ -67,11 +69,24 @@ pub fn local(claim: &Claim, outcome: &Outcome, elapsed: Duration) {
     );
 }
 
+/// A message waits for one recipient because of somebody's key set; whose, in one word.
+pub fn held(claim: &Claim, hold: Hold, reason: &Reason) {
+    tracing::warn!(
+        event = observe::QUEUE_HELD,
+        message.id = %claim.message,
+        rule = %hold.rule,
+        actor = hold.actor.map_or("", Actor::name),
+        route.reason = reason.code(),
+        "the message waits: the parties' key sets do not allow to send it"
+    );
+}
+
 /// A message was sealed for one recipient.
-pub fn sealed(claim: &Claim, elapsed: Duration) {
+pub fn sealed(claim: &Claim, choice: Choice, elapsed: Duration) {
     tracing::info!(
         event = observe::QUEUE_SEALED,
         message.id = %claim.message,
+        choice = %choice,
         elapsed_ms = millis(elapsed),
         "sealed for one recipient"
     );

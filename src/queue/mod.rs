@@ -5,6 +5,7 @@ pub mod bounce;
 pub mod conclude;
 mod log;
 pub mod observer;
+pub mod parties;
 pub mod plan;
 pub mod runner;
 pub mod schedule;

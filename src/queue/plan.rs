@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::parties::{Parties, Sender};
 use crate::delivery::seal::{self, Author};
 use crate::dime::record::Policy;
+use crate::dime::selection::{self, Actor, Choice, Hold, Rule};
 use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::dmtp::name::Name;
 use crate::domains::{self, DomainFacts, Domains, DxError, RecordLookup};
@@ -26,6 +28,9 @@ pub enum Error {
     /// Our own signets or keys cannot be read.
     #[error(transparent)]
     Published(#[from] crate::signet_service::Error),
+    /// What is pinned of the sender's side cannot be read.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
 }
 
 /// One recipient's way.
@@ -48,6 +53,8 @@ pub struct Sealing {
     pub destination: VerifiedOrg,
     /// The recipient's signet.
     pub signet: VerifiedUser,
+    /// The format and suite; never to hold.
+    pub choice: Choice,
 }
 
 /// Finds out what routing needs to know.
@@ -60,6 +67,16 @@ pub struct Planner {
     pub directory: Arc<Directory>,
     /// Our signets and keys.
     pub published: Arc<Published>,
+    /// Which formats will do.
+    pub policy: selection::Policy,
+}
+
+/// What came of asking for a recipient's signet.
+pub struct Asked {
+    /// In one word.
+    pub finding: DmtpFinding,
+    /// The signets of organization and recipient, and how all parties stand, if there are signets.
+    pub found: Option<(VerifiedOrg, VerifiedUser, Parties)>,
 }
 
 impl Planner {
@@ -77,9 +94,11 @@ impl Planner {
                 return Ok(everybody(claim, &routing::decide(&facts)));
             }
         };
+        let signets = (author.address(), author.signet());
+        let sender = self.sender(author.organization(), Some(signets)).await?;
         let mut planned = Vec::with_capacity(claim.recipients.len());
         for recipient in &claim.recipients {
-            planned.push(self.by_signet(recipient, &facts, &author).await);
+            planned.push(self.by_signet(recipient, &facts, &author, &sender).await);
         }
         Ok(planned)
     }
@@ -135,14 +154,30 @@ impl Planner {
         recipient: &'a ClaimedRecipient,
         facts: &Facts,
         author: &Arc<Author>,
+        sender: &Sender,
     ) -> Planned<'a> {
-        let (finding, sealing) = match recipient.forward_path.mailbox() {
-            Some(mailbox) => self.ask(&dime_form(mailbox), author).await,
-            None => (DmtpFinding::NoSuchSignet, None),
+        let nobody = Asked {
+            finding: DmtpFinding::NoSuchSignet,
+            found: None,
+        };
+        let address = recipient.forward_path.mailbox().map(dime_form);
+        let asked = match &address {
+            Some(address) => self.ask(address, sender).await,
+            None => nobody,
         };
         let decision = routing::decide(&Facts {
-            finding,
+            finding: asked.finding,
             ..facts.clone()
+        });
+        let sealing = asked.found.zip(address).map(|(found, recipient)| {
+            let (destination, signet, parties) = found;
+            Sealing {
+                author: Arc::clone(author),
+                recipient,
+                destination,
+                signet,
+                choice: parties.choice,
+            }
         });
         Planned {
             recipient,
@@ -151,29 +186,58 @@ impl Planner {
         }
     }
 
-    /// Asks for a recipient's signet.
-    async fn ask(&self, recipient: &Mailbox, author: &Arc<Author>) -> (DmtpFinding, Option<Sealing>) {
-        match self.directory.user(recipient, Wanted::Current).await {
-            Ok((destination, signet)) => {
-                let sealing = Sealing {
-                    author: Arc::clone(author),
-                    recipient: recipient.clone(),
-                    destination,
-                    signet,
+    /// Asks for a recipient's signet, and finds out in which format mail may go. The address is in the form of DIME.
+    pub async fn ask(&self, recipient: &Mailbox, sender: &Sender) -> Asked {
+        let (destination, signet) = match self.directory.user(recipient, Wanted::Current).await {
+            Ok(found) => found,
+            Err(error) => {
+                return Asked {
+                    finding: self.without_signet(recipient, finding_of(&error)).await,
+                    found: None,
                 };
-                (DmtpFinding::SignetValid, Some(sealing))
             }
-            Err(error) => (finding_of(&error), None),
+        };
+        match self.parties(sender, &destination, (recipient, &signet)).await {
+            Ok(parties) => Asked {
+                finding: match parties.choice {
+                    Choice::Hold(hold) => DmtpFinding::Held(hold),
+                    _ => DmtpFinding::SignetValid,
+                },
+                found: Some((destination, signet, parties)),
+            },
+            // What is pinned cannot be read now.
+            Err(_) => Asked {
+                finding: unknown(Actor::Recipient),
+                found: None,
+            },
         }
     }
 
-    /// What asking for a recipient's signet brings, for `route explain`.
-    pub async fn find(&self, recipient: &Mailbox) -> DmtpFinding {
-        match self.directory.user(&dime_form(recipient), Wanted::Current).await {
-            Ok(_) => DmtpFinding::SignetValid,
-            Err(error) => finding_of(&error),
+    /// Somebody who had keys does not lose them because no signet can be had: that is no reason to send in the clear.
+    async fn without_signet(&self, recipient: &Mailbox, finding: DmtpFinding) -> DmtpFinding {
+        let actors = match finding {
+            DmtpFinding::NoSuchSignet => vec![(Actor::Recipient, store::fold(recipient))],
+            DmtpFinding::Unreachable | DmtpFinding::CertificateRejected => vec![
+                (Actor::Destination, recipient.domain().to_string()),
+                (Actor::Recipient, store::fold(recipient)),
+            ],
+            other => return other,
+        };
+        for (actor, name) in actors {
+            if self.directory.ever_had_keys(&name).await.unwrap_or(true) {
+                return unknown(actor);
+            }
         }
+        finding
     }
+}
+
+/// Rule Q1.
+fn unknown(actor: Actor) -> DmtpFinding {
+    DmtpFinding::Held(Hold {
+        rule: Rule::Q1,
+        actor: Some(actor),
+    })
 }
 
 fn everybody<'a>(claim: &'a Claim, decision: &Decision) -> Vec<Planned<'a>> {
@@ -196,7 +260,7 @@ fn finding_of(error: &LookupError) -> DmtpFinding {
 }
 
 /// The address in the folded form in which signets name people; an address without a DMTP form stays as it is.
-fn dime_form(address: &Mailbox) -> Mailbox {
+pub fn dime_form(address: &Mailbox) -> Mailbox {
     match Name::parse(&address.to_string()) {
         Ok(Name::User(folded)) => folded,
         _ => address.clone(),

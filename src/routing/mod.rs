@@ -5,6 +5,7 @@ mod reason;
 pub use reason::{Basis, Reason};
 
 use crate::dime::record::{ManagementRecord, Policy};
+use crate::dime::selection::Hold;
 use crate::domains::{DomainFacts, PinnedRecord, RecordLookup};
 use crate::net::dns::Proof;
 
@@ -30,6 +31,8 @@ pub enum DmtpFinding {
     NoAuthor,
     /// Its author is ours and keeps the private keys elsewhere, so only they can seal.
     KeysElsewhere,
+    /// Signets were had, and their key sets forbid to send now, in any way (`dmime2.md` §4).
+    Held(Hold),
 }
 
 /// Where the operator lets mail fall back to SMTP after a failure that lasted.
@@ -203,7 +206,7 @@ fn by_finding(
         (F::CertificateRejected, Experimental) if may_fall_back => Route::Smtp {
             tls: SmtpTls::Opportunistic,
         },
-        (F::CertificateRejected | F::SignetInvalid, _) => Route::Defer,
+        (F::CertificateRejected | F::SignetInvalid | F::Held(_), _) => Route::Defer,
         (F::MessageRefused | F::KeysElsewhere, _) => Route::Bounce,
     };
     decision(

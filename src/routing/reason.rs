@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::DmtpFinding;
 use crate::dime::record::Policy;
+use crate::dime::selection::{Actor, Hold, Rule};
 
 /// Why a DIME record counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -96,6 +97,9 @@ impl Reason {
                 DmtpFinding::MessageRefused => "dime_message_refused",
                 DmtpFinding::NoAuthor => "dime_no_author",
                 DmtpFinding::KeysElsewhere => "dime_keys_elsewhere",
+                DmtpFinding::Held(Hold { rule: Rule::Q1, .. }) => "dime_held_q1",
+                DmtpFinding::Held(Hold { rule: Rule::Q2, .. }) => "dime_held_q2",
+                DmtpFinding::Held(Hold { rule: Rule::Q3, .. }) => "dime_held_q3",
             },
             Self::SenderIsStrict { .. } => "sender_is_strict",
         }
@@ -175,6 +179,33 @@ fn outcome(finding: DmtpFinding, policy: Policy) -> &'static str {
         (F::NoAuthor, _) => "the message has no author here to seal it, so it goes by SMTP",
         (F::KeysElsewhere, _) => {
             "the author keeps the private keys elsewhere, so the message must be sealed there before it is submitted"
+        }
+        (F::Held(hold), _) => held(hold),
+    }
+}
+
+/// Why no format will do now. An operator who has asked the other side accepts its keys with `dimed key set accept`.
+fn held(hold: Hold) -> &'static str {
+    use Actor::{Destination, Origin, Recipient};
+    match (hold.rule, hold.actor) {
+        (Rule::Q1, Some(Origin)) => {
+            "the key set of the author's organization is unknown or cannot be used, so the message waits"
+        }
+        (Rule::Q1, Some(Destination)) => {
+            "the key set of the recipient's organization is unknown or cannot be used, so the message waits"
+        }
+        (Rule::Q1, Some(Recipient) | None) => {
+            "the recipient's key set is unknown or cannot be used, so the message waits"
+        }
+        (Rule::Q2, _) => "the parties have no suite in common that is good enough, so the message waits",
+        (Rule::Q3, Some(Origin)) => {
+            "the author's organization has no keys for D/MIME 2 and format 1 will not do, so the message waits"
+        }
+        (Rule::Q3, Some(Destination)) => {
+            "the recipient's organization has no keys for D/MIME 2 and format 1 will not do, so the message waits"
+        }
+        (Rule::Q3, Some(Recipient) | None) => {
+            "the recipient has no keys for D/MIME 2 and format 1 will not do, so the message waits"
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::*;
 use crate::base::time::Timestamp;
 use crate::crypto::ed25519::VerifyingKey;
+use crate::dime::selection::{Actor, Rule};
 use DmtpFinding as F;
 use Policy::{Experimental, Mixed, Strict};
 
@@ -12,6 +13,13 @@ const DEFER: Expected = Expected::Defer;
 const BOUNCE: Expected = Expected::Bounce;
 const OPPORTUNISTIC: Expected = Expected::Smtp(SmtpTls::Opportunistic);
 const VERIFIED: Expected = Expected::Smtp(SmtpTls::VerifiedIfPossible);
+
+fn held(rule: Rule) -> F {
+    F::Held(Hold {
+        rule,
+        actor: Some(Actor::Destination),
+    })
+}
 
 /// A route without the record, so that tables stay readable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,6 +183,9 @@ fn what_dmtp_brought_decides_by_policy() {
             "dime_certificate_rejected",
         ),
         (F::SignetInvalid, [DEFER, DEFER, DEFER], "dime_signet_invalid"),
+        (held(Rule::Q1), [DEFER, DEFER, DEFER], "dime_held_q1"),
+        (held(Rule::Q2), [DEFER, DEFER, DEFER], "dime_held_q2"),
+        (held(Rule::Q3), [DEFER, DEFER, DEFER], "dime_held_q3"),
         (
             F::MessageRefused,
             [BOUNCE, BOUNCE, BOUNCE],
@@ -197,6 +208,20 @@ fn what_dmtp_brought_decides_by_policy() {
                 (Expected::Dmtp(proof, policy), "dime_signet_valid")
             );
         }
+    }
+}
+
+#[test]
+fn mail_that_key_sets_hold_waits_however_long_it_fails_and_whatever_is_allowed() {
+    for policy in [Experimental, Mixed, Strict] {
+        let mut facts = facts(found(1, policy, Proof::Secure), None);
+        facts.finding = held(Rule::Q1);
+        facts.failing_for_long = true;
+        facts.allowances = Allowances {
+            smtp_after_failed_lookup: true,
+            smtp_after_rejected_certificate: true,
+        };
+        assert_eq!(route(&facts).0, DEFER, "{policy}");
     }
 }
 
@@ -278,6 +303,11 @@ fn every_reason_has_its_own_code_and_a_whole_sentence() {
         F::CertificateRejected,
         F::SignetInvalid,
         F::MessageRefused,
+        F::NoAuthor,
+        F::KeysElsewhere,
+        held(Rule::Q1),
+        held(Rule::Q2),
+        held(Rule::Q3),
     ];
     reasons.extend(findings.map(|finding| Reason::Dime {
         basis: Basis::Secure,

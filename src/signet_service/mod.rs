@@ -10,7 +10,7 @@ use crate::store;
 
 pub use crate::store::Wanted;
 pub use directory::{Directory, Error as LookupError, Named};
-pub use published::{Offer, Organization, Published, Status, Times, User};
+pub use published::{Due, Offer, Organization, Published, Status, Times, User};
 pub use renewal::{Renewal, Report};
 pub use standing::Known;
 

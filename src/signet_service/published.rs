@@ -18,7 +18,7 @@ use crate::mail::address::{Domain, Mailbox};
 use crate::store::{NewKemKeys, Publication, Store, StoredSignet, fold, fold_name};
 use key_sets::NewKeySet;
 pub(super) use key_sets::seconds;
-pub use key_sets::{Offer, Times};
+pub use key_sets::{Due, Offer, Times};
 
 /// Publishes signets of our domains and users, and answers for them.
 #[derive(Clone)]

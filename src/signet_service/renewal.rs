@@ -162,31 +162,13 @@ impl Renewal {
         set.created() <= now && (is_old || set.expires() <= now.saturating_add(LAST_CHANCE))
     }
 
-    /// Publishes the newest key set of those signed ahead that is due and can be used; what is due with it is passed over.
+    /// Nobody but the user can sign another one.
     async fn ahead(&self, address: &Mailbox, user: &User) -> Result<Step, Error> {
-        let name = store::fold(address);
-        let now = self.clock.now();
-        let sets = self.store.key_sets_ahead(&name).await?;
-        let (due, later): (Vec<_>, Vec<_>) = sets.into_iter().partition(|set| set.publish_at <= now);
-        let last = later.is_empty();
-        let mut useless = None;
-        for set in due.iter().rev() {
-            match self.published.publish_key_set(address, &set.value).await {
-                Ok(_) => {
-                    self.store.drop_key_sets_ahead(&name, now).await?;
-                    return Ok(Step::Published { last });
-                }
-                Err(Error::KeySet(error)) => useless = useless.or(Some(error)),
-                Err(error) => return Err(error),
-            }
-        }
-        if let Some(error) = useless {
-            self.store.drop_key_sets_ahead(&name, now).await?;
-            return Err(Error::KeySet(error));
-        }
+        let due = self.published.publish_due(address).await?;
         let has_one = matches!(SignedKeySet::of(user.signet.signet()), Ok(Some(_)));
-        Ok(match last && has_one {
-            true => Step::LastInUse,
+        Ok(match due.published {
+            true => Step::Published { last: due.left == 0 },
+            false if due.left == 0 && has_one => Step::LastInUse,
             false => Step::Nothing,
         })
     }

@@ -134,3 +134,6 @@ fn accepted_if(proven: bool) -> Change {
         false => Change::Unproven,
     }
 }
+
+#[cfg(test)]
+mod tests;

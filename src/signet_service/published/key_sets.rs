@@ -52,6 +52,15 @@ impl Offer {
     }
 }
 
+/// What came of key sets signed ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due {
+    /// Whether one was due and has been published.
+    pub published: bool,
+    /// How many are due later.
+    pub left: usize,
+}
+
 /// A key set for a signet that is being made.
 pub(super) struct NewKeySet {
     value: Vec<u8>,
@@ -120,6 +129,37 @@ impl Published {
             return Err(crate::dime::key_set::Error::Older.into());
         }
         self.republish(address, &user.signet, value, None).await
+    }
+
+    /// Publishes, for a user whose keys are elsewhere, the newest key set of those signed ahead that is due and can be
+    /// used; what is due with it is passed over.
+    ///
+    /// Errors: [`Error::KeySet`] if some are due and none can be used. They are dropped.
+    pub async fn publish_due(&self, address: &Mailbox) -> Result<Due, Error> {
+        let name = fold(address);
+        let now = self.clock.now();
+        let sets = self.store.key_sets_ahead(&name).await?;
+        let (due, later): (Vec<_>, Vec<_>) = sets.into_iter().partition(|set| set.publish_at <= now);
+        let mut published = Ok(false);
+        for set in due.iter().rev() {
+            match self.publish_key_set(address, &set.value).await {
+                Ok(_) => published = Ok(true),
+                // The newest one's fault is told.
+                Err(Error::KeySet(error)) => {
+                    published = published.and(Err(error));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            break;
+        }
+        if !due.is_empty() {
+            self.store.drop_key_sets_ahead(&name, now).await?;
+        }
+        Ok(Due {
+            published: published?,
+            left: later.len(),
+        })
     }
 
     /// The private KEM keys of a domain or address of ours that still exist, by signet, the newest first: with these its
