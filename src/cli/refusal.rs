@@ -51,7 +51,7 @@ pub struct Refusal {
     /// What is wrong, for people.
     pub message: String,
     /// Where.
-    pub place: Place,
+    pub place: Box<Place>,
     /// The file, or `-`.
     pub file: Option<String>,
 }
@@ -67,7 +67,7 @@ impl Refusal {
         Self {
             variant: error.variant(),
             message: error.to_string(),
-            place,
+            place: Box::new(place),
             file: None,
         }
     }

@@ -151,7 +151,7 @@ impl<'a> Lines<'a> {
             .find_map(|line| wanted_label(line, labels))
             .ok_or(Error::NoBlock)?;
         let mut block = Block::with_room(self.size);
-        while let Some(line) = self.next() {
+        for line in self.by_ref() {
             if marker(line, "END ") == Some(label) {
                 let data = block.finish()?.into();
                 return Ok(Labelled { label, data });

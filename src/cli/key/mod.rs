@@ -14,14 +14,16 @@ pub use unlock::{Unlock, private_keys};
 
 /// Private key files: what is in them, and putting them under a passphrase or the master key.
 ///
-/// A key file is text with one or more armored blocks: an ORGANIZATIONAL KEY or USER KEY as libdime reads them, an ED25519
-/// PRIVATE KEY, KEY SET PRIVATE KEYS of D/MIME 2, or a WRAPPED PRIVATE KEY, which is any of them under a passphrase or the master key.
-/// Files are written with mode 0600 and never replaced without --force. A key file that others may read is used after a warning.
-/// The file name - stands for standard input or output.
+/// A key file is text with one or more armored blocks: an ORGANIZATIONAL KEY or USER KEY as libdime
+/// reads them, an ED25519 PRIVATE KEY, KEY SET PRIVATE KEYS of D/MIME 2, or a WRAPPED PRIVATE KEY,
+/// which is any of them under a passphrase or the master key. Files are written with mode 0600 and
+/// never replaced without --force. A key file that others may read is used after a warning. The file
+/// name - stands for standard input or output.
 ///
-/// Exit codes: 0 done; 1 the file is no valid key, or the passphrase does not open it; 2 usage, or a file that cannot be read or
-/// written; 75 no room to write; 78 the master key file cannot be used.
+/// Exit codes: 0 done; 1 the file is no valid key, or the passphrase does not open it; 2 usage, or a
+/// file that cannot be read or written; 75 no room to write; 78 the master key file cannot be used.
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub struct Arguments {
     /// Answer with a JSON object.
     #[arg(long, global = true)]

@@ -22,16 +22,18 @@ use crate::mail::date::rfc5322;
 
 /// Say what is in a key file, and check it.
 ///
-/// Without flags no key is printed, public or private. With --public the public halves are: signing keys as the 43 characters that
-/// pok= in DNS has, encryption keys as base64 of the compressed point. Private halves are printed with --private alone, to be copied by people who
-/// know what they do. A wrapped key is opened if --public or --private asks for what is inside.
+/// Without flags no key is printed, public or private. With --public the public halves are: signing
+/// keys as the 43 characters that pok= has in DNS, encryption keys as base64 of the compressed point.
+/// Private halves are printed with --private alone. A wrapped key is opened only if --public or
+/// --private asks for what is inside.
 ///
-/// Exit codes: 0 every key in the file is valid; 1 one is not.
+/// Exit codes: 0 every key in the file is valid; 1 one is not, and the name of the error says why.
 ///
 /// Examples:
 ///
 ///     dimed key show example.org.key --public
 ///     dimed key show alice.wrapped --json
+///     dimed key show alice.wrapped --public --passphrase-file secret.txt
 ///     cat example.org.key | dimed key show -
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]

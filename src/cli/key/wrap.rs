@@ -17,15 +17,16 @@ use crate::dime::keys::wrapped::{self, Work, Wrapped};
 
 /// Put the keys of a file under a passphrase, or under the master key.
 ///
-/// The passphrase is asked for twice on the terminal, or is the first line of --passphrase-file. It becomes a key by Argon2id,
-/// whose parameters are stored in the file; the keys are encrypted with ChaCha20-Poly1305, and the parameters cannot be changed unnoticed.
-/// With --master-key-file the keys are under that key instead. Every command that takes a key file takes a wrapped one.
+/// The passphrase is asked for twice on the terminal, or is the first line of --passphrase-file. It
+/// becomes a key by Argon2id, whose parameters are stored in the file; the private keys are encrypted
+/// with ChaCha20-Poly1305, and the parameters cannot be changed unnoticed. With --master-key-file the
+/// keys are under that key instead. Every command that takes a key file takes a wrapped one.
 ///
 /// Examples:
 ///
-///     dimed key wrap alice-example.org.key --out alice.wrapped
-///     dimed key wrap alice-example.org.key --passphrase-file secret.txt --out -
-///     dimed key wrap example.org.key --master-key-file master.key --out example.org.wrapped
+///     dimed key wrap alice-example.org.key --passphrase-file secret.txt --out new.wrapped
+///     dimed key wrap alice-example.org.kem --passphrase-file secret.txt --memory-kib 19456 --passes 2
+///     dimed key wrap example.org.key --master-key-file master.key --out new.wrapped --json
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct Wrap {
@@ -53,8 +54,8 @@ pub struct Wrap {
 ///
 /// Examples:
 ///
-///     dimed key unwrap alice.wrapped --out alice.key
-///     dimed key unwrap example.org.wrapped --master-key-file master.key --out example.org.key
+///     dimed key unwrap alice.wrapped --passphrase-file secret.txt --out new.key
+///     dimed key unwrap example.org.wrapped --master-key-file master.key --out -
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct Unwrap {

@@ -14,8 +14,9 @@ use crate::dime::signet::{self, Kind, Level, Signet, id};
 
 /// Print the fingerprints of a signet or signing request.
 ///
-/// A fingerprint is 86 characters of base64, the SHA-512 of the fields up to a signature: ssr up to the user's own, crypto up to the
-/// keys', full up to the profile's, id of everything. One whose signature is missing does not exist. Nothing is verified here.
+/// A fingerprint is 86 characters of base64, the SHA-512 of the fields up to a signature: ssr up to
+/// the user's own, crypto up to that over the keys, full up to that over the profile, id of
+/// everything. One whose signature is missing does not exist. Nothing is verified here.
 ///
 /// Without --form all are printed, with their names; with it, that one alone.
 ///
@@ -24,7 +25,7 @@ use crate::dime::signet::{self, Kind, Level, Signet, id};
 /// Examples:
 ///
 ///     dimed signet fingerprint example.org.signet
-///     dimed signet fingerprint example.org.signet --form crypto
+///     dimed signet fingerprint alice-example.org.signet --form crypto
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct Fingerprint {

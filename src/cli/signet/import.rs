@@ -22,22 +22,24 @@ use crate::mail::address::Domain;
 
 /// Take over keys and signets of magma: its copy of libdime, and PRIME.
 ///
-/// Signatures cover encoded octets, and those differ, so signets are made again with the private keys, which --keys names (a key file of
-/// either program, or of ours):
+/// Signatures cover encoded octets, and those differ, so signets are made again with the private keys
+/// that --keys names, a key file of either program or of ours:
 ///
-///   key file                becomes a key file of ours; an encrypted one needs --realm-key (64 octets)
-///   organizational signet   becomes one over the same keys and profile, signed again; --domain
-///                           gives it its identifier
-///   user signet, request    becomes a signing request for the same keys, for the organization to sign
+///   key file               becomes a key file of ours; an encrypted one needs --realm-key
+///   organizational signet  becomes one over the same keys and profile, signed again; --domain gives
+///                          it its identifier
+///   user signet, request   becomes a signing request for the same keys, for the organization
 ///
-/// Without --keys a signet is only read and described, and nothing is written. Messages are not imported.
+/// Without --keys a signet is only read and described, and nothing is written. Messages are not
+/// imported.
 ///
 /// Exit codes: 0 done; 1 the object is damaged or of another kind, or the keys are another's; 2 usage.
 ///
 /// Examples:
 ///
-///     dimed signet import dime.example.org.key --out example.org.key
-///     dimed signet import dime.example.org.signet --keys example.org.key --domain example.org --out example.org.signet
+///     dimed signet import magma.key --out new.key
+///     dimed signet import magma.signet --keys magma.key --domain example.org --out new.signet
+///     dimed signet import magma.signet --json
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct Import {

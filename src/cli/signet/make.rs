@@ -24,9 +24,9 @@ use crate::mail::address::{Domain, Mailbox};
 
 /// Make the keys and the signet of an organization.
 ///
-/// Writes DOMAIN.key with the private signing and encryption key as libdime reads them, DOMAIN.kem
-/// with the private keys of the key set for D/MIME 2, both with mode 0600, and DOMAIN.signet, which
-/// has all signatures and the domain as its identifier. The primary key that is printed goes into the
+/// Writes DOMAIN.key with the private signing and encryption key as libdime reads them, DOMAIN.kem with
+/// the private keys of the key set for D/MIME 2, both with mode 0600, and DOMAIN.signet, which has all
+/// signatures and the domain as its identifier. The primary key that is printed goes into the
 /// management record (pok=).
 ///
 /// Examples:
@@ -55,17 +55,19 @@ pub struct NewOrg {
 
 /// Make the keys of a user and a signing request.
 ///
-/// Writes LOCAL-DOMAIN.key and LOCAL-DOMAIN.kem with the private keys, both with mode 0600, LOCAL-DOMAIN.ssr, which
-/// goes to the organization to be signed, and LOCAL-DOMAIN.keyset, which goes with it: a signing request has no
-/// room for the key set of D/MIME 2, so `dimed signet sign` takes it with --key-set.
+/// Writes LOCAL-DOMAIN.key and LOCAL-DOMAIN.kem with the private keys, both with mode 0600,
+/// LOCAL-DOMAIN.ssr, which goes to the organization to be signed, and LOCAL-DOMAIN.keyset, which goes
+/// with it: a signing request has no room for the key set of D/MIME 2, so `dimed signet sign` takes
+/// it with --key-set.
 ///
 /// A request does not say whose it is; the organization gives it a name when it signs. With --rotate
-/// the old private key signs the new ones, which proves to everybody that the user stayed the same.
+/// the old private key signs the new ones, which proves that the user stayed the same.
 ///
 /// Examples:
 ///
 ///     dimed signet new-request alice@example.org
-///     dimed signet new-request alice@example.org --rotate old.key --key new.key --request new.ssr --kem new.kem --key-set new.keyset
+///     dimed signet new-request alice@example.org --rotate alice-example.org.key --key new.key \
+///         --kem new.kem --key-set new.keyset --request new.ssr
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct NewRequest {

@@ -21,12 +21,14 @@ use crate::dime::signet::Level;
 
 /// Signets and signing requests in files.
 ///
-/// Objects are read in any of their forms (armored, binary, or one line of base64) and written armored. The file name - stands for
-/// standard input or output. Files are never replaced without --force. No daemon and no configuration is needed.
+/// Objects are read in any of their forms (armored, binary, or one line of base64) and written
+/// armored. The file name - stands for standard input or output. Files are never replaced without
+/// --force. No daemon and no configuration is needed.
 ///
-/// Exit codes: 0 done, or the object is valid; 1 it is not valid, and the name of the error says why; 2 usage, or a file that
-/// cannot be read or written; 75 no room to write.
+/// Exit codes: 0 done, or the object is valid; 1 it is not valid, and the name of the error says why;
+/// 2 usage, or a file that cannot be read or written; 75 no room to write.
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub struct Arguments {
     /// Answer with a JSON object.
     #[arg(long, global = true)]

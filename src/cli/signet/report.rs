@@ -25,12 +25,21 @@ pub enum Judgement<'a> {
 /// For programs: type, size, state, signatures present, fingerprints, and every field.
 ///
 /// A field has `id`, `name`, `offset` (of its first octet in the binary object), `size` (of the whole field), `value_offset`,
-/// `value_size`, and `value` in the form that `encoding` names.
+/// `value_size`, and `value` in the form that `encoding` names; of a verified object also whether a signature `covered` it.
 pub fn json(signet: &Signet, judgement: Judgement<'_>, now: Timestamp) -> Value {
-    let fields: Vec<Value> = signet
-        .fields()
-        .map(|field| json_field(signet, &field, judgement, now))
-        .collect();
+    let covered = covered(judgement);
+    let key_set = key_set_offset(signet);
+    let fields = signet.fields().map(|field| {
+        let mut object = json_field(signet.kind(), &field);
+        if let Some(covered) = covered {
+            object["covered"] = json!(field.offset < covered);
+        }
+        if key_set == Some(field.offset) {
+            object["key_set"] = key_set::json(signet, judgement, now);
+        }
+        object
+    });
+    let fields: Vec<Value> = fields.collect();
     json!({
         "type": fingerprint::type_name(signet.kind()),
         "magic": signet.kind().magic(),
@@ -92,16 +101,31 @@ fn signatures(signet: &Signet) -> Vec<&'static str> {
     there.map(|(name, _)| name).collect()
 }
 
-fn json_field(signet: &Signet, field: &Field<'_>, judgement: Judgement<'_>, now: Timestamp) -> Value {
+/// Octets of the object below the end of the highest verified signature.
+fn covered(judgement: Judgement<'_>) -> Option<usize> {
+    match judgement {
+        Judgement::Valid(checked) => Some(checked.signet.encode().len()),
+        _ => None,
+    }
+}
+
+/// Where the first key set is; of others, rule N1 tells.
+fn key_set_offset(signet: &Signet) -> Option<usize> {
+    let mut fields = signet.fields();
+    let first = fields.find(|field| field.name == Some(crate::dime::key_set::FIELD));
+    first.map(|field| field.offset)
+}
+
+fn json_field(kind: Kind, field: &Field<'_>) -> Value {
     let mut object = json!({
         "id": field.id,
-        "name": signet.kind().label(field.id),
+        "name": kind.label(field.id),
         "offset": field.offset,
         "size": field.size(),
         "value_offset": field.data_offset(),
         "value_size": field.data.len(),
     });
-    let value = value(signet.kind(), field);
+    let value = value(kind, field);
     object["encoding"] = json!(value.encoding);
     object["value"] = json!(value.text);
     if let Some(permissions) = value.permissions {
@@ -112,9 +136,6 @@ fn json_field(signet: &Signet, field: &Field<'_>, judgement: Judgement<'_>, now:
         if text_of(name).is_none() {
             object["undefined_name_encoding"] = json!("base64");
         }
-    }
-    if field.name == Some(crate::dime::key_set::FIELD) {
-        object["key_set"] = key_set::json(signet, judgement, now);
     }
     object
 }
@@ -181,16 +202,20 @@ pub fn text(signet: &Signet, judgement: Judgement<'_>, now: Timestamp) -> String
         described(signet)
     );
     let fingerprints = fingerprint::all(signet);
-    for (name, value) in fingerprints.as_object().into_iter().flatten() {
-        if let Some(value) = value.as_str() {
+    for name in ["ssr", "crypto", "full", "id"] {
+        if let Some(value) = fingerprints[name].as_str() {
             // Writing to a string does not fail.
             let _ = writeln!(text, "{name:<7} {value}");
         }
     }
     text += "\noctet  id  field\n";
+    let (covered, key_set) = (covered(judgement), key_set_offset(signet));
     for field in signet.fields() {
+        if covered == Some(field.offset) {
+            text += "           what follows is covered by no signature and counts as absent\n";
+        }
         text += &line(signet, &field);
-        if field.name == Some(crate::dime::key_set::FIELD) {
+        if key_set == Some(field.offset) {
             text += &key_set::text(signet, judgement, now);
         }
     }

@@ -24,21 +24,25 @@ use crate::mail::address::{Domain, Mailbox};
 
 /// Sign a user's request: it becomes a user signet.
 ///
-/// The request's own signature is verified first, with --previous also that the predecessor's key signed
-/// the new ones; a rotation without --previous is not signed. The key must be the organization's
-/// primary key or a secondary key that may sign signets. The result is verified before it is written.
+/// The request's own signature is verified first, with --previous also that the predecessor's key
+/// signed the new ones; a rotation without --previous is not signed. The key must be the
+/// organization's primary key or a secondary key that may sign signets. The result is verified before
+/// it is written.
 ///
-/// A request does not say whose it is. With --address the signet gets that identifier (id form); without, it ends with
-/// the full signature, unless --previous has an identifier, which is then kept. --key-set adds the user's key set for D/MIME 2,
-/// which must be signed by the key in the request.
+/// A request does not say whose it is. With --address the signet gets that identifier (id form);
+/// without, it ends with the full signature, unless --previous has an identifier, which is then kept.
+/// --key-set adds the user's key set for D/MIME 2, which the key in the request must have signed.
 ///
-/// Exit codes: 0 signed; 1 the request, the organization's signet or the predecessor is not valid, or the
-/// key may not sign; 2 usage.
+/// Exit codes: 0 signed; 1 the request, the organization's signet or the predecessor is not valid, or
+/// the key may not sign; 2 usage.
 ///
 /// Examples:
 ///
-///     dimed signet sign alice-example.org.ssr --org-key example.org.key --org-signet example.org.signet --address alice@example.org --key-set alice-example.org.keyset --set Name=Alice --out alice-example.org.signet
-///     dimed signet sign new.ssr --org-key example.org.key --org-signet example.org.signet --previous alice-example.org.signet --keep-profile --out new.signet
+///     dimed signet sign alice-example.org.ssr --org-key example.org.key \
+///         --org-signet example.org.signet --address alice@example.org \
+///         --key-set alice-example.org.keyset --set Name=Alice --out new.signet
+///     dimed signet sign next.ssr --org-key example.org.key --org-signet example.org.signet \
+///         --previous alice-example.org.signet --keep-profile --out new.signet
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_long_help = profile::help())]
 pub struct Sign {

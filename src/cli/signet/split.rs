@@ -13,14 +13,15 @@ use crate::dime::signet::{self, Level, Signet, id};
 
 /// Cut a signet down to a shorter form.
 ///
-/// A form is the beginning of the next: crypto has the keys, full also the profile, id also the identifier. The signatures that
-/// remain stay valid. libdime's resolver takes the full form alone. Nothing is verified here.
+/// A form is the beginning of the next: crypto has the keys, full also the profile, id also the
+/// identifier. The signatures that remain stay valid. libdime's resolver takes the full form alone.
+/// Nothing is verified here.
 ///
 /// Exit codes: 0 done; 1 the object is no signet, or does not reach that form.
 ///
 /// Examples:
 ///
-///     dimed signet split example.org.signet --form full --out example.org.full
+///     dimed signet split example.org.signet --form full --out new.signet
 ///     dimed signet split example.org.signet --form crypto | dimed signet show -
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]

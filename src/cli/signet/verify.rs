@@ -12,7 +12,7 @@ use crate::base::time::{Clock, SystemClock};
 use crate::cli::Exit;
 use crate::cli::answer::Answer;
 use crate::cli::files::{FileName, check_inputs};
-use crate::cli::refusal::{Place, Refusal};
+use crate::cli::refusal::Refusal;
 use crate::crypto::ed25519::VerifyingKey;
 use crate::dime::signet::{Checked, Custody, Error, Kind, Signet, check_org, check_request, check_user, id};
 
@@ -20,24 +20,25 @@ use crate::dime::signet::{Checked, Custody, Error, Kind, Signet, check_org, chec
 ///
 /// What an object is verified with depends on what it is:
 ///
-///   organizational signet  --pok: the primary keys in the domain's management record. Without
-///                          one nothing vouches for the signet, and it is not valid.
+///   organizational signet  --pok: the primary keys in the domain's management record. Without one
+///                          nothing vouches for the signet, and it is not valid.
 ///   user signet            --org: the signet of the organization; with --pok that one is verified
-///                          too, without it its own primary key is trusted, because you named the file.
-///                          --previous: the user's signet before this one, for the chain of custody.
-///   signing request        nothing; --previous for the chain of custody.
+///                          too, without it its own primary key is trusted, as you named the file.
+///                          --previous: the user's signet before this one, for custody.
+///   signing request        nothing; --previous for custody.
 ///
-/// Every signature up to the highest is verified, the user's own too; fields above it count as absent. A
-/// custody signature without --previous leaves custody "unproven", which is valid. --name demands a signed
-/// identifier that is this domain or address.
+/// Every signature up to the highest is verified, the user's own too; fields above it count as absent.
+/// A custody signature without --previous leaves custody "unproven", which is valid. --name demands a
+/// signed identifier that is this domain or address.
 ///
 /// Exit codes: 0 valid; 1 not valid, and the name of the error says why; 2 usage.
 ///
 /// Examples:
 ///
-///     dimed signet verify example.org.signet --pok "$POK"
+///     dimed signet verify example.org.signet --pok "$POK" --name example.org
 ///     dimed signet verify alice-example.org.signet --org example.org.signet
-///     dimed signet verify new.signet --org example.org.signet --previous old.signet --json
+///     dimed signet verify next.signet --org example.org.signet --previous alice-example.org.signet --json
+///     dimed signet verify alice-example.org.ssr
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct Verify {
@@ -127,7 +128,7 @@ fn no_organization() -> Refusal {
     Refusal {
         variant: "signet.no_organization",
         message: "nothing vouches for a user signet without the organization's: name it with --org".into(),
-        place: Place::default(),
+        place: Box::default(),
         file: None,
     }
 }
@@ -212,10 +213,14 @@ fn signers(checked: &Checked) -> Value {
 
 fn not_valid(signet: &Signet, refusal: &Refusal) -> Answer {
     let now = SystemClock.now();
-    let mut object = report::json(signet, Judgement::NotValid, now);
+    let judgement = match refusal.variant == no_organization().variant {
+        true => Judgement::Unverified,
+        false => Judgement::NotValid,
+    };
+    let mut object = report::json(signet, judgement, now);
     object["result"] = "not_valid".into();
     object["refused"] = refusal.json();
-    let text = report::text(signet, Judgement::NotValid, now);
+    let text = report::text(signet, judgement, now);
     Answer {
         text: format!("not valid: {refusal}\n\n{text}"),
         json: object,
