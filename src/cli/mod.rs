@@ -59,9 +59,15 @@ pub enum Command {
     /// Other addresses of users, here or elsewhere.
     #[command(subcommand)]
     Alias(account::AliasCommand),
-    /// Make, sign, show and verify signets, without a daemon or configuration.
+    #[allow(
+        missing_docs,
+        reason = "its arguments have the documentation, which is the help"
+    )]
     Signet(signet::Arguments),
-    /// Show, wrap and unwrap private key files, without a daemon or configuration.
+    #[allow(
+        missing_docs,
+        reason = "its arguments have the documentation, which is the help"
+    )]
     Key(key::Arguments),
     /// What to publish in DNS.
     #[command(subcommand)]

@@ -5,6 +5,10 @@
 mod architecture;
 mod bounce;
 mod cli;
+mod cli_examples;
+mod cli_keys;
+mod cli_signets;
+mod cli_vectors;
 mod config;
 mod daemon;
 mod demo;

@@ -8,6 +8,7 @@ pub mod observer;
 pub mod organization;
 pub mod sink;
 pub mod talk;
+pub mod tool;
 pub mod world;
 
 use std::time::Duration;

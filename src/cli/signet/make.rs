@@ -326,7 +326,7 @@ mod tests {
     fn a_file_name_never_leads_elsewhere() {
         let stem = |address: &str| stem_of(&address.parse().unwrap());
         assert_eq!(stem("alice@example.org"), "alice-example.org");
-        assert_eq!(stem("a/../b@example.org"), "a_.._b-example.org");
-        assert_eq!(stem("\"../x\"@example.org").contains('/'), false);
+        assert_eq!(stem("a/b@example.org"), "a_b-example.org");
+        assert_eq!(stem("\"../x\"@example.org"), "_._x-example.org");
     }
 }

@@ -37,7 +37,8 @@ use crate::dime::signet::{Checked, Custody, Error, Kind, Signet, check_org, chec
 ///
 ///     dimed signet verify example.org.signet --pok "$POK" --name example.org
 ///     dimed signet verify alice-example.org.signet --org example.org.signet
-///     dimed signet verify next.signet --org example.org.signet --previous alice-example.org.signet --json
+///     dimed signet verify next.signet --org example.org.signet \
+///         --previous alice-example.org.signet --json
 ///     dimed signet verify alice-example.org.ssr
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]

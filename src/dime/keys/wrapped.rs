@@ -275,5 +275,4 @@ fn derive(passphrase: &[u8], salt: &[u8], work: Work) -> Result<Key, Error> {
 }
 
 #[cfg(test)]
-#[path = "wrapped_tests.rs"]
 mod tests;
