@@ -6,10 +6,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a broken property is a finding
 
 pub mod actors;
+pub mod correspondents;
 pub mod framing;
+pub mod hostile;
 pub mod keys;
 pub mod mapping;
 pub mod message1;
+pub mod message2;
 pub mod record;
 pub mod signet;
 pub mod text;
@@ -22,6 +25,8 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("armor", keys::armor),
     ("clean", mapping::clean),
     ("dmime1", message1::message),
+    ("dmime2", message2::message),
+    ("dmime2_plaintext", message2::plaintext),
     ("envelope", text::envelope),
     ("framing", framing::framing),
     ("headers", text::headers),
