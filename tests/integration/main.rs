@@ -14,6 +14,7 @@ mod daemon;
 mod demo;
 mod dns;
 mod fuzz_seeds;
+mod properties;
 mod store;
 mod transcripts;
 mod vectors;

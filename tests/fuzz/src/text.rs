@@ -27,6 +27,19 @@ pub fn envelope(input: &[u8]) {
         );
         assert!(is_sealable(&envelope.recipient));
     }
+    envelope_of_format2(input);
+}
+
+/// Octet for octet one form, which format 1 reads too.
+fn envelope_of_format2(input: &[u8]) {
+    if let Ok(envelope) = envelope2::OriginEnvelope::decode(input) {
+        assert_eq!(envelope.encode(), input);
+        assert!(OriginEnvelope::decode(input).is_some());
+    }
+    if let Ok(envelope) = envelope2::DestinationEnvelope::decode(input) {
+        assert_eq!(envelope.encode(), input);
+        assert!(DestinationEnvelope::decode(input).is_some());
+    }
 }
 
 /// Lines have one reading, and that is written as the same lines in the one order; what format 2 takes is the mapping of
