@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::fuzz::message2::sent;
 use super::fuzz::{Property, TARGETS};
 
 /// How many neighbours of each kind a seed gets.
@@ -32,6 +33,13 @@ fn every_target_has_a_property_seeds_and_a_file() {
             "few seeds for {name}"
         );
     }
+}
+
+#[test]
+fn messages_that_are_accepted_are_among_the_seeds() {
+    let seeds = files(&folder("corpus").join("dmime2"));
+    let seeds: Vec<_> = seeds.iter().map(|seed| std::fs::read(seed).unwrap()).collect();
+    assert!(sent().iter().flatten().all(|object| seeds.contains(object)));
 }
 
 fn check(property: Property, octets: &[u8], seed: &Path) {

@@ -181,7 +181,7 @@ fn candidates(
 ) -> Vec<Candidate> {
     vec![Candidate {
         signet: signet.unwrap(),
-        keys: keys.iter().cloned().collect(),
+        keys: key_set::KemKeys::new(keys.to_vec()).unwrap(),
     }]
 }
 
