@@ -4,10 +4,9 @@ use std::io::Cursor;
 use std::sync::LazyLock;
 
 use dimed::crypto::suite::hpke::Suite;
-use dimed::dime::convert::{Mapped, PartKind, to_dmime2};
+use dimed::dime::convert::to_dmime2;
 use dimed::dime::dmime2::content::Opened;
 use dimed::dime::dmime2::headers::{check_common, check_other};
-use dimed::dime::dmime2::record::RecordHead;
 use dimed::dime::dmime2::seal::{Content, Part};
 use dimed::dime::dmime2::{ChunkType, Limits, Outline};
 
@@ -51,24 +50,7 @@ pub fn sent() -> &'static [[Vec<u8>; 2]] {
 
 /// The content of a message that can be mapped.
 pub fn mapped(mime: &[u8]) -> Content {
-    content(to_dmime2(Cursor::new(mime)).expect("a message that can be mapped"))
-}
-
-/// From the mapping to the format.
-pub fn content(mapped: Mapped) -> Content {
-    let part = |part: dimed::dime::convert::MappedPart| Part {
-        kind: match part.kind {
-            PartKind::Display => ChunkType::Display,
-            PartKind::Attachment => ChunkType::Attachment,
-        },
-        head: RecordHead::decode(&part.head).expect("twelve octets"),
-        body: part.body,
-    };
-    Content {
-        common_headers: mapped.common_headers,
-        other_headers: mapped.other_headers,
-        parts: mapped.parts.into_iter().map(part).collect(),
-    }
+    to_dmime2(Cursor::new(mime)).expect("a message that can be mapped")
 }
 
 /// Chunks tile the object; and whatever an actor accepts is, octet for octet, a message that was sealed and signed.
