@@ -1,6 +1,9 @@
-//! SHA-512 (FIPS 180-4) in one place, so that the implementation can be exchanged.
+//! SHA-512 and SHA-256 (FIPS 180-4) in one place, so that the implementation can be exchanged.
+//!
+//! AWS-LC's are as fast within a percent. With the SHA extensions of the processor SHA-256 is three times as fast as
+//! SHA-512.
 
-use sha2::{Digest, Sha512 as Implementation};
+use sha2::{Digest, Sha256, Sha512 as Implementation};
 
 /// Octets of a digest.
 pub const DIGEST_SIZE: usize = 64;
@@ -46,6 +49,15 @@ pub fn sha512(pieces: &[&[u8]]) -> [u8; DIGEST_SIZE] {
     Sha512::of(pieces).finish()
 }
 
+/// The SHA-256 digest of several pieces, one after the other.
+pub fn sha256(pieces: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for piece in pieces {
+        hash.update(piece);
+    }
+    hash.finalize().into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,5 +70,7 @@ mod tests {
                         2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f";
         assert_eq!(hex(&sha512(&[b"abc"])), expected);
         assert_eq!(hex(&sha512(&[b"a", b"", b"bc"])), expected);
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(hex(&sha256(&[b"a", b"", b"bc"])), expected);
     }
 }

@@ -26,7 +26,7 @@ use super::plan::{Data, Plan, Planned};
 use super::rule::Rule;
 use crate::crypto::aead::{TAG_SIZE, seal_once};
 use crate::crypto::ed25519::SigningKey;
-use crate::crypto::hash::Sha512;
+use crate::crypto::hash::sha256;
 use crate::crypto::suite::hpke::{self, Context, PublicKey, SecretKey, Suite};
 use crate::dime::fingerprint::FullFingerprint;
 use crate::mail::address::{Domain, Mailbox};
@@ -430,14 +430,9 @@ fn place_data(
     Ok(())
 }
 
-/// A content key from fresh randomness and what it will encrypt.
+/// A content key from fresh randomness and what it will encrypt: by SHA-256, because the chunk is hashed by SHA-512 as it
+/// is.
 fn mix(drawn: &[u8; 32], pieces: &[&[u8]]) -> Key {
-    let mut hasher = Sha512::of(&[b"dimed content key\0", drawn]);
-    for piece in pieces {
-        hasher.update(piece);
-    }
-    let digest = Zeroizing::new(hasher.finish());
-    let mut key = Key::default();
-    key.copy_from_slice(&digest[..32]);
-    key
+    let labelled: [&[u8]; 2] = [b"dimed content key\0", drawn];
+    Key::new(sha256(&[&labelled[..], pieces].concat()))
 }
