@@ -58,7 +58,8 @@
 //! # What is secret where
 //!
 //! Bodies, envelopes and attempt notes are encrypted under a key per message, which the master key wraps; private DIME keys
-//! under the master key itself. The master key is never in the database. Log lines carry our own ids; for sealed mail no
+//! under the master key itself. The master key is never in the database. Key files that users and organizations keep
+//! themselves ([`dime::keys`]) are written for their owner alone, in the clear or under a passphrase. Log lines carry our own ids; for sealed mail no
 //! lines that can be joined by an id name both domains ([`base::observe`] lists every event).
 
 pub mod accounts;

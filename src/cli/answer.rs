@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Exit;
 use super::refusal::Refusal;
+use crate::dime::signet;
 
 /// Something to say to people and to programs.
 pub struct Answer {
@@ -27,7 +28,13 @@ impl Answer {
 }
 
 /// Tells programs why an object was refused; for people, the error goes on to standard error.
+///
+/// A signet that cannot be made, for instance because it would be too large, is named as one that cannot be read.
 pub fn conclude(done: anyhow::Result<Exit>, json: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let done = done.map_err(|error| match error.downcast::<signet::Error>() {
+        Ok(error) => Refusal::new(&error).into(),
+        Err(error) => error,
+    });
     match done {
         Err(error) if json => match error.downcast_ref::<Refusal>() {
             Some(refusal) => {
@@ -61,7 +68,23 @@ fn is_invisible(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+
+    #[test]
+    fn programs_are_told_of_a_refusal_and_of_nothing_else() {
+        let told = |error: anyhow::Error, json| {
+            let mut out = Vec::new();
+            let exit = conclude(Err(error), json, &mut out).ok();
+            (exit, serde_json::from_slice::<Value>(&out).ok())
+        };
+        let (exit, said) = told(signet::Error::TooLarge.into(), true);
+        assert_eq!(exit, Some(Exit::No));
+        assert_eq!(said.unwrap()["refused"]["variant"], "signet.too_large");
+        assert_eq!(told(signet::Error::TooLarge.into(), false), (None, None));
+        assert_eq!(told(anyhow::anyhow!("no"), true), (None, None));
+    }
 
     #[test]
     fn nothing_from_an_object_reaches_the_terminal_as_a_command() {

@@ -9,7 +9,14 @@
 //! | 39 | 3 | 03 (organization) or 02 (user), 0020 |
 //! | 42 | 32 | secp256k1 scalar, big-endian |
 //!
-//! Files of other kinds, and of any kind under a passphrase, are in [`kem`], [`wrapped`] and [`private`].
+//! | Armor label | What | Format |
+//! |---|---|---|
+//! | `ORGANIZATIONAL KEY`, `USER KEY` | signing and encryption key, as above | libdime's |
+//! | `ED25519 PRIVATE KEY` | a signing key alone, 32 octets | libdime's |
+//! | `KEY SET PRIVATE KEYS` | private keys of a key set for D/MIME 2 ([`kem`]) | ours |
+//! | `WRAPPED PRIVATE KEY` | any of these under a passphrase or the master key ([`wrapped`]) | ours |
+//!
+//! A file may hold several blocks; [`private`] reads any kind.
 //!
 //! Deviation: libdime takes a file of the other kind and octets after the last field (D21, D22); we do not.
 

@@ -202,6 +202,20 @@ fn keys_go_through_standard_input_and_output() {
         seed(&desk, "example.org.key"),
         seed(&desk, "alice-example.org.key")
     );
+    let binary = armor::decode(&desk.read("example.org.key"), &["ORGANIZATIONAL KEY"]).unwrap();
+    desk.write("binary", &binary);
+    assert_eq!(seed(&desk, "binary"), seed(&desk, "example.org.key"));
+    desk.write("binary", &binary[..70]);
+    let cut = desk.json(1, "key show binary")["refused"].clone();
+    assert_eq!(
+        (&cut["variant"], &cut["offset"]),
+        (&json!("key.layout"), &json!(70))
+    );
+    desk.write("binary", [0xff; 74]);
+    assert_eq!(
+        desk.json(1, "key show binary")["refused"]["variant"],
+        "armor.no_block"
+    );
     desk.fails(2, "key wrap - --passphrase-file -");
     desk.fails(2, "key show missing.key");
 }

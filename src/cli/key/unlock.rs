@@ -65,15 +65,20 @@ pub fn private_keys(file: &FileName, unlock: &Unlock) -> anyhow::Result<Vec<Priv
 /// All blocks of a key file as they are.
 pub fn stored(file: &FileName) -> anyhow::Result<Vec<Stored>> {
     let octets = file.read_private(MAX_OBJECT)?;
-    let text = String::from_utf8_lossy(&octets);
-    let blocks = armor::decode_all(&text, ALL_LABELS).map_err(|error| Refusal::new(&error).of_file(file))?;
+    let refused = |refusal: Refusal| refusal.of_file(file);
+    // Magic numbers of key files start with 07, which no text does.
+    if octets.first() == Some(&7) {
+        let key = PrivateKey::decode(&octets).map_err(|error| refused(Refusal::new(&error)))?;
+        return Ok(vec![Stored::Clear(key)]);
+    }
+    let text = std::str::from_utf8(&octets).unwrap_or_default();
+    let blocks = armor::decode_all(text, ALL_LABELS).map_err(|error| refused(Refusal::new(&error)))?;
     if blocks.len() > MAX_BLOCKS {
         return Err(Misuse(format!("{file} has more than {MAX_BLOCKS} keys")).into());
     }
-    let keys = blocks
-        .iter()
-        .map(|block| Stored::from_block(block).map_err(|error| Refusal::new(&error).of_file(file).into()));
-    keys.collect()
+    let keys = blocks.iter().map(Stored::from_block);
+    keys.map(|key| Ok(key.map_err(|error| refused(Refusal::new(&error)))?))
+        .collect()
 }
 
 /// Opens the keys of one file; the passphrase is asked for once, when it is needed.

@@ -25,7 +25,7 @@ use crate::dime::signet::{Checked, Custody, Error, Kind, Signet, check_org, chec
 ///   user signet            --org: the signet of the organization; with --pok that one is verified
 ///                          too, without it its own primary key is trusted, as you named the file.
 ///                          --previous: the user's signet before this one, for custody.
-///   signing request        nothing; --previous for custody.
+///   signing request        nothing; --previous for custody, verified too if --org is given.
 ///
 /// Every signature up to the highest is verified, the user's own too; fields above it count as absent.
 /// A custody signature without --previous leaves custody "unproven", which is valid. --name demands a
@@ -64,7 +64,7 @@ pub fn primary_key(text: &str) -> Result<VerifyingKey, String> {
     let text = text.trim_start_matches("pok=").trim_end_matches('=');
     base64_decode_unpadded(text)
         .map(VerifyingKey)
-        .map_err(|_| "not 32 octets in base64 (43 characters)".to_owned())
+        .map_err(|_| "not 32 octets in base64 (43 characters); FILE stands before --pok".to_owned())
 }
 
 /// Verifies.
@@ -104,7 +104,15 @@ fn check(signet: &Signet, arguments: &Verify) -> anyhow::Result<Result<Checked, 
             check_user(signet, &org, previous).map_err(|error| in_file(&error, signet, arguments))
         }
         Kind::Request => {
-            let previous = match previous(arguments, None)? {
+            let org = arguments
+                .org
+                .as_ref()
+                .map(|file| organization(file, &arguments.pok));
+            let org = match org.transpose()?.transpose() {
+                Ok(org) => org,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            let previous = match previous(arguments, org.as_ref())? {
                 Ok(previous) => previous,
                 Err(refusal) => return Ok(Err(refusal)),
             };
