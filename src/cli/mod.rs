@@ -108,7 +108,7 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Account(command) => account::run(command, load(path)?, out).await,
         Command::Alias(command) => account::run_alias(command, load(path)?, out).await,
         Command::Signet(arguments) => signet::run(arguments, out),
-        Command::Key(arguments) => key::run(arguments, out),
+        Command::Key(arguments) => key::run(arguments, path, out).await,
         Command::Dns(command) => dns::run(command, load(path)?, out).await,
         Command::Queue(command) => queue::run(command, load(path)?, out).await,
         Command::Route(command) => route::run(command, load(path)?, out).await,

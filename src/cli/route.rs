@@ -11,12 +11,15 @@ use rand::rngs::StdRng;
 use super::Exit;
 use super::context::Context;
 use crate::accounts::Resolution;
-use crate::base::time::SystemClock;
+use crate::base::time::{Clock, SystemClock};
 use crate::config::Config;
-use crate::domains::{self, DomainFacts, Domains};
+use crate::daemon;
+use crate::domains::Domains;
 use crate::mail::address::Mailbox;
-use crate::routing::{Allowances, Decision, DmtpFinding, Facts, Route, decide};
-use crate::store;
+use crate::queue::parties::Sender;
+use crate::queue::plan::{Planner, dime_form};
+use crate::routing::{Decision, Route, decide};
+use crate::store::{LocalDomain, Source};
 use report::{Hosts, Report};
 
 /// Commands about the way that mail takes.
@@ -24,10 +27,16 @@ use report::{Hosts, Report};
 pub enum Command {
     /// Look up what is known of a recipient's domain, and say which way mail would take and why. Sends nothing.
     ///
+    /// A DIME domain is asked for its signet and the recipient's. What their key sets say is remembered, as it is when mail
+    /// is sent; the format that follows is part of the answer.
+    ///
     /// Exits with 75 if mail would wait, and with 1 if it would be returned.
     Explain {
         /// The recipient.
         address: Mailbox,
+        /// The author. Without it nobody in particular writes, from the first of our domains that has DIME.
+        #[arg(long, value_name = "ADDRESS")]
+        from: Option<Mailbox>,
         /// One JSON object.
         #[arg(long)]
         json: bool,
@@ -36,7 +45,7 @@ pub enum Command {
 
 /// Does as the command says.
 pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let Command::Explain { address, json } = command;
+    let Command::Explain { address, from, json } = command;
     let context = Context::open(config).await?;
     let local = match context.accounts().resolve(&address).await? {
         Resolution::NotLocal => None,
@@ -45,7 +54,7 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
     };
     let report = match local {
         Some(known) => Report::local(address, known),
-        None => remote(&context, address).await?,
+        None => remote(&context, address, from).await?,
     };
     match json {
         true => writeln!(out, "{}", report.object())?,
@@ -58,35 +67,54 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
     })
 }
 
-async fn remote(context: &Context, address: Mailbox) -> anyhow::Result<Report> {
-    let domains = Domains::new(
-        context.config.dns.resolver()?,
-        Arc::clone(&context.store) as Arc<dyn store::Domains>,
-        Arc::new(SystemClock),
-        domains::Limits::default(),
-    );
-    let facts = domains.facts(address.domain()).await?;
-    let decision = decide(&question(facts.clone()));
-    let hosts = hosts(&domains, &address, &decision).await;
+async fn remote(context: &Context, address: Mailbox, from: Option<Mailbox>) -> anyhow::Result<Report> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let planner = daemon::planner(&context.config, &context.store, &clock)?;
+    let source = from.clone().map_or(Source::Local, Source::Submission);
+    let mut facts = planner.facts(address.domain(), &source).await?;
+    let mut parties = None;
+    if matches!(decide(&facts).route, Route::Dmtp { .. })
+        && let Some(sender) = sender(context, &planner, from).await?
+    {
+        let asked = planner.ask(&dime_form(&address), &sender).await;
+        facts.finding = asked.finding;
+        parties = asked.found.map(|(_, _, parties)| parties);
+    }
+    let decision = decide(&facts);
+    let hosts = hosts(&planner.domains, &address, &decision).await;
     Ok(Report {
         address,
         known: None,
-        facts: Some(facts),
+        facts: Some(facts.domain),
         hosts,
+        parties,
         decision,
     })
 }
 
-/// Nobody in particular writes, and DMTP has not been tried.
-fn question(domain: DomainFacts) -> Facts {
-    Facts {
-        local: false,
-        sender_policy: None,
-        domain,
-        finding: DmtpFinding::NotAsked,
-        failing_for_long: false,
-        allowances: Allowances::default(),
-    }
+/// What is known of the sender's side; `None` if no domain of ours has DIME, or not the author's.
+async fn sender(
+    context: &Context,
+    planner: &Planner,
+    from: Option<Mailbox>,
+) -> anyhow::Result<Option<Sender>> {
+    let domains = context.store.list_domains().await?;
+    let ours = |domain: &&LocalDomain| {
+        let asked = from.as_ref().is_none_or(|from| *from.domain() == domain.name);
+        asked && domain.dime.is_some()
+    };
+    let Some(domain) = domains.iter().find(ours) else {
+        return Ok(None);
+    };
+    let Some(organization) = planner.published.organization(&domain.name).await? else {
+        return Ok(None);
+    };
+    let author = match &from {
+        Some(from) => planner.published.user(from).await?,
+        None => None,
+    };
+    let author = from.as_ref().zip(author.as_ref().map(|user| &user.signet));
+    Ok(Some(planner.sender(&organization.signet, author).await?))
 }
 
 async fn hosts(domains: &Domains, address: &Mailbox, decision: &Decision) -> Hosts {

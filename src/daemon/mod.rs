@@ -30,7 +30,7 @@ use crate::queue::observer::Observer;
 use crate::queue::runner::Runner;
 use crate::store;
 
-pub use services::Services;
+pub use services::{Services, planner};
 
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]

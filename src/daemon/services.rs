@@ -65,23 +65,13 @@ impl Services {
         let master_key = MasterKey(config::load_master_key(&config)?);
         let store = SqliteStore::open(&config.server.database(), master_key, Arc::clone(&clock)).await?;
         let store: Arc<dyn Store> = Arc::new(store);
-        let resolver = config.dns.resolver()?;
-        let domains = Arc::new(Domains::new(
-            Arc::clone(&resolver),
-            Arc::clone(&store) as Arc<dyn crate::store::Domains>,
-            Arc::clone(&clock),
-            Limits::default(),
-        ));
-        let published = Published::new(Arc::clone(&store), Arc::clone(&clock));
-        let published = Arc::new(published.with_times((&config.dmime).into()));
-        let dx = Arc::new(dx_connector(&config, &clock, &resolver, &domains)?);
-        let directory = Directory {
-            published: Arc::clone(&published),
-            store: Arc::clone(&store),
-            domains: Arc::clone(&domains),
-            dx: Arc::clone(&dx),
-            clock: Arc::clone(&clock),
-        };
+        let Planner {
+            domains,
+            directory,
+            published,
+            ..
+        } = planner(&config, &store, &clock)?;
+        let dx = Arc::clone(&directory.dx);
         Ok(Self {
             accounts: Arc::new(Accounts::new(Arc::clone(&store), (&config.accounts).into())),
             smtp_tls: Acceptor::new(&config.smtp_identity()?)?,
@@ -89,11 +79,11 @@ impl Services {
             hosts: hosts(store.as_ref()).await?,
             arrivals: budget(&config),
             budget: budget(&config),
-            directory: Arc::new(directory),
+            directory,
             config,
             clock,
             store,
-            resolver,
+            resolver: Arc::clone(&dx.resolver),
             domains,
             published,
             dx,
@@ -139,6 +129,34 @@ impl Services {
             observer: Arc::clone(&self.observer),
         })
     }
+}
+
+/// What finds each recipient's way, without the rest of a daemon.
+pub fn planner(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) -> Result<Planner, Error> {
+    let resolver = config.dns.resolver()?;
+    let domains = Arc::new(Domains::new(
+        Arc::clone(&resolver),
+        Arc::clone(store) as Arc<dyn crate::store::Domains>,
+        Arc::clone(clock),
+        Limits::default(),
+    ));
+    let published = Published::new(Arc::clone(store), Arc::clone(clock));
+    let published = Arc::new(published.with_times((&config.dmime).into()));
+    let dx = Arc::new(dx_connector(config, clock, &resolver, &domains)?);
+    let directory = Directory {
+        published: Arc::clone(&published),
+        store: Arc::clone(store),
+        domains: Arc::clone(&domains),
+        dx,
+        clock: Arc::clone(clock),
+    };
+    Ok(Planner {
+        store: Arc::clone(store),
+        domains,
+        directory: Arc::new(directory),
+        published,
+        policy: (&config.dmime).into(),
+    })
 }
 
 fn budget(config: &Config) -> Budget {

@@ -374,3 +374,168 @@ fn secrets_are_never_printed() {
         );
     }
 }
+
+/// Pat's keys are at home: key file, request, account, and key sets signed ahead.
+fn with_pat_at_home() -> Home {
+    let home = Home::with_alice();
+    let keys = dimed::dime::keys::UserKeys::generate(&mut rand::rng());
+    let request = dimed::dime::signet::request(&keys).unwrap();
+    let (key, ssr) = (home.path("pat.key"), home.path("pat.ssr"));
+    fs::write(&key, keys.to_armor().expose()).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&ssr, request.to_armor()).unwrap();
+    let arguments = ["account", "add", "pat@hermail.test", "--trust", "paranoid"];
+    home.dimed(&arguments)
+        .args(["--request", ssr.to_str().unwrap()])
+        .write_stdin(PASSWORD)
+        .assert()
+        .code(0);
+    home
+}
+
+/// Signs key sets ahead as Pat, with the names of files for private and signed key sets.
+fn sign_ahead(home: &Home, options: &[&str]) -> (PathBuf, PathBuf) {
+    let (kem, bundle) = (home.path("pat.kem"), home.path("pat.keyset"));
+    let text = |name: &str| home.path(name).to_str().unwrap().to_owned();
+    home.dimed(&[
+        "key",
+        "set",
+        "--key",
+        &text("pat.key"),
+        "--signet",
+        &text("pat.ssr"),
+    ])
+    .args(["--kem", kem.to_str().unwrap(), "--out", bundle.to_str().unwrap()])
+    .args(options)
+    .env("DIMED_CONFIG", "/nonexistent")
+    .assert()
+    .code(0);
+    (kem, bundle)
+}
+
+fn shown(home: &Home, name: &str) -> Value {
+    serde_json::from_str(&home.done(&["key", "set", "show", name, "--json"])).unwrap()
+}
+
+#[test]
+fn key_sets_signed_at_home_are_published_and_wait_on_the_server() {
+    let home = with_pat_at_home();
+    assert_eq!(shown(&home, "pat@hermail.test")["key_set"], Value::Null);
+    let (kem, bundle) = sign_ahead(&home, &["--ahead", "3"]);
+    let private = fs::read_to_string(&kem).unwrap();
+    assert_eq!(private.matches("-----BEGIN KEY SET PRIVATE KEYS-----").count(), 3);
+    assert_eq!(kem.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let public = fs::read_to_string(&bundle).unwrap();
+    assert_eq!(public.matches("-----BEGIN KEY SET-----").count(), 3);
+
+    let bundle = bundle.to_str().unwrap();
+    let import = ["key", "set", "import", "pat@hermail.test", bundle, "--json"];
+    let done: Value = serde_json::from_str(&home.done(&import)).unwrap();
+    assert_eq!((&done["key_sets"], &done["published"]), (&3.into(), &true.into()));
+    assert_eq!(
+        (&done["waiting"], &done["gaps"]),
+        (&2.into(), &Value::Array(Vec::new()))
+    );
+    let shown = shown(&home, "pat@hermail.test");
+    assert_eq!(shown["key_set"]["opted_out"], false);
+    assert_eq!(shown["private_keys"], 0, "they are at home");
+    let created = shown["key_set"]["created"].as_u64().unwrap();
+    let days: Vec<_> = shown["ahead"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|due| (due.as_u64().unwrap() - created) / 86_400)
+        .collect();
+    assert_eq!(days, [14, 28]);
+    assert_eq!(
+        home.done(&["key", "set", "show"]),
+        "Nobody's key sets signed ahead run out.\n"
+    );
+}
+
+#[test]
+fn the_last_key_set_signed_ahead_and_gaps_between_them_are_told() {
+    let home = with_pat_at_home();
+    let (_, bundle) = sign_ahead(&home, &["--ahead", "1", "--opt-out"]);
+    let bundle = bundle.to_str().unwrap();
+    home.done(&["key", "set", "import", "pat@hermail.test", bundle]);
+    assert_eq!(shown(&home, "pat@hermail.test")["key_set"]["opted_out"], true);
+    let running_out = home.done(&["key", "set", "show"]);
+    assert!(
+        running_out.starts_with("pat@hermail.test  keys until "),
+        "{running_out}"
+    );
+    // Days without keys are not signed by mistake.
+    let misuse = home.fails(
+        2,
+        &[
+            "key", "set", "--ahead", "2", "--key", "x", "--signet", "y", "--every", "30",
+        ],
+    );
+    assert!(misuse.contains("days without keys"), "{misuse}");
+}
+
+#[test]
+fn only_a_users_own_key_sets_are_imported() {
+    let home = with_pat_at_home();
+    let (_, bundle) = sign_ahead(&home, &["--ahead", "2"]);
+    let file = bundle.to_str().unwrap();
+    // Alice's keys are kept on the server.
+    let refused = home.fails(2, &["key", "set", "import", "alice@hermail.test", file]);
+    assert!(refused.contains("are kept here"), "{refused}");
+    let refused = home.fails(1, &["key", "set", "import", "nobody@hermail.test", file]);
+    assert!(refused.contains("has no signet here"), "{refused}");
+    // Another user's bundle, rightly signed by that user.
+    let other = dimed::dime::keys::UserKeys::generate(&mut rand::rng());
+    fs::write(home.path("eve.key"), other.to_armor().expose()).unwrap();
+    let request = dimed::dime::signet::request(&other).unwrap();
+    fs::write(home.path("eve.ssr"), request.to_armor()).unwrap();
+    let text = |name: &str| home.path(name).to_str().unwrap().to_owned();
+    let mut sign = home.dimed(&["key", "set", "--ahead", "1", "--key", &text("eve.key")]);
+    sign.args(["--signet", &text("eve.ssr"), "--out", &text("eve.keyset")])
+        .args(["--kem", &text("eve.kem")])
+        .assert()
+        .code(0);
+    let refused = home.fails(
+        1,
+        &["key", "set", "import", "pat@hermail.test", &text("eve.keyset")],
+    );
+    assert!(refused.contains("N3"), "{refused}");
+    // A key file that does not belong to the signet.
+    let refused = home.fails(
+        1,
+        &[
+            "key",
+            "set",
+            "--ahead",
+            "1",
+            "--key",
+            &text("eve.key"),
+            "--signet",
+            &text("pat.ssr"),
+        ],
+    );
+    assert!(refused.contains("has no user key"), "{refused}");
+}
+
+#[test]
+fn owners_opt_out_and_come_back() {
+    let home = Home::with_alice();
+    for name in ["hermail.test", "alice@hermail.test"] {
+        assert_eq!(shown(&home, name)["key_set"]["opted_out"], false);
+        home.done(&["key", "opt-out", name]);
+        assert_eq!(shown(&home, name)["key_set"]["opted_out"], true);
+        home.done(&["key", "opt-out", name, "--undo"]);
+        assert_eq!(shown(&home, name)["key_set"]["opted_out"], false);
+        assert_eq!(shown(&home, name)["private_keys"], 2);
+    }
+    home.fails(1, &["key", "opt-out", "nobody@hermail.test"]);
+    assert_eq!(
+        home.dimed(&["key", "set", "accept", "bob@hismail.test"])
+            .assert()
+            .code(1)
+            .get_output()
+            .stdout,
+        b"Nothing was known of the keys of bob@hismail.test.\n"
+    );
+}

@@ -1,10 +1,12 @@
 //! `dimed key …`: private key files, without a daemon or configuration.
 
+mod set;
 mod show;
 mod unlock;
 mod wrap;
 
 use std::io::Write;
+use std::path::Path;
 
 use clap::{Args, Subcommand};
 
@@ -37,15 +39,19 @@ enum Command {
     Show(show::Show),
     Wrap(wrap::Wrap),
     Unwrap(wrap::Unwrap),
+    Set(Box<set::Set>),
+    OptOut(set::OptOut),
 }
 
 /// Does as the command says.
-pub fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
+pub async fn run(arguments: Arguments, config: &Path, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let json = arguments.json;
     let done = match arguments.command {
         Command::Show(show) => show::run(&show, json, out),
         Command::Wrap(wrap) => wrap::run(&wrap, json, out),
         Command::Unwrap(unwrap) => wrap::run_unwrap(&unwrap, json, out),
+        Command::Set(set) => set::run(*set, config, json, out).await,
+        Command::OptOut(opt_out) => set::opt_out(opt_out, config, json, out).await,
     };
     answer::conclude(done, json, out)
 }

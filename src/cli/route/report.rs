@@ -3,11 +3,16 @@
 use serde_json::{Value, json};
 
 use crate::base::encoding::base64_unpadded;
+use crate::crypto::suite::hpke::Suite;
+use crate::dime::key_set::{Capability, KeySet};
 use crate::dime::record::ManagementRecord;
+use crate::dime::selection::{Actor, Choice};
 use crate::domains::{DeliveryHosts, DomainFacts, MailHosts, PinnedRecord, Reach, RecordLookup};
 use crate::mail::address::Mailbox;
 use crate::net::dns::Proof;
+use crate::queue::parties::Parties;
 use crate::routing::{Decision, Reason, Route};
+use crate::signet_service::Known;
 
 /// Everything found out about the way to one recipient.
 pub struct Report {
@@ -19,6 +24,8 @@ pub struct Report {
     pub facts: Option<DomainFacts>,
     /// Where mail would be taken.
     pub hosts: Hosts,
+    /// How everybody's keys stand, and the format that follows, if signets were had.
+    pub parties: Option<Parties>,
     /// The route and its reason.
     pub decision: Decision,
 }
@@ -41,6 +48,7 @@ impl Report {
             known: Some(known),
             facts: None,
             hosts: Hosts::None,
+            parties: None,
             decision: Decision {
                 route: Route::Local,
                 reason: Reason::LocalDomain,
@@ -71,6 +79,12 @@ impl Report {
             Hosts::Delivery(hosts) => lines.push(("dx hosts", delivery_text(hosts))),
             Hosts::Mail(hosts) => lines.push(("mx hosts", mail_text(hosts))),
         }
+        if let Some(parties) = &self.parties {
+            for (name, known) in named(parties) {
+                lines.push(("keys", format!("{name}: {}", known_text(known))));
+            }
+            lines.push(("format", parties.choice.to_string()));
+        }
         lines.push(("route", self.decision.route.kind().into()));
         lines.push((
             "reason",
@@ -90,12 +104,71 @@ impl Report {
             "record": self.facts.as_ref().map(lookup_object),
             "pin": self.facts.as_ref().and_then(|facts| facts.pin.as_ref()).map(pin_object),
             "hosts": hosts_object(&self.hosts),
+            "key_sets": self.parties.as_ref().map(parties_object),
+            "choice": self.parties.as_ref().map(|parties| choice_object(parties.choice)),
             "route": self.decision.route.kind(),
             "reason": {
                 "code": self.decision.reason.code(),
                 "text": self.decision.reason.to_string(),
             },
         })
+    }
+}
+
+/// Everybody whose keys are known, the author last: they decide nothing but the author's copy.
+fn named(parties: &Parties) -> impl Iterator<Item = (&'static str, &Known)> {
+    let author = parties.sender.author.as_ref();
+    [
+        ("origin", &parties.sender.origin),
+        ("destination", &parties.destination),
+        ("recipient", &parties.recipient),
+    ]
+    .into_iter()
+    .chain(author.map(|author| ("author", author)))
+}
+
+fn known_text(known: &Known) -> String {
+    let state = known.capability.state();
+    match &known.capability {
+        Capability::Usable(_) => {
+            let suites: Vec<_> = known.capability.suites().iter().map(Suite::to_string).collect();
+            format!("{state} ({})", suites.join(", "))
+        }
+        Capability::Unusable(error) => format!("{state} ({error})"),
+        _ => state.to_string(),
+    }
+}
+
+fn parties_object(parties: &Parties) -> Value {
+    let known = |known: &Known| {
+        let suites: Vec<_> = known
+            .capability
+            .suites()
+            .iter()
+            .map(|suite| suite.name())
+            .collect();
+        json!({
+            "state": known.capability.state().name(),
+            "rule": known.capability.rule(),
+            "suites": suites,
+            "expires": known.capability.keys().map(KeySet::expires),
+            "ever_usable": known.pin.map(|pin| pin.ever_usable),
+        })
+    };
+    named(parties)
+        .map(|(name, party)| (name.to_owned(), known(party)))
+        .collect()
+}
+
+fn choice_object(choice: Choice) -> Value {
+    match choice {
+        Choice::Format2 { suite, author_copy } => {
+            json!({ "format": 2, "suite": suite.name(), "author_copy": author_copy })
+        }
+        Choice::Format1 => json!({ "format": 1 }),
+        Choice::Hold(hold) => {
+            json!({ "hold": hold.rule.to_string(), "actor": hold.actor.map(Actor::name) })
+        }
     }
 }
 
@@ -272,6 +345,7 @@ mod tests {
                 hosts: vec!["mx.plain.test".parse().unwrap()],
                 proof: Proof::Insecure,
             }),
+            parties: None,
             decision: Decision {
                 route: Route::Smtp {
                     tls: SmtpTls::Opportunistic,

@@ -3,6 +3,7 @@
 mod crash;
 mod dmtp;
 mod hostile;
+mod key_sets;
 mod outbound;
 mod privacy;
 mod receiving;

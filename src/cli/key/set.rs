@@ -1,0 +1,149 @@
+//! `dimed key set …` and `dimed key opt-out`.
+
+mod ahead;
+mod import;
+mod show;
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use crate::base::observe;
+use crate::cli::answer::Answer;
+use crate::cli::context::Context;
+use crate::cli::files::FileName;
+use crate::cli::{Exit, load};
+use crate::dmtp::name::Name;
+use crate::mail::address::Mailbox;
+use crate::signet_service::Offer;
+use crate::store;
+
+/// Key sets of D/MIME 2: sign future ones ahead, publish them, see what is there.
+///
+/// The keys of D/MIME 2 stand in signets and are replaced every two weeks. The server does that for organizations
+/// and for users whose keys it keeps. A user whose keys are at home signs key sets ahead, with --ahead and without a daemon or
+/// configuration, and hands the public file to the server, which publishes each when it is due:
+///
+///     dimed key set --ahead 12 --key alice-example.org.key --signet alice.signet
+///     dimed key set import alice@example.org alice-example.org-1800000000.keyset
+///
+/// The private halves are written to a file of their own, with mode 0600; they are needed to read mail, each until
+/// 16 days after its key set has expired, and should be destroyed then.
+///
+/// Exit codes: 0 done; 1 a key, signet or key set is not valid; 2 usage, or a file that cannot be read or written.
+#[derive(Debug, Args)]
+#[command(
+    verbatim_doc_comment,
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true
+)]
+pub struct Set {
+    #[command(flatten)]
+    ahead: ahead::Ahead,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take key sets that a user has signed ahead in the place of those that wait; what is due is published at once.
+    Import {
+        /// Address of the user.
+        address: Mailbox,
+        /// What `dimed key set --ahead` wrote; - is standard input.
+        bundle: FileName,
+    },
+    /// Say what is known of somebody's key sets; without a name, whose key sets signed ahead run out.
+    Show {
+        /// A domain or address, here or elsewhere.
+        name: Option<Name>,
+    },
+    /// Take whatever key set and signing key somebody has next as if never seen before.
+    ///
+    /// Do this after asking the other side, when mail waits because their signing key has changed without proof, or because
+    /// they no longer have keys for D/MIME 2.
+    Accept {
+        /// The domain or address.
+        name: Name,
+    },
+}
+
+/// Say in a signet of ours, signed, that its owner has no keys for D/MIME 2; mail then comes in D/MIME 1.
+///
+/// Others who insist on D/MIME 2, or who have seen keys of an organization before, hold their mail. The private keys stay for
+/// as long as mail may be under way. A user whose keys are at home signs the same with `dimed key set --ahead N --opt-out`.
+#[derive(Debug, Args)]
+pub struct OptOut {
+    /// The domain or address.
+    name: Name,
+    /// Come back: make new keys.
+    #[arg(long)]
+    undo: bool,
+}
+
+/// Does as the command says; the configuration at `path` is read where it is needed.
+pub async fn run(set: Set, path: &Path, json: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let Some(command) = set.command else {
+        return ahead::run(&set.ahead, json, out);
+    };
+    let context = Context::open(load(path)?).await?;
+    match command {
+        Command::Import { address, bundle } => import::run(&context, &address, &bundle, json, out).await,
+        Command::Show { name: Some(name) } => show::run(&context, &name, json, out).await,
+        Command::Show { name: None } => show::running_out(&context, json, out).await,
+        Command::Accept { name } => accept(&context, &name, json, out).await,
+    }
+}
+
+/// Opts out, or back in.
+pub async fn opt_out(opt_out: OptOut, path: &Path, json: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let context = Context::open(load(path)?).await?;
+    let published = context.published();
+    let offer = match opt_out.undo {
+        true => Offer::Keys,
+        false => Offer::OptOut,
+    };
+    let name = &opt_out.name;
+    let done = match name {
+        Name::Organization(domain) => published.renew_organization(domain, offer).await.map(drop),
+        Name::User(address) => published.renew_user(address, offer).await.map(drop),
+    };
+    done.with_context(|| format!("the key set of {name} cannot be replaced"))?;
+    let text = match opt_out.undo {
+        true => format!("{name} has keys for D/MIME 2 again.\n"),
+        false => format!("{name} has opted out of D/MIME 2.\n"),
+    };
+    let answer = Answer {
+        text,
+        json: json!({ "result": "done", "name": name.to_string(), "opted_out": !opt_out.undo }),
+    };
+    answer.write(json, out)?;
+    Ok(Exit::Done)
+}
+
+async fn accept(context: &Context, name: &Name, json: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let text = name.to_string();
+    context.store.forget_remote_signets(&text).await?;
+    let dropped = context.store.forget_key_set_pin(&store::fold_name(&text)).await?;
+    if dropped {
+        tracing::warn!(event = observe::KEY_SET_ACCEPTED, domain = %name.domain(),
+            "by order of an operator, what was seen of somebody's keys is forgotten, and what is found next is accepted");
+    }
+    let answer = Answer {
+        text: match dropped {
+            true => {
+                format!("What was seen of the keys of {name} is forgotten; what is found next is accepted.\n")
+            }
+            false => format!("Nothing was known of the keys of {name}.\n"),
+        },
+        json: json!({ "result": "done", "name": text, "dropped": dropped }),
+    };
+    answer.write(json, out)?;
+    Ok(match dropped {
+        true => Exit::Done,
+        false => Exit::No,
+    })
+}
