@@ -2,23 +2,28 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+
 use crate::base::id::QueueId;
-use crate::store::{Error, Store};
+use crate::store::blocking::StoredBody;
+use crate::store::{Error, Pieces, Store};
 
 /// Reads a body from its beginning.
 pub struct Body {
     store: Arc<dyn Store>,
     message: QueueId,
+    size_bytes: u64,
     next: u32,
     unreadable: Option<&'static str>,
 }
 
 impl Body {
-    /// Starts at the first piece.
-    pub fn new(store: Arc<dyn Store>, message: QueueId) -> Self {
+    /// Starts at the first piece of the body, which has `size_bytes` octets.
+    pub fn new(store: Arc<dyn Store>, message: QueueId, size_bytes: u64) -> Self {
         Self {
             store,
             message,
+            size_bytes,
             next: 0,
             unreadable: None,
         }
@@ -45,12 +50,33 @@ impl Body {
     }
 
     /// Everything at once, for what cannot be done in pieces: a D/MIME 1 message is signed as a whole.
-    pub async fn whole(&mut self, size_bytes: u64) -> Result<Vec<u8>, Error> {
+    pub async fn whole(&mut self) -> Result<Vec<u8>, Error> {
         self.rewind();
-        let mut octets = Vec::with_capacity(usize::try_from(size_bytes).unwrap_or(0));
+        let mut octets = Vec::with_capacity(usize::try_from(self.size_bytes).unwrap_or(0));
         while let Some(piece) = self.next().await? {
             octets.extend_from_slice(&piece);
         }
         Ok(octets)
+    }
+
+    /// The same body for work on a thread that may wait.
+    pub fn stored(&self) -> StoredBody {
+        StoredBody {
+            store: Arc::clone(&self.store),
+            message: self.message,
+            size_bytes: self.size_bytes,
+        }
+    }
+}
+
+#[async_trait]
+impl Pieces for Body {
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    async fn piece(&mut self, index: u32) -> Result<Option<Vec<u8>>, Error> {
+        self.next = index;
+        self.next().await
     }
 }

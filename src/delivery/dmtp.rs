@@ -7,11 +7,12 @@ use crate::base::machine::TlsInfo;
 use crate::dime::fingerprint::FullFingerprint;
 use crate::dime::record::ManagementRecord;
 use crate::dmtp::client::Message;
-use crate::dmtp::command::CommitHash;
+use crate::dmtp::command::{CommitHash, Return};
 use crate::domains::{DxConnector, DxError};
 use crate::mail::address::Domain;
 use crate::mail::reply::EnhancedStatus;
 use crate::net::dns::Proof;
+use crate::store::Pieces;
 
 /// Hands D/MIME objects over.
 pub struct DmtpDelivery {
@@ -20,7 +21,6 @@ pub struct DmtpDelivery {
 }
 
 /// One object and where it goes.
-#[derive(Debug)]
 pub struct Job<'a> {
     /// Our domain that signed it.
     pub origin: &'a Domain,
@@ -36,8 +36,10 @@ pub struct Job<'a> {
     pub proof: Proof,
     /// What DATA calls the message.
     pub commit: CommitHash,
-    /// The object.
-    pub object: &'a [u8],
+    /// The object, all of which goes over.
+    pub object: &'a mut dyn Pieces,
+    /// How much of it a failure report should return.
+    pub returning: Option<Return>,
 }
 
 /// What an attempt brought.
@@ -51,7 +53,7 @@ pub struct Report {
 
 impl DmtpDelivery {
     /// Transfers the object to the first delivery host that can be reached.
-    pub async fn deliver(&self, job: &Job<'_>) -> Report {
+    pub async fn deliver(&self, job: Job<'_>) -> Report {
         let mut session = match self.dx.open(job.destination, job.record, job.proof).await {
             Ok(session) => session,
             Err(error) => {
@@ -66,9 +68,9 @@ impl DmtpDelivery {
             origin_signet: job.origin_signet,
             destination: job.destination.clone(),
             destination_signet: job.destination_signet,
-            size: job.object.len() as u64,
-            returning: None,
-            commit: job.commit.clone(),
+            size: job.object.size_bytes(),
+            returning: job.returning,
+            commit: job.commit,
         };
         let peer = Some((session.host().clone(), session.tls().clone()));
         let outcome = match session.send(job.origin, message, job.object).await {

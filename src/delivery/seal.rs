@@ -1,13 +1,15 @@
-//! Sealing for a trustful author, and the origin's signature: MIME in, a D/MIME 1 object ready for transfer out.
+//! Sealing for a trustful author, and the origin's signature: MIME in, an object ready for transfer out.
 
-use std::sync::Arc;
+mod format1;
+mod format2;
 
-use crate::dime::convert;
-use crate::dime::dmime1::padding::Padding;
-use crate::dime::dmime1::{Limits, Message, origin, seal};
-use crate::dime::signet::{VerifiedOrg, VerifiedUser};
+pub use format1::seal_and_sign;
+pub use format2::{Request, Sealed, seal_in_spool};
+
+use crate::dime::{convert, dmime1, dmime2};
 use crate::mail::address::Mailbox;
 use crate::signet_service::{Organization, Published, User};
+use crate::store;
 
 /// Whether messages are sealed as D/MIME 2 where the parties' key sets allow it. While they are not, the origin counts as
 /// one without a key set, so that nothing that was to go as D/MIME 2 goes as D/MIME 1 unseen.
@@ -25,7 +27,16 @@ pub enum Error {
     Convert(#[from] convert::Error),
     /// The format refuses the parties or the content.
     #[error(transparent)]
-    Seal(#[from] seal::Error),
+    Seal(#[from] dmime1::seal::Error),
+    /// The same, in format 2.
+    #[error(transparent)]
+    Seal2(#[from] dmime2::seal::Error),
+    /// A key set that was good when the message was planned is so no more.
+    #[error("a key set cannot be used any more")]
+    KeySet,
+    /// The spool failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
     /// What we sealed does not pass the origin's own checks: a fault of ours.
     #[error("the sealed message does not pass the origin's checks")]
     OwnCheck,
@@ -73,66 +84,4 @@ impl Author {
     pub fn organization(&self) -> &VerifiedOrg {
         &self.organization.signet
     }
-}
-
-/// Seals for one recipient and signs as the origin, on a thread where that may take its time.
-pub async fn seal_and_sign(
-    author: Arc<Author>,
-    recipient: Mailbox,
-    destination: VerifiedOrg,
-    recipient_signet: VerifiedUser,
-    mime: bytes::Bytes,
-) -> Result<Vec<u8>, Error> {
-    let work = move || {
-        let sealed = seal_for(&author, &recipient, &destination, &recipient_signet, mime)?;
-        sign(&author, &destination, sealed)
-    };
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| Error::Interrupted)?
-}
-
-fn seal_for(
-    author: &Author,
-    recipient: &Mailbox,
-    destination: &VerifiedOrg,
-    recipient_signet: &VerifiedUser,
-    mime: bytes::Bytes,
-) -> Result<Vec<u8>, Error> {
-    let parties = seal::Parties {
-        author: &author.address,
-        author_keys: author.user.keys.as_ref().ok_or(Error::NoKeys)?,
-        author_signet: &author.user.signet,
-        origin_signet: &author.organization.signet,
-        destination_signet: destination,
-        recipient,
-        recipient_signet,
-    };
-    let content = convert::to_dmime1(mime)?;
-    Ok(seal::seal(
-        &parties,
-        &content,
-        Padding::default(),
-        &mut rand::rng(),
-    )?)
-}
-
-/// The origin checks what it signs, whoever sealed it (`dmime.md` §13.2).
-fn sign(author: &Author, destination: &VerifiedOrg, sealed: Vec<u8>) -> Result<Vec<u8>, Error> {
-    let organization = &author.organization;
-    let limits = Limits {
-        size: sealed.len(),
-        ..Limits::default()
-    };
-    let message = Message::parse(sealed, &limits).map_err(|_| Error::OwnCheck)?;
-    let view = origin::open(&message, &organization.keys).map_err(|_| Error::OwnCheck)?;
-    let expected = origin::Expected {
-        submitter: &author.address,
-        origin: author.address.domain(),
-        author: &author.user.signet,
-        destination,
-    };
-    let checked = view.check(&expected).map_err(|_| Error::OwnCheck)?;
-    let signed = origin::sign(&checked, &organization.keys.signing, origin::Bounces::default());
-    signed.map_err(|_| Error::OwnCheck)
 }

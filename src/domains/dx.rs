@@ -23,6 +23,7 @@ use crate::net::dns::{Lookup, Proof, Resolver};
 use crate::net::dx_certificate::{Rejected, judge};
 use crate::net::stream::Stream;
 use crate::net::tls::{Connector, TlsPeer, WebPki};
+use crate::store::{self, Pieces};
 
 /// Delivery hosts tried in one go.
 const MAX_ATTEMPTS: usize = 8;
@@ -76,6 +77,9 @@ pub enum Error {
         /// What it said.
         reply: Reply,
     },
+    /// The message cannot be read.
+    #[error("the message cannot be read")]
+    Message(#[from] store::Error),
     /// The session broke.
     #[error("{0}")]
     Session(#[from] client::Error),
@@ -274,7 +278,7 @@ impl DxSession {
         fingerprint: Option<AnyFingerprint>,
     ) -> Result<Vec<u8>, Error> {
         self.connection.machine().signet(name, fingerprint)?;
-        match self.answer(&[]).await? {
+        match self.answer(None).await? {
             Answer::Signet(object) => Ok(object),
             _ => Err(client::Error::Malformed("the reply is not a signet").into()),
         }
@@ -285,12 +289,12 @@ impl DxSession {
         &mut self,
         sender: &Domain,
         message: Message,
-        object: &[u8],
+        object: &mut dyn Pieces,
     ) -> Result<Option<String>, Error> {
         self.connection.machine().ehlo(sender)?;
-        self.answer(&[]).await?;
+        self.answer(None).await?;
         self.connection.machine().send(message)?;
-        match self.answer(object).await? {
+        match self.answer(Some(object)).await? {
             Answer::Committed(id) => Ok(id.map(|id| id.as_str().to_owned())),
             _ => Err(client::Error::Malformed("the reply does not commit the message").into()),
         }
@@ -311,13 +315,16 @@ impl DxSession {
     }
 
     /// Waits for the end of a request, giving it the message where it wants one.
-    async fn answer(&mut self, mut object: &[u8]) -> Result<Answer, Error> {
+    async fn answer(&mut self, object: Option<&mut dyn Pieces>) -> Result<Answer, Error> {
+        let mut source = object.map(Source::new);
         loop {
             match self.connection.next_event().await? {
                 Some(Event::WantBody) => {
-                    let (piece, rest) = object.split_at(object.len().min(BODY_PIECE));
-                    object = rest;
-                    self.connection.machine().body(piece.to_vec())?;
+                    let octets = match &mut source {
+                        Some(source) => source.next().await?,
+                        None => Vec::new(),
+                    };
+                    self.connection.machine().body(octets)?;
                 }
                 Some(Event::Finished(outcome)) => return self.judged(outcome),
                 Some(Event::Failed(error)) => return Err(error.into()),
@@ -336,6 +343,37 @@ impl DxSession {
             Outcome::Permanent(reply) => Err(Error::Permanent { host, reply }),
             Outcome::Unusable(_) => Err(client::Error::Malformed("the reply makes no sense").into()),
         }
+    }
+}
+
+/// An object on its way out: a piece of the spool at a time, of which the session gets a part at a time.
+struct Source<'a> {
+    pieces: &'a mut dyn Pieces,
+    next: u32,
+    piece: Vec<u8>,
+    used: usize,
+}
+
+impl<'a> Source<'a> {
+    fn new(pieces: &'a mut dyn Pieces) -> Self {
+        Self {
+            pieces,
+            next: 0,
+            piece: Vec::new(),
+            used: 0,
+        }
+    }
+
+    /// The next octets; none behind the last.
+    async fn next(&mut self) -> Result<Vec<u8>, Error> {
+        if self.used == self.piece.len() {
+            self.piece = self.pieces.piece(self.next).await?.unwrap_or_default();
+            (self.next, self.used) = (self.next + 1, 0);
+        }
+        let rest = &self.piece[self.used..];
+        let octets = rest[..rest.len().min(BODY_PIECE)].to_vec();
+        self.used += octets.len();
+        Ok(octets)
     }
 }
 

@@ -16,6 +16,7 @@ use super::schedule::Schedule;
 use crate::base::budget::{Budget, Share};
 use crate::base::id::QueueId;
 use crate::base::time::{Clock, Timestamp};
+use crate::crypto::suite::hpke::Suite;
 use crate::delivery::body::Body;
 use crate::delivery::dmtp::DmtpDelivery;
 use crate::delivery::local::{self, LocalDelivery};
@@ -23,12 +24,14 @@ use crate::delivery::maildir;
 use crate::delivery::seal::{self, seal_and_sign};
 use crate::delivery::smtp::{self, SmtpDelivery};
 use crate::delivery::{Diagnosis, Outcome};
-use crate::dime::convert;
+use crate::dime::selection::Choice;
+use crate::dime::{convert, dmime2};
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::EnhancedStatus;
 use crate::routing::{Decision, DmtpFinding, Reason, Route};
 use crate::store::{
-    Claim, Content, Envelope, FollowUp, NewMessage, Recipient, SettledState, Settlement, Source, Store,
+    self, Claim, Content, Envelope, FollowUp, FollowUpBody, NewMessage, Recipient, SettledState, Settlement,
+    Source, Store,
 };
 
 /// Octets of sealed objects that one attempt makes, at least one object. They are held until the attempt is settled,
@@ -157,53 +160,90 @@ impl Mailer {
         if progress.follow_up_bytes() >= SEALED_PER_ATTEMPT {
             return progress.postpone(planned, self.clock.now());
         }
-        let mime = match progress.whole().await {
-            Ok(mime) => mime,
-            Err(diagnosis) => return progress.add(planned, Outcome::Deferred(diagnosis)),
+        let sealed = match sealing.choice {
+            Choice::Format2 { suite, author_copy } => {
+                self.seal_format2(progress, sealing, (suite, author_copy)).await
+            }
+            Choice::Format1 => self.seal_format1(progress, sealing).await,
+            Choice::Hold(_) => Err(Outcome::Deferred(refusal(4, &planned.decision.reason))),
         };
-        let sealed = seal_and_sign(
-            Arc::clone(&sealing.author),
-            sealing.recipient.clone(),
-            sealing.destination.clone(),
-            sealing.signet.clone(),
-            mime,
-        );
-        match sealed.await {
-            Ok(object) => {
-                let claim = progress.claim;
-                log::sealed(claim, sealing.choice, progress.elapsed());
-                progress
-                    .settled
-                    .follow_ups
-                    .push(self.sealed_message(claim, object));
+        match sealed {
+            Ok(follow_up) => {
+                log::sealed(progress.claim, sealing.choice, progress.elapsed());
+                progress.settled.follow_ups.push(follow_up);
                 progress.settled.settlements.push(Settlement {
                     recipient: planned.recipient.id,
                     state: SettledState::Expanded,
                     note: format!("{}; {}", route_note(&planned.decision), sealing.choice),
                 });
             }
-            Err(error) => progress.add(planned, unsealable(&error)),
+            Err(outcome) => progress.add(planned, outcome),
         }
     }
 
+    async fn seal_format1(
+        &self,
+        progress: &mut Progress<'_>,
+        sealing: &Sealing,
+    ) -> Result<FollowUp, Outcome> {
+        let mime = progress.whole().await.map_err(Outcome::Deferred)?;
+        let object = seal_and_sign(
+            Arc::clone(&sealing.author),
+            sealing.recipient.clone(),
+            sealing.destination.clone(),
+            sealing.signet.clone(),
+            mime,
+        );
+        let object = object.await.map_err(|error| unsealable(&error))?;
+        let id = QueueId::random(&mut rand::rng());
+        let message = self.sealed_message(progress.claim, id, Content::Dmime1);
+        Ok(FollowUp::new(message, object))
+    }
+
+    /// From spool to spool, signed and remembered by the origin in the transaction that settles.
+    async fn seal_format2(
+        &self,
+        progress: &mut Progress<'_>,
+        sealing: &Sealing,
+        (suite, author_copy): (Suite, bool),
+    ) -> Result<FollowUp, Outcome> {
+        let request = seal::Request {
+            author: Arc::clone(&sealing.author),
+            recipient: sealing.recipient.clone(),
+            destination: sealing.destination.clone(),
+            signet: sealing.signet.clone(),
+            suite,
+            author_copy,
+        };
+        let (mime, now) = (progress.body.stored(), self.clock.now());
+        let (published, store) = (&self.planner.published, self.store.as_ref());
+        let sealed = seal::seal_in_spool(published, store, request, mime, now).await;
+        if let Err(seal::Error::Store(store::Error::Unreadable(what))) = &sealed {
+            progress.settled.unreadable = Some(what);
+        }
+        let sealed = sealed.map_err(|error| unsealable(&error))?;
+        Ok(FollowUp {
+            message: self.sealed_message(progress.claim, sealed.body.message(), Content::Dmime2),
+            body: FollowUpBody::Spooled(sealed.body),
+            replay: Some(sealed.replay),
+        })
+    }
+
     /// The sealed message names its author only in its encrypted envelope, and its recipient nowhere but inside.
-    fn sealed_message(&self, claim: &Claim, object: Vec<u8>) -> FollowUp {
-        FollowUp::new(
-            NewMessage {
-                id: QueueId::random(&mut rand::rng()),
-                envelope: Envelope {
-                    smtputf8: false,
-                    eight_bit: true,
-                    ..claim.envelope.clone()
-                },
-                content: Content::Dmime1,
-                recipients: vec![Recipient::Sealed(claim.destination.clone())],
-                accepted_at: claim.accepted_at,
-                due_at: self.clock.now(),
-                ticket: None,
+    fn sealed_message(&self, claim: &Claim, id: QueueId, content: Content) -> NewMessage {
+        NewMessage {
+            id,
+            envelope: Envelope {
+                smtputf8: false,
+                eight_bit: true,
+                ..claim.envelope.clone()
             },
-            object,
-        )
+            content,
+            recipients: vec![Recipient::Sealed(claim.destination.clone())],
+            accepted_at: claim.accepted_at,
+            due_at: self.clock.now(),
+            ticket: None,
+        }
     }
 
     async fn send<'a>(&'a self, progress: &mut Progress<'a>, planned: Vec<Planned<'a>>) {
@@ -243,7 +283,7 @@ impl Mailer {
         let mut settled = progress.settled;
         settled.settlements.extend(concluded.settlements);
         settled.follow_ups.extend(concluded.follow_ups);
-        settled.unreadable = progress.body.unreadable();
+        settled.unreadable = settled.unreadable.or(progress.body.unreadable());
         settled
     }
 
@@ -274,7 +314,7 @@ impl<'a> Progress<'a> {
     fn new(mailer: &'a Mailer, claim: &'a Claim) -> Self {
         Self {
             claim,
-            body: Body::new(Arc::clone(&mailer.store), claim.message),
+            body: Body::new(Arc::clone(&mailer.store), claim.message, claim.size_bytes),
             whole: None,
             budget: &mailer.budget,
             results: Vec::new(),
@@ -321,7 +361,7 @@ impl<'a> Progress<'a> {
         }
         let size_bytes = self.claim.size_bytes;
         let share = self.budget.wait_for(size_bytes).await.ok_or_else(our_fault)?;
-        let whole = self.body.whole(size_bytes).await.map_err(|_| our_fault())?;
+        let whole = self.body.whole().await.map_err(|_| our_fault())?;
         let (whole, _) = self.whole.insert((whole.into(), share));
         Ok(whole.clone())
     }
@@ -388,6 +428,10 @@ fn refusal(class: u8, reason: &Reason) -> Diagnosis {
 fn unsealable(error: &seal::Error) -> Outcome {
     let status = match error {
         seal::Error::Convert(convert::Error::TooLarge) => EnhancedStatus(5, 3, 4),
+        seal::Error::Seal2(dmime2::seal::Error::TooLarge) => EnhancedStatus(5, 3, 4),
+        seal::Error::Seal2(dmime2::seal::Error::Names | dmime2::seal::Error::Content(_)) => {
+            EnhancedStatus(5, 6, 0)
+        }
         seal::Error::Convert(_) | seal::Error::Seal(_) => EnhancedStatus(5, 6, 0),
         _ => return Outcome::Deferred(our_fault()),
     };

@@ -7,6 +7,7 @@ mod log;
 pub mod observer;
 pub mod parties;
 pub mod plan;
+mod reopen;
 pub mod runner;
 pub mod schedule;
 mod transfer;

@@ -12,25 +12,22 @@ use crate::base::id::AttemptId;
 use crate::delivery::body::Body;
 use crate::delivery::dmtp::{Job, Report};
 use crate::delivery::{Diagnosis, Outcome};
-use crate::dime::convert;
-use crate::dime::dmime1::{Limits, Message, open};
-use crate::mail::address::{Domain, Mailbox};
+use crate::dime::dmime2::layout::{CHUNK_HEADER_SIZE, HEADER_SIZE};
+use crate::dime::dmime2::time::QUEUE_LIFE_SECS;
+use crate::dmtp::command::Return;
+use crate::mail::address::Domain;
 use crate::mail::reply::EnhancedStatus;
 use crate::routing::{self, Route};
 use crate::signet_service::Wanted;
-use crate::store::{Claim, Source};
+use crate::store::{Claim, Content, Pieces, Source};
 
 impl Mailer {
-    /// One attempt to hand a sealed message over.
+    /// One attempt to hand a sealed message over, piece by piece.
     pub(super) async fn transfer(&self, claim: &Claim) -> Settled {
         let started = Instant::now();
         let attempt = AttemptId::random(&mut rand::rng());
-        let mut body = Body::new(Arc::clone(&self.store), claim.message);
-        let _share = self.budget.wait_for(claim.size_bytes).await;
-        let (report, object) = match body.whole(claim.size_bytes).await {
-            Ok(object) => (self.hand_over(claim, &object, attempt).await, object),
-            Err(_) => (fault("the message cannot be read"), Vec::new()),
-        };
+        let mut body = Body::new(Arc::clone(&self.store), claim.message, claim.size_bytes);
+        let report = self.hand_over(claim, &mut body, attempt).await;
         log::dmtp(claim, attempt, &report, started.elapsed());
         let results: Vec<_> = claim
             .recipients
@@ -42,7 +39,7 @@ impl Mailer {
             })
             .collect();
         let known = match report.outcome {
-            Outcome::Failed(_) | Outcome::Deferred(_) => self.reopen(claim, object).await,
+            Outcome::Failed(_) | Outcome::Deferred(_) => self.reopen(claim, &mut body).await,
             _ => None,
         };
         let (recipient, header) = known.unzip();
@@ -57,10 +54,15 @@ impl Mailer {
         settled
     }
 
-    async fn hand_over(&self, claim: &Claim, object: &[u8], attempt: AttemptId) -> Report {
-        let Source::Submission(author) = &claim.envelope.source else {
-            return fault("the message has no author here");
+    async fn hand_over(&self, claim: &Claim, object: &mut Body, attempt: AttemptId) -> Report {
+        let origin = match &claim.envelope.source {
+            Source::Submission(author) => author.domain(),
+            Source::Domain(domain) => domain,
+            _ => return fault("the message has no author here"),
         };
+        if self.is_out_of_time(claim, object).await {
+            return expired();
+        }
         let destination = &claim.destination;
         let Ok(facts) = self.planner.facts(destination, &claim.envelope.source).await else {
             return fault("the domain's records cannot be read");
@@ -73,13 +75,13 @@ impl Mailer {
             ));
         };
         let (Some(origin_signet), Some(destination_signet)) = (
-            self.our_fingerprint(author.domain()).await,
+            self.our_fingerprint(origin).await,
             self.their_fingerprint(destination).await,
         ) else {
             return fault("a signet of the two domains cannot be had, or is incomplete");
         };
         let job = Job {
-            origin: author.domain(),
+            origin,
             origin_signet,
             destination,
             destination_signet,
@@ -88,8 +90,22 @@ impl Mailer {
             // The token is ours to choose (`dmtp.md` §8); this id tells the destination nothing.
             commit: attempt.into(),
             object,
+            returning: match claim.content {
+                Content::Dmime2 => Some(Return::Header),
+                _ => None,
+            },
         };
-        self.dmtp.deliver(&job).await
+        self.dmtp.deliver(job).await
+    }
+
+    /// A message of format 2 is not sent after its time, however long the queue keeps others (`dmime2.md` §11).
+    async fn is_out_of_time(&self, claim: &Claim, object: &mut Body) -> bool {
+        if claim.content != Content::Dmime2 {
+            return false;
+        }
+        let first = object.piece(0).await.ok().flatten().unwrap_or_default();
+        let now = u64::try_from(self.clock.now().unix_secs()).unwrap_or(0);
+        created(&first).is_some_and(|created| created.saturating_add(QUEUE_LIFE_SECS) < now)
     }
 
     async fn our_fingerprint(&self, domain: &Domain) -> Option<crate::dime::fingerprint::FullFingerprint> {
@@ -106,23 +122,23 @@ impl Mailer {
             .ok()?;
         organization.full_fingerprint()
     }
+}
 
-    /// For the report to a trustful author: whom the message was for, and its header, read with the author's own keys.
-    async fn reopen(&self, claim: &Claim, object: Vec<u8>) -> Option<(Mailbox, Vec<u8>)> {
-        let Source::Submission(author) = &claim.envelope.source else {
-            return None;
-        };
-        let limits = Limits {
-            size: object.len(),
-            ..Limits::default()
-        };
-        let message = Message::parse(object, &limits).ok()?;
-        let user = self.planner.published.user(author).await.ok()??;
-        let view = open::open_sent_envelope(&message, user.keys.as_ref()?).ok()?;
-        let recipient = view.envelope().destination.recipient.clone();
-        let address = view.envelope().origin.author.clone();
-        let opened = open::open_sent(&view, &address, &user.signet).ok()?;
-        Some((recipient, convert::from_dmime1(&opened.content).mime.to_vec()))
+/// When the author sealed an object of format 2, in unix seconds: the first field of its first chunk.
+fn created(object: &[u8]) -> Option<u64> {
+    let start = HEADER_SIZE + CHUNK_HEADER_SIZE;
+    object
+        .get(start..start + 8)?
+        .try_into()
+        .ok()
+        .map(u64::from_be_bytes)
+}
+
+fn expired() -> Report {
+    let status = EnhancedStatus(5, 4, 7);
+    Report {
+        outcome: Outcome::Failed(Diagnosis::local(status, "the sealed message has become too old")),
+        peer: None,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,6 +12,9 @@ use super::sealed::MessageKey;
 use super::{Error, NewMessage};
 use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
+use crate::crypto::hash::Sha512;
+use crate::dime::dmime2::Replay;
+use crate::mail::address::Domain;
 
 /// Bodies are cut into pieces of at most this many octets, so that a large message costs bounded memory.
 pub const PIECE_BYTES: usize = 256 * 1024;
@@ -29,7 +33,40 @@ pub struct ReplayEntry {
     pub until: Timestamp,
 }
 
+/// In which of its roles a domain of ours remembers an object of D/MIME 2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It signed the object.
+    Origin,
+    /// It took the object.
+    Destination,
+    /// It took a return of the object, which it had signed.
+    Returned,
+}
+
+impl Role {
+    fn name(self) -> &'static [u8] {
+        match self {
+            Self::Origin => b"origin",
+            Self::Destination => b"destination",
+            Self::Returned => b"returned",
+        }
+    }
+}
+
 impl ReplayEntry {
+    /// What `domain` remembers of an object (`dmime2.md` §11, §12.3 B6).
+    pub fn of(role: Role, domain: &Domain, replay: &Replay) -> Self {
+        let name = domain.as_str().as_bytes();
+        let digest = Sha512::of(&[role.name(), b"\0", name, b"\0", &replay.message_id.0]).finish();
+        let (key, _) = digest.split_first_chunk().unwrap_or((&[0; 32], &[]));
+        Self {
+            key: *key,
+            digest: replay.digest,
+            until: Timestamp(0).after(Duration::from_secs(replay.expires)),
+        }
+    }
+
     /// For an object whose `key` is a hash of all of it, so that no other object has that id.
     pub fn of_whole(key: [u8; 32], until: Timestamp) -> Self {
         Self {

@@ -15,6 +15,7 @@ mod spool;
 pub mod sqlite;
 
 pub use accounts::*;
+pub use blocking::Pieces;
 pub use body::*;
 pub use domains::*;
 pub use key_sets::*;

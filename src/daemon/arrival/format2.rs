@@ -4,21 +4,18 @@
 //! The object is read from the spool chunk by chunk, and what is delivered is written to the spool as it is read, so that
 //! memory does not grow with the message.
 
-use std::time::Duration;
-
 use super::opening::{Mail, Opening, wrap};
 use super::{Arrival, Refusal, aside};
 use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
-use crate::crypto::hash::Sha512;
 use crate::dime::dmime2::destination::{Account, Arrival as Arriving, Authenticated};
-use crate::dime::dmime2::{Candidate, Limits, Outline, Refused, Replay, Rule};
+use crate::dime::dmime2::{Candidate, Limits, Outline, Refused, Rule};
 use crate::dime::signet::{VerifiedOrg, VerifiedUser};
-use crate::mail::address::{Domain, Mailbox};
+use crate::mail::address::Mailbox;
 use crate::signet_service::{LookupError, Named};
 use crate::store::blocking::Reader;
 use crate::store::{
-    BodyWriter, Committed, Content, Envelope, NewMessage, Recipient, ReplayEntry, Source, fold,
+    BodyWriter, Committed, Content, Envelope, NewMessage, Recipient, ReplayEntry, Role, Source, fold,
 };
 
 impl Arrival<'_> {
@@ -174,25 +171,11 @@ impl Arrival<'_> {
             due_at: now,
             ticket: None,
         };
-        let entry = replay_entry("destination", self.destination, &authenticated.replay());
+        let entry = ReplayEntry::of(Role::Destination, self.destination, &authenticated.replay());
         match mail.writer.commit_once(message, entry).await? {
             Committed::Stored | Committed::Duplicate => Ok(id),
             Committed::Conflict => Err(Refused::from(Rule::T3).into()),
         }
-    }
-}
-
-/// What a domain of ours remembers of an object in one of its roles.
-fn replay_entry(role: &str, domain: &Domain, replay: &Replay) -> ReplayEntry {
-    let parts = [role.as_bytes(), b"\0", domain.as_str().as_bytes(), b"\0"];
-    let mut hash = Sha512::of(&parts);
-    hash.update(&replay.message_id.0);
-    let digest = hash.finish();
-    let (key, _) = digest.split_first_chunk().unwrap_or((&[0; 32], &[]));
-    ReplayEntry {
-        key: *key,
-        digest: replay.digest,
-        until: Timestamp(0).after(Duration::from_secs(replay.expires)),
     }
 }
 

@@ -110,6 +110,11 @@ impl Reading {
         &self.destination_envelope
     }
 
+    /// When the author sealed it, in unix seconds.
+    pub fn created(&self) -> u64 {
+        self.outline.created()
+    }
+
     /// The own signet that the author used.
     pub fn own_signet(&self) -> FullFingerprint {
         self.access.signet()
