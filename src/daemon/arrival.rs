@@ -6,6 +6,7 @@
 mod format1;
 mod format2;
 mod opening;
+mod returned;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 use crate::dime::dmime1::{self, Refused};
 use crate::dime::dmime2::{self, Reason, Rule};
+use crate::dmtp::command::Return;
 use crate::domains::DxError;
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::date::rfc5322;
@@ -147,6 +149,8 @@ pub struct Arrival<'a> {
     pub origin: &'a Domain,
     /// The domain of ours that the peer named in RCPT.
     pub destination: &'a Domain,
+    /// How much of the message the peer wants back, should it fail later.
+    pub returning: Option<Return>,
 }
 
 impl Arrival<'_> {
@@ -161,8 +165,9 @@ impl Arrival<'_> {
 
     async fn take_in_time(&self, mut object: Box<dyn BodyWriter>) -> Result<QueueId, Refusal> {
         let first = object.read_piece(0).await?.unwrap_or_default();
-        match first.get(..2) {
-            Some(magic) if magic == dmime2::layout::MAGIC.to_be_bytes() => self.take_format2(object).await,
+        match first.first_chunk().copied().map(u16::from_be_bytes) {
+            Some(dmime2::layout::MAGIC) => self.take_format2(object).await,
+            Some(dmime2::returned::MAGIC) => self.take_returned(object).await,
             _ => self.take_format1(object).await,
         }
     }

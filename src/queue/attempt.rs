@@ -96,7 +96,9 @@ impl Mailer {
             Ok(planned) => planned,
             Err(error) => {
                 log::cannot_plan(claim.message, &error);
-                return self.conclude_all(claim, &Outcome::Deferred(our_fault()), "undecided");
+                let mut settled = self.conclude_all(claim, &Outcome::Deferred(our_fault()), "undecided");
+                self.return_sealed(claim, &mut settled).await;
+                return settled;
             }
         };
         let mut progress = Progress::new(self, claim);
@@ -277,9 +279,10 @@ impl Mailer {
             true => Vec::new(),
             false => progress.first_piece().await,
         };
-        let concluded = self
+        let mut concluded = self
             .conclusion(None)
             .settle(progress.claim, &progress.results, &header);
+        self.return_sealed(progress.claim, &mut concluded).await;
         let mut settled = progress.settled;
         settled.settlements.extend(concluded.settlements);
         settled.follow_ups.extend(concluded.follow_ups);

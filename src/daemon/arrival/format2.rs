@@ -9,6 +9,7 @@ use super::{Arrival, Refusal, aside};
 use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 use crate::dime::dmime2::destination::{Account, Arrival as Arriving, Authenticated};
+use crate::dime::dmime2::returned::{Scope, Ticket};
 use crate::dime::dmime2::{Candidate, Limits, Outline, Refused, Rule};
 use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::mail::address::Mailbox;
@@ -18,6 +19,9 @@ use crate::store::{
     BodyWriter, Committed, Content, Envelope, NewMessage, Recipient, ReplayEntry, Role, Source, fold,
 };
 
+/// Octets of a returned message that headers may be part of; above that the envelope alone goes back.
+const MAX_RETURN: u64 = 256 << 10;
+
 impl Arrival<'_> {
     /// Checks, opens and commits an object of format 2.
     pub(super) async fn take_format2(&self, object: Box<dyn BodyWriter>) -> Result<QueueId, Refusal> {
@@ -25,6 +29,7 @@ impl Arrival<'_> {
         let (object, arriving) = self.open_envelope(object, now).await?;
         let (authenticated, origin) = self.authenticate(arriving).await?;
         let keys = self.addressee(&authenticated).await?;
+        let (object, authenticated, ticket) = self.ticket(object, authenticated).await?;
         let id = QueueId::random(&mut rand::rng());
         let mut writer = self.services.store.begin(id).await?;
         writer.write(self.trace(id, now).as_bytes()).await?;
@@ -45,7 +50,7 @@ impl Arrival<'_> {
                 aside(move || wrap(object, writer)).await??
             }
         };
-        self.keep(&authenticated, mail, id, now).await
+        self.keep(&authenticated, mail, ticket, (id, now)).await
     }
 
     /// Steps 1 to 4.
@@ -109,7 +114,7 @@ impl Arrival<'_> {
         Ok(keys)
     }
 
-    async fn has_account(&self, address: &Mailbox) -> Result<bool, Refusal> {
+    pub(super) async fn has_account(&self, address: &Mailbox) -> Result<bool, Refusal> {
         let account = self.services.accounts.find(address).await;
         account
             .map(|account| account.is_some())
@@ -117,7 +122,7 @@ impl Arrival<'_> {
     }
 
     /// All private KEM keys of a user who leaves them with us.
-    async fn keys_of(&self, address: &Mailbox) -> Result<Option<Vec<Candidate>>, Refusal> {
+    pub(super) async fn keys_of(&self, address: &Mailbox) -> Result<Option<Vec<Candidate>>, Refusal> {
         let user = self.services.published.user(address).await?;
         match user.is_some_and(|user| user.keys.is_some()) {
             true => self.candidates(&fold(address)).await.map(Some),
@@ -144,9 +149,27 @@ impl Arrival<'_> {
     }
 
     /// The own signets of a domain or address whose private KEM keys still exist.
-    async fn candidates(&self, name: &str) -> Result<Vec<Candidate>, Refusal> {
+    pub(super) async fn candidates(&self, name: &str) -> Result<Vec<Candidate>, Refusal> {
         let stored = self.services.published.candidates(name).await?;
         Ok(stored.into_iter().map(Candidate::from).collect())
+    }
+
+    /// What it will take to return the message, should it fail after our 250: never more than asked for, and never its text.
+    async fn ticket(
+        &self,
+        mut object: Box<dyn BodyWriter>,
+        authenticated: Authenticated,
+    ) -> Result<(Box<dyn BodyWriter>, Authenticated, Ticket), Refusal> {
+        let wanted = match self.returning {
+            Some(_) => Scope::Headers,
+            None => Scope::Envelope,
+        };
+        let work = move || {
+            let source = Reader::new(&mut object);
+            let ticket = Ticket::take(&authenticated, wanted, source, MAX_RETURN)?;
+            Ok((object, authenticated, ticket))
+        };
+        aside(work).await?
     }
 
     /// Steps 10 and 11. A copy of what was taken before is answered like the first.
@@ -154,8 +177,8 @@ impl Arrival<'_> {
         &self,
         authenticated: &Authenticated,
         mail: Mail,
-        id: QueueId,
-        now: Timestamp,
+        ticket: Ticket,
+        (id, now): (QueueId, Timestamp),
     ) -> Result<QueueId, Refusal> {
         let message = NewMessage {
             id,
@@ -169,7 +192,7 @@ impl Arrival<'_> {
             recipients: vec![Recipient::Mailbox(authenticated.envelope().recipient.clone())],
             accepted_at: now,
             due_at: now,
-            ticket: None,
+            ticket: Some(ticket.encode()),
         };
         let entry = ReplayEntry::of(Role::Destination, self.destination, &authenticated.replay());
         match mail.writer.commit_once(message, entry).await? {

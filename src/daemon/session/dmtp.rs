@@ -9,6 +9,7 @@ use crate::base::observe;
 use crate::daemon::Services;
 use crate::daemon::arrival::{self, Arrival};
 use crate::dime::fingerprint::AnyFingerprint;
+use crate::dmtp::command::Return;
 use crate::dmtp::name::Name;
 use crate::dmtp::reply::TransactionId;
 use crate::dmtp::server::{Event, Session};
@@ -31,6 +32,7 @@ pub struct Owner {
 #[derive(Default)]
 struct Transaction {
     origin: Option<Domain>,
+    returning: Option<Return>,
     destination: Option<Domain>,
     /// The object as far as it has come; none if it could not be stored.
     object: Option<Box<dyn BodyWriter>>,
@@ -58,7 +60,9 @@ impl Owner {
     pub async fn handle(&mut self, session: &mut Session, event: Event) {
         match event {
             Event::Ehlo { .. } | Event::Reset => self.transaction = Transaction::default(),
-            Event::MailFrom { origin, .. } => answer(session, self.mail(origin)),
+            Event::MailFrom {
+                origin, returning, ..
+            } => answer(session, self.mail(origin, returning)),
             Event::RcptTo { destination, .. } => {
                 let answered = self.rcpt(destination).await;
                 answer(session, answered);
@@ -79,12 +83,13 @@ impl Owner {
     }
 
     /// On the submission port, authors who seal at home would have to log in first, which is not possible yet.
-    fn mail(&mut self, origin: Domain) -> Result<(), Reply> {
+    fn mail(&mut self, origin: Domain, returning: Option<Return>) -> Result<(), Reply> {
         if self.purpose == Purpose::Submission {
             return Err(Reply::plain(502, "sealed submission is not available"));
         }
         self.transaction = Transaction {
             origin: Some(origin),
+            returning,
             ..Transaction::default()
         };
         Ok(())
@@ -122,6 +127,7 @@ impl Owner {
     async fn take(&mut self) -> Result<TransactionId, Reply> {
         let Transaction {
             origin: Some(origin),
+            returning,
             destination: Some(destination),
             object: Some(mut object),
         } = std::mem::take(&mut self.transaction)
@@ -134,6 +140,7 @@ impl Owner {
             services: &self.services,
             origin: &origin,
             destination: &destination,
+            returning,
         };
         match arrival.take(object).await {
             Ok(id) => {
