@@ -43,15 +43,6 @@ pub enum Failure {
     Interrupted,
 }
 
-/// What a message that is to be sealed has to fit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fit {
-    /// D/MIME 1: rules C and F2 (`dmime2.md` §16).
-    Format1,
-    /// D/MIME 2: rules C, and a header block of at most 64 KiB.
-    Format2,
-}
-
 /// One message coming in.
 pub struct Intake {
     id: QueueId,
@@ -62,7 +53,8 @@ pub struct Intake {
     /// The cleaned header block, until it is complete.
     header: Option<Collector>,
     completion: Option<Completion>,
-    fits: Vec<Fit>,
+    /// Whether it must be one that D/MIME can carry.
+    to_be_sealed: bool,
     eight_bit: bool,
     failure: Option<Failure>,
 }
@@ -101,17 +93,16 @@ impl Intake {
             raw: completion.is_some().then(|| Collector::new(MAX_HEADER)),
             header: Some(Collector::new(MAX_HEADER)),
             completion,
-            fits: Vec::new(),
+            to_be_sealed: false,
             eight_bit: false,
             failure: None,
         })
     }
 
-    /// Refuses the message at its end unless it can be mapped to that format, too.
-    pub fn demand(&mut self, fit: Fit) {
-        if !self.fits.contains(&fit) {
-            self.fits.push(fit);
-        }
+    /// Refuses the message at its end unless it can be mapped to D/MIME 2. Whether a peer takes format 1 alone, whose
+    /// chunks hold less, is known when the message is sealed.
+    pub fn demand_sealable(&mut self) {
+        self.to_be_sealed = true;
     }
 
     /// The id under which the message will be stored.
@@ -140,9 +131,9 @@ impl Intake {
         if let Some(header) = self.header.take() {
             self.write_front(header).await?;
         }
-        let writer = match self.fits.is_empty() {
-            true => self.writer,
-            false => check(self.writer, self.fits).await?,
+        let writer = match self.to_be_sealed {
+            true => check(self.writer).await?,
+            false => self.writer,
         };
         Ok(Complete {
             writer,
@@ -211,13 +202,10 @@ fn gather(collector: &mut Option<Collector>, octets: &[u8]) -> Result<Front, Fai
 }
 
 /// Whether the message can be mapped, found out by reading it back: its body is never held whole.
-async fn check(writer: Box<dyn BodyWriter>, fits: Vec<Fit>) -> Result<Box<dyn BodyWriter>, Failure> {
+async fn check(writer: Box<dyn BodyWriter>) -> Result<Box<dyn BodyWriter>, Failure> {
     let mut reader = Reader::new(writer);
     let work = move || {
-        let checked = fits.iter().try_for_each(|fit| match fit {
-            Fit::Format1 => convert::check_dmime1(&mut reader),
-            Fit::Format2 => convert::to_dmime2(&mut reader).map(drop),
-        });
+        let checked = convert::to_dmime2(&mut reader).map(drop);
         (reader.into_inner(), checked)
     };
     let (writer, checked) = tokio::task::spawn_blocking(work)

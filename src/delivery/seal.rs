@@ -6,14 +6,11 @@ mod format2;
 pub use format1::seal_and_sign;
 pub use format2::{Request, Sealed, seal_in_spool};
 
+use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::dime::{convert, dmime1, dmime2};
 use crate::mail::address::Mailbox;
 use crate::signet_service::{Organization, Published, User};
 use crate::store;
-
-/// Whether messages are sealed as D/MIME 2 where the parties' key sets allow it. While they are not, the origin counts as
-/// one without a key set, so that nothing that was to go as D/MIME 2 goes as D/MIME 1 unseen.
-pub const SEALS_DMIME_2: bool = false;
 
 /// Why a message cannot be sealed here.
 #[derive(Debug, thiserror::Error)]

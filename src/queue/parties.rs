@@ -2,8 +2,6 @@
 
 use super::plan::{self, Planner};
 use crate::crypto::suite::hpke::Suite;
-use crate::delivery::seal;
-use crate::dime::key_set::Capability;
 use crate::dime::selection::{Actors, Choice, choose};
 use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::mail::address::Mailbox;
@@ -38,15 +36,8 @@ impl Planner {
         organization: &VerifiedOrg,
         author: Option<(&Mailbox, &VerifiedUser)>,
     ) -> Result<Sender, plan::Error> {
-        let origin = self.directory.organization_known(organization).await?;
         Ok(Sender {
-            origin: match seal::SEALS_DMIME_2 {
-                true => origin,
-                false => Known {
-                    capability: Capability::Absent,
-                    pin: None,
-                },
-            },
+            origin: self.directory.organization_known(organization).await?,
             author: match author {
                 Some((address, user)) => Some(self.directory.user_known(address, user).await?),
                 None => None,

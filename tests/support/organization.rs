@@ -6,11 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Parser as _;
+use dimed::base::time::SystemClock;
 use dimed::cli::{Arguments, Exit};
 use dimed::config::{Config, LogFormat};
 use dimed::daemon::Daemon;
 use dimed::mail::address::Domain;
 use dimed::net::authority::{KeyKind, Zone};
+use dimed::signet_service::{Offer, Published};
+use dimed::store::MasterKey;
+use dimed::store::sqlite::SqliteStore;
 
 use super::child::Process;
 use super::loopback::{self, Loopback};
@@ -31,6 +35,7 @@ pub struct Builder<'a> {
     plain: bool,
     policy: &'a str,
     names_dx: bool,
+    opted_out: bool,
     change: Box<dyn Fn(&mut Config) + 'a>,
     rewrite: fn(String) -> String,
 }
@@ -44,6 +49,7 @@ impl<'a> Builder<'a> {
             plain: false,
             policy: "experimental",
             names_dx: true,
+            opted_out: false,
             change: Box::new(|_| {}),
             rewrite: |record| record,
         }
@@ -70,6 +76,12 @@ impl<'a> Builder<'a> {
     /// Publishes a record without `dx`, so that peers try its mail hosts in dual mode.
     pub fn without_dx(mut self) -> Self {
         self.names_dx = false;
+        self
+    }
+
+    /// Says in its signet that it has no keys for D/MIME 2, so that its mail goes as D/MIME 1.
+    pub fn opted_out(mut self) -> Self {
+        self.opted_out = true;
         self
     }
 
@@ -102,6 +114,9 @@ impl<'a> Builder<'a> {
             _loopback: loopback,
         };
         organization.add_domain(self.plain, self.policy).await;
+        if self.opted_out {
+            organization.opt_out().await;
+        }
         for local in &self.accounts {
             organization.add_account(local).await;
         }
@@ -166,6 +181,19 @@ impl Organization {
             true => self.cli(&["domain", "add", name, "--plain"]).await,
             false => self.cli(&["domain", "add", name, "--policy", policy]).await,
         };
+    }
+
+    async fn opt_out(&self) {
+        let config = Config::load(&self.config).unwrap();
+        let master = MasterKey(dimed::config::load_master_key(&config).unwrap());
+        let clock = Arc::new(SystemClock);
+        let path = config.server.database();
+        let store = SqliteStore::open(&path, master, clock.clone()).await;
+        let published = Published::new(Arc::new(store.unwrap()), clock);
+        published
+            .renew_organization(&self.name, Offer::OptOut)
+            .await
+            .unwrap();
     }
 
     /// Adds an account with [`PASSWORD`].

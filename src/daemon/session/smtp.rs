@@ -11,7 +11,7 @@ use crate::base::encoding::base64;
 use crate::base::id::{QueueId, SessionId};
 use crate::base::observe;
 use crate::daemon::Services;
-use crate::daemon::intake::{Complete, Completion, Failure, Fit, Intake};
+use crate::daemon::intake::{Complete, Completion, Failure, Intake};
 use crate::dime::record::Policy;
 use crate::mail::address::{Domain, ForwardPath, Mailbox};
 use crate::mail::repair;
@@ -252,8 +252,7 @@ impl Owner {
         let mut intake = begun.map_err(|error| self.fault(&error))?;
         if let Some(open) = &mut self.transaction {
             if open.to_be_sealed {
-                intake.demand(Fit::Format2);
-                intake.demand(Fit::Format1);
+                intake.demand_sealable();
             }
             open.intake = Some(intake);
         }

@@ -2,8 +2,10 @@
 
 mod crash;
 mod dmtp;
+mod format2;
 mod hostile;
 mod key_sets;
+mod large;
 mod outbound;
 mod privacy;
 mod receiving;
