@@ -18,7 +18,7 @@ const ALLOWED_KIB: u64 = 48 << 10;
 /// How long sealing, transfer and opening may take on a machine that is very busy.
 const LONGEST: Duration = Duration::from_secs(300);
 
-async fn organization<'w>(world: &'w World, name: &str, account: &str) -> Organization {
+async fn organization(world: &World, name: &str, account: &str) -> Organization {
     world
         .organization(name)
         .accounts(&[account])
