@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use dimed::base::time::SystemClock;
 use dimed::config::{self, Config};
-use dimed::delivery::seal::SEALS_DMIME_2;
 use dimed::store::sqlite::SqliteStore;
 use dimed::store::{MasterKey, Signets};
 use serde_json::{Value, json};
@@ -56,10 +55,7 @@ async fn the_choice_and_everybodys_keys_are_explained() {
             "{party}"
         );
     }
-    let expected = match SEALS_DMIME_2 {
-        true => json!({ "format": 2, "suite": "xwing", "author_copy": true }),
-        false => json!({ "format": 1 }),
-    };
+    let expected = json!({ "format": 2, "suite": "xwing", "author_copy": true });
     assert_eq!(report["choice"], expected);
     let again = explained(&hermail).await;
     assert_eq!(again["key_sets"]["recipient"]["ever_usable"], true, "now pinned");
