@@ -1,5 +1,6 @@
 //! D/MIME 1: the object is signed as a whole, so it is held whole (`dmime.md` §13.3, §13.4).
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::{Arrival, BASE64_LINE, Refusal, aside, whole};
@@ -103,14 +104,14 @@ impl Arrival<'_> {
         if let Ok(view) = destination::open(message, &current.keys) {
             return Ok((current, view));
         }
-        for signet in self
+        let history = self
             .services
             .store
             .signet_history(self.destination.as_str())
-            .await?
-            .iter()
-            .rev()
-        {
+            .await?;
+        // Signets that differ in the key set alone have the same keys for this format.
+        let mut tried = HashSet::from([current.signet.crypto_fingerprint()]);
+        for signet in history.iter().rev().filter(|signet| tried.insert(signet.crypto)) {
             let older = published
                 .organization_by(self.destination, signet.crypto.into())
                 .await;
