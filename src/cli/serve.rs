@@ -24,8 +24,8 @@ pub async fn run(config: Config) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Log lines go to standard error, where systemd and people look for them.
-fn start_log(config: &Config) {
+/// Log lines go to standard error, where systemd and people look for them. Also for commands that do what is to be logged.
+pub(in crate::cli) fn start_log(config: &Config) {
     let level = tracing::Level::from(config.log.level);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(format!("dimed={level}"))

@@ -3,9 +3,16 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use assert_cmd::Command;
+use dimed::base::time::{SystemClock, Timestamp};
+use dimed::config::Config;
+use dimed::crypto::ed25519::VerifyingKey;
+use dimed::dime::key_set::Pin;
 use dimed::dime::record::ManagementRecord;
+use dimed::store::sqlite::SqliteStore;
+use dimed::store::{KeySetPin, KeySets, MasterKey};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -538,4 +545,30 @@ fn owners_opt_out_and_come_back() {
             .stdout,
         b"Nothing was known of the keys of bob@hismail.test.\n"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accepting_other_keys_leaves_a_line_in_the_log_that_names_the_domain_alone() {
+    let home = Home::with_alice();
+    let config = Config::load(&home.path("dimed.toml")).unwrap();
+    let master = MasterKey(dimed::config::load_master_key(&config).unwrap());
+    let clock = Arc::new(SystemClock);
+    let store = SqliteStore::open(&config.server.database(), master, clock).await;
+    let store = store.unwrap();
+    let pin = KeySetPin {
+        pin: Pin {
+            signing_key: VerifyingKey([7; 32]),
+            created: 1,
+            ever_usable: true,
+        },
+        expires_at: Timestamp(i64::MAX),
+    };
+    let bob = "bob@hismail.test";
+    let now = Timestamp(0);
+    assert!(store.pin_key_set(bob, None, pin, now).await.unwrap());
+    let accepted = home.dimed(&["key", "set", "accept", bob]).assert().code(0);
+    let log = String::from_utf8(accepted.get_output().stderr.clone()).unwrap();
+    assert!(log.contains("key_set.accepted"), "{log}");
+    assert!(log.contains("hismail.test") && !log.contains("bob"), "{log}");
+    assert_eq!(store.key_set_pin(bob, now).await.unwrap(), None);
 }

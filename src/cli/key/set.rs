@@ -15,6 +15,7 @@ use crate::base::observe;
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
 use crate::cli::files::FileName;
+use crate::cli::serve::start_log;
 use crate::cli::{Exit, load};
 use crate::dmtp::name::Name;
 use crate::mail::address::Mailbox;
@@ -129,6 +130,7 @@ async fn accept(context: &Context, name: &Name, json: bool, out: &mut dyn Write)
     context.store.forget_remote_signets(&text).await?;
     let dropped = context.store.forget_key_set_pin(&store::fold_name(&text)).await?;
     if dropped {
+        start_log(&context.config);
         tracing::warn!(event = observe::KEY_SET_ACCEPTED, domain = %name.domain(),
             "by order of an operator, what was seen of somebody's keys is forgotten, and what is found next is accepted");
     }
