@@ -226,3 +226,25 @@ pub async fn whole(object: &mut dyn BodyWriter) -> Result<Vec<u8>, store::Error>
     }
     Ok(octets)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `dmime2.md` §14: one reply for all that is refused before the origin is proven, but for rules P, T1 and T2, which
+    /// everybody can check who has the object.
+    #[test]
+    fn refusals_that_depend_on_secrets_or_signets_get_the_same_octets() {
+        let hidden = |rule: &&Rule| !"PT".contains(&rule.name()[..1]) || **rule == Rule::T3;
+        let rules = Rule::ALL.iter().filter(hidden);
+        let replies: Vec<Reply> = rules
+            .map(|rule| Refusal::from(dmime2::Refused::from(*rule)).reply())
+            .collect();
+        assert!(replies.len() > 20);
+        for reply in replies {
+            assert_eq!(reply, Reply::plain(554, "the message could not be verified"));
+        }
+        let older = [Refusal::from(Refused), Refusal::SignetInvalid].map(|refusal| refusal.reply());
+        assert_eq!(older[0], older[1]);
+    }
+}

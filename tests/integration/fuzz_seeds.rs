@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::fuzz::message2::sent;
+use super::fuzz::returned::signed;
 use super::fuzz::{Property, TARGETS};
 
 /// How many neighbours of each kind a seed gets.
@@ -36,10 +37,12 @@ fn every_target_has_a_property_seeds_and_a_file() {
 }
 
 #[test]
-fn messages_that_are_accepted_are_among_the_seeds() {
-    let seeds = files(&folder("corpus").join("dmime2"));
-    let seeds: Vec<_> = seeds.iter().map(|seed| std::fs::read(seed).unwrap()).collect();
-    assert!(sent().iter().flatten().all(|object| seeds.contains(object)));
+fn objects_that_are_accepted_are_among_the_seeds() {
+    for (name, accepted) in [("dmime2", sent().concat()), ("returned", signed().to_vec())] {
+        let seeds = files(&folder("corpus").join(name));
+        let seeds: Vec<_> = seeds.iter().map(|seed| std::fs::read(seed).unwrap()).collect();
+        assert!(accepted.iter().all(|object| seeds.contains(object)), "{name}");
+    }
 }
 
 fn check(property: Property, octets: &[u8], seed: &Path) {

@@ -16,6 +16,7 @@ mod dns;
 mod fuzz_seeds;
 mod properties;
 mod store;
+mod timing;
 mod transcripts;
 mod vectors;
 

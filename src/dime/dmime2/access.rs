@@ -73,15 +73,14 @@ impl Access {
 
     /// The keys of a chunk: rules K2 and K3.
     pub fn keys(&self, skeleton: &Skeleton, index: u32, chunk: ChunkRef<'_>) -> Result<ChunkKeys, Rule> {
-        let place = skeleton.place(chunk.kind, index);
-        let slot: &[u8; SLOT_SIZE] = chunk.slot(self.actor).ok_or(Rule::K2)?;
-        let content_key = open_slot(&place.slot_key(&self.context), slot).ok_or(Rule::K2)?;
-        let keys = place.derive(&content_key);
-        demand(keys.fit(chunk), Rule::K3)?;
-        Ok(keys)
+        let (keys, held) = self.derive(skeleton, index, chunk)?;
+        held.map(|()| keys)
     }
 
     /// Decrypts a chunk in place: rules K2–K7.
+    ///
+    /// It takes the same time whichever of K2 to K4 is broken: keys that must not be used are used all the same, and
+    /// what comes of it is dropped (§14).
     pub fn open<'c>(
         &self,
         skeleton: &Skeleton,
@@ -89,11 +88,30 @@ impl Access {
         index: u32,
         chunk: &'c mut [u8],
     ) -> Result<Plain<'c>, Rule> {
-        let keys = self.keys(skeleton, index, ChunkRef::new(kind, chunk))?;
+        let (keys, held) = self.derive(skeleton, index, ChunkRef::new(kind, chunk))?;
         let range = sealed_range(kind, chunk.len());
         let (plaintext, tag) = chunk[range].split_last_chunk_mut::<TAG_SIZE>().ok_or(Rule::K4)?;
-        open_once(&keys.encryption, plaintext, tag).map_err(|_| Rule::K4)?;
+        let opened = open_once(&keys.encryption, plaintext, tag);
+        held?;
+        opened.map_err(|_| Rule::K4)?;
         padding::read(kind, plaintext)
+    }
+
+    /// What the slot of a chunk gives, and whether it opens (K2) and its commitment fits (K3).
+    fn derive(
+        &self,
+        skeleton: &Skeleton,
+        index: u32,
+        chunk: ChunkRef<'_>,
+    ) -> Result<(ChunkKeys, Result<(), Rule>), Rule> {
+        let place = skeleton.place(chunk.kind, index);
+        let slot: &[u8; SLOT_SIZE] = chunk.slot(self.actor).ok_or(Rule::K2)?;
+        let content_key = open_slot(&place.slot_key(&self.context), slot);
+        let opens = content_key.is_some();
+        let keys = place.derive(&content_key.unwrap_or_default());
+        let fits = keys.fit(chunk);
+        let held = demand(opens, Rule::K2).and(demand(fits, Rule::K3));
+        Ok((keys, held))
     }
 
     /// The data of one of the chunks that the skeleton keeps.

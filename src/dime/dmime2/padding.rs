@@ -80,7 +80,8 @@ pub(super) fn read(kind: ChunkType, plaintext: &[u8]) -> Result<Plain<'_>, Rule>
     };
     let n = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| Rule::K6)?;
     let (data, zeros) = rest.split_at_checked(n).ok_or(Rule::K6)?;
-    demand(zeros.iter().all(|octet| *octet == 0), Rule::K6)?;
+    // All of it is looked at, wherever the first octet is that should not be there.
+    demand(zeros.iter().fold(0, |all, octet| all | octet) == 0, Rule::K6)?;
     check_length(kind, n)?;
     demand(!continues || plaintext.len() == MAX_PLAINTEXT, Rule::K8)?;
     Ok(Plain { data, continues })

@@ -64,6 +64,16 @@ impl Hostile {
         self.chunks.len()
     }
 
+    /// Where a chunk lies in the object.
+    pub fn place(&self, index: usize) -> Range<usize> {
+        self.chunks[index].place.clone()
+    }
+
+    /// Where its ciphertext and tag lie in the object.
+    pub fn sealed_place(&self, index: usize) -> Range<usize> {
+        self.chunks[index].sealed.clone()
+    }
+
     /// The plaintext of a chunk, padding and all; its size is given.
     pub fn plaintext(&mut self, index: usize) -> &mut [u8] {
         &mut self.chunks[index].plaintext

@@ -14,6 +14,7 @@ pub mod mapping;
 pub mod message1;
 pub mod message2;
 pub mod record;
+pub mod returned;
 pub mod signet;
 pub mod text;
 
@@ -34,5 +35,6 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("key_set", signet::key_set),
     ("mapping", mapping::mapping),
     ("record", record::record),
+    ("returned", returned::returned),
     ("signet", signet::signet),
 ];

@@ -1,8 +1,11 @@
 //! Peers that break the rules: each gets a clear answer and one log line, and everybody else is served as before.
 
+use std::collections::BTreeSet;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
+use dimed::dime::dmime1::Message;
+use dimed::dime::dmime2::Outline;
 use tokio::net::TcpStream;
 
 use crate::support::child::Process;
@@ -128,6 +131,40 @@ async fn refuses_damage(mut pair: Pair, header: usize, end: usize) {
         assert!(reply.starts_with("55"), "{length} octets: {reply}");
     }
     assert_eq!(pair.refused(), 41 + 5, "one line each");
+    pair.still_serves().await;
+}
+
+/// A place inside every chunk but the first, which is not encrypted, in the middle of what only keys can check.
+fn places_inside(object: &[u8]) -> Vec<usize> {
+    match Message::parse(object.to_vec(), &Default::default()) {
+        Ok(message) => {
+            let chunks = message.chunks()[1..].iter();
+            chunks
+                .map(|chunk| (chunk.payload_range().start + chunk.payload_range().end) / 2)
+                .collect()
+        }
+        Err(_) => {
+            let outline = Outline::read(object, &Default::default()).expect("an object of either format");
+            let chunks = outline.chunks()[1..].iter();
+            chunks
+                .map(|chunk| chunk.offset as usize + chunk.size / 2)
+                .collect()
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_does_not_tell_which_part_of_an_object_is_damaged() {
+    let mut pair = Pair::new().await;
+    let mut talk = Talk::dmtp(pair.hismail.ip, ORIGIN).await;
+    let places = places_inside(&pair.object);
+    let mut replies = BTreeSet::new();
+    for place in &places {
+        let mut damaged = pair.object.clone();
+        damaged[*place] ^= 1;
+        replies.insert(talk.object(ORIGIN, DESTINATION, &damaged).await);
+    }
+    assert_eq!((replies.len(), pair.refused()), (1, places.len()), "{replies:?}");
     pair.still_serves().await;
 }
 
