@@ -12,6 +12,7 @@ mod domain;
 mod exit;
 pub mod files;
 pub mod key;
+pub mod message;
 mod queue;
 pub mod refusal;
 mod route;
@@ -69,6 +70,11 @@ pub enum Command {
         reason = "its arguments have the documentation, which is the help"
     )]
     Key(key::Arguments),
+    #[allow(
+        missing_docs,
+        reason = "its arguments have the documentation, which is the help"
+    )]
+    Message(message::Arguments),
     /// What to publish in DNS.
     #[command(subcommand)]
     Dns(dns::Command),
@@ -109,6 +115,7 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Alias(command) => account::run_alias(command, load(path)?, out).await,
         Command::Signet(arguments) => signet::run(arguments, out),
         Command::Key(arguments) => key::run(arguments, path, out).await,
+        Command::Message(arguments) => message::run(arguments, out),
         Command::Dns(command) => dns::run(command, load(path)?, out).await,
         Command::Queue(command) => queue::run(command, load(path)?, out).await,
         Command::Route(command) => route::run(command, load(path)?, out).await,

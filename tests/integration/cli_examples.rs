@@ -17,6 +17,11 @@ const COMMANDS: &[&str] = &[
     "key show",
     "key wrap",
     "key unwrap",
+    "message seal",
+    "message origin-sign",
+    "message verify",
+    "message open",
+    "message inspect",
 ];
 
 /// PRIME's published sandbox key and signet (`prime.md` §5.1).
@@ -45,6 +50,7 @@ fn stocked() -> Desk {
         "key wrap alice-example.org.key --passphrase-file secret.txt --memory-kib 64 --out alice.wrapped",
     );
     desk.done("key wrap example.org.key --master-key-file master.key --out example.org.wrapped");
+    stock_messages(&desk);
     desk.done(
         "signet new-request alice@example.org --rotate alice-example.org.key --key next.key --kem next.kem \
          --key-set next.keyset --request next.ssr",
@@ -54,6 +60,31 @@ fn stocked() -> Desk {
          --previous alice-example.org.signet --out next.signet",
     );
     desk
+}
+
+/// A correspondent, a letter, and what becomes of it.
+fn stock_messages(desk: &Desk) {
+    desk.write(
+        "letter.eml",
+        "Date: Tue, 24 Nov 2026 10:00:00 +0000\r\nFrom: alice@example.org\r\n\r\nHello Bob\r\n",
+    );
+    desk.done("signet new-org example.net");
+    desk.done("signet new-request bob@example.net");
+    desk.done(
+        "signet sign bob-example.net.ssr --org-key example.net.key --org-signet example.net.signet \
+         --address bob@example.net --key-set bob-example.net.keyset --out bob-example.net.signet",
+    );
+    desk.done(
+        "message seal --from alice@example.org --to bob@example.net --author-key alice-example.org.key \
+         --author-signet alice-example.org.signet --origin-signet example.org.signet \
+         --destination-signet example.net.signet --recipient-signet bob-example.net.signet letter.eml \
+         --out sealed.dmime",
+    );
+    desk.done(
+        "message origin-sign --key example.org.key --key example.org.kem --origin-signet example.org.signet \
+         --author-signet alice-example.org.signet --destination-signet example.net.signet sealed.dmime \
+         --out letter.dmime",
+    );
 }
 
 /// Command lines below `Examples:`, continued ones joined.
@@ -111,7 +142,7 @@ fn every_example_in_the_help_works() {
 #[test]
 fn help_says_how_commands_end_and_fits_a_terminal() {
     let desk = Desk::new();
-    for family in ["signet", "key"] {
+    for family in ["signet", "key", "message"] {
         let help = desk.done(&format!("{family} --help"));
         assert!(help.contains("Exit codes: 0 done"), "{help}");
         for command in COMMANDS.iter().filter_map(|command| command.strip_prefix(family)) {

@@ -7,6 +7,8 @@ mod bounce;
 mod cli;
 mod cli_examples;
 mod cli_keys;
+mod cli_message_vectors;
+mod cli_messages;
 mod cli_signets;
 mod cli_vectors;
 mod config;

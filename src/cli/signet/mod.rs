@@ -1,6 +1,6 @@
 //! `dimed signet …`: signets and signing requests in files, without a daemon or configuration.
 
-mod fingerprint;
+pub mod fingerprint;
 mod import;
 mod key_set;
 mod make;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 mod armor;
-mod dmime2;
+pub mod dmime2;
 mod dmtp;
 mod dmtp_dialogues;
 mod exceptions;

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::unhex_array;
 
-mod actors;
+pub mod actors;
 mod fixed_rng;
 mod key_sets;
 mod messages;

@@ -1,0 +1,219 @@
+//! D/MIME 1 with signets from files: the procedures of `dmime.md` §13, as far as one call can make them.
+
+use std::fs::File;
+use std::io::{Read, Seek};
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::actors::Actors;
+use super::keys::Keys;
+use super::names::Role;
+use super::refused::WrongKeys;
+use super::report::Report;
+use crate::cli::refusal::Refusal;
+use crate::dime::convert::marker::from_matches;
+use crate::dime::dmime1::envelope::{DestinationEnvelope, OriginEnvelope};
+use crate::dime::dmime1::open::{EnvelopeView, Opened};
+use crate::dime::dmime1::origin::{CheckedSubmission, OriginView};
+use crate::dime::dmime1::{Limits, Message, Refused, destination, open, origin};
+use crate::dime::keys::UserKeys;
+
+/// A message that passed every check of an actor, and what it allows.
+pub enum Checked {
+    /// The origin may sign it.
+    Submission(Box<CheckedSubmission>),
+    /// The destination may take it.
+    Arrival,
+    /// A reader may read it.
+    Content(Box<Opened>),
+}
+
+/// Reads and parses a message; larger ones than the format's default limit are refused.
+pub fn message(mut file: &File) -> anyhow::Result<Message> {
+    let limits = Limits::default();
+    file.rewind()?;
+    let mut octets = Vec::new();
+    file.take(limits.size as u64 + 1).read_to_end(&mut octets)?;
+    let parsed = Message::parse(Bytes::from(octets), &limits);
+    Ok(parsed.map_err(|error| Refusal::new(&error))?)
+}
+
+/// Makes all checks of the role, and says in the report what was learned.
+pub fn check(
+    role: Role,
+    message: &Message,
+    (actors, keys): (&Actors, &Keys),
+    report: &mut Report,
+) -> anyhow::Result<Checked> {
+    match role {
+        Role::Origin => {
+            let view = first(&keys.organizations, "an organization", |keys| {
+                origin::open(message, keys)
+            })?;
+            check_submission(view, actors, report)
+        }
+        Role::Destination => {
+            let view = first(&keys.organizations, "an organization", |keys| {
+                destination::open(message, keys)
+            })?;
+            check_arrival(view, actors, report)
+        }
+        Role::Recipient => {
+            let view = first(&keys.users, "a user", |keys: &UserKeys| {
+                open::open_envelope(message, keys)
+            })?;
+            read_as_recipient(&view, actors, report)
+        }
+        Role::Author => {
+            let view = first(&keys.users, "a user", |keys: &UserKeys| {
+                open::open_sent_envelope(message, keys)
+            })?;
+            read_as_author(&view, actors, report)
+        }
+    }
+}
+
+/// What the first key opens that opens anything.
+fn first<K, V>(
+    keys: &[K],
+    whose: &'static str,
+    open: impl Fn(&K) -> Result<V, Refused>,
+) -> Result<V, Refusal> {
+    if keys.is_empty() {
+        return Err(Refusal::new(&WrongKeys::None(whose)));
+    }
+    keys.iter().find_map(|keys| open(keys).ok()).ok_or_else(refused)
+}
+
+fn refused() -> Refusal {
+    Refusal::new(&Refused)
+}
+
+fn check_submission(view: OriginView, actors: &Actors, report: &mut Report) -> anyhow::Result<Checked> {
+    let domain = actors.own_domain(Role::Origin)?;
+    let envelope = view.envelope().clone();
+    say_origin_envelope(report, &envelope);
+    let own = actors.organization(Role::Origin, &domain)?;
+    let author = actors.user(Role::Author, &envelope.author, own.as_ref())?;
+    let destination = actors.organization(Role::Destination, &envelope.destination)?;
+    let author = author
+        .as_ref()
+        .and_then(|all| all.of_crypto(&envelope.author_signet));
+    let destination = destination
+        .as_ref()
+        .and_then(|all| all.of_crypto(&envelope.destination_signet));
+    report.user(Role::Author, &envelope.author, author);
+    report.organization(actors, Role::Destination, destination);
+    let ((author, _), (destination, _)) = author.zip(destination).ok_or_else(refused)?;
+    let checked = view.check(&origin::Expected {
+        submitter: actors.names.from.as_ref().unwrap_or(&envelope.author),
+        origin: &domain,
+        author: &author.signet,
+        destination: &destination.signet,
+    });
+    Ok(Checked::Submission(Box::new(checked.map_err(|_| refused())?)))
+}
+
+fn check_arrival(
+    view: destination::DestinationView,
+    actors: &Actors,
+    report: &mut Report,
+) -> anyhow::Result<Checked> {
+    let domain = actors.own_domain(Role::Destination)?;
+    let peer = actors.own_domain(Role::Origin)?;
+    let envelope = view.envelope().clone();
+    say_destination_envelope(report, &envelope);
+    let own = actors.organization(Role::Destination, &domain)?;
+    let origin = actors.organization(Role::Origin, &envelope.origin)?;
+    let recipient = actors.user(Role::Recipient, &envelope.recipient, own.as_ref())?;
+    let origin = origin
+        .as_ref()
+        .and_then(|all| all.of_crypto(&envelope.origin_signet));
+    let recipient = recipient
+        .as_ref()
+        .and_then(|all| all.of_crypto(&envelope.recipient_signet));
+    report.organization(actors, Role::Origin, origin);
+    report.user(Role::Recipient, &envelope.recipient, recipient);
+    let ((origin, _), (recipient, _)) = origin.zip(recipient).ok_or_else(refused)?;
+    let checked = view.check(&destination::Expected {
+        peer: &peer,
+        destination: &domain,
+        origin: &origin.signet,
+        recipient: &recipient.signet,
+    });
+    checked.map_err(|_| refused())?;
+    Ok(Checked::Arrival)
+}
+
+fn read_as_recipient(view: &EnvelopeView, actors: &Actors, report: &mut Report) -> anyhow::Result<Checked> {
+    let address = actors.own_address(Role::Recipient)?;
+    let (from, to) = (&view.envelope().origin, &view.envelope().destination);
+    say_origin_envelope(report, from);
+    say_destination_envelope(report, to);
+    let origin = actors.organization(Role::Origin, &to.origin)?;
+    let destination = actors.organization(Role::Destination, &from.destination)?;
+    let author = actors.user(Role::Author, &from.author, origin.as_ref())?;
+    let own = actors.user(Role::Recipient, &to.recipient, destination.as_ref())?;
+    let author = author.as_ref().and_then(|all| all.of_crypto(&from.author_signet));
+    let origin = origin.as_ref().and_then(|all| all.of_crypto(&to.origin_signet));
+    let destination = destination
+        .as_ref()
+        .and_then(|all| all.of_crypto(&from.destination_signet));
+    let own = own.as_ref().and_then(|all| all.of_crypto(&to.recipient_signet));
+    report.user(Role::Author, &from.author, author);
+    report.organization(actors, Role::Origin, origin);
+    report.organization(actors, Role::Destination, destination);
+    report.user(Role::Recipient, &to.recipient, own);
+    let (Some(author), Some(origin), Some(destination), Some(own)) = (author, origin, destination, own)
+    else {
+        return Err(refused().into());
+    };
+    let expected = open::Expected {
+        address: &address,
+        own: &own.0.signet,
+        author: &author.0.signet,
+        origin: &origin.0.signet,
+        destination: &destination.0.signet,
+    };
+    content(open::open(view, &expected), report)
+}
+
+fn read_as_author(view: &EnvelopeView, actors: &Actors, report: &mut Report) -> anyhow::Result<Checked> {
+    let address = actors.own_address(Role::Author)?;
+    let (from, to) = (&view.envelope().origin, &view.envelope().destination);
+    say_origin_envelope(report, from);
+    say_destination_envelope(report, to);
+    let origin = actors.organization(Role::Origin, address.domain())?;
+    let own = actors.user(Role::Author, &from.author, origin.as_ref())?;
+    let own = own.as_ref().and_then(|all| all.of_crypto(&from.author_signet));
+    report.user(Role::Author, &from.author, own);
+    let (own, _) = own.ok_or_else(refused)?;
+    content(open::open_sent(view, &address, &own.signet), report)
+}
+
+fn content(opened: Result<Opened, Refused>, report: &mut Report) -> anyhow::Result<Checked> {
+    let opened = opened.map_err(|_| refused())?;
+    let headers = opened.common_headers().map_err(|_| refused())?;
+    let author = &opened.envelope.origin.author;
+    let matches = match from_matches(&headers.from_header, author) {
+        true => "match",
+        false => "mismatch",
+    };
+    report.fact("from_header", json!(matches));
+    Ok(Checked::Content(Box::new(opened)))
+}
+
+fn say_origin_envelope(report: &mut Report, envelope: &OriginEnvelope) {
+    report.line("author", &envelope.author);
+    report.line("author_signet", envelope.author_signet);
+    report.line("destination", &envelope.destination);
+    report.line("destination_signet", envelope.destination_signet);
+}
+
+fn say_destination_envelope(report: &mut Report, envelope: &DestinationEnvelope) {
+    report.line("recipient", &envelope.recipient);
+    report.line("recipient_signet", envelope.recipient_signet);
+    report.line("origin", &envelope.origin);
+    report.line("origin_signet", envelope.origin_signet);
+}
