@@ -1,10 +1,10 @@
 //! X-Wing (`dmime2.md` §2.1) of ML-KEM-768 and [`x25519`](super::x25519), as a KEM of the `hpke` crate.
 //!
 //! The crate's own X-Wing expands the seed again for each decapsulation and multiplies in portable Rust; here a private
-//! key is expanded once, when it is read. The crate's stays the yardstick in the tests.
+//! key is expanded once, when it is first used. The crate's stays the yardstick in the tests.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use hpke::hybrid_array::Array;
 use hpke::hybrid_array::sizes::{U32, U1120, U1216};
@@ -43,6 +43,11 @@ pub(super) struct PrivateKey(Arc<Parts>);
 
 struct Parts {
     seed: Zeroizing<[u8; 32]>,
+    /// Of the keys that an owner still has, most are only tried on messages of the other suite.
+    expanded: OnceLock<Expanded>,
+}
+
+struct Expanded {
     module: DecapsulationKey,
     scalar: Scalar,
 }
@@ -55,23 +60,32 @@ pub(super) struct Encapsulation {
 }
 
 impl PrivateKey {
-    /// `SHAKE256(seed, 96)` = `d ‖ z` (64) ‖ X25519 scalar (32).
     fn new(seed: &[u8; 32]) -> Self {
-        let mut expanded = Zeroizing::new([0; MODULE_SEED_SIZE + x25519::SIZE]);
-        Shake256::default()
-            .chain(seed)
-            .finalize_xof()
-            .read(&mut *expanded);
-        let (mut module, mut scalar) = (Seed::default(), Zeroizing::new([0; x25519::SIZE]));
-        module.copy_from_slice(&expanded[..MODULE_SEED_SIZE]);
-        scalar.copy_from_slice(&expanded[MODULE_SEED_SIZE..]);
-        let parts = Parts {
+        Self(Arc::new(Parts {
             seed: Zeroizing::new(*seed),
+            expanded: OnceLock::new(),
+        }))
+    }
+
+    fn expanded(&self) -> &Expanded {
+        self.0.expanded.get_or_init(|| Expanded::of(&self.0.seed))
+    }
+}
+
+impl Expanded {
+    /// `SHAKE256(seed, 96)` = `d ‖ z` (64) ‖ X25519 scalar (32).
+    fn of(seed: &[u8; 32]) -> Self {
+        let mut octets = Zeroizing::new([0; MODULE_SEED_SIZE + x25519::SIZE]);
+        Shake256::default().chain(seed).finalize_xof().read(&mut *octets);
+        let (mut module, mut scalar) = (Seed::default(), Zeroizing::new([0; x25519::SIZE]));
+        module.copy_from_slice(&octets[..MODULE_SEED_SIZE]);
+        scalar.copy_from_slice(&octets[MODULE_SEED_SIZE..]);
+        let expanded = Self {
             module: DecapsulationKey::from_seed(module),
             scalar: Scalar::new(&scalar),
         };
         module.zeroize();
-        Self(Arc::new(parts))
+        expanded
     }
 }
 
@@ -98,9 +112,10 @@ impl Kem for XWing {
     const KEM_ID: u16 = 0x647a;
 
     fn sk_to_pk(secret: &PrivateKey) -> PublicKey {
+        let Expanded { module, scalar } = secret.expanded();
         PublicKey {
-            module: secret.0.module.encapsulation_key().clone(),
-            point: secret.0.scalar.point().clone(),
+            module: module.encapsulation_key().clone(),
+            point: scalar.point().clone(),
         }
     }
 
@@ -140,7 +155,7 @@ impl Kem for XWing {
         if sender.is_some() {
             return Err(HpkeError::DecapError);
         }
-        let Parts { module, scalar, .. } = &*secret.0;
+        let Expanded { module, scalar } = secret.expanded();
         let mut module_shared = module.decapsulate(&encapsulation.module);
         let shared = scalar
             .agree(&encapsulation.point)

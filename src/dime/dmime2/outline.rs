@@ -175,9 +175,8 @@ impl<R: Read> Scan<R> {
     /// Hashes the chunk, and keeps it if it is one of the five. Its size has been checked.
     fn take(&mut self, kind: ChunkType, header: [u8; CHUNK_HEADER_SIZE], size: usize) -> Result<(), Error> {
         debug_assert!(size <= MAX_CHUNK_SIZE);
-        self.buffer.clear();
-        self.buffer.extend_from_slice(&header);
         self.buffer.resize(size, 0);
+        self.buffer[..CHUNK_HEADER_SIZE].copy_from_slice(&header);
         read_exactly(&mut self.source, &mut self.buffer[CHUNK_HEADER_SIZE..], Rule::P4)?;
         let index = self.chunks.len() as u32;
         let mut hasher: Sha512 = super::derivation::chunk_hasher(self.prefix, index);

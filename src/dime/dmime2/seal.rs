@@ -24,7 +24,7 @@ use super::padding;
 pub use super::plan::{Content, Part, Sizes};
 use super::plan::{Data, Plan, Planned};
 use super::rule::Rule;
-use crate::crypto::aead::{TAG_SIZE, seal_once};
+use crate::crypto::aead::{TAG_SIZE, seal_once, tag_once};
 use crate::crypto::ed25519::SigningKey;
 use crate::crypto::hash::sha256;
 use crate::crypto::suite::hpke::{self, Context, PublicKey, SecretKey, Suite};
@@ -127,8 +127,8 @@ pub struct Sealed {
 /// How content keys are made of what the generator gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContentKeys {
-    /// Hashed together with the plaintext, so that a generator that repeats itself, as in a cloned machine, still never
-    /// encrypts two texts under one key (§10.1).
+    /// Hashed together with a tag over the plaintext, so that a generator that repeats itself, as in a cloned machine,
+    /// still never encrypts two texts under one key (§10.1).
     Mixed,
     /// As drawn: two writers with the same randomness make the same octets (appendix A). For test vectors.
     AsDrawn,
@@ -308,7 +308,11 @@ impl<'r, W: Write, R: CryptoRng + ?Sized> Sealer<'r, W, R> {
         let drawn = self.draw();
         let content_key = match self.content_keys {
             ContentKeys::AsDrawn => drawn,
-            ContentKeys::Mixed => mix(&drawn, &[&self.chunk[range.start..range.end - TAG_SIZE]]),
+            // A keyed tag instead of another hash, because the chunk is hashed as it is.
+            ContentKeys::Mixed => mix(
+                &drawn,
+                &[&tag_once(&drawn, &self.chunk[range.start..range.end - TAG_SIZE])],
+            ),
         };
         let keys = self.prepare(planned.kind, self.hashes.len() as u32, &content_key);
         if let Some((plaintext, tag)) = self.chunk[range].split_last_chunk_mut::<TAG_SIZE>() {
@@ -430,8 +434,7 @@ fn place_data(
     Ok(())
 }
 
-/// A content key from fresh randomness and what it will encrypt: by SHA-256, because the chunk is hashed by SHA-512 as it
-/// is.
+/// A content key from fresh randomness and what stands for the text that it will encrypt.
 fn mix(drawn: &[u8; 32], pieces: &[&[u8]]) -> Key {
     let labelled: [&[u8]; 2] = [b"dimed content key\0", drawn];
     Key::new(sha256(&[&labelled[..], pieces].concat()))
