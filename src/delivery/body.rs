@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::base::id::QueueId;
+use crate::dime::convert::delivery::{Judge, Safe, Sender};
 use crate::store::blocking::StoredBody;
 use crate::store::{Error, Pieces, Store};
 
@@ -15,6 +16,8 @@ pub struct Body {
     size_bytes: u64,
     next: u32,
     unreadable: Option<&'static str>,
+    safe: Option<Safe>,
+    sender: Option<Sender>,
 }
 
 impl Body {
@@ -26,16 +29,43 @@ impl Body {
             size_bytes,
             next: 0,
             unreadable: None,
+            safe: None,
+            sender: None,
         }
+    }
+
+    /// From now on gives the message in a form that may go by DATA (`dmime2.md` §17), and says how large that is. For
+    /// mail that was opened here: its body may hold anything.
+    pub async fn make_safe(&mut self) -> Result<u64, Error> {
+        self.safe = None;
+        self.rewind();
+        let mut judge = Judge::default();
+        while let Some(piece) = self.next().await? {
+            judge.push(&piece);
+        }
+        let size_bytes = self.safe.insert(judge.finish()).size_bytes();
+        self.rewind();
+        Ok(size_bytes)
     }
 
     /// Goes back to the first piece, for another host.
     pub fn rewind(&mut self) {
         self.next = 0;
+        self.sender = self.safe.as_ref().map(Safe::sender);
     }
 
     /// The next piece; `None` after the last.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        let piece = self.read().await?;
+        Ok(match (&mut self.sender, piece) {
+            (None, piece) => piece,
+            (Some(sender), Some(piece)) => Some(sender.push(&piece)),
+            (Some(_), None) => self.sender.take().map(Sender::finish),
+        })
+    }
+
+    /// The next piece as it is stored.
+    async fn read(&mut self) -> Result<Option<Vec<u8>>, Error> {
         let piece = self.store.read_piece(self.message, self.next).await;
         if let Err(Error::Unreadable(what)) = &piece {
             self.unreadable = Some(what);

@@ -257,10 +257,17 @@ impl Mailer {
             return;
         }
         let claim = progress.claim;
+        let size_bytes = match progress.safe_size().await {
+            Ok(size_bytes) => size_bytes,
+            Err(fault) => {
+                let outcome = Outcome::Deferred(fault);
+                return planned.iter().for_each(|one| progress.add(one, outcome.clone()));
+            }
+        };
         let job = smtp::Job {
             reverse_path: &claim.envelope.reverse_path,
             recipients: &recipients,
-            size_bytes: claim.size_bytes,
+            size_bytes,
             eight_bit: claim.envelope.eight_bit,
             smtputf8: claim.envelope.smtputf8,
         };
@@ -356,6 +363,15 @@ impl<'a> Progress<'a> {
             },
             note: format!("{}; left to the next attempt", route_note(&planned.decision)),
         });
+    }
+
+    /// Octets of the message as it goes by DATA. What was opened here may hold anything, and is first made safe; all else
+    /// was cleaned when it came in.
+    async fn safe_size(&mut self) -> Result<u64, Diagnosis> {
+        match self.claim.envelope.source {
+            Source::Dmtp(_) => self.body.make_safe().await.map_err(|_| our_fault()),
+            _ => Ok(self.claim.size_bytes),
+        }
     }
 
     async fn whole(&mut self) -> Result<Bytes, Diagnosis> {

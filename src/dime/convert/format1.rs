@@ -25,7 +25,8 @@ use crate::dime::dmime2::headers::{check_common, check_other, is_allowed};
 /// The display chunk of a message without text.
 const NO_TEXT: &[u8] = b"(This message has no text part.)\r\n";
 const SPLICE: &str = "DIME-Splice: ";
-const LINE_SIZE: usize = 76;
+/// Octets that fill a line of 76 characters in base64.
+pub(super) const LINE_OCTETS: usize = 57;
 
 /// How content became a MIME message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -307,8 +308,13 @@ fn sanitized(value: &[u8]) -> String {
 /// Base64 in lines of 76 characters, each ending in CRLF.
 pub(super) fn append_base64(out: &mut Vec<u8>, data: &[u8]) {
     out.reserve(data.len() / 3 * 4 + data.len() / 28 + 8);
-    for line in data.chunks(LINE_SIZE / 4 * 3) {
+    for line in data.chunks(LINE_OCTETS) {
         out.extend_from_slice(base64(line).as_bytes());
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// Octets of such lines for so many octets of data.
+pub(super) fn base64_lines_size(octets: u64) -> u64 {
+    octets.div_ceil(3) * 4 + octets.div_ceil(LINE_OCTETS as u64) * 2
 }

@@ -99,7 +99,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::clean::EntryCleaner;
-    use super::delivery::{ByData, by_data, safe_for_data};
+    use super::delivery::{ByData, Judge, by_data, safe_for_data};
     use super::leaves::find_leaves;
     use super::*;
     use crate::dime::dmime1::padding::MAX_DATA;
@@ -184,6 +184,15 @@ mod tests {
         let wrapped = safe_for_data(message("Subject: s\r\nX-Other: o\r\n", b"a\nb").into());
         let text = String::from_utf8(wrapped.to_vec()).unwrap();
         assert!(text.starts_with("Date: d\r\nFrom: a@b.example\r\nSubject: s\r\nMIME-Version: 1.0\r\nContent-Type: message/rfc822\r\n"), "{text}");
+    }
+
+    #[test]
+    fn a_header_block_without_end_is_wrapped_and_not_held() {
+        let endless = message(&"X: y\r\n".repeat(MAX_HEADER_BLOCK / 6 + 1), b"");
+        let mut judge = Judge::default();
+        endless.chunks(4096).for_each(|piece| judge.push(piece));
+        assert_eq!(judge.finish().verdict(), ByData::Never);
+        assert_eq!(by_data(&endless), ByData::Never);
     }
 
     /// Bodies with many delimiter-like lines.
@@ -275,6 +284,25 @@ mod tests {
             prop_assert_eq!(&out, &at_once);
             // Cleaning again changes nothing.
             prop_assert_eq!(clean_on_entry(&at_once, "mx.a.example"), at_once);
+        }
+
+        #[test]
+        fn a_message_in_pieces_is_made_safe_as_at_once(
+            body in body(), value in "[a-z ]{0,3000}", ended: bool, size in 1_usize..200,
+        ) {
+            let mut whole = message(&format!("X: {value}\r\n"), &body);
+            if !ended {
+                whole.truncate(HEADER.len() + value.len() + 5);
+            }
+            let mut judge = Judge::default();
+            whole.chunks(size).for_each(|piece| judge.push(piece));
+            let safe = judge.finish();
+            prop_assert_eq!(safe.verdict(), by_data(&whole));
+            let mut sender = safe.sender();
+            let mut out: Vec<u8> = whole.chunks(size).flat_map(|piece| sender.push(piece)).collect();
+            out.extend(sender.finish());
+            prop_assert_eq!(safe.size_bytes(), out.len() as u64);
+            prop_assert_eq!(out, safe_for_data(whole.into()));
         }
 
         #[test]
