@@ -48,6 +48,12 @@ impl Body {
         Ok(size_bytes)
     }
 
+    /// Gives the message as it is stored again.
+    pub fn as_stored(&mut self) {
+        self.safe = None;
+        self.rewind();
+    }
+
     /// Goes back to the first piece, for another host.
     pub fn rewind(&mut self) {
         self.next = 0;
@@ -107,6 +113,6 @@ impl Pieces for Body {
 
     async fn piece(&mut self, index: u32) -> Result<Option<Vec<u8>>, Error> {
         self.next = index;
-        self.next().await
+        self.read().await
     }
 }

@@ -387,14 +387,19 @@ impl<'a> Progress<'a> {
 
     /// The start of the message, for reports; empty if it cannot be read.
     async fn first_piece(&mut self) -> Vec<u8> {
-        self.body.rewind();
+        self.body.as_stored();
         self.body.next().await.ok().flatten().unwrap_or_default()
     }
 
-    /// The message once more, for the mailboxes elsewhere that an alias leads to.
+    /// The message once more, for the mailboxes elsewhere that an alias leads to. It goes on by SMTP, so what was opened
+    /// here is made safe; the copy is never held whole.
     async fn forward(&mut self, mailer: &Mailer, targets: Vec<Mailbox>) -> Result<FollowUp, Diagnosis> {
+        let id = QueueId::random(&mut rand::rng());
+        self.safe_size().await?;
+        let copied = copy(&mut self.body, mailer.store.as_ref(), id).await;
+        self.body.as_stored();
         let message = NewMessage {
-            id: QueueId::random(&mut rand::rng()),
+            id,
             envelope: Envelope {
                 // Passed on, not written here: nobody of ours is its author.
                 source: Source::Smtp,
@@ -406,8 +411,18 @@ impl<'a> Progress<'a> {
             due_at: mailer.clock.now(),
             ticket: None,
         };
-        Ok(FollowUp::new(message, self.whole().await?))
+        Ok(FollowUp::new(message, copied.map_err(|_| our_fault())?))
     }
+}
+
+/// Another body with the same octets.
+async fn copy(body: &mut Body, store: &dyn Store, id: QueueId) -> Result<FollowUpBody, store::Error> {
+    let mut writer = store.begin(id).await?;
+    body.rewind();
+    while let Some(piece) = body.next().await? {
+        writer.write(&piece).await?;
+    }
+    Ok(FollowUpBody::Spooled(writer.finish()))
 }
 
 fn route_note(decision: &Decision) -> String {

@@ -16,6 +16,7 @@ mod daemon;
 mod demo;
 mod dns;
 mod fuzz_seeds;
+mod messages;
 mod properties;
 mod store;
 mod timing;

@@ -6,6 +6,7 @@ mod format2;
 mod hostile;
 mod key_sets;
 mod large;
+mod mapping;
 mod outbound;
 mod privacy;
 mod receiving;
