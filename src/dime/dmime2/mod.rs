@@ -23,6 +23,7 @@ mod derivation;
 pub mod destination;
 pub mod envelope;
 pub mod headers;
+pub mod inspect;
 pub mod layout;
 pub mod origin;
 pub mod outline;

@@ -14,6 +14,7 @@ use rand::rngs::StdRng;
 
 use super::content::Opened;
 use super::destination::{Arrival, Authenticated};
+use super::inspect;
 use super::origin::{Admissible, Submission};
 use super::reader::{Reading, Signets};
 use super::record::RecordHead;
@@ -232,6 +233,32 @@ fn bodies_of_any_size_come_back_in_the_order_of_ordinals() {
             assert!(PAIR.arrive(&message).is_ok());
         }
     }
+}
+
+/// The table of §18, for the holders of the keys of each actor.
+#[test]
+fn each_actor_can_read_what_is_meant_for_it() {
+    let text: Vec<u8> = (0..100_000u32).map(|n| (n % 251) as u8).collect();
+    let message = PAIR.signed(PAIR.sealed(Suite::X25519, &text, 70_000));
+    let read = |keys: &[Candidate]| {
+        let readable = inspect::readable(&message, keys).unwrap();
+        [
+            readable
+                .origin_envelope()
+                .is_some_and(|envelope| envelope.author == PAIR.from.address),
+            readable
+                .destination_envelope()
+                .is_some_and(|envelope| envelope.recipient == PAIR.to.address),
+            readable.common_headers() == Some(b"Date: d\r\nTo: t\r\nFrom: f\r\nSubject: s\r\n"),
+            readable.body().is_some_and(|body| body == text),
+        ]
+    };
+    assert_eq!(read(&[]), [false; 4]);
+    assert_eq!(read(&PAIR.from.org_candidates()), [true, false, false, false]);
+    assert_eq!(read(&PAIR.to.org_candidates()), [false, true, false, false]);
+    assert_eq!(read(&PAIR.to.user_candidates()), [true; 4]);
+    assert_eq!(read(&PAIR.from.user_candidates()), [true; 4]);
+    assert!(inspect::readable(&message[1..], &[]).is_err());
 }
 
 #[test]
