@@ -10,9 +10,9 @@ use std::sync::Arc;
 use dimed::base::time::SystemClock;
 use dimed::cli::{Exit, demo};
 use dimed::config::{self, Config};
-use dimed::dime::dmime1::destination;
-use dimed::dime::dmime1::inspect::{self, Readable};
-use dimed::dime::dmime1::{Limits, Message};
+use dimed::dime::dmime2::destination::Arrival;
+use dimed::dime::dmime2::inspect::{self, Readable};
+use dimed::dime::dmime2::{Candidate, Limits, Outline};
 use dimed::signet_service::Published;
 use dimed::store::MasterKey;
 use dimed::store::sqlite::SqliteStore;
@@ -164,27 +164,26 @@ async fn the_table_says_what_the_keys_in_the_stores_open() {
     let octets = fs::read(home.join("message.dmime")).unwrap();
     let object = &run.result["object"];
     assert_eq!(object["size_bytes"], octets.len());
-    let message = Message::parse(octets.clone(), &Limits::default()).unwrap();
+    let outline = Outline::read(&octets[..], &Limits::default()).unwrap();
+    assert_eq!(object["format"], 2);
+    assert_eq!(object["suite"], outline.suite().name());
     let hermail = published(&home, "hermail.test").await;
     let hismail = published(&home, "hismail.test").await;
-    let org = async |store: &Published, name: &str| {
-        let organization = store.organization(&name.parse().unwrap()).await.unwrap();
-        organization.unwrap().keys
+    let keys = async |store: &Published, name: &str| -> Vec<Candidate> {
+        let stored = store.candidates(name).await.unwrap();
+        stored.into_iter().map(Candidate::from).collect()
     };
-    let user = async |store: &Published, address: &str| {
-        let user = store.user(&address.parse().unwrap()).await.unwrap().unwrap();
-        user.keys.unwrap().encryption
-    };
-    let origin = org(&hermail, "hermail.test").await;
-    let destination = org(&hismail, "hismail.test").await;
-    let alice = user(&hermail, "alice@hermail.test").await;
-    let bob = user(&hismail, "bob@hismail.test").await;
+    let origin = keys(&hermail, "hermail.test").await;
+    let destination = keys(&hismail, "hismail.test").await;
+    let alice = keys(&hermail, "alice@hermail.test").await;
+    let bob = keys(&hismail, "bob@hismail.test").await;
     // It is the very object that was transferred: signed by the origin, readable by the destination.
-    assert!(destination::open(&message, &destination).is_ok());
+    assert!(!outline.is_blank());
+    assert!(Arrival::open(&outline, &destination, outline.created()).is_ok());
 
-    let open = |key| columns(&inspect::readable(&message, key));
-    let origin = open(&origin.encryption);
-    let destination = open(&destination.encryption);
+    let open = |keys: &[Candidate]| columns(&inspect::readable(&octets, keys).unwrap());
+    let origin = open(&origin);
+    let destination = open(&destination);
     assert_eq!(origin, [true, false, true, true, false, false]);
     assert_eq!(destination, [false, true, true, true, false, false]);
     let expected = BTreeMap::from([
@@ -221,16 +220,16 @@ fn columns(readable: &Readable) -> [bool; 6] {
         .map(|envelope| envelope.recipient.to_string());
     let from = destination.as_ref().map(|envelope| envelope.origin.to_string());
     let to = origin.as_ref().map(|envelope| envelope.destination.to_string());
-    let subject = readable.common_headers().map(|headers| headers.subject);
+    let subject = readable.common_headers();
     [
         author.as_deref() == Some("alice@hermail.test"),
         recipient.as_deref() == Some("bob@hismail.test"),
         author.is_some() || from.as_deref() == Some("hermail.test"),
         recipient.is_some() || to.as_deref() == Some("hismail.test"),
-        subject.is_some_and(|subject| subject.starts_with(b"=?utf-8?")),
+        subject.is_some_and(|headers| memchr::memmem::find(headers, b"\r\nSubject: =?utf-8?").is_some()),
         readable
             .body()
-            .is_some_and(|body| memchr::memmem::find(body, b"only you can read this").is_some()),
+            .is_some_and(|body| memchr::memmem::find(&body, b"only you can read this").is_some()),
     ]
 }
 

@@ -152,6 +152,8 @@ async fn examine(world: &World, home: &Path, octets: &[u8], first: &Letter) -> a
     let findings = readable::examine(world, octets, first).await?;
     Ok(Object {
         size_bytes: octets.len(),
+        format: 2,
+        suite: findings.suite.name(),
         rows: findings.rows,
         problems: findings.problems,
     })

@@ -1,16 +1,14 @@
 //! Who can read what of a sealed object, found out by opening it with the keys each one has.
 
-use anyhow::Context as _;
 use serde::Serialize;
 
 use super::letters::Letter;
 use super::verify;
 use super::world::{Organization, World};
 use crate::cli::context::Context;
-use crate::crypto::suite::secp256k1_aes256::SecretKey;
-use crate::dime::convert;
-use crate::dime::dmime1::inspect::{self, Readable};
-use crate::dime::dmime1::{Limits, Message};
+use crate::crypto::suite::hpke::Suite;
+use crate::dime::dmime2::inspect::{self, Readable};
+use crate::dime::dmime2::{Candidate, Limits, Outline};
 use crate::mail::address::{Domain, Mailbox};
 
 /// Number of things that are looked for.
@@ -64,6 +62,8 @@ impl Row {
 
 /// The table for one object, and what in it breaks the promise of D/MIME.
 pub struct Findings {
+    /// The suite of its keys.
+    pub suite: Suite,
     /// One row for each party.
     pub rows: Vec<Row>,
     /// In words.
@@ -86,7 +86,7 @@ struct Truth<'a> {
 
 /// Opens `object`, a message from hermail's user to hismail's, with everybody's keys.
 pub async fn examine(world: &World, object: &[u8], sent: &Letter) -> anyhow::Result<Findings> {
-    let message = Message::parse(object.to_vec(), &Limits::default())?;
+    let suite = Outline::read(object, &Limits::default())?.suite();
     let (hermail, alice) = keys(&world.hermail).await?;
     let (hismail, bob) = keys(&world.hismail).await?;
     let truth = Truth {
@@ -96,41 +96,45 @@ pub async fn examine(world: &World, object: &[u8], sent: &Letter) -> anyhow::Res
         body: verify::body(&sent.octets),
     };
     let in_clear = in_clear(&truth, object);
-    let row = |who: &str, keys: &[&SecretKey]| {
+    let row = |who: &str, keys: &[&[Candidate]]| -> anyhow::Result<Row> {
+        let keys = keys.concat();
         let mut row = Row {
             who: who.to_owned(),
             keys: keys.len(),
             ..in_clear.clone()
         };
-        for key in keys {
-            row.add_opened(&truth, &inspect::readable(&message, key));
-        }
-        row
+        row.add_opened(&truth, &inspect::readable(object, &keys)?);
+        Ok(row)
     };
-    let network = row("the network", &[]);
-    let origin = row("hermail.test as origin", &[&hermail]);
-    let destination = row("hismail.test as destination", &[&hismail]);
-    let recipient = row("Bob", &[&bob]);
+    let network = row("the network", &[])?;
+    let origin = row("hermail.test as origin", &[&hermail])?;
+    let destination = row("hismail.test as destination", &[&hismail])?;
+    let recipient = row("Bob", &[&bob])?;
     let problems = judge(&network, &origin, &destination, &recipient);
     let rows = vec![
         network,
         origin,
         destination,
         recipient,
-        row("hermail.test, keeping Alice's keys", &[&hermail, &alice]),
-        row("hismail.test, keeping Bob's keys", &[&hismail, &bob]),
+        row("hermail.test, keeping Alice's keys", &[&hermail, &alice])?,
+        row("hismail.test, keeping Bob's keys", &[&hismail, &bob])?,
     ];
-    Ok(Findings { rows, problems })
+    Ok(Findings {
+        suite,
+        rows,
+        problems,
+    })
 }
 
-/// The encryption keys of an organization and of its user, out of its store.
-async fn keys(of: &Organization) -> anyhow::Result<(SecretKey, SecretKey)> {
+/// The keys of an organization and of its user, out of its store.
+async fn keys(of: &Organization) -> anyhow::Result<(Vec<Candidate>, Vec<Candidate>)> {
     let published = Context::open(of.config.clone()).await?.published();
-    let organization = published.organization(&of.domain).await?;
-    let organization = organization.context("an organization without signet")?;
-    let user = published.user(&of.user).await?.and_then(|user| user.keys);
-    let user = user.context("a trustful user without keys")?;
-    Ok((organization.keys.encryption, user.encryption))
+    let keys = async |name: &str| -> anyhow::Result<Vec<Candidate>> {
+        let stored = published.candidates(name).await?;
+        anyhow::ensure!(!stored.is_empty(), "{name} has no keys");
+        Ok(stored.into_iter().map(Candidate::from).collect())
+    };
+    Ok((keys(of.domain.as_str()).await?, keys(&of.user.to_string()).await?))
 }
 
 /// What the octets say as they are; one line of the body is bad enough.
@@ -162,13 +166,12 @@ impl Row {
             self.learn_author_domain(truth, &envelope.origin);
         }
         if let Some(headers) = readable.common_headers() {
-            let is_true = headers.subject == truth.subject;
+            let is_true = verify::unfolded(headers, "Subject") == truth.subject;
             self.subject |= is_true;
             self.wrong |= !is_true;
         }
-        if readable.body().is_some() {
-            let rebuilt = convert::from_dmime1(&readable.content()).mime;
-            let is_true = verify::body(&rebuilt) == truth.body;
+        if let Some(body) = readable.body() {
+            let is_true = body == truth.body;
             self.body |= is_true;
             self.wrong |= !is_true;
         }
@@ -197,7 +200,7 @@ impl Row {
     }
 }
 
-/// The separation that D/MIME promises (`dmime.md` §1).
+/// The separation that D/MIME promises (`dmime2.md` §18).
 fn judge(network: &Row, origin: &Row, destination: &Row, recipient: &Row) -> Vec<String> {
     const NOTHING: [bool; THINGS] = [false; THINGS];
     const ORIGIN: [bool; THINGS] = [true, false, true, true, false, false];

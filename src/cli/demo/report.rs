@@ -104,6 +104,10 @@ impl RouteTaken {
 pub struct Object {
     /// Its size.
     pub size_bytes: usize,
+    /// Of D/MIME.
+    pub format: u8,
+    /// The suite of its keys.
+    pub suite: &'static str,
     /// One row for each party.
     pub rows: Vec<Row>,
     /// What breaks the promise of D/MIME, in words.
@@ -169,9 +173,9 @@ impl Object {
     fn text(&self) -> String {
         let mut text = wrapped(
             &format!(
-                "Who could read what of message 1, found out by opening the sealed object ({} octets, taken off \
-                 the wire) with the keys that each one has:",
-                self.size_bytes
+                "Who could read what of message 1, found out by opening the sealed object (D/MIME {}, {}, {} octets, \
+                 taken off the wire) with the keys that each one has:",
+                self.format, self.suite, self.size_bytes
             ),
             0,
         );
@@ -306,6 +310,8 @@ mod tests {
     fn object(problems: &[&str]) -> Option<Object> {
         Some(Object {
             size_bytes: 5000,
+            format: 2,
+            suite: "xwing",
             rows: Vec::new(),
             problems: problems.iter().map(|problem| (*problem).to_owned()).collect(),
         })
