@@ -14,14 +14,12 @@ use super::watch::Watch;
 use super::zones;
 use crate::base::encoding::base64;
 use crate::base::secret::Secret;
-use crate::cli::context::Context;
 use crate::cli::{self, Exit};
 use crate::config::{self, Config};
 use crate::crypto::at_rest::Key;
 use crate::daemon::Daemon;
 use crate::mail::address::{Domain, Mailbox};
 use crate::net::authority::Authority;
-use crate::signet_service::Offer;
 
 /// Domain, user, address, and what follows `dimed domain add`.
 const CAST: [(&str, &str, Ipv4Addr, &[&str]); 3] = [
@@ -184,20 +182,8 @@ impl Plan {
 
         let file = self.config_file();
         dimed(&file, &[&["domain", "add", &domain], options].concat()).await?;
-        self.opt_out(config, options).await?;
         dimed(&file, &["account", "add", &user, "--password-file", &password]).await?;
         dimed(&file, &["dns", "records", &domain]).await
-    }
-
-    /// The demo takes messages of D/MIME 1 apart to show who can read what; so the domains say that they have no keys for
-    /// D/MIME 2.
-    async fn opt_out(&self, config: Config, options: &[&str]) -> anyhow::Result<()> {
-        if options.contains(&"--plain") {
-            return Ok(());
-        }
-        let published = Context::open(config).await?.published();
-        published.renew_organization(&self.domain, Offer::OptOut).await?;
-        Ok(())
     }
 
     /// The defaults, but for places and ports.
