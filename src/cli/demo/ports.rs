@@ -4,9 +4,13 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 
 use anyhow::Context as _;
+use rand::RngExt;
 
 /// How often another port is tried.
-const ATTEMPTS: usize = 100;
+const ATTEMPTS: usize = 1000;
+
+/// Below the ports that systems give to outgoing connections, some of which are made between looking and listening.
+const RANGE: std::ops::Range<u16> = 10_000..32_000;
 
 /// The same numbers at every organization, so that all can be told where to reach the others.
 #[derive(Debug, Clone, Copy)]
@@ -38,12 +42,11 @@ impl Ports {
 }
 
 fn free_everywhere(addresses: &[Ipv4Addr]) -> anyhow::Result<(u16, Vec<TcpListener>)> {
-    let (first, others) = addresses.split_first().context("no addresses")?;
     for _ in 0..ATTEMPTS {
-        let mut listeners = vec![bind(*first, 0)?];
-        let port = listeners[0].local_addr()?.port();
-        for other in others {
-            match bind(*other, port) {
+        let port = rand::rng().random_range(RANGE);
+        let mut listeners = Vec::new();
+        for address in addresses {
+            match bind(*address, port) {
                 Ok(listener) => listeners.push(listener),
                 Err(error) if is_taken(&error) => break,
                 Err(error) => return Err(error),
