@@ -133,7 +133,7 @@ impl Refused for dmime2::Refused {
     }
 }
 
-/// Reading and writing are no matter of a message; [`judged`](super::format2::judged) sorts them out before.
+/// Reading and writing are no matter of a message; `format2::judged` sorts them out before.
 impl Refused for dmime2::Error {
     fn variant(&self) -> &'static str {
         match self {
