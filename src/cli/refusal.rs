@@ -33,7 +33,7 @@ pub struct Place {
     pub offset: Option<usize>,
     /// Field of a signet.
     pub field: Option<u8>,
-    /// What the specification calls that field.
+    /// What the specification calls that field, or the line of an envelope.
     pub field_name: Option<&'static str>,
     /// Chunk of a message, by its place from 0.
     pub chunk: Option<usize>,
@@ -120,17 +120,17 @@ impl fmt::Display for Refusal {
         if let Some(offset) = place.offset {
             write!(f, ", octet {offset}")?;
         }
-        if let Some(field) = place.field {
-            write!(f, ", field {field}")?;
-        }
-        if let Some(name) = place.field_name {
-            write!(f, " {name}")?;
-        }
         if let Some(chunk) = place.chunk {
             write!(f, ", chunk {chunk}")?;
         }
         if let Some(kind) = place.chunk_type {
             write!(f, ", chunk type {kind}")?;
+        }
+        match (place.field, place.field_name) {
+            (Some(field), Some(name)) => write!(f, ", field {field} {name}")?,
+            (Some(field), None) => write!(f, ", field {field}")?,
+            (None, Some(name)) => write!(f, ", field {name}")?,
+            (None, None) => {}
         }
         if let Some(rule) = place.rule {
             write!(f, ", rule {rule}")?;

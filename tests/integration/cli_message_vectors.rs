@@ -203,11 +203,83 @@ fn format_2_is_judged_by_every_actor_as_the_set_says() {
             .as_str()
             .is_some_and(|name| name.starts_with("dmime1."));
         let agrees = found == expected || (expected == Some("P1") && of_format_1);
-        if code != i32::from(expected.is_some()) || !agrees {
+        if code != i32::from(expected.is_some()) || !agrees || !is_placed(&said["refused"]) {
             wrong.push(format!("{name}: {expected:?}, not {found:?} {}", said["refused"]));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Whether a refusal says where: only the numbers of all records together (M2) are wrong nowhere in particular, and what
+/// is missing (P8) has a type alone.
+fn is_placed(refused: &Value) -> bool {
+    let has = |name: &str| refused[name].is_u64();
+    match refused["rule"].as_str() {
+        None => refused.is_null() || has("offset"),
+        Some("M2") => true,
+        Some("P8") => has("chunk_type"),
+        Some("P1" | "P2" | "P3" | "P4") => has("offset"),
+        Some("P5") => has("offset") && has("chunk"),
+        Some(_) => has("offset") && has("chunk") && has("chunk_type"),
+    }
+}
+
+#[test]
+fn a_refusal_says_where_the_rule_is_broken() {
+    let set = Set::load();
+    let stock = Stock::new(&set);
+    for (name, offset, chunk, kind, field) in [
+        ("p2-version-2", Some(2), None, None, None),
+        ("p3-suite-3", Some(3), None, None, None),
+        ("p4-trailing-byte", Some(4), None, None, None),
+        ("p5-cut-last-slot", Some(3740), Some(7), None, None),
+        ("p6-type-66", Some(2884), Some(5), Some(66), None),
+        ("p8-no-225", None, None, Some(225), None),
+        ("p10-key-chunk-long", Some(8), Some(0), Some(2), None),
+        ("p12-envelope-bucket", Some(148), Some(1), Some(4), None),
+        ("t2-old", Some(12), Some(0), Some(2), None),
+        ("k1-destination", Some(1112), Some(2), Some(5), None),
+        (
+            "e3-other-recipient",
+            Some(1112),
+            Some(2),
+            Some(5),
+            Some("Recipient"),
+        ),
+        (
+            "e4-author-fingerprint",
+            Some(148),
+            Some(1),
+            Some(4),
+            Some("Author-Signet"),
+        ),
+        ("e6-peer", Some(1112), Some(2), Some(5), Some("Origin")),
+        ("h1-order", Some(2076), Some(3), Some(33), None),
+        ("h3-marker", Some(2480), Some(4), Some(34), None),
+        ("m1-short", Some(2884), Some(5), Some(67), None),
+        ("s1-label", Some(3288), Some(6), Some(225), None),
+        ("s2-changed-after-signing", Some(3740), Some(7), Some(255), None),
+    ] {
+        let case = set.file(&format!("message/{name}.json"));
+        stock
+            .desk
+            .write("message", octets(&set, "message", &case, "message"));
+        let actors = base_actors(&set, &case);
+        let role = case["role"].as_str().unwrap();
+        let (_, said) = judged_as_named(&stock, role, &cast(&case, &actors), &case["now"]);
+        let place = |name: &str| said["refused"][name].as_u64();
+        assert_eq!(
+            (
+                place("offset"),
+                place("chunk"),
+                place("chunk_type"),
+                said["refused"]["field_name"].as_str()
+            ),
+            (offset, chunk, kind, field),
+            "{name}: {}",
+            said["refused"]
+        );
+    }
 }
 
 /// The message as it was before its origin signed: the ciphertext and tag of the last chunk are zero.

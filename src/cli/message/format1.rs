@@ -35,7 +35,7 @@ pub fn message(mut file: &File) -> anyhow::Result<Message> {
     file.rewind()?;
     let mut octets = Vec::new();
     file.take(limits.size as u64 + 1).read_to_end(&mut octets)?;
-    let parsed = Message::parse(Bytes::from(octets), &limits);
+    let parsed = Message::read(Bytes::from(octets), &limits);
     Ok(parsed.map_err(|error| Refusal::new(&error))?)
 }
 

@@ -188,7 +188,10 @@ impl Reader {
         match judged {
             Ok(view) => Ok((report, Ok(view))),
             Err(error) => match error.downcast::<Refusal>() {
-                Ok(refusal) => Ok((report, Err(refusal))),
+                Ok(refusal) => {
+                    let refusal = report.located(refusal);
+                    Ok((report, Err(refusal)))
+                }
                 Err(error) => Err(error),
             },
         }

@@ -112,7 +112,23 @@ impl Refused for dmime1::Error {
                 ..Place::default()
             },
             Self::Order(kind) | Self::PayloadSize(kind) | Self::Missing(kind) => of_chunk(*kind),
+            Self::EphemeralKey => of_chunk(dmime1::chunk::ChunkType::Ephemeral),
             _ => Place::default(),
+        }
+    }
+}
+
+/// Named as its error is.
+impl Refused for dmime1::Misread {
+    fn variant(&self) -> &'static str {
+        self.error.variant()
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            offset: Some(self.offset),
+            chunk: self.chunk,
+            ..self.error.place()
         }
     }
 }
@@ -129,7 +145,15 @@ impl Refused for dmime2::Refused {
     }
 
     fn place(&self) -> Place {
-        of_rule(self.rule().name())
+        let site = self.site();
+        let size = |number: u64| usize::try_from(number).ok();
+        Place {
+            offset: site.offset.and_then(size),
+            chunk: site.chunk.and_then(|index| size(index.into())),
+            chunk_type: site.chunk_type,
+            field_name: site.field,
+            ..of_rule(self.rule().name())
+        }
     }
 }
 

@@ -133,6 +133,16 @@ impl Report {
         Value::Object(counts)
     }
 
+    /// The same refusal with the place of the chunk that it names.
+    pub fn located(&self, mut refusal: Refusal) -> Refusal {
+        let place = &mut refusal.place;
+        if let Some(chunk) = place.chunk.and_then(|index| self.chunks.get(index)) {
+            place.offset = place.offset.or(usize::try_from(chunk.offset).ok());
+            place.chunk_type = place.chunk_type.or(Some(chunk.kind));
+        }
+        refusal
+    }
+
     /// The report with its result.
     pub fn answer(&self, result: &str, refused: Option<&Refusal>, because: Option<&Refusal>) -> Answer {
         Answer {

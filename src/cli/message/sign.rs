@@ -75,7 +75,12 @@ pub fn run(arguments: &OriginSign, json: bool, out: &mut dyn Write) -> anyhow::R
             .chain(&arguments.keys.unlock.passphrase_file),
     )?;
     let mut report = Report::default();
-    let signed = sign(arguments, &mut report).map_err(|error| of_file(error, &arguments.file));
+    let signed = sign(arguments, &mut report);
+    let signed = signed.map_err(|error| of_file(error, &arguments.file));
+    let signed = signed.map_err(|error| match error.downcast::<Refusal>() {
+        Ok(refusal) => report.located(refusal).into(),
+        Err(error) => error,
+    });
     let signed = match (signed, arguments.actors.trouble()) {
         (Err(error), Some(because)) if error.is::<Refusal>() && !json => {
             return Err(anyhow::Error::new(because).context(error));

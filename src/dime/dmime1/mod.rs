@@ -101,6 +101,25 @@ impl From<base_bytes::Error> for Error {
     }
 }
 
+/// An error of reading a message, and where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct Misread {
+    /// What is wrong.
+    pub error: Error,
+    /// Octet, counted from the start of the object, tracing included.
+    pub offset: usize,
+    /// Index of the chunk, from 0.
+    pub chunk: Option<usize>,
+}
+
+impl Misread {
+    fn at(offset: usize, error: Error) -> Self {
+        let chunk = None;
+        Self { error, offset, chunk }
+    }
+}
+
 /// The one answer to everything that fails after parsing; it does not say what (`dmime.md` §17 W1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the message cannot be opened or verified")]
@@ -122,15 +141,25 @@ impl Message {
     ///
     /// Errors: the first rule of `dmime.md` §14.2 that is broken. The octets are shared, not copied.
     pub fn parse(octets: impl Into<Bytes>, limits: &Limits) -> Result<Self, Error> {
+        Self::read(octets, limits).map_err(|misread| misread.error)
+    }
+
+    /// As [`parse`](Self::parse), with the place of what is wrong.
+    pub fn read(octets: impl Into<Bytes>, limits: &Limits) -> Result<Self, Misread> {
         let whole = octets.into();
         if whole.len() > limits.size {
-            return Err(Error::TooLarge);
+            return Err(Misread::at(limits.size, Error::TooLarge));
         }
-        let untraced = whole.slice(tracing::length(&whole)?..);
-        check_header(&untraced)?;
-        let chunks = locate(&untraced, limits)?;
-        check_required(&chunks)?;
-        let ephemeral = ephemeral(&untraced, &chunks)?;
+        let start = tracing::length(&whole).map_err(|error| Misread::at(0, error))?;
+        let untraced = whole.slice(start..);
+        let behind = |misread: Misread| Misread {
+            offset: start + misread.offset,
+            ..misread
+        };
+        check_header(&untraced).map_err(behind)?;
+        let chunks = locate(&untraced, limits).map_err(behind)?;
+        check_required(&chunks).map_err(|error| Misread::at(whole.len(), error))?;
+        let ephemeral = ephemeral(&untraced, &chunks).map_err(behind)?;
         Ok(Self {
             whole,
             untraced,
@@ -222,32 +251,38 @@ impl fmt::Debug for Message {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ReplayToken(pub [u8; 32]);
 
-fn check_header(untraced: &[u8]) -> Result<(), Error> {
+fn check_header(untraced: &[u8]) -> Result<(), Misread> {
     let mut reader = Reader::new(untraced);
-    if reader.u16()? != MAGIC {
-        return Err(Error::Magic);
+    let short = |error: base_bytes::Error| Misread::at(untraced.len(), error.into());
+    if reader.u16().map_err(short)? != MAGIC {
+        return Err(Misread::at(0, Error::Magic));
     }
-    let size = reader.u32()?;
+    let size = reader.u32().map_err(short)?;
     if usize::try_from(size) == Ok(reader.remaining()) {
         Ok(())
     } else {
-        Err(Error::Size)
+        Err(Misread::at(2, Error::Size))
     }
 }
 
-fn locate(untraced: &[u8], limits: &Limits) -> Result<Vec<Chunk>, Error> {
+fn locate(untraced: &[u8], limits: &Limits) -> Result<Vec<Chunk>, Misread> {
     let mut chunks: Vec<Chunk> = Vec::new();
     let mut start = MESSAGE_HEADER_SIZE;
     while start < untraced.len() {
+        let here = |error| Misread {
+            error,
+            offset: start,
+            chunk: Some(chunks.len()),
+        };
         if chunks.len() == limits.chunks {
-            return Err(Error::TooLarge);
+            return Err(here(Error::TooLarge));
         }
-        let chunk = chunk_at(untraced, start)?;
+        let chunk = chunk_at(untraced, start).map_err(here)?;
         if chunks
             .last()
             .is_some_and(|last| !may_follow(last.kind, chunk.kind))
         {
-            return Err(Error::Order(chunk.kind));
+            return Err(here(Error::Order(chunk.kind)));
         }
         start = chunk.range().end;
         chunks.push(chunk);
@@ -283,10 +318,14 @@ fn check_required(chunks: &[Chunk]) -> Result<(), Error> {
         .map_or(Ok(()), |kind| Err(Error::Missing(kind)))
 }
 
-fn ephemeral(untraced: &[u8], chunks: &[Chunk]) -> Result<PublicKey, Error> {
-    let first = chunks.first().ok_or(Error::Missing(ChunkType::Ephemeral))?;
-    let payload: &[u8; EPHEMERAL_SIZE] = untraced[first.payload_range()]
-        .first_chunk()
-        .ok_or(Error::EphemeralKey)?;
-    PublicKey::from_compressed(payload).map_err(|_| Error::EphemeralKey)
+fn ephemeral(untraced: &[u8], chunks: &[Chunk]) -> Result<PublicKey, Misread> {
+    let missing = Misread::at(untraced.len(), Error::Missing(ChunkType::Ephemeral));
+    let first = chunks.first().ok_or(missing)?;
+    let unusable = Misread {
+        error: Error::EphemeralKey,
+        offset: first.payload_range().start,
+        chunk: Some(0),
+    };
+    let payload: Option<&[u8; EPHEMERAL_SIZE]> = untraced[first.payload_range()].first_chunk();
+    PublicKey::from_compressed(payload.ok_or(unusable)?).map_err(|_| unusable)
 }

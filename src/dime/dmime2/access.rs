@@ -5,7 +5,7 @@ use std::fmt;
 use super::derivation::{ChunkKeys, info, open_slot};
 use super::layout::{Actor, ChunkRef, ChunkType, SLOT_SIZE, sealed_range};
 use super::padding::{self, Plain};
-use super::rule::{Rule, demand};
+use super::rule::{Refused, Rule, demand};
 use super::skeleton::Skeleton;
 use crate::crypto::aead::{TAG_SIZE, open_once};
 use crate::crypto::ed25519::Signature;
@@ -40,7 +40,7 @@ pub(super) struct Access {
 impl Access {
     /// Rule K1: the one candidate whose key opens the actor's slot of the first chunk that it may read, so that the
     /// content key fits the commitment there.
-    pub fn find(skeleton: &Skeleton, actor: Actor, candidates: &[Candidate]) -> Result<Self, Rule> {
+    pub fn find(skeleton: &Skeleton, actor: Actor, candidates: &[Candidate]) -> Result<Self, Refused> {
         let first = match actor {
             Actor::Destination => ChunkType::DestinationEnvelope,
             _ => ChunkType::OriginEnvelope,
@@ -51,7 +51,7 @@ impl Access {
             .filter_map(|candidate| Self::new(skeleton, actor, candidate));
         accesses
             .find(|access| access.keys(skeleton, index, chunk).is_ok())
-            .ok_or(Rule::K1)
+            .ok_or(Rule::K1.in_chunk(index).of_type(first.id()))
     }
 
     /// Whether it opens anything shows later. `None` if the candidate has no key of the suite.
@@ -72,9 +72,10 @@ impl Access {
     }
 
     /// The keys of a chunk: rules K2 and K3.
-    pub fn keys(&self, skeleton: &Skeleton, index: u32, chunk: ChunkRef<'_>) -> Result<ChunkKeys, Rule> {
-        let (keys, held) = self.derive(skeleton, index, chunk)?;
-        held.map(|()| keys)
+    pub fn keys(&self, skeleton: &Skeleton, index: u32, chunk: ChunkRef<'_>) -> Result<ChunkKeys, Refused> {
+        let broken = |rule: Rule| rule.in_chunk(index).of_type(chunk.kind.id());
+        let (keys, held) = self.derive(skeleton, index, chunk).map_err(broken)?;
+        held.map(|()| keys).map_err(broken)
     }
 
     /// Decrypts a chunk in place: rules K2–K7.
@@ -82,6 +83,17 @@ impl Access {
     /// It takes the same time whichever of K2 to K4 is broken: keys that must not be used are used all the same, and
     /// what comes of it is dropped (§14).
     pub fn open<'c>(
+        &self,
+        skeleton: &Skeleton,
+        kind: ChunkType,
+        index: u32,
+        chunk: &'c mut [u8],
+    ) -> Result<Plain<'c>, Refused> {
+        let plain = self.decrypt(skeleton, kind, index, chunk);
+        plain.map_err(|rule| rule.in_chunk(index).of_type(kind.id()))
+    }
+
+    fn decrypt<'c>(
         &self,
         skeleton: &Skeleton,
         kind: ChunkType,
@@ -115,16 +127,16 @@ impl Access {
     }
 
     /// The data of one of the chunks that the skeleton keeps.
-    pub fn data(&self, skeleton: &Skeleton, kind: ChunkType) -> Result<Vec<u8>, Rule> {
+    pub fn data(&self, skeleton: &Skeleton, kind: ChunkType) -> Result<Vec<u8>, Refused> {
         let (index, chunk) = skeleton.chunk(kind).ok_or(Rule::K2)?;
         let mut octets = chunk.octets().to_vec();
         Ok(self.open(skeleton, kind, index, &mut octets)?.data.to_vec())
     }
 
     /// The signature in one of the signature chunks.
-    pub fn signature(&self, skeleton: &Skeleton, kind: ChunkType) -> Result<Signature, Rule> {
+    pub fn signature(&self, skeleton: &Skeleton, kind: ChunkType) -> Result<Signature, Refused> {
         let data = self.data(skeleton, kind)?;
-        data.try_into().map(Signature).map_err(|_| Rule::K7)
+        data.try_into().map(Signature).map_err(|_| Rule::K7.into())
     }
 }
 

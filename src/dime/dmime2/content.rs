@@ -35,16 +35,17 @@ impl Verified {
         let (mut common, mut other, mut runs) = (Vec::new(), Vec::new(), Runs::default());
         for (index, entry) in self.outline().content() {
             let plain = chunks.open(index, entry)?;
+            let broken = |rule: Rule| rule.in_chunk(index).of_type(entry.kind.id());
             match entry.kind {
                 ChunkType::CommonHeaders => {
-                    headers::check_common(plain.data)?;
+                    headers::check_common(plain.data).map_err(broken)?;
                     common = plain.data.to_vec();
                 }
                 ChunkType::OtherHeaders => {
-                    headers::check_other(plain.data)?;
+                    headers::check_other(plain.data).map_err(broken)?;
                     other = plain.data.to_vec();
                 }
-                kind => runs.push(index, kind, plain)?,
+                kind => runs.push(index, kind, plain).map_err(broken)?,
             }
         }
         let mut records = runs.finish()?;

@@ -1,7 +1,7 @@
 //! The destination's side: authenticate the origin, then find the recipient (`dmime2.md` §10.3).
 
 use super::access::{Access, Candidate};
-use super::envelope::DestinationEnvelope;
+use super::envelope::{DestinationEnvelope, in_destination_envelope};
 use super::layout::{Actor, ChunkType};
 use super::outline::Outline;
 use super::rule::{Refused, Rule, demand};
@@ -29,7 +29,7 @@ impl Arrival {
         Ok(Self {
             outline: outline.clone(),
             access,
-            envelope: DestinationEnvelope::decode(&text)?,
+            envelope: DestinationEnvelope::decode(&text).map_err(in_destination_envelope)?,
         })
     }
 
@@ -50,7 +50,7 @@ impl Arrival {
 
     /// Rule E6: the origin is the domain that the DMTP peer gave in MAIL. [`check`](Self::check) makes it too.
     pub fn check_peer(&self, peer: &Domain) -> Result<(), Refused> {
-        Ok(demand(self.envelope.origin == *peer, Rule::E6)?)
+        demand(self.envelope.origin == *peer, in_line(Rule::E6, "Origin"))
     }
 
     /// Authenticates the origin: rules E6, E4, K2–K7 of chunk 255, S2.
@@ -58,11 +58,12 @@ impl Arrival {
         self.check_peer(peer)?;
         let (skeleton, envelope) = (self.outline.skeleton(), &self.envelope);
         let created = skeleton.created();
-        let origin = KnownOrg::check(origin, &envelope.origin, &envelope.origin_signet, created)?;
+        let origin = KnownOrg::check(origin, &envelope.origin, &envelope.origin_signet, created)
+            .map_err(|rule| in_line(rule, "Origin-Signet"))?;
         let signature = self.access.signature(skeleton, ChunkType::OriginSignature)?;
         demand(
             is_signed_by(origin, &skeleton.origin_input(), &signature),
-            Rule::S2,
+            skeleton.in_chunk(ChunkType::OriginSignature, Rule::S2),
         )?;
         Ok(Authenticated {
             outline: self.outline,
@@ -108,15 +109,20 @@ impl Authenticated {
     /// Rules E5, E3, E4, in this order: no such domain, no such recipient, a stale signet.
     pub fn check_recipient(&self, account: Account<'_>) -> Result<(), Refused> {
         let envelope = &self.envelope;
-        demand(account.is_served, Rule::E5)?;
-        demand(account.exists, Rule::E3)?;
+        demand(account.is_served, in_line(Rule::E5, "Recipient"))?;
+        demand(account.exists, in_line(Rule::E3, "Recipient"))?;
         let created = self.outline.created();
         KnownUser::check(
             account.signet,
             &envelope.recipient,
             &envelope.recipient_signet,
             created,
-        )?;
+        )
+        .map_err(|rule| in_line(rule, "Recipient-Signet"))?;
         Ok(())
     }
+}
+
+fn in_line(rule: Rule, name: &'static str) -> Refused {
+    in_destination_envelope(rule).of_field(name)
 }

@@ -14,7 +14,8 @@
 
 use std::fmt;
 
-use super::rule::Rule;
+use super::layout::ChunkType;
+use super::rule::{Refused, Rule};
 use crate::dime::fingerprint::FullFingerprint;
 use crate::mail::address::{Domain, Mailbox};
 
@@ -107,6 +108,16 @@ impl fmt::Debug for DestinationEnvelope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DestinationEnvelope([private])")
     }
+}
+
+/// A rule that chunk 4 breaks.
+pub(super) fn in_origin_envelope(rule: Rule) -> Refused {
+    rule.in_chunk(1).of_type(ChunkType::OriginEnvelope.id())
+}
+
+/// A rule that chunk 5 breaks.
+pub(super) fn in_destination_envelope(rule: Rule) -> Refused {
+    rule.in_chunk(2).of_type(ChunkType::DestinationEnvelope.id())
 }
 
 /// Whether an address can stand in an envelope chunk.

@@ -7,7 +7,7 @@
 //! ```
 
 use super::padding;
-use super::rule::{Rule, demand};
+use super::rule::{Refused, Rule, demand};
 use crate::crypto::suite::hpke::Suite;
 
 /// First two octets of a message.
@@ -150,12 +150,15 @@ pub(super) fn prefix(suite: Suite) -> [u8; 4] {
     [high, low, VERSION, suite.id()]
 }
 
+/// Where the size stands in the header.
+pub(super) const SIZE_OFFSET: u64 = 4;
+
 /// Reads the header up to the size: rules P1–P3.
-pub(super) fn read_header(header: &[u8; HEADER_SIZE]) -> Result<(Suite, u32), Rule> {
+pub(super) fn read_header(header: &[u8; HEADER_SIZE]) -> Result<(Suite, u32), Refused> {
     let [m0, m1, version, suite, size @ ..] = *header;
-    demand([m0, m1] == MAGIC.to_be_bytes(), Rule::P1)?;
-    demand(version == VERSION, Rule::P2)?;
-    let suite = Suite::from_id(suite).ok_or(Rule::P3)?;
+    demand([m0, m1] == MAGIC.to_be_bytes(), Rule::P1.at(0))?;
+    demand(version == VERSION, Rule::P2.at(2))?;
+    let suite = Suite::from_id(suite).ok_or(Rule::P3.at(3))?;
     Ok((suite, u32::from_be_bytes(size)))
 }
 
@@ -245,7 +248,10 @@ mod tests {
         ] {
             let mut header = good;
             header[place] = value;
-            assert_eq!(read_header(&header), Err(rule));
+            assert_eq!(
+                read_header(&header),
+                Err(rule.at(place as u64 & !1 | u64::from(place == 3)))
+            );
         }
         assert_eq!(chunk_header(ChunkType::Display, 0x130), [67, 0, 1, 0x30]);
     }

@@ -44,6 +44,6 @@ pub mod time;
 pub use self::access::Candidate;
 pub use self::layout::{Actor, ChunkType};
 pub use self::outline::{Limits, Outline};
-pub use self::rule::{Error, Reason, Refused, Rule};
+pub use self::rule::{Error, Reason, Refused, Rule, Site};
 pub use self::runs::Record;
 pub use self::time::{MessageId, Replay, Seen};

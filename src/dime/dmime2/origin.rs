@@ -2,7 +2,7 @@
 
 use super::access::{Access, Candidate};
 use super::derivation::ChunkKeys;
-use super::envelope::OriginEnvelope;
+use super::envelope::{OriginEnvelope, in_origin_envelope};
 use super::layout::{Actor, ChunkType, sealed_range};
 use super::outline::Outline;
 use super::padding;
@@ -32,7 +32,7 @@ impl Submission {
         Ok(Self {
             outline: outline.clone(),
             access,
-            envelope: OriginEnvelope::decode(&text)?,
+            envelope: OriginEnvelope::decode(&text).map_err(in_origin_envelope)?,
         })
     }
 
@@ -61,21 +61,26 @@ impl Submission {
             access,
             envelope,
         } = self;
-        demand(may_send, Rule::E6)?;
-        demand(envelope.author.domain() == domain, Rule::E5)?;
+        demand(may_send, in_line(Rule::E6, "Author"))?;
+        demand(envelope.author.domain() == domain, in_line(Rule::E5, "Author"))?;
         let created = outline.created();
-        let author = KnownUser::check(author, &envelope.author, &envelope.author_signet, created)?;
+        let author = KnownUser::check(author, &envelope.author, &envelope.author_signet, created)
+            .map_err(|rule| in_line(rule, "Author-Signet"))?;
         KnownOrg::check(
             destination,
             &envelope.destination,
             &envelope.destination_signet,
             created,
-        )?;
+        )
+        .map_err(|rule| in_line(rule, "Destination-Signet"))?;
         let skeleton = outline.skeleton();
         let signature = access.signature(skeleton, ChunkType::AuthorSignature)?;
         let verified = author.signing_key().verify(&skeleton.author_input(), &signature);
-        verified.map_err(|_| Rule::S1)?;
-        demand(skeleton.is_blank(), Rule::S3)?;
+        verified.map_err(|_| skeleton.in_chunk(ChunkType::AuthorSignature, Rule::S1))?;
+        demand(
+            skeleton.is_blank(),
+            skeleton.in_chunk(ChunkType::OriginSignature, Rule::S3),
+        )?;
         let (index, last) = skeleton.chunk(ChunkType::OriginSignature).ok_or(Rule::K2)?;
         let keys = access.keys(skeleton, index, last)?;
         Ok(Admissible {
@@ -85,6 +90,10 @@ impl Submission {
             keys,
         })
     }
+}
+
+fn in_line(rule: Rule, name: &'static str) -> Refused {
+    in_origin_envelope(rule).of_field(name)
 }
 
 /// A submitted message that passed all checks but T3, which belongs into one step with storing the signed form.

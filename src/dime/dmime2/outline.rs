@@ -4,10 +4,10 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::layout::{
-    CHUNK_HEADER_SIZE, ChunkType, HEADER_SIZE, MAX_CHUNK_SIZE, MAX_CHUNKS, prefix, read_header,
+    CHUNK_HEADER_SIZE, ChunkType, HEADER_SIZE, MAX_CHUNK_SIZE, MAX_CHUNKS, SIZE_OFFSET, prefix, read_header,
 };
-use super::rule::{Error, Rule, demand};
-use super::skeleton::Skeleton;
+use super::rule::{Error, Refused, Rule, demand};
+use super::skeleton::{Skeleton, missing};
 use super::{MessageId, Replay};
 use crate::crypto::hash::Sha512;
 use crate::crypto::suite::hpke::Suite;
@@ -126,7 +126,7 @@ struct Scan<R> {
 impl<R: Read> Scan<R> {
     fn start(mut source: R, limits: &Limits) -> Result<Self, Error> {
         let mut header = [0u8; HEADER_SIZE];
-        read_exactly(&mut source, &mut header, Rule::P1)?;
+        read_exactly(&mut source, &mut header, || Rule::P1.at(0))?;
         let (suite, size) = read_header(&header)?;
         if HEADER_SIZE as u64 + u64::from(size) > limits.size {
             return Err(Error::TooLarge);
@@ -150,18 +150,25 @@ impl<R: Read> Scan<R> {
             return Err(self.cut());
         }
         let mut header = [0u8; CHUNK_HEADER_SIZE];
-        read_exactly(&mut self.source, &mut header, Rule::P4)?;
-        let kind = ChunkType::from_id(header[0]).ok_or(Rule::P6)?;
-        let payload_size = u32::from_be_bytes([0, header[1], header[2], header[3]]) as usize;
+        read_exactly(&mut self.source, &mut header, wrong_size)?;
+        let [id, a, b, c] = header;
+        let here = |rule: Rule| self.here(rule).of_type(id);
+        let kind = ChunkType::from_id(id).ok_or_else(|| here(Rule::P6))?;
+        let payload_size = u32::from_be_bytes([0, a, b, c]) as usize;
         let size = kind.chunk_size(payload_size);
         if self.left < size as u64 {
             self.left -= CHUNK_HEADER_SIZE as u64;
             return Err(self.cut());
         }
-        self.check_order(kind)?;
-        demand(self.chunks.len() < MAX_CHUNKS, Rule::P9)?;
-        kind.check_payload_size(self.suite, payload_size)?;
+        self.check_order(kind).map_err(here)?;
+        demand(self.chunks.len() < MAX_CHUNKS, Rule::P9).map_err(here)?;
+        kind.check_payload_size(self.suite, payload_size).map_err(here)?;
         self.take(kind, header, size)
+    }
+
+    /// A rule that the chunk at hand breaks.
+    fn here(&self, rule: Rule) -> Refused {
+        rule.at(self.offset).of_chunk(self.chunks.len() as u32)
     }
 
     fn check_order(&self, kind: ChunkType) -> Result<(), Rule> {
@@ -177,7 +184,11 @@ impl<R: Read> Scan<R> {
         debug_assert!(size <= MAX_CHUNK_SIZE);
         self.buffer.resize(size, 0);
         self.buffer[..CHUNK_HEADER_SIZE].copy_from_slice(&header);
-        read_exactly(&mut self.source, &mut self.buffer[CHUNK_HEADER_SIZE..], Rule::P4)?;
+        read_exactly(
+            &mut self.source,
+            &mut self.buffer[CHUNK_HEADER_SIZE..],
+            wrong_size,
+        )?;
         let index = self.chunks.len() as u32;
         let mut hasher: Sha512 = super::derivation::chunk_hasher(self.prefix, index);
         hasher.update(&self.buffer);
@@ -201,8 +212,8 @@ impl<R: Read> Scan<R> {
         let rest = io::copy(&mut self.source.by_ref().take(left), &mut io::sink());
         let over = rest.and_then(|read| Ok((read, self.at_end()?)));
         match over {
-            Ok((read, true)) if read == left => Rule::P5.into(),
-            Ok(_) => Rule::P4.into(),
+            Ok((read, true)) if read == left => self.here(Rule::P5).into(),
+            Ok(_) => wrong_size().into(),
             Err(error) => error.into(),
         }
     }
@@ -221,11 +232,14 @@ impl<R: Read> Scan<R> {
     /// Nothing follows (P4), nothing is missing (P8), and the encapsulations are acceptable (P11).
     fn finish(mut self) -> Result<Outline, Error> {
         if !self.at_end()? {
-            return Err(Rule::P4.into());
+            return Err(wrong_size().into());
         }
         let has = |wanted| self.chunks.iter().any(|chunk| chunk.kind == wanted);
-        demand(has(ChunkType::CommonHeaders), Rule::P8)?;
-        demand(has(ChunkType::Display) || has(ChunkType::Attachment), Rule::P8)?;
+        demand(has(ChunkType::CommonHeaders), missing(ChunkType::CommonHeaders))?;
+        demand(
+            has(ChunkType::Display) || has(ChunkType::Attachment),
+            missing(ChunkType::Display),
+        )?;
         let skeleton = Skeleton::new(self.suite, self.hashes, self.kept)?;
         Ok(Outline(Arc::new(Parts {
             skeleton,
@@ -235,10 +249,15 @@ impl<R: Read> Scan<R> {
     }
 }
 
-/// Fills `target`; an early end breaks `rule`.
-fn read_exactly(source: &mut impl Read, target: &mut [u8], rule: Rule) -> Result<(), Error> {
+/// The size is not that of what follows.
+fn wrong_size() -> Refused {
+    Rule::P4.at(SIZE_OFFSET)
+}
+
+/// Fills `target`; an early end is `short`.
+fn read_exactly(source: &mut impl Read, target: &mut [u8], short: fn() -> Refused) -> Result<(), Error> {
     match source.read_exact(target) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(rule.into()),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(short().into()),
         other => Ok(other?),
     }
 }

@@ -2,12 +2,13 @@
 //! (`dmime2.md` §10.4, §10.5).
 
 use super::access::{Access, Candidate};
-use super::envelope::{DestinationEnvelope, OriginEnvelope};
+use super::envelope::{DestinationEnvelope, OriginEnvelope, in_destination_envelope, in_origin_envelope};
 use super::layout::{Actor, ChunkType};
 use super::outline::Outline;
 use super::rule::{Refused, Rule, demand};
 use super::signets::{KnownOrg, KnownUser, is_signed_by};
 use super::time::{Replay, WINDOW_SECS, check_age, check_not_future};
+use crate::crypto::ed25519::VerifyingKey;
 use crate::dime::fingerprint::FullFingerprint;
 use crate::mail::address::Mailbox;
 
@@ -58,7 +59,13 @@ impl Reading {
         check_age(outline.created(), arrival, WINDOW_SECS)?;
         let reading = Self::open(outline, Role::Recipient, candidates)?;
         let named = &reading.destination_envelope;
-        reading.check_names(account, &named.recipient, named.recipient_signet)?;
+        let in_line = |rule, name| in_destination_envelope(rule).of_field(name);
+        demand(named.recipient == *account, in_line(Rule::E3, "Recipient"))?;
+        demand(
+            named.recipient_signet == reading.access.signet(),
+            in_line(Rule::E3, "Recipient-Signet"),
+        )?;
+        reading.check_domains()?;
         Ok(reading)
     }
 
@@ -70,11 +77,17 @@ impl Reading {
     ) -> Result<Self, Refused> {
         let reading = Self::open(outline, Role::Author, candidates)?;
         let named = &reading.origin_envelope;
-        reading.check_names(account, &named.author, named.author_signet)?;
+        let in_line = |rule, name| in_origin_envelope(rule).of_field(name);
+        demand(named.author == *account, in_line(Rule::E3, "Author"))?;
+        demand(
+            named.author_signet == reading.access.signet(),
+            in_line(Rule::E3, "Author-Signet"),
+        )?;
+        reading.check_domains()?;
         Ok(reading)
     }
 
-    fn open(outline: &Outline, role: Role, candidates: &[Candidate]) -> Result<Self, Rule> {
+    fn open(outline: &Outline, role: Role, candidates: &[Candidate]) -> Result<Self, Refused> {
         let skeleton = outline.skeleton();
         let actor = match role {
             Role::Author => Actor::Author,
@@ -87,17 +100,14 @@ impl Reading {
             outline: outline.clone(),
             role,
             access,
-            origin_envelope: OriginEnvelope::decode(&four)?,
-            destination_envelope: DestinationEnvelope::decode(&five)?,
+            origin_envelope: OriginEnvelope::decode(&four).map_err(in_origin_envelope)?,
+            destination_envelope: DestinationEnvelope::decode(&five).map_err(in_destination_envelope)?,
         })
     }
 
-    /// Rules E3 and E5.
-    fn check_names(&self, account: &Mailbox, named: &Mailbox, signet: FullFingerprint) -> Result<(), Rule> {
-        demand(named == account && signet == self.access.signet(), Rule::E3)?;
-        let (from, to) = (&self.origin_envelope, &self.destination_envelope);
-        let agree = *from.author.domain() == to.origin && *to.recipient.domain() == from.destination;
-        demand(agree, Rule::E5)
+    /// Rule E5.
+    fn check_domains(&self) -> Result<(), Refused> {
+        check_domains(&self.origin_envelope, &self.destination_envelope)
     }
 
     /// Author and destination, with the signets to look up.
@@ -125,45 +135,60 @@ impl Reading {
         let skeleton = self.outline.skeleton();
         let created = skeleton.created();
         let (from, to) = (&self.origin_envelope, &self.destination_envelope);
-        let origin = KnownOrg::check(signets.origin, &to.origin, &to.origin_signet, created)?;
+        let origin = KnownOrg::check(signets.origin, &to.origin, &to.origin_signet, created)
+            .map_err(|rule| in_destination_envelope(rule).of_field("Origin-Signet"))?;
         KnownOrg::check(
             signets.destination,
             &from.destination,
             &from.destination_signet,
             created,
-        )?;
+        )
+        .map_err(|rule| in_origin_envelope(rule).of_field("Destination-Signet"))?;
         let author = self.check_users(signets, created)?;
         let signature = self.access.signature(skeleton, ChunkType::AuthorSignature)?;
         let verified = author.verify(&skeleton.author_input(), &signature);
-        verified.map_err(|_| Rule::S1)?;
+        verified.map_err(|_| skeleton.in_chunk(ChunkType::AuthorSignature, Rule::S1))?;
         if self.role == Role::Recipient || !skeleton.is_blank() {
             let signature = self.access.signature(skeleton, ChunkType::OriginSignature)?;
             let signed = is_signed_by(origin, &skeleton.origin_input(), &signature);
-            demand(signed, Rule::S2)?;
+            demand(signed, skeleton.in_chunk(ChunkType::OriginSignature, Rule::S2))?;
         }
         Ok(Verified(self))
     }
 
     /// E4 for the other user; the author's key.
-    fn check_users(
-        &self,
-        signets: &Signets<'_>,
-        created: u64,
-    ) -> Result<crate::crypto::ed25519::VerifyingKey, Rule> {
+    fn check_users(&self, signets: &Signets<'_>, created: u64) -> Result<VerifyingKey, Refused> {
         let (from, to) = (&self.origin_envelope, &self.destination_envelope);
+        let of_author = |rule| in_origin_envelope(rule).of_field("Author-Signet");
+        let of_recipient = |rule| in_destination_envelope(rule).of_field("Recipient-Signet");
         match self.role {
             Role::Recipient => {
-                let author = KnownUser::check(signets.author, &from.author, &from.author_signet, created)?;
+                let author = KnownUser::check(signets.author, &from.author, &from.author_signet, created)
+                    .map_err(of_author)?;
                 Ok(author.signing_key())
             }
             Role::Author => {
-                KnownUser::check(signets.recipient, &to.recipient, &to.recipient_signet, created)?;
-                let own = signets.author.ok_or(Rule::E4)?.signet;
-                demand(own.full_fingerprint() == Some(from.author_signet), Rule::E4)?;
+                KnownUser::check(signets.recipient, &to.recipient, &to.recipient_signet, created)
+                    .map_err(of_recipient)?;
+                let own = signets.author.ok_or_else(|| of_author(Rule::E4))?.signet;
+                let is_named = own.full_fingerprint() == Some(from.author_signet);
+                demand(is_named, of_author(Rule::E4))?;
                 Ok(own.signing_key())
             }
         }
     }
+}
+
+/// Rule E5: author and origin, recipient and destination agree.
+pub(super) fn check_domains(from: &OriginEnvelope, to: &DestinationEnvelope) -> Result<(), Refused> {
+    demand(
+        *from.author.domain() == to.origin,
+        in_destination_envelope(Rule::E5).of_field("Origin"),
+    )?;
+    demand(
+        *to.recipient.domain() == from.destination,
+        in_origin_envelope(Rule::E5).of_field("Destination"),
+    )
 }
 
 /// A message whose author and origin are proven. Its content is still sealed.

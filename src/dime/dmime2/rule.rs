@@ -138,20 +138,64 @@ pub enum Reason {
     Unverified,
 }
 
+/// Where in an object a rule is broken, as far as it is broken at one place. For diagnosis, never for a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Site {
+    /// Octet, counted from the start of the object.
+    pub offset: Option<u64>,
+    /// Index of the chunk, from 0; its offset is in the outline.
+    pub chunk: Option<u32>,
+    /// Type of the chunk that is wrong or missing.
+    pub chunk_type: Option<u8>,
+    /// Line of the envelope, such as `Author-Signet`.
+    pub field: Option<&'static str>,
+}
+
 /// An object that is refused. What it shows is the same for every rule that depends on a secret (§14).
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Refused(Rule);
+pub struct Refused {
+    rule: Rule,
+    site: Site,
+}
 
 impl Refused {
     /// The rule that was broken: for a log at debug level, never for a peer.
     pub fn rule(&self) -> Rule {
-        self.0
+        self.rule
+    }
+
+    /// Where it was broken: for whoever holds the object, never for a peer.
+    pub fn site(&self) -> Site {
+        self.site
+    }
+
+    /// The same in a chunk of that type.
+    pub(super) fn of_type(mut self, id: u8) -> Self {
+        self.site.chunk_type = Some(id);
+        self
+    }
+
+    /// The same in that chunk.
+    pub(super) fn of_chunk(mut self, index: u32) -> Self {
+        self.site.chunk = Some(index);
+        self
+    }
+
+    /// The same in that line of an envelope.
+    pub(super) fn of_field(mut self, name: &'static str) -> Self {
+        self.site.field = Some(name);
+        self
+    }
+
+    /// Another rule, broken at the same place.
+    pub(super) fn as_rule(self, rule: Rule) -> Self {
+        Self { rule, ..self }
     }
 
     /// What a peer may know.
     pub fn reason(&self) -> Reason {
         use Rule::*;
-        match self.0 {
+        match self.rule {
             P1 | P2 | P3 | P4 | P5 | P6 | P7 | P8 | P9 | P10 | P11 | P12 => Reason::Malformed,
             T1 => Reason::Future,
             T2 => Reason::TooOld,
@@ -161,13 +205,28 @@ impl Refused {
 
     /// Whether no key of the actor fits at all, as opposed to an object that is ours and broken.
     pub fn is_not_ours(&self) -> bool {
-        self.0 == Rule::K1
+        self.rule == Rule::K1
     }
 }
 
 impl From<Rule> for Refused {
     fn from(rule: Rule) -> Self {
-        Self(rule)
+        let site = Site::default();
+        Self { rule, site }
+    }
+}
+
+impl Rule {
+    /// Broken at an octet of the object.
+    pub(super) fn at(self, offset: u64) -> Refused {
+        let mut refused = Refused::from(self);
+        refused.site.offset = Some(offset);
+        refused
+    }
+
+    /// Broken in the chunk with that index.
+    pub(super) fn in_chunk(self, index: u32) -> Refused {
+        Refused::from(self).of_chunk(index)
     }
 }
 
@@ -222,9 +281,9 @@ impl From<Rule> for Error {
     }
 }
 
-/// `Ok` if `holds`, else the rule.
-pub(super) fn demand(holds: bool, rule: Rule) -> Result<(), Rule> {
-    if holds { Ok(()) } else { Err(rule) }
+/// `Ok` if `holds`, else the rule, or its refusal with a place.
+pub(super) fn demand<E>(holds: bool, otherwise: E) -> Result<(), E> {
+    if holds { Ok(()) } else { Err(otherwise) }
 }
 
 #[cfg(test)]
@@ -235,6 +294,7 @@ mod tests {
     fn all_refusals_that_depend_on_secrets_look_the_same() {
         for rule in Rule::ALL.iter().filter(|rule| !"PT".contains(&rule.name()[..1])) {
             let refused = Refused::from(*rule);
+            let refused = refused.of_chunk(7).of_type(67).of_field("Author");
             assert_eq!(refused.to_string(), "the message could not be verified");
             assert_eq!(format!("{refused:?}"), "Refused(Unverified)");
             assert_eq!(refused.rule(), *rule);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::layout::ChunkType;
 use super::padding::{MAX_DATA, Plain};
 use super::record::{RECORD_HEAD_SIZE, RecordHead};
-use super::rule::{Rule, demand};
+use super::rule::{Refused, Rule, demand};
 
 /// One part of a message: a run of chunks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,9 +60,13 @@ impl Runs {
     }
 
     /// All records, none of them cut off.
-    pub fn finish(self) -> Result<Vec<Record>, Rule> {
-        demand(self.open.is_none(), Rule::K8)?;
-        Ok(self.done)
+    pub fn finish(self) -> Result<Vec<Record>, Refused> {
+        match self.open {
+            None => Ok(self.done),
+            Some(run) => Err(Rule::K8
+                .in_chunk(run.record.end - 1)
+                .of_type(run.record.kind.id())),
+        }
     }
 }
 
@@ -106,7 +110,7 @@ mod tests {
         for (index, (kind, n, continues)) in chunks.iter().enumerate() {
             runs.push(index as u32, *kind, plain(&data[..*n], *continues))?;
         }
-        let records = runs.finish()?;
+        let records = runs.finish().map_err(|refused| refused.rule())?;
         Ok(records
             .iter()
             .map(|record| (record.size, record.chunks()))

@@ -2,9 +2,11 @@
 //!
 //! A message and a returned message give the same skeleton, so that signatures are verified in one way.
 
+use std::ops::Range;
+
 use super::derivation::{self, Hash, Place, author_input, blank_hash, envelope_hash, origin_input};
-use super::layout::{Actor, CHUNK_HEADER_SIZE, ChunkRef, ChunkType, prefix};
-use super::rule::{Rule, demand};
+use super::layout::{Actor, CHUNK_HEADER_SIZE, ChunkRef, ChunkType, HEADER_SIZE, prefix};
+use super::rule::{Refused, Rule, demand};
 use super::{MessageId, Replay};
 use crate::crypto::hash::Sha512;
 use crate::crypto::suite::hpke::{Suite, is_acceptable};
@@ -34,11 +36,11 @@ impl Skeleton {
     }
 
     /// `hashes` are all H(i); `kept` are the five chunks in their order: P8 if one is missing, P11 for the encapsulations.
-    pub fn new(suite: Suite, hashes: Vec<Hash>, kept: Vec<(ChunkType, Vec<u8>)>) -> Result<Self, Rule> {
+    pub fn new(suite: Suite, hashes: Vec<Hash>, kept: Vec<(ChunkType, Vec<u8>)>) -> Result<Self, Refused> {
         let mut kept = kept.into_iter();
         let mut next = |wanted| match kept.next() {
             Some((kind, octets)) if kind == wanted => Ok(octets),
-            _ => Err(Rule::P8),
+            _ => Err(missing(wanted)),
         };
         let skeleton = Self {
             suite,
@@ -50,10 +52,14 @@ impl Skeleton {
             author_signature: next(ChunkType::AuthorSignature)?,
             origin_signature: next(ChunkType::OriginSignature)?,
         };
-        let acceptable = Actor::ALL
-            .into_iter()
-            .all(|actor| is_acceptable(skeleton.encapsulation(actor)));
-        demand(acceptable, Rule::P11)?;
+        for actor in Actor::ALL {
+            let place = HEADER_SIZE + skeleton.encapsulation_range(actor).start;
+            let refused = Rule::P11
+                .at(place as u64)
+                .of_chunk(0)
+                .of_type(ChunkType::Keys.id());
+            demand(is_acceptable(skeleton.encapsulation(actor)), refused)?;
+        }
         Ok(skeleton)
     }
 
@@ -73,9 +79,14 @@ impl Skeleton {
     }
 
     pub fn encapsulation(&self, actor: Actor) -> &[u8] {
+        &self.keys[self.encapsulation_range(actor)]
+    }
+
+    /// In chunk 2.
+    fn encapsulation_range(&self, actor: Actor) -> Range<usize> {
         let size = self.suite.encapsulation_size();
         let start = CHUNK_HEADER_SIZE + 8 + actor as usize * size;
-        &self.keys[start..start + size]
+        start..start + size
     }
 
     pub fn message_id(&self) -> MessageId {
@@ -104,6 +115,15 @@ impl Skeleton {
             _ => return None,
         };
         Some((index, ChunkRef::new(kind, octets)))
+    }
+
+    /// A rule that one of these chunks breaks.
+    pub fn in_chunk(&self, kind: ChunkType, rule: Rule) -> Refused {
+        let refused = Refused::from(rule).of_type(kind.id());
+        match self.chunk(kind) {
+            Some((index, _)) => refused.of_chunk(index),
+            None => refused,
+        }
     }
 
     /// What the keys of a chunk are bound to.
@@ -152,6 +172,11 @@ impl Skeleton {
         }
         Replay::new(self.message_id(), hasher.finish(), self.created())
     }
+}
+
+/// Rule P8, of the type that is missing.
+pub(super) fn missing(kind: ChunkType) -> Refused {
+    Refused::from(Rule::P8).of_type(kind.id())
 }
 
 /// H(i) of a whole chunk of a message of this suite.

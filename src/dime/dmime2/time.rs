@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::layout::{CHUNK_HEADER_SIZE, ChunkType, HEADER_SIZE};
 use super::rule::{Refused, Rule, demand};
 
 /// Clock allowance into the future, everywhere.
@@ -14,14 +15,21 @@ pub const WINDOW_SECS: u64 = 1_296_000;
 pub const QUEUE_LIFE_SECS: u64 = WINDOW_SECS - 86_400;
 
 /// T1: not from the future.
-pub(super) fn check_not_future(created: u64, now: u64) -> Result<(), Rule> {
-    demand(created <= now.saturating_add(ALLOWANCE_SECS), Rule::T1)
+pub(super) fn check_not_future(time: u64, now: u64) -> Result<(), Rule> {
+    demand(time <= now.saturating_add(ALLOWANCE_SECS), Rule::T1)
 }
 
 /// T1 and T2.
-pub(super) fn check_age(created: u64, now: u64, age_secs: u64) -> Result<(), Rule> {
-    check_not_future(created, now)?;
-    demand(created >= now.saturating_sub(age_secs), Rule::T2)
+pub(super) fn check_age(created: u64, now: u64, age_secs: u64) -> Result<(), Refused> {
+    check_not_future(created, now).map_err(at_created)?;
+    demand(created >= now.saturating_sub(age_secs), at_created(Rule::T2))
+}
+
+/// The time stands behind the header of chunk 2, which comes first.
+fn at_created(rule: Rule) -> Refused {
+    rule.at((HEADER_SIZE + CHUNK_HEADER_SIZE) as u64)
+        .of_chunk(0)
+        .of_type(ChunkType::Keys.id())
 }
 
 /// Which message: MID, the hash of chunk 2.
@@ -93,7 +101,7 @@ mod tests {
     #[test]
     fn times_do_not_wrap() {
         let now = 1_800_000_000;
-        let check = |created| check_age(created, now, WINDOW_SECS);
+        let check = |created| check_age(created, now, WINDOW_SECS).map_err(|refused| refused.rule());
         assert_eq!(check(now + 3600), Ok(()));
         assert_eq!(check(now + 3601), Err(Rule::T1));
         assert_eq!(check(u64::MAX), Err(Rule::T1));

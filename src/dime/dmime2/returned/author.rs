@@ -5,9 +5,12 @@ use std::fmt;
 use super::{Returned, Status, check_times, is_from};
 use crate::crypto::ed25519::VerifyingKey;
 use crate::dime::dmime2::access::{Access, Candidate};
-use crate::dime::dmime2::envelope::{DestinationEnvelope, OriginEnvelope};
+use crate::dime::dmime2::envelope::{
+    DestinationEnvelope, OriginEnvelope, in_destination_envelope, in_origin_envelope,
+};
 use crate::dime::dmime2::headers;
 use crate::dime::dmime2::layout::{Actor, ChunkType};
+use crate::dime::dmime2::reader::check_domains;
 use crate::dime::dmime2::record::{RECORD_HEAD_SIZE, RecordHead};
 use crate::dime::dmime2::rule::{Refused, Rule, demand};
 use crate::dime::dmime2::runs::Runs;
@@ -50,7 +53,7 @@ impl Returned {
     /// Opens chunks 4 and 5 as the author, if there is an author copy; a copy that is broken breaks rule B8.
     pub fn open_as_author(self, candidates: &[Candidate]) -> Result<ToAuthor, Refused> {
         let copy = match Access::find(self.skeleton(), Actor::Author, candidates) {
-            Ok(access) => Some(AuthorCopy::open(&self, access).map_err(|_| Rule::B8)?),
+            Ok(access) => Some(AuthorCopy::open(&self, access).map_err(as_b8)?),
             Err(_) => None,
         };
         Ok(ToAuthor { returned: self, copy })
@@ -58,41 +61,44 @@ impl Returned {
 }
 
 impl AuthorCopy {
-    fn open(returned: &Returned, access: Access) -> Result<Self, Rule> {
+    fn open(returned: &Returned, access: Access) -> Result<Self, Refused> {
         let skeleton = returned.skeleton();
         let four = access.data(skeleton, ChunkType::OriginEnvelope)?;
         let five = access.data(skeleton, ChunkType::DestinationEnvelope)?;
         Ok(Self {
-            from: OriginEnvelope::decode(&four)?,
-            to: DestinationEnvelope::decode(&five)?,
+            from: OriginEnvelope::decode(&four).map_err(in_origin_envelope)?,
+            to: DestinationEnvelope::decode(&five).map_err(in_destination_envelope)?,
             access,
         })
     }
 
     /// Rule B8 with an author copy: the account and its signet, S2, and S1 with the own key.
-    fn check(&self, returned: &Returned, evidence: &Evidence<'_>) -> Result<(), Rule> {
+    fn check(&self, returned: &Returned, evidence: &Evidence<'_>) -> Result<(), Refused> {
         let skeleton = returned.skeleton();
-        let is_named =
-            self.from.author == *evidence.account && self.from.author_signet == self.access.signet();
-        demand(is_named, Rule::E3)?;
-        let agree = *self.from.author.domain() == self.to.origin
-            && *self.to.recipient.domain() == self.from.destination;
-        demand(agree, Rule::E5)?;
+        let in_line = |name| in_origin_envelope(Rule::E3).of_field(name);
+        demand(self.from.author == *evidence.account, in_line("Author"))?;
+        demand(
+            self.from.author_signet == self.access.signet(),
+            in_line("Author-Signet"),
+        )?;
+        check_domains(&self.from, &self.to)?;
         let origin = KnownOrg::check(
             evidence.origin,
             &self.to.origin,
             &self.to.origin_signet,
             skeleton.created(),
-        )?;
+        )
+        .map_err(|rule| in_destination_envelope(rule).of_field("Origin-Signet"))?;
         let signature = self.access.signature(skeleton, ChunkType::OriginSignature)?;
         demand(
             is_signed_by(origin, &skeleton.origin_input(), &signature),
-            Rule::S2,
+            skeleton.in_chunk(ChunkType::OriginSignature, Rule::S2),
         )?;
-        let own_key = evidence.own_key.ok_or(Rule::S1)?;
+        let not_ours = skeleton.in_chunk(ChunkType::AuthorSignature, Rule::S1);
+        let own_key = evidence.own_key.ok_or(not_ours)?;
         let signature = self.access.signature(skeleton, ChunkType::AuthorSignature)?;
         let verified = own_key.verify(&skeleton.author_input(), &signature);
-        verified.map_err(|_| Rule::S1)
+        verified.map_err(|_| not_ours)
     }
 }
 
@@ -114,11 +120,12 @@ impl ToAuthor {
             Some(copy) => &copy.from.destination,
             None => evidence.sent_to.ok_or(Rule::B8)?,
         };
-        demand(is_from(returned, destination, evidence.destination), Rule::B7)?;
-        check_times(returned.created(), returned.reported(), evidence.now, Rule::B7)?;
+        let is_from = is_from(returned, destination, evidence.destination);
+        demand(is_from, Rule::B7.at(returned.signature_offset()))?;
+        check_times(returned, evidence.now, Rule::B7)?;
         let content = match &self.copy {
             Some(copy) => {
-                copy.check(returned, evidence).map_err(|_| Rule::B8)?;
+                copy.check(returned, evidence).map_err(as_b8)?;
                 Some(open_content(returned, &copy.access)?)
             }
             None => None,
@@ -131,6 +138,11 @@ impl ToAuthor {
             content,
         })
     }
+}
+
+/// Whatever is wrong with an author copy breaks rule B8, at its place.
+fn as_b8(refused: Refused) -> Refused {
+    refused.as_rule(Rule::B8)
 }
 
 /// What an author may believe: the destination gave up, on this message of its own.
@@ -178,25 +190,28 @@ impl fmt::Debug for Report {
 }
 
 /// Opens what came back: rules K2–K8, H1–H3, M1, M3. Which parts are missing, the scope says.
-fn open_content(returned: &Returned, access: &Access) -> Result<ReturnedContent, Rule> {
+fn open_content(returned: &Returned, access: &Access) -> Result<ReturnedContent, Refused> {
     let (mut content, mut runs, mut data) = (ReturnedContent::default(), Runs::default(), Vec::new());
     for (chunk, octets) in returned.content() {
         let mut octets = octets.to_vec();
         let plain = access.open(returned.skeleton(), chunk.kind, chunk.index, &mut octets)?;
+        let broken = |rule: Rule| rule.in_chunk(chunk.index).of_type(chunk.kind.id());
         match chunk.kind {
             ChunkType::CommonHeaders => {
-                headers::check_common(plain.data)?;
+                headers::check_common(plain.data).map_err(broken)?;
                 content.common_headers = Some(plain.data.to_vec());
             }
             ChunkType::OtherHeaders => {
-                headers::check_other(plain.data)?;
+                headers::check_other(plain.data).map_err(broken)?;
                 content.other_headers = Some(plain.data.to_vec());
             }
             kind => {
-                runs.push(chunk.index, kind, plain)?;
+                runs.push(chunk.index, kind, plain).map_err(broken)?;
                 data.extend_from_slice(plain.data);
                 if !plain.continues {
-                    content.records.push(record(kind, std::mem::take(&mut data))?);
+                    content
+                        .records
+                        .push(record(kind, std::mem::take(&mut data)).map_err(broken)?);
                 }
             }
         }

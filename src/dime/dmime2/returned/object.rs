@@ -81,20 +81,30 @@ pub(super) struct WholeChunk {
     pub range: Range<usize>,
 }
 
+impl WholeChunk {
+    fn breaks_b2(&self) -> Refused {
+        let refused = Rule::B2.at(self.range.start as u64);
+        refused.of_chunk(self.index).of_type(self.kind.id())
+    }
+}
+
 impl Returned {
     /// Reads an object: rules B1 and B2.
     pub fn decode(octets: Vec<u8>, limits: &Limits) -> Result<Self, Error> {
         if octets.len() as u64 > limits.size {
             return Err(Error::TooLarge);
         }
-        let body_end = octets.len().checked_sub(SIGNATURE_SIZE).ok_or(Rule::B1)?;
-        let header: &[u8; HEADER_SIZE] = octets[..body_end].first_chunk().ok_or(Rule::B1)?;
+        let short = Rule::B1.at(octets.len() as u64);
+        let body_end = octets.len().checked_sub(SIGNATURE_SIZE).ok_or(short)?;
+        let header: &[u8; HEADER_SIZE] = octets[..body_end].first_chunk().ok_or(short)?;
         let header = Header::read(header, octets.len())?;
         let (hashes, whole) = entries(&octets[..body_end], header.suite, header.count)?;
         check_whole(&whole, header.scope, header.count)?;
         let kept = whole.iter().filter(|chunk| Skeleton::keeps(chunk.kind));
         let kept = kept.map(|chunk| (chunk.kind, octets[chunk.range.clone()].to_vec()));
-        let skeleton = Skeleton::new(header.suite, hashes, kept.collect()).map_err(|_| Rule::B2)?;
+        // The first chunk is whole, as `check_whole` has found, so all that can be wrong is an encapsulation in it.
+        let skeleton =
+            Skeleton::new(header.suite, hashes, kept.collect()).map_err(|_| whole[0].breaks_b2())?;
         Ok(Self {
             skeleton,
             reported: header.reported,
@@ -162,6 +172,11 @@ impl Returned {
         content.map(|chunk| (chunk, &self.octets[chunk.range.clone()]))
     }
 
+    /// Where the signature of the destination stands.
+    pub(super) fn signature_offset(&self) -> u64 {
+        (self.octets.len() - SIGNATURE_SIZE) as u64
+    }
+
     /// What the destination signed, and its signature.
     pub(super) fn signed(&self) -> (Vec<u8>, Signature) {
         let (body, signature) = self
@@ -189,7 +204,7 @@ struct Header {
 }
 
 impl Header {
-    fn read(header: &[u8; HEADER_SIZE], whole_size: usize) -> Result<Self, Rule> {
+    fn read(header: &[u8; HEADER_SIZE], whole_size: usize) -> Result<Self, Refused> {
         let [
             m0,
             m1,
@@ -211,16 +226,17 @@ impl Header {
         ] = *header;
         let size = u32::from_be_bytes([s0, s1, s2, s3]);
         let count = u32::from_be_bytes([n0, n1, n2, n3]);
-        let fits = [m0, m1] == MAGIC.to_be_bytes()
-            && version == VERSION
-            && size as usize == whole_size - SIZE_END
-            && class == 5
-            && (7..=MAX_CHUNKS as u32).contains(&count);
-        demand(fits, Rule::B1)?;
+        demand([m0, m1] == MAGIC.to_be_bytes(), Rule::B1.at(0))?;
+        demand(version == VERSION, Rule::B1.at(2))?;
+        let suite = Suite::from_id(suite).ok_or(Rule::B1.at(3))?;
+        demand(size as usize == whole_size - SIZE_END, Rule::B1.at(4))?;
+        let scope = Scope::from_id(scope).ok_or(Rule::B1.at(16))?;
+        demand(class == 5, Rule::B1.at(17))?;
+        demand((7..=MAX_CHUNKS as u32).contains(&count), Rule::B1.at(20))?;
         Ok(Self {
-            suite: Suite::from_id(suite).ok_or(Rule::B1)?,
+            suite,
             reported: u64::from_be_bytes(reported),
-            scope: Scope::from_id(scope).ok_or(Rule::B1)?,
+            scope,
             status: Status { subject, detail },
             count: count as usize,
         })
@@ -228,16 +244,18 @@ impl Header {
 }
 
 /// Reads exactly `count` entries from `body`, which starts with the header.
-fn entries(body: &[u8], suite: Suite, count: usize) -> Result<(Vec<[u8; 64]>, Vec<WholeChunk>), Rule> {
+fn entries(body: &[u8], suite: Suite, count: usize) -> Result<(Vec<[u8; 64]>, Vec<WholeChunk>), Refused> {
     let mut reader = Reader::new(&body[HEADER_SIZE..]);
     let (mut hashes, mut whole) = (Vec::with_capacity(count), Vec::new());
     for index in 0..count as u32 {
-        match reader.u8().map_err(|_| Rule::B1)? {
-            HASHED => hashes.push(reader.array().map_err(|_| Rule::B1)?),
+        let entry = body.len() - reader.remaining();
+        let broken = |rule: Rule| rule.at(entry as u64).of_chunk(index);
+        match reader.u8().map_err(|_| broken(Rule::B1))? {
+            HASHED => hashes.push(reader.array().map_err(|_| broken(Rule::B1))?),
             WHOLE => {
-                let start = body.len() - reader.remaining();
-                let (kind, size) = chunk_size(&body[start..], suite)?;
-                let chunk = reader.take(size).map_err(|_| Rule::B2)?;
+                let start = entry + 1;
+                let (kind, size) = chunk_size(&body[start..], suite).map_err(broken)?;
+                let chunk = reader.take(size).map_err(|_| broken(Rule::B2))?;
                 hashes.push(chunk_hash(suite, index, chunk));
                 whole.push(WholeChunk {
                     index,
@@ -245,10 +263,11 @@ fn entries(body: &[u8], suite: Suite, count: usize) -> Result<(Vec<[u8; 64]>, Ve
                     range: start..start + size,
                 });
             }
-            _ => return Err(Rule::B1),
+            _ => return Err(broken(Rule::B1)),
         }
     }
-    reader.finish().map_err(|_| Rule::B1)?;
+    let end = body.len() - reader.remaining();
+    reader.finish().map_err(|_| Rule::B1.at(end as u64))?;
     Ok((hashes, whole))
 }
 
@@ -264,21 +283,26 @@ fn chunk_size(octets: &[u8], suite: Suite) -> Result<(ChunkType, usize), Rule> {
 }
 
 /// Rule B2: the five chunks at their places, ascending types, and none beyond the scope.
-fn check_whole(whole: &[WholeChunk], scope: Scope, count: usize) -> Result<(), Rule> {
+fn check_whole(whole: &[WholeChunk], scope: Scope, count: usize) -> Result<(), Refused> {
     let last = count as u32 - 1;
-    let is_at = |index, kind| {
-        whole
-            .iter()
-            .any(|chunk| chunk.index == index && chunk.kind == kind)
-    };
-    let complete = is_at(0, ChunkType::Keys)
-        && is_at(1, ChunkType::OriginEnvelope)
-        && is_at(2, ChunkType::DestinationEnvelope)
-        && is_at(last - 1, ChunkType::AuthorSignature)
-        && is_at(last, ChunkType::OriginSignature);
-    let ascends = whole
-        .windows(2)
-        .all(|pair| pair[0].kind < pair[1].kind || pair[0].kind == pair[1].kind && pair[1].kind.repeats());
-    let allowed = whole.iter().all(|chunk| scope.has(chunk.kind));
-    demand(complete && ascends && allowed, Rule::B2)
+    for (index, kind) in [
+        (0, ChunkType::Keys),
+        (1, ChunkType::OriginEnvelope),
+        (2, ChunkType::DestinationEnvelope),
+        (last - 1, ChunkType::AuthorSignature),
+        (last, ChunkType::OriginSignature),
+    ] {
+        let is_there = |chunk: &WholeChunk| chunk.index == index && chunk.kind == kind;
+        let missing = Rule::B2.in_chunk(index).of_type(kind.id());
+        demand(whole.iter().any(is_there), missing)?;
+    }
+    for pair in whole.windows(2) {
+        let (before, after) = (pair[0].kind, pair[1].kind);
+        let ascends = before < after || before == after && after.repeats();
+        demand(ascends, pair[1].breaks_b2())?;
+    }
+    match whole.iter().find(|chunk| !scope.has(chunk.kind)) {
+        Some(beyond) => Err(beyond.breaks_b2()),
+        None => Ok(()),
+    }
 }

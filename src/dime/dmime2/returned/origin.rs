@@ -3,7 +3,7 @@
 use super::{Returned, check_times, is_from};
 use crate::crypto::ed25519::{Signature, VerifyingKey};
 use crate::dime::dmime2::access::{Access, Candidate};
-use crate::dime::dmime2::envelope::OriginEnvelope;
+use crate::dime::dmime2::envelope::{OriginEnvelope, in_origin_envelope};
 use crate::dime::dmime2::layout::{Actor, ChunkType};
 use crate::dime::dmime2::rule::{Refused, Rule, demand};
 use crate::dime::dmime2::signets::KnownOrg;
@@ -25,7 +25,7 @@ impl Returned {
         let text = access.data(skeleton, ChunkType::OriginEnvelope)?;
         let signature = access.signature(skeleton, ChunkType::OriginSignature)?;
         Ok(ToOrigin {
-            envelope: OriginEnvelope::decode(&text)?,
+            envelope: OriginEnvelope::decode(&text).map_err(in_origin_envelope)?,
             signature,
             returned: self,
         })
@@ -51,15 +51,20 @@ impl ToOrigin {
         now: u64,
     ) -> Result<Passed, Refused> {
         let returned = self.returned;
-        let input = returned.skeleton().origin_input();
+        let skeleton = returned.skeleton();
+        let input = skeleton.origin_input();
         let ours = own_keys
             .iter()
             .any(|key| key.verify(&input, &self.signature).is_ok());
-        demand(ours, Rule::B3)?;
-        let from_there = self.envelope.destination == *peer && is_from(&returned, peer, destination);
-        demand(from_there, Rule::B4)?;
-        demand(author_exists, Rule::B5)?;
-        check_times(returned.created(), returned.reported(), now, Rule::B6)?;
+        demand(ours, skeleton.in_chunk(ChunkType::OriginSignature, Rule::B3))?;
+        demand(
+            self.envelope.destination == *peer,
+            in_origin_envelope(Rule::B4).of_field("Destination"),
+        )?;
+        let is_from = is_from(&returned, peer, destination);
+        demand(is_from, Rule::B4.at(returned.signature_offset()))?;
+        demand(author_exists, in_origin_envelope(Rule::B5).of_field("Author"))?;
+        check_times(&returned, now, Rule::B6)?;
         Ok(Passed {
             returned,
             envelope: self.envelope,
