@@ -17,6 +17,7 @@ use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 use crate::dime::dmime1::{self, Refused};
 use crate::dime::dmime2::{self, Reason, Rule};
+use crate::dime::fingerprint::AnyFingerprint;
 use crate::dmtp::command::Return;
 use crate::domains::DxError;
 use crate::mail::address::{Domain, Mailbox};
@@ -147,6 +148,8 @@ pub struct Arrival<'a> {
     pub services: &'a Services,
     /// The domain that the peer named in MAIL.
     pub origin: &'a Domain,
+    /// The signet that the peer named there, if it named one. Unproven like all of MAIL.
+    pub origin_signet: Option<AnyFingerprint>,
     /// The domain of ours that the peer named in RCPT.
     pub destination: &'a Domain,
     /// How much of the message the peer wants back, should it fail later.

@@ -3,14 +3,16 @@
 mod format1;
 mod format2;
 
-pub use format1::seal_and_sign;
+pub use format1::{check_format1, seal_and_sign};
 pub use format2::{Request, Sealed, seal_in_spool};
+
+use std::io;
 
 use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::dime::{convert, dmime1, dmime2};
 use crate::mail::address::Mailbox;
 use crate::signet_service::{Organization, Published, User};
-use crate::store;
+use crate::store::{self, blocking::store_error};
 
 /// Why a message cannot be sealed here.
 #[derive(Debug, thiserror::Error)]
@@ -80,5 +82,20 @@ impl Author {
     /// The signet of the author's organization.
     pub fn organization(&self) -> &VerifiedOrg {
         &self.organization.signet
+    }
+}
+
+fn of_mapping(error: convert::Error) -> Error {
+    match error {
+        convert::Error::Source(error) => of_spool(error),
+        other => Error::Convert(other),
+    }
+}
+
+/// Only the spool can fail there; what comes from elsewhere is a message that ends too early.
+fn of_spool(error: io::Error) -> Error {
+    match store_error(error) {
+        Ok(error) => Error::Store(error),
+        Err(error) => Error::Seal2(error.into()),
     }
 }

@@ -10,22 +10,18 @@ use tokio::time::Instant;
 use super::conclude::{Conclusion, Result as Concluded};
 use super::log;
 use super::observer::Observer;
-use super::plan::{Planned, Planner, Sealing};
+use super::plan::{Planned, Planner};
 use super::runner::{Attempt, Settled};
 use super::schedule::Schedule;
 use crate::base::budget::{Budget, Share};
 use crate::base::id::QueueId;
 use crate::base::time::{Clock, Timestamp};
-use crate::crypto::suite::hpke::Suite;
 use crate::delivery::body::Body;
 use crate::delivery::dmtp::DmtpDelivery;
 use crate::delivery::local::{self, LocalDelivery};
 use crate::delivery::maildir;
-use crate::delivery::seal::{self, seal_and_sign};
 use crate::delivery::smtp::{self, SmtpDelivery};
 use crate::delivery::{Diagnosis, Outcome};
-use crate::dime::selection::Choice;
-use crate::dime::{convert, dmime2};
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::EnhancedStatus;
 use crate::routing::{Decision, DmtpFinding, Reason, Route};
@@ -33,10 +29,6 @@ use crate::store::{
     self, Claim, Content, Envelope, FollowUp, FollowUpBody, NewMessage, Recipient, SettledState, Settlement,
     Source, Store,
 };
-
-/// Octets of sealed objects that one attempt makes, at least one object. They are held until the attempt is settled,
-/// and a message may have as many recipients as it likes; those left over are served by the next attempt.
-const SEALED_PER_ATTEMPT: usize = 32 << 20;
 
 /// Makes the attempts of this host.
 pub struct Mailer {
@@ -63,14 +55,14 @@ pub struct Mailer {
 }
 
 /// The results of a claim as they come in.
-struct Progress<'a> {
-    claim: &'a Claim,
-    body: Body,
+pub(super) struct Progress<'a> {
+    pub(super) claim: &'a Claim,
+    pub(super) body: Body,
     /// The body as a whole, once it was needed, and the memory for it.
     whole: Option<(Bytes, Share)>,
     budget: &'a Budget,
     results: Vec<Concluded<'a>>,
-    settled: Settled,
+    pub(super) settled: Settled,
     started: Instant,
 }
 
@@ -83,9 +75,15 @@ impl Attempt for Mailer {
         }
     }
 
-    fn abandoned(&self, claim: &Claim) -> Settled {
+    async fn abandoned(&self, claim: &Claim) -> Settled {
         let diagnosis = Diagnosis::local(EnhancedStatus(4, 4, 7), "the attempt took too long");
-        self.conclude_all(claim, &Outcome::Deferred(diagnosis), "abandoned")
+        let outcome = Outcome::Deferred(diagnosis);
+        match claim.content {
+            Content::Mime => self.conclude_all(claim, &outcome, "abandoned").await,
+            Content::Dmime1 | Content::Dmime2 | Content::Returned => {
+                self.abandon_transfer(claim, &outcome).await
+            }
+        }
     }
 }
 
@@ -96,9 +94,9 @@ impl Mailer {
             Ok(planned) => planned,
             Err(error) => {
                 log::cannot_plan(claim.message, &error);
-                let mut settled = self.conclude_all(claim, &Outcome::Deferred(our_fault()), "undecided");
-                self.return_sealed(claim, &mut settled).await;
-                return settled;
+                return self
+                    .conclude_all(claim, &Outcome::Deferred(our_fault()), "undecided")
+                    .await;
             }
         };
         let mut progress = Progress::new(self, claim);
@@ -157,97 +155,6 @@ impl Mailer {
         progress.add(planned, report.outcome);
     }
 
-    /// Replaces the recipient by a sealed message of its own, in the transaction that settles it.
-    async fn seal<'a>(&'a self, progress: &mut Progress<'a>, planned: &Planned<'a>, sealing: &Sealing) {
-        if progress.follow_up_bytes() >= SEALED_PER_ATTEMPT {
-            return progress.postpone(planned, self.clock.now());
-        }
-        let sealed = match sealing.choice {
-            Choice::Format2 { suite, author_copy } => {
-                self.seal_format2(progress, sealing, (suite, author_copy)).await
-            }
-            Choice::Format1 => self.seal_format1(progress, sealing).await,
-            Choice::Hold(_) => Err(Outcome::Deferred(refusal(4, &planned.decision.reason))),
-        };
-        match sealed {
-            Ok(follow_up) => {
-                log::sealed(progress.claim, sealing.choice, progress.elapsed());
-                progress.settled.follow_ups.push(follow_up);
-                progress.settled.settlements.push(Settlement {
-                    recipient: planned.recipient.id,
-                    state: SettledState::Expanded,
-                    note: format!("{}; {}", route_note(&planned.decision), sealing.choice),
-                });
-            }
-            Err(outcome) => progress.add(planned, outcome),
-        }
-    }
-
-    async fn seal_format1(
-        &self,
-        progress: &mut Progress<'_>,
-        sealing: &Sealing,
-    ) -> Result<FollowUp, Outcome> {
-        let mime = progress.whole().await.map_err(Outcome::Deferred)?;
-        let object = seal_and_sign(
-            Arc::clone(&sealing.author),
-            sealing.recipient.clone(),
-            sealing.destination.clone(),
-            sealing.signet.clone(),
-            mime,
-        );
-        let object = object.await.map_err(|error| unsealable(&error))?;
-        let id = QueueId::random(&mut rand::rng());
-        let message = self.sealed_message(progress.claim, id, Content::Dmime1);
-        Ok(FollowUp::new(message, object))
-    }
-
-    /// From spool to spool, signed and remembered by the origin in the transaction that settles.
-    async fn seal_format2(
-        &self,
-        progress: &mut Progress<'_>,
-        sealing: &Sealing,
-        (suite, author_copy): (Suite, bool),
-    ) -> Result<FollowUp, Outcome> {
-        let request = seal::Request {
-            author: Arc::clone(&sealing.author),
-            recipient: sealing.recipient.clone(),
-            destination: sealing.destination.clone(),
-            signet: sealing.signet.clone(),
-            suite,
-            author_copy,
-        };
-        let (mime, now) = (progress.body.stored(), self.clock.now());
-        let (published, store) = (&self.planner.published, self.store.as_ref());
-        let sealed = seal::seal_in_spool(published, store, request, mime, now).await;
-        if let Err(seal::Error::Store(store::Error::Unreadable(what))) = &sealed {
-            progress.settled.unreadable = Some(what);
-        }
-        let sealed = sealed.map_err(|error| unsealable(&error))?;
-        Ok(FollowUp {
-            message: self.sealed_message(progress.claim, sealed.body.message(), Content::Dmime2),
-            body: FollowUpBody::Spooled(sealed.body),
-            replay: Some(sealed.replay),
-        })
-    }
-
-    /// The sealed message names its author only in its encrypted envelope, and its recipient nowhere but inside.
-    fn sealed_message(&self, claim: &Claim, id: QueueId, content: Content) -> NewMessage {
-        NewMessage {
-            id,
-            envelope: Envelope {
-                smtputf8: false,
-                eight_bit: true,
-                ..claim.envelope.clone()
-            },
-            content,
-            recipients: vec![Recipient::Sealed(claim.destination.clone())],
-            accepted_at: claim.accepted_at,
-            due_at: self.clock.now(),
-            ticket: None,
-        }
-    }
-
     async fn send<'a>(&'a self, progress: &mut Progress<'a>, planned: Vec<Planned<'a>>) {
         let recipients: Vec<Mailbox> = planned
             .iter()
@@ -297,7 +204,7 @@ impl Mailer {
         settled
     }
 
-    fn conclusion<'a>(&'a self, known: Option<&'a Mailbox>) -> Conclusion<'a> {
+    pub(super) fn conclusion<'a>(&'a self, known: Option<&'a Mailbox>) -> Conclusion<'a> {
         Conclusion {
             schedule: &self.schedule,
             host: &self.host,
@@ -306,17 +213,12 @@ impl Mailer {
         }
     }
 
-    fn conclude_all(&self, claim: &Claim, outcome: &Outcome, route: &str) -> Settled {
-        let results: Vec<_> = claim
-            .recipients
-            .iter()
-            .map(|recipient| Concluded {
-                recipient,
-                outcome: outcome.clone(),
-                route: route.to_owned(),
-            })
-            .collect();
-        self.conclusion(None).settle(claim, &results, &[])
+    /// The same for all recipients of a MIME message, whose header is not at hand.
+    async fn conclude_all(&self, claim: &Claim, outcome: &Outcome, route: &str) -> Settled {
+        let results = results_for_all(claim, outcome, route);
+        let mut settled = self.conclusion(None).settle(claim, &results, &[]);
+        self.return_sealed(claim, &mut settled).await;
+        settled
     }
 }
 
@@ -333,11 +235,11 @@ impl<'a> Progress<'a> {
         }
     }
 
-    fn elapsed(&self) -> Duration {
+    pub(super) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
-    fn add(&mut self, planned: &Planned<'a>, outcome: Outcome) {
+    pub(super) fn add(&mut self, planned: &Planned<'a>, outcome: Outcome) {
         self.results.push(Concluded {
             recipient: planned.recipient,
             outcome,
@@ -345,7 +247,7 @@ impl<'a> Progress<'a> {
         });
     }
 
-    fn follow_up_bytes(&self) -> usize {
+    pub(super) fn follow_up_bytes(&self) -> usize {
         let follow_ups = &self.settled.follow_ups;
         follow_ups
             .iter()
@@ -354,7 +256,7 @@ impl<'a> Progress<'a> {
     }
 
     /// Leaves a recipient to the next attempt, at once.
-    fn postpone(&mut self, planned: &Planned<'a>, now: Timestamp) {
+    pub(super) fn postpone(&mut self, planned: &Planned<'a>, now: Timestamp) {
         self.settled.settlements.push(Settlement {
             recipient: planned.recipient.id,
             state: SettledState::Deferred {
@@ -374,7 +276,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    async fn whole(&mut self) -> Result<Bytes, Diagnosis> {
+    pub(super) async fn whole(&mut self) -> Result<Bytes, Diagnosis> {
         if let Some((whole, _)) = &self.whole {
             return Ok(whole.clone());
         }
@@ -415,6 +317,16 @@ impl<'a> Progress<'a> {
     }
 }
 
+/// The same outcome for everybody.
+pub(super) fn results_for_all<'a>(claim: &'a Claim, outcome: &Outcome, route: &str) -> Vec<Concluded<'a>> {
+    let result = |recipient| Concluded {
+        recipient,
+        outcome: outcome.clone(),
+        route: route.to_owned(),
+    };
+    claim.recipients.iter().map(result).collect()
+}
+
 /// Another body with the same octets.
 async fn copy(body: &mut Body, store: &dyn Store, id: QueueId) -> Result<FollowUpBody, store::Error> {
     let mut writer = store.begin(id).await?;
@@ -425,11 +337,11 @@ async fn copy(body: &mut Body, store: &dyn Store, id: QueueId) -> Result<FollowU
     Ok(FollowUpBody::Spooled(writer.finish()))
 }
 
-fn route_note(decision: &Decision) -> String {
+pub(super) fn route_note(decision: &Decision) -> String {
     format!("{}: {}", decision.route.kind(), decision.reason.code())
 }
 
-fn our_fault() -> Diagnosis {
+pub(super) fn our_fault() -> Diagnosis {
     Diagnosis::local(
         EnhancedStatus(4, 3, 0),
         "a fault of this server, which tries again",
@@ -437,7 +349,7 @@ fn our_fault() -> Diagnosis {
 }
 
 /// The reason for not sending, as a status: the recipient's signet, the sender's keys, or the way there.
-fn refusal(class: u8, reason: &Reason) -> Diagnosis {
+pub(super) fn refusal(class: u8, reason: &Reason) -> Diagnosis {
     let (subject, detail) = match reason {
         Reason::Dime {
             finding: DmtpFinding::NoSuchSignet,
@@ -457,17 +369,4 @@ fn refusal(class: u8, reason: &Reason) -> Diagnosis {
         _ => (4, 3),
     };
     Diagnosis::local(EnhancedStatus(class, subject, detail), reason.to_string())
-}
-
-fn unsealable(error: &seal::Error) -> Outcome {
-    let status = match error {
-        seal::Error::Convert(convert::Error::TooLarge) => EnhancedStatus(5, 3, 4),
-        seal::Error::Seal2(dmime2::seal::Error::TooLarge) => EnhancedStatus(5, 3, 4),
-        seal::Error::Seal2(dmime2::seal::Error::Names | dmime2::seal::Error::Content(_)) => {
-            EnhancedStatus(5, 6, 0)
-        }
-        seal::Error::Convert(_) | seal::Error::Seal(_) => EnhancedStatus(5, 6, 0),
-        _ => return Outcome::Deferred(our_fault()),
-    };
-    Outcome::Failed(Diagnosis::local(status, error.to_string()))
 }

@@ -12,7 +12,7 @@ use crate::base::observe;
 use crate::delivery::{Outcome, dmtp, smtp};
 use crate::dime::selection::{Actor, Choice, Hold};
 use crate::routing::Reason;
-use crate::store::Claim;
+use crate::store::{self, Claim};
 
 use super::plan;
 
@@ -52,6 +52,11 @@ fn millis(elapsed: Duration) -> u64 {
 /// Nothing can be decided now.
 pub fn cannot_plan(message: QueueId, error: &plan::Error) {
     tracing::error!(event = observe::QUEUE_STORE_FAILED, message.id = %message, %error, "cannot decide on a route");
+}
+
+/// What it takes to return a message cannot be read now.
+pub fn cannot_return(message: QueueId, error: &store::Error) {
+    tracing::error!(event = observe::QUEUE_STORE_FAILED, message.id = %message, %error, "cannot return a message now");
 }
 
 /// A recipient of ours was served, or not.

@@ -11,4 +11,5 @@ mod reopen;
 mod returning;
 pub mod runner;
 pub mod schedule;
+mod sealing;
 mod transfer;

@@ -2,16 +2,24 @@
 //! origin and author can read, and not as a report in the clear (`dmime2.md` §12).
 
 use super::attempt::Mailer;
+use super::log;
 use super::runner::Settled;
 use crate::base::id::QueueId;
+use crate::base::time::Timestamp;
 use crate::crypto::ed25519::SigningKey;
 use crate::dime::dmime2::returned::{Status, Ticket};
 use crate::mail::address::{Domain, ReversePath};
 use crate::mail::reply::EnhancedStatus;
-use crate::store::{Claim, Content, Envelope, FollowUp, NewMessage, Recipient, SettledState, Source};
+use crate::signet_service::Error;
+use crate::store::{
+    self, Claim, Content, Envelope, FollowUp, NewMessage, Recipient, SettledState, Settlement, Source,
+};
 
 impl Mailer {
-    /// Puts returned messages in the place of the reports that `concluded` has. Mail without a ticket keeps its reports.
+    /// Puts returned messages in the place of the reports that `concluded` has.
+    ///
+    /// Mail without a ticket (D/MIME 1), and of a domain whose key is gone, keeps its reports. If the store fails now, the
+    /// next attempt decides: nothing is told in the clear because of that.
     pub(super) async fn return_sealed(&self, claim: &Claim, concluded: &mut Settled) {
         let Source::Dmtp(origin) = &claim.envelope.source else {
             return;
@@ -20,22 +28,37 @@ impl Mailer {
         if failed.is_empty() && concluded.follow_ups.is_empty() {
             return;
         }
-        let Some((ticket, key)) = self.means(claim).await else {
-            return;
-        };
-        // Neither a failure nor a delay is told in the clear.
-        concluded.follow_ups = failed
-            .into_iter()
-            .map(|status| self.returned(&claim.destination, origin, &ticket, status, &key))
-            .collect();
+        match self.means(claim).await {
+            // Neither a failure nor a delay is told in the clear.
+            Ok(Some((ticket, key))) => {
+                concluded.follow_ups = failed
+                    .into_iter()
+                    .map(|status| self.returned(&claim.destination, origin, &ticket, status, &key))
+                    .collect();
+            }
+            Ok(None) => {}
+            Err(error) => {
+                log::cannot_return(claim.message, &error);
+                concluded.follow_ups.clear();
+                let due_at = self.clock.now().after(self.schedule.first);
+                for settlement in &mut concluded.settlements {
+                    postpone(settlement, due_at);
+                }
+            }
+        }
     }
 
     /// What it takes to return a message: its ticket and our domain's key.
-    async fn means(&self, claim: &Claim) -> Option<(Ticket, SigningKey)> {
-        let ticket = self.store.ticket(claim.message).await.ok()??;
-        let ticket = Ticket::decode(&ticket).ok()?;
-        let organization = self.planner.published.organization(&claim.destination).await;
-        Some((ticket, organization.ok()??.keys.signing))
+    async fn means(&self, claim: &Claim) -> Result<Option<(Ticket, SigningKey)>, store::Error> {
+        let ticket = readable(self.store.ticket(claim.message).await)?.flatten();
+        let Some(ticket) = ticket.and_then(|ticket| Ticket::decode(&ticket).ok()) else {
+            return Ok(None);
+        };
+        let organization = match self.planner.published.organization(&claim.destination).await {
+            Err(Error::Store(error)) => readable(Err(error))?.flatten(),
+            other => other.ok().flatten(),
+        };
+        Ok(organization.map(|organization| (ticket, organization.keys.signing)))
     }
 
     fn returned(
@@ -66,7 +89,29 @@ impl Mailer {
     }
 }
 
-fn failure(settlement: &crate::store::Settlement) -> Option<Status> {
+/// What is damaged stays so, and is as good as nothing; any other failure may pass.
+fn readable<T>(read: Result<T, store::Error>) -> Result<Option<T>, store::Error> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(store::Error::Unreadable(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A failure that cannot be told yet is none yet.
+fn postpone(settlement: &mut Settlement, due_at: Timestamp) {
+    let told_of = match settlement.state {
+        SettledState::Failed(_) => false,
+        SettledState::Deferred { delay_reported, .. } => delay_reported,
+        _ => return,
+    };
+    settlement.state = SettledState::Deferred {
+        due_at,
+        delay_reported: told_of,
+    };
+}
+
+fn failure(settlement: &Settlement) -> Option<Status> {
     match settlement.state {
         SettledState::Failed(status) => Some(status_of(status)),
         _ => None,

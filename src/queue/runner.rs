@@ -42,8 +42,8 @@ pub trait Attempt: Send + Sync {
     /// Tries to deliver. Never fails: every recipient gets a settlement.
     async fn attempt(&self, claim: &Claim) -> Settled;
 
-    /// What to record when [`attempt`](Self::attempt) was abandoned.
-    fn abandoned(&self, claim: &Claim) -> Settled;
+    /// What to record when [`attempt`](Self::attempt) was abandoned. Must not take long: the lease is about to end.
+    async fn abandoned(&self, claim: &Claim) -> Settled;
 }
 
 /// The runner of one process.
@@ -121,25 +121,32 @@ impl Runner {
 
     fn start(&self, claims: Vec<Claim>, first: OwnedSemaphorePermit) {
         let mut permit = Some(first);
-        let limit = self.lease - self.lease / LEASE_MARGIN;
+        let lease = self.lease;
         for claim in claims {
             let permit = permit
                 .take()
                 .or_else(|| Arc::clone(&self.slots).try_acquire_owned().ok());
             let (store, attempt) = (Arc::clone(&self.store), Arc::clone(&self.attempt));
             self.tasks.spawn(async move {
-                let settled = attempt_within(limit, attempt.as_ref(), &claim).await;
-                settle(store.as_ref(), &claim, settled).await;
+                match attempt_within(lease, attempt.as_ref(), &claim).await {
+                    Some(settled) => settle(store.as_ref(), &claim, settled).await,
+                    None => {
+                        tracing::warn!(event = observe::QUEUE_LEASE_LOST, message.id = %claim.message, "an attempt did not end in time");
+                    }
+                }
                 drop(permit);
             });
         }
     }
 }
 
-async fn attempt_within(limit: Duration, attempt: &dyn Attempt, claim: &Claim) -> Settled {
-    match timeout(limit, attempt.attempt(claim)).await {
-        Ok(settled) => settled,
-        Err(_) => attempt.abandoned(claim),
+/// What came of an attempt; `None` if not even its end could be decided in time. Then the lease runs out, and the attempt
+/// is repeated.
+async fn attempt_within(lease: Duration, attempt: &dyn Attempt, claim: &Claim) -> Option<Settled> {
+    let margin = lease / LEASE_MARGIN;
+    match timeout(lease - margin, attempt.attempt(claim)).await {
+        Ok(settled) => Some(settled),
+        Err(_) => timeout(margin / 2, attempt.abandoned(claim)).await.ok(),
     }
 }
 

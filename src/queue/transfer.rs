@@ -1,25 +1,31 @@
 //! Sealed messages on their way to the destination.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::attempt::Mailer;
-use super::conclude::{Conclusion, Result as Concluded};
+use super::attempt::{Mailer, results_for_all};
 use super::log;
 use super::runner::Settled;
 use crate::base::id::AttemptId;
 use crate::delivery::body::Body;
 use crate::delivery::dmtp::{Job, Report};
 use crate::delivery::{Diagnosis, Outcome};
+use crate::dime::dmime2::Limits;
 use crate::dime::dmime2::layout::{CHUNK_HEADER_SIZE, HEADER_SIZE};
+use crate::dime::dmime2::returned::Returned;
 use crate::dime::dmime2::time::QUEUE_LIFE_SECS;
+use crate::dime::fingerprint::FullFingerprint;
 use crate::dmtp::command::Return;
-use crate::mail::address::Domain;
+use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::EnhancedStatus;
 use crate::routing::{self, Route};
 use crate::signet_service::Wanted;
 use crate::store::{Claim, Content, Pieces, Source};
+
+/// How long an attempt that took too long already may look for its message's recipient, for the report.
+const REOPENED_WITHIN: Duration = Duration::from_secs(5);
 
 impl Mailer {
     /// One attempt to hand a sealed message over, piece by piece.
@@ -29,29 +35,33 @@ impl Mailer {
         let mut body = Body::new(Arc::clone(&self.store), claim.message, claim.size_bytes);
         let report = self.hand_over(claim, &mut body, attempt).await;
         log::dmtp(claim, attempt, &report, started.elapsed());
-        let results: Vec<_> = claim
-            .recipients
-            .iter()
-            .map(|recipient| Concluded {
-                recipient,
-                outcome: report.outcome.clone(),
-                route: "dmtp".to_owned(),
-            })
-            .collect();
         let known = match report.outcome {
             Outcome::Failed(_) | Outcome::Deferred(_) => self.reopen(claim, &mut body).await,
             _ => None,
         };
-        let (recipient, header) = known.unzip();
-        let conclusion = Conclusion {
-            schedule: &self.schedule,
-            host: &self.host,
-            now: self.clock.now(),
-            known: recipient.as_ref(),
-        };
-        let mut settled = conclusion.settle(claim, &results, &header.unwrap_or_default());
+        let mut settled = self.conclude_sealed(claim, &report.outcome, "dmtp", known);
         settled.unreadable = body.unreadable();
         settled
+    }
+
+    /// An attempt was cut off: its report names the recipient if that can be found out in the time that is left.
+    pub(super) async fn abandon_transfer(&self, claim: &Claim, outcome: &Outcome) -> Settled {
+        let mut body = Body::new(Arc::clone(&self.store), claim.message, claim.size_bytes);
+        let known = timeout(REOPENED_WITHIN, self.reopen(claim, &mut body)).await;
+        self.conclude_sealed(claim, outcome, "abandoned", known.ok().flatten())
+    }
+
+    fn conclude_sealed(
+        &self,
+        claim: &Claim,
+        outcome: &Outcome,
+        route: &str,
+        known: Option<(Mailbox, Vec<u8>)>,
+    ) -> Settled {
+        let (recipient, header) = known.unzip();
+        let conclusion = self.conclusion(recipient.as_ref());
+        let results = results_for_all(claim, outcome, route);
+        conclusion.settle(claim, &results, &header.unwrap_or_default())
     }
 
     async fn hand_over(&self, claim: &Claim, object: &mut Body, attempt: AttemptId) -> Report {
@@ -75,7 +85,7 @@ impl Mailer {
             ));
         };
         let (Some(origin_signet), Some(destination_signet)) = (
-            self.our_fingerprint(origin).await,
+            self.signing_signet(claim, origin, object).await,
             self.their_fingerprint(destination).await,
         ) else {
             return fault("a signet of the two domains cannot be had, or is incomplete");
@@ -108,12 +118,37 @@ impl Mailer {
         created(&first).is_some_and(|created| created.saturating_add(QUEUE_LIFE_SECS) < now)
     }
 
-    async fn our_fingerprint(&self, domain: &Domain) -> Option<crate::dime::fingerprint::FullFingerprint> {
-        let organization = self.planner.published.organization(domain).await.ok()??;
-        organization.signet.full_fingerprint()
+    /// The signet of ours that the peer is to check the object by: the current one; for a returned message, which waits
+    /// signed, the one that has the key it was signed with (`dmime2.md` §12.3, B4).
+    async fn signing_signet(
+        &self,
+        claim: &Claim,
+        domain: &Domain,
+        object: &mut Body,
+    ) -> Option<FullFingerprint> {
+        let published = &self.planner.published;
+        let current = published.organization(domain).await.ok()??.signet;
+        if claim.content != Content::Returned {
+            return current.full_fingerprint();
+        }
+        let limits = Limits { size: u64::MAX };
+        let returned = Returned::decode(object.whole().await.ok()?, &limits).ok()?;
+        if returned.is_signed_by(&current) {
+            return current.full_fingerprint();
+        }
+        let history = self.store.signet_history(domain.as_str()).await.ok()?;
+        for stored in history.into_iter().rev() {
+            let older = published.organization_by(domain, stored.full.into()).await;
+            if let Ok(Some(older)) = older
+                && returned.is_signed_by(&older.signet)
+            {
+                return Some(stored.full);
+            }
+        }
+        current.full_fingerprint()
     }
 
-    async fn their_fingerprint(&self, domain: &Domain) -> Option<crate::dime::fingerprint::FullFingerprint> {
+    async fn their_fingerprint(&self, domain: &Domain) -> Option<FullFingerprint> {
         let organization = self
             .planner
             .directory

@@ -6,15 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Parser as _;
-use dimed::base::time::SystemClock;
 use dimed::cli::{Arguments, Exit};
 use dimed::config::{Config, LogFormat};
-use dimed::daemon::Daemon;
+use dimed::daemon::{Daemon, Services};
 use dimed::mail::address::Domain;
 use dimed::net::authority::{KeyKind, Zone};
-use dimed::signet_service::{Offer, Published};
-use dimed::store::MasterKey;
-use dimed::store::sqlite::SqliteStore;
+use dimed::signet_service::Offer;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 
 use super::child::Process;
 use super::loopback::{self, Loopback};
@@ -37,7 +36,7 @@ pub struct Builder<'a> {
     names_dx: bool,
     opted_out: bool,
     change: Box<dyn Fn(&mut Config) + 'a>,
-    rewrite: fn(String) -> String,
+    rewrite: Box<dyn Fn(String) -> String + 'a>,
 }
 
 impl<'a> Builder<'a> {
@@ -51,7 +50,7 @@ impl<'a> Builder<'a> {
             names_dx: true,
             opted_out: false,
             change: Box::new(|_| {}),
-            rewrite: |record| record,
+            rewrite: Box::new(|record| record),
         }
     }
 
@@ -92,8 +91,8 @@ impl<'a> Builder<'a> {
     }
 
     /// Publishes another management record than it should.
-    pub fn record(mut self, rewrite: fn(String) -> String) -> Self {
-        self.rewrite = rewrite;
+    pub fn record(mut self, rewrite: impl Fn(String) -> String + 'a) -> Self {
+        self.rewrite = Box::new(rewrite);
         self
     }
 
@@ -120,7 +119,7 @@ impl<'a> Builder<'a> {
         for local in &self.accounts {
             organization.add_account(local).await;
         }
-        let zone = organization.zone(self.names_dx, self.plain, self.rewrite).await;
+        let zone = organization.zone(self.names_dx, self.plain, &self.rewrite).await;
         self.world.put(self.name.as_str(), &zone);
         organization
     }
@@ -184,12 +183,7 @@ impl Organization {
     }
 
     async fn opt_out(&self) {
-        let config = Config::load(&self.config).unwrap();
-        let master = MasterKey(dimed::config::load_master_key(&config).unwrap());
-        let clock = Arc::new(SystemClock);
-        let path = config.server.database();
-        let store = SqliteStore::open(&path, master, clock.clone()).await;
-        let published = Published::new(Arc::new(store.unwrap()), clock);
+        let published = self.services().await.published;
         published
             .renew_organization(&self.name, Offer::OptOut)
             .await
@@ -207,7 +201,7 @@ impl Organization {
     }
 
     /// What `dimed dns records` prints, as a signed zone.
-    async fn zone(&self, names_dx: bool, plain: bool, rewrite: fn(String) -> String) -> Zone {
+    async fn zone(&self, names_dx: bool, plain: bool, rewrite: &dyn Fn(String) -> String) -> Zone {
         let text = self.cli(&["dns", "records", self.name.as_str()]).await;
         let host = domain(&format!("mx.{}", self.name));
         let zone = Zone::signed(&self.name, KeyKind::Ed25519).unwrap();
@@ -234,6 +228,31 @@ impl Organization {
         let config = Config::load(&self.config).unwrap();
         let address = self.address(local).parse().unwrap();
         Maildir(config.maildirs().folder(&address))
+    }
+
+    /// Everything that its daemon works with, beside the daemon or without one.
+    pub async fn services(&self) -> Services {
+        let config = Config::load(&self.config).unwrap();
+        Services::open(config, Arc::new(Witness::default()))
+            .await
+            .unwrap()
+    }
+
+    /// Changes the database in a way for which there is no command.
+    pub async fn change_database(&self, sql: &'static str) {
+        let config = Config::load(&self.config).unwrap();
+        let options = SqliteConnectOptions::new().filename(config.server.database());
+        let mut connection = options.connect().await.unwrap();
+        let changed = sqlx::query(sql).execute(&mut connection).await.unwrap();
+        assert!(changed.rows_affected() > 0, "{sql}");
+        connection.close().await.unwrap();
+    }
+
+    /// Puts a file where the Maildir of an account would be, so that nothing can be delivered there.
+    pub fn block_mailbox(&self, local: &str) {
+        let maildir = self.maildir(local).0;
+        std::fs::create_dir_all(maildir.parent().unwrap()).unwrap();
+        std::fs::write(maildir, "").unwrap();
     }
 
     /// Serves in this process.

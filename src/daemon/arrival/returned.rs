@@ -14,6 +14,7 @@ use crate::dime::convert::rebuilt_header;
 use crate::dime::dmime2::envelope::{DestinationEnvelope, OriginEnvelope};
 use crate::dime::dmime2::returned::{self, Evidence, Passed, Returned};
 use crate::dime::dmime2::{Candidate, Limits, Refused, Rule};
+use crate::dime::fingerprint::FullFingerprint;
 use crate::dime::signet::VerifiedOrg;
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::dsn::{Action, FinalRecipient, RecipientReport, Report};
@@ -89,7 +90,8 @@ impl Arrival<'_> {
         aside(check).await?
     }
 
-    /// The destination's signet that the message was sealed for, and its current one: it may have changed since.
+    /// The destination's signets that may have signed the return: the one that the message was sealed for, its current
+    /// one, and the one that the peer named in MAIL, because keys may have changed twice since.
     async fn signets_of_peer(
         &self,
         envelope: &OriginEnvelope,
@@ -102,9 +104,16 @@ impl Arrival<'_> {
             key_set: None,
             is_current: true,
         }))?;
-        let used = envelope.destination_signet;
-        let used = directory.named_organization(self.origin, used, reported).await;
-        Ok(current.into_iter().chain(known(used)?).collect())
+        let mut signets: Vec<_> = current.into_iter().collect();
+        let named = self.origin_signet.map(|named| FullFingerprint(named.0));
+        for wanted in [Some(envelope.destination_signet), named].into_iter().flatten() {
+            let is_new = |one: &Named<VerifiedOrg>| one.signet.full_fingerprint() != Some(wanted);
+            if signets.iter().all(is_new) {
+                let found = directory.named_organization(self.origin, wanted, reported).await;
+                signets.extend(known(found)?);
+            }
+        }
+        Ok(signets)
     }
 
     /// All POKs and message SOKs that our domain ever had.

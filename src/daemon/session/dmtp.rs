@@ -32,6 +32,7 @@ pub struct Owner {
 #[derive(Default)]
 struct Transaction {
     origin: Option<Domain>,
+    origin_signet: Option<AnyFingerprint>,
     returning: Option<Return>,
     destination: Option<Domain>,
     /// The object as far as it has come; none if it could not be stored.
@@ -61,8 +62,11 @@ impl Owner {
         match event {
             Event::Ehlo { .. } | Event::Reset => self.transaction = Transaction::default(),
             Event::MailFrom {
-                origin, returning, ..
-            } => answer(session, self.mail(origin, returning)),
+                origin,
+                fingerprint,
+                returning,
+                ..
+            } => answer(session, self.mail(origin, fingerprint, returning)),
             Event::RcptTo { destination, .. } => {
                 let answered = self.rcpt(destination).await;
                 answer(session, answered);
@@ -83,12 +87,18 @@ impl Owner {
     }
 
     /// On the submission port, authors who seal at home would have to log in first, which is not possible yet.
-    fn mail(&mut self, origin: Domain, returning: Option<Return>) -> Result<(), Reply> {
+    fn mail(
+        &mut self,
+        origin: Domain,
+        origin_signet: Option<AnyFingerprint>,
+        returning: Option<Return>,
+    ) -> Result<(), Reply> {
         if self.purpose == Purpose::Submission {
             return Err(Reply::plain(502, "sealed submission is not available"));
         }
         self.transaction = Transaction {
             origin: Some(origin),
+            origin_signet,
             returning,
             ..Transaction::default()
         };
@@ -127,6 +137,7 @@ impl Owner {
     async fn take(&mut self) -> Result<TransactionId, Reply> {
         let Transaction {
             origin: Some(origin),
+            origin_signet,
             returning,
             destination: Some(destination),
             object: Some(mut object),
@@ -139,6 +150,7 @@ impl Owner {
         let arrival = Arrival {
             services: &self.services,
             origin: &origin,
+            origin_signet,
             destination: &destination,
             returning,
         };

@@ -2,12 +2,22 @@
 
 use std::sync::Arc;
 
-use super::{Author, Error};
+use super::{Author, Error, of_mapping};
 use crate::dime::convert;
 use crate::dime::dmime1::padding::Padding;
 use crate::dime::dmime1::{Limits, Message, origin, seal};
 use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::mail::address::Mailbox;
+use crate::store::blocking::{Reader, StoredBody};
+
+/// Whether a message can be sealed at all: rule F2 of `dmime2.md` §16.5 and what its header must have. Read in pieces, so
+/// that nobody holds a message whole that is too large.
+pub async fn check_format1(mime: StoredBody) -> Result<(), Error> {
+    let work = move || convert::check_dmime1(Reader::new(mime)).map_err(of_mapping);
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Error::Interrupted)?
+}
 
 /// Seals for one recipient and signs as the origin, on a thread where that may take its time.
 pub async fn seal_and_sign(

@@ -1,9 +1,8 @@
 //! D/MIME 2: sealed from spool to spool, then checked and signed in its place (`dmime2.md` §10.1, §10.2).
 
-use std::io;
 use std::sync::Arc;
 
-use super::{Author, Error};
+use super::{Author, Error, of_mapping, of_spool};
 use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 use crate::crypto::suite::hpke::{PublicKey, Suite};
@@ -17,7 +16,7 @@ use crate::dime::key_set::{KeySet, SignedKeySet};
 use crate::dime::signet::{Signet, VerifiedOrg, VerifiedUser};
 use crate::mail::address::Mailbox;
 use crate::signet_service::Published;
-use crate::store::blocking::{Appender, Reader, StoredBody, store_error};
+use crate::store::blocking::{Appender, Reader, StoredBody};
 use crate::store::{BodyWriter, ReplayEntry, Role, Spool, SpooledBody};
 
 /// One message to be sealed for one recipient.
@@ -171,24 +170,9 @@ fn full(fingerprint: Option<FullFingerprint>) -> Result<FullFingerprint, Error> 
     fingerprint.ok_or(Error::KeySet)
 }
 
-fn of_mapping(error: convert::Error) -> Error {
-    match error {
-        convert::Error::Source(error) => of_spool(error),
-        other => Error::Convert(other),
-    }
-}
-
 fn of_sealing(error: seal::Error) -> Error {
     match error {
         seal::Error::Io(error) => of_spool(error),
         other => Error::Seal2(other),
-    }
-}
-
-/// Only the spool can fail there; what comes from elsewhere is a message that ends too early.
-fn of_spool(error: io::Error) -> Error {
-    match store_error(error) {
-        Ok(error) => Error::Store(error),
-        Err(error) => Error::Seal2(error.into()),
     }
 }

@@ -1,11 +1,5 @@
 //! What key sets do to mail on its way (`dmime2.md` §4).
 
-use std::sync::Arc;
-
-use dimed::base::time::SystemClock;
-use dimed::config::{self, Config};
-use dimed::store::sqlite::SqliteStore;
-use dimed::store::{MasterKey, Signets};
 use serde_json::{Value, json};
 
 use crate::support::eventually;
@@ -29,13 +23,8 @@ async fn explained(hermail: &Organization) -> Value {
 
 /// Makes the sender ask again at once, as it would after a few minutes.
 async fn forget_signets(organization: &Organization, name: &str) {
-    let config = Config::load(&organization.config).unwrap();
-    let master = MasterKey(config::load_master_key(&config).unwrap());
-    let path = config.server.database();
-    let store = SqliteStore::open(&path, master, Arc::new(SystemClock)).await;
-    let store = store.unwrap();
+    let store = organization.services().await.store;
     store.forget_remote_signets(name).await.unwrap();
-    store.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

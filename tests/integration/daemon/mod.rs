@@ -2,13 +2,16 @@
 
 mod crash;
 mod dmtp;
+mod exchange;
 mod format2;
 mod hostile;
 mod key_sets;
+mod keys_at_home;
 mod large;
 mod mapping;
 mod outbound;
 mod privacy;
 mod receiving;
+mod returns;
 mod shutdown;
 mod submission;

@@ -29,6 +29,7 @@ pub use self::ticket::Ticket;
 use super::rule::{Refused, Rule, demand};
 use super::signets::{KnownOrg, is_signed_by};
 use super::time::{ALLOWANCE_SECS, WINDOW_SECS};
+use crate::dime::signet::VerifiedOrg;
 use crate::mail::address::Domain;
 
 /// First two octets of a returned message.
@@ -62,15 +63,20 @@ fn are_times(created: u64, reported: u64, now: u64) -> bool {
     after_made && not_future && in_time
 }
 
+impl Returned {
+    /// Whether a key of that signet signed the object; says nothing about who may have signed it.
+    pub fn is_signed_by(&self, organization: &VerifiedOrg) -> bool {
+        let (input, signature) = self.signed();
+        is_signed_by(organization, &input, &signature)
+    }
+}
+
 /// Whether a signet of `domain` that was in force when the object was made signed it.
 fn is_from(returned: &Returned, domain: &Domain, signets: &[KnownOrg<'_>]) -> bool {
-    let (input, signature) = returned.signed();
-    let counting = signets
+    signets
         .iter()
-        .filter(|known| known.counts_for(domain, returned.reported()));
-    counting
-        .into_iter()
-        .any(|known| is_signed_by(known.signet, &input, &signature))
+        .filter(|known| known.counts_for(domain, returned.reported()))
+        .any(|known| returned.is_signed_by(known.signet))
 }
 
 #[cfg(test)]

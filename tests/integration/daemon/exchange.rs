@@ -1,0 +1,67 @@
+//! What tests of sealed mail start from: two organizations and a letter from one to the other.
+
+use crate::support::maildir::split;
+use crate::support::organization::Organization;
+use crate::support::world::World;
+
+/// Text, HTML and an attachment, under a subject outside ASCII.
+pub const LETTER: &str = "Date: Tue, 3 Jun 2025 10:00:00 +0200\r\n\
+    From: Alice <alice@hermail.test>\r\n\
+    To: Bob <bob@hismail.test>\r\n\
+    Subject: =?UTF-8?B?R3LDvMOfZSBhdXMgS8O2bG4=?=\r\n\
+    Message-ID: <letter-1@hermail.test>\r\n\
+    MIME-Version: 1.0\r\n\
+    Content-Type: multipart/mixed; boundary=\"outer\"\r\n\
+    \r\n\
+    --outer\r\n\
+    Content-Type: multipart/alternative; boundary=\"inner\"\r\n\
+    \r\n\
+    --inner\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\
+    Content-Transfer-Encoding: 8bit\r\n\
+    \r\n\
+    Grüße, with\r\n\
+    .a dot and trailing blanks  \r\n\
+    --inner\r\n\
+    Content-Type: text/html; charset=utf-8\r\n\
+    Content-Transfer-Encoding: 8bit\r\n\
+    \r\n\
+    <p>Grüße</p>\r\n\
+    --inner--\r\n\
+    --outer\r\n\
+    Content-Type: application/octet-stream\r\n\
+    Content-Disposition: attachment; filename=\"numbers.bin\"\r\n\
+    Content-Transfer-Encoding: base64\r\n\
+    \r\n\
+    AAECAwQFBgcICQoLDA0ODw==\r\n\
+    --outer--\r\n";
+
+/// The author's organization.
+pub async fn hermail(world: &World) -> Organization {
+    let builder = world.organization("hermail.test");
+    builder.accounts(&["alice", "eve"]).build().await
+}
+
+/// The recipient's organization.
+pub async fn hismail(world: &World) -> Organization {
+    let builder = world.organization("hismail.test");
+    builder.accounts(&["bob"]).build().await
+}
+
+/// Fields of the author's header must come out as they went in, and so must the body.
+pub fn assert_same_letter(delivered: &str, sent: &str) {
+    let (header, body) = split(delivered);
+    for field in split(sent).0.split("\r\n") {
+        assert!(
+            format!("\r\n{header}\r\n").contains(&format!("\r\n{field}\r\n")),
+            "{field} is not in {header}"
+        );
+    }
+    assert_eq!(body, split(sent).1);
+}
+
+/// Whether the octets show any of that.
+pub fn shows(octets: &[u8], hidden: &[&str]) -> Option<String> {
+    let found = |text: &&&str| octets.windows(text.len()).any(|at| at == text.as_bytes());
+    hidden.iter().find(found).map(|text| (*text).to_owned())
+}
