@@ -2,6 +2,7 @@
 
 use crate::support::maildir::split;
 use crate::support::organization::Organization;
+use crate::support::tool::Desk;
 use crate::support::world::World;
 
 /// Text, HTML and an attachment, under a subject outside ASCII.
@@ -36,6 +37,10 @@ pub const LETTER: &str = "Date: Tue, 3 Jun 2025 10:00:00 +0200\r\n\
     AAECAwQFBgcICQoLDA0ODw==\r\n\
     --outer--\r\n";
 
+/// The tools' arguments for the files of [`hand_out_signets`].
+pub const SIGNETS: &str = "--author-signet author.signet --origin-signet origin.signet \
+    --destination-signet destination.signet --recipient-signet recipient.signet";
+
 /// The author's organization.
 pub async fn hermail(world: &World) -> Organization {
     let builder = world.organization("hermail.test");
@@ -64,4 +69,21 @@ pub fn assert_same_letter(delivered: &str, sent: &str) {
 pub fn shows(octets: &[u8], hidden: &[&str]) -> Option<String> {
     let found = |text: &&&str| octets.windows(text.len()).any(|at| at == text.as_bytes());
     hidden.iter().find(found).map(|text| (*text).to_owned())
+}
+
+/// Puts the current signets of both parties of a message, and of their organizations, on a desk.
+pub async fn hand_out_signets(desk: &Desk, from: (&Organization, &str), to: (&Organization, &str)) {
+    for ((organization, local), [domain, user]) in [
+        (from, ["origin.signet", "author.signet"]),
+        (to, ["destination.signet", "recipient.signet"]),
+    ] {
+        let store = organization.services().await.store;
+        for (name, file) in [
+            (organization.name.to_string(), domain),
+            (organization.address(local), user),
+        ] {
+            let signet = store.current_signet(&name).await.unwrap().unwrap();
+            desk.write(file, &signet.object);
+        }
+    }
 }

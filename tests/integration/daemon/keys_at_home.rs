@@ -6,12 +6,68 @@ use dimed::dime::dmime1::inspect::readable;
 use dimed::dime::dmime1::{Limits, Message};
 use dimed::dime::keys::UserKeys;
 use dimed::dime::signet;
+use serde_json::json;
 
-use super::exchange::{LETTER, assert_same_letter, hermail, shows};
+use super::exchange::{LETTER, SIGNETS, assert_same_letter, hand_out_signets, hermail, shows};
 use crate::support::maildir::split;
 use crate::support::organization::{Organization, PASSWORD};
 use crate::support::talk::Talk;
+use crate::support::tool::Desk;
 use crate::support::world::World;
+
+/// Adds a user of hismail who has made keys and key set with the tools, at a desk of their own.
+async fn add_pat(hismail: &Organization) -> Desk {
+    let desk = Desk::new();
+    desk.done("signet new-request pat@hismail.test");
+    desk.write("password", PASSWORD);
+    let file = |name: &str| desk.path(name).to_str().unwrap().to_owned();
+    let (request, password) = (file("pat-hismail.test.ssr"), file("password"));
+    let add = ["account", "add", "pat@hismail.test", "--trust", "paranoid"];
+    let files = ["--request", &request, "--password-file", &password];
+    hismail.cli(&[&add[..], &files].concat()).await;
+    let set = file("pat-hismail.test.keyset");
+    hismail
+        .cli(&["key", "set", "import", "pat@hismail.test", &set])
+        .await;
+    desk
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_with_a_key_set_at_home_gets_the_letter_in_format_2_and_opens_it_with_the_tools() {
+    let world = World::new().await;
+    let hermail = hermail(&world).await;
+    let hismail = world.organization("hismail.test").build().await;
+    let desk = add_pat(&hismail).await;
+    let (here, there) = (hermail.start().await, hismail.start().await);
+    let letter = LETTER.replace("bob@", "pat@");
+    hermail.submit("alice", &["pat@hismail.test"], &letter).await;
+    let delivered = hismail.maildir("pat").only().await;
+    let header = split(&delivered).0;
+    assert!(
+        header.contains("\r\nContent-Type: application/vnd.dime\r\n") && header.contains("Return-Path: <>"),
+        "{header}"
+    );
+    let hidden = ["alice", "hermail.test>", "=?UTF-8?B?", "numbers.bin"];
+    assert_eq!(shows(delivered.as_bytes(), &hidden), None);
+
+    hand_out_signets(&desk, (&hermail, "alice"), (&hismail, "pat")).await;
+    desk.write("mail.eml", &delivered);
+    let keys = "--key pat-hismail.test.key --key pat-hismail.test.kem";
+    let verified = desk.json(
+        0,
+        &format!("message verify --as recipient {keys} {SIGNETS} mail.eml"),
+    );
+    assert_eq!(
+        [&verified["format"], &verified["suite"], &verified["wrapped"]],
+        [&json!(2), &json!("xwing"), &json!(true)]
+    );
+    let opened = desk.done(&format!("message open --as recipient {keys} {SIGNETS} mail.eml"));
+    assert_same_letter(&opened, &letter);
+    hermail.idle().await;
+    hismail.idle().await;
+    here.stop().await;
+    there.stop().await;
+}
 
 /// Adds a user of hismail whose private keys exist here alone, and returns them.
 async fn add_paranoid(hismail: &Organization, world: &World, local: &str) -> UserKeys {

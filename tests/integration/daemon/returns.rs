@@ -5,12 +5,17 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dimed::base::encoding::base64_unpadded;
 use dimed::base::time::{SystemClock, Timestamp};
 use dimed::config::{self, Config, LogLevel};
 use dimed::crypto::ed25519::SigningKey;
 use dimed::daemon::Services;
 use dimed::dime::dmime2::returned::{Returned, Scope, Status, Ticket};
 use dimed::dime::dmime2::{Limits, Outline};
+use dimed::dime::key_set::SignedKeySet;
+use dimed::dime::keys::OrgKeys;
+use dimed::dime::keys::kem::KemFile;
+use dimed::dime::signet::Kind;
 use dimed::mail::reply::EnhancedStatus;
 use dimed::queue::attempt::Mailer;
 use dimed::queue::runner::Attempt;
@@ -19,11 +24,13 @@ use dimed::store::{Claim, Content, MasterKey, SettledState, Source, Store};
 
 use serde_json::Value;
 
-use super::exchange::{LETTER, hermail, shows};
+use super::exchange::{LETTER, SIGNETS, hand_out_signets, hermail, shows};
 use crate::support::child::Process;
 use crate::support::eventually;
+use crate::support::maildir::split;
 use crate::support::organization::Organization;
 use crate::support::talk::Talk;
+use crate::support::tool::Desk;
 use crate::support::world::{World, domain};
 
 const ORIGIN: &str = "hermail.test";
@@ -84,6 +91,29 @@ impl Held {
         let published = &self.services.published;
         let organization = published.organization(&domain(DESTINATION)).await.unwrap();
         organization.unwrap().keys.signing
+    }
+
+    /// Records what would follow if this had been the last attempt and was cut off; the returned message.
+    async fn give_up(&self) -> Returned {
+        let settled = self.mailer().abandoned(&self.claim).await;
+        let [settlement] = &settled.settlements[..] else {
+            panic!("{:?}", settled.settlements);
+        };
+        let expired = SettledState::Failed(EnhancedStatus(5, 4, 7));
+        assert_eq!(settlement.state, expired);
+        let [report] = &settled.follow_ups[..] else {
+            panic!("{} follow-ups", settled.follow_ups.len());
+        };
+        let ours = Source::Domain(domain(DESTINATION));
+        assert_eq!(
+            (report.message.content, &report.message.envelope.source),
+            (Content::Returned, &ours)
+        );
+        let object = report.body.whole().unwrap().to_vec();
+        let (lease, store) = (self.claim.lease, &self.services.store);
+        let recorded = store.settle(lease, settled.settlements, settled.follow_ups);
+        recorded.await.unwrap();
+        Returned::decode(object, &Limits::default()).unwrap()
     }
 
     /// The queue, for which every attempt is the last one.
@@ -249,29 +279,8 @@ async fn an_attempt_cut_off_at_the_end_of_a_messages_life_returns_it_to_its_orig
     let hismail = patient(&world, DESTINATION, &["bob"]).await;
     let here = hermail.start().await;
     let held = Held::of("alice", &hermail, &hismail).await;
-    let settled = held.mailer().abandoned(&held.claim).await;
-    let [settlement] = &settled.settlements[..] else {
-        panic!("{:?}", settled.settlements);
-    };
-    assert_eq!(settlement.state, SettledState::Failed(EnhancedStatus(5, 4, 7)));
-    let [returned] = &settled.follow_ups[..] else {
-        panic!("{} follow-ups", settled.follow_ups.len());
-    };
-    assert_eq!(returned.message.content, Content::Returned);
-    assert_eq!(
-        returned.message.envelope.source,
-        Source::Domain(domain(DESTINATION))
-    );
-    let object = returned.body.whole().unwrap().to_vec();
-    let object = Returned::decode(object, &Limits::default()).unwrap();
-    assert_eq!(object.status().to_string(), "5.4.7");
-
-    let lease = held.claim.lease;
-    let store = &held.services.store;
-    store
-        .settle(lease, settled.settlements, settled.follow_ups)
-        .await
-        .unwrap();
+    let returned = held.give_up().await;
+    assert_eq!(returned.status().to_string(), "5.4.7");
     let there = hismail.start().await;
     let told = hermail.maildir("alice").only().await;
     assert!(
@@ -308,4 +317,119 @@ async fn what_cannot_be_returned_now_is_not_told_in_the_clear_instead() {
         "{states:?}"
     );
     here.stop().await;
+}
+
+/// Rule B4: what counts is the signet of the time of the report, which was neither there when the message was made nor
+/// is it the current one when the return arrives.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_return_counts_under_the_keys_of_its_time_though_they_have_changed_before_and_after() {
+    let world = World::new().await;
+    let hermail = hermail(&world).await;
+    let [second, third] = [(); 2].map(|()| OrgKeys::generate(&mut rand::rng()));
+    let further: String = [&second, &third]
+        .map(|keys| format!(" pok={}", base64_unpadded(&keys.signing.verifying_key().0)))
+        .concat();
+    let hismail = world
+        .organization(DESTINATION)
+        .accounts(&["bob"])
+        .config(|config| config.queue.retry_first_secs = NonZeroU64::new(HOUR).unwrap())
+        .record(|record| record + &further)
+        .build()
+        .await;
+    let here = hermail.start().await;
+    let held = Held::of("alice", &hermail, &hismail).await;
+    let published = &held.services.published;
+    let name = domain(DESTINATION);
+    let signed_with = published.publish_organization(&name, second).await.unwrap();
+    let object = held.give_up().await;
+    assert!(object.is_signed_by(&signed_with.signet));
+    let current = published.publish_organization(&name, third).await.unwrap();
+    assert!(!object.is_signed_by(&current.signet));
+    let remembered = hermail.services().await.store;
+    remembered.forget_remote_signets(DESTINATION).await.unwrap();
+
+    let there = hismail.start().await;
+    let told = hermail.maildir("alice").only().await;
+    assert!(
+        told.contains("Final-Recipient: rfc822; bob@hismail.test\r\n"),
+        "{told}"
+    );
+    hismail.idle().await;
+    here.stop().await;
+    there.stop().await;
+}
+
+/// Takes private keys off the server and to a desk; from now on they are nowhere else.
+async fn take_alices_keys_home(organization: &Organization, desk: &Desk) {
+    let address = organization.address("alice");
+    let published = organization.services().await.published;
+    let user = published.user(&address.parse().unwrap()).await.unwrap().unwrap();
+    let keys = user.keys.unwrap();
+    desk.write("alice.key", keys.to_armor().expose());
+    let set = SignedKeySet::of(user.signet.signet()).unwrap().unwrap();
+    let candidates = published.candidates(&address).await.unwrap();
+    let file = KemFile {
+        kind: Kind::User,
+        owner: user.signet.signing_key(),
+        created: set.created(),
+        expires: set.expires(),
+        keys: candidates.into_iter().next().unwrap().keys,
+    };
+    desk.write("alice.kem", file.to_armor().expose());
+    for sql in [
+        "UPDATE signets SET private_keys = NULL WHERE name = 'alice@hermail.test'",
+        "DELETE FROM kem_keys WHERE name = 'alice@hermail.test'",
+    ] {
+        organization.change_database(sql).await;
+    }
+}
+
+/// `dmime2.md` §12.4: the origin cannot open what comes back, and passes it on as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_return_goes_to_an_author_with_keys_at_home_as_it_is_and_the_tools_open_it() {
+    let world = World::new().await;
+    let hermail = hermail(&world).await;
+    let hismail = patient(&world, DESTINATION, &["bob"]).await;
+    let here = hermail.start().await;
+    let held = Held::of("alice", &hermail, &hismail).await;
+    let desk = Desk::new();
+    hand_out_signets(&desk, (&hermail, "alice"), (&hismail, "bob")).await;
+    take_alices_keys_home(&hermail, &desk).await;
+
+    held.give_up().await;
+    let there = hismail.start().await;
+    let told = hermail.maildir("alice").only().await;
+    let header = split(&told).0;
+    assert!(
+        header.contains("\r\nContent-Type: application/vnd.dime\r\n") && header.contains("Return-Path: <>"),
+        "{header}"
+    );
+    assert_eq!(
+        shows(told.as_bytes(), &["bob@", "=?UTF-8?B?", "numbers.bin"]),
+        None
+    );
+    desk.write("mail.eml", &told);
+    let keys = "--key alice.key --key alice.kem";
+    let returned = desk.json(
+        0,
+        &format!("message verify --as author {keys} {SIGNETS} mail.eml"),
+    );
+    assert_eq!(returned["type"], "returned message");
+    assert_eq!(returned["envelope"]["recipient"], "bob@hismail.test");
+    let headers = returned["returned"]["common_headers"].as_str().unwrap();
+    assert!(
+        headers.contains("Subject: =?UTF-8?B?R3LDvMOfZSBhdXMgS8O2bG4=?="),
+        "{headers}"
+    );
+    // Cut off, it is nothing.
+    let mut lines: Vec<&str> = told.lines().collect();
+    lines.truncate(lines.len() - 2);
+    desk.write("mail.eml", lines.join("\r\n"));
+    desk.fails(
+        1,
+        &format!("message verify --as author {keys} {SIGNETS} mail.eml"),
+    );
+    hismail.idle().await;
+    here.stop().await;
+    there.stop().await;
 }
