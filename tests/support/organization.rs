@@ -13,7 +13,7 @@ use dimed::mail::address::Domain;
 use dimed::net::authority::{KeyKind, Zone};
 use dimed::signet_service::Offer;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::child::Process;
 use super::loopback::{self, Loopback};
@@ -238,11 +238,23 @@ impl Organization {
             .unwrap()
     }
 
-    /// Changes the database in a way for which there is no command.
-    pub async fn change_database(&self, sql: &'static str) {
+    async fn database(&self) -> SqliteConnection {
         let config = Config::load(&self.config).unwrap();
         let options = SqliteConnectOptions::new().filename(config.server.database());
-        let mut connection = options.connect().await.unwrap();
+        options.connect().await.unwrap()
+    }
+
+    /// A number out of the database.
+    pub async fn count(&self, sql: &'static str) -> i64 {
+        let mut connection = self.database().await;
+        let counted = sqlx::query_scalar(sql).fetch_one(&mut connection).await;
+        connection.close().await.unwrap();
+        counted.unwrap()
+    }
+
+    /// Changes the database in a way for which there is no command.
+    pub async fn change_database(&self, sql: &'static str) {
+        let mut connection = self.database().await;
         let changed = sqlx::query(sql).execute(&mut connection).await.unwrap();
         assert!(changed.rows_affected() > 0, "{sql}");
         connection.close().await.unwrap();

@@ -13,5 +13,6 @@ mod outbound;
 mod privacy;
 mod receiving;
 mod returns;
+mod sealing_crash;
 mod shutdown;
 mod submission;

@@ -72,7 +72,7 @@ fn contains(octets: &[u8], text: &str) -> bool {
 }
 
 /// Database files of an organization hold none of the texts.
-fn assert_absent_at_rest(organization: &Organization, secrets: &[&str]) {
+pub fn assert_absent_at_rest(organization: &Organization, secrets: &[&str]) {
     let mut found = BTreeMap::new();
     files(&organization.folder.join("data"), &mut found);
     let database: Vec<_> = found
