@@ -19,6 +19,13 @@ pub const QUEUE_LEASE_LOST: &str = "queue.lease_lost";
 /// What is stored of a message cannot be read; its recipients are set aside.
 pub const QUEUE_QUARANTINED: &str = "queue.quarantined";
 
+// DNS
+
+/// The name servers allow answers to be proven.
+pub const DNS_SELF_TEST_PASSED: &str = "dns.self_test.passed";
+/// The name servers do not allow answers to be proven, or none answers.
+pub const DNS_SELF_TEST_FAILED: &str = "dns.self_test.failed";
+
 // domains
 
 /// An unproven management record has none of the keys that are pinned.

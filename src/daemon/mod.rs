@@ -1,6 +1,7 @@
 //! Listeners, sessions and shutdown.
 
 mod arrival;
+mod dns_watch;
 mod intake;
 mod listener;
 mod lock;
@@ -97,6 +98,10 @@ impl Daemon {
         daemon
             .sessions
             .spawn(renewal::run(renewal::of(&daemon.services), daemon.stop.clone()));
+        let resolver = Arc::clone(&daemon.services.resolver);
+        daemon
+            .sessions
+            .spawn(dns_watch::run(resolver, daemon.stop.clone()));
         tracing::info!(
             event = observe::DAEMON_STARTED,
             leases_freed = freed,

@@ -4,6 +4,7 @@ mod ad_bit;
 mod anchors;
 mod answer;
 mod denial;
+mod self_test;
 mod upstream;
 mod validating;
 
@@ -16,6 +17,7 @@ use crate::mail::address::Domain;
 
 pub use ad_bit::{AdBitResolver, NotLoopback};
 pub use anchors::{AnchorError, TrustAnchors};
+pub use self_test::SelfTest;
 pub use validating::HickoryResolver;
 
 /// How far an answer, or an absence, is proven.
@@ -59,6 +61,32 @@ pub struct Mx {
     pub host: Option<Domain>,
 }
 
+/// One SRV record (RFC 2782).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Srv {
+    /// Lower is tried first.
+    pub priority: u16,
+    /// Share among equal priorities.
+    pub weight: u16,
+    /// Where the service listens.
+    pub port: u16,
+    /// The host; `None`, a single dot, says that there is no such service.
+    pub target: Option<Domain>,
+}
+
+/// One TLSA record (RFC 6698 §2.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tlsa {
+    /// Certificate usage: 2 is DANE-TA, 3 is DANE-EE.
+    pub usage: u8,
+    /// 0 is the whole certificate, 1 its public key.
+    pub selector: u8,
+    /// 0 is the thing itself, 1 its SHA-256, 2 its SHA-512.
+    pub matching: u8,
+    /// What must match.
+    pub data: Vec<u8>,
+}
+
 /// Asks DNS. Implementations bound every wait.
 #[async_trait]
 pub trait Resolver: Send + Sync {
@@ -68,6 +96,12 @@ pub trait Resolver: Send + Sync {
     async fn mx(&self, domain: &Domain) -> Lookup<Vec<Mx>>;
     /// A and AAAA records.
     async fn addresses(&self, host: &Domain) -> Lookup<Vec<IpAddr>>;
+    /// SRV records at a name such as `_submission._tcp.example.org`, in the order received.
+    async fn srv(&self, name: &str) -> Lookup<Vec<Srv>>;
+    /// TLSA records at a name such as `_25._tcp.mx.example.org`.
+    async fn tlsa(&self, name: &str) -> Lookup<Vec<Tlsa>>;
+    /// Whether the name servers allow to prove anything at all.
+    async fn self_test(&self) -> SelfTest;
 }
 
 /// Which name servers to ask, and for how long.

@@ -1,6 +1,7 @@
 //! DNS with real sockets, a real authoritative server and real validation.
 
 mod forge;
+mod real;
 mod tamper;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

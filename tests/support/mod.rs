@@ -4,11 +4,13 @@
 pub mod child;
 pub mod loopback;
 pub mod maildir;
+pub mod name_server;
 pub mod observer;
 pub mod organization;
 pub mod sink;
 pub mod talk;
 pub mod tool;
+pub mod unbound;
 pub mod world;
 
 use std::time::Duration;

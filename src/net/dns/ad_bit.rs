@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hickory_proto::op::{DnsResponse, Edns, Message, Query};
+use hickory_proto::op::{DnsResponse, Edns, Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
-use hickory_resolver::net::NetError;
+use hickory_resolver::net::{DnsError, NetError};
 
 use super::answer::{self, Ask, Step};
 use super::upstream::{UDP_PAYLOAD_OCTETS, Upstream};
-use super::{Lookup, Mx, Proof, Resolver, Servers};
+use super::{Lookup, Mx, Proof, Resolver, SelfTest, Servers, Srv, Tlsa};
 use crate::mail::address::Domain;
 
 /// A server that is not on loopback, or none: its AD bit could be anybody's.
@@ -20,7 +20,7 @@ pub struct NotLoopback;
 
 /// Leaves validation to a resolver on loopback and believes its AD bit (RFC 6840 §5.8).
 ///
-/// SERVFAIL is told apart by asking again without validation: an answer then means that validation failed.
+/// SERVFAIL is told apart by asking again, without validation and with it.
 #[derive(Debug, Clone)]
 pub struct AdBitResolver {
     servers: Arc<Servers>,
@@ -54,25 +54,47 @@ impl AdBitResolver {
             .ask(message)
             .await
     }
+
+    /// Tells data that fail validation from those that cannot be had: the former are there without validation, and still not
+    /// with it, so that a fault that has just ended is not taken for a forgery.
+    async fn after_failure(&self, name: &Name, kind: RecordType) -> Step {
+        if self.ask(name, kind, true).await.is_err() {
+            return Step::Failed;
+        }
+        match self.ask(name, kind, false).await {
+            Ok(response) => read(response),
+            Err(error) if is_server_failure(&error) => Step::Bogus,
+            Err(_) => Step::Failed,
+        }
+    }
+}
+
+fn read(response: DnsResponse) -> Step {
+    let proof = match response.metadata.authentic_data {
+        true => Proof::Secure,
+        false => Proof::Insecure,
+    };
+    let records = response.into_message().answers;
+    match records.is_empty() {
+        true => Step::Absent(proof),
+        false => Step::Records { records, proof },
+    }
+}
+
+fn is_server_failure(error: &NetError) -> bool {
+    matches!(
+        error,
+        NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail))
+    )
 }
 
 #[async_trait]
 impl Ask for AdBitResolver {
     async fn step(&self, name: &Name, kind: RecordType) -> Step {
-        let Ok(response) = self.ask(name, kind, false).await else {
-            return match self.ask(name, kind, true).await {
-                Ok(_) => Step::Bogus,
-                Err(_) => Step::Failed,
-            };
-        };
-        let proof = match response.metadata.authentic_data {
-            true => Proof::Secure,
-            false => Proof::Insecure,
-        };
-        let records = response.into_message().answers;
-        match records.is_empty() {
-            true => Step::Absent(proof),
-            false => Step::Records { records, proof },
+        match self.ask(name, kind, false).await {
+            Ok(response) => read(response),
+            Err(error) if is_server_failure(&error) => self.after_failure(name, kind).await,
+            Err(_) => Step::Failed,
         }
     }
 
@@ -93,6 +115,26 @@ impl Resolver for AdBitResolver {
 
     async fn addresses(&self, host: &Domain) -> Lookup<Vec<std::net::IpAddr>> {
         answer::addresses(self, host).await
+    }
+
+    async fn srv(&self, name: &str) -> Lookup<Vec<Srv>> {
+        answer::srv(self, name).await
+    }
+
+    async fn tlsa(&self, name: &str) -> Lookup<Vec<Tlsa>> {
+        answer::tlsa(self, name).await
+    }
+
+    /// The root is signed, so an answer about it without the AD bit shows that nothing is validated.
+    async fn self_test(&self) -> SelfTest {
+        match self.step(&Name::root(), RecordType::SOA).await {
+            Step::Records {
+                proof: Proof::Secure, ..
+            } => SelfTest::Passed,
+            Step::Records { .. } => SelfTest::NotValidating,
+            Step::Bogus => SelfTest::WrongAnchor,
+            Step::Absent(_) | Step::Failed => SelfTest::Unreachable,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Trust anchors: DNSKEY or DS records in zone-file form, one on a line.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use hickory_proto::dnssec::rdata::{DNSKEY, DNSSECRData, DS, RRSIG};
@@ -43,6 +44,11 @@ impl TrustAnchors {
     pub fn root() -> Self {
         // The constant parses, which a test shows; without anchors everything would be indeterminate, never secure.
         ROOT.parse().unwrap_or(Self(Vec::new()))
+    }
+
+    /// The anchored zones, each once.
+    pub(super) fn zones(&self) -> BTreeSet<Name> {
+        self.0.iter().map(|anchor| anchor.zone.clone()).collect()
     }
 
     /// The zone of the anchor closest above `name`, or at it.
@@ -97,7 +103,7 @@ fn dnskey(record: &Record) -> Option<&DNSKEY> {
     }
 }
 
-fn rrsig(record: &Record) -> Option<&RRSIG> {
+pub(super) fn rrsig(record: &Record) -> Option<&RRSIG> {
     match &record.data {
         RData::DNSSEC(DNSSECRData::RRSIG(rrsig)) => Some(rrsig),
         _ => None,

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::time::timeout;
 
-use super::{Lookup, Mx, Proof};
+use super::{Lookup, Mx, Proof, Srv, Tlsa};
 use crate::mail::address::Domain;
 
 /// Aliases that are followed in a row.
@@ -50,7 +50,42 @@ pub(super) async fn mx(asker: &impl Ask, domain: &Domain) -> Lookup<Vec<Mx>> {
         return Lookup::Failed;
     };
     lookup(asker, name, RecordType::MX, |data| match data {
-        RData::MX(mx) => mail_exchange(mx.preference, &mx.exchange),
+        RData::MX(mx) => Some(Mx {
+            preference: mx.preference,
+            host: host(&mx.exchange)?,
+        }),
+        _ => None,
+    })
+    .await
+}
+
+pub(super) async fn srv(asker: &impl Ask, name: &str) -> Lookup<Vec<Srv>> {
+    let Some(name) = absolute(name) else {
+        return Lookup::Failed;
+    };
+    lookup(asker, name, RecordType::SRV, |data| match data {
+        RData::SRV(srv) => Some(Srv {
+            priority: srv.priority,
+            weight: srv.weight,
+            port: srv.port,
+            target: host(&srv.target)?,
+        }),
+        _ => None,
+    })
+    .await
+}
+
+pub(super) async fn tlsa(asker: &impl Ask, name: &str) -> Lookup<Vec<Tlsa>> {
+    let Some(name) = absolute(name) else {
+        return Lookup::Failed;
+    };
+    lookup(asker, name, RecordType::TLSA, |data| match data {
+        RData::TLSA(tlsa) => Some(Tlsa {
+            usage: tlsa.cert_usage.into(),
+            selector: tlsa.selector.into(),
+            matching: tlsa.matching.into(),
+            data: tlsa.cert_data.clone(),
+        }),
         _ => None,
     })
     .await
@@ -111,20 +146,14 @@ fn absolute(text: &str) -> Option<Name> {
     Some(name)
 }
 
-/// `None` for a host that no mail can be sent to, such as an address in place of a name.
-fn mail_exchange(preference: u16, exchange: &Name) -> Option<Mx> {
-    if exchange.is_root() {
-        return Some(Mx {
-            preference,
-            host: None,
-        });
+/// The outer `None` for what is no host, such as an address in place of a name; the inner one for the root, which stands for
+/// "none".
+fn host(name: &Name) -> Option<Option<Domain>> {
+    if name.is_root() {
+        return Some(None);
     }
-    let text = exchange.to_ascii();
-    let host = Domain::parse(text.trim_end_matches('.')).ok()?;
-    Some(Mx {
-        preference,
-        host: Some(host),
-    })
+    let text = name.to_ascii();
+    Domain::parse(text.trim_end_matches('.')).ok().map(Some)
 }
 
 /// Follows aliases to the values; the whole is proven no better than its weakest step.

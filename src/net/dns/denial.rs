@@ -42,6 +42,24 @@ pub(super) fn cut_at(name: &Name, apex: &Name, authorities: &[Record]) -> Option
         })
 }
 
+/// Whether denials of the zone that signed the answer prove that nothing closer to `name` exists than the wildcard that the
+/// answer was made from (RFC 4035 §5.3.4, RFC 5155 §8.8). hickory-net 0.26.3 overlooks the proof if the NSEC record is
+/// the wildcard's own.
+pub(super) fn proves_wildcard(name: &Name, answers: &[Record], authorities: &[Record]) -> bool {
+    let mut used = answers.iter().filter(|record| record.proof == Proof::Secure);
+    let found = used.find_map(|record| match &record.data {
+        RData::DNSSEC(DNSSECRData::RRSIG(rrsig)) if rrsig.input().num_labels < name.num_labels() => {
+            Some(rrsig.input())
+        }
+        _ => None,
+    });
+    let Some(signature) = found else {
+        return false;
+    };
+    let next_closer = name.trim_to(usize::from(signature.num_labels) + 1);
+    cut_at(&next_closer, &signature.signer_name, authorities) == Some(Cut::NoName)
+}
+
 /// RFC 4035 §5.4; a record from above a cut or a DNAME says nothing of what is below (RFC 6840 §4.1).
 fn cut_by_nsec(name: &Name, owner: &Name, nsec: &NSEC) -> Option<Cut> {
     let has = |kind| nsec.type_set().contains(kind);

@@ -2,10 +2,11 @@
 //!
 //! hickory's validator proves answers; its verdict *secure* is taken as it stands. Everything else is settled here,
 //! because it reports fetch failures as bogus, knows no anchors below the root whose zone has several keys, and accepts
-//! denials by foreign zones: from the closest anchor down, each possible zone cut is shown to be signed, unsigned or
+//! denials by foreign zones and refuses some wildcards: from the closest anchor down, each possible zone cut is shown to be signed, unsigned or
 //! none (`Session::standing`), and denials count only if the zone that the name lies in has signed them.
 //!
-//! Deviations: DNAME is not followed, so names below one are bogus in signed zones.
+//! Deviations: DNAME is not followed, so names below one are bogus in signed zones. A zone whose keys are all named by DS
+//! records of its parent need not sign them (RFC 4035 §5.2 asks for it).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -20,10 +21,11 @@ use hickory_resolver::net::dnssec::DnssecDnsHandle;
 use hickory_resolver::net::xfer::FirstAnswer;
 use hickory_resolver::net::{DnsError, DnsHandle, NetError};
 
+use super::anchors;
 use super::answer::{self, Ask, Step};
 use super::denial::{self, Cut};
 use super::upstream::{UDP_PAYLOAD_OCTETS, Upstream};
-use super::{Lookup, Mx, Proof, Resolver, Servers, TrustAnchors};
+use super::{Lookup, Mx, Proof, Resolver, SelfTest, Servers, Srv, Tlsa, TrustAnchors};
 use crate::mail::address::Domain;
 
 /// How long the keys of an anchored zone are kept at most.
@@ -108,6 +110,31 @@ impl HickoryResolver {
         Ok(keys)
     }
 
+    /// Whether the keys of an anchored zone can be had and verified, and what it denies.
+    async fn test_anchor(&self, zone: &Name) -> SelfTest {
+        let upstream = Upstream::new(self.servers.clone(), true);
+        let Ok(response) = upstream.ask(dnssec_question(zone, RecordType::DNSKEY)).await else {
+            return SelfTest::Unreachable;
+        };
+        let verified = |now| self.anchors.keys(zone, &response.answers, now).is_some();
+        let mut signed_at = response.answers.iter().filter_map(anchors::rrsig).peekable();
+        if signed_at.peek().is_none() {
+            return SelfTest::Strips;
+        }
+        if !verified(unix_secs()) {
+            return match signed_at.any(|rrsig| verified(rrsig.input().sig_inception.get())) {
+                true => SelfTest::Clock,
+                false => SelfTest::WrongAnchor,
+            };
+        }
+        // Whether it has such records or denies them, it takes signatures to show it.
+        match self.step(zone, RecordType::TXT).await {
+            Step::Records { .. } | Step::Absent(_) => SelfTest::Passed,
+            Step::Bogus => SelfTest::Strips,
+            Step::Failed => SelfTest::Unreachable,
+        }
+    }
+
     async fn try_step(&self, name: &Name, kind: RecordType) -> Result<Step, Trouble> {
         let session = self.session(name).await?;
         match session.verified(name, kind).await {
@@ -134,9 +161,12 @@ impl Session {
     /// Gives a response its meaning. `denials` is what hickory makes of its NSEC and NSEC3 records, if there are any.
     async fn settle(&self, name: &Name, response: DnsResponse, denials: Verdict) -> Result<Step, Trouble> {
         let records = without_signatures(&response.answers);
-        let secure =
-            denials == Verdict::Secure && records.iter().all(|record| record.proof == Verdict::Secure);
-        if !records.is_empty() && secure {
+        let signed = !records.is_empty() && records.iter().all(|record| record.proof == Verdict::Secure);
+        let proven = || {
+            denials == Verdict::Secure
+                || denial::proves_wildcard(name, &response.answers, &response.authorities)
+        };
+        if signed && proven() {
             return Ok(found(records, Proof::Secure));
         }
         match (self.standing(name).await?, records.is_empty()) {
@@ -301,5 +331,23 @@ impl Resolver for HickoryResolver {
 
     async fn addresses(&self, host: &Domain) -> Lookup<Vec<std::net::IpAddr>> {
         answer::addresses(self, host).await
+    }
+
+    async fn srv(&self, name: &str) -> Lookup<Vec<Srv>> {
+        answer::srv(self, name).await
+    }
+
+    async fn tlsa(&self, name: &str) -> Lookup<Vec<Tlsa>> {
+        answer::tlsa(self, name).await
+    }
+
+    async fn self_test(&self) -> SelfTest {
+        for zone in self.anchors.zones() {
+            match self.test_anchor(&zone).await {
+                SelfTest::Passed => {}
+                failed => return failed,
+            }
+        }
+        SelfTest::Passed
     }
 }

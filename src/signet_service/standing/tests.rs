@@ -23,7 +23,7 @@ use crate::dime::signet::{
 use crate::domains::{Domains, DxConnector, DxPorts, Limits};
 use crate::mail::address::Domain;
 use crate::net::connect::Outgoing;
-use crate::net::dns::{Lookup, Mx, Resolver};
+use crate::net::dns::{Lookup, Mx, Resolver, SelfTest, Srv, Tlsa};
 use crate::net::tls::Connector;
 use crate::signet_service::Published;
 use crate::store::sqlite::SqliteStore;
@@ -53,6 +53,15 @@ impl Resolver for Zone {
     }
     async fn addresses(&self, _: &Domain) -> Lookup<Vec<IpAddr>> {
         Lookup::Failed
+    }
+    async fn srv(&self, _: &str) -> Lookup<Vec<Srv>> {
+        Lookup::Failed
+    }
+    async fn tlsa(&self, _: &str) -> Lookup<Vec<Tlsa>> {
+        Lookup::Failed
+    }
+    async fn self_test(&self) -> SelfTest {
+        SelfTest::Passed
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod crash;
 mod dmtp;
+mod dns_down;
 mod exchange;
 mod format2;
 mod hostile;

@@ -31,6 +31,8 @@ pub enum Trick {
     Garbage,
     /// Sets the AD bit.
     SetAd,
+    /// Asks for no DNSSEC records, whatever the client asked for, and so gets none.
+    NoDnssec,
     /// Removes every RRSIG of the answer to a TXT query, and of its denials.
     StripSignatures,
     /// Turns over a bit of every signature over TXT and NSEC.
@@ -101,7 +103,11 @@ async fn reply(server: SocketAddr, trick: Trick, query: Message) -> Option<Vec<u
         Trick::FailUnlessCheckingDisabled => !query.metadata.checking_disabled,
         _ => false,
     };
-    let mut reply = forward(server, &mut query.clone()).await;
+    let mut query = query;
+    if trick == Trick::NoDnssec {
+        query.edns.get_or_insert_with(Edns::new).set_dnssec_ok(false);
+    }
+    let mut reply = forward(server, &mut query).await;
     if fails {
         reply.answers.clear();
         reply.authorities.clear();
