@@ -1,6 +1,6 @@
 //! Exit codes. Nothing else chooses them.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 use super::files;
@@ -68,6 +68,12 @@ pub struct Misuse(pub String);
 fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if cause.is::<Misuse>() {
         return Some(Exit::Usage);
+    }
+    // Standard output goes to a full disk.
+    if let Some(error) = cause.downcast_ref::<io::Error>()
+        && files::is_out_of_room(error.kind())
+    {
+        return Some(Exit::TryLater);
     }
     if let Some(error) = cause.downcast_ref::<files::Error>() {
         return Some(error.exit());
@@ -151,5 +157,7 @@ mod tests {
         let config = anyhow::Error::new(config::Error::NoMasterKey { path: "/x".into() }).context("opening");
         assert_eq!(Exit::of(&config).code(), 78);
         assert_eq!(Exit::of(&anyhow::anyhow!("no")).code(), 1);
+        let full = anyhow::Error::new(io::Error::from(ErrorKind::StorageFull));
+        assert_eq!(Exit::of(&full).code(), 75);
     }
 }

@@ -5,15 +5,15 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use tempfile::{Builder, NamedTempFile};
 use zeroize::Zeroizing;
 
 use super::Exit;
+use super::staged::Staged;
 
 /// Most octets of a signet or a key file: the largest signet, armored, with some text around it.
 pub const MAX_OBJECT: usize = 24 << 20;
@@ -41,6 +41,9 @@ pub enum Error {
     /// The file is there already.
     #[error("{0} exists already; --force replaces it")]
     Exists(FileName),
+    /// A folder, a device, a pipe: to be written to, perhaps, but not to be replaced.
+    #[error("{0} is no file that can be replaced; - is standard output")]
+    NotAFile(FileName),
     /// More octets than an object can have.
     #[error("{file} has more than {most} octets")]
     TooLarge {
@@ -67,7 +70,8 @@ impl Error {
     }
 }
 
-fn is_out_of_room(kind: ErrorKind) -> bool {
+/// Whether room is what is missing.
+pub fn is_out_of_room(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
@@ -130,6 +134,42 @@ impl FileName {
                 io::stderr(),
                 "dimed: warning: {self} holds a private key and may be read by others (mode {mode:04o}); do: chmod 600 {self}"
             );
+        }
+    }
+
+    /// Demands that a file of this name can be made: nothing has it, or, with `force`, a file.
+    pub fn check_output(&self, force: bool) -> Result<(), Error> {
+        let is_there = !self.is_standard() && self.0.symlink_metadata().is_ok();
+        if is_there && self.0.metadata().is_ok_and(|target| !target.is_file()) {
+            return Err(Error::NotAFile(self.clone()));
+        }
+        match is_there && !force {
+            true => Err(Error::Exists(self.clone())),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether both are the same entry of the same folder, however that is written.
+    fn is_same(&self, other: &Self) -> bool {
+        self == other || self.entry().is_some_and(|entry| other.entry() == Some(entry))
+    }
+
+    /// Folder and name; `None` for what is in no folder.
+    fn entry(&self) -> Option<PathBuf> {
+        let name = self.0.file_name().filter(|_| !self.is_standard())?;
+        let folder = match self.0.parent()? {
+            here if here.as_os_str().is_empty() => Path::new("."),
+            folder => folder,
+        };
+        Some(folder.canonicalize().ok()?.join(name))
+    }
+
+    /// An error of writing that file.
+    pub fn unwritable(&self) -> impl FnOnce(io::Error) -> Error + use<> {
+        let file = self.clone();
+        |source| match source.kind() {
+            ErrorKind::AlreadyExists => Error::Exists(file),
+            _ => Error::Write { file, source },
         }
     }
 
@@ -201,7 +241,7 @@ impl Outputs {
         for output in standard {
             out.write_all(&output.octets)
                 .and_then(|()| out.flush())
-                .map_err(failed(&output.file))?;
+                .map_err(output.file.unwritable())?;
         }
         named.keep();
         Ok(())
@@ -209,17 +249,11 @@ impl Outputs {
 
     fn check(&self) -> Result<(), Error> {
         for (place, output) in self.files.iter().enumerate() {
-            if self
-                .files
-                .iter()
-                .take(place)
-                .any(|other| other.file == output.file)
-            {
+            let mut before = self.files.iter().take(place);
+            if before.any(|other| other.file.is_same(&output.file)) {
                 return Err(Error::SameName(output.file.clone()));
             }
-            if !self.force && !output.file.is_standard() && output.file.0.symlink_metadata().is_ok() {
-                return Err(Error::Exists(output.file.clone()));
-            }
+            output.file.check_output(self.force)?;
         }
         Ok(())
     }
@@ -230,19 +264,11 @@ impl Outputs {
 struct Named(Vec<PathBuf>);
 
 impl Named {
-    fn persist(&mut self, output: &Output, file: NamedTempFile, force: bool) -> Result<(), Error> {
-        let path = &output.file.0;
-        if force {
-            file.persist(path)
-                .map_err(|error| failed(&output.file)(error.error))?;
-            return Ok(());
+    fn persist(&mut self, output: &Output, file: Staged, force: bool) -> Result<(), Error> {
+        file.persist(force).map_err(output.file.unwritable())?;
+        if !force {
+            self.0.push(output.file.0.clone());
         }
-        file.persist_noclobber(path)
-            .map_err(|error| match error.error.kind() {
-                ErrorKind::AlreadyExists => Error::Exists(output.file.clone()),
-                _ => failed(&output.file)(error.error),
-            })?;
-        self.0.push(path.clone());
         Ok(())
     }
 
@@ -260,28 +286,13 @@ impl Drop for Named {
     }
 }
 
-/// Writes a file without a name in the folder where it will have one.
-fn stage(output: &Output) -> Result<NamedTempFile, Error> {
-    let folder = output
-        .file
-        .0
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let written = Builder::new()
-        .prefix(".dimed-")
-        .permissions(Permissions::from_mode(output.mode))
-        .tempfile_in(folder.unwrap_or(Path::new(".")))
-        .and_then(|mut file| {
-            file.write_all(&output.octets)?;
-            file.as_file().sync_all()?;
-            Ok(file)
-        });
-    written.map_err(failed(&output.file))
-}
-
-fn failed(file: &FileName) -> impl FnOnce(io::Error) -> Error {
-    let file = file.clone();
-    |source| Error::Write { file, source }
+/// Writes a file that does not have its name yet.
+fn stage(output: &Output) -> Result<Staged, Error> {
+    let written = Staged::at(&output.file.0, output.mode).and_then(|mut staged| {
+        staged.file().write_all(&output.octets)?;
+        Ok(staged)
+    });
+    written.map_err(output.file.unwritable())
 }
 
 /// `None` if there are more than `most` octets.
@@ -295,6 +306,8 @@ fn read_all(source: impl Read, most: usize) -> io::Result<Option<Zeroizing<Vec<u
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::fs::Permissions;
 
     use super::*;
 
@@ -359,6 +372,43 @@ mod tests {
         assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
         let twice = Outputs::new(true).private(&key, b"1").private(&key, b"2");
         assert!(matches!(twice.write(&mut Vec::new()), Err(Error::SameName(_))));
+    }
+
+    #[test]
+    fn one_file_under_two_spellings_is_not_written_twice() {
+        let home = tempfile::tempdir().unwrap();
+        let plain = name(home.path(), "a.key");
+        std::fs::create_dir(home.path().join("b")).unwrap();
+        for spelling in ["./a.key", "b/../a.key"] {
+            let twice = Outputs::new(true).private(&plain, b"secret");
+            let twice = twice.public(&name(home.path(), spelling), b"public");
+            let refused = twice.write(&mut Vec::new());
+            assert!(matches!(refused, Err(Error::SameName(_))), "{spelling}");
+            assert!(!plain.path().exists());
+        }
+    }
+
+    #[test]
+    fn devices_and_folders_are_never_replaced_and_links_to_them_neither() {
+        let home = tempfile::tempdir().unwrap();
+        let (link, file) = (name(home.path(), "link"), name(home.path(), "file"));
+        std::os::unix::fs::symlink("/dev/null", link.path()).unwrap();
+        for target in [&link, &name(home.path(), "."), &PathBuf::from("/dev/null").into()] {
+            for force in [false, true] {
+                let refused = Outputs::new(force).public(target, b"x").write(&mut Vec::new());
+                assert!(matches!(refused, Err(Error::NotAFile(_))), "{target}");
+            }
+        }
+        // A link to a file is replaced itself; what it names stays.
+        std::fs::write(file.path(), "old").unwrap();
+        std::fs::remove_file(link.path()).unwrap();
+        std::os::unix::fs::symlink(file.path(), link.path()).unwrap();
+        Outputs::new(true)
+            .public(&link, b"new")
+            .write(&mut Vec::new())
+            .unwrap();
+        assert!(link.path().symlink_metadata().unwrap().is_file());
+        assert_eq!(std::fs::read(file.path()).unwrap(), b"old");
     }
 
     #[test]

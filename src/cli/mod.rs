@@ -18,6 +18,7 @@ pub mod refusal;
 mod route;
 pub mod serve;
 pub mod signet;
+mod staged;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

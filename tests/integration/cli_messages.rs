@@ -325,3 +325,54 @@ fn a_mail_that_cannot_be_mapped_is_mended_if_asked() {
         "{opened}"
     );
 }
+
+/// A header longer than what is looked at as a whole would be mended in its front alone, and the rest of a Bcc field travel.
+#[test]
+fn a_header_too_long_to_be_mended_is_refused_whole() {
+    let desk = desk(false);
+    let front = "From: alice@example.org\r\nTo: bob@example.net\r\nBcc: x";
+    let line = "\r\n victim@secret.example,";
+    let lines = (1 << 20) / line.len();
+    // A continuation line starts exactly behind the first mebibyte.
+    let fill = "x".repeat((1 << 20) - front.len() - (lines - 10) * line.len() - 2);
+    let mail = format!(
+        "{front}{fill}{}\r\nSubject: s\r\n\r\nbody\r\n",
+        line.repeat(lines)
+    );
+    assert_eq!(mail.as_bytes()[1 << 20], b' ');
+    desk.write("letter.eml", mail);
+    let seal = format!(
+        "message seal --repair --from alice@example.org --to bob@example.net --author-key alice-example.org.key {SIGNETS} letter.eml --out sealed"
+    );
+    let refused = desk.json(1, &seal);
+    assert_eq!(refused["refused"]["variant"], "mime.header_too_large");
+    assert!(!desk.path("sealed").exists());
+}
+
+#[test]
+fn plaintext_replaces_no_device_and_a_full_disk_is_told() {
+    let desk = desk(false);
+    walk(&desk, "", false);
+    let bob = user_keys("bob-example.net", false);
+    let open = format!("message open --as recipient {bob} {SIGNETS} signed");
+    for force in ["", "--force"] {
+        let told = desk.fails(2, &format!("{open} --out /dev/full {force}"));
+        assert!(
+            told.contains("/dev/full is no file that can be replaced"),
+            "{told}"
+        );
+    }
+    for command in [
+        open.clone(),
+        format!("{open} --json"),
+        open.replace("open", "verify"),
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let status = std::process::Command::new(env!("CARGO_BIN_EXE_dimed"))
+            .current_dir(desk.0.path())
+            .args(command.split_whitespace())
+            .stdout(full)
+            .status();
+        assert_eq!(status.unwrap().code(), Some(75), "{command}");
+    }
+}

@@ -1,14 +1,11 @@
 //! Files that are written piece by piece, and have a name only once they are complete.
 
-use std::fs::Permissions;
-use std::io::{self, BufWriter, ErrorKind, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::io::{BufWriter, Write};
 
 use clap::Args;
-use tempfile::{Builder, NamedTempFile};
 
-use crate::cli::files::{Error, FileName};
+use crate::cli::files::FileName;
+use crate::cli::staged::Staged;
 
 /// Where a result goes.
 #[derive(Debug, Args)]
@@ -44,58 +41,28 @@ pub fn write(
         write(out)?;
         return Ok(out.flush()?);
     }
-    if !force && file.path().symlink_metadata().is_ok() {
-        return Err(Error::Exists(file.clone()).into());
-    }
-    let mut staged = stage(file, access).map_err(failed(file))?;
-    let mut buffer = BufWriter::new(staged.as_file_mut());
-    write(&mut buffer)?;
-    buffer.flush().map_err(failed(file))?;
-    drop(buffer);
-    staged.as_file().sync_all().map_err(failed(file))?;
-    persist(staged, file, force)
-}
-
-/// An error of writing that file.
-fn failed(file: &FileName) -> impl FnOnce(io::Error) -> Error {
-    let file = file.clone();
-    |source| Error::Write { file, source }
-}
-
-fn stage(file: &FileName, access: Access) -> io::Result<NamedTempFile> {
-    let folder = file
-        .path()
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
+    file.check_output(force)?;
     let mode = match access {
         Access::Public => 0o644,
         Access::Private => 0o600,
     };
-    Builder::new()
-        .prefix(".dimed-")
-        .permissions(Permissions::from_mode(mode))
-        .tempfile_in(folder.unwrap_or(Path::new(".")))
-}
-
-fn persist(staged: NamedTempFile, file: &FileName, force: bool) -> anyhow::Result<()> {
-    let done = match force {
-        true => staged.persist(file.path()),
-        false => staged.persist_noclobber(file.path()),
-    };
-    match done {
-        Ok(_) => Ok(()),
-        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {
-            Err(Error::Exists(file.clone()).into())
-        }
-        Err(error) => Err(failed(file)(error.error).into()),
-    }
+    let mut staged = Staged::at(file.path(), mode).map_err(file.unwritable())?;
+    let mut buffer = BufWriter::new(staged.file());
+    write(&mut buffer)?;
+    buffer.flush().map_err(file.unwritable())?;
+    drop(buffer);
+    Ok(staged.persist(force).map_err(file.unwritable())?)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::io;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+    use crate::cli::files::Error;
 
     #[test]
     fn plaintext_is_for_its_owner_and_nothing_is_left_of_half_a_file() {

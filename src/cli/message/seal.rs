@@ -31,13 +31,17 @@ use crate::dime::keys::UserKeys;
 use crate::dime::selection::{self, Choice, Hold, Policy, Standing, choose};
 use crate::mail::address::Mailbox;
 use crate::mail::date::rfc5322;
+use crate::mail::headers::{Collector, Gathered};
 use crate::mail::repair::{Supplied, repair};
 
 /// Most octets of a mail that goes by D/MIME 1: two full chunks.
 const MAX_FORMAT_1: u64 = 34 << 20;
 
-/// Most octets of a mail in which its header is looked for to be repaired.
-const REPAIRED_FRONT: u64 = 1 << 20;
+/// Most octets of a mail in which its header must end to be repaired; what a submission server takes is less.
+const REPAIRED_FRONT: usize = 1 << 20;
+
+/// Octets that are read at a time until it has ended.
+const REPAIRED_PIECE: usize = 64 << 10;
 
 /// Seal a mail for one recipient. The author's organization has to sign the result: see
 /// origin-sign.
@@ -420,8 +424,20 @@ fn seal_format1(
 
 /// The mail with the header that a submission server would have made of it; the body stays.
 fn repaired(mut mail: &File, author: &Mailbox, file: &FileName) -> anyhow::Result<File> {
-    let mut front = Vec::new();
-    mail.take(REPAIRED_FRONT).read_to_end(&mut front)?;
+    let mut header = Collector::new(REPAIRED_FRONT);
+    let mut piece = Vec::with_capacity(REPAIRED_PIECE);
+    loop {
+        piece.clear();
+        let read = mail.take(REPAIRED_PIECE as u64).read_to_end(&mut piece)?;
+        match header.push(&piece) {
+            Gathered::Incomplete if read > 0 => {}
+            Gathered::TooLong => {
+                return Err(Refusal::new(&convert::Error::HeaderTooLarge).of_file(file).into());
+            }
+            _ => break,
+        }
+    }
+    let front = header.finish();
     let unique: u128 = rand::rng().random();
     let supplied = Supplied {
         date: &rfc5322(SystemClock.now()),
