@@ -1,5 +1,6 @@
 //! Building blocks without any knowledge of mail.
 
+pub mod allowance;
 pub mod budget;
 pub mod bytes;
 pub mod encoding;

@@ -8,11 +8,14 @@ mod format2;
 mod opening;
 mod returned;
 
-use std::time::Duration;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
 use super::Services;
+use super::listener::counted_as;
+use crate::base::allowance::Use;
 use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 use crate::dime::dmime1::{self, Refused};
@@ -24,7 +27,7 @@ use crate::mail::address::{Domain, Mailbox};
 use crate::mail::date::rfc5322;
 use crate::mail::reply::Reply;
 use crate::mail::trace::{Arrival as Trace, Received};
-use crate::signet_service::{self, LookupError, User};
+use crate::signet_service::{self, LookupError, User, Wanted};
 use crate::store::{self, BodyWriter};
 
 /// How long checking, with all questions to other hosts, may take; senders wait for ten minutes (`dmtp.md` §9.1).
@@ -61,6 +64,9 @@ pub enum Refusal {
     /// A signet of the other side does not exist or does not verify.
     #[error("a signet of the origin is not valid")]
     SignetInvalid,
+    /// Nothing that the peer sent could be verified, and signets were asked for too often because of it.
+    #[error("too many messages of this peer could not be verified")]
+    TooManyInquiries,
     /// There is no memory for it now.
     #[error("there is no memory for the object now")]
     TooBusy,
@@ -89,6 +95,9 @@ impl Refusal {
             }
             Self::Recipient => Reply::plain(586, "no recipient with that signet"),
             Self::SignetUnavailable => Reply::plain(470, "a signet of the origin cannot be had now"),
+            Self::TooManyInquiries => {
+                Reply::plain(451, "too many messages could not be verified, try again later")
+            }
             Self::TooBusy => Reply::plain(451, "too busy, try again later"),
             Self::Fault => Reply::plain(451, "local error, try again later"),
         }
@@ -146,6 +155,8 @@ impl From<LookupError> for Refusal {
 pub struct Arrival<'a> {
     /// What it takes to check it.
     pub services: &'a Services,
+    /// Who hands it over.
+    pub peer: IpAddr,
     /// The domain that the peer named in MAIL.
     pub origin: &'a Domain,
     /// The signet that the peer named there, if it named one. Unproven like all of MAIL.
@@ -173,6 +184,17 @@ impl Arrival<'_> {
             Some(dmime2::returned::MAGIC) => self.take_returned(object).await,
             _ => self.take_format1(object).await,
         }
+    }
+
+    /// Leave to ask the origin for its signet, which anybody can make us do; given back once a message verifies. Nothing
+    /// is needed for a signet that is at hand.
+    async fn inquiry(&self, wanted: Wanted) -> Result<Option<Use<IpAddr>>, Refusal> {
+        let services = self.services;
+        if services.directory.has_organization(self.origin, wanted).await? {
+            return Ok(None);
+        }
+        let leave = services.inquiries.take(counted_as(self.peer), Instant::now());
+        leave.map(Some).ok_or(Refusal::TooManyInquiries)
     }
 
     /// An account of ours and its signet.

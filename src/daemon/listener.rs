@@ -58,7 +58,7 @@ impl ConnectionLimits {
 
 /// The address under which a peer is counted: IPv4 as it is, also when it comes mapped, and IPv6 by its /64, which is
 /// what one customer has.
-fn counted_as(address: IpAddr) -> IpAddr {
+pub fn counted_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
         v4 => v4,

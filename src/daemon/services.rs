@@ -1,9 +1,12 @@
 //! Everything the daemon's parts share, built from the configuration.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Error;
 use crate::accounts::Accounts;
+use crate::base::allowance::Allowance;
 use crate::base::budget::Budget;
 use crate::base::time::{Clock, SystemClock};
 use crate::config::{self, Config};
@@ -23,6 +26,11 @@ use crate::store::{MasterKey, Store};
 
 /// Messages held whole at the same time, on the way in and again in the queue: this many of the largest allowed.
 const MESSAGES_IN_MEMORY: u64 = 4;
+
+/// Signets asked for in a row for one peer none of whose messages has verified, and how soon it may have another one.
+/// Peers decide which domain is asked, and others shall not be asked on behalf of just anybody (`dmime2.md` §10.3 step 6).
+const INQUIRIES: u32 = 20;
+const INQUIRY_REGAINED_IN: Duration = Duration::from_secs(10);
 
 /// What sessions and attempts work with.
 pub struct Services {
@@ -52,6 +60,8 @@ pub struct Services {
     pub hosts: Vec<Domain>,
     /// Memory for messages that come in and are held whole. Peers can use it up, so the queue has its own.
     pub arrivals: Budget,
+    /// Signets that others are asked for on behalf of peers who have not proven who they are, by peer.
+    pub inquiries: Allowance<IpAddr>,
     /// Memory for messages of the queue that are held whole.
     pub budget: Budget,
     /// Is told what happens.
@@ -78,6 +88,7 @@ impl Services {
             dmtp_tls: Acceptor::new(&config.dmtp_identity()?)?,
             hosts: hosts(store.as_ref()).await?,
             arrivals: budget(&config),
+            inquiries: Allowance::new(INQUIRIES, INQUIRY_REGAINED_IN),
             budget: budget(&config),
             directory,
             config,

@@ -23,6 +23,9 @@ const CURRENT_FOR: Duration = Duration::from_secs(5 * 60);
 /// How long a fetched signet is remembered under its fingerprint. Under that name there is never another one.
 const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3600);
 
+/// Larger signets are asked for again each time: others decide how large they are, and each sender may have another.
+const MAX_REMEMBERED: usize = 64 << 10;
+
 /// Why a signet cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -118,6 +121,12 @@ impl Directory {
         let found = inquiry.organization(wanted).await;
         inquiry.end().await;
         found
+    }
+
+    /// Whether a signet of an organization is at hand, so that nobody need be asked for it.
+    pub async fn has_organization(&self, domain: &Domain, wanted: Wanted) -> Result<bool, Error> {
+        Ok(self.store.local_domain(domain).await?.is_some()
+            || self.remembered(domain.as_str(), wanted).await?.is_some())
     }
 
     /// The signets of a user and of the user's organization: that one, or the current one.
@@ -243,14 +252,18 @@ impl Directory {
     /// Only what was asked for as the current one is ever taken for it.
     async fn remember(&self, name: String, signet: &Signet, wanted: Wanted) -> Result<(), Error> {
         let now = self.clock.now();
-        let Some(crypto) = signet.crypto_fingerprint() else {
+        let object = signet.encode();
+        let Some(crypto) = signet
+            .crypto_fingerprint()
+            .filter(|_| object.len() <= MAX_REMEMBERED)
+        else {
             return Ok(());
         };
         let signet = RemoteSignet {
             name,
             crypto,
             full: signet.full_fingerprint(),
-            object: signet.encode(),
+            object,
             fetched_at: now,
             current_until: (wanted == Wanted::Current).then(|| now.after(CURRENT_FOR)),
             expires_at: now.after(REMEMBERED_FOR),

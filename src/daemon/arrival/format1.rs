@@ -44,15 +44,18 @@ impl Arrival<'_> {
         if envelope.origin != *self.origin {
             return Err(Refused.into());
         }
+        let wanted = Wanted::Crypto(envelope.origin_signet);
+        let leave = self.inquiry(wanted).await?;
         let directory = &self.services.directory;
-        let origin = directory
-            .organization(&envelope.origin, Wanted::Crypto(envelope.origin_signet))
-            .await?;
+        let origin = directory.organization(&envelope.origin, wanted).await?;
         let user = self.recipient(&envelope.recipient).await?;
         if user.signet.crypto_fingerprint() != envelope.recipient_signet {
             return Err(Refusal::Recipient);
         }
         let checked = self.check(view, origin.clone(), user.signet.clone()).await?;
+        if let Some(leave) = leave {
+            leave.give_back();
+        }
         let message = checked.message();
         let delivery = match &user.keys {
             Some(keys) => {

@@ -13,7 +13,7 @@ use crate::dime::dmime2::returned::{Scope, Ticket};
 use crate::dime::dmime2::{Candidate, Limits, Outline, Refused, Rule};
 use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::mail::address::Mailbox;
-use crate::signet_service::{LookupError, Named};
+use crate::signet_service::{LookupError, Named, Wanted};
 use crate::store::blocking::Reader;
 use crate::store::{
     BodyWriter, Committed, Content, Envelope, NewMessage, Recipient, ReplayEntry, Role, Source, fold,
@@ -75,6 +75,7 @@ impl Arrival<'_> {
     async fn authenticate(&self, arriving: Arriving) -> Result<(Authenticated, Named<VerifiedOrg>), Refusal> {
         arriving.check_peer(self.origin)?;
         let envelope = arriving.envelope();
+        let leave = self.inquiry(Wanted::Full(envelope.origin_signet)).await?;
         let found = self
             .services
             .directory
@@ -84,9 +85,13 @@ impl Arrival<'_> {
         let peer = self.origin.clone();
         let work = move || {
             let authenticated = arriving.check(&peer, Some(origin.known()))?;
-            Ok((authenticated, origin))
+            Ok::<_, Refusal>((authenticated, origin))
         };
-        aside(work).await?
+        let authenticated = aside(work).await??;
+        if let Some(leave) = leave {
+            leave.give_back();
+        }
+        Ok(authenticated)
     }
 
     /// Steps 8 and 9: the keys that the recipient left with us, or none if the recipient keeps them.

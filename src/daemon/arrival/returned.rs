@@ -77,8 +77,14 @@ impl Arrival<'_> {
         if envelope.destination != *self.origin {
             return Err(Refused::from(Rule::B4).into());
         }
-        let destination = self.signets_of_peer(&envelope, reported).await?;
+        // And not because of what anybody can make up.
         let own_keys = self.own_keys().await?;
+        let (returned, own_keys) = aside(move || {
+            returned.check_signed_here(&own_keys)?;
+            Ok::<_, Refusal>((returned, own_keys))
+        })
+        .await??;
+        let destination = self.signets_of_peer(&envelope, reported).await?;
         let is_ours = envelope.author.domain() == self.destination;
         let author_exists = is_ours && self.has_account(&envelope.author).await?;
         let peer = self.origin.clone();

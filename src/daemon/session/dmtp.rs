@@ -149,6 +149,7 @@ impl Owner {
         let size_bytes = object.size_bytes();
         let arrival = Arrival {
             services: &self.services,
+            peer: self.peer.ip(),
             origin: &origin,
             origin_signet,
             destination: &destination,

@@ -17,3 +17,4 @@ mod returns;
 mod sealing_crash;
 mod shutdown;
 mod submission;
+mod unproven;

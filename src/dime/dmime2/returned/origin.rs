@@ -38,6 +38,17 @@ impl ToOrigin {
         &self.envelope
     }
 
+    /// Rule B3: we signed the message that comes back. To be checked before anybody is asked for a signet because of it;
+    /// [`check`](Self::check) makes it too.
+    pub fn check_signed_here(&self, own_keys: &[VerifyingKey]) -> Result<(), Refused> {
+        let skeleton = self.returned.skeleton();
+        let input = skeleton.origin_input();
+        let ours = own_keys
+            .iter()
+            .any(|key| key.verify(&input, &self.signature).is_ok());
+        Ok(demand(ours, skeleton.in_chunk(ChunkType::OriginSignature, Rule::B3))?)
+    }
+
     /// Every other check but the memory of B6: rules B3–B6.
     ///
     /// `own_keys` are all own POKs and message SOKs, current and retired; `destination` all signets known of the peer's
@@ -50,13 +61,8 @@ impl ToOrigin {
         author_exists: bool,
         now: u64,
     ) -> Result<Passed, Refused> {
+        self.check_signed_here(own_keys)?;
         let returned = self.returned;
-        let skeleton = returned.skeleton();
-        let input = skeleton.origin_input();
-        let ours = own_keys
-            .iter()
-            .any(|key| key.verify(&input, &self.signature).is_ok());
-        demand(ours, skeleton.in_chunk(ChunkType::OriginSignature, Rule::B3))?;
         demand(
             self.envelope.destination == *peer,
             in_origin_envelope(Rule::B4).of_field("Destination"),

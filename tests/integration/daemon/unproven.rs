@@ -1,0 +1,166 @@
+//! Peers who prove nothing: what they can make the daemon do to others.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use dimed::base::time::{Clock, SystemClock};
+use dimed::config::Config;
+use dimed::crypto::ed25519::SigningKey;
+use dimed::crypto::suite::hpke::{PublicKey, SecretKey, Suite};
+use dimed::dime::convert::to_dmime2;
+use dimed::dime::dmime2::returned::{Status, Ticket};
+use dimed::dime::dmime2::seal::{self, Parties};
+use dimed::dime::dmime2::{Limits, Outline};
+use dimed::dime::fingerprint::FullFingerprint;
+use dimed::dime::key_set::SignedKeySet;
+use dimed::mail::address::Domain;
+use dimed::signet_service::Published;
+use dimed::store::MasterKey;
+use dimed::store::sqlite::SqliteStore;
+
+use crate::support::child::Process;
+use crate::support::organization::Organization;
+use crate::support::talk::Talk;
+use crate::support::world::{World, domain};
+
+const HERMAIL: &str = "hermail.test";
+const HISMAIL: &str = "hismail.test";
+const LETTER: &str = "Date: d\r\nFrom: mallory@hermail.test\r\n\r\nHello\r\n";
+
+/// What everybody can know of an organization.
+struct Known {
+    domain: Domain,
+    signet: FullFingerprint,
+    key: PublicKey,
+}
+
+impl Known {
+    async fn of(organization: &Organization) -> Self {
+        let config = Config::load(&organization.config).unwrap();
+        let master = MasterKey(dimed::config::load_master_key(&config).unwrap());
+        let clock = Arc::new(SystemClock);
+        let path = config.server.database();
+        let store = SqliteStore::open(&path, master, clock.clone()).await.unwrap();
+        let published = Published::new(Arc::new(store), clock);
+        let found = published.organization(&organization.name).await.unwrap().unwrap();
+        let set = SignedKeySet::of(found.signet.signet()).unwrap().unwrap();
+        Self {
+            domain: organization.name.clone(),
+            signet: found.signet.full_fingerprint().unwrap(),
+            key: set.accept(now()).unwrap().key(Suite::X25519).unwrap().clone(),
+        }
+    }
+
+    fn party(&self) -> seal::Organization {
+        seal::Organization {
+            domain: self.domain.clone(),
+            signet: self.signet,
+            key: self.key.clone(),
+        }
+    }
+}
+
+fn now() -> u64 {
+    u64::try_from(SystemClock.now().unix_secs()).unwrap()
+}
+
+fn some_key() -> PublicKey {
+    SecretKey::generate(Suite::X25519, &mut rand::rng()).public_key()
+}
+
+/// A message that nobody's signature vouches for.
+fn made_up(parties: &Parties) -> Vec<u8> {
+    let content = to_dmime2(Cursor::new(LETTER)).unwrap();
+    let (key, mut object) = (SigningKey::generate(&mut rand::rng()), Vec::new());
+    let body = Cursor::new(LETTER);
+    seal::write(parties, &key, &content, body, &mut object, &mut rand::rng()).unwrap();
+    object
+}
+
+fn parties(origin: seal::Organization, destination: seal::Organization) -> Parties {
+    let address = |local: &str, domain: &Domain| format!("{local}@{domain}").parse().unwrap();
+    Parties {
+        created: now(),
+        author: seal::Author {
+            address: address("mallory", &origin.domain),
+            signet: FullFingerprint([1; 64]),
+            copy: None,
+        },
+        recipient: seal::Recipient {
+            address: address("bob", &destination.domain),
+            signet: FullFingerprint([2; 64]),
+            key: some_key(),
+        },
+        origin,
+        destination,
+    }
+}
+
+/// Sessions in which somebody asked it for something.
+fn asked(there: &Process) -> usize {
+    there.log().matches("\"session.closed\"").count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_are_not_asked_for_signets_without_end_because_of_peers_who_prove_nothing() {
+    let world = World::new().await;
+    let hermail = world.organization(HERMAIL).build().await;
+    let hismail = world.organization(HISMAIL).accounts(&["bob"]).build().await;
+    let (asked_there, _here) = (hermail.spawn().await, hismail.spawn().await);
+    let destination = Known::of(&hismail).await;
+    let mut talk = Talk::dmtp(hismail.ip, HERMAIL).await;
+    let mut replies = Vec::new();
+    for count in 0..30u8 {
+        let origin = seal::Organization {
+            domain: domain(HERMAIL),
+            // Another one each time, so that nothing is remembered.
+            signet: FullFingerprint([count; 64]),
+            key: some_key(),
+        };
+        let object = made_up(&parties(origin, destination.party()));
+        let reply = talk.object(HERMAIL, HISMAIL, &object).await;
+        replies.push(reply[..3].to_owned());
+    }
+    assert_eq!(replies[..20], vec!["554"; 20]);
+    // One may have been regained in between.
+    assert!(
+        replies[20..].iter().filter(|code| *code == "451").count() >= 8,
+        "{replies:?}"
+    );
+    assert!(
+        (20..=22).contains(&asked(&asked_there)),
+        "{}",
+        asked(&asked_there)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_asked_for_signets_because_of_a_returned_message_that_was_never_sent() {
+    let world = World::new().await;
+    let hermail = world.organization(HERMAIL).build().await;
+    let hismail = world.organization(HISMAIL).accounts(&["bob"]).build().await;
+    let (asked_there, _here) = (hermail.spawn().await, hismail.spawn().await);
+    // As if bob had written to somebody at hermail.
+    let origin = Known::of(&hismail).await;
+    let there = Known::of(&hermail).await;
+    let object = made_up(&parties(origin.party(), there.party()));
+    let outline = Outline::read(&object[..], &Limits::default()).unwrap();
+    let mut list = vec![Suite::X25519.id(), 1];
+    list.extend(u32::try_from(outline.chunks().len()).unwrap().to_be_bytes());
+    for chunk in outline.chunks() {
+        list.push(1);
+        list.extend_from_slice(&object[chunk.offset as usize..][..chunk.size]);
+    }
+    list[1] = 4;
+    let ticket = Ticket::decode(&list).unwrap();
+    let status = Status {
+        subject: 2,
+        detail: 2,
+    };
+    let returned = ticket.report(now(), status, &SigningKey::generate(&mut rand::rng()));
+    let mut talk = Talk::dmtp(hismail.ip, HERMAIL).await;
+    let reply = talk.object(HERMAIL, HISMAIL, &returned).await;
+    assert_eq!(reply, "554 the message could not be verified");
+    talk.ask("QUIT", "221").await;
+    assert_eq!(asked(&asked_there), 0);
+}
