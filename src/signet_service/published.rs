@@ -80,7 +80,8 @@ impl Published {
         let signet = builder.identifiable(domain)?;
         let verified = verify_org(&signet, &[keys.signing.verifying_key()], domain)?;
         let armored = Secret::new(keys.to_armor().expose().clone().into_bytes());
-        self.publish(domain.to_string(), &signet, Some(armored), set.kept, None)
+        let replaces = before.and_then(|before| before.full_fingerprint());
+        self.publish(domain.to_string(), &signet, Some(armored), set.kept, replaces)
             .await?;
         Ok(Organization {
             signet: verified,
@@ -227,12 +228,13 @@ impl Published {
             &signet,
             private_keys,
             kem_keys.flatten(),
-            None,
+            predecessor.and_then(|signet| signet.full_fingerprint()),
         )
         .await?;
         Ok(verified)
     }
 
+    /// `replaces` is what the signet was made from, `None` for the first one of its name.
     async fn publish(
         &self,
         name: String,
@@ -260,7 +262,7 @@ impl Published {
             signet: stored,
             private_keys,
             kem_keys,
-            replaces,
+            replaces: replaces.into(),
         };
         Ok(self.store.publish_signet(publication).await?)
     }

@@ -20,7 +20,7 @@ pub struct StoredSignet {
     pub id: IdFingerprint,
     /// The complete binary object.
     pub object: Vec<u8>,
-    /// When it was published. The newest one of a name is the current one.
+    /// When it was published. The one of a name that was published last is the current one, whatever the clock said.
     pub published_at: Timestamp,
 }
 
@@ -33,8 +33,26 @@ pub struct Publication {
     pub private_keys: Option<Secret<Vec<u8>>>,
     /// The private halves of its key set, if the server keeps them.
     pub kem_keys: Option<NewKemKeys>,
-    /// The signet that must be the current one, or nothing is published; `None` does not care.
-    pub replaces: Option<FullFingerprint>,
+    /// What must be the current signet, or nothing is published.
+    pub replaces: Replaces,
+}
+
+/// What a signet comes after. Two that were made from the same one at the same time are not both published: the second
+/// would have no chain of custody from the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replaces {
+    /// That does not matter.
+    Whatever,
+    /// There is none yet.
+    Nothing,
+    /// This one.
+    Signet(FullFingerprint),
+}
+
+impl From<Option<FullFingerprint>> for Replaces {
+    fn from(signet: Option<FullFingerprint>) -> Self {
+        signet.map_or(Self::Nothing, Self::Signet)
+    }
 }
 
 impl From<StoredSignet> for Publication {
@@ -43,7 +61,7 @@ impl From<StoredSignet> for Publication {
             signet,
             private_keys: None,
             kem_keys: None,
-            replaces: None,
+            replaces: Replaces::Whatever,
         }
     }
 }

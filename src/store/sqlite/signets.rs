@@ -10,10 +10,15 @@ use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
 use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, FullFingerprint, IdFingerprint};
 use crate::dime::signet::Signet;
-use crate::store::{Error, MasterKey, Publication, RemoteSignet, Signets, StoredSignet, Wanted, fold_name};
+use crate::store::{
+    Error, MasterKey, Publication, RemoteSignet, Replaces, Signets, StoredSignet, Wanted, fold_name,
+};
 
 /// Expired signets dropped with each new one: more than come, so that they get fewer.
 const EXPIRED_SIGNETS_PER_CALL: i64 = 16;
+
+/// Signets of others kept at most. Others decide how many there are: a domain can have users without end.
+const MAX_REMOTE_SIGNETS: i64 = 10_000;
 
 /// Parameters: name, now, tag of what is wanted.
 const REMOTE_CURRENT: &str = "SELECT * FROM remote_signets \
@@ -40,9 +45,7 @@ impl Signets for SqliteStore {
         self.inner
             .write(move |db| {
                 Box::pin(async move {
-                    if let Some(replaced) = replaces {
-                        demand_current(db, &name, &replaced).await?;
-                    }
+                    demand_current(db, &name, &replaces).await?;
                     query(
                         "INSERT INTO signets (name, crypto, complete, identifiable, object, private_keys, \
                          published_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -68,7 +71,7 @@ impl Signets for SqliteStore {
 
     async fn current_signet(&self, name: &str) -> Result<Option<StoredSignet>, Error> {
         let row: Option<SignetRow> =
-            query_as("SELECT * FROM signets WHERE name = ? ORDER BY published_at DESC, seq DESC LIMIT 1")
+            query_as("SELECT * FROM signets WHERE name = ? ORDER BY seq DESC LIMIT 1")
                 .bind(fold_name(name))
                 .fetch_optional(&self.inner.readers)
                 .await?;
@@ -82,7 +85,7 @@ impl Signets for SqliteStore {
     ) -> Result<Option<StoredSignet>, Error> {
         let row: Option<SignetRow> = query_as(
             "SELECT * FROM signets WHERE name = ?1 AND (crypto = ?2 OR complete = ?2 OR identifiable = ?2) \
-             ORDER BY published_at DESC, seq DESC LIMIT 1",
+             ORDER BY seq DESC LIMIT 1",
         )
         .bind(fold_name(name))
         .bind(&fingerprint.0[..])
@@ -101,11 +104,10 @@ impl Signets for SqliteStore {
     }
 
     async fn signet_history(&self, name: &str) -> Result<Vec<StoredSignet>, Error> {
-        let rows: Vec<SignetRow> =
-            query_as("SELECT * FROM signets WHERE name = ? ORDER BY published_at, seq")
-                .bind(fold_name(name))
-                .fetch_all(&self.inner.readers)
-                .await?;
+        let rows: Vec<SignetRow> = query_as("SELECT * FROM signets WHERE name = ? ORDER BY seq")
+            .bind(fold_name(name))
+            .fetch_all(&self.inner.readers)
+            .await?;
         rows.into_iter().map(SignetRow::open).collect()
     }
 
@@ -141,6 +143,7 @@ impl Signets for SqliteStore {
             .write(move |db| {
                 Box::pin(async move {
                     forget_expired_signets(db, signet.fetched_at).await?;
+                    forget_oldest_signets(db, MAX_REMOTE_SIGNETS).await?;
                     query(
                         "INSERT INTO remote_signets (name_tag, signet_tag, crypto_tag, sealed, fetched_at, \
                          current_until, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?) \
@@ -221,22 +224,28 @@ async fn forget_expired_signets(db: &mut SqliteConnection, now: Timestamp) -> Re
     Ok(())
 }
 
+/// Leaves the newest. Row ids grow, so nothing is counted; what was fetched again keeps the age of its first copy.
+async fn forget_oldest_signets(db: &mut SqliteConnection, most: i64) -> Result<(), Error> {
+    query("DELETE FROM remote_signets WHERE rowid <= (SELECT MAX(rowid) FROM remote_signets) - ?")
+        .bind(most)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
 /// Whoever made a signet from the current one must not undo what has come since.
-async fn demand_current(
-    db: &mut SqliteConnection,
-    name: &str,
-    expected: &FullFingerprint,
-) -> Result<(), Error> {
-    let current: Option<Vec<u8>> = query_scalar(
-        "SELECT complete FROM signets WHERE name = ? ORDER BY published_at DESC, seq DESC LIMIT 1",
-    )
-    .bind(name)
-    .fetch_optional(db)
-    .await?;
-    match current.is_some_and(|current| current == expected.0) {
-        true => Ok(()),
-        false => Err(Error::Changed),
-    }
+async fn demand_current(db: &mut SqliteConnection, name: &str, expected: &Replaces) -> Result<(), Error> {
+    let current: Option<Vec<u8>> =
+        query_scalar("SELECT complete FROM signets WHERE name = ? ORDER BY seq DESC LIMIT 1")
+            .bind(name)
+            .fetch_optional(db)
+            .await?;
+    let fits = match expected {
+        Replaces::Whatever => true,
+        Replaces::Nothing => current.is_none(),
+        Replaces::Signet(expected) => current.is_some_and(|current| current == expected.0),
+    };
+    fits.then_some(()).ok_or(Error::Changed)
 }
 
 #[derive(sqlx::FromRow)]
@@ -289,4 +298,54 @@ impl SignetRow {
 
 fn fingerprint(stored: &[u8]) -> Result<[u8; 64], Error> {
     stored.try_into().map_err(|_| Error::Unreadable("fingerprint"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::base::time::ManualClock;
+    use crate::crypto::at_rest::Key;
+
+    fn remote(number: u8) -> RemoteSignet {
+        let fetched_at = Timestamp(1_800_000_000_000 + i64::from(number));
+        RemoteSignet {
+            name: format!("user{number}@evil.test"),
+            crypto: CryptoFingerprint([number; 64]),
+            full: None,
+            object: vec![number],
+            fetched_at,
+            current_until: None,
+            expires_at: fetched_at.after(Duration::from_secs(3600)),
+        }
+    }
+
+    #[tokio::test]
+    async fn signets_of_others_do_not_pile_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp(1_800_000_000_000)));
+        let master = MasterKey(Key::from_bytes([7; 32]));
+        let path = folder.path().join("dimed.db");
+        let store = SqliteStore::open(&path, master, clock).await.unwrap();
+        for number in 0..9 {
+            store.remember_remote_signet(remote(number)).await.unwrap();
+        }
+        let forget = store.inner.write(|db| Box::pin(forget_oldest_signets(db, 4)));
+        forget.await.unwrap();
+        for number in 0..9 {
+            let RemoteSignet {
+                name,
+                crypto,
+                fetched_at,
+                ..
+            } = remote(number);
+            let wanted = Wanted::Crypto(crypto);
+            let found = store.remote_signet(&name, wanted, fetched_at).await.unwrap();
+            assert_eq!(found.is_some(), number >= 5, "{number}");
+        }
+    }
 }

@@ -176,6 +176,7 @@ behaves! {
     remote_signets_with_the_same_keys_are_told_apart
     private_kem_keys_are_kept_by_signet_until_they_are_destroyed
     a_signet_replaces_only_the_one_it_was_made_from
+    the_signet_published_last_is_the_current_one
     names_with_signets_are_listed_in_pages
     key_sets_signed_ahead_wait_in_their_order
     pins_of_key_sets_are_replaced_by_who_knows_them

@@ -853,7 +853,7 @@ pub async fn private_kem_keys_are_kept_by_signet_until_they_are_destroyed(bed: &
 pub async fn a_signet_replaces_only_the_one_it_was_made_from(bed: &dyn Bed) {
     let store = bed.open().await;
     let replacing = |octet: u8, replaced: u8| Publication {
-        replaces: Some(FullFingerprint([replaced; 64])),
+        replaces: Replaces::Signet(FullFingerprint([replaced; 64])),
         ..with_kem_keys("bob@hismail.test", octet, 100)
     };
     assert!(matches!(
@@ -868,7 +868,41 @@ pub async fn a_signet_replaces_only_the_one_it_was_made_from(bed: &dyn Bed) {
         store.publish_signet(replacing(30, 11)).await,
         Err(Error::Changed)
     ));
+    // Whoever was first in making a first one, is.
+    let late = Publication {
+        replaces: Replaces::Nothing,
+        ..with_kem_keys("bob@hismail.test", 40, 100)
+    };
+    assert!(matches!(
+        store.publish_signet(late.clone()).await,
+        Err(Error::Changed)
+    ));
     assert_eq!(store.signet_history("bob@hismail.test").await.unwrap().len(), 2);
+    let other = StoredSignet {
+        name: "eve@hismail.test".into(),
+        ..late.signet.clone()
+    };
+    store
+        .publish_signet(Publication {
+            signet: other,
+            ..late
+        })
+        .await
+        .unwrap();
+}
+
+/// A clock that was wrong for a while does not make a signet of that time outlive all later ones.
+pub async fn the_signet_published_last_is_the_current_one(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let early = signet("bob@hismail.test", 10, noon_plus(1_000_000));
+    let late = signet("bob@hismail.test", 20, noon_plus(1));
+    for signet in [&early, &late] {
+        store.publish_signet(signet.clone().into()).await.unwrap();
+    }
+    let current = store.current_signet("bob@hismail.test").await.unwrap();
+    assert_eq!(current.as_ref(), Some(&late));
+    let history = store.signet_history("bob@hismail.test").await.unwrap();
+    assert_eq!(history, [early, late]);
 }
 
 pub async fn names_with_signets_are_listed_in_pages(bed: &dyn Bed) {
