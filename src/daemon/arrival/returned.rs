@@ -33,6 +33,12 @@ impl Arrival<'_> {
         if object.size_bytes() > MAX_BYTES {
             return Err(Refusal::TooLarge);
         }
+        // It is held once as it came, once for the origin's checks, and once for the author's.
+        let _share = self
+            .services
+            .arrivals
+            .take(3 * object.size_bytes())
+            .ok_or(Refusal::TooBusy)?;
         let octets = whole(object.as_mut()).await?;
         let now = self.services.clock.now();
         let (passed, destination) = self.check_return(octets.clone(), now).await?;
