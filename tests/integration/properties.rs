@@ -1,12 +1,15 @@
 //! Whole messages of both formats: what an author writes is what a recipient reads, and nothing that was changed on the
 //! way is accepted by whoever can check it.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use dimed::crypto::suite::hpke::Suite;
 use dimed::dime::convert::{from_dmime1, rebuilt_header, to_dmime1};
 use dimed::dime::dmime1::chunk::{Actor, ChunkType};
 use dimed::dime::dmime1::{Limits, Message};
 use dimed::dime::dmime2::content::Opened;
+use dimed::dime::dmime2::{self, Outline};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -247,6 +250,104 @@ fn everybody_refuses_a_message_of_format_2_that_is_shorter_or_longer() {
     }
     for end in [&b"\0"[..], b"\r\n", &signed] {
         assert_refused2(&[&sealed, end].concat(), &[&signed, end].concat(), "longer");
+    }
+}
+
+/// A message of several parts in both forms, and where its chunks are.
+fn sealed_parts(suite: Suite, seed: u64) -> ([Vec<u8>; 2], Vec<Range<usize>>) {
+    const PARTS: &str = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\none\r\n--b\r\n\r\ntwo\r\n\
+        --b\r\nContent-Type: image/png\r\n\r\nthree\r\n--b\r\nContent-Type: image/png\r\n\r\nfour\r\n--b--\r\n";
+    let mime = [HEADER.as_bytes(), PARTS.as_bytes()].concat();
+    let sealed = CORRESPONDENTS.seal(suite, &mapped(&mime), &mime, seed).unwrap();
+    let signed = CORRESPONDENTS.sign(&sealed).unwrap();
+    let outline = Outline::read(&sealed[..], &dmime2::Limits::default()).unwrap();
+    let chunks = outline.chunks().iter();
+    let places = chunks.map(|chunk| chunk.offset as usize..chunk.offset as usize + chunk.size);
+    ([sealed, signed], places.collect())
+}
+
+/// One object whose chunks are these.
+fn of_chunks<'a>(header: &[u8], chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let chunks: Vec<_> = chunks.into_iter().collect();
+    resized([&header[..8], &chunks.concat()].concat(), 4)
+}
+
+#[test]
+fn everybody_refuses_a_message_of_format_2_put_together_from_two_that_are_good() {
+    for suite in [Suite::X25519, Suite::XWing] {
+        let (one, places) = sealed_parts(suite, 5);
+        let (other, same_places) = sealed_parts(suite, 6);
+        assert_eq!((places.len(), &places), (11, &same_places));
+        let refused = |what: String, splice: &dyn Fn(&[u8], &[u8]) -> Vec<u8>| {
+            let [sealed, signed] = [0, 1].map(|form| splice(&one[form], &other[form]));
+            assert_refused2(&sealed, &signed, &format!("{suite}, {what}"));
+        };
+        let all = |object: &'_ [u8]| {
+            places
+                .iter()
+                .map(|place| object[place.clone()].to_vec())
+                .collect::<Vec<_>>()
+        };
+        let joined =
+            |header: &[u8], chunks: Vec<Vec<u8>>| of_chunks(header, chunks.iter().map(Vec::as_slice));
+        for (index, place) in places.iter().enumerate() {
+            refused(format!("chunk {index} of another"), &|one, other| {
+                let mut spliced = one.to_vec();
+                spliced[place.clone()].copy_from_slice(&other[place.clone()]);
+                spliced
+            });
+            refused(format!("all of another but chunk {index}"), &|one, other| {
+                let mut spliced = other.to_vec();
+                spliced[place.clone()].copy_from_slice(&one[place.clone()]);
+                spliced
+            });
+            if place.end < one[0].len() {
+                refused(format!("one up to chunk {index}, then another"), &|one, other| {
+                    [&one[..place.end], &other[place.end..]].concat()
+                });
+            }
+            refused(format!("without chunk {index}"), &|one, _| {
+                let mut chunks = all(one);
+                chunks.remove(index);
+                joined(one, chunks)
+            });
+            refused(format!("chunk {index} twice"), &|one, other| {
+                let (mut chunks, more) = (all(one), all(other));
+                chunks.insert(index, more[index].clone());
+                joined(one, chunks)
+            });
+            refused(
+                format!("chunks {index} and the next changed places"),
+                &|one, _| {
+                    let mut chunks = all(one);
+                    let next = (index + 1) % chunks.len();
+                    chunks.swap(index, next);
+                    joined(one, chunks)
+                },
+            );
+            // The last slot there is the recipient's or the origin's, and before it stands another one's.
+            if index > 0 {
+                refused(format!("slots of chunk {index} changed places"), &|one, _| {
+                    let mut spliced = one.to_vec();
+                    let (front, last) = spliced[..place.end].split_at_mut(place.end - 48);
+                    front[place.end - 96..].swap_with_slice(last);
+                    spliced
+                });
+                refused(format!("a slot of another in chunk {index}"), &|one, other| {
+                    let mut spliced = one.to_vec();
+                    let slot = place.end - 48..place.end;
+                    spliced[slot.clone()].copy_from_slice(&other[slot]);
+                    spliced
+                });
+            }
+        }
+        // The encapsulations of chunk 2, each in the place of the next one.
+        let size = (places[0].len() - 12) / 4;
+        refused("encapsulations turned round".into(), &|one, _| {
+            let mut spliced = one.to_vec();
+            spliced[places[0].start + 12..places[0].end].rotate_left(size);
+            spliced
+        });
     }
 }
 
