@@ -177,6 +177,10 @@ impl Intake {
         if headers::count(&front, "Received") >= MAX_HOPS {
             return Err(Failure::TooManyHops);
         }
+        // A fold that continues no field would continue our trace field. What starts with one has no header.
+        if front.starts_with(b" ") || front.starts_with(b"\t") {
+            self.writer.write(b"\r\n").await?;
+        }
         Ok(self.writer.write(&front).await?)
     }
 }

@@ -44,6 +44,29 @@ async fn mail_from_outside_lies_in_the_maildir_with_its_trace_and_unchanged() {
     served.stop().await;
 }
 
+/// A first line that looks like a fold would change what our trace field says, such as when the message came.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_adds_to_our_trace_field() {
+    let world = World::new().await;
+    let builder = world.organization("hismail.test").accounts(&["bob"]);
+    let hismail = builder.build().await;
+    let served = hismail.start().await;
+    let mut talk = Talk::smtp(hismail.ip).await;
+    let message = "\t; Mon, 1 Jan 2024 00:00:00 +0000\r\nFrom: carol@plain.test\r\n\r\nhi\r\n";
+    let reply = talk
+        .transfer("carol@plain.test", &["bob@hismail.test"], message)
+        .await;
+    assert!(reply.starts_with("250"), "{reply}");
+    let delivered = hismail.maildir("bob").only().await;
+    let (header, body) = split(&delivered);
+    assert!(
+        header.contains("Received: ") && !header.contains("2024"),
+        "{delivered}"
+    );
+    assert_eq!(body, message);
+    served.stop().await;
+}
+
 /// Fails unless the text is a date of RFC 5322.
 fn dimed_date(text: &str) {
     let words: Vec<_> = text.split(' ').collect();
