@@ -157,7 +157,18 @@ mod tests {
         let config = anyhow::Error::new(config::Error::NoMasterKey { path: "/x".into() }).context("opening");
         assert_eq!(Exit::of(&config).code(), 78);
         assert_eq!(Exit::of(&anyhow::anyhow!("no")).code(), 1);
-        let full = anyhow::Error::new(io::Error::from(ErrorKind::StorageFull));
-        assert_eq!(Exit::of(&full).code(), 75);
+        let full = || io::Error::from(ErrorKind::StorageFull);
+        let file = || std::ffi::OsString::from("a.eml").into();
+        let copying = files::Error::Read {
+            file: file(),
+            source: full(),
+        };
+        let writing = files::Error::Write {
+            file: file(),
+            source: full(),
+        };
+        for error in [full().into(), copying.into(), writing.into()] {
+            assert_eq!(Exit::of(&error).code(), 75);
+        }
     }
 }

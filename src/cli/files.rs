@@ -64,7 +64,10 @@ impl Error {
     /// Room may come back; everything else is for whoever gave the arguments.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Write { source, .. } if is_out_of_room(source.kind()) => Exit::TryLater,
+            // Reading includes the copy that is made of a message.
+            Self::Read { source, .. } | Self::Write { source, .. } if is_out_of_room(source.kind()) => {
+                Exit::TryLater
+            }
             _ => Exit::Usage,
         }
     }
@@ -140,7 +143,10 @@ impl FileName {
     /// Demands that a file of this name can be made: nothing has it, or, with `force`, a file.
     pub fn check_output(&self, force: bool) -> Result<(), Error> {
         let is_there = !self.is_standard() && self.0.symlink_metadata().is_ok();
-        if is_there && self.0.metadata().is_ok_and(|target| !target.is_file()) {
+        // Such as /dev/stdout, which is the link whatever it leads to.
+        let is_special_link = self.0.read_link().is_ok_and(|target| target.starts_with("/proc"));
+        let leads_elsewhere = self.0.metadata().is_ok_and(|target| !target.is_file());
+        if is_there && (is_special_link || leads_elsewhere) {
             return Err(Error::NotAFile(self.clone()));
         }
         match is_there && !force {
@@ -393,7 +399,14 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let (link, file) = (name(home.path(), "link"), name(home.path(), "file"));
         std::os::unix::fs::symlink("/dev/null", link.path()).unwrap();
-        for target in [&link, &name(home.path(), "."), &PathBuf::from("/dev/null").into()] {
+        let stdout = name(home.path(), "stdout");
+        std::os::unix::fs::symlink("/proc/self/exe", stdout.path()).unwrap();
+        for target in [
+            &link,
+            &stdout,
+            &name(home.path(), "."),
+            &PathBuf::from("/dev/null").into(),
+        ] {
             for force in [false, true] {
                 let refused = Outputs::new(force).public(target, b"x").write(&mut Vec::new());
                 assert!(matches!(refused, Err(Error::NotAFile(_))), "{target}");

@@ -376,3 +376,28 @@ fn plaintext_replaces_no_device_and_a_full_disk_is_told() {
         assert_eq!(status.unwrap().code(), Some(75), "{command}");
     }
 }
+
+/// A pipe gives a signet once, also where it is asked for more than once.
+#[test]
+fn the_own_signet_may_come_from_a_pipe() {
+    let desk = desk(false);
+    walk(&desk, "", false);
+    let bob = user_keys("bob-example.net", false);
+    let signets = SIGNETS.replace("bob-example.net.signet", "-");
+    let origin = ORIGIN.replace("--origin-signet example.org.signet", "--origin-signet -");
+    for (command, signet) in [
+        (
+            format!("message open --as recipient {bob} {signets} signed"),
+            "bob-example.net.signet",
+        ),
+        (
+            format!("message origin-sign {origin} sealed --out again"),
+            "example.org.signet",
+        ),
+    ] {
+        desk.dimed(&command)
+            .write_stdin(desk.read(signet))
+            .assert()
+            .code(0);
+    }
+}

@@ -46,6 +46,9 @@ pub struct Actors {
     /// Why signets do not count, for who asks why a message does not.
     #[arg(skip)]
     troubles: RefCell<Vec<Refusal>>,
+    /// Signets that were read: a pipe gives one once.
+    #[arg(skip)]
+    known: RefCell<Vec<(Kind, FileName, Signet)>>,
 }
 
 /// A signet of somebody, verified.
@@ -82,7 +85,7 @@ impl Actors {
             Role::Origin | Role::Destination => Kind::Organization,
         };
         let files = self.needed(role)?.iter();
-        files.map(|file| read::signet_of(kind, file)).collect()
+        files.map(|file| self.signet(kind, file)).collect()
     }
 
     /// The name of an organization as it was given, or as its current signet has it.
@@ -182,11 +185,21 @@ impl Actors {
     }
 
     fn read(&self, role: Role, kind: Kind, file: &FileName, is_named: bool) -> anyhow::Result<Signet> {
-        let signet = read::signet_of(kind, file)?;
+        let signet = self.signet(kind, file)?;
         match is_named || signet.level() == Some(Level::Id) {
             true => Ok(signet),
             false => Err(nameless(role, file).into()),
         }
+    }
+
+    fn signet(&self, kind: Kind, file: &FileName) -> anyhow::Result<Signet> {
+        let known = |(of, name, _): &&(Kind, FileName, Signet)| (of, name) == (&kind, file);
+        if let Some((_, _, signet)) = self.known.borrow().iter().find(known) {
+            return Ok(signet.clone());
+        }
+        let signet = read::signet_of(kind, file)?;
+        self.known.borrow_mut().push((kind, file.clone(), signet.clone()));
+        Ok(signet)
     }
 
     fn identifier<Name: std::str::FromStr>(&self, role: Role) -> anyhow::Result<Name> {
