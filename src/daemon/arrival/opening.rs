@@ -19,8 +19,8 @@ use crate::signet_service::Named;
 use crate::store::BodyWriter;
 use crate::store::blocking::{Appender, Reader};
 
-/// Lines of a wrapper that are made at a time.
-const LINES_AT_ONCE: usize = 1024;
+/// Octets of a wrapped object that are encoded at a time: whole lines.
+const BLOCK: usize = 1024 * BASE64_LINE / 4 * 3;
 
 /// A message ready for the recipient's mailbox.
 pub(super) struct Mail {
@@ -146,8 +146,8 @@ pub(super) fn wrap(
     let mut source = Reader::new(&mut object);
     let mut out = Appender::new(&mut *writer);
     loop {
-        let mut block = Vec::with_capacity(LINES_AT_ONCE * BASE64_LINE / 4 * 3);
-        let mut next = source.by_ref().take(block.capacity() as u64);
+        let mut block = Vec::with_capacity(BLOCK);
+        let mut next = source.by_ref().take(BLOCK as u64);
         if next.read_to_end(&mut block).map_err(failed)? == 0 {
             break;
         }

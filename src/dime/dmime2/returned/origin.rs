@@ -46,10 +46,7 @@ impl ToOrigin {
         let ours = own_keys
             .iter()
             .any(|key| key.verify(&input, &self.signature).is_ok());
-        Ok(demand(
-            ours,
-            skeleton.in_chunk(ChunkType::OriginSignature, Rule::B3),
-        )?)
+        demand(ours, skeleton.in_chunk(ChunkType::OriginSignature, Rule::B3))
     }
 
     /// Every other check but the memory of B6: rules B3–B6.
