@@ -75,7 +75,7 @@ pub enum Command {
         missing_docs,
         reason = "its arguments have the documentation, which is the help"
     )]
-    Message(message::Arguments),
+    Message(Box<message::Arguments>),
     /// What to publish in DNS.
     #[command(subcommand)]
     Dns(dns::Command),
@@ -116,7 +116,7 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Alias(command) => account::run_alias(command, load(path)?, out).await,
         Command::Signet(arguments) => signet::run(arguments, out),
         Command::Key(arguments) => key::run(arguments, path, out).await,
-        Command::Message(arguments) => message::run(arguments, out),
+        Command::Message(arguments) => message::run(*arguments, out),
         Command::Dns(command) => dns::run(command, load(path)?, out).await,
         Command::Queue(command) => queue::run(command, load(path)?, out).await,
         Command::Route(command) => route::run(command, load(path)?, out).await,
