@@ -30,6 +30,14 @@ pub const DNS_SELF_TEST_FAILED: &str = "dns.self_test.failed";
 
 /// An unproven management record has none of the keys that are pinned.
 pub const DOMAIN_KEYS_CONFLICT: &str = "domain.record.keys_conflict";
+/// An unproven management record has keys beside the pinned ones of a proven record; they do not count.
+pub const DOMAIN_KEYS_IGNORED: &str = "domain.record.keys_ignored";
+/// A management record has other keys than before, and they are accepted.
+pub const DOMAIN_KEYS_CHANGED: &str = "domain.record.keys_changed";
+/// A domain has withdrawn its management record, with proof.
+pub const DOMAIN_WITHDRAWN: &str = "domain.record.withdrawn";
+/// An operator has a pinned management record forgotten.
+pub const DOMAIN_PIN_FORGOTTEN: &str = "domain.pin.forgotten";
 /// A management record fails DNSSEC validation.
 pub const DOMAIN_BOGUS: &str = "domain.record.bogus";
 /// A delivery to an account here was tried.

@@ -1,5 +1,7 @@
 //! `dimed domain …`.
 
+mod pins;
+
 use std::io::Write;
 
 use anyhow::Context as _;
@@ -20,6 +22,13 @@ pub enum Command {
     ///
     /// On first use this makes the database and the master key, too.
     Add(Add),
+    /// Show what is pinned of the management records of other domains.
+    Pins(pins::Pins),
+    /// Forget what is pinned of another domain's management record, and believe what its DNS says next.
+    ///
+    /// To be done after its owner has been asked: the pin is what stands between the domain's mail and somebody who
+    /// forges its DNS. The log says that it was done.
+    ForgetPin(pins::Forget),
 }
 
 /// What to serve and how.
@@ -28,7 +37,7 @@ pub struct Add {
     /// The domain.
     domain: Domain,
     /// Without DIME: no keys, no signets, SMTP only.
-    #[arg(long, conflicts_with_all = ["policy", "subdomains", "dx"])]
+    #[arg(long, conflicts_with_all = ["policy", "subdomains", "dx", "expiry"])]
     plain: bool,
     /// What others do when DMTP does not work: experimental (send by SMTP), mixed (wait, but send by SMTP to users
     /// without a signet) or strict (never send by SMTP).
@@ -40,6 +49,10 @@ pub struct Add {
     /// Host that takes D/MIME for the domain; may be repeated. [default: this host]
     #[arg(long, value_name = "HOST")]
     dx: Vec<Domain>,
+    /// Days for which others hold on to what they have seen of the domain's keys, 1 to 3650; 0 lets them forget it within
+    /// hours.
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(..=3650))]
+    expiry: u16,
 }
 
 fn policy(text: &str) -> Result<Policy, &'static str> {
@@ -54,6 +67,8 @@ fn subdomain_policy(text: &str) -> Result<SubdomainPolicy, &'static str> {
 pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
     match command {
         Command::Add(add) => self::add(add, config, out).await,
+        Command::Pins(pins) => pins::show(pins, config, out).await,
+        Command::ForgetPin(forget) => pins::forget(forget, config, out).await,
     }
 }
 
@@ -93,5 +108,6 @@ fn dime_settings(add: Add, config: &Config) -> DimeSettings {
         policy: add.policy,
         subdomain_policy: add.subdomains,
         delivery_hosts,
+        expiry_days: (add.expiry > 0).then_some(add.expiry),
     }
 }

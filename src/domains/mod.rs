@@ -7,11 +7,12 @@ mod dx;
 mod hosts;
 mod pinning;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::base::observe;
 use crate::base::time::{Clock, Timestamp};
@@ -104,10 +105,11 @@ pub struct DomainFacts {
 }
 
 /// Which record, if any, mail and signets of a domain are to be judged by (`management-record.md` §9.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing<'a> {
-    /// This one: what DNS has now, or what is pinned while DNS does not say otherwise with proof.
-    Dime(&'a ManagementRecord, Proof),
+    /// This one: what DNS has now, or what is pinned while DNS does not say otherwise with proof. What is not proven counts
+    /// only as far as the pin lets it.
+    Dime(Cow<'a, ManagementRecord>, Proof),
     /// The domain is not a DIME domain.
     Plain,
     /// Nothing can be said now.
@@ -121,14 +123,36 @@ impl DomainFacts {
         let pinned = self
             .pin
             .as_ref()
-            .map(|pin| Standing::Dime(&pin.record, pin.proof));
+            .map(|pin| Standing::Dime(Cow::Borrowed(&pin.record), pin.proof));
         match &self.lookup {
-            L::Found { .. } if self.keys_conflict() => Standing::Unknown,
-            L::Found { record, proof } => Standing::Dime(record, *proof),
+            L::Found { record, proof } => match (proof, &self.pin) {
+                (Proof::Secure, _) | (Proof::Insecure, None) => Standing::Dime(Cow::Borrowed(record), *proof),
+                (Proof::Insecure, Some(pin)) => pinning::restrained(record, pin)
+                    .map_or(Standing::Unknown, |record| {
+                        Standing::Dime(Cow::Owned(record), *proof)
+                    }),
+            },
             L::Absent(Proof::Secure) => Standing::Plain,
             L::Absent(Proof::Insecure) => pinned.unwrap_or(Standing::Plain),
             L::Unparsable { .. } | L::Failed => pinned.unwrap_or(Standing::Unknown),
             L::Bogus => Standing::Unknown,
+        }
+    }
+
+    /// Whether an unproven record has keys that the proven pin does not have: they do not count (§7.4).
+    pub fn keys_ignored(&self) -> bool {
+        match (&self.lookup, &self.pin) {
+            (
+                RecordLookup::Found {
+                    record,
+                    proof: Proof::Insecure,
+                },
+                Some(pin),
+            ) => {
+                let known = |key| pin.record.primary_keys.contains(key);
+                pin.proof == Proof::Secure && !record.primary_keys.iter().all(known)
+            }
+            _ => false,
         }
     }
 
@@ -260,11 +284,17 @@ impl Domains {
                 if let Some(pin) = pinning::replacement(domain, record, *proof, pin, ttl, now) {
                     self.store.set_pin(pin).await?;
                 }
+                if pin.is_some_and(|pin| changes_keys(record, *proof, pin)) {
+                    info!(event = observe::DOMAIN_KEYS_CHANGED, domain = %domain, proof = ?proof,
+                        "the management record has other keys than before, and they are accepted");
+                }
             }
             RecordLookup::Absent(proof) => {
                 self.remember_absence(domain, *proof, now);
                 if *proof == Proof::Secure && pin.is_some() {
                     self.store.drop_pin(domain).await?;
+                    info!(event = observe::DOMAIN_WITHDRAWN, domain = %domain,
+                        "DNSSEC proves that the domain has withdrawn its management record; the pin is dropped");
                 }
             }
             RecordLookup::Unparsable { .. } | RecordLookup::Bogus | RecordLookup::Failed => {}
@@ -277,12 +307,22 @@ impl Domains {
         if facts.keys_conflict() {
             warn!(event = observe::DOMAIN_KEYS_CONFLICT, domain = %domain,
                 "an unproven management record has none of the pinned keys and is not used");
+        } else if facts.keys_ignored() {
+            warn!(event = observe::DOMAIN_KEYS_IGNORED, domain = %domain,
+                "an unproven management record has keys that the proven one before it did not have; they are not used");
         }
         if facts.lookup == RecordLookup::Bogus {
             warn!(event = observe::DOMAIN_BOGUS, domain = %domain,
                 "the management record fails DNSSEC validation");
         }
     }
+}
+
+/// Whether accepted keys differ from those before.
+fn changes_keys(record: &ManagementRecord, proof: Proof, pin: &PinnedRecord) -> bool {
+    let accepted =
+        proof == Proof::Secure || (pin.proof == Proof::Insecure && record.shares_key_with(&pin.record));
+    accepted && record.primary_keys != pin.record.primary_keys
 }
 
 /// Gives an answer its meaning. Several records at the name are as good as none that can be parsed (§2).

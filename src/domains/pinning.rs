@@ -75,6 +75,31 @@ pub(super) fn replacement(
     }
 }
 
+/// What an unproven record may be used for while another one is pinned (§7.4, §9.3); `None` if they share no key.
+///
+/// It never weakens the policy. Against a proven pin only the keys count that both have, since whoever forges the new record
+/// can add keys to it but not sign with ours; and it takes away neither the demand that certificates be signed nor, where
+/// there is none, the hosts.
+pub(super) fn restrained(record: &ManagementRecord, pin: &PinnedRecord) -> Option<ManagementRecord> {
+    if !record.shares_key_with(&pin.record) {
+        return None;
+    }
+    let mut restrained = strengthened(record, pin);
+    if pin.proof == Proof::Secure {
+        let pinned = &pin.record;
+        restrained
+            .primary_keys
+            .retain(|key| pinned.primary_keys.contains(key));
+        if restrained.tls_signatures.is_empty() {
+            restrained.tls_signatures.clone_from(&pinned.tls_signatures);
+        }
+        if restrained.tls_signatures.is_empty() {
+            restrained.delivery_hosts.clone_from(&pinned.delivery_hosts);
+        }
+    }
+    Some(restrained)
+}
+
 /// The record with the stronger of both policies.
 fn strengthened(record: &ManagementRecord, pin: &PinnedRecord) -> ManagementRecord {
     ManagementRecord {

@@ -70,9 +70,15 @@ impl store::Domains for Pins {
         self.0.lock().unwrap().insert(pin.domain.clone(), pin);
         Ok(())
     }
-    async fn drop_pin(&self, domain: &Domain) -> Result<(), store::Error> {
-        self.0.lock().unwrap().remove(domain);
-        Ok(())
+    async fn drop_pin(&self, domain: &Domain) -> Result<bool, store::Error> {
+        Ok(self.0.lock().unwrap().remove(domain).is_some())
+    }
+    async fn list_pins(
+        &self,
+        _: Option<&Domain>,
+        _: usize,
+    ) -> Result<Vec<(Domain, Option<Pin>)>, store::Error> {
+        Ok(Vec::new())
     }
 }
 
@@ -319,27 +325,16 @@ fn the_record_that_counts_is_the_published_one_or_the_pin() {
         expires_at: Timestamp(0).after(DAY),
     };
     let unparsable = RecordLookup::Unparsable { error: None };
-    let pinned = Standing::Dime(&old, SECURE);
+    let dime = |record, proof| Standing::Dime(Cow::Borrowed(record), proof);
+    let pinned = dime(&old, SECURE);
     for (lookup, without, with) in [
-        (
-            lookup(&new, SECURE),
-            Standing::Dime(&new, SECURE),
-            Standing::Dime(&new, SECURE),
-        ),
-        (
-            lookup(&new, INSECURE),
-            Standing::Dime(&new, INSECURE),
-            Standing::Unknown,
-        ),
-        (
-            lookup(&old, INSECURE),
-            Standing::Dime(&old, INSECURE),
-            Standing::Dime(&old, INSECURE),
-        ),
+        (lookup(&new, SECURE), dime(&new, SECURE), dime(&new, SECURE)),
+        (lookup(&new, INSECURE), dime(&new, INSECURE), Standing::Unknown),
+        (lookup(&old, INSECURE), dime(&old, INSECURE), dime(&old, INSECURE)),
         (RecordLookup::Bogus, Standing::Unknown, Standing::Unknown),
-        (unparsable, Standing::Unknown, pinned),
+        (unparsable, Standing::Unknown, pinned.clone()),
         (RecordLookup::Absent(SECURE), Standing::Plain, Standing::Plain),
-        (RecordLookup::Absent(INSECURE), Standing::Plain, pinned),
+        (RecordLookup::Absent(INSECURE), Standing::Plain, pinned.clone()),
         (RecordLookup::Failed, Standing::Unknown, pinned),
     ] {
         for (pin, expected) in [(None, without), (Some(pin.clone()), with)] {
@@ -351,6 +346,77 @@ fn the_record_that_counts_is_the_published_one_or_the_pin() {
             assert_eq!(facts.standing(), expected, "{lookup:?}");
         }
     }
+}
+
+/// `management-record.md` §7.4: only the keys count that the proven record had, and only its signatures bind certificates.
+#[test]
+fn an_unproven_record_can_take_keys_from_a_proven_one_but_add_none() {
+    let tls = base64_unpadded(&[9; 64]);
+    let keys = |of: &[u8]| -> String {
+        of.iter()
+            .map(|key| format!("{} ", &text(*key, "")[6..]))
+            .collect()
+    };
+    let record = |text: &str| ManagementRecord::parse(text).unwrap();
+    let counts = |pinned: &str, pin_proof, found: &str| {
+        let facts = DomainFacts {
+            lookup: self::found(found, INSECURE),
+            pin: Some(PinnedRecord {
+                record: record(pinned),
+                proof: pin_proof,
+                first_seen_at: Timestamp(0),
+                expires_at: Timestamp(0).after(DAY),
+            }),
+            remembered: false,
+        };
+        let standing = match facts.standing() {
+            Standing::Dime(record, INSECURE) => Some(record.into_owned()),
+            Standing::Unknown => None,
+            other => panic!("{other:?}"),
+        };
+        (standing, facts.keys_ignored())
+    };
+    let pinned = format!("{}pol=mixed tls={tls} dx=dx.hismail.test", keys(&[1, 2]));
+    for (forged, counting, ignored) in [
+        // A key added: it does not count.
+        (
+            format!("{}tls={tls} pol=strict dx=evil.test", keys(&[1, 7])),
+            Some(format!("{}tls={tls} pol=strict dx=evil.test", keys(&[1]))),
+            true,
+        ),
+        // All keys and another: the same.
+        (
+            format!("{}tls={tls} pol=mixed", keys(&[7, 2, 1])),
+            Some(format!("{}tls={tls} pol=mixed", keys(&[2, 1]))),
+            true,
+        ),
+        // A key taken away.
+        (
+            format!("{}tls={tls} pol=mixed", keys(&[2])),
+            Some(format!("{}tls={tls} pol=mixed", keys(&[2]))),
+            false,
+        ),
+        // The policy weakened, and certificates no longer bound: neither counts.
+        (
+            format!("{}pol=experimental dx=evil.test", keys(&[1, 2])),
+            Some(format!("{}pol=mixed tls={tls} dx=evil.test", keys(&[1, 2]))),
+            false,
+        ),
+        (format!("{}tls={tls}", keys(&[7])), None, true),
+    ] {
+        let expected = (counting.map(|text| record(&text)), ignored);
+        assert_eq!(counts(&pinned, SECURE, &forged), expected, "{forged}");
+    }
+    // Where nothing binds the certificate, the hosts stay.
+    let unbound = format!("{}dx=dx.hismail.test", keys(&[1]));
+    let forged = format!("{}dx=evil.test", keys(&[1]));
+    assert_eq!(counts(&unbound, SECURE, &forged), (Some(record(&unbound)), false));
+    // An unproven pin was never more than that: a shared key is enough (§7.4).
+    let rolled = format!("{}dx=new.test", keys(&[1, 7]));
+    assert_eq!(
+        counts(&unbound, INSECURE, &rolled),
+        (Some(record(&rolled)), false)
+    );
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ pub use reason::{Basis, Reason};
 
 use crate::dime::record::{ManagementRecord, Policy};
 use crate::dime::selection::Hold;
-use crate::domains::{DomainFacts, PinnedRecord, RecordLookup};
+use crate::domains::{DomainFacts, PinnedRecord, RecordLookup, Standing};
 use crate::net::dns::Proof;
 
 /// What the attempt to use DMTP has brought so far (§9.3.1).
@@ -144,18 +144,12 @@ fn by_record(facts: &Facts) -> Decision {
             },
             _,
         ) => by_finding(facts, record, Proof::Secure, Basis::Secure, record.policy),
-        (L::Found { .. }, Some(_)) if domain.keys_conflict() => decision(Route::Defer, Reason::KeysConflict),
-        (
-            L::Found {
-                record,
-                proof: Proof::Insecure,
-            },
-            pin,
-        ) => {
-            let pinned = pin.as_ref().map_or(Policy::Experimental, |pin| pin.record.policy);
-            let policy = record.policy.max(pinned);
-            by_finding(facts, record, Proof::Insecure, Basis::Insecure, policy)
-        }
+        (L::Found { .. }, _) => match domain.standing() {
+            Standing::Dime(record, proof) => {
+                by_finding(facts, &record, proof, Basis::Insecure, record.policy)
+            }
+            Standing::Plain | Standing::Unknown => decision(Route::Defer, Reason::KeysConflict),
+        },
         (L::Bogus, _) => decision(Route::Defer, Reason::RecordBogus),
         (L::Unparsable { .. }, None) => decision(Route::Defer, Reason::RecordUnparsable),
         (L::Unparsable { .. }, Some(pin)) => by_pin(facts, pin, Basis::PinnedThoughUnparsable),

@@ -234,7 +234,7 @@ impl Directory {
             Standing::Dime(record, proof) => Ok(Inquiry {
                 directory: self,
                 domain,
-                record: record.clone(),
+                record: record.into_owned(),
                 proof,
                 session: None,
             }),

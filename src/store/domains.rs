@@ -27,6 +27,8 @@ pub struct DimeSettings {
     pub subdomain_policy: SubdomainPolicy,
     /// `dx`: at least one host.
     pub delivery_hosts: Vec<Domain>,
+    /// `exp`: days, 1–3650; `None` lets others forget the record at its TTL.
+    pub expiry_days: Option<u16>,
 }
 
 /// The last acceptable management record of a remote domain (`management-record.md` §7.2, §7.4).
@@ -55,10 +57,16 @@ pub trait Domains: Send + Sync {
     async fn local_domain(&self, name: &Domain) -> Result<Option<LocalDomain>, Error>;
     /// All domains we serve, by name.
     async fn list_domains(&self) -> Result<Vec<LocalDomain>, Error>;
-    /// The pin of a remote domain.
+    /// The pin of a remote domain; [`Error::Unreadable`] if it is not as we wrote it.
     async fn pin(&self, domain: &Domain) -> Result<Option<Pin>, Error>;
     /// Sets or replaces a pin.
     async fn set_pin(&self, pin: Pin) -> Result<(), Error>;
-    /// Drops a pin.
-    async fn drop_pin(&self, domain: &Domain) -> Result<(), Error>;
+    /// Drops a pin, readable or not; whether there was one.
+    async fn drop_pin(&self, domain: &Domain) -> Result<bool, Error>;
+    /// Pins by domain, from behind `after` on, `limit` at most; `None` in place of one that is not as we wrote it.
+    async fn list_pins(
+        &self,
+        after: Option<&Domain>,
+        limit: usize,
+    ) -> Result<Vec<(Domain, Option<Pin>)>, Error>;
 }

@@ -16,6 +16,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroize;
 
+use super::domains::Pin as DomainPin;
 use super::{Content, Envelope, Error, Recipient, Source};
 use crate::base::bytes::Reader;
 use crate::base::id::{QueueId, RecipientId};
@@ -130,6 +131,20 @@ impl MasterKey {
         let plain = self.derive(&place).open(place.as_bytes(), sealed);
         let pin = plain.ok().and_then(|plain| decode_pin(&plain));
         pin.ok_or(Error::Unreadable("key set pin"))
+    }
+
+    /// A seal over the pinned record of a domain; it holds nothing.
+    pub(super) fn seal_domain_pin(&self, pin: &DomainPin) -> Vec<u8> {
+        let key = self.derive("dimed/1 domain pin");
+        key.seal(&mut rand::rng(), domain_pin_text(pin).as_bytes(), &[])
+    }
+
+    /// Whether a row is as it was sealed.
+    pub(super) fn check_domain_pin(&self, pin: &DomainPin, seal: &[u8]) -> Result<(), Error> {
+        let opened = self
+            .derive("dimed/1 domain pin")
+            .open(domain_pin_text(pin).as_bytes(), seal);
+        opened.map(|_| ()).map_err(|_| Error::Unreadable("pinned record"))
     }
 
     /// Seals the private KEM keys of a signet of ours.
@@ -363,6 +378,14 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 fn take_text<'a>(reader: &mut Reader<'a>) -> Option<&'a str> {
     let length = reader.u16().ok()?;
     std::str::from_utf8(reader.take(usize::from(length)).ok()?).ok()
+}
+
+/// Everything a pin says. Domain and numbers have no line ends, and the record comes last.
+fn domain_pin_text(pin: &DomainPin) -> String {
+    format!(
+        "{}\n{}\n{}\n{}\n{}\n{}",
+        pin.domain, pin.secure, pin.first_seen_at.0, pin.refresh_at.0, pin.expires_at.0, pin.record
+    )
 }
 
 #[cfg(test)]

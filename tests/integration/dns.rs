@@ -2,7 +2,7 @@
 
 mod forge;
 mod real;
-mod tamper;
+pub(super) mod tamper;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;

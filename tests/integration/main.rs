@@ -15,6 +15,7 @@ mod config;
 mod daemon;
 mod demo;
 mod dns;
+mod downgrade;
 mod fuzz_seeds;
 mod messages;
 mod properties;

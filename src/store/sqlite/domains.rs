@@ -7,7 +7,7 @@ use super::{SqliteStore, exists};
 use crate::base::time::Timestamp;
 use crate::dime::record::{Policy, SubdomainPolicy};
 use crate::mail::address::Domain;
-use crate::store::{DimeSettings, Domains, Error, LocalDomain, Pin};
+use crate::store::{DimeSettings, Domains, Error, LocalDomain, MasterKey, Pin};
 
 #[async_trait]
 impl Domains for SqliteStore {
@@ -17,14 +17,15 @@ impl Domains for SqliteStore {
                 Box::pin(async move {
                     let dime = domain.dime.as_ref();
                     query(
-                        "INSERT INTO local_domains (name, policy, subdomain_policy, delivery_hosts, created_at) \
-                         VALUES (?, ?, ?, ?, ?)",
+                        "INSERT INTO local_domains (name, policy, subdomain_policy, delivery_hosts, created_at, \
+                         expiry_days) VALUES (?, ?, ?, ?, ?, ?)",
                     )
                     .bind(domain.name.as_str())
                     .bind(dime.map(|dime| policy_text(dime.policy)))
                     .bind(dime.map(|dime| subdomain_policy_text(dime.subdomain_policy)))
                     .bind(dime.map(|dime| hosts_text(&dime.delivery_hosts)))
                     .bind(domain.created_at.0)
+                    .bind(dime.and_then(|dime| dime.expiry_days))
                     .execute(db)
                     .await
                     .map_err(exists)?;
@@ -54,16 +55,18 @@ impl Domains for SqliteStore {
             .bind(domain.as_str())
             .fetch_optional(&self.inner.readers)
             .await?;
-        row.map(PinRow::open).transpose()
+        row.map(|row| row.open(&self.inner.master)).transpose()
     }
 
     async fn set_pin(&self, pin: Pin) -> Result<(), Error> {
+        let seal = self.inner.master.seal_domain_pin(&pin);
         self.inner
             .write(move |db| {
                 Box::pin(async move {
                     query(
                         "INSERT OR REPLACE INTO pins \
-                         (domain, record, secure, first_seen_at, refresh_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
+                         (domain, record, secure, first_seen_at, refresh_at, expires_at, seal) \
+                         VALUES (?, ?, ?, ?, ?, ?, ?)",
                     )
                     .bind(pin.domain.as_str())
                     .bind(&pin.record)
@@ -71,6 +74,7 @@ impl Domains for SqliteStore {
                     .bind(pin.first_seen_at.0)
                     .bind(pin.refresh_at.0)
                     .bind(pin.expires_at.0)
+                    .bind(seal)
                     .execute(db)
                     .await?;
                     Ok(())
@@ -79,19 +83,36 @@ impl Domains for SqliteStore {
             .await
     }
 
-    async fn drop_pin(&self, domain: &Domain) -> Result<(), Error> {
+    async fn drop_pin(&self, domain: &Domain) -> Result<bool, Error> {
         let domain = domain.to_string();
         self.inner
             .write(move |db| {
                 Box::pin(async move {
-                    query("DELETE FROM pins WHERE domain = ?")
+                    let done = query("DELETE FROM pins WHERE domain = ?")
                         .bind(domain)
                         .execute(db)
                         .await?;
-                    Ok(())
+                    Ok(done.rows_affected() > 0)
                 })
             })
             .await
+    }
+
+    async fn list_pins(
+        &self,
+        after: Option<&Domain>,
+        limit: usize,
+    ) -> Result<Vec<(Domain, Option<Pin>)>, Error> {
+        let rows: Vec<PinRow> = query_as("SELECT * FROM pins WHERE domain > ? ORDER BY domain LIMIT ?")
+            .bind(after.map_or("", Domain::as_str))
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(&self.inner.readers)
+            .await?;
+        let open = |row: PinRow| {
+            let domain = domain(&row.domain)?;
+            Ok((domain, row.open(&self.inner.master).ok()))
+        };
+        rows.into_iter().map(open).collect()
     }
 }
 
@@ -102,6 +123,7 @@ struct DomainRow {
     subdomain_policy: Option<String>,
     delivery_hosts: Option<String>,
     created_at: i64,
+    expiry_days: Option<u16>,
 }
 
 impl DomainRow {
@@ -111,6 +133,7 @@ impl DomainRow {
                 policy: policy_from(&policy)?,
                 subdomain_policy: subdomain_policy_from(&subdomains)?,
                 delivery_hosts: hosts_from(&hosts)?,
+                expiry_days: self.expiry_days,
             }),
             _ => None,
         };
@@ -130,18 +153,21 @@ struct PinRow {
     first_seen_at: i64,
     refresh_at: i64,
     expires_at: i64,
+    seal: Vec<u8>,
 }
 
 impl PinRow {
-    fn open(self) -> Result<Pin, Error> {
-        Ok(Pin {
+    fn open(self, master: &MasterKey) -> Result<Pin, Error> {
+        let pin = Pin {
             domain: domain(&self.domain)?,
             record: self.record,
             secure: self.secure,
             first_seen_at: Timestamp(self.first_seen_at),
             refresh_at: Timestamp(self.refresh_at),
             expires_at: Timestamp(self.expires_at),
-        })
+        };
+        master.check_domain_pin(&pin, &self.seal)?;
+        Ok(pin)
     }
 }
 

@@ -1040,6 +1040,7 @@ pub async fn domains_of_ours_keep_their_settings(bed: &dyn Bed) {
         dime: Some(DimeSettings {
             policy: Policy::Strict,
             subdomain_policy: SubdomainPolicy::Explicit,
+            expiry_days: Some(30),
             delivery_hosts: vec![domain("dx1.hismail.test"), domain("dx2.hismail.test")],
         }),
         created_at: NOON,
@@ -1075,7 +1076,23 @@ pub async fn pins_are_replaced_and_dropped(bed: &dyn Bed) {
     store.set_pin(pin("ver=1 a", false)).await.unwrap();
     store.set_pin(pin("ver=1 b", true)).await.unwrap();
     assert_eq!(store.pin(&name).await.unwrap(), Some(pin("ver=1 b", true)));
-    store.drop_pin(&name).await.unwrap();
+    let other = Pin {
+        domain: domain("hermail.test"),
+        ..pin("ver=1 c", false)
+    };
+    store.set_pin(other.clone()).await.unwrap();
+    let (first, second) = (
+        (other.domain.clone(), Some(other)),
+        (name.clone(), Some(pin("ver=1 b", true))),
+    );
+    assert_eq!(
+        store.list_pins(None, 10).await.unwrap(),
+        [first.clone(), second.clone()]
+    );
+    assert_eq!(store.list_pins(None, 1).await.unwrap(), [first.clone()]);
+    assert_eq!(store.list_pins(Some(&first.0), 10).await.unwrap(), [second]);
+    assert!(store.drop_pin(&name).await.unwrap());
+    assert!(!store.drop_pin(&name).await.unwrap());
     assert_eq!(store.pin(&name).await.unwrap(), None);
 }
 
