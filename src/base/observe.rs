@@ -80,6 +80,8 @@ pub const KEY_SET_RENEWED: &str = "key_set.renewed";
 pub const KEY_SET_PUBLISHED: &str = "key_set.published";
 /// The last key set that a user has signed ahead is in use: once it has expired, mail for the user waits.
 pub const KEY_SET_RUNNING_OUT: &str = "key_set.running_out";
+/// Users whose keys are at home were told by mail that their key sets run out.
+pub const KEY_SET_WARNED: &str = "key_set.warned";
 /// A key set could not be replaced; it is tried again.
 pub const KEY_SET_FAILED: &str = "key_set.failed";
 /// Private KEM keys that were due were destroyed.

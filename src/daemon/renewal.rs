@@ -36,5 +36,6 @@ pub fn of(services: &Services) -> Renewal {
         Arc::clone(&services.clock),
         Arc::clone(&services.published),
         Times::from(&services.config.dmime),
+        services.config.server.hostname.clone(),
     )
 }

@@ -5,6 +5,7 @@ pub mod date;
 pub mod dsn;
 pub mod headers;
 pub mod line_ends;
+pub mod notice;
 pub mod repair;
 pub mod reply;
 pub mod trace;

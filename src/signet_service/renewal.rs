@@ -4,14 +4,17 @@
 //! | Whose signet | What happens |
 //! |---|---|
 //! | an organization's, a trustful user's | a key set older than `renew_after`, none, or one that breaks a rule is replaced; an opt-out by an opt-out |
-//! | a user's whose keys are at home | the newest key set signed ahead that is due is published |
+//! | a user's whose keys are at home | the newest key set signed ahead that is due is published; the user is warned by mail before the last one runs out |
 //!
 //! Old signets stay in the history.
+
+mod warning;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use self::warning::Warning;
 use super::published::{Offer, Published, Times, seconds};
 use super::{Error, User};
 use crate::base::observe;
@@ -37,6 +40,8 @@ pub struct Renewal {
     clock: Arc<dyn Clock>,
     published: Arc<Published>,
     times: Times,
+    /// Who writes to users.
+    host: Domain,
     warned: Mutex<BTreeMap<Domain, Timestamp>>,
 }
 
@@ -47,6 +52,8 @@ pub struct Report {
     pub renewed: u64,
     /// Key sets signed ahead that were due.
     pub published: u64,
+    /// Users who were told by mail that their key sets run out.
+    pub warned: u64,
     /// Signets that could not be given another key set.
     pub failed: u64,
     /// Private keys destroyed: so many signets' mail cannot be opened any more.
@@ -64,18 +71,20 @@ enum Step {
 }
 
 impl Renewal {
-    /// Looks after everything in `store`.
+    /// Looks after everything in `store`, and writes to users as `host`.
     pub fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         published: Arc<Published>,
         times: Times,
+        host: Domain,
     ) -> Self {
         Self {
             store,
             clock,
             published,
             times,
+            host,
             warned: Mutex::default(),
         }
     }
@@ -104,7 +113,7 @@ impl Renewal {
         let Ok(name) = Name::parse(text) else { return };
         let done = match &name {
             Name::Organization(domain) => self.organization(domain).await,
-            Name::User(address) => self.user(address).await,
+            Name::User(address) => self.user(address, report).await,
         };
         match done {
             Ok(Step::Nothing) => {}
@@ -137,7 +146,7 @@ impl Renewal {
         Ok(Step::Renewed)
     }
 
-    async fn user(&self, address: &Mailbox) -> Result<Step, Error> {
+    async fn user(&self, address: &Mailbox, report: &mut Report) -> Result<Step, Error> {
         let user = self.published.user(address).await?.ok_or(Error::NoSignet)?;
         match user.keys {
             Some(_) if self.is_due(user.signet.signet()) => {
@@ -146,7 +155,7 @@ impl Renewal {
                 Ok(Step::Renewed)
             }
             Some(_) => Ok(Step::Nothing),
-            None => self.ahead(address, &user).await,
+            None => self.ahead(address, &user, report).await,
         }
     }
 
@@ -163,12 +172,24 @@ impl Renewal {
     }
 
     /// Nobody but the user can sign another one.
-    async fn ahead(&self, address: &Mailbox, user: &User) -> Result<Step, Error> {
+    async fn ahead(&self, address: &Mailbox, user: &User, report: &mut Report) -> Result<Step, Error> {
         let due = self.published.publish_due(address).await?;
-        let has_one = matches!(SignedKeySet::of(user.signet.signet()), Ok(Some(_)));
+        let user = match due.published {
+            true => &self.published.user(address).await?.ok_or(Error::NoSignet)?,
+            false => user,
+        };
+        let Ok(Some(in_use)) = SignedKeySet::of(user.signet.signet()) else {
+            return Ok(Step::Nothing);
+        };
+        let ahead = self.store.key_sets_ahead(&store::fold(address)).await?;
+        if let Some(warning) = Warning::of(&in_use, &ahead, seconds(self.clock.now())) {
+            report.warned += u64::from(self.warn(address, warning).await?);
+        }
         Ok(match due.published {
-            true => Step::Published { last: due.left == 0 },
-            false if due.left == 0 && has_one => Step::LastInUse,
+            true => Step::Published {
+                last: ahead.is_empty(),
+            },
+            false if ahead.is_empty() => Step::LastInUse,
             false => Step::Nothing,
         })
     }
@@ -186,6 +207,13 @@ impl Renewal {
                 event = observe::KEY_SET_PUBLISHED,
                 count = report.published,
                 "key sets that users had signed ahead were published"
+            );
+        }
+        if report.warned > 0 {
+            tracing::info!(
+                event = observe::KEY_SET_WARNED,
+                count = report.warned,
+                "users were told by mail that their key sets run out"
             );
         }
         if report.destroyed > 0 {

@@ -36,6 +36,7 @@ async fn fixture() -> Fixture {
             clock.clone(),
             Arc::clone(&published),
             Times::default(),
+            "mx.hismail.test".parse().unwrap(),
         ),
         store,
         clock,
@@ -95,6 +96,18 @@ impl Fixture {
     async fn openable(&self, name: &str) -> Vec<FullFingerprint> {
         let candidates = self.published.candidates(name).await.unwrap();
         candidates.iter().map(|candidate| candidate.signet).collect()
+    }
+
+    /// Takes all mail out of the queue.
+    async fn mails(&self) -> Vec<String> {
+        let now = self.clock.now();
+        let until = now.after(Duration::from_secs(1000 * DAY));
+        let mut mails = Vec::new();
+        for claim in self.store.claim(now, until, 10).await.unwrap() {
+            let octets = self.store.read_piece(claim.message, 0).await.unwrap();
+            mails.push(String::from_utf8(octets.unwrap()).unwrap());
+        }
+        mails
     }
 
     async fn sign_ahead(&self, keys: &SigningKey, days: &[u64]) {
@@ -257,8 +270,59 @@ async fn key_sets_signed_ahead_are_published_when_due_and_their_end_is_announced
     assert_eq!(fixture.set_of(bob).await.unwrap().created(), START + 28 * DAY);
     assert_eq!(fixture.pass().await.running_out, running_out);
 
-    fixture.sign_ahead(&keys.signing, &[42]).await;
+    fixture.sign_ahead(&keys.signing, &[42, 56]).await;
     assert_eq!(fixture.pass().await, Report::default());
+}
+
+#[tokio::test]
+async fn a_user_whose_keys_are_at_home_is_told_once_for_each_threshold() {
+    let fixture = fixture().await;
+    fixture.organization().await;
+    let keys = fixture.user_at_home().await;
+    fixture.sign_ahead(&keys.signing, &[0, 14, 28]).await;
+    // The last set is made on day 28 and expires on day 58.
+    let told = [
+        (13, None),
+        (14, Some("is put into use on\r\nFri, 12 Feb 2027 08:00:00 +0000.")),
+        (28, None),
+        (43, None),
+        (
+            44,
+            Some("is in use, and expires on\r\nSun, 14 Mar 2027 08:00:00 +0000."),
+        ),
+        (54, None),
+        (
+            55,
+            Some("is in use, and expires on\r\nSun, 14 Mar 2027 08:00:00 +0000."),
+        ),
+        (59, None),
+    ];
+    let mut today = 0;
+    for (day, expected) in told {
+        fixture.days_later(day - today);
+        today = day;
+        // A daemon that starts anew remembers as well as this one.
+        let again = Renewal::new(
+            Arc::clone(&fixture.store),
+            fixture.clock.clone(),
+            Arc::clone(&fixture.published),
+            Times::default(),
+            "mx.hismail.test".parse().unwrap(),
+        );
+        let warned = (fixture.pass().await.warned, again.pass().await.unwrap().warned);
+        assert_eq!(warned, (u64::from(expected.is_some()), 0), "day {day}");
+        let mails = fixture.mails().await;
+        assert_eq!(mails.len(), usize::from(expected.is_some()), "day {day}");
+        for (mail, expected) in mails.iter().zip(expected) {
+            assert!(mail.contains("\r\nTo: bob@hismail.test\r\n"), "{mail}");
+            assert!(mail.contains(expected), "day {day}: {mail}");
+        }
+    }
+    // Another last set has thresholds of its own.
+    fixture.sign_ahead(&keys.signing, &[59]).await;
+    assert_eq!(fixture.pass().await.warned, 0);
+    fixture.days_later(28);
+    assert_eq!(fixture.pass().await.warned, 1);
 }
 
 #[tokio::test]

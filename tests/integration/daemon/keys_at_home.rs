@@ -69,6 +69,41 @@ async fn a_user_with_a_key_set_at_home_gets_the_letter_in_format_2_and_opens_it_
     there.stop().await;
 }
 
+/// `dmime2.md` §3.2: what the server cannot sign, the user is asked for in time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_is_told_by_mail_that_one_key_set_is_left_and_told_once() {
+    let world = World::new().await;
+    let hermail = hermail(&world).await;
+    let hismail = world.organization("hismail.test").build().await;
+    let desk = add_pat(&hismail).await;
+    hand_out_signets(&desk, (&hermail, "alice"), (&hismail, "pat")).await;
+    // One for now, and one for in two weeks.
+    desk.done("key set --ahead 2 --key pat-hismail.test.key --signet recipient.signet");
+    let files = desk.files();
+    let is_ahead = |name: &&String| name.starts_with("pat-hismail.test-") && name.ends_with(".keyset");
+    let set = desk.path(files.iter().find(is_ahead).unwrap());
+    let set = set.to_str().unwrap();
+    hismail
+        .cli(&["key", "set", "import", "pat@hismail.test", set])
+        .await;
+    for _ in 0..2 {
+        let there = hismail.start().await;
+        let mail = hismail.maildir("pat").only().await;
+        let header = split(&mail).0;
+        assert!(header.starts_with("Return-Path: <>\r\n"), "{header}");
+        assert!(
+            header.contains("\r\nSubject: Your keys for sealed mail run out\r\n"),
+            "{header}"
+        );
+        assert!(
+            mail.contains("    dimed key set import pat@hismail.test FILES\r\n"),
+            "{mail}"
+        );
+        hismail.idle().await;
+        there.stop().await;
+    }
+}
+
 /// Adds a user of hismail whose private keys exist here alone, and returns them.
 async fn add_paranoid(hismail: &Organization, world: &World, local: &str) -> UserKeys {
     let keys = UserKeys::generate(&mut rand::rng());
