@@ -84,6 +84,7 @@ impl Owner {
                 Ok(()) => session.accept_with("Authentication succeeded"),
                 Err(reply) => session.refuse(reply),
             },
+            Event::LoginRefused => self.note_refused_login(),
             Event::DataStart => {
                 let answered = self.start(session).await;
                 answer(session, answered);
@@ -117,16 +118,20 @@ impl Owner {
                 Ok(())
             }
             Err(accounts::Error::Refused) => {
-                tracing::info!(
-                    event = observe::SMTP_AUTH_REFUSED,
-                    session.id = %self.id,
-                    peer.ip = %self.peer.ip(),
-                    "a login was refused"
-                );
+                self.note_refused_login();
                 Err(replies::authentication_failed())
             }
             Err(error) => Err(self.fault(&error)),
         }
+    }
+
+    fn note_refused_login(&self) {
+        tracing::info!(
+            event = observe::SMTP_AUTH_REFUSED,
+            session.id = %self.id,
+            peer.ip = %self.peer.ip(),
+            "a login was refused"
+        );
     }
 
     /// A user of ours writes under the account's own address only.

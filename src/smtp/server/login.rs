@@ -104,6 +104,7 @@ impl Session {
             Ok(Step::Ask(question, event)) => self.ask(question, event),
             Err(refusal) => {
                 self.tally.failed_logins += 1;
+                self.events.push_back(Event::LoginRefused);
                 return Err(refusal);
             }
         }

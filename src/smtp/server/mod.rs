@@ -46,6 +46,9 @@ pub enum Event {
     },
     /// A user wants to log in. Question; refused with [`replies::authentication_failed`].
     Authenticate(Login),
+    /// A login failed before anything was left to ask: by a proof that does not hold, or a malformed response. It has
+    /// been answered.
+    LoginRefused,
     /// `220` has been queued. The owner sends it, drops every octet it has read but not handed over, does the TLS
     /// handshake, and calls [`Session::tls_started`], or closes the connection.
     StartTls,

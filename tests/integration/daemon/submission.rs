@@ -134,7 +134,7 @@ async fn users_log_in_by_scram_and_strangers_look_like_users() {
         .accounts(&["eve"])
         .build()
         .await;
-    let served = hismail.start().await;
+    let process = hismail.spawn().await;
     let right = crate::support::organization::PASSWORD;
     let mut talk = Talk::open(hismail.ip, SUBMISSIONS).await;
     let tls = talk.start_tls().await;
@@ -161,5 +161,13 @@ async fn users_log_in_by_scram_and_strangers_look_like_users() {
     assert!(reply.starts_with("535 5.7.8"), "{reply}");
     let reply = log_in_by_scram(&mut talk, "n,,", b"", "eve@hismail.test", right).await;
     assert!(reply.starts_with("235"), "{reply}");
-    served.stop().await;
+    // Each refusal leaves the line that a wrong password in PLAIN leaves.
+    let refused = |log: &str| log.matches("\"smtp.auth.refused\"").count();
+    assert_eq!(refused(&process.log()), 3, "{}", process.log());
+    let mut talk = Talk::open_tls(hismail.ip, SUBMISSIONS).await;
+    talk.expect("220 ").await;
+    talk.ask("EHLO client.test", "250").await;
+    let wrong = base64(b"\0eve@hismail.test\0wrong password");
+    talk.ask(&format!("AUTH PLAIN {wrong}"), "535 5.7.8").await;
+    assert_eq!(refused(&process.log()), 4, "{}", process.log());
 }

@@ -104,6 +104,7 @@ impl Owner for Host {
                 session.accept_with("Authentication succeeded");
                 format!("Proven {identity}")
             }
+            Event::LoginRefused => "LoginRefused".into(),
             Event::StartTls => return Handled::StartTls("StartTls".into()),
             Event::DataStart => {
                 session.accept();
