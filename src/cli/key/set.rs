@@ -28,13 +28,14 @@ use crate::store;
 /// and for users whose keys it keeps. A user whose keys are at home signs key sets ahead, with --ahead and without a daemon or
 /// configuration, and hands the public file to the server, which publishes each when it is due:
 ///
-///     dimed key set --ahead 12 --key alice-example.org.key --signet alice.signet
-///     dimed key set import alice@example.org alice-example.org-1800000000.keyset
+///     dimed key set --ahead 12 --key alice-example.org.key --signet alice.signet --out next.keyset
+///     dimed key set import alice@example.org next.keyset
 ///
 /// The private halves are written to a file of their own, with mode 0600; they are needed to read mail, each until
 /// 16 days after its key set has expired, and should be destroyed then.
 ///
-/// Exit codes: 0 done; 1 a key, signet or key set is not valid; 2 usage, or a file that cannot be read or written.
+/// Exit codes: 0 done; 1 a key, signet or key set is not valid; 2 usage, or a file that cannot be read or written; 78 the
+/// configuration, which import, show and accept need, cannot be used.
 #[derive(Debug, Args)]
 #[command(
     verbatim_doc_comment,

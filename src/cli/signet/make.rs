@@ -19,7 +19,10 @@ use crate::dime::key_set::{self, Draft, KemKeys, KeySetFile};
 use crate::dime::keys::kem::KemFile;
 use crate::dime::keys::private::PrivateKey;
 use crate::dime::keys::{self, OrgKeys, UserKeys};
-use crate::dime::signet::{Kind, OrgBuilder, Profile, Signet, request, rotation_request};
+use crate::dime::signet::{
+    Kind, MAX_SECONDARY_KEYS, OrgBuilder, Permissions, Profile, SecondaryKey, Signet, request,
+    rotation_request,
+};
 use crate::mail::address::{Domain, Mailbox};
 
 /// Make the keys and the signet of an organization.
@@ -29,9 +32,15 @@ use crate::mail::address::{Domain, Mailbox};
 /// signatures and the domain as its identifier. The primary key that is printed goes into the
 /// management record (pok=).
 ///
+/// With --sok the signet has secondary keys as well, each for what it may sign: signets (of users),
+/// messages (as their origin), tls, software. The first is written to DOMAIN.sok1.key, as an ED25519
+/// PRIVATE KEY with mode 0600, the next to DOMAIN.sok2.key, and so on. Whatever takes the key file of
+/// an organization to sign with takes one of these instead, so the primary key can stay locked away.
+///
 /// Examples:
 ///
 ///     dimed signet new-org example.org
+///     dimed signet new-org example.org --sok signets --sok messages,tls
 ///     dimed signet new-org example.org --set "Name=Example Inc." --set Contact-Abuse=abuse@example.org
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_long_help = profile::help())]
@@ -44,6 +53,9 @@ pub struct NewOrg {
     /// The signet [default: DOMAIN.signet].
     #[arg(long, value_name = "FILE")]
     signet: Option<FileName>,
+    /// Make a secondary key that may sign these, separated by commas: signets, messages, tls, software. May be repeated.
+    #[arg(long, value_name = "USES")]
+    sok: Vec<Permissions>,
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
@@ -157,9 +169,14 @@ pub fn run_org(arguments: &NewOrg, json: bool, out: &mut dyn Write) -> anyhow::R
     if let Some(set) = &set {
         profile.add_undefined(key_set::FIELD, set.signed.value())?;
     }
-    let signet = OrgBuilder::new(&keys.signing, &keys.encryption.public_key(), &[])?
-        .with_profile(profile)
-        .identifiable(&arguments.domain)?;
+    let soks = secondary_keys(&arguments.sok)?;
+    let signet = OrgBuilder::new(
+        &keys.signing,
+        &keys.encryption.public_key(),
+        &public_halves(&soks),
+    )?
+    .with_profile(profile)
+    .identifiable(&arguments.domain)?;
     let mut made = Made::new(&signet, &keys.signing, arguments.force);
     made.private(
         "key",
@@ -169,12 +186,39 @@ pub fn run_org(arguments: &NewOrg, json: bool, out: &mut dyn Write) -> anyhow::R
     if let Some(set) = &set {
         made.private("kem", arguments.kem.file(&stem), set.private.to_armor().expose());
     }
+    for (number, (key, _)) in (1..).zip(&soks) {
+        let name = format!("sok{number}");
+        let file = named(&None, &stem, &format!("{name}.key"));
+        made.private(&name, file, keys::signing_key_to_armor(key).expose());
+    }
     made.public(
         "signet",
         named(&arguments.signet, &stem, "signet"),
         &signet.to_armor(),
     );
     made.write(json, out)
+}
+
+/// New secondary keys, each with what it may sign.
+fn secondary_keys(uses: &[Permissions]) -> Result<Vec<(SigningKey, Permissions)>, Misuse> {
+    if uses.len() > MAX_SECONDARY_KEYS {
+        return Err(Misuse(format!(
+            "a signet has at most {MAX_SECONDARY_KEYS} secondary keys"
+        )));
+    }
+    let rng = &mut rand::rng();
+    Ok(uses
+        .iter()
+        .map(|uses| (SigningKey::generate(rng), *uses))
+        .collect())
+}
+
+fn public_halves(keys: &[(SigningKey, Permissions)]) -> Vec<SecondaryKey> {
+    let halves = keys.iter().map(|(key, permissions)| SecondaryKey {
+        permissions: *permissions,
+        key: key.verifying_key(),
+    });
+    halves.collect()
 }
 
 /// Makes a user's keys and request.
@@ -246,7 +290,7 @@ struct Made<'a> {
     signet: &'a Signet,
     owner: &'a SigningKey,
     outputs: Option<Outputs>,
-    files: Vec<(&'static str, FileName)>,
+    files: Vec<(String, FileName)>,
 }
 
 impl<'a> Made<'a> {
@@ -259,20 +303,20 @@ impl<'a> Made<'a> {
         }
     }
 
-    fn private(&mut self, what: &'static str, file: FileName, text: &str) {
+    fn private(&mut self, what: &str, file: FileName, text: &str) {
         self.outputs = self
             .outputs
             .take()
             .map(|outputs| outputs.private(&file, text.as_bytes()));
-        self.files.push((what, file));
+        self.files.push((what.to_owned(), file));
     }
 
-    fn public(&mut self, what: &'static str, file: FileName, text: &str) {
+    fn public(&mut self, what: &str, file: FileName, text: &str) {
         self.outputs = self
             .outputs
             .take()
             .map(|outputs| outputs.public(&file, text.as_bytes()));
-        self.files.push((what, file));
+        self.files.push((what.to_owned(), file));
     }
 
     fn write(self, json: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
@@ -301,7 +345,7 @@ impl<'a> Made<'a> {
         let files: Value = self
             .files
             .iter()
-            .map(|(what, file)| ((*what).to_owned(), json!(file.to_string())))
+            .map(|(what, file)| (what.clone(), json!(file.to_string())))
             .collect();
         Answer {
             text,

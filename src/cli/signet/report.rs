@@ -160,7 +160,11 @@ fn value(kind: Kind, field: &Field<'_>) -> Shown {
             base64_unpadded(field.data.get(1..).unwrap_or_default()),
         ),
         id::SECONDARY_KEY if kind == Kind::Organization => Shown {
-            permissions: Some(permissions(field.data.first().copied().unwrap_or(0))),
+            permissions: Some(
+                Permissions(field.data.first().copied().unwrap_or(0))
+                    .names()
+                    .collect(),
+            ),
             ..shown(
                 "ed25519",
                 base64_unpadded(field.data.get(2..).unwrap_or_default()),
@@ -180,17 +184,6 @@ fn value(kind: Kind, field: &Field<'_>) -> Shown {
 fn text_of(octets: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(octets).ok()?;
     (!text.chars().any(|c| c.is_control() && c != '\n' && c != '\t')).then_some(text)
-}
-
-fn permissions(bits: u8) -> Vec<&'static str> {
-    let all = [
-        (Permissions::SIGNETS, "signets"),
-        (Permissions::MESSAGES, "messages"),
-        (Permissions::TLS, "tls"),
-        (Permissions::SOFTWARE, "software"),
-    ];
-    let granted = all.into_iter().filter(|(one, _)| Permissions(bits).contain(*one));
-    granted.map(|(_, name)| name).collect()
 }
 
 /// The same as [`json`] for people.

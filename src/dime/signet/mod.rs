@@ -29,7 +29,9 @@ pub use builder::Builder;
 pub use check::{Checked, check_org, check_request, check_user};
 pub use field::{Kind, Level, ProfileField, SignatureKind, id};
 pub use object::{Field, LABELS, Misread, Signet};
-pub use org::{MAX_SECONDARY_KEYS, OrgBuilder, Permissions, SecondaryKey, VerifiedOrg, verify_org};
+pub use org::{
+    MAX_SECONDARY_KEYS, OrgBuilder, Permissions, SecondaryKey, UnknownPermission, VerifiedOrg, verify_org,
+};
 pub use profile::Profile;
 pub use ssr::{VerifiedRequest, request, rotation_request, verify_request};
 pub use user::{Custody, Signer, UserBuilder, VerifiedUser, verify_user};
@@ -68,7 +70,7 @@ pub enum Error {
     #[error("field {0} is missing")]
     Missing(u8),
     /// The object is of another kind.
-    #[error("a {found} instead of a {expected}")]
+    #[error("{found} instead of {expected}")]
     Kind {
         /// The kind asked for.
         expected: Kind,

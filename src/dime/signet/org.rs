@@ -1,6 +1,7 @@
 //! Organizational signets: making them, and trusting them because DNS lists their key (`signet.md` §8.4).
 
 use std::fmt;
+use std::str::FromStr;
 
 use super::Error;
 use super::builder::{Builder, Draft};
@@ -26,9 +27,43 @@ impl Permissions {
     /// Software.
     pub const SOFTWARE: Self = Self(8);
 
+    /// Those that have a name.
+    const NAMED: [(Self, &str); 4] = [
+        (Self::SIGNETS, "signets"),
+        (Self::MESSAGES, "messages"),
+        (Self::TLS, "tls"),
+        (Self::SOFTWARE, "software"),
+    ];
+
+    /// Names of what is permitted; bits without one are left out.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let granted = Self::NAMED.into_iter().filter(move |(one, _)| self.contain(*one));
+        granted.map(|(_, name)| name)
+    }
+
     /// Whether every bit of `wanted` is set.
     pub fn contain(self, wanted: Self) -> bool {
         self.0 & wanted.0 == wanted.0
+    }
+}
+
+/// A word that names nothing that a secondary key may sign.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is none of signets, messages, tls, software")]
+pub struct UnknownPermission(pub String);
+
+/// Names with commas between them.
+impl FromStr for Permissions {
+    type Err = UnknownPermission;
+
+    fn from_str(text: &str) -> Result<Self, UnknownPermission> {
+        let one = |word: &str| {
+            let known = Self::NAMED.into_iter().find(|(_, name)| *name == word);
+            let (permission, _) = known.ok_or_else(|| UnknownPermission(word.to_owned()))?;
+            Ok(permission)
+        };
+        text.split(',')
+            .try_fold(Self::default(), |all, word| Ok(all | one(word)?))
     }
 }
 

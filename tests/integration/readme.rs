@@ -1,0 +1,115 @@
+//! The README's commands do what it says: each section's are run as they stand there, in their order, in one folder.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use super::support::tool::Desk;
+
+/// What is typed where a command asks: a password and a passphrase, twice.
+const TYPED: &[u8] = b"correct horse battery\ncorrect horse battery\n";
+
+/// A mail as a mail program saves it.
+const LETTER: &str =
+    "From: Pat <pat@example.org>\nTo: Bob <bob@example.net>\nSubject: The plan\n\nMeet at noon.\n";
+
+/// The indented commands below a heading; continued lines are joined.
+fn commands(heading: &str) -> Vec<String> {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, rest) = readme.split_once(&format!("\n## {heading}\n")).unwrap();
+    let section = rest.split("\n## ").next().unwrap().replace("\\\n", " ");
+    let indented = section.lines().filter(|line| line.starts_with("    "));
+    let commands = indented.map(str::trim).filter(|line| line.starts_with("dimed "));
+    commands.map(str::to_owned).collect()
+}
+
+/// Makes an installation that `dimed` finds there.
+fn install(desk: &Desk) {
+    let home = desk.0.path().display();
+    desk.write(
+        "dimed.toml",
+        format!(
+            "[server]\nhostname = \"mx.example.org\"\ndata_directory = \"{home}/data\"\nmaster_key_file = \"{home}/master.key\"\n"
+        ),
+    );
+}
+
+/// Runs a command line on a terminal of its own, in the folder.
+fn typed(desk: &Desk, line: &str) -> Output {
+    let binary = Path::new(env!("CARGO_BIN_EXE_dimed")).parent().unwrap();
+    let mut terminal = Command::new("script")
+        .args(["--quiet", "--return", "--command", line, "/dev/null"])
+        .current_dir(desk.0.path())
+        .env(
+            "PATH",
+            format!("{}:{}", binary.display(), std::env::var("PATH").unwrap()),
+        )
+        .env("DIMED_CONFIG", desk.path("dimed.toml"))
+        .env("SHELL", "/bin/sh")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut terminal.stdin.take().unwrap(), TYPED).unwrap();
+    terminal.wait_with_output().unwrap()
+}
+
+fn done(desk: &Desk, line: &str) {
+    let output = typed(desk, line);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{line}\n{said}");
+}
+
+#[test]
+fn a_domain_is_set_up_as_the_readme_says() {
+    let desk = Desk::new();
+    install(&desk);
+    let lines = commands("Set up a domain");
+    assert_eq!(lines.last().unwrap(), "dimed serve");
+    for line in &lines[..lines.len() - 1] {
+        done(&desk, line);
+    }
+    done(&desk, "dimed check");
+    let config = desk.path("dimed.toml");
+    let shown = desk.json(
+        0,
+        &format!("key set show pat@example.org --config {}", config.display()),
+    );
+    assert_eq!(
+        (&shown["key_set"]["opted_out"], &shown["private_keys"]),
+        (&false.into(), &0.into()),
+        "{shown}"
+    );
+}
+
+#[test]
+fn signets_keys_and_messages_are_made_by_hand_as_the_readme_says() {
+    let desk = Desk::new();
+    let lines = commands("Signets and keys by hand");
+    assert!(lines.len() >= 8, "{lines:?}");
+    for line in &lines {
+        // These are about the installation that Pat's request has been handed in to.
+        if line.starts_with("dimed key set import") {
+            install(&desk);
+            done(&desk, "dimed domain add example.org");
+            done(
+                &desk,
+                "dimed account add pat@example.org --trust paranoid --request pat-example.org.ssr",
+            );
+        }
+        done(&desk, line);
+    }
+    let made = |line: &&String| line.contains(" new-") || line.contains(" sign ");
+    for line in lines.iter().filter(made) {
+        let line = line.replace("example.org", "example.net");
+        done(&desk, &line.replace("pat", "bob").replace("Pat", "Bob"));
+    }
+    desk.write("letter.eml", LETTER);
+    let lines = commands("Messages by hand");
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    for line in &lines {
+        done(&desk, line);
+    }
+    let opened = desk.read("opened.eml");
+    assert!(opened.contains("Subject: The plan\r\n"), "{opened}");
+    assert!(opened.ends_with("\r\n\r\nMeet at noon.\n"), "{opened}");
+}
