@@ -422,6 +422,58 @@ fn returned_messages_are_judged_by_their_author() {
     }
 }
 
+/// The origin judges what it may pass on; that the same message came back before is known to a daemon alone.
+#[test]
+fn returned_messages_are_judged_by_their_origin() {
+    let set = Set::load();
+    let stock = Stock::new(&set);
+    let (mut accepted, mut refused) = (0, 0);
+    let cases = set.files("returned");
+    for case in cases.iter().filter(|case| case["role"] == "origin") {
+        let name = case["case"].as_str().unwrap();
+        stock
+            .desk
+            .write("message", octets(&set, "returned", case, "object"));
+        let cast = Cast {
+            destination: case["peer"].as_str().unwrap(),
+            ..USUAL
+        };
+        let (code, said) = judged(&stock.desk, &stock.arguments("origin", &cast, &case["now"]));
+        let is_first = case["prior"].is_null();
+        let expected = case["rule"].as_str().filter(|_| is_first);
+        assert_eq!(said["refused"]["rule"].as_str(), expected, "{name}: {said}");
+        assert_eq!(code, i32::from(expected.is_some()), "{name}");
+        if expected.is_some() {
+            refused += 1;
+            // What is missing has an index alone.
+            let is_placed = ["offset", "chunk"].map(|place| said["refused"][place].is_u64());
+            assert!(is_placed.contains(&true), "{name}: {}", said["refused"]);
+            continue;
+        }
+        accepted += 1;
+        for field in ["author", "destination"] {
+            let view = &case["view"][field];
+            assert!(
+                view.is_null() || said["envelope"][field] == *view,
+                "{name}: {said}"
+            );
+        }
+        assert_eq!(said["envelope"]["author"], USUAL.author, "{name}");
+        let inspected = stock.desk.json(0, "message inspect message");
+        assert_eq!(inspected["chunks"], said["chunks"], "{name}");
+        assert_eq!(inspected["chunks"][0]["name"], "keys", "{name}");
+    }
+    assert!(accepted >= 7 && refused >= 15, "{accepted} and {refused}");
+    let told = stock.desk.fails(
+        2,
+        &format!(
+            "message verify {} message",
+            stock.arguments("recipient", &USUAL, &0.into())
+        ),
+    );
+    assert!(told.contains("--as origin or --as author"), "{told}");
+}
+
 fn judged_return(stock: &Stock, case: &Value) -> (i32, Value) {
     let ids = case["sent"].as_array().into_iter().flatten().map(|sent| {
         let id: [u8; 64] = unhex_array(&sent["message_id"]);

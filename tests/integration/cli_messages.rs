@@ -136,6 +136,64 @@ fn a_message_walks_from_author_to_recipient_in_format_1() {
     assert!(warning.contains("D/MIME 1 was demanded"), "{warning}");
 }
 
+/// D/MIME 1 has no rules with names, and its parser knows the octet; what does not open, or does not count, has its chunk and line.
+#[test]
+fn a_refusal_of_format_1_says_where() {
+    let desk = desk(true);
+    walk(&desk, "", true);
+    let good = std::fs::read(desk.path("signed")).unwrap();
+    let bob = user_keys("bob-example.net", true);
+    let refused = |octets: &[u8], signets: &str| {
+        desk.write("bad", octets);
+        let said = desk.json(1, &format!("message open --as recipient {bob} {signets} bad"));
+        let refused = &said["refused"];
+        let number = |name: &str| refused[name].as_u64();
+        (
+            refused["variant"].as_str().unwrap().to_owned(),
+            number("offset"),
+            number("chunk"),
+            number("chunk_type"),
+            refused["field_name"].as_str().map(str::to_owned),
+        )
+    };
+    let changed = |place: usize| {
+        let mut octets = good.clone();
+        octets[place] ^= 0x40;
+        octets
+    };
+    let of = |variant: &str, offset, chunk, kind| (variant.to_owned(), offset, chunk, kind, None);
+    assert_eq!(
+        refused(&changed(5), SIGNETS),
+        of("dmime1.size", Some(2), None, None)
+    );
+    assert_eq!(
+        refused(&changed(43), SIGNETS),
+        of("dmime1.unknown_type", Some(43), Some(1), Some(68))
+    );
+    assert_eq!(
+        refused(&changed(10), SIGNETS),
+        of("dmime1.ephemeral_key", Some(10), Some(0), Some(2))
+    );
+    assert_eq!(
+        refused(&changed(1100), SIGNETS),
+        of("dmime1.refused", Some(43), Some(1), Some(4))
+    );
+    let mallory = SIGNETS.replace(
+        "--author-signet alice-example.org",
+        "--author-signet bob-example.net",
+    );
+    assert_eq!(
+        refused(&good, &mallory),
+        (
+            "dmime1.refused".to_owned(),
+            Some(43),
+            Some(1),
+            Some(4),
+            Some("Author-Signet".to_owned())
+        )
+    );
+}
+
 #[test]
 fn keys_that_break_a_rule_hold_a_message() {
     let desk = desk(false);
@@ -315,7 +373,15 @@ fn a_mail_that_cannot_be_mapped_is_mended_if_asked() {
         (&refused["refused"]["variant"], &refused["refused"]["rule"]),
         (&"mime.header".into(), &"C1".into())
     );
-    assert_eq!(refused["refused"]["file"], "letter.eml");
+    assert_eq!(
+        (&refused["refused"]["file"], &refused["refused"]["line"]),
+        (&"letter.eml".into(), &1.into())
+    );
+    let told = desk.fails(1, &seal);
+    assert!(
+        told.contains("line 1 of the header is malformed; --repair mends headers"),
+        "{told}"
+    );
     desk.done(&format!("{seal} --repair"));
     desk.done(&format!("message origin-sign {ORIGIN} sealed --out signed"));
     let bob = user_keys("bob-example.net", false);

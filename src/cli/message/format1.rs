@@ -3,31 +3,21 @@
 use std::fs::File;
 use std::io::{Read, Seek};
 
-use bytes::Bytes;
-use serde_json::json;
-
 use super::actors::Actors;
 use super::keys::Keys;
 use super::names::Role;
-use super::refused::WrongKeys;
+use super::refused::{InEnvelope, WrongKeys};
 use super::report::Report;
 use crate::cli::refusal::Refusal;
-use crate::dime::convert::marker::from_matches;
+use crate::dime::dmime1::chunk::ChunkType;
 use crate::dime::dmime1::envelope::{DestinationEnvelope, OriginEnvelope};
 use crate::dime::dmime1::open::{EnvelopeView, Opened};
 use crate::dime::dmime1::origin::{CheckedSubmission, OriginView};
 use crate::dime::dmime1::{Limits, Message, Refused, destination, open, origin};
-use crate::dime::keys::UserKeys;
+use bytes::Bytes;
 
-/// A message that passed every check of an actor, and what it allows.
-pub enum Checked {
-    /// The origin may sign it.
-    Submission(Box<CheckedSubmission>),
-    /// The destination may take it.
-    Arrival,
-    /// A reader may read it.
-    Content(Box<Opened>),
-}
+/// What this format allows whom.
+type Checked = super::read::Checked<CheckedSubmission, Opened>;
 
 /// Reads and parses a message; larger ones than the format's default limit are refused.
 pub fn message(mut file: &File) -> anyhow::Result<Message> {
@@ -48,25 +38,25 @@ pub fn check(
 ) -> anyhow::Result<Checked> {
     match role {
         Role::Origin => {
-            let view = first(&keys.organizations, "an organization", |keys| {
-                origin::open(message, keys)
-            })?;
+            let keys = (keys.organizations.as_slice(), "an organization");
+            let view = first(keys, ChunkType::Origin, |keys| origin::open(message, keys))?;
             check_submission(view, actors, report)
         }
         Role::Destination => {
-            let view = first(&keys.organizations, "an organization", |keys| {
+            let keys = (keys.organizations.as_slice(), "an organization");
+            let view = first(keys, ChunkType::Destination, |keys| {
                 destination::open(message, keys)
             })?;
             check_arrival(view, actors, report)
         }
         Role::Recipient => {
-            let view = first(&keys.users, "a user", |keys: &UserKeys| {
-                open::open_envelope(message, keys)
-            })?;
+            let keys = (keys.users.as_slice(), "a user");
+            let view = first(keys, ChunkType::Origin, |keys| open::open_envelope(message, keys))?;
             read_as_recipient(&view, actors, report)
         }
         Role::Author => {
-            let view = first(&keys.users, "a user", |keys: &UserKeys| {
+            let keys = (keys.users.as_slice(), "a user");
+            let view = first(keys, ChunkType::Origin, |keys| {
                 open::open_sent_envelope(message, keys)
             })?;
             read_as_author(&view, actors, report)
@@ -74,16 +64,23 @@ pub fn check(
     }
 }
 
-/// What the first key opens that opens anything.
+/// What the first key opens that opens the chunk.
 fn first<K, V>(
-    keys: &[K],
-    whose: &'static str,
+    (keys, whose): (&[K], &'static str),
+    chunk: ChunkType,
     open: impl Fn(&K) -> Result<V, Refused>,
 ) -> Result<V, Refusal> {
     if keys.is_empty() {
         return Err(Refusal::new(&WrongKeys::None(whose)));
     }
-    keys.iter().find_map(|keys| open(keys).ok()).ok_or_else(refused)
+    let opened = keys.iter().find_map(|keys| open(keys).ok());
+    opened.ok_or_else(|| Refusal::new(&InEnvelope { chunk, line: None }))
+}
+
+/// The signet named in that line of an envelope does not count.
+fn refused_in(chunk: ChunkType, line: &'static str) -> Refusal {
+    let line = Some(line);
+    Refusal::new(&InEnvelope { chunk, line })
 }
 
 fn refused() -> Refusal {
@@ -105,7 +102,8 @@ fn check_submission(view: OriginView, actors: &Actors, report: &mut Report) -> a
         .and_then(|all| all.of_crypto(&envelope.destination_signet));
     report.user(Role::Author, &envelope.author, author);
     report.organization(actors, Role::Destination, destination);
-    let ((author, _), (destination, _)) = author.zip(destination).ok_or_else(refused)?;
+    let (author, _) = author.ok_or_else(|| refused_in(ChunkType::Origin, "Author-Signet"))?;
+    let (destination, _) = destination.ok_or_else(|| refused_in(ChunkType::Origin, "Destination-Signet"))?;
     let checked = view.check(&origin::Expected {
         submitter: actors.names.from.as_ref().unwrap_or(&envelope.author),
         origin: &domain,
@@ -135,7 +133,8 @@ fn check_arrival(
         .and_then(|all| all.of_crypto(&envelope.recipient_signet));
     report.organization(actors, Role::Origin, origin);
     report.user(Role::Recipient, &envelope.recipient, recipient);
-    let ((origin, _), (recipient, _)) = origin.zip(recipient).ok_or_else(refused)?;
+    let (origin, _) = origin.ok_or_else(|| refused_in(ChunkType::Destination, "Origin-Signet"))?;
+    let (recipient, _) = recipient.ok_or_else(|| refused_in(ChunkType::Destination, "Recipient-Signet"))?;
     let checked = view.check(&destination::Expected {
         peer: &peer,
         destination: &domain,
@@ -165,16 +164,16 @@ fn read_as_recipient(view: &EnvelopeView, actors: &Actors, report: &mut Report) 
     report.organization(actors, Role::Origin, origin);
     report.organization(actors, Role::Destination, destination);
     report.user(Role::Recipient, &to.recipient, own);
-    let (Some(author), Some(origin), Some(destination), Some(own)) = (author, origin, destination, own)
-    else {
-        return Err(refused().into());
-    };
+    let (author, _) = author.ok_or_else(|| refused_in(ChunkType::Origin, "Author-Signet"))?;
+    let (destination, _) = destination.ok_or_else(|| refused_in(ChunkType::Origin, "Destination-Signet"))?;
+    let (origin, _) = origin.ok_or_else(|| refused_in(ChunkType::Destination, "Origin-Signet"))?;
+    let (own, _) = own.ok_or_else(|| refused_in(ChunkType::Destination, "Recipient-Signet"))?;
     let expected = open::Expected {
         address: &address,
-        own: &own.0.signet,
-        author: &author.0.signet,
-        origin: &origin.0.signet,
-        destination: &destination.0.signet,
+        own: &own.signet,
+        author: &author.signet,
+        origin: &origin.signet,
+        destination: &destination.signet,
     };
     content(open::open(view, &expected), report)
 }
@@ -188,32 +187,27 @@ fn read_as_author(view: &EnvelopeView, actors: &Actors, report: &mut Report) -> 
     let own = actors.user(Role::Author, &from.author, origin.as_ref())?;
     let own = own.as_ref().and_then(|all| all.of_crypto(&from.author_signet));
     report.user(Role::Author, &from.author, own);
-    let (own, _) = own.ok_or_else(refused)?;
+    let (own, _) = own.ok_or_else(|| refused_in(ChunkType::Origin, "Author-Signet"))?;
     content(open::open_sent(view, &address, &own.signet), report)
 }
 
 fn content(opened: Result<Opened, Refused>, report: &mut Report) -> anyhow::Result<Checked> {
     let opened = opened.map_err(|_| refused())?;
     let headers = opened.common_headers().map_err(|_| refused())?;
-    let author = &opened.envelope.origin.author;
-    let matches = match from_matches(&headers.from_header, author) {
-        true => "match",
-        false => "mismatch",
-    };
-    report.fact("from_header", json!(matches));
+    report.say_from_header(Some(&headers.from_header), &opened.envelope.origin.author);
     Ok(Checked::Content(Box::new(opened)))
 }
 
 fn say_origin_envelope(report: &mut Report, envelope: &OriginEnvelope) {
-    report.line("author", &envelope.author);
-    report.line("author_signet", envelope.author_signet);
-    report.line("destination", &envelope.destination);
-    report.line("destination_signet", envelope.destination_signet);
+    report.origin_envelope(
+        (&envelope.author, envelope.author_signet),
+        (&envelope.destination, envelope.destination_signet),
+    );
 }
 
 fn say_destination_envelope(report: &mut Report, envelope: &DestinationEnvelope) {
-    report.line("recipient", &envelope.recipient);
-    report.line("recipient_signet", envelope.recipient_signet);
-    report.line("origin", &envelope.origin);
-    report.line("origin_signet", envelope.origin_signet);
+    report.destination_envelope(
+        (&envelope.recipient, envelope.recipient_signet),
+        (&envelope.origin, envelope.origin_signet),
+    );
 }

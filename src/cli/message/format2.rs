@@ -10,30 +10,21 @@ use super::keys::Keys;
 use super::names::Role;
 use super::report::Report;
 use crate::cli::refusal::Refusal;
-use crate::dime::convert::marker::from_matches;
 use crate::dime::convert::rebuilt_header;
 use crate::dime::dmime2::content::Opened;
 use crate::dime::dmime2::destination::{Account, Arrival};
 use crate::dime::dmime2::envelope::{DestinationEnvelope, OriginEnvelope};
 use crate::dime::dmime2::origin::{Admissible, Submission};
 use crate::dime::dmime2::reader::{Reading, Signets};
-use crate::dime::dmime2::{Error, Limits, Outline};
-use crate::mail::address::Mailbox;
+use crate::dime::dmime2::{Error, Limits, Outline, Refused};
 
 /// Nothing is larger than its size field can say.
 const LIMITS: Limits = Limits {
     size: u32::MAX as u64 + 8,
 };
 
-/// A message that passed every check of an actor, and what it allows.
-pub enum Checked {
-    /// The origin may sign it.
-    Submission(Box<Admissible>),
-    /// The destination may take it.
-    Arrival,
-    /// A reader may read it.
-    Content(Box<Opened>),
-}
+/// What this format allows whom.
+type Checked = super::read::Checked<Admissible, Opened>;
 
 /// Reads the outline of an object.
 pub fn outline(mut file: &File) -> anyhow::Result<Outline> {
@@ -86,7 +77,8 @@ pub fn judged<T>(result: Result<T, Error>) -> anyhow::Result<T> {
     })
 }
 
-fn refusal(refused: crate::dime::dmime2::Refused) -> Refusal {
+/// The same for programs and people.
+pub fn refusal(refused: Refused) -> Refusal {
     Refusal::new(&refused)
 }
 
@@ -195,24 +187,16 @@ fn read(
     };
     let verified = reading.check(&signets).map_err(refusal)?;
     let opened = judged(verified.open(file))?;
-    report.fact(
-        "from_header",
-        json!(from_header(&opened.common_headers, &from.author)),
-    );
+    report.say_from_header(from_value(&opened.common_headers), &from.author);
     report.fact("parts", json!(opened.records().len()));
     report.fact("body_size", json!(opened.body_size()));
     Ok(Checked::Content(Box::new(opened)))
 }
 
-/// Whether the From field names the author and nobody else.
-fn from_header(common: &[u8], author: &Mailbox) -> &'static str {
-    let value = common
-        .split(|octet| *octet == b'\n')
-        .find_map(|line| line.strip_prefix(b"From: ")?.strip_suffix(b"\r"));
-    match value.is_some_and(|value| from_matches(value, author)) {
-        true => "match",
-        false => "mismatch",
-    }
+/// The value of the From field.
+fn from_value(common: &[u8]) -> Option<&[u8]> {
+    let mut lines = common.split(|octet| *octet == b'\n');
+    lines.find_map(|line| line.strip_prefix(b"From: ")?.strip_suffix(b"\r"))
 }
 
 /// What both envelopes say.
@@ -221,16 +205,17 @@ pub fn say_envelopes(report: &mut Report, from: &OriginEnvelope, to: &Destinatio
     say_destination_envelope(report, to);
 }
 
-fn say_origin_envelope(report: &mut Report, envelope: &OriginEnvelope) {
-    report.line("author", &envelope.author);
-    report.line("author_signet", envelope.author_signet);
-    report.line("destination", &envelope.destination);
-    report.line("destination_signet", envelope.destination_signet);
+/// What the origin reads.
+pub fn say_origin_envelope(report: &mut Report, envelope: &OriginEnvelope) {
+    report.origin_envelope(
+        (&envelope.author, envelope.author_signet),
+        (&envelope.destination, envelope.destination_signet),
+    );
 }
 
 fn say_destination_envelope(report: &mut Report, envelope: &DestinationEnvelope) {
-    report.line("recipient", &envelope.recipient);
-    report.line("recipient_signet", envelope.recipient_signet);
-    report.line("origin", &envelope.origin);
-    report.line("origin_signet", envelope.origin_signet);
+    report.destination_envelope(
+        (&envelope.recipient, envelope.recipient_signet),
+        (&envelope.origin, envelope.origin_signet),
+    );
 }

@@ -37,7 +37,7 @@ pub fn run(arguments: &Inspect, json: bool, out: &mut dyn Write) -> anyhow::Resu
     let read = match object.kind {
         Kind::Format1 => format1::message(&object.file).map(|message| Report::of_format1(&message)),
         Kind::Format2 => format2::outline(&object.file).map(|outline| Report::of_format2(&outline)),
-        Kind::Returned => returned::object(&object.file).map(|object| returned::report(&object)),
+        Kind::Returned => returned::object(&object.file).map(|object| Report::of_returned(&object)),
     };
     let mut report = read.map_err(|error| of_file(error, &arguments.file))?;
     report.fact("wrapped", json!(object.wrapped));

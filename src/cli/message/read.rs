@@ -30,6 +30,11 @@ use crate::dime::convert;
 /// A refusal names the rule of D/MIME 2 that is broken; D/MIME 1 has none, and says only that it
 /// refuses. The rule is for you: do not tell it to whoever sent the message.
 ///
+/// A returned message is checked by the origin that sent the message in it, before it is passed on,
+/// and by the author, who believes nothing that the origin alone could have made up. The origin
+/// names all signets that it has had, and all of the destination, with --origin-signet and
+/// --destination-signet. That a message came back once before is not noticed (rule B6).
+///
 /// Exit codes: 0 valid; 1 not valid; 2 usage.
 ///
 /// Examples:
@@ -56,8 +61,8 @@ pub struct Verify {
 /// report alone is written.
 ///
 /// A message that was sealed without a copy for its author does not open for the author (rule K1).
-/// A returned message opens for the author alone, and says why the destination gave up and what
-/// came back.
+/// A returned message opens for its author, and says why the destination gave up and what came
+/// back; for its origin, it says who the author is.
 ///
 /// Exit codes: 0 valid and written; 1 not valid; 2 usage; 75 no room to write.
 ///
@@ -98,6 +103,16 @@ pub struct Reader {
     sent_id: Vec<String>,
     /// Message, or a mail with one; - is standard input.
     file: FileName,
+}
+
+/// A message that passed every check of an actor, and what it allows.
+pub enum Checked<Submission, Content> {
+    /// The origin may sign it.
+    Submission(Box<Submission>),
+    /// The destination may take it.
+    Arrival,
+    /// A reader may read it.
+    Content(Box<Content>),
 }
 
 /// What there is to write after a check.
@@ -208,9 +223,7 @@ impl Reader {
                 self.say(report, object.wrapped);
                 Ok(
                     match format1::check(self.role, &message, (&self.actors, &keys), report)? {
-                        format1::Checked::Content(opened) => {
-                            View::Mime(convert::from_dmime1(&opened.content).mime)
-                        }
+                        Checked::Content(opened) => View::Mime(convert::from_dmime1(&opened.content).mime),
                         _ => View::Report,
                     },
                 )
@@ -222,18 +235,24 @@ impl Reader {
                 let source = (&outline, &object.file);
                 let checked = format2::check(self.role, source, (&self.actors, &keys), at, report)?;
                 Ok(match checked {
-                    format2::Checked::Content(opened) => View::Sealed(opened, object.file),
+                    Checked::Content(opened) => View::Sealed(opened, object.file),
                     _ => View::Report,
                 })
             }
             Kind::Returned => {
                 let returned = returned::object(&object.file)?;
-                *report = returned::report(&returned);
+                *report = Report::of_returned(&returned);
                 self.say(report, object.wrapped);
-                if self.role != Role::Author {
-                    return Err(Misuse("a returned message is for its author: --as author".into()).into());
+                let known = (&self.actors, &keys);
+                match self.role {
+                    Role::Author => returned::check_as_author(returned, known, &self.sent_id, at, report)?,
+                    Role::Origin => returned::check_as_origin(returned, known, at, report)?,
+                    _ => {
+                        let text = "a returned message is for the origin and the author of the message in it: \
+                                    --as origin or --as author";
+                        return Err(Misuse(text.into()).into());
+                    }
                 }
-                returned::check(returned, (&self.actors, &keys), &self.sent_id, at, report)?;
                 Ok(View::Report)
             }
         }

@@ -15,6 +15,13 @@ impl Refused for NotAMessage {
     fn variant(&self) -> &'static str {
         "message.none"
     }
+
+    fn place(&self) -> Place {
+        Place {
+            offset: Some(0),
+            ..Place::default()
+        }
+    }
 }
 
 /// The private keys are not those that are needed.
@@ -139,6 +146,29 @@ impl Refused for dmime1::Refused {
     }
 }
 
+/// A line of an envelope that is not fulfilled, in the words of D/MIME 1.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("{}", dmime1::Refused)]
+pub struct InEnvelope {
+    /// The envelope chunk.
+    pub chunk: dmime1::chunk::ChunkType,
+    /// Its line; none for the chunk as a whole, which does not open.
+    pub line: Option<&'static str>,
+}
+
+impl Refused for InEnvelope {
+    fn variant(&self) -> &'static str {
+        dmime1::Refused.variant()
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            field_name: self.line,
+            ..of_chunk(self.chunk)
+        }
+    }
+}
+
 impl Refused for dmime2::Refused {
     fn variant(&self) -> &'static str {
         "dmime2.refused"
@@ -220,7 +250,7 @@ impl Refused for dmime2::seal::Error {
 impl Refused for convert::Error {
     fn variant(&self) -> &'static str {
         match self {
-            Self::Header => "mime.header",
+            Self::Header(_) => "mime.header",
             Self::Repeated(_) => "mime.repeated",
             Self::Missing(_) => "mime.missing",
             Self::HeaderTooLarge => "mime.header_too_large",
@@ -231,7 +261,10 @@ impl Refused for convert::Error {
 
     fn place(&self) -> Place {
         match self {
-            Self::Header => of_rule("C1"),
+            Self::Header(line) => Place {
+                line: Some(*line),
+                ..of_rule("C1")
+            },
             Self::Repeated(_) => of_rule("C2"),
             Self::Missing(_) => of_rule("C3"),
             Self::TooLarge => of_rule("F2"),

@@ -5,13 +5,18 @@ use serde_json::{Map, Value, json};
 use super::actors::{Actors, Version};
 use super::names::Role;
 use crate::base::encoding::hex;
+use crate::base::time::Timestamp;
 use crate::cli::answer::{Answer, printable};
 use crate::cli::files::FileName;
 use crate::cli::refusal::Refusal;
 use crate::cli::signet::fingerprint;
+use crate::dime::convert::marker::from_matches;
 use crate::dime::dmime1::{self, chunk as one};
+use crate::dime::dmime2::returned::Returned;
 use crate::dime::dmime2::{self, Outline};
 use crate::dime::signet::{Signet, VerifiedOrg, VerifiedUser};
+use crate::mail::address::{Domain, Mailbox};
+use crate::mail::date::rfc5322;
 
 /// What an outsider sees, what an actor learned, and the judgement.
 #[derive(Debug, Default)]
@@ -25,6 +30,8 @@ pub struct Report {
 /// A chunk as an outsider sees it.
 #[derive(Debug)]
 struct Chunk {
+    /// Place in the message.
+    index: usize,
     kind: u8,
     name: &'static str,
     offset: u64,
@@ -54,7 +61,8 @@ impl Report {
         report.chunks = message
             .chunks()
             .iter()
-            .map(|chunk| chunk_of_format1(chunk, start))
+            .enumerate()
+            .map(|(index, chunk)| chunk_of_format1(index, chunk, start))
             .collect();
         report
     }
@@ -69,7 +77,28 @@ impl Report {
         report.fact("size", json!(outline.size()));
         report.fact("message_id", json!(outline.message_id().to_string()));
         report.fact("signed_by_origin", json!(!outline.is_blank()));
-        report.chunks = outline.chunks().iter().map(chunk_of_format2).collect();
+        let chunks = outline.chunks().iter().enumerate();
+        report.chunks = chunks
+            .map(|(index, entry)| chunk_of_format2(index, entry))
+            .collect();
+        report
+    }
+
+    /// Of a returned message, with the chunks that came back whole.
+    pub fn of_returned(returned: &Returned) -> Self {
+        let mut report = Self::default();
+        report.fact("type", json!("returned message"));
+        report.fact("format", json!(2));
+        report.fact("size", json!(returned.octets().len()));
+        report.fact("created", json!(returned.created()));
+        report.fact("reported", json!(returned.reported()));
+        report.fact("status", json!(returned.status().to_string()));
+        report.fact("scope", json!(returned.scope() as u8));
+        report.fact("message_id", json!(returned.message_id().to_string()));
+        let whole = returned.chunks();
+        report.chunks = whole
+            .map(|(index, entry)| chunk_of_format2(index as usize, &entry))
+            .collect();
         report
     }
 
@@ -79,7 +108,7 @@ impl Report {
     }
 
     /// Adds a line of the envelope.
-    pub fn line(&mut self, name: &'static str, value: impl ToString) {
+    fn line(&mut self, name: &'static str, value: impl ToString) {
         self.envelope.push((name, value.to_string()));
     }
 
@@ -133,10 +162,50 @@ impl Report {
         Value::Object(counts)
     }
 
+    /// What the envelope for the origin says.
+    pub fn origin_envelope(
+        &mut self,
+        author: (&Mailbox, impl ToString),
+        destination: (&Domain, impl ToString),
+    ) {
+        self.line("author", author.0);
+        self.line("author_signet", author.1);
+        self.line("destination", destination.0);
+        self.line("destination_signet", destination.1);
+    }
+
+    /// What the envelope for the destination says.
+    pub fn destination_envelope(
+        &mut self,
+        recipient: (&Mailbox, impl ToString),
+        origin: (&Domain, impl ToString),
+    ) {
+        self.line("recipient", recipient.0);
+        self.line("recipient_signet", recipient.1);
+        self.line("origin", origin.0);
+        self.line("origin_signet", origin.1);
+    }
+
+    /// Whether the From field names the author and nobody else.
+    pub fn say_from_header(&mut self, value: Option<&[u8]>, author: &Mailbox) {
+        let matches = match value.is_some_and(|value| from_matches(value, author)) {
+            true => "match",
+            false => "mismatch",
+        };
+        self.fact("from_header", json!(matches));
+    }
+
     /// The same refusal with the place of the chunk that it names.
     pub fn located(&self, mut refusal: Refusal) -> Refusal {
         let place = &mut refusal.place;
-        if let Some(chunk) = place.chunk.and_then(|index| self.chunks.get(index)) {
+        if place.chunk.is_none() && place.offset.is_none() {
+            let named = place.chunk_type;
+            let mut of_type = self.chunks.iter().filter(|chunk| Some(chunk.kind) == named);
+            place.chunk = of_type.next().map(|chunk| chunk.index);
+        }
+        let wanted = place.chunk;
+        let mut chunks = self.chunks.iter();
+        if let Some(chunk) = chunks.find(|chunk| Some(chunk.index) == wanted) {
             place.offset = place.offset.or(usize::try_from(chunk.offset).ok());
             place.chunk_type = place.chunk_type.or(Some(chunk.kind));
         }
@@ -174,7 +243,7 @@ impl Report {
         if !self.signets.is_empty() {
             object.insert("signets".into(), json!(self.signets));
         }
-        let chunks: Vec<_> = self.chunks.iter().enumerate().map(chunk_json).collect();
+        let chunks: Vec<_> = self.chunks.iter().map(chunk_json).collect();
         object.insert("chunks".into(), json!(chunks));
         Value::Object(object)
     }
@@ -186,7 +255,7 @@ impl Report {
             text += &format!("{name:<17} {}\n", printable(value));
         };
         for (name, value) in &self.facts {
-            line(name, &plain(value));
+            line(name, &shown(name, value));
         }
         for (name, value) in &self.envelope {
             line(name, value);
@@ -199,14 +268,24 @@ impl Report {
                 &format!("{name}, by {file} (trusted by {trust})"),
             );
         }
-        text += "chunk  type  name                 offset       size     padded\n";
-        for (index, chunk) in self.chunks.iter().enumerate() {
+        if !self.chunks.is_empty() {
+            text += "chunk  type  name                 offset       size     padded  readers\n";
+        }
+        for chunk in &self.chunks {
             let padded = chunk
                 .padded
                 .map_or(String::from("-"), |padded| padded.to_string());
             text += &format!(
-                "{index:>5}  {:>4}  {:<18} {:>8} {:>10} {padded:>10}\n",
-                chunk.kind, chunk.name, chunk.offset, chunk.size
+                "{:>5}  {:>4}  {:<18} {:>8} {:>10} {padded:>10}  {}\n",
+                chunk.index,
+                chunk.kind,
+                chunk.name,
+                chunk.offset,
+                chunk.size,
+                match chunk.readers.as_slice() {
+                    [] => "everybody".to_owned(),
+                    readers => readers.join(" "),
+                }
             );
         }
         text
@@ -228,6 +307,21 @@ fn with(mut object: Value, name: &str, value: &str) -> Value {
     object
 }
 
+/// A fact as people read it: times as dates, counts as a list.
+fn shown(name: &str, value: &Value) -> String {
+    match (name, value) {
+        ("created" | "reported", Value::Number(secs)) => {
+            let time = secs.as_i64().unwrap_or(0).saturating_mul(1000);
+            format!("{} ({secs})", rfc5322(Timestamp(time)))
+        }
+        ("counts", Value::Object(counts)) => {
+            let counts = counts.iter().map(|(name, count)| format!("{count} {name}"));
+            counts.collect::<Vec<_>>().join(", ")
+        }
+        _ => plain(value),
+    }
+}
+
 /// A fact without quotes.
 fn plain(value: &Value) -> String {
     match value {
@@ -236,9 +330,9 @@ fn plain(value: &Value) -> String {
     }
 }
 
-fn chunk_json((index, chunk): (usize, &Chunk)) -> Value {
+fn chunk_json(chunk: &Chunk) -> Value {
     json!({
-        "index": index,
+        "index": chunk.index,
         "type": chunk.kind,
         "name": chunk.name,
         "offset": chunk.offset,
@@ -249,9 +343,10 @@ fn chunk_json((index, chunk): (usize, &Chunk)) -> Value {
     })
 }
 
-fn chunk_of_format1(chunk: &one::Chunk, start: usize) -> Chunk {
+fn chunk_of_format1(index: usize, chunk: &one::Chunk, start: usize) -> Chunk {
     let range = chunk.range();
     Chunk {
+        index,
         kind: chunk.kind.id(),
         name: name_of_format1(chunk.kind),
         offset: (start + range.start) as u64,
@@ -294,12 +389,13 @@ fn name_of_format1(kind: one::ChunkType) -> &'static str {
     }
 }
 
-fn chunk_of_format2(entry: &dmime2::outline::ChunkEntry) -> Chunk {
+fn chunk_of_format2(index: usize, entry: &dmime2::outline::ChunkEntry) -> Chunk {
     use dmime2::layout::{CHUNK_HEADER_SIZE, PAYLOAD_OVERHEAD, SLOT_SIZE};
     let slots = SLOT_SIZE * entry.kind.readers().len();
     let payload = entry.size - CHUNK_HEADER_SIZE - slots;
     let padded = (entry.kind != dmime2::ChunkType::Keys).then(|| (payload - PAYLOAD_OVERHEAD) as u64);
     Chunk {
+        index,
         kind: entry.kind.id(),
         name: name_of_format2(entry.kind),
         offset: entry.offset,
@@ -324,8 +420,7 @@ fn actor_of_format2(actor: dmime2::Actor) -> &'static str {
     }
 }
 
-/// What a type of chunk of D/MIME 2 is called.
-pub fn name_of_format2(kind: dmime2::ChunkType) -> &'static str {
+fn name_of_format2(kind: dmime2::ChunkType) -> &'static str {
     use dmime2::ChunkType as T;
     match kind {
         T::Keys => "keys",

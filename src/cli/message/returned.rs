@@ -1,4 +1,4 @@
-//! Returned messages (1985): what an author may believe of them (`dmime2.md` §12.4).
+//! Returned messages (1985): what their origin passes on, and what an author may believe of them (`dmime2.md` §12.3, §12.4).
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -6,10 +6,10 @@ use std::io::{Read, Seek};
 use serde_json::{Value, json};
 
 use super::actors::{Actors, Organization};
+use super::format2::{judged, refusal, say_envelopes, say_origin_envelope};
 use super::keys::Keys;
 use super::names::Role;
-use super::report::{Report, name_of_format2};
-use crate::cli::refusal::Refusal;
+use super::report::Report;
 use crate::crypto::ed25519::VerifyingKey;
 use crate::dime::dmime2::Limits;
 use crate::dime::dmime2::envelope::{DestinationEnvelope, OriginEnvelope};
@@ -23,27 +23,42 @@ pub fn object(mut file: &File) -> anyhow::Result<Returned> {
     file.rewind()?;
     let mut octets = Vec::new();
     file.take(limits.size + 1).read_to_end(&mut octets)?;
-    super::format2::judged(Returned::decode(octets, &limits))
+    judged(Returned::decode(octets, &limits))
 }
 
-/// What an outsider sees.
-pub fn report(returned: &Returned) -> Report {
-    let mut report = Report::default();
-    report.fact("type", json!("returned message"));
-    report.fact("format", json!(2));
-    report.fact("size", json!(returned.octets().len()));
-    report.fact("created", json!(returned.created()));
-    report.fact("reported", json!(returned.reported()));
-    report.fact("status", json!(returned.status().to_string()));
-    report.fact("scope", json!(returned.scope() as u8));
-    report.fact("message_id", json!(returned.message_id().to_string()));
-    let types = returned.types().map(name_of_format2).collect::<Vec<_>>();
-    report.fact("whole_chunks", json!(types));
-    report
+/// Makes the checks of the origin: its own envelope, and rules B3–B6 but for the memory of B6.
+///
+/// Own keys are those of all its signets that were given. `--from` says which account the author must be; without it any
+/// address of the organization is one.
+pub fn check_as_origin(
+    returned: Returned,
+    (actors, keys): (&Actors, &Keys),
+    now: u64,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let candidates = keys.candidates(&actors.own(Role::Origin)?);
+    let returned = returned.open_as_origin(&candidates).map_err(refusal)?;
+    let envelope = returned.envelope().clone();
+    say_origin_envelope(report, &envelope);
+    let domain = actors.own_domain(Role::Origin)?;
+    let peer = actors.own_domain(Role::Destination)?;
+    let own = actors.organization(Role::Origin, &domain)?;
+    let destination = actors.organization(Role::Destination, &peer)?;
+    let own_keys: Vec<_> = own
+        .iter()
+        .flat_map(Organization::iter)
+        .flat_map(|version| version.signet.message_signing_keys())
+        .collect();
+    let exists = match &actors.names.from {
+        Some(from) => *from == envelope.author,
+        None => *envelope.author.domain() == domain,
+    };
+    let checked = returned.check(&own_keys, &peer, &known(destination.as_ref()), exists, now);
+    checked.map(drop).map_err(|refused| refusal(refused).into())
 }
 
 /// Makes all checks of the author: rules B7 and B8. `sent` are ids of messages that went to the destination without a copy.
-pub fn check(
+pub fn check_as_author(
     returned: Returned,
     (actors, keys): (&Actors, &Keys),
     sent: &[String],
@@ -67,7 +82,7 @@ fn check_copy(
     now: u64,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    super::format2::say_envelopes(report, from, to);
+    say_envelopes(report, from, to);
     let origin = actors.organization(Role::Origin, &to.origin)?;
     let author = actors.user(Role::Author, &from.author, origin.as_ref())?;
     let destination = actors.organization(Role::Destination, &from.destination)?;
@@ -142,8 +157,4 @@ fn shown(content: &ReturnedContent) -> Value {
         "other_headers": text(&content.other_headers),
         "records": records.collect::<Vec<_>>(),
     })
-}
-
-fn refusal(refused: crate::dime::dmime2::Refused) -> Refusal {
-    Refusal::new(&refused)
 }

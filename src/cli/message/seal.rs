@@ -454,7 +454,14 @@ fn repaired(mut mail: &File, author: &Mailbox, file: &FileName) -> anyhow::Resul
 fn of_mail(error: convert::Error, arguments: &Seal) -> anyhow::Error {
     match error {
         convert::Error::Source(error) => input::unreadable(&arguments.file)(error).into(),
-        error => Refusal::new(&error).of_file(&arguments.file).into(),
+        error => {
+            let mut refusal = Refusal::new(&error).of_file(&arguments.file);
+            let is_mended = matches!(error, convert::Error::Header(_) | convert::Error::Missing(_));
+            if is_mended && !arguments.repair {
+                refusal.message += "; --repair mends headers";
+            }
+            refusal.into()
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::inspect::of_file;
 use super::keys::{KeyFiles, Keys};
 use super::names::Role;
 use super::output::{self, Access};
-use super::read::now;
+use super::read::{Checked, now};
 use super::refused::NotAMessage;
 use super::report::Report;
 use super::{format1, format2};
@@ -107,7 +107,7 @@ fn sign(arguments: &OriginSign, report: &mut Report) -> anyhow::Result<Signed> {
             let message = format1::message(&object.file)?;
             *report = Report::of_format1(&message);
             match format1::check(Role::Origin, &message, known, report)? {
-                format1::Checked::Submission(checked) => sign_format1(&checked, known),
+                Checked::Submission(checked) => sign_format1(&checked, known),
                 _ => Err(Refusal::new(&dmime1::Refused).into()),
             }
         }
@@ -117,7 +117,7 @@ fn sign(arguments: &OriginSign, report: &mut Report) -> anyhow::Result<Signed> {
             let at = arguments.at.unwrap_or_else(now);
             let source = (&outline, &object.file);
             match format2::check(Role::Origin, source, known, at, report)? {
-                format2::Checked::Submission(admissible) => {
+                Checked::Submission(admissible) => {
                     let chunk = sign_format2(&admissible, known)?;
                     Ok(Signed::Changed(object.file, chunk))
                 }

@@ -131,17 +131,18 @@ fn fields(block: &[u8]) -> Result<Vec<Field<'_>>, Error> {
     if block.is_empty() {
         return Ok(fields);
     }
-    for line in split_lines(block) {
+    for (number, line) in (1..).zip(split_lines(block)) {
+        let malformed = || Error::Header(number);
         if !is_allowed(line) {
-            return Err(Error::Header);
+            return Err(malformed());
         }
         if line.first().is_some_and(|first| is_blank(*first)) {
-            fields.last_mut().ok_or(Error::Header)?.lines.push(line);
+            fields.last_mut().ok_or_else(malformed)?.lines.push(line);
         } else {
-            let (name, value) = name_and_value(line).ok_or(Error::Header)?;
+            let (name, value) = name_and_value(line).ok_or_else(malformed)?;
             let name = trim(name);
             if !is_name(name) {
-                return Err(Error::Header);
+                return Err(malformed());
             }
             fields.push(Field {
                 name,

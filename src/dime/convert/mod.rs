@@ -33,9 +33,9 @@ pub const MAX_HEADER_BLOCK: usize = 512 << 10;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A header line that is no field and continues none, or octets that no header may contain (C1).
-    #[error("the header block is malformed")]
-    Header,
+    /// A header line, counted from 1, that is no field and continues none, or has octets that no header may contain (C1).
+    #[error("line {0} of the header is malformed")]
+    Header(usize),
     /// A field that may stand only once (C2).
     #[error("the header field {0} stands twice")]
     Repeated(&'static str),

@@ -45,7 +45,7 @@ pub fn returned(input: &[u8]) {
         return;
     };
     assert_eq!(object.octets(), input);
-    assert!(object.types().all(|kind| object.scope().has(kind)));
+    assert!(object.chunks().all(|(_, chunk)| object.scope().has(chunk.kind)));
     let signed = SIGNED.iter().any(|signed| signed == input);
     assert_eq!(at_origin(object).is_ok(), signed, "the origin");
     let object = Returned::decode(input.to_vec(), &limits).expect("the same octets");

@@ -124,7 +124,7 @@ fn malformed_headers_are_refused_by_rule() {
     each("mime-refused", |name, case| {
         let input = octets(&case["input"]);
         let rule = |error| match error {
-            Error::Header => "C1",
+            Error::Header(_) => "C1",
             Error::Repeated(_) => "C2",
             Error::Missing(_) => "C3",
             other => panic!("{name}: {other}"),

@@ -9,7 +9,7 @@ use crate::crypto::ed25519::Signature;
 use crate::crypto::hash::sha512;
 use crate::crypto::suite::hpke::Suite;
 use crate::dime::dmime2::layout::{CHUNK_HEADER_SIZE, ChunkType, MAX_CHUNKS};
-use crate::dime::dmime2::outline::Limits;
+use crate::dime::dmime2::outline::{ChunkEntry, Limits};
 use crate::dime::dmime2::rule::{Error, Refused, Rule, demand};
 use crate::dime::dmime2::skeleton::{Skeleton, chunk_hash};
 use crate::dime::dmime2::time::{MessageId, Replay, Seen};
@@ -140,9 +140,16 @@ impl Returned {
         self.skeleton.created()
     }
 
-    /// Types of the chunks that came back whole, in their order.
-    pub fn types(&self) -> impl Iterator<Item = ChunkType> + '_ {
-        self.whole.iter().map(|chunk| chunk.kind)
+    /// The chunks that came back whole, in their order, with their indices in the message; places are those in this object.
+    pub fn chunks(&self) -> impl Iterator<Item = (u32, ChunkEntry)> + '_ {
+        self.whole.iter().map(|chunk| {
+            let entry = ChunkEntry {
+                kind: chunk.kind,
+                offset: chunk.range.start as u64,
+                size: chunk.range.len(),
+            };
+            (chunk.index, entry)
+        })
     }
 
     /// The whole object, to be passed on unchanged.

@@ -150,7 +150,7 @@ fn check_view(view: &Value, passed: &Passed) {
     assert_eq!(view["status"], returned.status().to_string());
     assert_eq!(view["reported"].as_u64(), Some(returned.reported()));
     assert_eq!(view["message_id"], hex(&returned.message_id().0));
-    let types: Vec<_> = returned.types().map(ChunkType::id).collect();
+    let types: Vec<_> = returned.chunks().map(|(_, chunk)| chunk.kind.id()).collect();
     assert_eq!(view["returned_types"], serde_json::json!(types));
 }
 
