@@ -1,21 +1,25 @@
 //! `dimed account …` and `dimed alias …`.
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use zeroize::Zeroizing;
 
-use super::Exit;
 use super::context::Context;
+use super::files::FileName;
+use super::signet::read::signet_of;
+use super::{Exit, Misuse};
 use crate::accounts::{self, NewAccount, Resolution};
 use crate::base::secret::Secret;
 use crate::config::Config;
 use crate::dime::keys::UserKeys;
-use crate::dime::signet::Signet;
+use crate::dime::signet::{Kind, Signet};
 use crate::mail::address::Mailbox;
 use crate::store::{self, TrustMode};
+
+/// Most octets of a file with a password in its first line.
+const MAX_PASSWORD_FILE: usize = 64 << 10;
 
 /// Commands about users.
 #[derive(Debug, Subcommand)]
@@ -35,12 +39,13 @@ pub struct Add {
     /// Who holds the user's private keys.
     #[arg(long, value_enum, default_value_t = Trust::Trustful)]
     trust: Trust,
-    /// Signing request (SSR) of a user who keeps their own keys; it is signed and published as their signet.
+    /// Signing request (SSR) of a user who keeps their own keys; it is signed and published as their signet. Their keys for D/MIME 2
+    /// come after that, with `dimed key set import`.
     #[arg(long, value_name = "FILE")]
-    request: Option<PathBuf>,
+    request: Option<FileName>,
     /// File whose first line is the password.
     #[arg(long, value_name = "FILE")]
-    password_file: Option<PathBuf>,
+    password_file: Option<FileName>,
 }
 
 /// The trust modes, as they are spelled here.
@@ -104,10 +109,13 @@ pub async fn run_alias(command: AliasCommand, config: Config, out: &mut dyn Writ
 
 async fn add(add: Add, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let failed = || format!("{} cannot be added", add.address);
-    anyhow::ensure!(
-        add.request.is_none() || add.trust != Trust::Trustful,
-        "the keys of a trustful user are made here: leave out --request, or say --trust paranoid"
-    );
+    if add.request.is_some() && add.trust == Trust::Trustful {
+        let text = "the keys of a trustful user are made here: leave out --request, or say --trust paranoid";
+        return Err(Misuse(text.into()).into());
+    }
+    if add.request.as_ref().is_some_and(FileName::is_standard) && add.password_file.is_none() {
+        return Err(Misuse("with --request -, name a file with --password-file".into()).into());
+    }
     let context = Context::open(config).await?;
     let accounts = context.accounts();
     let domain = context.store.local_domain(add.address.domain()).await?;
@@ -122,15 +130,20 @@ async fn add(add: Add, config: Config, out: &mut dyn Write) -> anyhow::Result<Ex
     if accounts.find(&add.address).await?.is_some() {
         return Err(store::Error::Exists).with_context(failed);
     }
+    let request = add.request.as_ref();
+    let request = request
+        .map(|file| signet_of(Kind::Request, file))
+        .transpose()
+        .with_context(failed)?;
     let new = NewAccount {
         address: add.address.clone(),
-        password: password(add.password_file.as_deref())?,
+        password: password(add.password_file.as_ref())?,
         trust_mode: add.trust.into(),
     };
     accounts::check_password(&new.password).with_context(failed)?;
     // The signet comes first: should this stop in between, the account can be added again.
     let signet = match domain.dime {
-        Some(_) => publish(&context, &add).await.with_context(failed)?,
+        Some(_) => publish(&context, &add, request).await.with_context(failed)?,
         None => false,
     };
     accounts.create(new, context.now()).await.with_context(failed)?;
@@ -142,20 +155,17 @@ async fn add(add: Add, config: Config, out: &mut dyn Write) -> anyhow::Result<Ex
 }
 
 /// Sees to it that the user has a signet, if there is anything to make one from.
-async fn publish(context: &Context, add: &Add) -> anyhow::Result<bool> {
+async fn publish(context: &Context, add: &Add, request: Option<Signet>) -> anyhow::Result<bool> {
     let published = context.published();
     if published.user(&add.address).await?.is_some() {
         return Ok(true);
     }
-    match (add.trust, &add.request) {
+    match (add.trust, request) {
         (Trust::Trustful, _) => {
             let keys = UserKeys::generate(&mut rand::rng());
             published.publish_user(&add.address, keys).await?;
         }
-        (_, Some(path)) => {
-            let named = || path.display().to_string();
-            let text = std::fs::read_to_string(path).with_context(named)?;
-            let request = Signet::from_armor(&text).with_context(named)?;
+        (_, Some(request)) => {
             published.publish_request(&add.address, &request).await?;
         }
         (_, None) => return Ok(false),
@@ -164,11 +174,11 @@ async fn publish(context: &Context, add: &Add) -> anyhow::Result<bool> {
 }
 
 /// The first line of a file, or what is typed, or the first line of standard input.
-fn password(file: Option<&Path>) -> anyhow::Result<Secret<String>> {
-    if let Some(path) = file {
-        let text = std::fs::read_to_string(path).map(Zeroizing::new);
-        let text = text.with_context(|| path.display().to_string())?;
-        return Ok(first_line(&text));
+fn password(file: Option<&FileName>) -> anyhow::Result<Secret<String>> {
+    if let Some(file) = file {
+        let octets = file.read_private(MAX_PASSWORD_FILE)?;
+        let not_text = |_| Misuse(format!("the password in {file} is not UTF-8"));
+        return Ok(first_line(std::str::from_utf8(&octets).map_err(not_text)?));
     }
     if std::io::stdin().is_terminal() {
         return typed_twice();

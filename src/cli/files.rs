@@ -122,20 +122,20 @@ impl FileName {
         octets.ok_or_else(|| Error::TooLarge { file: file(), most })
     }
 
-    /// The same for a private key: others who may read the file are worth a warning.
+    /// The same for a private key or passphrase: others who may read the file are worth a warning.
     pub fn read_private(&self, most: usize) -> Result<Zeroizing<Vec<u8>>, Error> {
         let octets = self.read(most)?;
         self.warn_if_exposed();
         Ok(octets)
     }
 
-    /// Warns if others may read the file, which holds a private key.
+    /// Warns if others may read the file, which holds a private key or a passphrase.
     pub fn warn_if_exposed(&self) {
         if let Some(mode) = self.exposed_mode() {
             // Nobody is left to be warned if this fails.
             let _ = writeln!(
                 io::stderr(),
-                "dimed: warning: {self} holds a private key and may be read by others (mode {mode:04o}); do: chmod 600 {self}"
+                "dimed: warning: {self} is read as a secret, and others may read it too (mode {mode:04o}); do: chmod 600 {self}"
             );
         }
     }

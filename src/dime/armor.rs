@@ -40,7 +40,7 @@ pub enum Error {
 
 /// An error, and the line of the text where it shows, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {error}")]
+#[error("{error}")]
 pub struct Misread {
     /// What is wrong.
     pub error: Error,
@@ -142,7 +142,7 @@ impl<'a> Lines<'a> {
 
     fn next_block(&mut self, labels: &[&str]) -> Result<Labelled<'a>, Misread> {
         let read = self.read_block(labels);
-        let line = self.line;
+        let line = self.line.max(1);
         read.map_err(|error| Misread { error, line })
     }
 

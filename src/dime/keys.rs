@@ -52,7 +52,7 @@ const SEED_LABEL: &str = "ED25519 PRIVATE KEY";
 #[non_exhaustive]
 pub enum Error {
     /// The magic number is not the one of this kind of key file.
-    #[error("magic number {found} instead of {expected}")]
+    #[error("magic number {found}{} instead of {expected}{}", named(*found), named(*expected))]
     Magic {
         /// Number of the kind asked for.
         expected: u16,
@@ -68,6 +68,15 @@ pub enum Error {
     /// The armor around it.
     #[error(transparent)]
     Armor(#[from] armor::Error),
+}
+
+/// What has this magic number, in brackets.
+fn named(magic: u16) -> &'static str {
+    match magic {
+        ORG_MAGIC => " (organizational key)",
+        USER_MAGIC => " (user key)",
+        _ => "",
+    }
 }
 
 macro_rules! key_file {

@@ -31,6 +31,15 @@ const MAGMA_SIGNET: &str = "06f00000860120878e24038017cb68059e517ea2cb9c1b6b7848
     02ff5d28d73031b7f56b6558d42586080e0eabe4cf8a6b485c211bb30ea254e211045b1fc4da7098a2f5563cf94eeed624cc6e0cf859c6\
     5eea98f8e2393c328acb38c220b57eb29fc8dd30aeb078f4a74fb24ec6b5a1d94add67c9b34f76a0fed00c";
 
+/// That key under the realm key 00 01 … 3f, by another implementation of AES-256-GCM (`signet.md` §17.3).
+const MAGMA_ENCRYPTED: &str = "079b00000070aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa2ed713714a929b053993ee814a3d2cdc\
+    b96266de16aec99b383ab76b81a98e414b459af1c6ec38a62b7da23bd9bd903884b412246c133dd7f7c99cabc280baac3a959619704cba\
+    15840e6feea191695d63f912ba1bf87da95189f3d37b1266e9";
+/// The same key as a user's.
+const MAGMA_ENCRYPTED_USER: &str = "07b800000070aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa59950e08d8cf00d293e24389aee1e53c\
+    b96266de16aec99b383ab76b81a98e414b459af1c6ec38a62b7da23bd9bd903884b412246c133cd7f7c99cabc280baac3a959619704cba\
+    15840e6feea191695d63f912ba1bf87da95189f3d37b1266e9";
+
 fn unhex(text: &str) -> Vec<u8> {
     let digits: Vec<_> = text.chars().filter(|c| !c.is_whitespace()).collect();
     digits
@@ -195,4 +204,77 @@ fn magma_s_keys_and_signets_are_imported() {
     assert_eq!(ours["refused"]["variant"], "import.libdime");
     let magma = desk.json(1, "signet show magma.signet");
     assert_eq!(magma["refused"]["variant"], "signet.key");
+}
+
+#[test]
+fn magma_s_encrypted_keys_are_imported_with_their_realm_key() {
+    let desk = Desk::new();
+    let realm: Vec<u8> = (0..64).collect();
+    desk.write("realm.key", &realm);
+    desk.write("magma.key", unhex(MAGMA_KEY));
+    desk.done("signet import magma.key --out plain.key");
+    desk.write("magma.encrypted", unhex(MAGMA_ENCRYPTED));
+    let done = "signet import magma.encrypted --realm-key realm.key --out new.key";
+    assert_eq!(desk.done(done), "organizational key in new.key\n");
+    assert_eq!(
+        (desk.read("new.key"), desk.mode("new.key")),
+        (desk.read("plain.key"), 0o600)
+    );
+    let armored = format!(
+        "-----BEGIN ENCRYPTED ORGANIZATIONAL KEY-----\n{}\n={}\n-----END ENCRYPTED ORGANIZATIONAL KEY-----\n",
+        dimed::base::encoding::base64(&unhex(MAGMA_ENCRYPTED)),
+        checksum(&unhex(MAGMA_ENCRYPTED)),
+    );
+    desk.write("armored", armored);
+    let text = desk.done("signet import armored --realm-key realm.key");
+    assert_eq!(text, desk.read("plain.key"));
+    desk.write("user.encrypted", unhex(MAGMA_ENCRYPTED_USER));
+    let user = desk.json(
+        0,
+        "signet import user.encrypted --realm-key realm.key --out user.key",
+    );
+    assert_eq!(user["type"], "user key");
+    assert!(desk.read("user.key").starts_with("-----BEGIN USER KEY-----\n"));
+    refuses_encrypted_keys_without_the_right_realm_key(&desk, realm);
+}
+
+fn refuses_encrypted_keys_without_the_right_realm_key(desk: &Desk, mut realm: Vec<u8>) {
+    let none = desk.fails(2, "signet import magma.encrypted --out other.key");
+    assert!(none.contains("needs --realm-key"), "{none}");
+    let short = desk.fails(
+        2,
+        "signet import magma.encrypted --realm-key magma.key --out other.key",
+    );
+    assert!(short.contains("more than 64 octets"), "{short}");
+    realm[40] ^= 1;
+    desk.write("other.realm", realm);
+    let refused = desk.json(
+        1,
+        "signet import magma.encrypted --realm-key other.realm --out other.key",
+    );
+    assert_eq!(refused["refused"]["variant"], "import.realm_key");
+    let mut damaged = unhex(MAGMA_ENCRYPTED);
+    damaged.truncate(100);
+    desk.write("damaged", damaged);
+    let refused = desk.json(1, "signet import damaged --realm-key realm.key --out other.key");
+    assert_eq!(
+        (&refused["refused"]["variant"], &refused["refused"]["offset"]),
+        (&"import.length".into(), &2.into())
+    );
+    assert!(!desk.files().contains(&"other.key".to_owned()));
+}
+
+/// CRC-24 in base64, as armor ends with it (`signet.md` §10.2).
+fn checksum(octets: &[u8]) -> String {
+    let crc = octets.iter().fold(0xb7_04ce_u32, |crc, octet| {
+        (0..8).fold(crc ^ (u32::from(*octet) << 16), |crc, _| {
+            let shifted = crc << 1;
+            if shifted & 0x100_0000 == 0 {
+                shifted
+            } else {
+                shifted ^ 0x186_4cfb
+            }
+        })
+    });
+    dimed::base::encoding::base64(&crc.to_be_bytes()[1..])
 }

@@ -177,7 +177,7 @@ fn a_key_that_others_may_read_is_used_after_a_warning() {
     let warned = desk.dimed("key show example.org.key").assert().code(0);
     assert_eq!(
         String::from_utf8_lossy(&warned.get_output().stderr),
-        "dimed: warning: example.org.key holds a private key and may be read by others (mode 0644); do: chmod 600 example.org.key\n"
+        "dimed: warning: example.org.key is read as a secret, and others may read it too (mode 0644); do: chmod 600 example.org.key\n"
     );
 }
 

@@ -166,7 +166,19 @@ fn only_a_key_of_the_organization_signs() {
         1,
         &format!("{} --address alice@other.test", sign("example.org.key")),
     );
-    assert_eq!(outside["refused"]["variant"], "signet.wrong_name");
+    let outside = &outside["refused"];
+    assert_eq!(
+        (&outside["variant"], &outside["file"], &outside["field"]),
+        (
+            &json!("signet.wrong_name"),
+            &json!("example.org.signet"),
+            &json!(254)
+        )
+    );
+    assert_eq!(
+        outside["message"],
+        "alice@other.test is no address of example.org"
+    );
     let full = desk.done(&sign("example.org.key"));
     assert!(full.starts_with("-----BEGIN USER SIGNET-----\n"), "{full}");
     desk.write("full.signet", full);
@@ -277,12 +289,15 @@ fn standard_input_and_output_serve_in_the_place_of_files() {
 fn nothing_vouches_for_a_signet_without_its_companions() {
     let desk = Desk::with_alice();
     let organization = desk.json(1, "signet verify example.org.signet")["refused"].clone();
+    assert_eq!(organization["variant"], "signet.no_primary_key");
+    let other = "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg";
+    let organization = desk.json(1, &format!("signet verify example.org.signet --pok {other}"));
+    let organization = &organization["refused"];
     assert_eq!(organization["variant"], "signet.unknown_primary_key");
     assert_eq!(
         (&organization["field"], &organization["offset"]),
         (&json!(1), &json!(5))
     );
-    let other = "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg";
     let user = format!("signet verify alice-example.org.signet --org example.org.signet --pok {other}");
     let refused = desk.json(1, &user)["refused"].clone();
     assert_eq!(refused["variant"], "signet.unknown_primary_key");

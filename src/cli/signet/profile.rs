@@ -102,7 +102,7 @@ fn find(kind: Kind, label: &str) -> anyhow::Result<ProfileField> {
     found.ok_or_else(|| {
         let names: Vec<_> = kind.profile_fields().map(|field| field.name).collect();
         Misuse(format!(
-            "a {kind} has no field {label:?}; there are {}",
+            "{label:?} is no field of this {kind}; there are {}",
             names.join(", ")
         ))
         .into()
@@ -239,7 +239,10 @@ mod tests {
         );
         assert!(refused(Kind::User, &["Undefined-Field=x"]).contains("has a name"));
         assert!(refused(Kind::User, &["Name:x=y"]).contains("no name of its own"));
-        assert!(refused(Kind::User, &["Contact-Abuse=a@b.test"]).starts_with("a user signet has no field"));
+        assert!(
+            refused(Kind::User, &["Contact-Abuse=a@b.test"])
+                .starts_with("\"Contact-Abuse\" is no field of this user signet")
+        );
         assert_eq!(
             refused(Kind::Organization, &["Contact-Abuse=nobody"]),
             "Contact-Abuse: \"nobody\" is not a mail address"

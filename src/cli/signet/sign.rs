@@ -48,7 +48,7 @@ use crate::mail::address::{Domain, Mailbox};
 pub struct Sign {
     /// Signing request; - is standard input.
     request: FileName,
-    /// Key file of the organization.
+    /// Key file of the organization: its own, or of a secondary key that may sign signets.
     #[arg(long, value_name = "FILE")]
     org_key: FileName,
     /// Signet of the organization.
@@ -92,6 +92,7 @@ pub fn run(arguments: &Sign, json: bool, out: &mut dyn Write) -> anyhow::Result<
     let signer = Signer::new(&parties.org, &signing)
         .map_err(|error| Refusal::in_signet(&error, parties.org.signet()).of_file(&arguments.org_key))?;
     let profile = profile(arguments, &parties, &verified)?;
+    parties.check_address(arguments)?;
     let builder = signer.sign(&verified).map_err(refused)?.with_profile(profile);
     let signet = finish(builder, arguments, &parties)?;
     parties.verify(&signet).map_err(refused)?;
@@ -147,6 +148,20 @@ impl Parties {
             previous,
             address,
         })
+    }
+
+    /// An organization signs for addresses of its own.
+    fn check_address(&self, arguments: &Sign) -> Result<(), Refusal> {
+        match &self.address {
+            Some(address) if !self.org.governs(address.domain()) => {
+                let refusal = Refusal::in_signet(&signet::Error::WrongName, self.org.signet());
+                Err(Refusal {
+                    message: format!("{address} is no address of {}", self.org.domain()),
+                    ..refusal.of_file(&arguments.org_signet)
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Nothing leaves that its readers would refuse.

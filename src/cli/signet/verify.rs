@@ -86,12 +86,15 @@ pub fn run(arguments: &Verify, json: bool, out: &mut dyn Write) -> anyhow::Resul
 /// The inner error is about the object; an outer one keeps it from being judged.
 fn check(signet: &Signet, arguments: &Verify) -> anyhow::Result<Result<Checked, Refusal>> {
     let checked = match signet.kind() {
+        Kind::Organization if arguments.pok.is_empty() => {
+            return Ok(Err(nothing_vouches(signet.kind()).of_file(&arguments.file)));
+        }
         Kind::Organization => {
             check_org(signet, &arguments.pok).map_err(|error| in_file(&error, signet, arguments))
         }
         Kind::User => {
             let Some(file) = &arguments.org else {
-                return Ok(Err(no_organization().of_file(&arguments.file)));
+                return Ok(Err(nothing_vouches(signet.kind()).of_file(&arguments.file)));
             };
             let org = match organization(file, &arguments.pok)? {
                 Ok(org) => org,
@@ -133,10 +136,20 @@ fn in_file(error: &Error, signet: &Signet, arguments: &Verify) -> Refusal {
 }
 
 /// Nobody was named who could have signed.
-fn no_organization() -> Refusal {
+fn nothing_vouches(kind: Kind) -> Refusal {
+    let (variant, message) = match kind {
+        Kind::Organization => (
+            "signet.no_primary_key",
+            "nothing vouches for an organizational signet but the keys in DNS: give them with --pok",
+        ),
+        _ => (
+            "signet.no_organization",
+            "nothing vouches for a user signet without the organization's: name it with --org",
+        ),
+    };
     Refusal {
-        variant: "signet.no_organization",
-        message: "nothing vouches for a user signet without the organization's: name it with --org".into(),
+        variant,
+        message: message.into(),
         place: Box::default(),
         file: None,
     }
@@ -222,7 +235,7 @@ fn signers(checked: &Checked) -> Value {
 
 fn not_valid(signet: &Signet, refusal: &Refusal) -> Answer {
     let now = SystemClock.now();
-    let judgement = match refusal.variant == no_organization().variant {
+    let judgement = match refusal.variant == nothing_vouches(signet.kind()).variant {
         true => Judgement::Unverified,
         false => Judgement::NotValid,
     };

@@ -192,7 +192,7 @@ pub enum Error {
     #[error("the signature in field {0} does not verify")]
     BadSignature(u8),
     /// A companion, or the object itself, is of a kind that does not do here.
-    #[error("a {found} instead of a {expected}")]
+    #[error("{found} instead of {expected}")]
     Kind {
         /// The kind needed.
         expected: Kind,

@@ -105,9 +105,13 @@ fn signing_key(key: &FileName, signet: &FileName, unlock: &Unlock) -> anyhow::Re
         .and_then(|field| field.get(1..));
     let is_owner = |key: &&SigningKey| owner == Some(&key.verifying_key().0[..]);
     let found = keys.iter().filter_map(PrivateKey::signing).find(is_owner);
-    found
-        .cloned()
-        .ok_or_else(|| anyhow::anyhow!("{key} has no user key that {signet} names"))
+    let other = || Refusal {
+        variant: "keys.other",
+        message: format!("there is no key here that {signet} names"),
+        place: Box::default(),
+        file: Some(key.to_string()),
+    };
+    Ok(found.cloned().ok_or_else(other)?)
 }
 
 /// A key set, public and private.
