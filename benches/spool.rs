@@ -9,6 +9,7 @@ use dimed::base::id::QueueId;
 use dimed::base::time::{Clock, SystemClock};
 use dimed::crypto::at_rest::Key;
 use dimed::mail::address::{Mailbox, ReversePath};
+use dimed::mail::demand::Demand;
 use dimed::store::sqlite::SqliteStore;
 use dimed::store::{Content, Envelope, FollowUp, MasterKey, NewMessage, Source, Spool};
 use divan::Bencher;
@@ -73,6 +74,7 @@ fn message(number: usize) -> FollowUp {
                 source: Source::Smtp,
                 smtputf8: false,
                 eight_bit: false,
+                demand: Demand::default(),
             },
             content: Content::Mime,
             recipients: vec![mailbox(&format!("bob@d{}.test", number % 100)).into()],

@@ -44,6 +44,8 @@ pub const DOMAIN_BOGUS: &str = "domain.record.bogus";
 pub const QUEUE_ATTEMPT_LOCAL: &str = "queue.attempt.local";
 /// A delivery by SMTP was tried.
 pub const QUEUE_ATTEMPT_SMTP: &str = "queue.attempt.smtp";
+/// A mail host got no mail because of its TLS, or of what was found out about it.
+pub const QUEUE_HOST_REFUSED: &str = "queue.host.refused";
 /// A delivery by DMTP was tried. Carries an attempt id and no message id.
 pub const QUEUE_ATTEMPT_DMTP: &str = "queue.attempt.dmtp";
 /// A message waits for one recipient because of somebody's key set.

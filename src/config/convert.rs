@@ -11,7 +11,7 @@ use crate::mail::address::Domain;
 use crate::net::connect::Outgoing;
 use crate::net::dns::{AdBitResolver, AnchorError, HickoryResolver, Resolver, Servers, TrustAnchors};
 use crate::net::self_signed;
-use crate::net::tls::{self, Identity};
+use crate::net::tls::{self, Identity, WebPki};
 use crate::queue::schedule::Schedule;
 use crate::{dmtp, smtp};
 
@@ -62,6 +62,18 @@ impl From<&Outbound> for Outgoing {
         Self {
             source: outbound.source_address,
             timeout: Duration::from_secs(outbound.connect_timeout_secs.get()),
+        }
+    }
+}
+
+impl Outbound {
+    /// The roots that hosts' certificates must lead to; `None` on a machine without any.
+    ///
+    /// Errors: those of [`WebPki::load`], if a file is configured.
+    pub fn roots(&self) -> Result<Option<WebPki>, tls::Error> {
+        match &self.root_certificates {
+            Some(path) => WebPki::load(path).map(Some),
+            None => Ok(WebPki::system().ok()),
         }
     }
 }

@@ -8,6 +8,7 @@ mod dmime;
 mod error;
 mod master_key;
 mod paths;
+mod routing;
 mod sections;
 
 use std::path::Path;
@@ -18,6 +19,7 @@ pub use dmime::{Dmime, MinimumSuite};
 pub use error::Error;
 pub use master_key::{Origin, create_master_key, find_master_key, load_master_key, read_master_key};
 pub use paths::MaildirPattern;
+pub use routing::Routing;
 pub use sections::*;
 
 /// Where the configuration file is looked for when nothing else is said.
@@ -41,6 +43,9 @@ pub struct Config {
     /// `[outbound]`.
     #[serde(default)]
     pub outbound: Outbound,
+    /// `[routing]`.
+    #[serde(default)]
+    pub routing: Routing,
     /// `[queue]`.
     #[serde(default)]
     pub queue: Queue,
@@ -87,6 +92,7 @@ impl Config {
             tls: Tls::default(),
             dns: Dns::default(),
             outbound: Outbound::default(),
+            routing: Routing::default(),
             queue: Queue::default(),
             limits: Limits::default(),
             dmime: Dmime::default(),

@@ -242,6 +242,11 @@ pub struct Outbound {
     pub dmtp_port: NonZeroU16,
     /// Where mail hosts that cannot be reached on `smtp_port` are asked for DMTP. Default 587.
     pub submission_port: NonZeroU16,
+    /// Port of web servers that have MTA-STS policies. Default 443.
+    pub https_port: NonZeroU16,
+    /// PEM file with the root certificates that hosts' certificates must lead to. Default: the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root_certificates: Option<PathBuf>,
     /// Name we greet with. Default: `server.hostname`.
     #[serde(with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub helo: Option<Domain>,
@@ -258,6 +263,8 @@ impl Default for Outbound {
             smtp_port: const { NonZeroU16::new(25).unwrap() },
             dmtp_port: const { NonZeroU16::new(26).unwrap() },
             submission_port: const { NonZeroU16::new(587).unwrap() },
+            https_port: const { NonZeroU16::new(443).unwrap() },
+            root_certificates: None,
             helo: None,
             source_address: None,
             connect_timeout_secs: const { NonZeroU64::new(30).unwrap() },

@@ -8,6 +8,7 @@ use crate::base::time::Timestamp;
 use crate::dime::convert::{self, MAX_HEADER_BLOCK, clean::EntryCleaner};
 use crate::mail::address::Domain;
 use crate::mail::date::rfc5322;
+use crate::mail::demand::{self, DIME_REQUIRED, Demand};
 use crate::mail::headers::{self, Collector, Gathered};
 use crate::mail::repair::{self, Supplied};
 use crate::store::blocking::{Reader, store_error};
@@ -38,6 +39,9 @@ pub enum Failure {
     /// It is for a DIME domain and cannot be mapped to the format.
     #[error(transparent)]
     Unsealable(convert::Error),
+    /// Its author demands something that cannot be understood.
+    #[error(transparent)]
+    Demand(#[from] demand::Error),
     /// Whether it can be sealed could not be found out.
     #[error("the check whether the message can be sealed was interrupted")]
     Interrupted,
@@ -55,6 +59,9 @@ pub struct Intake {
     completion: Option<Completion>,
     /// Whether it must be one that D/MIME can carry.
     to_be_sealed: bool,
+    /// Whether MAIL said REQUIRETLS.
+    require_tls: bool,
+    demand: Demand,
     eight_bit: bool,
     failure: Option<Failure>,
 }
@@ -73,6 +80,8 @@ pub struct Complete {
     pub writer: Box<dyn BodyWriter>,
     /// It has octets above 127.
     pub eight_bit: bool,
+    /// What its author demands of the way.
+    pub demand: Demand,
 }
 
 impl Intake {
@@ -94,6 +103,8 @@ impl Intake {
             header: Some(Collector::new(MAX_HEADER)),
             completion,
             to_be_sealed: false,
+            require_tls: false,
+            demand: Demand::default(),
             eight_bit: false,
             failure: None,
         })
@@ -103,6 +114,11 @@ impl Intake {
     /// chunks hold less, is known when the message is sealed.
     pub fn demand_sealable(&mut self) {
         self.to_be_sealed = true;
+    }
+
+    /// MAIL said REQUIRETLS.
+    pub fn require_tls(&mut self) {
+        self.require_tls = true;
     }
 
     /// The id under which the message will be stored.
@@ -138,6 +154,7 @@ impl Intake {
         Ok(Complete {
             writer,
             eight_bit: self.eight_bit,
+            demand: self.demand,
         })
     }
 
@@ -181,7 +198,17 @@ impl Intake {
         if front.starts_with(b" ") || front.starts_with(b"\t") {
             self.writer.write(b"\r\n").await?;
         }
-        Ok(self.writer.write(&front).await?)
+        let submitted = self.completion.is_some();
+        self.demand = demand::read(&front, self.require_tls, submitted)?;
+        match submitted {
+            true => {
+                let headers::Split { block, rest } = headers::split(&front);
+                let kept = headers::without(block, &[DIME_REQUIRED]);
+                self.writer.write(&kept).await?;
+                Ok(self.writer.write(rest).await?)
+            }
+            false => Ok(self.writer.write(&front).await?),
+        }
     }
 }
 

@@ -12,10 +12,12 @@ use crate::base::time::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::delivery::dmtp::DmtpDelivery;
 use crate::delivery::local::LocalDelivery;
-use crate::delivery::smtp::SmtpDelivery;
+use crate::delivery::smtp::{Connectors, SmtpDelivery};
+use crate::domains::sts::MtaSts;
 use crate::domains::{Domains, DxConnector, DxPorts, Limits};
 use crate::mail::address::Domain;
 use crate::net::dns::Resolver;
+use crate::net::https::HttpsClient;
 use crate::net::tls::{Acceptor, Connector, WebPki};
 use crate::queue::attempt::Mailer;
 use crate::queue::observer::Observer;
@@ -31,6 +33,9 @@ const MESSAGES_IN_MEMORY: u64 = 4;
 /// Peers decide which domain is asked, and others shall not be asked on behalf of just anybody (`dmime2.md` §10.3 step 6).
 const INQUIRIES: u32 = 20;
 const INQUIRY_REGAINED_IN: Duration = Duration::from_secs(10);
+
+/// How long the fetch of an MTA-STS policy may take (RFC 8461 §3.3 suggests a minute).
+const POLICY_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What sessions and attempts work with.
 pub struct Services {
@@ -110,6 +115,8 @@ impl Services {
             directory: Arc::clone(&self.directory),
             published: Arc::clone(&self.published),
             policy: (&self.config.dmime).into(),
+            settings: (&self.config.routing).into(),
+            clock: Arc::clone(&self.clock),
         }
     }
 
@@ -126,8 +133,9 @@ impl Services {
             smtp: SmtpDelivery {
                 domains: Arc::clone(&self.domains),
                 resolver: Arc::clone(&self.resolver),
+                sts: Arc::clone(&self.dx.sts),
                 outgoing: (&self.config.outbound).into(),
-                connector: Connector::new()?,
+                connectors: Connectors::new(self.dx.roots.as_ref())?,
                 hello: self.config.helo().clone(),
                 port: self.config.outbound.smtp_port.get(),
             },
@@ -153,7 +161,28 @@ pub fn planner(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) 
     ));
     let published = Published::new(Arc::clone(store), Arc::clone(clock));
     let published = Arc::new(published.with_times((&config.dmime).into()));
-    let dx = Arc::new(dx_connector(config, clock, &resolver, &domains)?);
+    let roots = config.outbound.roots()?;
+    let sts = Arc::new(MtaSts::new(
+        Arc::clone(&resolver),
+        Arc::clone(store) as Arc<dyn crate::store::StsPolicies>,
+        Arc::clone(clock),
+        Arc::new(policy_source(config, &resolver, roots.as_ref())?),
+    ));
+    let dx = Arc::new(DxConnector {
+        domains: Arc::clone(&domains),
+        resolver: Arc::clone(&resolver),
+        clock: Arc::clone(clock),
+        outgoing: (&config.outbound).into(),
+        connector: Connector::new()?,
+        sts,
+        // A machine without root certificates can still use records that DNSSEC vouches for.
+        roots,
+        ports: DxPorts {
+            single: config.outbound.dmtp_port.get(),
+            dual: config.outbound.smtp_port.get(),
+            dual_fallback: config.outbound.submission_port.get(),
+        },
+    });
     let directory = Directory {
         published: Arc::clone(&published),
         store: Arc::clone(store),
@@ -167,6 +196,8 @@ pub fn planner(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) 
         directory: Arc::new(directory),
         published,
         policy: (&config.dmime).into(),
+        settings: (&config.routing).into(),
+        clock: Arc::clone(clock),
     })
 }
 
@@ -175,25 +206,18 @@ fn budget(config: &Config) -> Budget {
     Budget::new(largest.saturating_mul(MESSAGES_IN_MEMORY))
 }
 
-fn dx_connector(
+/// The web servers of others. Without root certificates none of them is believed.
+fn policy_source(
     config: &Config,
-    clock: &Arc<dyn Clock>,
     resolver: &Arc<dyn Resolver>,
-    domains: &Arc<Domains>,
-) -> Result<DxConnector, Error> {
-    Ok(DxConnector {
-        domains: Arc::clone(domains),
+    roots: Option<&WebPki>,
+) -> Result<HttpsClient, Error> {
+    Ok(HttpsClient {
         resolver: Arc::clone(resolver),
-        clock: Arc::clone(clock),
         outgoing: (&config.outbound).into(),
-        connector: Connector::new()?,
-        // A machine without root certificates can still use records that DNSSEC vouches for.
-        roots: WebPki::system().ok(),
-        ports: DxPorts {
-            single: config.outbound.dmtp_port.get(),
-            dual: config.outbound.smtp_port.get(),
-            dual_fallback: config.outbound.submission_port.get(),
-        },
+        connector: roots.map(Connector::pkix).transpose()?,
+        port: config.outbound.https_port.get(),
+        patience: POLICY_PATIENCE,
     })
 }
 

@@ -1,50 +1,71 @@
-//! Mail to other hosts by SMTP: MX by MX, with TLS when the host offers it.
+//! Mail to other hosts by SMTP: MX by MX, with the TLS that routing demands of each.
+
+mod session;
+mod way;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rand::rngs::StdRng;
-use tokio::time::timeout;
 
+use self::session::Session;
 use super::body::Body;
-use super::{Diagnosis, Outcome, RemoteReply};
+use super::{Diagnosis, Outcome};
 use crate::base::machine::TlsInfo;
+use crate::domains::sts::MtaSts;
 use crate::domains::{Domains, MailHosts};
 use crate::mail::address::{Domain, Mailbox, ReversePath};
+use crate::mail::demand::TlsDemand;
 use crate::mail::reply::EnhancedStatus;
 use crate::net::connect::Outgoing;
-use crate::net::connection::{self, Connection};
-use crate::net::dns::{Lookup, Resolver};
+use crate::net::connection::Connection;
+use crate::net::dns::{Proof, Resolver};
 use crate::net::stream::Stream;
-use crate::net::tls::Connector;
-use crate::smtp::client::{
-    self, Client, Event, Failure, Need, Params, Protocol, Stage, Timeouts, TlsPolicy, Transaction, Verdict,
-};
+use crate::net::tls::{self, Connector, WebPki};
+use crate::routing::{HostReason, HostTls, SmtpTls};
+use crate::smtp::client::{Client, Params, Protocol, Timeouts, TlsPolicy, Transaction};
+
+pub use way::{Common, NoAddress, Way, find};
 
 /// MX hosts tried in one attempt.
-const MAX_HOSTS: usize = 5;
+pub const MAX_HOSTS: usize = 5;
 
 /// Addresses tried for one host.
 const MAX_ADDRESSES: usize = 4;
-
-/// How long the answer to QUIT is waited for.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Sends mail to the hosts of other domains.
 pub struct SmtpDelivery {
     /// Where a domain's mail goes.
     pub domains: Arc<Domains>,
-    /// Finds the hosts' addresses.
+    /// Finds the hosts' addresses and TLSA records.
     pub resolver: Arc<dyn Resolver>,
+    /// Domains' MTA-STS policies.
+    pub sts: Arc<MtaSts>,
     /// How to connect.
     pub outgoing: Outgoing,
-    /// TLS without expectations of the certificate.
-    pub connector: Connector,
+    /// How to do TLS.
+    pub connectors: Connectors,
     /// Our name, for EHLO; mail for a host of that name would come back.
     pub hello: Domain,
     /// 25, but for tests and the demo.
     pub port: u16,
+}
+
+/// How to do TLS; for DANE, the host's records have to be known first.
+pub struct Connectors {
+    any: Connector,
+    /// `None` on a machine without root certificates.
+    pkix: Option<Connector>,
+}
+
+impl Connectors {
+    /// With these root certificates.
+    pub fn new(roots: Option<&WebPki>) -> Result<Self, tls::Error> {
+        Ok(Self {
+            any: Connector::new()?,
+            pkix: roots.map(Connector::pkix).transpose()?,
+        })
+    }
 }
 
 /// What is to be sent, to recipients of one domain.
@@ -60,6 +81,10 @@ pub struct Job<'a> {
     pub eight_bit: bool,
     /// The header has UTF-8.
     pub smtputf8: bool,
+    /// The TLS that the route asks for.
+    pub wanted: SmtpTls,
+    /// The TLS that the author demands.
+    pub demand: TlsDemand,
 }
 
 /// What an attempt brought.
@@ -71,6 +96,21 @@ pub struct Report {
     pub host: Option<Domain>,
     /// TLS towards that host.
     pub tls: Option<TlsInfo>,
+    /// What that TLS had to be.
+    pub protection: Option<Protection>,
+    /// Hosts that were tried before, or were not even tried, because of their TLS.
+    pub refused: Vec<(Domain, Protection)>,
+}
+
+/// How the TLS towards a host had to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Protection {
+    /// [`HostTls::kind`].
+    pub kind: &'static str,
+    /// Why so.
+    pub reason: HostReason,
+    /// Whether the certificate was verified.
+    pub verified: bool,
 }
 
 impl Report {
@@ -79,6 +119,18 @@ impl Report {
             outcomes: vec![outcome.clone(); job.recipients.len()],
             host: None,
             tls: None,
+            protection: None,
+            refused: Vec::new(),
+        }
+    }
+
+    fn by(host: &Domain, tls: Option<TlsInfo>, outcomes: Vec<Outcome>) -> Self {
+        Self {
+            outcomes,
+            host: Some(host.clone()),
+            tls,
+            protection: None,
+            refused: Vec::new(),
         }
     }
 }
@@ -86,10 +138,12 @@ impl Report {
 /// Why a host gave no verdicts.
 struct HostFailure {
     diagnosis: Diagnosis,
-    /// Worth trying again without TLS, which is only opportunistic here.
+    /// It is the TLS that failed: worth trying with less of it, if less will do.
     tls_to_blame: bool,
     /// The host may have the message: another host must not be given a copy now.
     leaves_doubt: bool,
+    /// It will be no better later.
+    is_permanent: bool,
 }
 
 impl HostFailure {
@@ -99,31 +153,73 @@ impl HostFailure {
             diagnosis,
             tls_to_blame: false,
             leaves_doubt: false,
+            is_permanent: false,
         }
     }
+}
+
+/// One way of doing TLS with a host.
+struct Handshake<'a> {
+    policy: TlsPolicy,
+    connector: &'a Connector,
+    verified: bool,
 }
 
 impl SmtpDelivery {
     /// Tries the domain's hosts in order until one gives verdicts.
     pub async fn deliver(&self, destination: &Domain, job: &Job<'_>, body: &mut Body) -> Report {
-        let hosts = match self.hosts(destination).await {
-            Ok(hosts) => hosts,
+        let (hosts, list) = match self.hosts(destination).await {
+            Ok(found) => found,
             Err(outcome) => return Report::same(job, &outcome),
         };
-        let mut last = Diagnosis::local(EnhancedStatus(4, 4, 1), "no host of the domain answers");
-        for host in hosts.iter().take(MAX_HOSTS) {
-            match self.try_host(host, job, body).await {
-                Ok(report) => return report,
-                Err(failure) if failure.leaves_doubt => {
-                    return Report::same(job, &Outcome::Deferred(failure.diagnosis));
-                }
-                Err(failure) => last = failure.diagnosis,
-            }
-        }
-        Report::same(job, &Outcome::Deferred(last))
+        let Ok(sts) = self.sts.facts(destination).await else {
+            let text = "the domain's MTA-STS policy cannot be read";
+            let fault = Diagnosis::local(EnhancedStatus(4, 3, 0), text);
+            return Report::same(job, &Outcome::Deferred(fault));
+        };
+        let common = Common {
+            destination,
+            list,
+            sts: &sts,
+            wanted: job.wanted,
+            demand: job.demand,
+            port: self.port,
+        };
+        self.in_turn(&hosts, &common, job, body).await
     }
 
-    async fn hosts(&self, destination: &Domain) -> Result<Vec<Domain>, Outcome> {
+    /// The message is given up only if no host will ever do.
+    async fn in_turn(&self, hosts: &[Domain], common: &Common<'_>, job: &Job<'_>, body: &mut Body) -> Report {
+        let mut last = Diagnosis::local(EnhancedStatus(4, 4, 1), "no host of the domain answers");
+        let (mut hopeless, mut refused) = (true, Vec::new());
+        for host in hosts.iter().take(MAX_HOSTS) {
+            let failure = match self.try_host(host, common, job, body, &mut refused).await {
+                Ok(report) => return Report { refused, ..report },
+                Err(failure) => failure,
+            };
+            if failure.leaves_doubt {
+                let outcome = Outcome::Deferred(failure.diagnosis);
+                return Report {
+                    refused,
+                    ..Report::same(job, &outcome)
+                };
+            }
+            if hopeless || !failure.is_permanent {
+                last = failure.diagnosis;
+            }
+            hopeless &= failure.is_permanent;
+        }
+        let outcome = match hopeless && last.status.0 == 5 {
+            true => Outcome::Failed(last),
+            false => Outcome::Deferred(last),
+        };
+        Report {
+            refused,
+            ..Report::same(job, &outcome)
+        }
+    }
+
+    async fn hosts(&self, destination: &Domain) -> Result<(Vec<Domain>, Proof), Outcome> {
         let deferred = |text| Outcome::Deferred(Diagnosis::local(EnhancedStatus(4, 4, 3), text));
         let failed = |status, text| Outcome::Failed(Diagnosis::local(status, text));
         match self
@@ -131,7 +227,7 @@ impl SmtpDelivery {
             .mail_hosts(destination, &mut rand::make_rng::<StdRng>())
             .await
         {
-            MailHosts::Hosts { hosts, .. } => self.without_us(hosts),
+            MailHosts::Hosts { hosts, proof } => Ok((self.without_us(hosts)?, proof)),
             MailHosts::NullMx => Err(failed(EnhancedStatus(5, 1, 10), "the domain takes no mail")),
             MailHosts::Nowhere => Err(failed(
                 EnhancedStatus(5, 1, 2),
@@ -156,56 +252,101 @@ impl SmtpDelivery {
         }
     }
 
-    async fn try_host(&self, host: &Domain, job: &Job<'_>, body: &mut Body) -> Result<Report, HostFailure> {
-        let addresses = self.addresses(host).await?;
-        match self
-            .try_session(host, &addresses, TlsPolicy::Opportunistic, job, body)
+    /// Finds the way to a host, and does what it has to about TLS; each handshake but the last asks for more than must be.
+    async fn try_host(
+        &self,
+        host: &Domain,
+        common: &Common<'_>,
+        job: &Job<'_>,
+        body: &mut Body,
+        refused: &mut Vec<(Domain, Protection)>,
+    ) -> Result<Report, HostFailure> {
+        let way = find(self.resolver.as_ref(), host, common)
             .await
-        {
-            Err(failure) if failure.tls_to_blame => {
-                self.try_session(host, &addresses, TlsPolicy::Never, job, body)
-                    .await
+            .map_err(|why| no_address(host, why))?;
+        let protection = |verified| Protection {
+            kind: way.decision.tls.kind(),
+            reason: way.decision.reason,
+            verified,
+        };
+        let dane = match &way.decision.tls {
+            HostTls::Dane(dane) => Some((Connector::dane(dane.clone()), dane.base_domain())),
+            _ => None,
+        };
+        let (dane, base) = dane.unzip();
+        let dane = dane.transpose().map_err(|error| unusable(host, &error))?;
+        let mut failure = refusal(&way);
+        for handshake in self.handshakes(&way.decision.tls, dane.as_ref()) {
+            match self
+                .try_session(&way, &handshake, base.unwrap_or(host), job, body)
+                .await
+            {
+                Ok(report) => {
+                    let protection = Some(protection(handshake.verified && report.tls.is_some()));
+                    return Ok(Report { protection, ..report });
+                }
+                Err(failed) if failed.tls_to_blame => failure = failed,
+                Err(failed) => return Err(failed),
             }
-            result => result,
         }
+        refused.push((host.clone(), protection(false)));
+        Err(failure)
     }
 
-    async fn addresses(&self, host: &Domain) -> Result<Vec<IpAddr>, HostFailure> {
-        let failure = |what: &str| {
-            let text = format!("the address of {host} {what}");
-            HostFailure::plain(Diagnosis::local(EnhancedStatus(4, 4, 3), text))
+    /// The handshakes that will do, the best first; none if the host gets no mail.
+    fn handshakes<'a>(&'a self, tls: &HostTls, dane: Option<&'a Connector>) -> Vec<Handshake<'a>> {
+        let required = |connector: Option<&'a Connector>| {
+            connector.map(|connector| Handshake {
+                policy: TlsPolicy::Required,
+                connector,
+                verified: true,
+            })
         };
-        match self.resolver.addresses(host).await {
-            Lookup::Found { value, .. } => Ok(value),
-            Lookup::Absent { .. } => Err(failure("does not exist")),
-            Lookup::Bogus => Err(failure("fails DNSSEC validation")),
-            Lookup::Failed => Err(failure("cannot be looked up")),
+        let any = |policy| Handshake {
+            policy,
+            connector: &self.connectors.any,
+            verified: false,
+        };
+        let pkix = required(self.connectors.pkix.as_ref());
+        let as_offered = [any(TlsPolicy::Opportunistic), any(TlsPolicy::Never)];
+        match tls {
+            HostTls::Dane(_) => required(dane).into_iter().collect(),
+            HostTls::Pkix => pkix.into_iter().collect(),
+            HostTls::Encrypted => vec![any(TlsPolicy::Required)],
+            HostTls::PkixIfPossible => pkix.into_iter().chain(as_offered).collect(),
+            HostTls::Opportunistic => as_offered.into(),
+            HostTls::Refused => Vec::new(),
         }
     }
 
     async fn try_session(
         &self,
-        host: &Domain,
-        addresses: &[IpAddr],
-        tls: TlsPolicy,
+        way: &Way,
+        handshake: &Handshake<'_>,
+        server_name: &Domain,
         job: &Job<'_>,
         body: &mut Body,
     ) -> Result<Report, HostFailure> {
+        let stream = self.connect(&way.host, &way.addresses).await?;
+        let mut client = Client::new(self.params(handshake.policy), None);
+        client.start(transaction(job));
+        body.rewind();
+        let session = Session {
+            host: &way.host,
+            connector: handshake.connector,
+            server_name,
+            count: job.recipients.len(),
+        };
+        session.run(Connection::new(stream, client), body).await
+    }
+
+    async fn connect(&self, host: &Domain, addresses: &[IpAddr]) -> Result<Stream, HostFailure> {
         let unreachable = |_| {
             let text = format!("{host} cannot be reached");
             HostFailure::plain(Diagnosis::local(EnhancedStatus(4, 4, 1), text))
         };
-        let tcp = self
-            .outgoing
-            .connect(addresses, self.port, MAX_ADDRESSES)
-            .await
-            .map_err(unreachable)?;
-        let stream = Stream::new(tcp).map_err(unreachable)?;
-        let mut client = Client::new(self.params(tls), None);
-        client.start(transaction(job));
-        body.rewind();
-        let connection = Connection::new(stream, client);
-        self.converse(host, connection, job.recipients.len(), body).await
+        let tcp = self.outgoing.connect(addresses, self.port, MAX_ADDRESSES).await;
+        Stream::new(tcp.map_err(unreachable)?).map_err(unreachable)
     }
 
     fn params(&self, tls: TlsPolicy) -> Params {
@@ -217,45 +358,6 @@ impl SmtpDelivery {
             timeouts: Timeouts::default(),
         }
     }
-
-    /// Runs the session to its end.
-    async fn converse(
-        &self,
-        host: &Domain,
-        mut connection: Connection<Client>,
-        count: usize,
-        body: &mut Body,
-    ) -> Result<Report, HostFailure> {
-        loop {
-            match connection.next_event().await {
-                Ok(Some(Event::StartTls)) => {
-                    match connection.connect_tls(&self.connector, host.as_str()).await {
-                        Ok(peer) => connection.machine().tls_started(peer.info),
-                        Err(_) => connection.machine().tls_failed(),
-                    }
-                }
-                Ok(Some(Event::NeedBody)) => feed(connection.machine(), body).await,
-                Ok(Some(Event::Done(outcome))) => {
-                    let tls = connection.machine().tls().cloned();
-                    connection.machine().quit();
-                    say_goodbye(connection).await;
-                    return Ok(report(host, tls, outcome, count));
-                }
-                Ok(Some(Event::Failed { failure, verdicts })) => {
-                    let tls = connection.machine().tls().cloned();
-                    // The failure is what counts; the farewell is a courtesy.
-                    let _ = connection.send().await;
-                    return broken(host, tls, &failure, verdicts);
-                }
-                Ok(Some(Event::Ready)) => {}
-                Ok(None | Some(Event::Closed)) => return Err(lost(host)),
-                Err(error) => {
-                    let leaves_doubt = connection.machine().stage() == Stage::EndOfData;
-                    return Err(io_failure(host, &error, leaves_doubt));
-                }
-            }
-        }
-    }
 }
 
 fn transaction(job: &Job<'_>) -> Transaction {
@@ -264,95 +366,35 @@ fn transaction(job: &Job<'_>) -> Transaction {
         recipients: job.recipients.to_vec(),
         size_bytes: job.size_bytes,
         eight_bit: job.eight_bit,
+        require_tls: job.demand == TlsDemand::Required,
         smtputf8: job.smtputf8,
     }
 }
 
-async fn feed(client: &mut Client, body: &mut Body) {
-    match body.next().await {
-        Ok(Some(piece)) => client.body(&piece),
-        Ok(None) => client.body_end(),
-        Err(_) => client.body_abort(),
-    }
+fn no_address(host: &Domain, why: NoAddress) -> HostFailure {
+    let text = format!("the address of {host} {why}");
+    HostFailure::plain(Diagnosis::local(EnhancedStatus(4, 4, 3), text))
 }
 
-/// The verdicts are known; a peer that does not answer QUIT changes nothing.
-async fn say_goodbye(mut connection: Connection<Client>) {
-    let farewell = async { while let Ok(Some(_)) = connection.next_event().await {} };
-    // The result is known and waits to be recorded; a host that does not answer must not hold it up.
-    let _ = timeout(FAREWELL, farewell).await;
+fn unusable(host: &Domain, error: &tls::Error) -> HostFailure {
+    let text = format!("TLS with {host} cannot be prepared: {error}");
+    HostFailure::plain(Diagnosis::local(EnhancedStatus(4, 3, 0), text))
 }
 
-fn report(host: &Domain, tls: Option<TlsInfo>, outcome: client::Outcome, count: usize) -> Report {
-    let outcomes = match outcome {
-        client::Outcome::Verdicts(verdicts) => verdicts
-            .into_iter()
-            .map(|verdict| judged(host, verdict))
-            .collect(),
-        client::Outcome::Lacking(need) => vec![lacking(host, need); count],
+/// Why a host gets no mail before it was even connected to. What the author requires cannot come true later.
+fn refusal(way: &Way) -> HostFailure {
+    let reason = way.decision.reason;
+    let status = match (reason, &way.decision.tls) {
+        (HostReason::RequiredUnproven, _) => EnhancedStatus(5, 7, 30),
+        (HostReason::TlsaFailed, _) => EnhancedStatus(4, 4, 3),
+        _ => EnhancedStatus(4, 7, 5),
     };
-    Report {
-        outcomes,
-        host: Some(host.clone()),
-        tls,
-    }
-}
-
-fn judged(host: &Domain, verdict: Verdict) -> Outcome {
-    match verdict {
-        Verdict::Accepted(reply) => Outcome::Relayed(RemoteReply {
-            host: host.to_string(),
-            reply: reply.to_string(),
-        }),
-        Verdict::Rejected(reply) => Outcome::from_refusal(host.as_str(), &reply),
-    }
-}
-
-fn lacking(host: &Domain, need: Need) -> Outcome {
-    let (status, what) = match need {
-        Need::EightBitMime => (EnhancedStatus(5, 6, 3), "eight-bit content"),
-        Need::SmtpUtf8 => (EnhancedStatus(5, 6, 7), "internationalized addresses or headers"),
+    let text = match way.decision.tls {
+        HostTls::Refused => format!("{}: {reason}", way.host),
+        _ => format!("{}: {reason}, and there are no root certificates here", way.host),
     };
-    Outcome::Failed(Diagnosis::local(status, format!("{host} does not take {what}")))
-}
-
-/// A session that broke. Verdicts given before it did are kept; the others are open, and another host may be tried
-/// if nobody has a verdict.
-fn broken(
-    host: &Domain,
-    tls: Option<TlsInfo>,
-    failure: &Failure,
-    verdicts: Vec<Option<Verdict>>,
-) -> Result<Report, HostFailure> {
-    let diagnosis = Diagnosis::local(EnhancedStatus(4, 4, 2), format!("{host}: {failure}"));
-    if verdicts.iter().all(Option::is_none) {
-        return Err(HostFailure {
-            diagnosis,
-            tls_to_blame: *failure == Failure::TlsHandshake,
-            leaves_doubt: failure.leaves_doubt(),
-        });
-    }
-    let open = Outcome::Deferred(diagnosis);
-    let outcomes = verdicts
-        .into_iter()
-        .map(|verdict| verdict.map_or_else(|| open.clone(), |verdict| judged(host, verdict)))
-        .collect();
-    Ok(Report {
-        outcomes,
-        host: Some(host.clone()),
-        tls,
-    })
-}
-
-fn lost(host: &Domain) -> HostFailure {
-    let text = format!("{host} closed the connection");
-    HostFailure::plain(Diagnosis::local(EnhancedStatus(4, 4, 2), text))
-}
-
-fn io_failure(host: &Domain, error: &connection::Error, leaves_doubt: bool) -> HostFailure {
     HostFailure {
-        diagnosis: Diagnosis::local(EnhancedStatus(4, 4, 2), format!("{host}: {error}")),
-        tls_to_blame: false,
-        leaves_doubt,
+        is_permanent: reason == HostReason::RequiredUnproven,
+        ..HostFailure::plain(Diagnosis::local(status, text))
     }
 }

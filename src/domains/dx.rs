@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::sts::MtaSts;
 use super::{DeliveryHosts, Domains, DxAttempt, Reach};
 use crate::base::machine::TlsInfo;
 use crate::base::time::Clock;
@@ -58,6 +59,9 @@ pub enum Error {
         /// Why not.
         source: Rejected,
     },
+    /// The record is not proven, and the MTA-STS policy of the domain covers none of its delivery hosts.
+    #[error("the domain's MTA-STS policy covers none of its delivery hosts")]
+    NotCovered,
     /// There is no such signet, says the host.
     #[error("there is no such signet")]
     NotFound,
@@ -100,6 +104,8 @@ pub struct DxConnector {
     pub outgoing: Outgoing,
     /// TLS.
     pub connector: Connector,
+    /// What domains demand of SMTP, below which an unproven record must not go.
+    pub sts: Arc<MtaSts>,
     /// Roots for certificates that DNSSEC does not vouch for.
     pub roots: Option<WebPki>,
     /// Where they listen.
@@ -144,6 +150,10 @@ impl DxConnector {
             DeliveryHosts::Bogus => return Err(unreachable("the MX records fail DNSSEC validation")),
             DeliveryHosts::Failed => return Err(unreachable("the MX records cannot be looked up")),
         };
+        let attempts = match proof {
+            Proof::Secure => attempts,
+            Proof::Insecure => self.covered(domain, attempts).await?,
+        };
         let mut failure = unreachable("there is no host to try");
         for attempt in attempts.iter().take(MAX_ATTEMPTS) {
             match self.try_host(attempt, record, proof).await {
@@ -153,6 +163,22 @@ impl DxConnector {
             }
         }
         Err(failure)
+    }
+
+    /// Anybody could have forged an unproven record. It leads nowhere that the domain's MTA-STS policy keeps mail from.
+    async fn covered(&self, domain: &Domain, attempts: Vec<DxAttempt>) -> Result<Vec<DxAttempt>, Error> {
+        let unreadable = |_| unreachable("the domain's MTA-STS policy cannot be read");
+        let sts = self.sts.facts(domain).await.map_err(unreadable)?;
+        let covered = |attempt: &DxAttempt| {
+            sts.policy
+                .as_ref()
+                .is_none_or(|policy| policy.lets_through(&attempt.host))
+        };
+        let attempts: Vec<DxAttempt> = attempts.into_iter().filter(covered).collect();
+        match attempts.is_empty() {
+            true => Err(Error::NotCovered),
+            false => Ok(attempts),
+        }
     }
 
     async fn try_host(

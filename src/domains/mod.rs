@@ -6,6 +6,7 @@
 mod dx;
 mod hosts;
 mod pinning;
+pub mod sts;
 
 use std::borrow::Cow;
 use std::collections::HashMap;

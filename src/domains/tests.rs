@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use super::*;
 use crate::base::encoding::base64_unpadded;
 use crate::base::time::ManualClock;
-use crate::net::dns::{Mx, SelfTest, Srv, Tlsa};
+use crate::net::dns::{Host, Mx, SelfTest, Srv, Tlsa};
 use crate::store::{LocalDomain, Pin};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -36,6 +36,9 @@ impl Resolver for Script {
     }
     async fn addresses(&self, _: &Domain) -> Lookup<Vec<IpAddr>> {
         self.addresses.lock().unwrap().clone()
+    }
+    async fn host(&self, _: &Domain) -> Lookup<Host> {
+        Lookup::Failed
     }
     async fn srv(&self, _: &str) -> Lookup<Vec<Srv>> {
         Lookup::Failed

@@ -43,6 +43,12 @@ impl Domain {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The domains above, the closest first, down to the last label.
+    pub fn parents(&self) -> impl Iterator<Item = Self> {
+        let above = |domain: &Self| domain.0.split_once('.').map(|(_, above)| Self(above.to_owned()));
+        std::iter::successors(above(self), above)
+    }
 }
 
 impl fmt::Display for Domain {

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod date;
+pub mod demand;
 pub mod dsn;
 pub mod headers;
 pub mod line_ends;

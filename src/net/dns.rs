@@ -87,6 +87,17 @@ pub struct Tlsa {
     pub data: Vec<u8>,
 }
 
+/// Where a host is, and under which name it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// A and AAAA records; at least one.
+    pub addresses: Vec<IpAddr>,
+    /// The name at the end of all aliases; the host's own if it is none.
+    pub canonical: Domain,
+    /// How far the first step is proven: the alias, or the addresses if there is none (RFC 7672 §2.2.2).
+    pub first: Proof,
+}
+
 /// Asks DNS. Implementations bound every wait.
 #[async_trait]
 pub trait Resolver: Send + Sync {
@@ -96,6 +107,8 @@ pub trait Resolver: Send + Sync {
     async fn mx(&self, domain: &Domain) -> Lookup<Vec<Mx>>;
     /// A and AAAA records.
     async fn addresses(&self, host: &Domain) -> Lookup<Vec<IpAddr>>;
+    /// A and AAAA records, with what DANE needs to know of aliases.
+    async fn host(&self, host: &Domain) -> Lookup<Host>;
     /// SRV records at a name such as `_submission._tcp.example.org`, in the order received.
     async fn srv(&self, name: &str) -> Lookup<Vec<Srv>>;
     /// TLSA records at a name such as `_25._tcp.mx.example.org`.

@@ -3,8 +3,10 @@
 pub mod authority;
 pub mod connect;
 pub mod connection;
+pub mod dane;
 pub mod dns;
 pub mod dx_certificate;
+pub mod https;
 pub mod self_signed;
 pub mod stream;
 pub mod tls;

@@ -9,13 +9,16 @@ use std::time::Duration;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::{CommonState, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, CommonState, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
+};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+use super::dane::Dane;
 use super::stream::Stream;
 use crate::base::machine::TlsInfo;
 use crate::base::secret::Secret;
@@ -120,19 +123,40 @@ impl std::fmt::Debug for Acceptor {
 }
 
 /// The client side.
-///
-/// The handshake proves that the peer holds the key of its certificate, and nothing about whose it is: SMTP without a policy
-/// encrypts to anyone, and DMTP judges the certificate afterwards by the management record ([`super::dx_certificate`]).
 #[derive(Clone)]
 pub struct Connector(TlsConnector);
 
 impl Connector {
     /// Prepares a client without expectations of the certificate.
+    ///
+    /// The handshake proves that the peer holds the key of its certificate, and nothing about whose it is: SMTP without a
+    /// policy encrypts to anyone, and DMTP judges the certificate afterwards by the management record
+    /// ([`super::dx_certificate`]).
     pub fn new() -> Result<Self, Error> {
+        Self::with_verifier(Arc::new(Judged {
+            provider: provider(),
+            dane: None,
+        }))
+    }
+
+    /// Prepares a client for a host whose TLSA records are known; the handshake fails with any other host.
+    pub fn dane(dane: Dane) -> Result<Self, Error> {
+        Self::with_verifier(Arc::new(Judged {
+            provider: provider(),
+            dane: Some(dane),
+        }))
+    }
+
+    /// Prepares a client that expects a certificate under one of the roots, for the name it asks for.
+    pub fn pkix(roots: &WebPki) -> Result<Self, Error> {
+        Self::with_verifier(roots.0.clone())
+    }
+
+    fn with_verifier(verifier: Arc<dyn ServerCertVerifier>) -> Result<Self, Error> {
         let mut config = rustls::ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider())))
+            .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
         // Certificates are judged after the handshake, so there must be one every time.
         config.resumption = Resumption::disabled();
@@ -191,6 +215,17 @@ fn exporter<Side>(session: &rustls::ConnectionCommon<Side>) -> Option<Secret<[u8
 pub struct WebPki(Arc<WebPkiServerVerifier>);
 
 impl WebPki {
+    /// Loads roots from a PEM file.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let named = |error| Error::Pem(path.display().to_string(), error);
+        let certificates = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(named)?;
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(certificates);
+        Self::with_roots(roots)
+    }
+
     /// Loads the system's roots; a machine without any verifies nothing.
     pub fn system() -> Result<Self, Error> {
         let mut roots = RootCertStore::empty();
@@ -217,20 +252,28 @@ impl WebPki {
     }
 }
 
-/// Accepts every certificate; signatures made with its key are checked as usual.
+/// Accepts what the TLSA records stand for, or every certificate if there are none; signatures made with its key are
+/// checked as usual.
 #[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
+struct Judged {
+    provider: Arc<CryptoProvider>,
+    dane: Option<Dane>,
+}
 
-impl ServerCertVerifier for AnyCertificate {
+impl ServerCertVerifier for Judged {
     fn verify_server_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
-        _now: UnixTime,
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+        let chain = [std::slice::from_ref(end_entity), intermediates].concat();
+        match self.dane.as_ref().map(|dane| dane.judge(&chain, now)) {
+            None | Some(Ok(())) => Ok(ServerCertVerified::assertion()),
+            Some(Err(rejected)) => Err(CertificateError::Other(OtherError(Arc::new(rejected))).into()),
+        }
     }
 
     fn verify_tls12_signature(
@@ -239,7 +282,8 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
     }
 
     fn verify_tls13_signature(
@@ -248,10 +292,13 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

@@ -24,7 +24,7 @@ use crate::delivery::smtp::{self, SmtpDelivery};
 use crate::delivery::{Diagnosis, Outcome};
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::EnhancedStatus;
-use crate::routing::{Decision, DmtpFinding, Reason, Route};
+use crate::routing::{Decision, DmtpFinding, Reason, Route, SmtpTls};
 use crate::store::{
     self, Claim, Content, Envelope, FollowUp, FollowUpBody, NewMessage, Recipient, SettledState, Settlement,
     Source, Store,
@@ -177,6 +177,12 @@ impl Mailer {
             size_bytes,
             eight_bit: claim.envelope.eight_bit,
             smtputf8: claim.envelope.smtputf8,
+            wanted: planned
+                .iter()
+                .filter_map(wanted_tls)
+                .max()
+                .unwrap_or(SmtpTls::Opportunistic),
+            demand: claim.envelope.demand.tls,
         };
         let report = self
             .smtp
@@ -341,6 +347,13 @@ pub(super) fn route_note(decision: &Decision) -> String {
     format!("{}: {}", decision.route.kind(), decision.reason.code())
 }
 
+fn wanted_tls(planned: &Planned<'_>) -> Option<SmtpTls> {
+    match planned.decision.route {
+        Route::Smtp { tls } => Some(tls),
+        _ => None,
+    }
+}
+
 pub(super) fn our_fault() -> Diagnosis {
     Diagnosis::local(
         EnhancedStatus(4, 3, 0),
@@ -359,9 +372,15 @@ pub(super) fn refusal(class: u8, reason: &Reason) -> Diagnosis {
             finding: DmtpFinding::KeysElsewhere | DmtpFinding::NoAuthor,
             ..
         }
-        | Reason::SenderIsStrict { .. } => (7, 1),
+        | Reason::SenderIsStrict { .. }
+        | Reason::SenderDemandsDime { .. }
+        | Reason::ParentIsStrict { .. } => (7, 1),
         Reason::Dime {
-            finding: DmtpFinding::CertificateRejected | DmtpFinding::SignetInvalid | DmtpFinding::Held(_),
+            finding:
+                DmtpFinding::CertificateRejected
+                | DmtpFinding::NotCovered
+                | DmtpFinding::SignetInvalid
+                | DmtpFinding::Held(_),
             ..
         }
         | Reason::RecordBogus

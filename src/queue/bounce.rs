@@ -6,6 +6,7 @@ use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 use crate::delivery::Diagnosis;
 use crate::mail::address::{Domain, Mailbox, ReversePath};
+use crate::mail::demand::Demand;
 use crate::mail::dsn::{Action, FinalRecipient, RecipientReport, RemoteDiagnostic, Report};
 use crate::store::{Claim, Content, Envelope, FollowUp, NewMessage, Recipient, Source};
 
@@ -113,6 +114,7 @@ impl Bounce<'_> {
                 source: Source::Local,
                 smtputf8: to.needs_utf8(),
                 eight_bit: false,
+                demand: Demand::default(),
             },
             content: Content::Mime,
             recipients: vec![to.clone().into()],
@@ -159,6 +161,7 @@ mod tests {
                 source: Source::Smtp,
                 smtputf8: false,
                 eight_bit: false,
+                demand: Demand::default(),
             },
             content,
             size_bytes: 20,

@@ -174,6 +174,7 @@ mod tests {
     use crate::base::id::{LeaseToken, RecipientId};
     use crate::delivery::RemoteReply;
     use crate::mail::address::ReversePath;
+    use crate::mail::demand::Demand;
     use crate::store::{Content, Envelope, Recipient, Source};
 
     const ACCEPTED: Timestamp = Timestamp(1_800_000_000_000);
@@ -197,6 +198,7 @@ mod tests {
                 source: Source::Smtp,
                 smtputf8: false,
                 eight_bit: false,
+                demand: Demand::default(),
             },
             content: Content::Mime,
             size_bytes: 1,

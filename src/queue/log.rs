@@ -99,7 +99,19 @@ pub fn sealed(claim: &Claim, choice: Choice, elapsed: Duration) {
 
 /// An attempt by SMTP ended; one line for each different outcome.
 pub fn smtp(claim: &Claim, report: &smtp::Report, elapsed: Duration) {
+    for (host, protection) in &report.refused {
+        tracing::warn!(
+            event = observe::QUEUE_HOST_REFUSED,
+            message.id = %claim.message,
+            destination = %claim.destination,
+            peer.host = %host,
+            tls.demanded = protection.kind,
+            tls.policy = protection.reason.code(),
+            "a mail host got no mail because of its TLS"
+        );
+    }
     let host = report.host.as_ref().map_or("", |host| host.as_str());
+    let protection = report.protection.as_ref();
     for outcome in &report.outcomes {
         let words = Words::of(outcome);
         tracing::info!(
@@ -109,6 +121,9 @@ pub fn smtp(claim: &Claim, report: &smtp::Report, elapsed: Duration) {
             destination = %claim.destination,
             peer.host = host,
             tls.version = version(report.tls.as_ref()),
+            tls.demanded = protection.map_or("", |protection| protection.kind),
+            tls.policy = protection.map_or("", |protection| protection.reason.code()),
+            tls.verified = protection.is_some_and(|protection| protection.verified),
             outcome = words.outcome,
             reply.enhanced = words.status,
             reply.code = words.code,

@@ -1,17 +1,20 @@
 //! Which way each recipient of a claim goes, with everything that was found out on the way.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::parties::{Parties, Sender};
+use crate::base::time::Clock;
 use crate::delivery::seal::{self, Author};
 use crate::dime::record::Policy;
 use crate::dime::selection::{self, Actor, Choice, Hold, Rule};
 use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::dmtp::name::Name;
-use crate::domains::{self, DomainFacts, Domains, DxError, RecordLookup};
+use crate::domains::{self, DomainFacts, Domains, DxError, RecordLookup, Standing};
 use crate::mail::address::{Domain, Mailbox};
+use crate::mail::demand::Demand;
 use crate::net::dns::Proof;
-use crate::routing::{self, Allowances, Decision, DmtpFinding, Facts, Route};
+use crate::routing::{self, Allowances, Decision, DmtpFinding, Facts, ParentPolicy, Route};
 use crate::signet_service::{Directory, LookupError, Published, Wanted};
 use crate::store::{self, Claim, ClaimedRecipient, Source, Store};
 
@@ -69,7 +72,25 @@ pub struct Planner {
     pub published: Arc<Published>,
     /// Which formats will do.
     pub policy: selection::Policy,
+    /// What the operator allows and wants.
+    pub settings: Settings,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
 }
+
+/// What the operator allows and wants of routing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Where mail may fall back to SMTP after a failure that lasted.
+    pub allowances: Allowances,
+    /// From which age of a message on its failures count as lasting.
+    pub lasting_after: Duration,
+    /// Whether records of domains above the recipient's count (`management-record.md` §8).
+    pub parent_records: bool,
+}
+
+/// Domains above a recipient's that are asked for a record at most.
+const MAX_PARENTS: usize = 4;
 
 /// What came of asking for a recipient's signet.
 pub struct Asked {
@@ -83,6 +104,8 @@ impl Planner {
     /// Decides for every recipient of a MIME message.
     pub async fn plan<'a>(&self, claim: &'a Claim) -> Result<Vec<Planned<'a>>, Error> {
         let mut facts = self.facts(&claim.destination, &claim.envelope.source).await?;
+        facts.demand = claim.envelope.demand;
+        facts.failing_for_long = self.clock.now() >= claim.accepted_at.after(self.settings.lasting_after);
         let first = routing::decide(&facts);
         if !matches!(first.route, Route::Dmtp { .. }) {
             return Ok(everybody(claim, &first));
@@ -103,7 +126,7 @@ impl Planner {
         Ok(planned)
     }
 
-    /// The facts before anybody has been asked for a signet.
+    /// The facts before anybody has been asked for a signet, for a new message without demands.
     pub async fn facts(&self, destination: &Domain, source: &Source) -> Result<Facts, Error> {
         let local = self.store.local_domain(destination).await?.is_some();
         let domain = match local {
@@ -117,11 +140,37 @@ impl Planner {
         Ok(Facts {
             local,
             sender_policy: self.sender_policy(source).await?,
+            demand: Demand::default(),
             domain,
+            parent: match local {
+                true => None,
+                false => self.parent(destination).await?,
+            },
             finding: DmtpFinding::NotAsked,
             failing_for_long: false,
-            allowances: Allowances::default(),
+            allowances: self.settings.allowances,
         })
+    }
+
+    /// What the closest domain above with a proven record says. Names of one label are nobody's.
+    async fn parent(&self, domain: &Domain) -> Result<Option<ParentPolicy>, Error> {
+        if !self.settings.parent_records {
+            return Ok(None);
+        }
+        for above in domain
+            .parents()
+            .filter(|above| above.as_str().contains('.'))
+            .take(MAX_PARENTS)
+        {
+            let facts = self.domains.facts(&above).await?;
+            if let Standing::Dime(record, Proof::Secure) = facts.standing() {
+                return Ok(Some(ParentPolicy {
+                    policy: record.policy,
+                    subdomains: record.subdomain_policy,
+                }));
+            }
+        }
+        Ok(None)
     }
 
     async fn sender_policy(&self, source: &Source) -> Result<Option<Policy>, Error> {
@@ -217,7 +266,7 @@ impl Planner {
     async fn without_signet(&self, recipient: &Mailbox, finding: DmtpFinding) -> DmtpFinding {
         let actors = match finding {
             DmtpFinding::NoSuchSignet => vec![(Actor::Recipient, store::fold(recipient))],
-            DmtpFinding::Unreachable | DmtpFinding::CertificateRejected => vec![
+            DmtpFinding::Unreachable | DmtpFinding::CertificateRejected | DmtpFinding::NotCovered => vec![
                 (Actor::Destination, recipient.domain().to_string()),
                 (Actor::Recipient, store::fold(recipient)),
             ],
@@ -254,6 +303,7 @@ fn finding_of(error: &LookupError) -> DmtpFinding {
     match error {
         LookupError::NotFound | LookupError::Name(_) => DmtpFinding::NoSuchSignet,
         LookupError::Dx(DxError::Certificate { .. }) => DmtpFinding::CertificateRejected,
+        LookupError::Dx(DxError::NotCovered) => DmtpFinding::NotCovered,
         LookupError::Invalid(_) | LookupError::WrongFingerprint => DmtpFinding::SignetInvalid,
         _ => DmtpFinding::Unreachable,
     }
@@ -294,6 +344,10 @@ mod tests {
         for failure in forged {
             assert_eq!(finding_of(&failure), DmtpFinding::SignetInvalid, "{failure}");
         }
+        assert_eq!(
+            finding_of(&LookupError::Dx(DxError::NotCovered)),
+            DmtpFinding::NotCovered
+        );
         let rejected = DxError::Certificate {
             host: "dx.hismail.test".parse().unwrap(),
             source: Rejected::NotSigned,

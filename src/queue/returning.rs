@@ -9,6 +9,7 @@ use crate::base::time::Timestamp;
 use crate::crypto::ed25519::SigningKey;
 use crate::dime::dmime2::returned::{Status, Ticket};
 use crate::mail::address::{Domain, ReversePath};
+use crate::mail::demand::Demand;
 use crate::mail::reply::EnhancedStatus;
 use crate::signet_service::Error;
 use crate::store::{
@@ -78,6 +79,7 @@ impl Mailer {
                 source: Source::Domain(ours.clone()),
                 smtputf8: false,
                 eight_bit: true,
+                demand: Demand::default(),
             },
             content: Content::Returned,
             recipients: vec![Recipient::Sealed(origin.clone())],

@@ -1,12 +1,19 @@
 //! Facts about one recipient domain in, one route and its reason out (`management-record.md` §9.3). Pure.
+//!
+//! [`decide`] says whether a message goes as D/MIME, by SMTP, or waits; for SMTP [`decide_host`] then says of each MX host
+//! how its TLS has to be: DANE before MTA-STS before whatever the host offers. A test holds these tables to the code.
+#![doc = include_str!("table.md")]
 
+mod host;
 mod reason;
 
+pub use host::{HostDecision, HostFacts, HostReason, HostTls, Sts, TlsaFinding, decide_host};
 pub use reason::{Basis, Reason};
 
-use crate::dime::record::{ManagementRecord, Policy};
+use crate::dime::record::{ManagementRecord, Policy, SubdomainPolicy};
 use crate::dime::selection::Hold;
 use crate::domains::{DomainFacts, PinnedRecord, RecordLookup, Standing};
+use crate::mail::demand::Demand;
 use crate::net::dns::Proof;
 
 /// What the attempt to use DMTP has brought so far (§9.3.1).
@@ -23,6 +30,8 @@ pub enum DmtpFinding {
     Unreachable,
     /// No host showed an acceptable certificate.
     CertificateRejected,
+    /// The record is not proven, and the domain's MTA-STS policy, which counts for SMTP, covers none of the hosts.
+    NotCovered,
     /// The signet is forged, belongs to another name, or its key is not in the record.
     SignetInvalid,
     /// The message itself was refused for good.
@@ -33,6 +42,15 @@ pub enum DmtpFinding {
     KeysElsewhere,
     /// Signets were had, and their key sets forbid to send now, in any way (`dmime2.md` §4).
     Held(Hold),
+}
+
+/// What the closest domain above, by a record that DNSSEC vouches for, says of the domains below it (§8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ParentPolicy {
+    /// Its policy.
+    pub policy: Policy,
+    /// Whether that governs domains below it.
+    pub subdomains: SubdomainPolicy,
 }
 
 /// Where the operator lets mail fall back to SMTP after a failure that lasted.
@@ -51,8 +69,12 @@ pub struct Facts {
     pub local: bool,
     /// The policy of the author's domain, if it is one of ours with DIME; bounces have none.
     pub sender_policy: Option<Policy>,
+    /// What the author demands.
+    pub demand: Demand,
     /// The recipient domain's record and pin.
     pub domain: DomainFacts,
+    /// What a domain above it says, if the operator lets that count.
+    pub parent: Option<ParentPolicy>,
     /// What DMTP has brought.
     pub finding: DmtpFinding,
     /// Whether the failure has lasted for the configured time.
@@ -62,7 +84,7 @@ pub struct Facts {
 }
 
 /// How well the SMTP connection must be protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SmtpTls {
     /// TLS if offered, any certificate.
     Opportunistic,
@@ -120,14 +142,50 @@ pub fn decide(facts: &Facts) -> Decision {
     if facts.local {
         return decision(Route::Local, Reason::LocalDomain);
     }
-    let decided = by_record(facts);
-    match (facts.sender_policy, &decided.route) {
-        (Some(Policy::Strict), Route::Smtp { .. }) => decision(
-            Route::Bounce,
-            Reason::SenderIsStrict {
+    let decided = below_parent(facts, by_record(facts));
+    let instead_of = decided.reason.code();
+    match decided.route {
+        Route::Smtp { .. } if facts.demand.dime => {
+            without_smtp(&decided.reason, Reason::SenderDemandsDime { instead_of })
+        }
+        Route::Smtp { .. } if facts.sender_policy == Some(Policy::Strict) => {
+            without_smtp(&decided.reason, Reason::SenderIsStrict { instead_of })
+        }
+        _ => decided,
+    }
+}
+
+/// What becomes of mail that SMTP is not allowed for: it waits if DMTP may be had later.
+fn without_smtp(reason: &Reason, forbidden: Reason) -> Decision {
+    use DmtpFinding as F;
+    let passing = match reason {
+        Reason::Dime { finding, .. } => {
+            matches!(finding, F::Unreachable | F::CertificateRejected | F::NotCovered)
+        }
+        Reason::LookupFailedForLong => true,
+        _ => false,
+    };
+    decision(if passing { Route::Defer } else { Route::Bounce }, forbidden)
+}
+
+/// The table of §8, which only ever makes a domain's own rules stronger: a domain without a record is no DIME domain,
+/// but where the one above forbids SMTP, SMTP stays forbidden.
+fn below_parent(facts: &Facts, decided: Decision) -> Decision {
+    let has_record = matches!(decided.reason, Reason::Dime { .. });
+    let governs = |parent: &ParentPolicy| match parent.subdomains {
+        SubdomainPolicy::Strict => true,
+        SubdomainPolicy::Relaxed => !has_record,
+        SubdomainPolicy::Explicit => false,
+    };
+    let governed_by = facts.parent.filter(governs).map(|parent| parent.policy);
+    match (&decided.route, governed_by) {
+        (Route::Smtp { .. }, Some(Policy::Strict)) => without_smtp(
+            &decided.reason,
+            Reason::ParentIsStrict {
                 instead_of: decided.reason.code(),
             },
         ),
+        (Route::Smtp { .. }, Some(Policy::Mixed)) => smtp(SmtpTls::VerifiedIfPossible, decided.reason),
         _ => decided,
     }
 }
@@ -193,10 +251,10 @@ fn by_finding(
         (F::NoSuchSignet | F::NoAuthor, Mixed) => Route::Smtp {
             tls: SmtpTls::VerifiedIfPossible,
         },
-        (F::NoSuchSignet | F::NoAuthor | F::Unreachable, Experimental) => Route::Smtp {
+        (F::NoSuchSignet | F::NoAuthor | F::Unreachable | F::NotCovered, Experimental) => Route::Smtp {
             tls: SmtpTls::Opportunistic,
         },
-        (F::Unreachable, Mixed | Strict) => Route::Defer,
+        (F::Unreachable | F::NotCovered, Mixed | Strict) => Route::Defer,
         (F::CertificateRejected, Experimental) if may_fall_back => Route::Smtp {
             tls: SmtpTls::Opportunistic,
         },

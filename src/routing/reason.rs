@@ -73,6 +73,16 @@ pub enum Reason {
         /// Code of the reason for SMTP.
         instead_of: &'static str,
     },
+    /// SMTP would have been the route, but the author demands D/MIME.
+    SenderDemandsDime {
+        /// Code of the reason for SMTP.
+        instead_of: &'static str,
+    },
+    /// SMTP would have been the route, but a domain above the recipient's forbids it.
+    ParentIsStrict {
+        /// Code of the reason for SMTP.
+        instead_of: &'static str,
+    },
 }
 
 impl Reason {
@@ -93,6 +103,7 @@ impl Reason {
                 DmtpFinding::NoSuchSignet => "dime_no_such_signet",
                 DmtpFinding::Unreachable => "dime_unreachable",
                 DmtpFinding::CertificateRejected => "dime_certificate_rejected",
+                DmtpFinding::NotCovered => "dime_not_covered",
                 DmtpFinding::SignetInvalid => "dime_signet_invalid",
                 DmtpFinding::MessageRefused => "dime_message_refused",
                 DmtpFinding::NoAuthor => "dime_no_author",
@@ -102,6 +113,8 @@ impl Reason {
                 DmtpFinding::Held(Hold { rule: Rule::Q3, .. }) => "dime_held_q3",
             },
             Self::SenderIsStrict { .. } => "sender_is_strict",
+            Self::SenderDemandsDime { .. } => "sender_demands_dime",
+            Self::ParentIsStrict { .. } => "parent_is_strict",
         }
     }
 }
@@ -142,14 +155,32 @@ impl fmt::Display for Reason {
                 );
             }
             Self::SenderIsStrict { instead_of } => {
-                return write!(
+                return only_smtp(f, instead_of, "the author's domain never sends by SMTP");
+            }
+            Self::SenderDemandsDime { instead_of } => {
+                return only_smtp(
                     f,
-                    "Only SMTP leads to the recipient ({instead_of}), and the author's domain never sends by SMTP."
+                    instead_of,
+                    "the author demands that the message go as D/MIME or not at all",
+                );
+            }
+            Self::ParentIsStrict { instead_of } => {
+                return only_smtp(
+                    f,
+                    instead_of,
+                    "the strict record of a domain above forbids SMTP for its subdomains",
                 );
             }
         };
         f.write_str(sentence)
     }
+}
+
+fn only_smtp(f: &mut fmt::Formatter<'_>, instead_of: &str, forbidden: &str) -> fmt::Result {
+    write!(
+        f,
+        "Only SMTP leads to the recipient now ({instead_of}), and {forbidden}."
+    )
 }
 
 /// What came of DMTP, and what follows under the policy.
@@ -170,6 +201,12 @@ fn outcome(finding: DmtpFinding, policy: Policy) -> &'static str {
         }
         (F::CertificateRejected, _) => {
             "no delivery host showed an acceptable certificate, so the message waits"
+        }
+        (F::NotCovered, Experimental) => {
+            "its unproven record names no delivery host that its MTA-STS policy covers, so the message goes by SMTP under that policy"
+        }
+        (F::NotCovered, _) => {
+            "its unproven record names no delivery host that its MTA-STS policy covers, so the message waits"
         }
         (F::SignetInvalid, _) => "the recipient's signet does not verify, so the message waits",
         (F::MessageRefused, _) => "the delivery host refused the message for good",

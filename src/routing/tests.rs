@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod hosts;
+mod table;
+
 use std::collections::HashSet;
 
 use super::*;
@@ -68,6 +71,8 @@ fn facts(lookup: RecordLookup, pin: Option<PinnedRecord>) -> Facts {
     Facts {
         local: false,
         sender_policy: None,
+        demand: Demand::default(),
+        parent: None,
         domain: DomainFacts {
             lookup,
             pin,
@@ -177,6 +182,7 @@ fn what_dmtp_brought_decides_by_policy() {
             "dime_no_such_signet",
         ),
         (F::Unreachable, [OPPORTUNISTIC, DEFER, DEFER], "dime_unreachable"),
+        (F::NotCovered, [OPPORTUNISTIC, DEFER, DEFER], "dime_not_covered"),
         (
             F::CertificateRejected,
             [DEFER, DEFER, DEFER],
@@ -275,9 +281,88 @@ fn a_strict_sender_never_sends_by_smtp() {
     dime.sender_policy = Some(Strict);
     assert_eq!(route(&dime).0, Expected::Dmtp(Proof::Secure, Experimental));
     dime.finding = F::Unreachable;
+    assert_eq!(route(&dime), (DEFER, "sender_is_strict"), "DMTP may be had later");
+    dime.finding = F::NoSuchSignet;
     assert_eq!(route(&dime), (BOUNCE, "sender_is_strict"));
     dime.local = true;
     assert_eq!(route(&dime), (Expected::Local, "local_domain"));
+}
+
+#[test]
+fn an_author_who_demands_dime_gets_it_or_the_message_back() {
+    let demand = Demand {
+        dime: true,
+        ..Demand::default()
+    };
+    for lookup in [
+        RecordLookup::Absent(Proof::Insecure),
+        RecordLookup::Absent(Proof::Secure),
+    ] {
+        let mut absent = facts(lookup, None);
+        absent.demand = demand;
+        assert_eq!(route(&absent), (BOUNCE, "sender_demands_dime"));
+    }
+    let mut failed = facts(RecordLookup::Failed, None);
+    failed.demand = demand;
+    failed.failing_for_long = true;
+    failed.allowances.smtp_after_failed_lookup = true;
+    assert_eq!(
+        route(&failed),
+        (DEFER, "sender_demands_dime"),
+        "what the operator allows is SMTP"
+    );
+    for (finding, expected) in [
+        (F::NotAsked, Expected::Dmtp(Proof::Secure, Experimental)),
+        (F::SignetValid, Expected::Dmtp(Proof::Secure, Experimental)),
+        (F::NoSuchSignet, BOUNCE),
+        (F::NoAuthor, BOUNCE),
+        (F::Unreachable, DEFER),
+        (F::NotCovered, DEFER),
+        (F::CertificateRejected, DEFER),
+    ] {
+        let mut dime = facts(found(1, Experimental, Proof::Secure), None);
+        dime.demand = demand;
+        dime.finding = finding;
+        dime.failing_for_long = true;
+        dime.allowances.smtp_after_rejected_certificate = true;
+        assert_eq!(route(&dime).0, expected, "{finding:?}");
+    }
+}
+
+#[test]
+fn a_domain_above_makes_rules_stronger_and_never_weaker() {
+    use SubdomainPolicy as S;
+    let below = |lookup: RecordLookup, policy, subdomains| {
+        let mut facts = facts(lookup, None);
+        facts.finding = F::NoSuchSignet;
+        facts.parent = Some(ParentPolicy { policy, subdomains });
+        route(&facts)
+    };
+    let absent = || RecordLookup::Absent(Proof::Secure);
+    let own = || found(1, Experimental, Proof::Secure);
+    let rows = [
+        (absent(), S::Strict, BOUNCE, VERIFIED),
+        (own(), S::Strict, BOUNCE, VERIFIED),
+        (absent(), S::Relaxed, BOUNCE, VERIFIED),
+        (own(), S::Relaxed, OPPORTUNISTIC, OPPORTUNISTIC),
+        (absent(), S::Explicit, OPPORTUNISTIC, OPPORTUNISTIC),
+        (own(), S::Explicit, OPPORTUNISTIC, OPPORTUNISTIC),
+    ];
+    for (lookup, subdomains, below_strict, below_mixed) in rows {
+        let what = format!("{lookup:?} {subdomains}");
+        assert_eq!(
+            below(lookup.clone(), Strict, subdomains).0,
+            below_strict,
+            "{what}"
+        );
+        assert_eq!(below(lookup.clone(), Mixed, subdomains).0, below_mixed, "{what}");
+        assert_eq!(below(lookup, Experimental, subdomains).0, OPPORTUNISTIC, "{what}");
+    }
+    assert_eq!(
+        below(found(1, Strict, Proof::Secure), Experimental, S::Strict).0,
+        BOUNCE,
+        "a domain's own strictness stays"
+    );
 }
 
 #[test]
@@ -294,6 +379,12 @@ fn every_reason_has_its_own_code_and_a_whole_sentence() {
         Reason::SenderIsStrict {
             instead_of: "record_absent",
         },
+        Reason::SenderDemandsDime {
+            instead_of: "record_absent",
+        },
+        Reason::ParentIsStrict {
+            instead_of: "record_absent",
+        },
     ];
     let findings = [
         F::NotAsked,
@@ -301,6 +392,7 @@ fn every_reason_has_its_own_code_and_a_whole_sentence() {
         F::NoSuchSignet,
         F::Unreachable,
         F::CertificateRejected,
+        F::NotCovered,
         F::SignetInvalid,
         F::MessageRefused,
         F::NoAuthor,

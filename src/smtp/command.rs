@@ -61,6 +61,8 @@ pub struct MailFrom {
     pub body: Body,
     /// SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
+    /// REQUIRETLS (RFC 8689).
+    pub require_tls: bool,
     /// AUTH was given (RFC 4954 §5); we trust nobody's word, so its value is dropped.
     pub auth: bool,
     /// The path has characters outside ASCII, which only SMTPUTF8 allows.
@@ -181,6 +183,7 @@ fn mail_from(rest: &str) -> Result<MailFrom, Error> {
         size_bytes: None,
         body: Body::default(),
         smtputf8: false,
+        require_tls: false,
         auth: false,
         is_international: !path.is_ascii(),
     };
@@ -202,8 +205,9 @@ impl MailFrom {
             ("SIZE", Some(size)) => self.size_bytes = Some(size_value(size)?),
             ("BODY", Some(body)) => self.body = body_value(body)?,
             ("SMTPUTF8", None) => self.smtputf8 = true,
+            ("REQUIRETLS", None) => self.require_tls = true,
             ("AUTH", Some(mailbox)) if is_xtext(mailbox) => self.auth = true,
-            ("SIZE" | "BODY" | "SMTPUTF8" | "AUTH", _) => return Err(Error::Arguments),
+            ("SIZE" | "BODY" | "SMTPUTF8" | "REQUIRETLS" | "AUTH", _) => return Err(Error::Arguments),
             _ => return Err(Error::Parameter),
         }
         Ok(())

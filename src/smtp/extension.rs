@@ -19,6 +19,8 @@ pub struct Extensions {
     pub enhanced_status_codes: bool,
     /// STARTTLS (RFC 3207).
     pub starttls: bool,
+    /// REQUIRETLS (RFC 8689).
+    pub require_tls: bool,
     /// AUTH (RFC 4954) with these mechanisms; those that we do not know are left out.
     pub auth: Vec<Mechanism>,
     /// HELP.
@@ -51,6 +53,7 @@ impl Extensions {
             (self.smtputf8, "SMTPUTF8"),
             (self.enhanced_status_codes, "ENHANCEDSTATUSCODES"),
             (self.starttls, "STARTTLS"),
+            (self.require_tls, "REQUIRETLS"),
             (!self.auth.is_empty(), auth.as_str()),
             (self.help, "HELP"),
         ]
@@ -71,6 +74,7 @@ impl Extensions {
             "SMTPUTF8" => self.smtputf8 = true,
             "ENHANCEDSTATUSCODES" => self.enhanced_status_codes = true,
             "STARTTLS" => self.starttls = true,
+            "REQUIRETLS" => self.require_tls = true,
             "AUTH" => self.auth.extend(words.filter_map(Mechanism::from_name)),
             "HELP" => self.help = true,
             _ => (),
@@ -115,6 +119,7 @@ mod tests {
             smtputf8: true,
             enhanced_status_codes: true,
             starttls: true,
+            require_tls: true,
             auth: Mechanism::ALL.to_vec(),
             help: true,
         };

@@ -13,6 +13,7 @@ mod sealed;
 mod signets;
 mod spool;
 pub mod sqlite;
+mod sts;
 
 pub use accounts::*;
 pub use blocking::Pieces;
@@ -22,6 +23,7 @@ pub use key_sets::*;
 pub use sealed::MasterKey;
 pub use signets::*;
 pub use spool::*;
+pub use sts::*;
 
 use std::sync::Arc;
 
@@ -68,6 +70,6 @@ pub enum Error {
 }
 
 /// Everything the daemon keeps.
-pub trait Store: Spool + Signets + KeySets + Accounts + Domains {}
+pub trait Store: Spool + Signets + KeySets + Accounts + Domains + StsPolicies {}
 
-impl<T: Spool + Signets + KeySets + Accounts + Domains> Store for T {}
+impl<T: Spool + Signets + KeySets + Accounts + Domains + StsPolicies> Store for T {}

@@ -27,6 +27,7 @@ use crate::crypto::ed25519::VerifyingKey;
 use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, FullFingerprint};
 use crate::dime::key_set::{KemKeys, Pin};
 use crate::mail::address::{Domain, Mailbox, ReversePath};
+use crate::mail::demand::{Demand, TlsDemand};
 
 /// The key above all others. It comes from outside the database (DESIGN.md §6).
 #[derive(Debug, Clone)]
@@ -314,7 +315,7 @@ impl MessageKey {
 
 /// | Size | Content |
 /// |---|---|
-/// | 1 | 1 if SMTPUTF8 was declared, plus 2 if the body has octets above 127 |
+/// | 1 | 1 if SMTPUTF8 was declared, plus 2 if the body has octets above 127, plus 4 if the message must go as D/MIME, plus 8 if SMTP needs verified TLS, or 16 if it need not mind policies about TLS |
 /// | 2 + n | reverse-path; empty if null |
 /// | 1 | source: 0 local, 1 submission, 2 SMTP, 3 DMTP, 4 a domain of ours |
 /// | 2 + n | submission: the mailbox; DMTP, a domain of ours: the domain; else empty |
@@ -326,7 +327,7 @@ fn encode_envelope(envelope: &Envelope) -> Vec<u8> {
         Source::Dmtp(domain) => (3, domain.to_string()),
         Source::Domain(domain) => (4, domain.to_string()),
     };
-    let mut out = vec![u8::from(envelope.smtputf8) | u8::from(envelope.eight_bit) << 1];
+    let mut out = vec![flags(envelope)];
     put_text(&mut out, &envelope.reverse_path.to_string());
     out.push(source);
     put_text(&mut out, &name);
@@ -335,7 +336,8 @@ fn encode_envelope(envelope: &Envelope) -> Vec<u8> {
 
 fn decode_envelope(plain: &[u8]) -> Option<Envelope> {
     let mut reader = Reader::new(plain);
-    let flags = reader.u8().ok().filter(|flags| *flags < 4)?;
+    let flags = reader.u8().ok()?;
+    let demand = demand(flags)?;
     let reverse_path = match take_text(&mut reader)? {
         "" => ReversePath::NULL,
         text => ReversePath(Some(Mailbox::parse(text).ok()?)),
@@ -354,6 +356,33 @@ fn decode_envelope(plain: &[u8]) -> Option<Envelope> {
         source,
         smtputf8: flags & 1 != 0,
         eight_bit: flags & 2 != 0,
+        demand,
+    })
+}
+
+fn flags(envelope: &Envelope) -> u8 {
+    let tls = match envelope.demand.tls {
+        TlsDemand::Policy => 0,
+        TlsDemand::Required => 8,
+        TlsDemand::Waived => 16,
+    };
+    u8::from(envelope.smtputf8)
+        | u8::from(envelope.eight_bit) << 1
+        | u8::from(envelope.demand.dime) << 2
+        | tls
+}
+
+/// `None` if flags are set that mean nothing, or contradict each other.
+fn demand(flags: u8) -> Option<Demand> {
+    let tls = match flags & !7 {
+        0 => TlsDemand::Policy,
+        8 => TlsDemand::Required,
+        16 => TlsDemand::Waived,
+        _ => return None,
+    };
+    Some(Demand {
+        dime: flags & 4 != 0,
+        tls,
     })
 }
 
@@ -410,6 +439,7 @@ mod tests {
             source,
             smtputf8: true,
             eight_bit: false,
+            demand: Demand::default(),
         }
     }
 
@@ -480,14 +510,39 @@ mod tests {
             source: Source::Local,
             smtputf8: false,
             eight_bit: true,
+            demand: Demand::default(),
         };
         assert_eq!(encode_envelope(&bounce), [2, 0, 0, 0, 0, 0]);
         assert_eq!(decode_envelope(&[2, 0, 0, 0, 0, 0]), Some(bounce));
     }
 
     #[test]
+    fn demands_survive() {
+        for (flags, dime, tls) in [
+            (1, false, TlsDemand::Policy),
+            (5, true, TlsDemand::Policy),
+            (9, false, TlsDemand::Required),
+            (21, true, TlsDemand::Waived),
+        ] {
+            let envelope = Envelope {
+                demand: Demand { dime, tls },
+                ..envelope(Source::Smtp)
+            };
+            let encoded = encode_envelope(&envelope);
+            assert_eq!(encoded[0], flags);
+            assert_eq!(decode_envelope(&encoded), Some(envelope));
+        }
+    }
+
+    #[test]
     fn refuses_neighbours_of_an_envelope() {
-        for bad in [&[0; 5][..], &[0; 7], &[4, 0, 0, 0, 0, 0], &[0, 0, 0, 4, 0, 0]] {
+        for bad in [
+            &[0; 5][..],
+            &[0; 7],
+            &[24, 0, 0, 0, 0, 0],
+            &[32, 0, 0, 0, 0, 0],
+            &[0, 0, 0, 4, 0, 0],
+        ] {
             assert_eq!(decode_envelope(bad), None, "{bad:?}");
         }
         // A source without a name that brings one.

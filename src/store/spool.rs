@@ -8,6 +8,7 @@ use super::{BodyWriter, Error, FollowUpBody, ReplayEntry};
 use crate::base::id::{LeaseToken, QueueId, RecipientId};
 use crate::base::time::Timestamp;
 use crate::mail::address::{Domain, Mailbox, ReversePath};
+use crate::mail::demand::Demand;
 use crate::mail::reply::EnhancedStatus;
 
 /// Where a message came from. Part of the envelope, so encrypted at rest.
@@ -100,6 +101,8 @@ pub struct Envelope {
     pub smtputf8: bool,
     /// The body has octets above 127.
     pub eight_bit: bool,
+    /// What the author demands of the way.
+    pub demand: Demand,
 }
 
 /// A message about to enter the spool. Each recipient becomes one row.

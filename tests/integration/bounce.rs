@@ -9,6 +9,7 @@ use dimed::base::time::{ManualClock, Timestamp};
 use dimed::crypto::at_rest::Key;
 use dimed::delivery::Diagnosis;
 use dimed::mail::address::{Mailbox, ReversePath};
+use dimed::mail::demand::Demand;
 use dimed::mail::reply::{EnhancedStatus, Reply};
 use dimed::queue::bounce::{Affected, Bounce, Occasion};
 use dimed::queue::schedule::{Next, Schedule};
@@ -35,6 +36,7 @@ async fn enqueue(store: &dyn Store, reverse_path: Option<&str>) {
             source: Source::Smtp,
             smtputf8: false,
             eight_bit: false,
+            demand: Demand::default(),
         },
         content: Content::Mime,
         recipients: vec![Recipient::parse("nobody@hismail.test").unwrap()],

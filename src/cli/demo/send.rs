@@ -81,6 +81,7 @@ fn transaction(from: &Organization, to: &Mailbox, message: &[u8]) -> Transaction
         recipients: vec![to.clone()],
         size_bytes: message.len() as u64,
         eight_bit: !message.is_ascii(),
+        require_tls: false,
         smtputf8: !headers::split(message).block.is_ascii(),
     }
 }

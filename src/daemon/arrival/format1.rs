@@ -11,6 +11,7 @@ use crate::dime::dmime1::{Limits, Message, Refused, destination, open};
 use crate::dime::keys::UserKeys;
 use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::mail::address::{Mailbox, ReversePath};
+use crate::mail::demand::Demand;
 use crate::signet_service::{Organization, Wanted};
 use crate::store::{BodyWriter, Content, Envelope, NewMessage, Recipient, ReplayEntry, Source};
 
@@ -203,6 +204,7 @@ impl Arrival<'_> {
                 source: Source::Dmtp(self.origin.clone()),
                 smtputf8: false,
                 eight_bit: !delivery.mime.is_ascii(),
+                demand: Demand::default(),
             },
             content: Content::Mime,
             recipients: vec![Recipient::Mailbox(recipient)],

@@ -13,6 +13,7 @@ use crate::dime::dmime2::returned::{Scope, Ticket};
 use crate::dime::dmime2::{Candidate, Limits, Outline, Refused, Rule};
 use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::mail::address::Mailbox;
+use crate::mail::demand::Demand;
 use crate::signet_service::{LookupError, Named, Wanted};
 use crate::store::blocking::Reader;
 use crate::store::{
@@ -192,6 +193,7 @@ impl Arrival<'_> {
                 source: Source::Dmtp(self.origin.clone()),
                 smtputf8: false,
                 eight_bit: mail.eight_bit,
+                demand: Demand::default(),
             },
             content: Content::Mime,
             recipients: vec![Recipient::Mailbox(authenticated.envelope().recipient.clone())],

@@ -17,6 +17,7 @@ use crate::dime::dmime2::{Candidate, Limits, Refused, Rule};
 use crate::dime::fingerprint::FullFingerprint;
 use crate::dime::signet::VerifiedOrg;
 use crate::mail::address::{Mailbox, ReversePath};
+use crate::mail::demand::Demand;
 use crate::mail::dsn::{Action, FinalRecipient, RecipientReport, Report};
 use crate::mail::reply::EnhancedStatus;
 use crate::signet_service::{Named, Wanted};
@@ -232,6 +233,7 @@ impl Arrival<'_> {
                 source: Source::Dmtp(self.origin.clone()),
                 smtputf8: false,
                 eight_bit: false,
+                demand: Demand::default(),
             },
             content: Content::Mime,
             recipients: vec![Recipient::Mailbox(author)],

@@ -14,7 +14,7 @@ use crate::daemon::Services;
 use crate::daemon::intake::{Complete, Completion, Failure, Intake};
 use crate::dime::record::Policy;
 use crate::mail::address::{Domain, ForwardPath, Mailbox};
-use crate::mail::repair;
+use crate::mail::demand::Demand;
 use crate::mail::reply::{EnhancedStatus, Reply};
 use crate::mail::trace::{Arrival, Received};
 use crate::routing::{self, Route};
@@ -259,6 +259,9 @@ impl Owner {
             if open.to_be_sealed {
                 intake.demand_sealable();
             }
+            if open.mail.require_tls {
+                intake.require_tls();
+            }
             open.intake = Some(intake);
         }
         Ok(())
@@ -289,9 +292,13 @@ impl Owner {
         };
         let id = intake.id();
         let complete = intake.finish().await.map_err(|failure| self.refusal(&failure))?;
-        let Complete { writer, eight_bit } = complete;
+        let Complete {
+            writer,
+            eight_bit,
+            demand,
+        } = complete;
         let recipients = open.recipients.len();
-        let message = self.message(id, open, eight_bit);
+        let message = self.message(id, open, eight_bit, demand);
         writer.commit(message).await.map_err(|error| self.fault(&error))?;
         self.accepted += 1;
         tracing::info!(
@@ -305,7 +312,7 @@ impl Owner {
         Ok(id)
     }
 
-    fn message(&self, id: QueueId, open: Transaction, eight_bit: bool) -> NewMessage {
+    fn message(&self, id: QueueId, open: Transaction, eight_bit: bool, demand: Demand) -> NewMessage {
         let now = self.services.clock.now();
         let source = match (&self.account, self.purpose) {
             (Some(account), _) => Source::Submission(account.address.clone()),
@@ -318,6 +325,7 @@ impl Owner {
                 source,
                 smtputf8: open.mail.smtputf8,
                 eight_bit,
+                demand,
             },
             content: Content::Mime,
             recipients: open.recipients,
@@ -337,6 +345,7 @@ impl Owner {
                 "Too many Received fields: the message goes in circles",
             ),
             Failure::Header(error) => reply(550, (5, 6, 0), &capitalized(error)),
+            Failure::Demand(error) => reply(550, (5, 6, 0), &capitalized(error)),
             Failure::Unsealable(crate::dime::convert::Error::TooLarge) => reply(
                 552,
                 (5, 3, 4),
@@ -367,7 +376,7 @@ fn fresh_nonce() -> String {
 }
 
 /// The message of an error as a sentence.
-fn capitalized(error: &repair::Error) -> String {
+fn capitalized(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     if let Some(first) = text.get_mut(..1) {
         first.make_ascii_uppercase();

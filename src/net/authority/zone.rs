@@ -8,7 +8,7 @@ use std::time::Duration;
 use hickory_proto::dnssec::crypto::{EcdsaSigningKey, Ed25519SigningKey, signing_key_from_der};
 use hickory_proto::dnssec::rdata::{DNSKEY, DNSSECRData, DS};
 use hickory_proto::dnssec::{Algorithm, DigestType, DnssecSigner, Nsec3HashAlgorithm, SigningKey};
-use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, NS, SOA, TXT};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, NS, SOA, TLSA, TXT};
 use hickory_proto::rr::{LowerName, Name, RData, Record, RecordSet};
 use hickory_proto::serialize::txt::Parser;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -108,6 +108,17 @@ impl Zone {
     /// Sets the TTL of all records; 300 s without.
     pub fn with_ttl(mut self, ttl_secs: u32) -> Self {
         self.ttl_secs = ttl_secs;
+        self
+    }
+
+    /// Adds a TLSA record for `port` over TCP of a host: usage, selector, matching type, and what must match.
+    pub fn tlsa(mut self, name: &str, port: u16, [usage, selector, matching]: [u8; 3], data: &[u8]) -> Self {
+        let owner = match name {
+            "" => format!("_{port}._tcp"),
+            name => format!("_{port}._tcp.{name}"),
+        };
+        let record = TLSA::new(usage.into(), selector.into(), matching.into(), data.to_vec());
+        self.add(&owner, RData::TLSA(record));
         self
     }
 

@@ -10,7 +10,7 @@ use hickory_resolver::net::{DnsError, NetError};
 
 use super::answer::{self, Ask, Step};
 use super::upstream::{UDP_PAYLOAD_OCTETS, Upstream};
-use super::{Lookup, Mx, Proof, Resolver, SelfTest, Servers, Srv, Tlsa};
+use super::{Host, Lookup, Mx, Proof, Resolver, SelfTest, Servers, Srv, Tlsa};
 use crate::mail::address::Domain;
 
 /// A server that is not on loopback, or none: its AD bit could be anybody's.
@@ -115,6 +115,10 @@ impl Resolver for AdBitResolver {
 
     async fn addresses(&self, host: &Domain) -> Lookup<Vec<std::net::IpAddr>> {
         answer::addresses(self, host).await
+    }
+
+    async fn host(&self, host: &Domain) -> Lookup<Host> {
+        answer::located_host(self, host).await
     }
 
     async fn srv(&self, name: &str) -> Lookup<Vec<Srv>> {

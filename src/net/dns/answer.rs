@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::time::timeout;
 
-use super::{Lookup, Mx, Proof, Srv, Tlsa};
+use super::{Host, Lookup, Mx, Proof, Srv, Tlsa};
 use crate::mail::address::Domain;
 
 /// Aliases that are followed in a row.
@@ -91,21 +91,60 @@ pub(super) async fn tlsa(asker: &impl Ask, name: &str) -> Lookup<Vec<Tlsa>> {
     .await
 }
 
-/// Both families at once. One family that is there makes up for the other's failure; it never makes an absence.
+/// A and AAAA records, of whichever family there are any.
 pub(super) async fn addresses(asker: &impl Ask, host: &Domain) -> Lookup<Vec<IpAddr>> {
+    match absolute(host.as_str()) {
+        Some(name) => both_families(asker, name).await.0,
+        None => Lookup::Failed,
+    }
+}
+
+/// The same, with the name at which the addresses stand.
+pub(super) async fn located_host(asker: &impl Ask, host: &Domain) -> Lookup<Host> {
     let Some(name) = absolute(host.as_str()) else {
         return Lookup::Failed;
     };
-    let v6 = lookup(asker, name.clone(), RecordType::AAAA, |data| match data {
+    let (addresses, trails) = both_families(asker, name).await;
+    match addresses {
+        Lookup::Found { value, ttl, proof } => Lookup::Found {
+            value: located(host, value, &trails),
+            ttl,
+            proof,
+        },
+        Lookup::Absent { proof } => Lookup::Absent { proof },
+        Lookup::Bogus => Lookup::Bogus,
+        Lookup::Failed => Lookup::Failed,
+    }
+}
+
+/// Families that lead to different names lead to none: the host is known by its own.
+fn located(host: &Domain, addresses: Vec<IpAddr>, trails: &[Trail]) -> Host {
+    let one = trails
+        .first()
+        .filter(|one| trails.iter().all(|other| other.name == one.name));
+    let canonical = one.and_then(|trail| Domain::parse(trail.name.to_ascii().trim_end_matches('.')).ok());
+    Host {
+        addresses,
+        canonical: canonical.unwrap_or_else(|| host.clone()),
+        first: trails
+            .iter()
+            .fold(Proof::Secure, |proof, trail| weaker(proof, trail.first)),
+    }
+}
+
+/// Both families at once, and where the aliases of those that were found led. One family that is there makes up for the
+/// other's failure; it never makes an absence.
+async fn both_families(asker: &impl Ask, name: Name) -> (Lookup<Vec<IpAddr>>, Vec<Trail>) {
+    let v6 = trailed(asker, name.clone(), RecordType::AAAA, |data| match data {
         RData::AAAA(address) => Some(IpAddr::V6(address.0)),
         _ => None,
     });
-    let v4 = lookup(asker, name, RecordType::A, |data| match data {
+    let v4 = trailed(asker, name, RecordType::A, |data| match data {
         RData::A(address) => Some(IpAddr::V4(address.0)),
         _ => None,
     });
-    let (v6, v4) = tokio::join!(v6, v4);
-    either(v6, v4)
+    let ((v6, trail6), (v4, trail4)) = tokio::join!(v6, v4);
+    (either(v6, v4), trail6.into_iter().chain(trail4).collect())
 }
 
 fn either(first: Lookup<Vec<IpAddr>>, second: Lookup<Vec<IpAddr>>) -> Lookup<Vec<IpAddr>> {
@@ -156,6 +195,14 @@ fn host(name: &Name) -> Option<Option<Domain>> {
     Domain::parse(text.trim_end_matches('.')).ok().map(Some)
 }
 
+/// Where aliases led.
+struct Trail {
+    /// The name at the end of them.
+    name: Name,
+    /// How far the first step is proven.
+    first: Proof,
+}
+
 /// Follows aliases to the values; the whole is proven no better than its weakest step.
 async fn lookup<T>(
     asker: &impl Ask,
@@ -163,10 +210,20 @@ async fn lookup<T>(
     kind: RecordType,
     value: impl Fn(&RData) -> Option<T>,
 ) -> Lookup<Vec<T>> {
+    trailed(asker, name, kind, value).await.0
+}
+
+/// The same, with the way to what was found.
+async fn trailed<T>(
+    asker: &impl Ask,
+    name: Name,
+    kind: RecordType,
+    value: impl Fn(&RData) -> Option<T>,
+) -> (Lookup<Vec<T>>, Option<Trail>) {
     let work = follow(asker, name, kind, value);
     timeout(asker.total_timeout(), work)
         .await
-        .unwrap_or(Lookup::Failed)
+        .unwrap_or((Lookup::Failed, None))
 }
 
 async fn follow<T>(
@@ -174,31 +231,34 @@ async fn follow<T>(
     mut name: Name,
     kind: RecordType,
     value: impl Fn(&RData) -> Option<T>,
-) -> Lookup<Vec<T>> {
+) -> (Lookup<Vec<T>>, Option<Trail>) {
     let mut so_far = Proof::Secure;
+    let mut first = None;
     let mut ttl = Duration::MAX;
     for _ in 0..=MAX_ALIASES {
         let (records, proof) = match asker.step(&name, kind).await {
             Step::Records { records, proof } => (records, weaker(so_far, proof)),
             Step::Absent(proof) => {
-                return Lookup::Absent {
-                    proof: weaker(so_far, proof),
-                };
+                let proof = weaker(so_far, proof);
+                return (Lookup::Absent { proof }, None);
             }
-            Step::Bogus => return Lookup::Bogus,
-            Step::Failed => return Lookup::Failed,
+            Step::Bogus => return (Lookup::Bogus, None),
+            Step::Failed => return (Lookup::Failed, None),
         };
         so_far = proof;
+        let first = *first.get_or_insert(proof);
         ttl = ttl.min(shortest(&records));
         if records.iter().any(|record| record.record_type() == kind) {
-            return found(&records, value, ttl, proof);
+            let found = found(&records, value, ttl, proof);
+            let trail = matches!(found, Lookup::Found { .. }).then_some(Trail { name, first });
+            return (found, trail);
         }
         match records.iter().find_map(alias) {
             Some(target) => name = target,
-            None => return Lookup::Failed,
+            None => return (Lookup::Failed, None),
         }
     }
-    Lookup::Failed
+    (Lookup::Failed, None)
 }
 
 /// Records of which none can be used are a failure: they are not absent.

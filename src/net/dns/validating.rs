@@ -25,7 +25,7 @@ use super::anchors;
 use super::answer::{self, Ask, Step};
 use super::denial::{self, Cut};
 use super::upstream::{UDP_PAYLOAD_OCTETS, Upstream};
-use super::{Lookup, Mx, Proof, Resolver, SelfTest, Servers, Srv, Tlsa, TrustAnchors};
+use super::{Host, Lookup, Mx, Proof, Resolver, SelfTest, Servers, Srv, Tlsa, TrustAnchors};
 use crate::mail::address::Domain;
 
 /// How long the keys of an anchored zone are kept at most.
@@ -331,6 +331,10 @@ impl Resolver for HickoryResolver {
 
     async fn addresses(&self, host: &Domain) -> Lookup<Vec<std::net::IpAddr>> {
         answer::addresses(self, host).await
+    }
+
+    async fn host(&self, host: &Domain) -> Lookup<Host> {
+        answer::located_host(self, host).await
     }
 
     async fn srv(&self, name: &str) -> Lookup<Vec<Srv>> {

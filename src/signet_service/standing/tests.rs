@@ -20,10 +20,11 @@ use crate::dime::signet::{
     Kind, Level, OrgBuilder, Signer, Signet, request, rotation_request, verify_org, verify_request,
     verify_user,
 };
+use crate::domains::sts::{MtaSts, PolicySource};
 use crate::domains::{Domains, DxConnector, DxPorts, Limits};
 use crate::mail::address::Domain;
 use crate::net::connect::Outgoing;
-use crate::net::dns::{Lookup, Mx, Resolver, SelfTest, Srv, Tlsa};
+use crate::net::dns::{Host, Lookup, Mx, Resolver, SelfTest, Srv, Tlsa};
 use crate::net::tls::Connector;
 use crate::signet_service::Published;
 use crate::store::sqlite::SqliteStore;
@@ -54,6 +55,9 @@ impl Resolver for Zone {
     async fn addresses(&self, _: &Domain) -> Lookup<Vec<IpAddr>> {
         Lookup::Failed
     }
+    async fn host(&self, _: &Domain) -> Lookup<Host> {
+        Lookup::Failed
+    }
     async fn srv(&self, _: &str) -> Lookup<Vec<Srv>> {
         Lookup::Failed
     }
@@ -62,6 +66,13 @@ impl Resolver for Zone {
     }
     async fn self_test(&self) -> SelfTest {
         SelfTest::Passed
+    }
+}
+
+#[async_trait]
+impl PolicySource for Zone {
+    async fn fetch(&self, domain: &Domain) -> Result<bytes::Bytes, crate::net::https::Error> {
+        Err(crate::net::https::Error::Address(domain.clone()))
     }
 }
 
@@ -97,6 +108,12 @@ async fn world() -> World {
             timeout: Duration::from_secs(1),
         },
         connector: Connector::new().unwrap(),
+        sts: Arc::new(MtaSts::new(
+            zone.clone(),
+            Arc::clone(&store) as Arc<dyn crate::store::StsPolicies>,
+            clock.clone(),
+            zone.clone(),
+        )),
         roots: None,
         ports: DxPorts {
             single: 1,

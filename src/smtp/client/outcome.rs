@@ -82,6 +82,8 @@ pub struct Transaction {
     pub size_bytes: u64,
     /// The message has octets above 127, so the server must know 8BITMIME.
     pub eight_bit: bool,
+    /// The server must promise verified TLS on the rest of the way (RFC 8689).
+    pub require_tls: bool,
     /// The message has header fields in UTF-8, so the server must know SMTPUTF8. Addresses count by themselves.
     pub smtputf8: bool,
 }
@@ -121,6 +123,8 @@ pub enum Need {
     EightBitMime,
     /// SMTPUTF8.
     SmtpUtf8,
+    /// REQUIRETLS, under TLS.
+    RequireTls,
 }
 
 impl Failure {

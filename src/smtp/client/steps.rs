@@ -190,6 +190,8 @@ impl Client {
     fn lacking(&self, transaction: &Transaction) -> Option<Need> {
         if transaction.needs_smtputf8() && !self.offered.smtputf8 {
             Some(Need::SmtpUtf8)
+        } else if transaction.require_tls && !(self.offered.require_tls && self.tls.is_some()) {
+            Some(Need::RequireTls)
         } else if transaction.eight_bit && !self.offered.eight_bit_mime {
             Some(Need::EightBitMime)
         } else {
@@ -207,6 +209,9 @@ impl Client {
         }
         if transaction.needs_smtputf8() {
             line.push_str(" SMTPUTF8");
+        }
+        if transaction.require_tls {
+            line.push_str(" REQUIRETLS");
         }
         line
     }

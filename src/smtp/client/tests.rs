@@ -25,6 +25,7 @@ fn transaction(recipients: usize) -> Transaction {
             .collect(),
         size_bytes: 7,
         eight_bit: false,
+        require_tls: false,
         smtputf8: false,
     }
 }

@@ -106,6 +106,7 @@ fn mail_reads_its_parameters() {
             size_bytes: None,
             body: Body::SevenBit,
             smtputf8: false,
+            require_tls: false,
             auth: false,
             is_international: false,
         }

@@ -101,6 +101,10 @@ impl Session {
         if mail.auth && self.params.profile != Profile::Submission {
             return Err(replies::parameter_not_supported());
         }
+        // Offered under TLS alone (RFC 8689 §2).
+        if mail.require_tls && self.tls.is_none() {
+            return Err(replies::parameter_not_supported());
+        }
         if mail.is_international && !mail.smtputf8 {
             return Err(replies::smtputf8_needed());
         }

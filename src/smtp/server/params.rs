@@ -104,6 +104,7 @@ impl Params {
             smtputf8: true,
             enhanced_status_codes: true,
             starttls: self.starttls && tls.is_none(),
+            require_tls: tls.is_some(),
             auth: self.mechanisms(tls),
             help: true,
         }

@@ -23,6 +23,7 @@ mod replay;
 mod settle;
 mod signets;
 mod spool;
+mod sts;
 mod writer;
 
 use std::path::Path;

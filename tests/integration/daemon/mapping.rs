@@ -7,6 +7,7 @@ use dimed::base::id::QueueId;
 use dimed::base::time::{Clock, SystemClock};
 use dimed::config::{self, Config};
 use dimed::mail::address::ReversePath;
+use dimed::mail::demand::Demand;
 use dimed::store::sqlite::SqliteStore;
 use dimed::store::{Content, Envelope, MasterKey, NewMessage, Recipient, Source, Spool};
 
@@ -105,6 +106,7 @@ async fn opened(organization: &Organization, address: &str, mime: &[u8]) {
             source: Source::Dmtp("hermail.test".parse().unwrap()),
             smtputf8: false,
             eight_bit: true,
+            demand: Demand::default(),
         },
         content: Content::Mime,
         recipients: vec![Recipient::Mailbox(address.parse().unwrap())],

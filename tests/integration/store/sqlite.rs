@@ -9,6 +9,7 @@ use dimed::base::time::ManualClock;
 use dimed::crypto::at_rest::Key;
 use dimed::dime::fingerprint::CryptoFingerprint;
 use dimed::mail::address::ReversePath;
+use dimed::mail::demand::Demand;
 use dimed::store::sqlite::SqliteStore;
 use dimed::store::*;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -280,6 +281,7 @@ async fn files_name_no_person_and_show_no_text_of_a_queued_message() {
             source,
             smtputf8: false,
             eight_bit: false,
+            demand: Demand::default(),
         };
         let new = NewMessage {
             envelope,

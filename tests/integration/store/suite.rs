@@ -16,6 +16,7 @@ use dimed::dime::key_set::{self, KemKeys};
 use dimed::dime::record::{Policy, SubdomainPolicy};
 use dimed::dime::signet::{OrgBuilder, Signet, id};
 use dimed::mail::address::{Domain, Mailbox, ReversePath};
+use dimed::mail::demand::Demand;
 use dimed::mail::reply::EnhancedStatus;
 use dimed::store::*;
 
@@ -57,6 +58,7 @@ pub fn message(recipients: &[&str]) -> NewMessage {
             source: Source::Submission(mailbox("alice@hermail.test")),
             smtputf8: false,
             eight_bit: false,
+            demand: Demand::default(),
         },
         content: Content::Mime,
         recipients: recipients.iter().map(|text| mailbox(text).into()).collect(),
@@ -390,6 +392,7 @@ pub async fn follow_ups_enter_with_the_settlement(bed: &dyn Bed) {
                 source: Source::Local,
                 smtputf8: false,
                 eight_bit: false,
+                demand: Demand::default(),
             },
             ..message(&["alice@hermail.test"])
         },

@@ -73,6 +73,9 @@ fn describe_mail(mail: &MailFrom) -> String {
     if mail.smtputf8 {
         text.push_str(" utf8");
     }
+    if mail.require_tls {
+        text.push_str(" requiretls");
+    }
     text
 }
 
@@ -273,7 +276,7 @@ impl Owner for Sender {
 }
 
 /// Settings: `@protocol lmtp`, `@tls never|required|active`, `@login yes`, `@from mailbox`, `@to mailbox` (repeated),
-/// `@message text with escapes`, `@again count`, `@8bit yes`, `@utf8 yes`.
+/// `@message text with escapes`, `@again count`, `@8bit yes`, `@utf8 yes`, `@requiretls yes`.
 fn client(transcript: &Transcript, piece: usize) -> Bare<Sender> {
     let policy = match transcript.setting("tls") {
         Some("never") => TlsPolicy::Never,
@@ -319,6 +322,7 @@ fn sender(transcript: &Transcript) -> Sender {
             recipients: if recipients.is_empty() { bob() } else { recipients },
             size_bytes: message.len() as u64,
             eight_bit: transcript.setting("8bit").is_some(),
+            require_tls: transcript.setting("requiretls").is_some(),
             smtputf8: transcript.setting("utf8").is_some(),
         },
         message,

@@ -1,0 +1,247 @@
+//! MTA-STS: which hosts may take a domain's mail, and that they show a verified certificate (RFC 8461).
+//!
+//! A policy once seen is kept in the store until it expires, whatever DNS and the web server say meanwhile; a new id in
+//! DNS, or a day, has it fetched again. What was found out is remembered for five minutes, failures too.
+
+mod policy;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::base::time::{Clock, Timestamp};
+use crate::mail::address::Domain;
+use crate::net::dns::{Lookup, Resolver};
+use crate::net::https::{self, HttpsClient};
+use crate::store::{self, StsEntry};
+
+pub use policy::{Error as PolicyError, MAX_AGE, Mode, Pattern, Policy};
+
+/// Octets of a policy at most (§3.2).
+const MAX_OCTETS: usize = 64 * 1024;
+/// Where a policy is.
+const PATH: &str = "/.well-known/mta-sts.txt";
+/// How long what was found out is remembered.
+const REMEMBERED: Duration = Duration::from_secs(300);
+/// For how many domains.
+const MAX_REMEMBERED: usize = 4096;
+/// Age at which a policy is fetched again though its id is the same; half its life if that is less.
+const REFRESH_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// Where policies come from.
+#[async_trait]
+pub trait PolicySource: Send + Sync {
+    /// The text of a domain's policy.
+    async fn fetch(&self, domain: &Domain) -> Result<Bytes, https::Error>;
+}
+
+#[async_trait]
+impl PolicySource for HttpsClient {
+    async fn fetch(&self, domain: &Domain) -> Result<Bytes, https::Error> {
+        let host =
+            Domain::parse(&format!("mta-sts.{domain}")).map_err(|_| https::Error::Address(domain.clone()))?;
+        self.text(&host, PATH, MAX_OCTETS).await
+    }
+}
+
+/// What is known of a domain's policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StsFacts {
+    /// What DNS says.
+    pub announced: Announced,
+    /// The policy that counts, if any does.
+    pub policy: Option<Arc<Policy>>,
+    /// Where that comes from, or why there is none.
+    pub origin: Origin,
+}
+
+/// What DNS says of a policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Announced {
+    /// There is one, of this id.
+    Id(String),
+    /// There is none.
+    No,
+    /// Nothing, for the lookup failed or does not validate.
+    Unknown,
+}
+
+/// Where a policy comes from, or why there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// There is no policy.
+    None,
+    /// Fetched just now.
+    Fetched,
+    /// Kept from before.
+    Kept,
+    /// It could not be fetched, in these words; if there is one it was kept from before.
+    FetchFailed(String),
+}
+
+impl StsFacts {
+    /// Of a domain that has no policy.
+    pub fn none() -> Self {
+        Self {
+            announced: Announced::No,
+            policy: None,
+            origin: Origin::None,
+        }
+    }
+}
+
+/// Finds policies, and remembers.
+pub struct MtaSts {
+    resolver: Arc<dyn Resolver>,
+    store: Arc<dyn store::StsPolicies>,
+    clock: Arc<dyn Clock>,
+    source: Arc<dyn PolicySource>,
+    remembered: Mutex<HashMap<Domain, (Timestamp, StsFacts)>>,
+}
+
+/// A policy with what is known of its keeping.
+struct Kept {
+    policy: Arc<Policy>,
+    id: String,
+    fetched_at: Timestamp,
+}
+
+impl MtaSts {
+    /// Asks `resolver` and `source`, and keeps policies in `store`.
+    pub fn new(
+        resolver: Arc<dyn Resolver>,
+        store: Arc<dyn store::StsPolicies>,
+        clock: Arc<dyn Clock>,
+        source: Arc<dyn PolicySource>,
+    ) -> Self {
+        Self {
+            resolver,
+            store,
+            clock,
+            source,
+            remembered: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// What a domain's policy is.
+    pub async fn facts(&self, domain: &Domain) -> Result<StsFacts, store::Error> {
+        let now = self.clock.now();
+        if let Some(facts) = self.remembered(domain, now) {
+            return Ok(facts);
+        }
+        let stored = self.store.sts_policy(domain).await?;
+        let kept = stored.filter(|entry| now < entry.expires_at).and_then(kept);
+        let announced = match self.resolver.txt(&format!("_mta-sts.{domain}")).await {
+            Lookup::Found { value, .. } => policy::announced(&value).map_or(Announced::No, Announced::Id),
+            Lookup::Absent { .. } => Announced::No,
+            Lookup::Bogus | Lookup::Failed => Announced::Unknown,
+        };
+        let facts = self.settle(domain, announced, kept, now).await?;
+        self.remember(domain, &facts, now);
+        Ok(facts)
+    }
+
+    async fn settle(
+        &self,
+        domain: &Domain,
+        announced: Announced,
+        kept: Option<Kept>,
+        now: Timestamp,
+    ) -> Result<StsFacts, store::Error> {
+        let (policy, origin) = match (&announced, kept) {
+            (Announced::Id(id), kept) if kept.as_ref().is_none_or(|kept| kept.is_stale(id, now)) => {
+                match self.fetch(domain).await {
+                    Ok((policy, text)) => {
+                        self.keep(domain, id, &policy, text, now).await?;
+                        (Some(Arc::new(policy)), Origin::Fetched)
+                    }
+                    Err(why) => (kept.map(|kept| kept.policy), Origin::FetchFailed(why)),
+                }
+            }
+            (_, Some(kept)) => (Some(kept.policy), Origin::Kept),
+            (_, None) => (None, Origin::None),
+        };
+        Ok(StsFacts {
+            announced,
+            policy: policy.filter(|policy| policy.mode != Mode::None),
+            origin,
+        })
+    }
+
+    /// The policy and its text, or why there is none.
+    async fn fetch(&self, domain: &Domain) -> Result<(Policy, String), String> {
+        let text = self
+            .source
+            .fetch(domain)
+            .await
+            .map_err(|error| error.to_string())?;
+        let policy = Policy::parse(&text).map_err(|error| error.to_string())?;
+        // A policy that was read is UTF-8.
+        Ok((policy, String::from_utf8_lossy(&text).into_owned()))
+    }
+
+    async fn keep(
+        &self,
+        domain: &Domain,
+        id: &str,
+        policy: &Policy,
+        text: String,
+        now: Timestamp,
+    ) -> Result<(), store::Error> {
+        self.store
+            .set_sts_policy(StsEntry {
+                domain: domain.clone(),
+                id: id.to_owned(),
+                policy: text,
+                fetched_at: now,
+                expires_at: now.after(policy.max_age),
+            })
+            .await
+    }
+
+    fn remembered(&self, domain: &Domain, now: Timestamp) -> Option<StsFacts> {
+        let remembered = self
+            .remembered
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let (until, facts) = remembered.get(domain)?;
+        (now < *until).then(|| facts.clone())
+    }
+
+    fn remember(&self, domain: &Domain, facts: &StsFacts, now: Timestamp) {
+        let mut remembered = self
+            .remembered
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        if remembered.len() >= MAX_REMEMBERED {
+            remembered.retain(|_, (until, _)| now < *until);
+        }
+        if remembered.len() < MAX_REMEMBERED {
+            let max_age = facts.policy.as_ref().map_or(REMEMBERED, |policy| policy.max_age);
+            let until = now.after(REMEMBERED.min(max_age));
+            remembered.insert(domain.clone(), (until, facts.clone()));
+        }
+    }
+}
+
+impl Kept {
+    /// Whether the policy is to be fetched again.
+    fn is_stale(&self, id: &str, now: Timestamp) -> bool {
+        let refresh_after = REFRESH_AFTER.min(self.policy.max_age / 2);
+        self.id != id || now >= self.fetched_at.after(refresh_after)
+    }
+}
+
+fn kept(entry: StsEntry) -> Option<Kept> {
+    Some(Kept {
+        policy: Arc::new(Policy::parse(entry.policy.as_bytes()).ok()?),
+        id: entry.id,
+        fetched_at: entry.fetched_at,
+    })
+}
+
+#[cfg(test)]
+mod tests;
