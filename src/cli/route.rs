@@ -1,5 +1,6 @@
 //! `dimed route …`.
 
+mod hosts;
 mod report;
 
 use std::io::Write;
@@ -14,18 +15,23 @@ use crate::accounts::Resolution;
 use crate::base::time::{Clock, SystemClock};
 use crate::config::Config;
 use crate::daemon;
-use crate::domains::Domains;
-use crate::mail::address::Mailbox;
+use crate::delivery::smtp::{Common, MAX_HOSTS, find};
+use crate::domains::{Domains, MailHosts};
+use crate::mail::address::{Domain, Mailbox};
+use crate::mail::demand::TlsDemand;
 use crate::queue::parties::Sender;
 use crate::queue::plan::{Planner, dime_form};
 use crate::routing::{Decision, Route, decide};
 use crate::store::{LocalDomain, Source};
+use hosts::Mail;
 use report::{Hosts, Report};
 
 /// Commands about the way that mail takes.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Look up what is known of a recipient's domain, and say which way mail would take and why. Sends nothing.
+    ///
+    /// By SMTP, every mail host is named with what DANE and MTA-STS demand of its TLS.
     ///
     /// A DIME domain is asked for its signet and the recipient's. What their key sets say is remembered, as it is when mail
     /// is sent; the format that follows is part of the answer.
@@ -82,11 +88,14 @@ async fn remote(context: &Context, address: Mailbox, from: Option<Mailbox>) -> a
     }
     let decision = decide(&facts);
     let hosts = hosts(&planner.domains, &address, &decision).await;
+    let mail = mail(context, &planner, address.domain(), &hosts, &decision).await?;
     Ok(Report {
         address,
         known: None,
         facts: Some(facts.domain),
+        parent: facts.parent,
         hosts,
+        mail,
         parties,
         decision,
     })
@@ -115,6 +124,35 @@ async fn sender(
     };
     let author = from.as_ref().zip(author.as_ref().map(|user| &user.signet));
     Ok(Some(planner.sender(&organization.signet, author).await?))
+}
+
+/// How each of the hosts would be sent to by SMTP; nothing is connected to but the web server of an MTA-STS policy.
+async fn mail(
+    context: &Context,
+    planner: &Planner,
+    destination: &Domain,
+    hosts: &Hosts,
+    decision: &Decision,
+) -> anyhow::Result<Option<Mail>> {
+    let (Hosts::Mail(MailHosts::Hosts { hosts, proof }), Route::Smtp { tls }) = (hosts, &decision.route)
+    else {
+        return Ok(None);
+    };
+    let dx = &planner.directory.dx;
+    let sts = dx.sts.facts(destination).await?;
+    let common = Common {
+        destination,
+        list: *proof,
+        sts: &sts,
+        wanted: *tls,
+        demand: TlsDemand::Policy,
+        port: context.config.outbound.smtp_port.get(),
+    };
+    let mut ways = Vec::new();
+    for host in hosts.iter().take(MAX_HOSTS) {
+        ways.push((host.clone(), find(dx.resolver.as_ref(), host, &common).await));
+    }
+    Ok(Some(Mail { sts, ways }))
 }
 
 async fn hosts(domains: &Domains, address: &Mailbox, decision: &Decision) -> Hosts {

@@ -19,6 +19,7 @@ mod dns;
 mod downgrade;
 mod fuzz_seeds;
 mod messages;
+mod policy;
 mod properties;
 mod readme;
 mod store;

@@ -12,6 +12,9 @@ pub const SUBMISSION: u16 = 10587;
 /// Submission with TLS from the first octet.
 pub const SUBMISSIONS: u16 = 10465;
 
+/// Web servers.
+pub const HTTPS: u16 = 10443;
+
 /// Whoever listens here owns the address.
 const CLAIM: u16 = 10001;
 
@@ -28,9 +31,9 @@ pub struct Loopback {
 impl Loopback {
     /// Takes an address that is free.
     pub fn take() -> Self {
-        (0..TRIES)
-            .find_map(|_| Self::try_take())
-            .expect("ports 10001, 10025, 10026, 10465 and 10587 are free on some address of 127.64.0.0/10")
+        (0..TRIES).find_map(|_| Self::try_take()).expect(
+            "ports 10001, 10025, 10026, 10443, 10465 and 10587 are free on some address of 127.64.0.0/10",
+        )
     }
 
     fn try_take() -> Option<Self> {
@@ -38,7 +41,9 @@ impl Loopback {
         let ip = IpAddr::V4(Ipv4Addr::new(127, 64 + a % 64, b, 1 + c % 254));
         let claim = TcpListener::bind((ip, CLAIM)).ok()?;
         let is_free = |port| TcpListener::bind((ip, port)).is_ok();
-        let all_free = [SMTP, DMTP, SUBMISSION, SUBMISSIONS].into_iter().all(is_free);
+        let all_free = [SMTP, DMTP, SUBMISSION, SUBMISSIONS, HTTPS]
+            .into_iter()
+            .all(is_free);
         all_free.then_some(Self { ip, _claim: claim })
     }
 }

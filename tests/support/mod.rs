@@ -1,6 +1,7 @@
 //! What integration tests of the daemon share: complete organizations on loopback addresses of their own, with real
 //! sockets, signed zones, databases and processes.
 
+pub mod certificates;
 pub mod child;
 pub mod loopback;
 pub mod maildir;
@@ -11,6 +12,7 @@ pub mod sink;
 pub mod talk;
 pub mod tool;
 pub mod unbound;
+pub mod web;
 pub mod world;
 
 use std::time::Duration;

@@ -139,6 +139,7 @@ fn config(world: &World, name: &Domain, folder: &Path, ip: IpAddr) -> Config {
     config.dns.trust_anchors = Some(world.anchors());
     config.outbound.smtp_port = NonZeroU16::new(loopback::SMTP).unwrap();
     config.outbound.dmtp_port = NonZeroU16::new(loopback::DMTP).unwrap();
+    config.outbound.https_port = NonZeroU16::new(loopback::HTTPS).unwrap();
     config.outbound.source_address = Some(ip);
     config.limits.connections_per_address = NonZeroUsize::new(100).unwrap();
     config.accounts.password_memory_kib = NonZeroU32::new(64).unwrap();

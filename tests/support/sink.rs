@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::certificates::Certificate;
 use super::eventually;
 use super::loopback;
 
@@ -20,6 +21,8 @@ use super::loopback;
 pub struct Behaviour {
     /// Offers STARTTLS.
     pub tls: Option<Acceptor>,
+    /// Offers REQUIRETLS once there is TLS.
+    pub require_tls: bool,
     /// Answers so many times MAIL with 451 first.
     pub deferrals: usize,
     /// Takes messages and closes the connection without a word.
@@ -29,6 +32,14 @@ pub struct Behaviour {
 }
 
 impl Behaviour {
+    /// Offers STARTTLS with that certificate.
+    pub fn with_certificate(certificate: &Certificate) -> Self {
+        Self {
+            tls: Some(Acceptor::new(&certificate.identity).unwrap()),
+            ..Self::default()
+        }
+    }
+
     /// Offers STARTTLS with a certificate made in `folder`.
     pub fn with_tls(folder: &std::path::Path) -> Self {
         let host: Domain = "mx.plain.test".parse().unwrap();
@@ -154,7 +165,11 @@ impl Session {
 
     async fn greet(&mut self) {
         let offers = self.behaviour.tls.is_some() && !self.current.tls;
-        let tls = if offers { "250-STARTTLS\r\n" } else { "" };
+        let tls = match self.behaviour.require_tls && self.current.tls {
+            true => "250-REQUIRETLS\r\n",
+            false if offers => "250-STARTTLS\r\n",
+            false => "",
+        };
         self.say(&format!("250-sink\r\n{tls}250-8BITMIME\r\n250 PIPELINING"))
             .await;
     }
@@ -165,8 +180,11 @@ impl Session {
             panic!("TLS twice");
         };
         let acceptor = self.behaviour.tls.as_ref().unwrap();
-        self.stream = BufReader::new(acceptor.accept(tcp).await.unwrap().0);
-        self.current.tls = true;
+        // A client that does not like the certificate goes, and the next read tells.
+        if let Ok((stream, _)) = acceptor.accept(tcp).await {
+            self.stream = BufReader::new(stream);
+            self.current.tls = true;
+        }
     }
 
     async fn mail(&mut self, line: &str) {

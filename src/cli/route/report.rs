@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::hosts::Mail;
 use crate::base::encoding::base64_unpadded;
 use crate::crypto::suite::hpke::Suite;
 use crate::dime::key_set::{Capability, KeySet};
@@ -11,7 +12,7 @@ use crate::domains::{DeliveryHosts, DomainFacts, MailHosts, PinnedRecord, Reach,
 use crate::mail::address::Mailbox;
 use crate::net::dns::Proof;
 use crate::queue::parties::Parties;
-use crate::routing::{Decision, Reason, Route};
+use crate::routing::{Decision, ParentPolicy, Reason, Route};
 use crate::signet_service::Known;
 
 /// Everything found out about the way to one recipient.
@@ -22,8 +23,12 @@ pub struct Report {
     pub known: Option<bool>,
     /// For another domain, what is known of its management record.
     pub facts: Option<DomainFacts>,
+    /// What a domain above it says, if that counts here.
+    pub parent: Option<ParentPolicy>,
     /// Where mail would be taken.
     pub hosts: Hosts,
+    /// How, host by host, if by SMTP.
+    pub mail: Option<Mail>,
     /// How everybody's keys stand, and the format that follows, if signets were had.
     pub parties: Option<Parties>,
     /// The route and its reason.
@@ -47,7 +52,9 @@ impl Report {
             address,
             known: Some(known),
             facts: None,
+            parent: None,
             hosts: Hosts::None,
+            mail: None,
             parties: None,
             decision: Decision {
                 route: Route::Local,
@@ -74,10 +81,22 @@ impl Report {
             }
             lines.push(("pin", facts.pin.as_ref().map_or_else(|| "none".into(), pin_text)));
         }
+        if let Some(parent) = &self.parent {
+            lines.push((
+                "above",
+                format!(
+                    "pol={} sub={}, proven by DNSSEC",
+                    parent.policy, parent.subdomains
+                ),
+            ));
+        }
         match &self.hosts {
             Hosts::None => {}
             Hosts::Delivery(hosts) => lines.push(("dx hosts", delivery_text(hosts))),
             Hosts::Mail(hosts) => lines.push(("mx hosts", mail_text(hosts))),
+        }
+        if let Some(mail) = &self.mail {
+            lines.extend(mail.lines());
         }
         if let Some(parties) = &self.parties {
             for (name, known) in named(parties) {
@@ -103,7 +122,13 @@ impl Report {
             "known_here": self.known,
             "record": self.facts.as_ref().map(lookup_object),
             "pin": self.facts.as_ref().and_then(|facts| facts.pin.as_ref()).map(pin_object),
+            "parent": self.parent.map(|parent| json!({
+                "pol": parent.policy.to_string(),
+                "sub": parent.subdomains.to_string(),
+            })),
             "hosts": hosts_object(&self.hosts),
+            "mta_sts": self.mail.as_ref().map(Mail::sts_object),
+            "ways": self.mail.as_ref().map(Mail::ways_object),
             "key_sets": self.parties.as_ref().map(parties_object),
             "choice": self.parties.as_ref().map(|parties| choice_object(parties.choice)),
             "route": self.decision.route.kind(),
@@ -172,14 +197,14 @@ fn choice_object(choice: Choice) -> Value {
     }
 }
 
-fn proof_word(proof: Proof) -> &'static str {
+pub(super) fn proof_word(proof: Proof) -> &'static str {
     match proof {
         Proof::Secure => "secure",
         Proof::Insecure => "insecure",
     }
 }
 
-fn proven(proof: Proof) -> &'static str {
+pub(super) fn proven(proof: Proof) -> &'static str {
     match proof {
         Proof::Secure => "proven by DNSSEC",
         Proof::Insecure => "not proven: the zone is unsigned",
@@ -329,7 +354,43 @@ fn hosts_object(hosts: &Hosts) -> Value {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::routing::SmtpTls;
+    use crate::delivery::smtp::{NoAddress, Way};
+    use crate::dime::record::{Policy, SubdomainPolicy};
+    use crate::domains::sts;
+    use crate::domains::sts::{Announced, Origin, StsFacts};
+    use crate::mail::demand::TlsDemand;
+    use crate::routing::{HostFacts, SmtpTls, Sts, TlsaFinding, decide_host};
+
+    /// One host that an MTA-STS policy covers, and one that cannot be found.
+    fn mail() -> Mail {
+        let text =
+            b"version: STSv1\nmode: enforce\nmx: mx.plain.test\nmx: *.pool.plain.test\nmax_age: 86400\n";
+        let facts = HostFacts {
+            list: Proof::Insecure,
+            tlsa: TlsaFinding::NotAsked,
+            sts: Sts::Covered,
+            wanted: SmtpTls::Opportunistic,
+            demand: TlsDemand::Policy,
+        };
+        let way = Way {
+            host: "mx.plain.test".parse().unwrap(),
+            addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+            address_proof: Proof::Insecure,
+            decision: decide_host(&facts),
+            facts,
+        };
+        Mail {
+            sts: StsFacts {
+                announced: Announced::Id("7".into()),
+                policy: Some(std::sync::Arc::new(sts::Policy::parse(text).unwrap())),
+                origin: Origin::Kept,
+            },
+            ways: vec![
+                (way.host.clone(), Ok(way)),
+                ("mx2.plain.test".parse().unwrap(), Err(NoAddress::Failed)),
+            ],
+        }
+    }
 
     #[test]
     fn every_fact_stands_on_a_line_with_its_proof() {
@@ -341,10 +402,15 @@ mod tests {
                 pin: None,
                 remembered: false,
             }),
+            parent: Some(ParentPolicy {
+                policy: Policy::Mixed,
+                subdomains: SubdomainPolicy::Explicit,
+            }),
             hosts: Hosts::Mail(MailHosts::Hosts {
                 hosts: vec!["mx.plain.test".parse().unwrap()],
                 proof: Proof::Insecure,
             }),
+            mail: Some(mail()),
             parties: None,
             decision: Decision {
                 route: Route::Smtp {
@@ -357,7 +423,13 @@ mod tests {
 recipient  carol@plain.test
 record     none, proven by DNSSEC
 pin        none
+above      pol=mixed sub=explicit, proven by DNSSEC
 mx hosts   mx.plain.test, not proven: the zone is unsigned
+mta-sts    enforce, hosts mx.plain.test *.pool.plain.test, kept from before; DNS announces id 7
+host       mx.plain.test: 192.0.2.1 2001:db8::1, not proven: the zone is unsigned; TLSA: not asked for, for nothing proves where they would stand
+           tls: with a certificate for the host's name under a trusted root
+           because the domain's MTA-STS policy demands a verified certificate (mta_sts)
+host       mx2.plain.test: the address cannot be looked up
 route      smtp
 reason     DNSSEC proves that the domain has no DIME record, so the message goes by SMTP. (record_proven_absent)
 ";
@@ -368,5 +440,23 @@ reason     DNSSEC proves that the domain has no DIME record, so the message goes
             object["hosts"],
             json!({ "kind": "mx", "hosts": ["mx.plain.test"], "proof": "insecure" })
         );
+        assert_eq!(
+            object["mta_sts"],
+            json!({
+                "announced": "id", "id": "7", "origin": "kept", "problem": null, "mode": "enforce",
+                "mx": ["mx.plain.test", "*.pool.plain.test"], "max_age_secs": 86400,
+            })
+        );
+        let way = &object["ways"][0];
+        assert_eq!(
+            (&way["tlsa"], &way["mta_sts"], &way["tls"], &way["reason"]["code"]),
+            (
+                &json!("not_asked"),
+                &json!("covered"),
+                &json!("pkix"),
+                &json!("mta_sts")
+            )
+        );
+        assert_eq!(object["ways"][1]["problem"], "the address cannot be looked up");
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::base::time::ManualClock;
-use crate::net::dns::{Host, Mx, Proof, Tlsa};
+use crate::net::dns::{Host, Mx, Proof, SelfTest, Srv, Tlsa};
 use crate::store::StsPolicies;
 
 const START: i64 = 1_800_000_000_000;
@@ -33,8 +33,14 @@ impl Resolver for World {
     async fn host(&self, _: &Domain) -> Lookup<Host> {
         Lookup::Failed
     }
-    async fn tlsa(&self, _: &Domain, _: u16) -> Lookup<Vec<Tlsa>> {
+    async fn srv(&self, _: &str) -> Lookup<Vec<Srv>> {
         Lookup::Failed
+    }
+    async fn tlsa(&self, _: &str) -> Lookup<Vec<Tlsa>> {
+        Lookup::Failed
+    }
+    async fn self_test(&self) -> SelfTest {
+        SelfTest::Passed
     }
 }
 
