@@ -8,7 +8,7 @@ use crate::base::time::Timestamp;
 use crate::dime::convert::{self, MAX_HEADER_BLOCK, clean::EntryCleaner};
 use crate::mail::address::Domain;
 use crate::mail::date::rfc5322;
-use crate::mail::demand::{self, DIME_REQUIRED, Demand};
+use crate::mail::demand::{self, Demand};
 use crate::mail::headers::{self, Collector, Gathered};
 use crate::mail::repair::{self, Supplied};
 use crate::store::blocking::{Reader, store_error};
@@ -170,12 +170,13 @@ impl Intake {
         }
     }
 
-    /// Repairs the front of a submitted message and takes it.
+    /// Repairs the front of a submitted message and takes it. What it says in fields that cleaning removes is heard first.
     async fn take_front(&mut self, raw: Collector) -> Result<(), Failure> {
         let front = match &self.completion {
             Some(completion) => completion.repair(&raw.finish())?,
             None => raw.finish(),
         };
+        self.demand.dime = demand::forbids_smtp(&front)?;
         let cleaned = self.cleaner.push(&front);
         self.take_cleaned(&cleaned).await
     }
@@ -198,17 +199,8 @@ impl Intake {
         if front.starts_with(b" ") || front.starts_with(b"\t") {
             self.writer.write(b"\r\n").await?;
         }
-        let submitted = self.completion.is_some();
-        self.demand = demand::read(&front, self.require_tls, submitted)?;
-        match submitted {
-            true => {
-                let headers::Split { block, rest } = headers::split(&front);
-                let kept = headers::without(block, &[DIME_REQUIRED]);
-                self.writer.write(&kept).await?;
-                Ok(self.writer.write(rest).await?)
-            }
-            false => Ok(self.writer.write(&front).await?),
-        }
+        self.demand.tls = demand::tls(&front, self.require_tls);
+        Ok(self.writer.write(&front).await?)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | Said by | Where | Means |
 //! |---|---|---|
-//! | `DIME-Required: Yes` | header, at submission; it goes no further | the message leaves as D/MIME, or comes back |
+//! | `DIME-Required: Yes` | header, at submission; like every field of that family it goes no further | the message leaves as D/MIME, or comes back |
 //! | `REQUIRETLS` | parameter of MAIL (RFC 8689 §2) | it goes by SMTP only to hosts that are verified and promise the same |
 //! | `TLS-Required: No` | header (RFC 8689 §5); it stays in the message | DANE and MTA-STS of the recipients' domains do not count |
 //!
@@ -45,25 +45,23 @@ pub enum Error {
     Dime,
 }
 
-/// Reads the demands in a header block. `required` if MAIL said so; only a message that is `submitted` can forbid SMTP.
-///
-/// A `TLS-Required` that is not exactly `No`, or stands there twice, says nothing (RFC 8689 §5).
-pub fn read(block: &[u8], required: bool, submitted: bool) -> Result<Demand, Error> {
-    Ok(Demand {
-        dime: submitted && forbids_smtp(block)?,
-        tls: match (required, says_once(block, TLS_REQUIRED, "No")) {
-            (true, _) => TlsDemand::Required,
-            (false, Some(true)) => TlsDemand::Waived,
-            (false, _) => TlsDemand::Policy,
-        },
-    })
-}
-
-fn forbids_smtp(block: &[u8]) -> Result<bool, Error> {
+/// Whether the header block of a submitted message forbids SMTP.
+pub fn forbids_smtp(block: &[u8]) -> Result<bool, Error> {
     match says_once(block, DIME_REQUIRED, "Yes") {
         None => Ok(false),
         Some(true) => Ok(true),
         Some(false) => Err(Error::Dime),
+    }
+}
+
+/// What a header block demands of TLS; `required` if MAIL said so.
+///
+/// A `TLS-Required` that is not exactly `No`, or stands there twice, says nothing (RFC 8689 §5).
+pub fn tls(block: &[u8], required: bool) -> TlsDemand {
+    match (required, says_once(block, TLS_REQUIRED, "No")) {
+        (true, _) => TlsDemand::Required,
+        (false, Some(true)) => TlsDemand::Waived,
+        (false, _) => TlsDemand::Policy,
     }
 }
 
@@ -78,50 +76,47 @@ fn says_once(block: &[u8], name: &str, value: &str) -> Option<bool> {
 mod tests {
     use super::*;
 
-    fn demand(dime: bool, tls: TlsDemand) -> Result<Demand, Error> {
-        Ok(Demand { dime, tls })
-    }
-
     #[test]
-    fn each_field_says_one_thing() {
-        use TlsDemand::{Policy, Required, Waived};
-        let cases: [(&[u8], bool, bool, _); 12] = [
-            (b"Subject: x\r\n", false, true, demand(false, Policy)),
-            (b"DIME-Required: Yes\r\n", false, true, demand(true, Policy)),
-            (b"dime-required:\r\n\tyes \r\n", false, true, demand(true, Policy)),
-            (b"DIME-Required: Yes\r\n", true, true, demand(true, Required)),
-            (b"DIME-Required: No\r\n", false, true, Err(Error::Dime)),
-            (b"DIME-Required:\r\n", false, true, Err(Error::Dime)),
-            (
-                b"DIME-Required: Yes\r\nDIME-Required: Yes\r\n",
-                false,
-                true,
-                Err(Error::Dime),
-            ),
-            (b"DIME-Required: perhaps\r\n", false, false, demand(false, Policy)),
-            (b"TLS-Required: no\r\n", false, false, demand(false, Waived)),
-            (b"TLS-Required: No\r\n", true, false, demand(false, Required)),
-            (b"TLS-Required: Yes\r\n", false, false, demand(false, Policy)),
-            (
-                b"TLS-Required: No\r\nTLS-Required: No\r\n",
-                false,
-                false,
-                demand(false, Policy),
-            ),
+    fn one_field_that_says_yes_forbids_smtp() {
+        let cases: [(&[u8], _); 8] = [
+            (b"Subject: x\r\n", Ok(false)),
+            (b"DIME-Required: Yes\r\n", Ok(true)),
+            (b"dime-required:\r\n\tyes \r\n", Ok(true)),
+            (b"DIME-Required: No\r\n", Err(Error::Dime)),
+            (b"DIME-Required:\r\n", Err(Error::Dime)),
+            (b"DIME-Required: Yes please\r\n", Err(Error::Dime)),
+            (b"DIME-Required: Yes\r\nDIME-Required: Yes\r\n", Err(Error::Dime)),
+            (b"Subject: x\r\n\r\nDIME-Required: Yes\r\n", Ok(false)),
         ];
-        for (block, required, submitted, expected) in cases {
-            let text = String::from_utf8_lossy(block);
+        for (block, expected) in cases {
             assert_eq!(
-                read(block, required, submitted),
+                forbids_smtp(block),
                 expected,
-                "{text:?} {required} {submitted}"
+                "{:?}",
+                String::from_utf8_lossy(block)
             );
         }
     }
 
     #[test]
-    fn the_body_demands_nothing() {
-        let message = b"Subject: x\r\n\r\nDIME-Required: Yes\r\nTLS-Required: No\r\n";
-        assert_eq!(read(message, false, true), demand(false, TlsDemand::Policy));
+    fn one_field_that_says_no_waives_tls_unless_it_is_required() {
+        use TlsDemand::{Policy, Required, Waived};
+        let cases: [(&[u8], TlsDemand); 6] = [
+            (b"Subject: x\r\n", Policy),
+            (b"TLS-Required: No\r\n", Waived),
+            (b"tls-required:\r\n no\r\n", Waived),
+            (b"TLS-Required: Yes\r\n", Policy),
+            (b"TLS-Required: No\r\nTLS-Required: No\r\n", Policy),
+            (b"Subject: x\r\n\r\nTLS-Required: No\r\n", Policy),
+        ];
+        for (block, expected) in cases {
+            assert_eq!(
+                tls(block, false),
+                expected,
+                "{:?}",
+                String::from_utf8_lossy(block)
+            );
+            assert_eq!(tls(block, true), Required);
+        }
     }
 }

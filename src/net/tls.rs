@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
-use super::dane::Dane;
+use super::dane::{Dane, Rejected};
 use super::stream::Stream;
 use crate::base::machine::TlsInfo;
 use crate::base::secret::Secret;
@@ -168,7 +168,8 @@ impl Connector {
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "not a host name"))?;
         tcp.set_nodelay(true)?;
-        let tls = timeout(HANDSHAKE_TIMEOUT, self.0.connect(name, tcp)).await??;
+        let handshake = timeout(HANDSHAKE_TIMEOUT, self.0.connect(name, tcp)).await?;
+        let tls = handshake.map_err(in_our_words)?;
         let mut peer = describe(tls.get_ref().1);
         peer.info.exporter = exporter(tls.get_ref().1);
         Ok((Stream::Tls(Box::new(TlsStream::Client(tls))), peer))
@@ -197,6 +198,21 @@ fn describe(state: &CommonState) -> TlsPeer {
             exporter: None,
         },
         certificates: state.peer_certificates().map(<[_]>::to_vec).unwrap_or_default(),
+    }
+}
+
+/// Why we reject a certificate is known better here than in the words of the TLS library.
+fn in_our_words(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let rejected = match inner {
+        Some(rustls::Error::InvalidCertificate(CertificateError::Other(other))) => {
+            other.0.downcast_ref::<Rejected>()
+        }
+        _ => None,
+    };
+    match rejected.copied() {
+        Some(rejected) => io::Error::new(io::ErrorKind::InvalidData, rejected),
+        None => error,
     }
 }
 

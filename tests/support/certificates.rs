@@ -15,10 +15,6 @@ pub struct Certification {
 pub struct Certificate {
     /// Chain and key; the chain ends with the authority's certificate.
     pub identity: Identity,
-    /// PEM file of the chain.
-    pub chain: PathBuf,
-    /// PEM file of the private key.
-    pub key: PathBuf,
     /// The host's public key, as TLSA records with selector 1 have it.
     pub public_key: Vec<u8>,
 }
@@ -73,8 +69,6 @@ impl Certification {
         std::fs::write(&key, private.serialize_pem()).unwrap();
         Certificate {
             identity: Identity::load(&chain, &key).unwrap(),
-            chain,
-            key,
             public_key: rcgen::PublicKeyData::subject_public_key_info(&private),
         }
     }

@@ -48,12 +48,12 @@ impl World {
         self.put(name, &zone);
     }
 
-    /// Serves a zone and delegates to it.
+    /// Serves a zone, in place of one of the same name, and delegates to it.
     pub fn put(&self, name: &str, zone: &Zone) {
         let label = name.strip_suffix(".test").unwrap();
         let mut root = self.root.lock().unwrap();
         let server = domain(&format!("ns.{name}"));
-        *root = root.clone().delegate(label, zone, &server).unwrap();
+        *root = root.clone().remove(label).delegate(label, zone, &server).unwrap();
         self.authority.put_zone(zone).unwrap();
         self.authority.put_zone(&root).unwrap();
     }

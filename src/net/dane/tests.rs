@@ -71,14 +71,22 @@ fn every_usage_selector_and_matching_type_matches_its_certificate_and_no_other()
             for matching in [0, 1, 2] {
                 let what = format!("{usage} {selector} {matching}");
                 let right = record(usage, selector, matching, ours_named);
-                assert_eq!(judge(&[right.clone()], &ours.sent()), Ok(()), "{what}");
+                assert_eq!(
+                    judge(std::slice::from_ref(&right), &ours.sent()),
+                    Ok(()),
+                    "{what}"
+                );
                 let wrong = record(usage, selector, matching, others_named);
                 let expected = match (usage, selector, matching) {
                     // The record itself is an anchor, to which the chain does not lead.
                     (2, 0, 0) => Rejected::Chain,
                     _ => Rejected::NoMatch,
                 };
-                assert_eq!(judge(&[wrong.clone()], &ours.sent()), Err(expected), "{what}");
+                assert_eq!(
+                    judge(std::slice::from_ref(&wrong), &ours.sent()),
+                    Err(expected),
+                    "{what}"
+                );
                 assert_eq!(
                     judge(&[wrong, right], &ours.sent()),
                     Ok(()),
@@ -179,7 +187,7 @@ fn records_that_smtp_cannot_use_are_left_out() {
             None
         );
     }
-    assert_eq!(usable(&[&bad[..], &[good.clone()]].concat()), [good]);
+    assert_eq!(usable(&[&bad[..], std::slice::from_ref(&good)].concat()), [good]);
 }
 
 #[test]
