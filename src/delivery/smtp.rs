@@ -87,6 +87,13 @@ pub struct Job<'a> {
     pub demand: TlsDemand,
 }
 
+impl Job<'_> {
+    /// A report must not get lost because the next host promises nothing (RFC 8689 §5).
+    fn is_report_requiring_tls(&self) -> bool {
+        self.demand == TlsDemand::Required && self.reverse_path.0.is_none()
+    }
+}
+
 /// What an attempt brought.
 #[derive(Debug)]
 pub struct Report {
@@ -122,6 +129,12 @@ impl Report {
             protection: None,
             refused: Vec::new(),
         }
+    }
+
+    /// Nobody will ever get the message, and no host was asked.
+    fn all_failed(&self) -> bool {
+        let failed = |outcome: &Outcome| matches!(outcome, Outcome::Failed(_));
+        self.host.is_none() && self.outcomes.iter().all(failed)
     }
 
     fn by(host: &Domain, tls: Option<TlsInfo>, outcomes: Vec<Outcome>) -> Self {
@@ -185,7 +198,18 @@ impl SmtpDelivery {
             demand: job.demand,
             port: self.port,
         };
-        self.in_turn(&hosts, &common, job, body).await
+        let report = self.in_turn(&hosts, &common, job, body).await;
+        if !(job.is_report_requiring_tls() && report.all_failed()) {
+            return report;
+        }
+        let (demand, common) = (
+            TlsDemand::Policy,
+            Common {
+                demand: TlsDemand::Policy,
+                ..common
+            },
+        );
+        self.in_turn(&hosts, &common, &Job { demand, ..*job }, body).await
     }
 
     /// The message is given up only if no host will ever do.

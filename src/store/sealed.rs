@@ -17,6 +17,7 @@ use sha2::Sha256;
 use zeroize::Zeroize;
 
 use super::domains::Pin as DomainPin;
+use super::sts::StsEntry;
 use super::{Content, Envelope, Error, Recipient, Source};
 use crate::base::bytes::Reader;
 use crate::base::id::{QueueId, RecipientId};
@@ -138,6 +139,18 @@ impl MasterKey {
     pub(super) fn seal_domain_pin(&self, pin: &DomainPin) -> Vec<u8> {
         let key = self.derive("dimed/1 domain pin");
         key.seal(&mut rand::rng(), domain_pin_text(pin).as_bytes(), &[])
+    }
+
+    /// A seal over the MTA-STS policy of a domain; it holds nothing.
+    pub(super) fn seal_sts_policy(&self, entry: &StsEntry) -> Vec<u8> {
+        let key = self.derive("dimed/1 mta-sts policy");
+        key.seal(&mut rand::rng(), sts_text(entry).as_bytes(), &[])
+    }
+
+    /// Whether a policy is as it was sealed.
+    pub(super) fn is_sts_policy(&self, entry: &StsEntry, seal: &[u8]) -> bool {
+        let key = self.derive("dimed/1 mta-sts policy");
+        key.open(sts_text(entry).as_bytes(), seal).is_ok()
     }
 
     /// Whether a row is as it was sealed.
@@ -407,6 +420,14 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 fn take_text<'a>(reader: &mut Reader<'a>) -> Option<&'a str> {
     let length = reader.u16().ok()?;
     std::str::from_utf8(reader.take(usize::from(length)).ok()?).ok()
+}
+
+/// Everything that is kept of a policy. Domain, id and numbers have no line ends, and the text comes last.
+fn sts_text(entry: &StsEntry) -> String {
+    format!(
+        "{}\n{}\n{}\n{}\n{}",
+        entry.domain, entry.id, entry.fetched_at.0, entry.expires_at.0, entry.policy
+    )
 }
 
 /// Everything a pin says. Domain and numbers have no line ends, and the record comes last.

@@ -24,7 +24,7 @@ pub struct StsEntry {
 /// Policies on disk.
 #[async_trait]
 pub trait StsPolicies: Send + Sync {
-    /// The policy of a domain, also one that has expired.
+    /// The policy of a domain, also one that has expired. A row that is not as it was written is no policy.
     async fn sts_policy(&self, domain: &Domain) -> Result<Option<StsEntry>, Error>;
     /// Sets or replaces a policy, and drops those that had expired when it was fetched.
     async fn set_sts_policy(&self, entry: StsEntry) -> Result<(), Error>;

@@ -10,14 +10,17 @@ use dimed::base::time::{Clock, ManualClock, Timestamp};
 use dimed::crypto::at_rest::Key;
 use dimed::crypto::ed25519::SigningKey;
 use dimed::dime::record::{ManagementRecord, Policy, sign_certificate};
+use dimed::domains::sts::MtaSts;
 use dimed::domains::{
     DeliveryHosts, DomainFacts, Domains, DxConnector, DxError, DxPorts, Limits, RecordLookup, Standing,
 };
 use dimed::mail::address::Domain;
+use dimed::mail::demand::Demand;
 use dimed::net::authority::{Authority, KeyKind, Zone};
 use dimed::net::connect::Outgoing;
-use dimed::net::dns::{HickoryResolver, Lookup, Mx, Proof, Resolver, SelfTest, Servers, Srv, Tlsa};
+use dimed::net::dns::{HickoryResolver, Host, Lookup, Mx, Proof, Resolver, SelfTest, Servers, Srv, Tlsa};
 use dimed::net::dx_certificate::{Rejected, judge};
+use dimed::net::https::HttpsClient;
 use dimed::net::self_signed;
 use dimed::net::tls::{Acceptor, Connector, WebPki};
 use dimed::routing::{Allowances, DmtpFinding, Facts, Route, decide};
@@ -55,6 +58,9 @@ impl Resolver for Switch {
     }
     async fn addresses(&self, host: &Domain) -> Lookup<Vec<IpAddr>> {
         self.now().addresses(host).await
+    }
+    async fn host(&self, host: &Domain) -> Lookup<Host> {
+        self.now().host(host).await
     }
     async fn srv(&self, name: &str) -> Lookup<Vec<Srv>> {
         self.now().srv(name).await
@@ -129,7 +135,9 @@ impl Sender {
         let facts = Facts {
             local: false,
             sender_policy: None,
+            demand: Demand::default(),
             domain: self.facts().await,
+            parent: None,
             finding,
             failing_for_long: true,
             allowances: Allowances::default(),
@@ -138,15 +146,31 @@ impl Sender {
     }
 
     fn connector(&self, ports: DxPorts) -> DxConnector {
+        let outgoing = Outgoing {
+            source: None,
+            timeout: Duration::from_secs(10),
+        };
+        // Nobody here announces a policy.
+        let web = HttpsClient {
+            resolver: self.switch.clone(),
+            outgoing,
+            connector: None,
+            port: 1,
+            patience: Duration::from_secs(1),
+        };
+        let sts = MtaSts::new(
+            self.switch.clone(),
+            Arc::new(self.store.clone()),
+            self.clock.clone(),
+            Arc::new(web),
+        );
         DxConnector {
             domains: self.domains.clone(),
             resolver: self.switch.clone(),
             clock: Arc::new(dimed::base::time::SystemClock),
-            outgoing: Outgoing {
-                source: None,
-                timeout: Duration::from_secs(10),
-            },
+            outgoing,
             connector: Connector::new().unwrap(),
+            sts: Arc::new(sts),
             roots: None,
             ports,
         }

@@ -165,6 +165,33 @@ async fn a_message_that_requires_tls_comes_back_where_nothing_proves_the_host() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_requires_tls_goes_on_where_nobody_promises_it() {
+    let scene = Scene::new().await;
+    let host = Loopback::take();
+    let certificate = scene.authority.issue("mx.plain.test");
+    scene.world.put("plain.test", &dane(&host, &certificate));
+    let sink = Sink::start(host.ip, Behaviour::with_certificate(&certificate)).await;
+    let hermail = scene.hermail(|_| ()).await;
+    hermail
+        .cli(&["alias", "add", "away@hermail.test", "carol@plain.test"])
+        .await;
+    let served = hermail.start().await;
+    let mut talk = Talk::smtp(hermail.ip).await;
+    talk.ask("STARTTLS", "220").await;
+    talk.start_tls().await;
+    talk.ask("EHLO client.test", "250").await;
+    talk.ask("MAIL FROM:<> REQUIRETLS", "250").await;
+    talk.ask("RCPT TO:<away@hermail.test>", "250").await;
+    let reply = talk.data(MESSAGE).await;
+    assert!(reply.starts_with("250"), "{reply}");
+    let taken = only(&sink).await;
+    assert!(taken.tls);
+    assert_eq!(taken.mail, "<>");
+    hermail.idle().await;
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_whose_protection_does_not_matter_goes_where_policies_would_keep_it_from() {
     let scene = Scene::new().await;
     let host = Loopback::take();

@@ -185,6 +185,7 @@ behaves! {
     an_address_is_an_account_or_an_alias
     domains_of_ours_keep_their_settings
     pins_are_replaced_and_dropped
+    policies_are_replaced_and_go_when_they_have_expired
     an_enqueued_message_wakes_the_runner
 }
 

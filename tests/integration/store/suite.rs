@@ -1099,6 +1099,37 @@ pub async fn pins_are_replaced_and_dropped(bed: &dyn Bed) {
     assert_eq!(store.pin(&name).await.unwrap(), None);
 }
 
+pub async fn policies_are_replaced_and_go_when_they_have_expired(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let entry = |name: &str, id: &str, fetched: u64, expires: u64| StsEntry {
+        domain: domain(name),
+        id: id.into(),
+        policy: format!("version: STSv1\nmode: enforce\nmx: mx.{name}\nmax_age: 60\n"),
+        fetched_at: noon_plus(fetched),
+        expires_at: noon_plus(expires),
+    };
+    let [first, other] = [entry("plain.test", "1", 0, 10), entry("other.test", "1", 0, 20)];
+    store.set_sts_policy(first.clone()).await.unwrap();
+    store.set_sts_policy(other.clone()).await.unwrap();
+    bed.close(store).await;
+    let store = bed.open().await;
+    assert_eq!(
+        store.sts_policy(&first.domain).await.unwrap(),
+        Some(first.clone())
+    );
+    let second = entry("plain.test", "2", 5, 15);
+    store.set_sts_policy(second.clone()).await.unwrap();
+    assert_eq!(store.sts_policy(&first.domain).await.unwrap(), Some(second));
+    store
+        .set_sts_policy(entry("third.test", "1", 15, 25))
+        .await
+        .unwrap();
+    assert_eq!(store.sts_policy(&first.domain).await.unwrap(), None, "expired");
+    assert_eq!(store.sts_policy(&other.domain).await.unwrap(), Some(other));
+    assert_eq!(store.sts_policy(&domain("nobody.test")).await.unwrap(), None);
+    bed.close(store).await;
+}
+
 pub async fn an_enqueued_message_wakes_the_runner(bed: &dyn Bed) {
     let store = bed.open().await;
     enqueue(&*store, message(&["bob@hismail.test"])).await;
