@@ -18,7 +18,7 @@ use dimed::mail::address::Domain;
 use dimed::mail::demand::Demand;
 use dimed::net::authority::{Authority, KeyKind, Zone};
 use dimed::net::connect::Outgoing;
-use dimed::net::dns::{HickoryResolver, Host, Lookup, Mx, Proof, Resolver, SelfTest, Servers, Srv, Tlsa};
+use dimed::net::dns::{HickoryResolver, Lookup, Mx, Proof, Resolver, SelfTest, Servers, Srv, Tlsa};
 use dimed::net::dx_certificate::{Rejected, judge};
 use dimed::net::https::HttpsClient;
 use dimed::net::self_signed;
@@ -59,7 +59,7 @@ impl Resolver for Switch {
     async fn addresses(&self, host: &Domain) -> Lookup<Vec<IpAddr>> {
         self.now().addresses(host).await
     }
-    async fn host(&self, host: &Domain) -> Lookup<Host> {
+    async fn host(&self, host: &Domain) -> Lookup<dimed::net::dns::Host> {
         self.now().host(host).await
     }
     async fn srv(&self, name: &str) -> Lookup<Vec<Srv>> {

@@ -7,6 +7,7 @@ use crate::crypto::hash::Sha512;
 use crate::dime::key_set::SignedKeySet;
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::date::rfc5322;
+use crate::mail::demand::Demand;
 use crate::mail::notice::Notice;
 use crate::signet_service::published::seconds;
 use crate::store::{
@@ -107,6 +108,7 @@ impl Renewal {
                 source: Source::Local,
                 smtputf8: address.needs_utf8(),
                 eight_bit: false,
+                demand: Demand::default(),
             },
             content: Content::Mime,
             recipients: vec![Recipient::Mailbox(address.clone())],
