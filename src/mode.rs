@@ -23,6 +23,7 @@ use crate::dmtp::reply;
 use crate::mail::address::Domain;
 use crate::mail::reply::Reply;
 use crate::smtp;
+use crate::smtp::server::Profile;
 
 #[cfg(test)]
 mod tests;
@@ -130,6 +131,10 @@ impl Dual {
             State::Handshake(Protocol::Dmtp) => {
                 let parameters = self.params.dmtp.clone();
                 let session = dmtp::server::Session::new(parameters, dmtp::server::Entry::Upgraded);
+                let session = match self.params.smtp.profile {
+                    Profile::Transfer => session,
+                    Profile::Submission => session.with_logins(info),
+                };
                 self.state = State::Dmtp(Box::new(session));
             }
             State::Handshake(Protocol::Smtp) => {
@@ -323,7 +328,7 @@ fn smtp_event(event: smtp::server::Event) -> Event {
 
 fn decide(line: &[u8]) -> Decision {
     match command::parse(line) {
-        Ok(Command::StartTls(None)) | Err(command::Error::SmtpOnly) => Decision::Smtp,
+        Ok(Command::StartTls(None) | Command::Auth { .. }) | Err(command::Error::SmtpOnly) => Decision::Smtp,
         Ok(Command::StartTls(Some(upgrade))) => Decision::Upgrade(upgrade),
         Ok(Command::Mode) => Decision::Answer(reply::mode(Protocol::Smtp)),
         Ok(Command::Noop | Command::Rset) => Decision::Answer(Reply::plain(250, "OK")),
@@ -342,6 +347,7 @@ fn decide_malformed(line: &[u8], expected: &'static str) -> Decision {
         .next()
         .unwrap_or_default();
     match verb.to_ascii_uppercase().as_slice() {
+        b"AUTH" => Decision::Smtp,
         b"EHLO" | b"HELO" if !line.iter().any(|octet| matches!(octet, b'<' | b'>')) => Decision::Smtp,
         b"EHLO" | b"HELO" | b"STARTTLS" | b"MODE" | b"RSET" | b"QUIT" => Decision::Refuse(501, expected),
         _ => Decision::Refuse(503, "STARTTLS or EHLO comes first"),

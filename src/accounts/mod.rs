@@ -11,6 +11,7 @@ use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
 use crate::crypto::scram::Verifier;
 use crate::mail::address::Mailbox;
+use crate::smtp::auth::Login;
 use crate::store::{self, Account, Store, TrustMode};
 
 pub use password::{Cost, Passwords, check_password};
@@ -131,6 +132,17 @@ impl Accounts {
         let hash = account.as_ref().map(|account| account.password_hash.clone());
         let right = self.passwords.verify(password.clone(), hash).await?;
         account.filter(|_| right).ok_or(Error::Refused)
+    }
+
+    /// The account of somebody who logs in, however. Errors: [`Error::Refused`].
+    pub async fn log_in(&self, login: &Login) -> Result<Account, Error> {
+        match login {
+            Login::Password(credentials) => {
+                self.authenticate(&credentials.identity, &credentials.password)
+                    .await
+            }
+            Login::Proven { identity } => self.proven(identity).await,
+        }
     }
 
     /// What a SCRAM login as `identity` is checked against. For names without account, and accounts that cannot log in

@@ -65,6 +65,14 @@ pub const SMTP_AUTH_REFUSED: &str = "smtp.auth.refused";
 pub const SMTP_MESSAGE_ACCEPTED: &str = "smtp.message.accepted";
 /// A session could not go on for a fault of ours.
 pub const SMTP_FAULT: &str = "smtp.fault";
+/// A login over DMTP was refused.
+pub const DMTP_AUTH_REFUSED: &str = "dmtp.auth.refused";
+/// A message that its author sealed at home was accepted and is durable.
+pub const DMTP_SUBMISSION_ACCEPTED: &str = "dmtp.submission.accepted";
+/// A message that its author sealed at home was refused.
+pub const DMTP_SUBMISSION_REFUSED: &str = "dmtp.submission.refused";
+/// A user has left wrapped keys here.
+pub const KEY_DEPOSIT_STORED: &str = "key_deposit.stored";
 /// A sealed message was accepted and is durable.
 pub const DMTP_MESSAGE_ACCEPTED: &str = "dmtp.message.accepted";
 /// A sealed message was refused.

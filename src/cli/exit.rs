@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
-use super::files;
+use super::{files, submit};
 use crate::{accounts, config, daemon, net, signet_service, store};
 
 /// How a command ended.
@@ -76,6 +76,9 @@ fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         return Some(Exit::TryLater);
     }
     if let Some(error) = cause.downcast_ref::<files::Error>() {
+        return Some(error.exit());
+    }
+    if let Some(error) = cause.downcast_ref::<submit::Error>() {
         return Some(error.exit());
     }
     if cause.is::<config::Error>() || cause.is::<net::tls::Error>() {

@@ -19,6 +19,7 @@ mod route;
 pub mod serve;
 pub mod signet;
 mod staged;
+pub mod submit;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -116,7 +117,7 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Alias(command) => account::run_alias(command, load(path)?, out).await,
         Command::Signet(arguments) => signet::run(arguments, out),
         Command::Key(arguments) => key::run(arguments, path, out).await,
-        Command::Message(arguments) => message::run(*arguments, out),
+        Command::Message(arguments) => message::run(*arguments, out).await,
         Command::Dns(command) => dns::run(command, load(path)?, out).await,
         Command::Queue(command) => queue::run(command, load(path)?, out).await,
         Command::Route(command) => route::run(command, load(path)?, out).await,

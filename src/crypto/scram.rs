@@ -45,8 +45,7 @@ impl Verifier {
 
     /// Of a password with a given salt.
     pub fn derive(password: &Secret<String>, iterations: u32, salt: &[u8]) -> Self {
-        let mut salted = Zeroizing::new([0; 32]);
-        pbkdf2::pbkdf2_hmac::<Sha256>(password.expose().as_bytes(), salt, iterations, &mut *salted);
+        let salted = salted(password, iterations, salt);
         let client_key = Zeroizing::new(hmac(&*salted, b"Client Key"));
         Self {
             iterations,
@@ -112,6 +111,36 @@ impl Verifier {
             server_key: key(server_key)?,
         })
     }
+}
+
+/// What a client makes of a password for one login.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// Shows the server that the client knows the password.
+    pub client: [u8; 32],
+    /// What the server then has to show.
+    pub server: [u8; 32],
+}
+
+impl Proof {
+    /// Of a password as prepared by SASLprep; `auth_message` as RFC 5802 §3 has it.
+    pub fn make(password: &Secret<String>, iterations: u32, salt: &[u8], auth_message: &[u8]) -> Self {
+        let salted = salted(password, iterations, salt);
+        let client_key = Zeroizing::new(hmac(&*salted, b"Client Key"));
+        let server_key = Zeroizing::new(hmac(&*salted, b"Server Key"));
+        let mut client = hmac(&sha256(&*client_key), auth_message);
+        for (octet, key) in client.iter_mut().zip(*client_key) {
+            *octet ^= key;
+        }
+        let server = hmac(&*server_key, auth_message);
+        Self { client, server }
+    }
+}
+
+fn salted(password: &Secret<String>, iterations: u32, salt: &[u8]) -> Zeroizing<[u8; 32]> {
+    let mut salted = Zeroizing::new([0; 32]);
+    pbkdf2::pbkdf2_hmac::<Sha256>(password.expose().as_bytes(), salt, iterations, &mut *salted);
+    salted
 }
 
 fn key(text: &str) -> Result<Secret<[u8; 32]>, NotAVerifier> {

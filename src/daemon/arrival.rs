@@ -7,6 +7,7 @@ mod format1;
 mod format2;
 mod opening;
 mod returned;
+pub mod submission;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -67,6 +68,12 @@ pub enum Refusal {
     /// Nothing that the peer sent could be verified, and signets were asked for too often because of it.
     #[error("too many messages of this peer could not be verified")]
     TooManyInquiries,
+    /// A signet of the destination cannot be had now.
+    #[error("a signet of the destination cannot be had now")]
+    DestinationUnavailable,
+    /// The author is proven, and the object goes to another domain than RCPT says.
+    #[error("the message is sealed for another domain")]
+    OtherDestination,
     /// There is no memory for it now.
     #[error("there is no memory for the object now")]
     TooBusy,
@@ -98,6 +105,10 @@ impl Refusal {
             Self::TooManyInquiries => {
                 Reply::plain(451, "too many messages could not be verified, try again later")
             }
+            Self::DestinationUnavailable => {
+                Reply::plain(476, "a signet of the destination cannot be had now")
+            }
+            Self::OtherDestination => Reply::plain(510, "the message is sealed for another domain"),
             Self::TooBusy => Reply::plain(451, "too busy, try again later"),
             Self::Fault => Reply::plain(451, "local error, try again later"),
         }

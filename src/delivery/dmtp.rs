@@ -65,9 +65,9 @@ impl DmtpDelivery {
         };
         let message = Message {
             origin: job.origin.clone(),
-            origin_signet: job.origin_signet,
+            origin_signet: Some(job.origin_signet),
             destination: job.destination.clone(),
-            destination_signet: job.destination_signet,
+            destination_signet: Some(job.destination_signet),
             size: job.object.size_bytes(),
             returning: job.returning,
             commit: job.commit,

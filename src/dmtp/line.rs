@@ -13,27 +13,32 @@ pub(crate) struct Lines {
 pub(crate) enum Item<'a> {
     /// A command line without its terminator, LF or CRLF.
     Line(&'a [u8]),
-    /// The end of a line longer than [`MAX_LINE`]; all of it is gone.
+    /// The end of a line that is too long; all of it is gone.
     TooLong,
     /// Nothing complete yet.
     Partial,
 }
 
 impl Lines {
-    /// The next item and the octets it takes.
+    /// The next command and the octets it takes.
     ///
     /// Half a line takes none, unless it is too long already.
     pub(crate) fn next<'a>(&mut self, input: &'a [u8]) -> (usize, Item<'a>) {
+        self.next_within(input, MAX_LINE)
+    }
+
+    /// The same for lines of at most `max` octets, terminator included.
+    pub(crate) fn next_within<'a>(&mut self, input: &'a [u8], max: usize) -> (usize, Item<'a>) {
         if self.skipping {
             return self.skip(input);
         }
-        let window = &input[..input.len().min(MAX_LINE)];
+        let window = &input[..input.len().min(max)];
         match window.iter().position(|octet| *octet == b'\n') {
             Some(end) => {
                 let line = &input[..end];
                 (end + 1, Item::Line(line.strip_suffix(b"\r").unwrap_or(line)))
             }
-            None if input.len() < MAX_LINE => (0, Item::Partial),
+            None if input.len() < max => (0, Item::Partial),
             None => self.skip(input),
         }
     }

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::command::{CommitHash, Protocol};
-use crate::base::encoding::{base64, base64_decode};
+use crate::base::encoding::{base64, base64_decode, base64_decode_padded};
 use crate::base::id::QueueId;
 use crate::dime::fingerprint::FullFingerprint;
 use crate::mail::address::Domain;
@@ -183,6 +183,48 @@ pub fn read_committed(reply: &Reply) -> Option<TransactionId> {
     let mut tokens = tokens(single(reply)?);
     tokens.next().filter(|word| word.eq_ignore_ascii_case("OK"))?;
     TransactionId::parse(inside_brackets(tokens.next()?)?)
+}
+
+/// Octets in one line of [`keys`]: lines that any client of the bracket dialect could read.
+const KEYS_PER_LINE: usize = 3000;
+
+/// The answer to KEYS: the octets in lines, then `OK` with their version.
+pub fn keys(octets: &[u8], version: u64) -> Reply {
+    let lines = octets.chunks(KEYS_PER_LINE).map(bracketed);
+    Reply {
+        code: 250,
+        enhanced: None,
+        lines: lines.chain([format!("OK [{version}]")]).collect(),
+    }
+}
+
+/// Reads [`keys`]; the version comes last.
+pub fn read_keys(reply: &Reply) -> Option<(Vec<u8>, u64)> {
+    let (last, lines) = reply.lines.split_last()?;
+    let parts: Option<Vec<Vec<u8>>> = lines.iter().map(|line| unbracketed(line)).collect();
+    Some((parts?.concat(), version(last)?))
+}
+
+/// The answer to KEYS once the octets are durable.
+pub fn deposited(version: u64) -> Reply {
+    Reply::plain(250, format!("OK [{version}]"))
+}
+
+/// Reads [`deposited`].
+pub fn read_deposited(reply: &Reply) -> Option<u64> {
+    version(single(reply)?)
+}
+
+/// Reads the challenge of a login; `None` if it is none.
+pub fn read_challenge(reply: &Reply) -> Option<Vec<u8>> {
+    (reply.code == 334).then_some(())?;
+    base64_decode_padded(single(reply)?).ok()
+}
+
+fn version(line: &str) -> Option<u64> {
+    let mut tokens = tokens(line);
+    tokens.next().filter(|word| word.eq_ignore_ascii_case("OK"))?;
+    inside_brackets(tokens.next()?)?.parse().ok()
 }
 
 /// The lines of a reply, each an item of its own so that each travels in its own TLS record (§4.4).

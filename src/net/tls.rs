@@ -249,6 +249,19 @@ impl WebPki {
         Self::with_roots(roots)
     }
 
+    /// Uses the certificates in a PEM file.
+    pub fn from_file(path: &Path) -> Result<Self, Error> {
+        let named = |error| Error::Pem(path.display().to_string(), error);
+        let certificates = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(named)?;
+        let mut roots = RootCertStore::empty();
+        if roots.add_parsable_certificates(certificates).0 == 0 {
+            return Err(Error::NoCertificate(path.display().to_string()));
+        }
+        Self::with_roots(roots)
+    }
+
     /// Uses the given roots.
     pub fn with_roots(roots: RootCertStore) -> Result<Self, Error> {
         Ok(Self(

@@ -129,6 +129,16 @@ impl Planner {
     /// The facts before anybody has been asked for a signet, for a new message without demands.
     pub async fn facts(&self, destination: &Domain, source: &Source) -> Result<Facts, Error> {
         let local = self.store.local_domain(destination).await?.is_some();
+        self.collect(destination, source, local).await
+    }
+
+    /// The same for a message that is sealed already. It is for a domain of ours as for any other: it goes out and comes
+    /// back in, because only as the destination do we learn who the recipient is.
+    pub async fn facts_of_sealed(&self, destination: &Domain, source: &Source) -> Result<Facts, Error> {
+        self.collect(destination, source, false).await
+    }
+
+    async fn collect(&self, destination: &Domain, source: &Source, local: bool) -> Result<Facts, Error> {
         let domain = match local {
             true => DomainFacts {
                 lookup: RecordLookup::Absent(Proof::Insecure),

@@ -74,7 +74,8 @@ impl Mailer {
             return expired();
         }
         let destination = &claim.destination;
-        let Ok(facts) = self.planner.facts(destination, &claim.envelope.source).await else {
+        let facts = self.planner.facts_of_sealed(destination, &claim.envelope.source);
+        let Ok(facts) = facts.await else {
             return fault("the domain's records cannot be read");
         };
         let decision = routing::decide(&facts);

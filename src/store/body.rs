@@ -67,6 +67,14 @@ impl ReplayEntry {
         }
     }
 
+    /// For an object of D/MIME 1 that `domain` signed as origin. Not the key of its arrival: both may be here.
+    pub fn of_submission(token: [u8; 32], domain: &Domain, until: Timestamp) -> Self {
+        let name = domain.as_str().as_bytes();
+        let digest = Sha512::of(&[b"origin 1\0", name, b"\0", &token]).finish();
+        let (key, _) = digest.split_first_chunk().unwrap_or((&[0; 32], &[]));
+        Self::of_whole(*key, until)
+    }
+
     /// For an object whose `key` is a hash of all of it, so that no other object has that id.
     pub fn of_whole(key: [u8; 32], until: Timestamp) -> Self {
         Self {

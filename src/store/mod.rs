@@ -7,6 +7,7 @@
 mod accounts;
 pub mod blocking;
 mod body;
+mod deposits;
 mod domains;
 mod key_sets;
 mod sealed;
@@ -18,6 +19,7 @@ mod sts;
 pub use accounts::*;
 pub use blocking::Pieces;
 pub use body::*;
+pub use deposits::*;
 pub use domains::*;
 pub use key_sets::*;
 pub use sealed::MasterKey;
@@ -70,6 +72,6 @@ pub enum Error {
 }
 
 /// Everything the daemon keeps.
-pub trait Store: Spool + Signets + KeySets + Accounts + Domains + StsPolicies {}
+pub trait Store: Spool + Signets + KeySets + Accounts + KeyDeposits + Domains + StsPolicies {}
 
-impl<T: Spool + Signets + KeySets + Accounts + Domains + StsPolicies> Store for T {}
+impl<T: Spool + Signets + KeySets + Accounts + KeyDeposits + Domains + StsPolicies> Store for T {}

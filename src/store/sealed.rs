@@ -9,6 +9,7 @@
 //! | forward-path, attempt note | message key | the recipient, and the attempt |
 //! | private DIME keys | derived from the master key for that signet | the signet |
 //! | private KEM keys | derived from the master key for that signet | the signet |
+//! | wrapped keys of a cautious user | derived from the master key for that account | the account and the version |
 //! | pinned key set | derived from the master key for that name | the name |
 //! | remembered remote signet | derived from the master key for that name | the signet's tag |
 
@@ -182,6 +183,21 @@ impl MasterKey {
             .map(Secret::new);
         let keys = plain.ok().and_then(|plain| KemKeys::decode(plain.expose()).ok());
         keys.ok_or(Error::Unreadable("private KEM keys"))
+    }
+
+    /// Seals what a cautious user has left here.
+    pub(super) fn seal_key_deposit(&self, name: &str, version: u64, octets: &[u8]) -> Vec<u8> {
+        let place = format!("dimed/1 key deposit {version} {name}");
+        self.derive(&format!("key deposit {name}"))
+            .seal(&mut rand::rng(), place.as_bytes(), octets)
+    }
+
+    /// Opens it.
+    pub(super) fn open_key_deposit(&self, name: &str, version: u64, sealed: &[u8]) -> Result<Vec<u8>, Error> {
+        let place = format!("dimed/1 key deposit {version} {name}");
+        self.derive(&format!("key deposit {name}"))
+            .open(place.as_bytes(), sealed)
+            .map_err(|_| Error::Unreadable("key deposit"))
     }
 
     /// Seals fingerprint and object of a remote signet.

@@ -1,4 +1,4 @@
-//! `dimed message …`: sealed messages in files, without a daemon or configuration.
+//! `dimed message …`: sealed messages in files, without configuration. No daemon of ours is needed but to send.
 
 mod actors;
 mod format1;
@@ -13,6 +13,7 @@ mod refused;
 mod report;
 mod returned;
 mod seal;
+mod send;
 mod sign;
 
 use std::io::Write;
@@ -21,13 +22,13 @@ use clap::{Args, Subcommand};
 
 use super::{Exit, answer};
 
-/// Sealed messages in files: seal, sign, verify, open and inspect them.
+/// Sealed messages in files: seal, send, sign, verify, open and inspect them.
 ///
 /// Both formats are read, told apart by their first octets: D/MIME 1 (1847) and D/MIME 2 (1984),
 /// and returned messages (1985). A message may also stand in a mail of the type
 /// application/vnd.dime, as daemons deliver it to users who keep their keys. The file name - stands
 /// for standard input or output. Files with plaintext are written with mode 0600. Files are never
-/// replaced without --force. No daemon and no configuration is needed.
+/// replaced without --force. No configuration is needed, and no daemon but to send.
 ///
 /// Whom to trust: a signet counts because you name its file. An organization's signet must be
 /// signed by its own primary key, and that key must be listed with --pok for its domain if --pok is
@@ -56,17 +57,19 @@ pub struct Arguments {
 enum Command {
     Seal(seal::Seal),
     OriginSign(sign::OriginSign),
+    Send(send::Send),
     Verify(read::Verify),
     Open(read::Open),
     Inspect(inspect::Inspect),
 }
 
 /// Does as the command says.
-pub fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
+pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let json = arguments.json;
     let done = match arguments.command {
         Command::Seal(seal) => seal::run(&seal, json, out),
         Command::OriginSign(sign) => sign::run(&sign, json, out),
+        Command::Send(send) => send::run(&send, json, out).await,
         Command::Verify(verify) => read::verify(&verify, json, out),
         Command::Open(open) => read::open(&open, json, out),
         Command::Inspect(inspect) => inspect::run(&inspect, json, out),

@@ -16,7 +16,7 @@ use crate::signet_service::{Organization, Wanted};
 use crate::store::{BodyWriter, Content, Envelope, NewMessage, Recipient, ReplayEntry, Source};
 
 /// How long an object is remembered, so that a copy of it is not delivered again. Longer than any sender's queue.
-const REMEMBERED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(super) const REMEMBERED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A message ready for the recipient's mailbox.
 struct Delivery {

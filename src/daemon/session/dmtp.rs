@@ -1,4 +1,7 @@
-//! What a DMTP session may do here: ask for signets, and leave sealed messages.
+//! What a DMTP session may do here: ask for signets, and leave sealed messages. On the submission port an author leaves
+//! them, who has logged in.
+
+mod author;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +19,7 @@ use crate::dmtp::server::{Event, Session};
 use crate::mail::address::Domain;
 use crate::mail::reply::Reply;
 use crate::signet_service::Status;
-use crate::store::BodyWriter;
+use crate::store::{Account, BodyWriter};
 
 /// The owner of one DMTP session.
 pub struct Owner {
@@ -24,6 +27,7 @@ pub struct Owner {
     purpose: Purpose,
     peer: SocketAddr,
     id: SessionId,
+    account: Option<Account>,
     transaction: Transaction,
     accepted: u32,
 }
@@ -35,8 +39,8 @@ struct Transaction {
     origin_signet: Option<AnyFingerprint>,
     returning: Option<Return>,
     destination: Option<Domain>,
-    /// The object as far as it has come; none if it could not be stored.
-    object: Option<Box<dyn BodyWriter>>,
+    /// The object as far as it has come, and under which id; none if it could not be stored.
+    object: Option<(QueueId, Box<dyn BodyWriter>)>,
 }
 
 impl Owner {
@@ -47,6 +51,7 @@ impl Owner {
             purpose,
             peer,
             id,
+            account: None,
             transaction: Transaction::default(),
             accepted: 0,
         }
@@ -66,7 +71,10 @@ impl Owner {
                 fingerprint,
                 returning,
                 ..
-            } => answer(session, self.mail(origin, fingerprint, returning)),
+            } => {
+                let answered = self.mail(origin, fingerprint, returning).await;
+                answer(session, answered);
+            }
             Event::RcptTo { destination, .. } => {
                 let answered = self.rcpt(destination).await;
                 answer(session, answered);
@@ -80,21 +88,30 @@ impl Owner {
                 Ok(id) => session.committed(&id),
                 Err(reply) => session.refuse(&reply),
             },
+            Event::Verifier { identity } => self.offer_verifier(session, &identity).await,
+            Event::Authenticate(login) => {
+                let answered = self.log_in(&login).await;
+                answer(session, answered);
+            }
+            Event::Keys => self.keys(session).await,
+            Event::Deposit { octets, replaces } => match self.deposit_keys(octets, replaces).await {
+                Ok(version) => session.deposited(version),
+                Err(reply) => session.refuse(&reply),
+            },
             Event::Signet { name, fingerprint } => self.signet(session, &name, fingerprint).await,
             Event::Verify { name, fingerprint } => self.verify(session, &name, fingerprint).await,
             Event::History { .. } => session.refuse(&Reply::plain(502, "HIST is not available")),
         }
     }
 
-    /// On the submission port, authors who seal at home would have to log in first, which is not possible yet.
-    fn mail(
+    async fn mail(
         &mut self,
         origin: Domain,
         origin_signet: Option<AnyFingerprint>,
         returning: Option<Return>,
     ) -> Result<(), Reply> {
         if self.purpose == Purpose::Submission {
-            return Err(Reply::plain(502, "sealed submission is not available"));
+            self.may_submit_from(&origin).await?;
         }
         self.transaction = Transaction {
             origin: Some(origin),
@@ -106,6 +123,11 @@ impl Owner {
     }
 
     async fn rcpt(&mut self, destination: Domain) -> Result<(), Reply> {
+        if self.purpose == Purpose::Submission {
+            self.may_submit_to(&destination).await?;
+            self.transaction.destination = Some(destination);
+            return Ok(());
+        }
         match self.services.store.local_domain(&destination).await {
             Ok(Some(domain)) if domain.dime.is_some() => {
                 self.transaction.destination = Some(destination);
@@ -119,13 +141,13 @@ impl Owner {
     async fn start(&mut self) -> Result<(), Reply> {
         let id = QueueId::random(&mut rand::rng());
         let begun = self.services.store.begin(id).await;
-        self.transaction.object = Some(begun.map_err(|error| self.fault(&error))?);
+        self.transaction.object = Some((id, begun.map_err(|error| self.fault(&error))?));
         Ok(())
     }
 
     /// The object goes to the spool as it comes. Should that fail, the peer hears of it at the end.
     async fn append(&mut self, octets: &[u8]) {
-        let Some(object) = &mut self.transaction.object else {
+        let Some((_, object)) = &mut self.transaction.object else {
             return;
         };
         if let Err(error) = object.write(octets).await {
@@ -140,11 +162,14 @@ impl Owner {
             origin_signet,
             returning,
             destination: Some(destination),
-            object: Some(mut object),
+            object: Some((id, mut object)),
         } = std::mem::take(&mut self.transaction)
         else {
             return Err(Reply::plain(451, "local error, try again later"));
         };
+        if self.purpose == Purpose::Submission {
+            return self.submit((id, object), &destination).await.map(TransactionId::from);
+        }
         self.show(object.as_mut()).await;
         let size_bytes = object.size_bytes();
         let arrival = Arrival {

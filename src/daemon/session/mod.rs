@@ -6,10 +6,12 @@ mod smtp;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rand::RngExt;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::Services;
+use crate::base::encoding::base64;
 use crate::base::id::SessionId;
 use crate::base::machine::Machine;
 use crate::base::observe;
@@ -90,6 +92,12 @@ pub async fn serve(
             "session broken off"
         ),
     }
+}
+
+/// 24 random octets in base64, which has no comma: for SCRAM.
+fn fresh_nonce() -> String {
+    let octets: [u8; 24] = rand::rng().random();
+    base64(&octets)
 }
 
 struct Serving {

@@ -3,11 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rand::RngExt;
-
-use super::Purpose;
+use super::{Purpose, fresh_nonce};
 use crate::accounts::{self, Resolution, Target};
-use crate::base::encoding::base64;
 use crate::base::id::{QueueId, SessionId};
 use crate::base::observe;
 use crate::daemon::Services;
@@ -103,16 +100,7 @@ impl Owner {
     }
 
     async fn log_in(&mut self, login: Login) -> Result<(), Reply> {
-        let accounts = &self.services.accounts;
-        let account = match &login {
-            Login::Password(credentials) => {
-                accounts
-                    .authenticate(&credentials.identity, &credentials.password)
-                    .await
-            }
-            Login::Proven { identity } => accounts.proven(identity).await,
-        };
-        match account {
+        match self.services.accounts.log_in(&login).await {
             Ok(account) => {
                 self.account = Some(account);
                 Ok(())
@@ -367,12 +355,6 @@ impl Owner {
         tracing::error!(event = observe::SMTP_FAULT, session.id = %self.id, error, "a session met a fault of ours");
         replies::local_error()
     }
-}
-
-/// 24 random octets in base64, which has no comma.
-fn fresh_nonce() -> String {
-    let octets: [u8; 24] = rand::rng().random();
-    base64(&octets)
 }
 
 /// The message of an error as a sentence.

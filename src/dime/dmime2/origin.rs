@@ -41,6 +41,11 @@ impl Submission {
         &self.envelope
     }
 
+    /// When the author sealed it, unix seconds.
+    pub fn created(&self) -> u64 {
+        self.outline.created()
+    }
+
     /// The own signet that the author used: a key of it must sign.
     pub fn own_signet(&self) -> FullFingerprint {
         self.access.signet()

@@ -15,13 +15,16 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use self::reader::{Bound, ReplyReader};
-use super::command::{self, Command, Dialect, Mail, Protocol, Upgrade};
+use super::command::{self, Command, Deposit, Dialect, Mail, Protocol, Upgrade};
 use super::name::Name;
 use super::reply;
+use crate::base::encoding::base64;
 use crate::base::machine::{Machine, Wait};
+use crate::base::secret::Secret;
 use crate::dime::fingerprint::AnyFingerprint;
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::Reply;
+use crate::smtp::auth::Mechanism;
 
 /// One session. See the [module](self) and [`Machine`].
 #[derive(Debug)]
@@ -46,8 +49,15 @@ enum State {
     Mode,
     Idle,
     Waiting(Request),
-    Body { left: u64 },
+    Body { left: u64, of: Load },
     Closed,
+}
+
+/// What the octets are that the server waits for.
+#[derive(Debug, Clone, Copy)]
+enum Load {
+    Message,
+    Keys,
 }
 
 /// What the next reply answers.
@@ -63,6 +73,10 @@ enum Request {
     Rcpt(Box<Message>),
     Data { size: u64 },
     Commit,
+    Auth,
+    Keys,
+    Deposit { size: u64 },
+    Deposited,
 }
 
 impl Client {
@@ -129,7 +143,7 @@ impl Client {
     pub fn send(&mut self, message: Message) -> Result<(), Error> {
         let mail = Command::Mail(Mail {
             origin: message.origin.clone(),
-            fingerprint: Some(message.origin_signet.into()),
+            fingerprint: message.origin_signet.map(Into::into),
             size: Some(message.size),
             returning: message.returning,
             width: None,
@@ -137,12 +151,44 @@ impl Client {
         self.request(&mail, Request::Mail(Box::new(message)))
     }
 
-    /// The next octets of the message. The last ones complete the transfer.
+    /// Starts a login. Ends in [`Answer::Challenge`], for [`respond`](Self::respond), or in [`Answer::Nothing`].
+    pub fn authenticate(&mut self, mechanism: Mechanism) -> Result<(), Error> {
+        let command = Command::Auth {
+            mechanism: mechanism.name().to_owned(),
+            initial: None,
+        };
+        self.request(&command, Request::Auth)
+    }
+
+    /// Answers a challenge; the response is not yet in base64.
+    pub fn respond(&mut self, response: &Secret<String>) -> Result<(), Error> {
+        if self.unasked || !matches!(self.state, State::Idle) {
+            return Err(Error::NotReady);
+        }
+        let mut line = base64(response.expose().as_bytes()).into_bytes();
+        line.extend_from_slice(b"\r\n");
+        self.transmit.push_back(line);
+        self.expect(State::Waiting(Request::Auth), ordinary(&self.limits));
+        Ok(())
+    }
+
+    /// Asks for wrapped keys. Ends in [`Answer::Keys`].
+    pub fn keys(&mut self) -> Result<(), Error> {
+        self.request(&Command::Keys(None), Request::Keys)
+    }
+
+    /// Leaves wrapped keys in the place of version `replaces`: [`Event::WantBody`], then [`Answer::Deposited`].
+    pub fn deposit(&mut self, replaces: u64, size: u64) -> Result<(), Error> {
+        let command = Command::Keys(Some(Deposit { replaces, size }));
+        self.request(&command, Request::Deposit { size })
+    }
+
+    /// The next octets of the message or of the keys. The last ones complete the transfer.
     ///
     /// Errors: [`Error::NotReady`]; [`Error::MessageLength`] if there are none, or more than announced, and then none
     /// are sent.
     pub fn body(&mut self, octets: Vec<u8>) -> Result<(), Error> {
-        let State::Body { left } = &mut self.state else {
+        let State::Body { left, of } = &mut self.state else {
             return Err(Error::NotReady);
         };
         if octets.is_empty() {
@@ -152,10 +198,14 @@ impl Client {
             .checked_sub(octets.len() as u64)
             .ok_or(Error::MessageLength)?;
         let complete = *left == 0;
+        let answer = match of {
+            Load::Message => Request::Commit,
+            Load::Keys => Request::Deposited,
+        };
         self.transmit.push_back(octets);
         if complete {
             self.transmit.push_back(b"\r\n".to_vec());
-            self.expect(State::Waiting(Request::Commit), ordinary(&self.limits));
+            self.expect(State::Waiting(answer), ordinary(&self.limits));
         } else {
             self.events.push_back(Event::WantBody);
         }
@@ -288,7 +338,7 @@ impl Client {
             Request::Mail(message) if reply.is_positive() => {
                 let rcpt = Command::Rcpt {
                     destination: message.destination.clone(),
-                    fingerprint: Some(message.destination_signet.into()),
+                    fingerprint: message.destination_signet.map(Into::into),
                 };
                 self.write(&rcpt, Request::Rcpt(message))?;
             }
@@ -296,7 +346,8 @@ impl Client {
                 let data = Command::Data(Some(message.commit.clone()));
                 self.write(&data, Request::Data { size: message.size })?;
             }
-            Request::Data { size } if reply.code < 400 => self.on_go_ahead(size, &reply)?,
+            Request::Data { size } if reply.code < 400 => self.on_go_ahead(size, Load::Message, &reply)?,
+            Request::Deposit { size } if reply.code < 400 => self.on_go_ahead(size, Load::Keys, &reply)?,
             Request::Quit => {
                 self.become_idle(Event::Finished(outcome(&request, reply)));
                 self.state = State::Closed;
@@ -307,11 +358,14 @@ impl Client {
     }
 
     /// A server that says 3xx waits for octets. If that is not what it said, nobody knows what it waits for.
-    fn on_go_ahead(&mut self, size: u64, reply: &Reply) -> Result<(), Error> {
+    fn on_go_ahead(&mut self, size: u64, of: Load, reply: &Reply) -> Result<(), Error> {
         if !reply::asks_for_message(reply) {
-            return Err(Error::Malformed("DATA is not answered with CONTINUE"));
+            return Err(Error::Malformed(match of {
+                Load::Message => "DATA is not answered with CONTINUE",
+                Load::Keys => "KEYS is not answered with CONTINUE",
+            }));
         }
-        self.state = State::Body { left: size };
+        self.state = State::Body { left: size, of };
         self.events.push_back(Event::WantBody);
         Ok(())
     }
@@ -390,8 +444,15 @@ impl Machine for Client {
 
 /// What a final reply means for a request.
 fn outcome(request: &Request, reply: Reply) -> Outcome {
-    let lookup = matches!(request, Request::Signet | Request::Verify | Request::History);
+    let lookup = matches!(
+        request,
+        Request::Signet | Request::Verify | Request::History | Request::Keys
+    );
     match reply.code {
+        300..=399 if matches!(request, Request::Auth) => match reply::read_challenge(&reply) {
+            Some(challenge) => Outcome::Done(Answer::Challenge(challenge)),
+            None => Outcome::Unusable(reply),
+        },
         200..=299 => answer(request, &reply).map_or(Outcome::Unusable(reply), Outcome::Done),
         450 if lookup => Outcome::NotFound,
         400..=499 => Outcome::Transient(reply),
@@ -407,8 +468,10 @@ fn answer(request: &Request, reply: &Reply) -> Option<Answer> {
         Request::Verify => reply::read_verdict(reply).map(Answer::Verdict),
         Request::History => reply::read_history(reply).map(Answer::History),
         Request::Commit => Some(Answer::Committed(reply::read_committed(reply))),
-        Request::Plain | Request::Quit => Some(Answer::Nothing),
-        Request::Mail(_) | Request::Rcpt(_) | Request::Data { .. } => None,
+        Request::Keys => reply::read_keys(reply).map(|(octets, version)| Answer::Keys { octets, version }),
+        Request::Deposited => reply::read_deposited(reply).map(Answer::Deposited),
+        Request::Plain | Request::Quit | Request::Auth => Some(Answer::Nothing),
+        Request::Mail(_) | Request::Rcpt(_) | Request::Data { .. } | Request::Deposit { .. } => None,
     }
 }
 
@@ -416,6 +479,9 @@ fn extensions(reply: &Reply) -> Extensions {
     let mut extensions = Extensions::default();
     for line in &reply.lines {
         match line.trim().split_once(' ') {
+            Some(("AUTH", names)) => {
+                extensions.auth = names.split(' ').filter_map(Mechanism::from_name).collect();
+            }
             Some(("SIZE", size)) => extensions.size_bytes = size.trim().parse().ok(),
             None if line.trim() == "RETURN" => extensions.returning = true,
             _ => {}

@@ -9,6 +9,7 @@ use crate::dmtp::command::{self, CommitHash, Return};
 use crate::dmtp::reply::{TransactionId, Verdict};
 use crate::mail::address::Domain;
 use crate::mail::reply::Reply;
+use crate::smtp::auth::Mechanism;
 
 /// Bounds of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +103,7 @@ pub enum Event {
 pub enum Outcome {
     /// As asked.
     Done(Answer),
-    /// 450 to SGNT, VRFY or HIST: there is no such signet.
+    /// 450 to SGNT, VRFY, HIST or KEYS: there is no such signet, or there are no keys.
     NotFound,
     /// 4xx: worth trying again.
     Transient(Reply),
@@ -115,7 +116,7 @@ pub enum Outcome {
 /// What a request was answered with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// NOOP, RSET, QUIT: nothing to tell.
+    /// NOOP, RSET, QUIT, and AUTH that has succeeded: nothing to tell.
     Nothing,
     /// EHLO.
     Extensions(Extensions),
@@ -125,13 +126,26 @@ pub enum Answer {
     Verdict(Verdict),
     /// HIST: binary objects, oldest first; unverified.
     History(Vec<Vec<u8>>),
+    /// AUTH: a challenge of the server, without its base64.
+    Challenge(Vec<u8>),
+    /// KEYS: wrapped keys, and their version.
+    Keys {
+        /// As they were left there.
+        octets: Vec<u8>,
+        /// Counted up with every change.
+        version: u64,
+    },
+    /// The wrapped keys are stored as this version.
+    Deposited(u64),
     /// The message is the server's now. The id is missing if the server gave none of the known form.
     Committed(Option<TransactionId>),
 }
 
 /// What the answer to EHLO offers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Extensions {
+    /// `AUTH`: how to log in, on the submission port.
+    pub auth: Vec<Mechanism>,
     /// `SIZE`: largest message, in octets.
     pub size_bytes: Option<u64>,
     /// `RETURN`: the parameter of MAIL is understood.
@@ -143,12 +157,12 @@ pub struct Extensions {
 pub struct Message {
     /// The domain that it comes from.
     pub origin: Domain,
-    /// The origin's signet.
-    pub origin_signet: FullFingerprint,
+    /// The origin's signet; an author does not name it.
+    pub origin_signet: Option<FullFingerprint>,
     /// The domain that it goes to.
     pub destination: Domain,
-    /// The destination's signet.
-    pub destination_signet: FullFingerprint,
+    /// The destination's signet; an author does not name it.
+    pub destination_signet: Option<FullFingerprint>,
     /// Octets of the object, at least 1.
     pub size: u64,
     /// How much of it a failure report should return.

@@ -20,9 +20,9 @@ fn fp(fill: u8) -> FullFingerprint {
 fn message(size: u64) -> Message {
     Message {
         origin: domain("sender.test"),
-        origin_signet: fp(1),
+        origin_signet: Some(fp(1)),
         destination: domain("example.com"),
-        destination_signet: fp(2),
+        destination_signet: Some(fp(2)),
         size,
         returning: Some(Return::Display),
         commit: CommitHash::parse("c51e").unwrap(),
@@ -261,6 +261,7 @@ fn a_message_is_sent_step_by_step() {
     let extensions = Extensions {
         size_bytes: Some(52_428_800),
         returning: true,
+        auth: Vec::new(),
     };
     assert_eq!(
         dialogue.outcome("250-example.com\r\n250-RETURN\r\n250-SIZE 52428800\r\n250 OK\r\n"),

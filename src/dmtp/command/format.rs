@@ -1,6 +1,6 @@
 //! Writing command lines.
 
-use super::{Command, Dialect, Error, MAX_LINE, Mail, Protocol, Return, Upgrade, Width};
+use super::{Command, Deposit, Dialect, Error, MAX_LINE, Mail, Protocol, Return, Upgrade, Width};
 use crate::dime::fingerprint::AnyFingerprint;
 use crate::dmtp::name::Name;
 use crate::mail::address::Mailbox;
@@ -59,6 +59,13 @@ fn bracket(command: &Command) -> Result<String, Error> {
             )
         }
         Command::Data(None) | Command::History { start: None, .. } => return Err(Error::Inexpressible),
+        Command::Auth { mechanism, initial } => {
+            let response = initial.as_ref().map_or("", |response| response.expose());
+            let line = format!("AUTH {mechanism} {response}");
+            line.trim_end_matches(' ').to_owned()
+        }
+        Command::Keys(None) => "KEYS".to_owned(),
+        Command::Keys(Some(Deposit { replaces, size })) => format!("KEYS [{replaces}] SIZE={size}"),
         Command::Stats => "STATS".to_owned(),
         Command::Verb => "VERB".to_owned(),
         plain => without_arguments(plain)?,

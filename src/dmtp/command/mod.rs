@@ -19,7 +19,9 @@ pub use parse::parse;
 use std::fmt;
 
 use super::name::Name;
+use crate::base::encoding::base64_unpadded;
 use crate::base::id::{AttemptId, SessionId};
+use crate::base::secret::Secret;
 use crate::dime::fingerprint::AnyFingerprint;
 use crate::mail::address::{Domain, Mailbox};
 
@@ -105,6 +107,15 @@ pub enum Command {
         /// The newest wanted; the current one if missing.
         stop: Option<AnyFingerprint>,
     },
+    /// `AUTH`, on the submission port: as in SMTP (RFC 4954 §4).
+    Auth {
+        /// The name of the mechanism, as the client spelled it.
+        mechanism: String,
+        /// The first response, if it came with the command.
+        initial: Option<Secret<String>>,
+    },
+    /// `KEYS`, an extension of ours on the submission port: fetch wrapped keys, or leave some.
+    Keys(Option<Deposit>),
     /// `STATS`, which nobody defined.
     Stats,
     /// `MODE`: which protocol is this?
@@ -119,6 +130,15 @@ pub enum Command {
     Verb,
     /// `QUIT`: goodbye.
     Quit,
+}
+
+/// The arguments of a KEYS that leaves wrapped keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deposit {
+    /// The version that is replaced; 0 if there is none.
+    pub replaces: u64,
+    /// Octets that follow, at least 1.
+    pub size: u64,
 }
 
 /// The arguments of a DMTP-style STARTTLS (`dmtp.md` §5.3).
@@ -191,6 +211,11 @@ impl CommitHash {
         let sane = |octet: u8| octet.is_ascii_alphanumeric() || b"+/=-_".contains(&octet);
         let fits = (1..=MAX_COMMIT_HASH).contains(&text.len());
         (fits && text.bytes().all(sane)).then(|| Self(text.to_owned()))
+    }
+
+    /// A token of octets that mean nothing to anybody.
+    pub fn from_octets(octets: &[u8; 16]) -> Self {
+        Self(base64_unpadded(octets))
     }
 
     /// The text, without brackets.

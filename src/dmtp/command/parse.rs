@@ -1,13 +1,14 @@
 //! Reading command lines.
 
-use super::{Command, CommitHash, Error, Mail, Protocol, Return, Upgrade, Width};
+use super::{Command, CommitHash, Deposit, Error, Mail, Protocol, Return, Upgrade, Width};
+use crate::base::secret::Secret;
 use crate::dime::fingerprint::AnyFingerprint;
 use crate::dmtp::name::Name;
 use crate::mail::address::{Domain, Mailbox};
 
 /// Verbs of SMTP and its extensions that are not in DMTP.
 const SMTP_VERBS: &[&str] = &[
-    "AUTH", "BDAT", "BURL", "ETRN", "EXPN", "LHLO", "SAML", "SEND", "SOML", "TURN", "ATRN", "XCLIENT",
+    "BDAT", "BURL", "ETRN", "EXPN", "LHLO", "SAML", "SEND", "SOML", "TURN", "ATRN", "XCLIENT",
     "XFORWARD",
 ];
 
@@ -42,6 +43,8 @@ fn command(verb: &str, arguments: Option<&str>) -> Result<Command, Error> {
         "SGNT" => signet,
         "VRFY" => verify,
         "HIST" => history,
+        "AUTH" => auth,
+        "KEYS" => keys,
         "STATS" => |arguments| arguments.ignore(Command::Stats),
         "MODE" => |_| Ok(Command::Mode),
         "NOOP" => |arguments| arguments.ignore(Command::Noop),
@@ -204,6 +207,26 @@ fn path(
 fn data(arguments: &mut Arguments<'_>) -> Result<Command, Error> {
     let hash = arguments.enclosed('[', ']')?;
     Ok(Command::Data(hash.and_then(CommitHash::parse)))
+}
+
+fn auth(arguments: &mut Arguments<'_>) -> Result<Command, Error> {
+    let mechanism = arguments.word().ok_or(Error::Arguments("AUTH mechanism [response]"))?;
+    Ok(Command::Auth {
+        mechanism: mechanism.to_owned(),
+        initial: arguments.word().map(|response| Secret::new(response.to_owned())),
+    })
+}
+
+fn keys(arguments: &mut Arguments<'_>) -> Result<Command, Error> {
+    const EXPECTED: Error = Error::Arguments("KEYS [version] SIZE=n");
+    let Some(version) = arguments.enclosed('[', ']')? else {
+        return Ok(Command::Keys(None));
+    };
+    let digits = version.bytes().all(|octet| octet.is_ascii_digit());
+    let replaces = version.parse().ok().filter(|_| digits).ok_or(EXPECTED)?;
+    let word = arguments.word().ok_or(EXPECTED)?;
+    let size = size(strip_prefix_any_case(word, "SIZE=").ok_or(EXPECTED)?)?;
+    Ok(Command::Keys(Some(Deposit { replaces, size })))
 }
 
 fn signet(arguments: &mut Arguments<'_>) -> Result<Command, Error> {

@@ -258,6 +258,27 @@ fn commands_without_arguments_take_none_but_noop_help_and_stats() {
 }
 
 #[test]
+fn login_and_keys_are_commands_of_the_submission_port() {
+    let auth = |initial: Option<&str>| Command::Auth {
+        mechanism: "PLAIN".into(),
+        initial: initial.map(|response| Secret::new(response.to_owned())),
+    };
+    assert_eq!(parse_text("auth PLAIN"), Ok(auth(None)));
+    assert_eq!(parse_text("AUTH PLAIN ="), Ok(auth(Some("="))));
+    assert!(!format!("{:?}", auth(Some("c2VjcmV0"))).contains("c2VjcmV0"));
+    let deposit = Deposit { replaces: 0, size: 7 };
+    assert_eq!(parse_text("KEYS"), Ok(Command::Keys(None)));
+    assert_eq!(parse_text("keys [0] size=7"), Ok(Command::Keys(Some(deposit))));
+    for command in [auth(None), auth(Some("=")), Command::Keys(None), Command::Keys(Some(deposit))] {
+        let line = command.format(Dialect::Bracket).unwrap();
+        assert_eq!(parse(line.trim_end().as_bytes()), Ok(command));
+    }
+    for bad in ["AUTH", "AUTH PLAIN = x", "KEYS [x] SIZE=1", "KEYS [1]", "KEYS [1] SIZE=1 x", "KEYS x"] {
+        assert!(matches!(parse_text(bad), Err(Error::Arguments(_))), "{bad}");
+    }
+}
+
+#[test]
 fn tells_unknown_verbs_from_those_of_smtp() {
     for line in [
         "",
@@ -271,7 +292,7 @@ fn tells_unknown_verbs_from_those_of_smtp() {
     ] {
         assert_eq!(parse_text(line), Err(Error::UnknownVerb), "{line:?}");
     }
-    for line in ["AUTH PLAIN", "bdat 7", "EXPN x"] {
+    for line in ["bdat 7", "EXPN x"] {
         assert_eq!(parse_text(line), Err(Error::SmtpOnly), "{line:?}");
     }
     for line in [&b"NOOP \xff"[..], b"NOOP \0", b"QUIT\x0b", b"NOOP a\rb"] {

@@ -9,11 +9,16 @@
 //! | mail | MAIL accepted | restarts | yes | 503 |
 //! | recipient | RCPT accepted | restarts | 431 | yes |
 //!
-//! SGNT, VRFY and HIST work in every state; libdime's lookup program sends no EHLO.
+//! SGNT, VRFY and HIST work in every state; libdime's lookup program sends no EHLO. On the submission port
+//! ([`Session::with_logins`]) there are AUTH and KEYS, and MAIL needs AUTH.
 
 mod body;
+pub mod keys;
+mod login;
 mod params;
 
+#[cfg(test)]
+mod submission_tests;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +28,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use self::body::{Body, Fault, Piece};
+use self::keys::Upload;
+use self::login::Logins;
 use super::command::{self, Command, CommitHash, Mail, Protocol};
 use super::line::{Item, Lines};
 use super::reply::{self, TransactionId, Verdict};
@@ -30,12 +37,15 @@ use crate::base::machine::{Machine, Wait};
 use crate::dime::fingerprint::{AnyFingerprint, FullFingerprint};
 use crate::mail::address::Domain;
 use crate::mail::reply::Reply;
+use crate::smtp::auth::dialogue::Dialogue;
 
 /// One session. See the [module](self) and [`Machine`].
 #[derive(Debug)]
 pub struct Session {
     parameters: Parameters,
     entry: Entry,
+    /// On the submission port.
+    logins: Option<Logins>,
     stage: Stage,
     doing: Doing,
     lines: Lines,
@@ -71,6 +81,9 @@ enum Doing {
     Commands,
     Asking(Question),
     Receiving(Body),
+    /// The response to `334`.
+    Responding(Dialogue),
+    Collecting(Upload),
     Closed,
 }
 
@@ -84,6 +97,10 @@ enum Question {
     Signet,
     Verify,
     History,
+    Verifier,
+    Authenticate,
+    Keys,
+    Deposit,
 }
 
 impl Session {
@@ -96,6 +113,7 @@ impl Session {
         let mut session = Self {
             parameters,
             entry,
+            logins: None,
             stage: Stage::Connected,
             doing: Doing::Commands,
             lines: Lines::default(),
@@ -109,12 +127,13 @@ impl Session {
         session
     }
 
-    /// Agrees to MAIL, RCPT or DATA.
+    /// Agrees to MAIL, RCPT, DATA or a login.
     pub fn accept(&mut self) {
         match self.take_question() {
             Some(Question::Mail { size }) => self.advance(Stage::Mail { size }),
             Some(Question::Rcpt { size }) => self.advance(Stage::Recipient { size }),
             Some(Question::Data { size, token }) => self.start_body(size, &token),
+            Some(Question::Authenticate) => self.log_in(),
             Some(_) => self.send(&internal_error()),
             None => {}
         }
@@ -122,8 +141,11 @@ impl Session {
 
     /// Refuses what was asked, with a code from 400 to 599; other codes become 451.
     pub fn refuse(&mut self, reply: &Reply) {
-        if self.take_question().is_some() {
-            self.send(&reply::refusal(reply));
+        let reply = reply::refusal(reply);
+        match self.take_question() {
+            Some(Question::Authenticate | Question::Verifier) if reply.is_permanent() => self.refuse_login(&reply),
+            Some(_) => self.send(&reply),
+            None => {}
         }
     }
 
@@ -224,8 +246,10 @@ impl Session {
 
     fn observe(&mut self, elapsed: Duration) {
         self.wait.observe(elapsed);
-        if let Doing::Receiving(body) = &mut self.doing {
-            body.started.observe(elapsed);
+        match &mut self.doing {
+            Doing::Receiving(body) => body.started.observe(elapsed),
+            Doing::Collecting(upload) => upload.started.observe(elapsed),
+            _ => {}
         }
     }
 
@@ -302,6 +326,8 @@ impl Session {
                 fingerprint,
             } => self.rcpt(destination, fingerprint),
             Command::Data(commit) => self.data(commit),
+            Command::Auth { mechanism, initial } => self.authenticate(&mechanism, initial),
+            Command::Keys(deposit) => self.perform_keys(deposit),
             Command::Signet { name, fingerprint } => {
                 self.ask(Question::Signet, Event::Signet { name, fingerprint });
             }
@@ -341,7 +367,11 @@ impl Session {
         let host = self.parameters.host.to_string();
         let size = format!("SIZE {}", self.parameters.limits.message_bytes);
         let lines = match extended {
-            true => vec![host, "8BITDIME".into(), "RETURN".into(), size, "OK".into()],
+            true => [host, "8BITDIME".into(), "RETURN".into(), size]
+                .into_iter()
+                .chain(self.auth_line())
+                .chain(["OK".into()])
+                .collect(),
             false => vec![host],
         };
         self.send(&Reply {
@@ -354,6 +384,9 @@ impl Session {
     fn mail(&mut self, mail: Mail) {
         if self.stage == Stage::Connected {
             return self.fault(503, "EHLO comes first");
+        }
+        if !self.may_submit() {
+            return self.fault(530, "AUTH comes first");
         }
         if mail
             .size
@@ -451,6 +484,8 @@ impl Machine for Session {
         let taken = match &self.doing {
             Doing::Commands => self.read_command(input),
             Doing::Receiving(_) => self.read_body(input),
+            Doing::Responding(_) => self.read_response(input),
+            Doing::Collecting(_) => self.read_keys(input),
             Doing::Asking(_) | Doing::Closed => 0,
         };
         self.observe(elapsed);
@@ -475,7 +510,11 @@ impl Machine for Session {
     fn timeout(&self) -> Option<Duration> {
         let limits = &self.parameters.limits;
         match &self.doing {
-            Doing::Commands => Some(self.wait.deadline(limits.command_timeout)),
+            Doing::Commands | Doing::Responding(_) => Some(self.wait.deadline(limits.command_timeout)),
+            Doing::Collecting(upload) => {
+                let next = self.wait.deadline(limits.data_timeout);
+                Some(next.min(upload.started.deadline(limits.message_timeout)))
+            }
             Doing::Receiving(body) => {
                 let next = self.wait.deadline(limits.data_timeout);
                 Some(next.min(body.started.deadline(limits.message_timeout)))

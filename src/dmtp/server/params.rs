@@ -9,6 +9,7 @@ use crate::dmtp::command::{CommitHash, Return};
 use crate::dmtp::name::Name;
 use crate::dmtp::reply;
 use crate::mail::address::{Domain, Mailbox};
+use crate::smtp::auth::Login;
 
 /// Bounds of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,5 +124,21 @@ pub enum Event {
         start: Option<AnyFingerprint>,
         /// The newest wanted, included; the current one if missing.
         stop: Option<AnyFingerprint>,
+    },
+    /// A user wants to log in by SCRAM, and may not exist. Answer: [`Session::offer_verifier`].
+    Verifier {
+        /// The name, as the client spelled it.
+        identity: String,
+    },
+    /// A user wants to log in. Answer: [`Session::accept`].
+    Authenticate(Login),
+    /// The user's wrapped keys are wanted. Answer: [`Session::keys`].
+    Keys,
+    /// Wrapped keys are to be stored. Answer once they are durable: [`Session::deposited`].
+    Deposit {
+        /// At least one, and at most [`MAX_KEYS`](super::keys::MAX_KEYS).
+        octets: Vec<u8>,
+        /// The version that they replace; 0 for none.
+        replaces: u64,
     },
 }

@@ -1,9 +1,14 @@
 //! SASL mechanisms as AUTH carries them (RFC 4954).
 
+pub mod dialogue;
 mod plain;
 pub mod scram;
+pub mod scram_client;
 
+pub use dialogue::Login;
 pub use plain::{Credentials, Error};
+
+use crate::base::machine::TlsInfo;
 
 /// How a client can log in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +35,15 @@ impl Mechanism {
             Self::Plain => "PLAIN",
             Self::Login => "LOGIN",
         }
+    }
+
+    /// What a server offers over that channel, in the order of preference.
+    pub fn offered(tls: &TlsInfo) -> Vec<Self> {
+        let is_offered = |mechanism: &Self| match mechanism {
+            Self::ScramSha256Plus => tls.exporter.is_some(),
+            Self::ScramSha256 | Self::Plain | Self::Login => true,
+        };
+        Self::ALL.into_iter().filter(is_offered).collect()
     }
 
     /// The mechanism of a name, in any case.

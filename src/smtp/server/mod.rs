@@ -12,8 +12,9 @@ use std::time::Duration;
 pub use params::{Limits, Params, Profile};
 
 use self::chunk::Incoming;
-use self::login::Dialogue;
-use super::auth::{Credentials, scram};
+pub use super::auth::Login;
+use super::auth::dialogue::Dialogue;
+use super::auth::scram;
 use super::command::{self, Hello, MailFrom};
 use super::data::{BareLineEnds, Bounds, Decoder, Fault};
 use super::line::{Scan, Skip, scan, skip};
@@ -67,18 +68,6 @@ pub enum Event {
     Reset,
     /// The session is over.
     Closed(End),
-}
-
-/// How a user shows who they are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Login {
-    /// By a password, which is to be checked.
-    Password(Credentials),
-    /// By SCRAM, against the verifier that the owner gave: nothing is left to be checked.
-    Proven {
-        /// The name, as in [`Event::Verifier`].
-        identity: String,
-    },
 }
 
 /// Why a message was broken off.

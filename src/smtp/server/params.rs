@@ -84,14 +84,10 @@ impl Params {
 
     /// How a client can log in: only under TLS, bound to it where it can be.
     pub(super) fn mechanisms(&self, tls: Option<&TlsInfo>) -> Vec<Mechanism> {
-        let Some(tls) = tls.filter(|_| self.profile == Profile::Submission) else {
-            return Vec::new();
-        };
-        let is_offered = |mechanism: &Mechanism| match mechanism {
-            Mechanism::ScramSha256Plus => tls.exporter.is_some(),
-            Mechanism::ScramSha256 | Mechanism::Plain | Mechanism::Login => true,
-        };
-        Mechanism::ALL.into_iter().filter(is_offered).collect()
+        match tls.filter(|_| self.profile == Profile::Submission) {
+            Some(tls) => Mechanism::offered(tls),
+            None => Vec::new(),
+        }
     }
 
     /// What EHLO is answered with.

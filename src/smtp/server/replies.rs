@@ -3,7 +3,7 @@
 use super::Question;
 use crate::mail::address;
 use crate::mail::reply::{EnhancedStatus, Reply};
-use crate::smtp::auth::{self, scram};
+use crate::smtp::auth::dialogue::Refused;
 use crate::smtp::command;
 use crate::smtp::data::Fault;
 
@@ -108,23 +108,12 @@ fn path_status(error: address::Error, whole: u16, domain: u16) -> (u8, u16, u16)
 }
 
 /// The refusal of a response to AUTH.
-pub(super) fn no_credentials(error: auth::Error) -> Reply {
-    match error {
-        auth::Error::Proxy => authentication_failed(),
-        auth::Error::Encoding | auth::Error::Message => malformed_response(),
+pub(super) fn no_login(refused: Refused) -> Reply {
+    match refused {
+        Refused::Malformed => reply(501, (5, 5, 2), "Malformed authentication response"),
+        Refused::Failed => authentication_failed(),
+        Refused::Mechanism => unknown_mechanism(),
     }
-}
-
-/// The refusal of a SCRAM message. A wrong proof looks like a wrong password.
-pub(super) fn no_proof(error: scram::Error) -> Reply {
-    match error {
-        scram::Error::Message => malformed_response(),
-        scram::Error::Proxy | scram::Error::Binding | scram::Error::Proof => authentication_failed(),
-    }
-}
-
-pub(super) fn malformed_response() -> Reply {
-    reply(501, (5, 5, 2), "Malformed authentication response")
 }
 
 /// The one reply to a message that was swallowed.

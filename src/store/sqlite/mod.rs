@@ -14,6 +14,7 @@
 mod accounts;
 mod body;
 mod claim;
+mod deposits;
 mod domains;
 mod file;
 mod key_sets;

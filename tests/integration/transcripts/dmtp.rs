@@ -28,6 +28,9 @@ impl Host {
     fn handle(&mut self, session: &mut Session, event: Event) -> Option<String> {
         let note = match event {
             Event::Ehlo { domain } => format!("Ehlo {domain}"),
+            Event::Verifier { .. } | Event::Authenticate(_) | Event::Keys | Event::Deposit { .. } => {
+                panic!("not asked without logins: {event:?}")
+            }
             Event::MailFrom {
                 origin,
                 fingerprint,
@@ -234,9 +237,9 @@ impl Caller {
     fn send(&self, client: &mut Client) {
         let message = client::Message {
             origin: domain("hermail.test"),
-            origin_signet: FullFingerprint([1; 64]),
+            origin_signet: Some(FullFingerprint([1; 64])),
             destination: domain("hismail.test"),
-            destination_signet: FullFingerprint([2; 64]),
+            destination_signet: Some(FullFingerprint([2; 64])),
             size: self.message.len() as u64,
             returning: None,
             commit: CommitHash::parse("commit").unwrap(),
@@ -261,6 +264,9 @@ fn describe(outcome: &Outcome) -> String {
             let signets: Vec<_> = signets.iter().map(text).collect();
             format!("History {}", signets.join(" "))
         }
+        Outcome::Done(Answer::Challenge(text)) => format!("Challenge {}", String::from_utf8_lossy(text)),
+        Outcome::Done(Answer::Keys { version, .. }) => format!("Keys {version}"),
+        Outcome::Done(Answer::Deposited(version)) => format!("Deposited {version}"),
         Outcome::Done(Answer::Committed(id)) => {
             format!("Committed {}", id.as_ref().map_or("-", TransactionId::as_str))
         }

@@ -1,0 +1,188 @@
+//! What an author who has logged in may do: submit what was sealed at home, and keep wrapped keys here.
+
+use super::Owner;
+use crate::accounts;
+use crate::base::id::QueueId;
+use crate::base::observe;
+use crate::daemon::arrival::submission::Submission;
+use crate::daemon::session::fresh_nonce;
+use crate::dime::armor;
+use crate::dime::keys::private::{ALL_LABELS, Stored};
+use crate::dime::keys::wrapped::Protection;
+use crate::dmtp::server::Session;
+use crate::mail::address::Domain;
+use crate::mail::reply::Reply;
+use crate::routing::{self, Route};
+use crate::smtp::auth::Login;
+use crate::store::{self, Account, BodyWriter, Source, TrustMode};
+
+impl Owner {
+    pub(super) async fn offer_verifier(&self, session: &mut Session, identity: &str) {
+        match self.services.accounts.scram_verifier(identity).await {
+            Ok(verifier) => session.offer_verifier(verifier, &fresh_nonce()),
+            Err(error) => session.refuse(&self.fault(&error)),
+        }
+    }
+
+    pub(super) async fn log_in(&mut self, login: &Login) -> Result<(), Reply> {
+        match self.services.accounts.log_in(login).await {
+            Ok(account) => {
+                self.account = Some(account);
+                Ok(())
+            }
+            Err(accounts::Error::Refused) => {
+                tracing::info!(
+                    event = observe::DMTP_AUTH_REFUSED,
+                    session.id = %self.id,
+                    peer.ip = %self.peer.ip(),
+                    "a login was refused"
+                );
+                Err(Reply::plain(535, "authentication failed"))
+            }
+            Err(error) => Err(self.fault(&error)),
+        }
+    }
+
+    /// An author submits for the own domain, which must have keys to sign with.
+    pub(super) async fn may_submit_from(&self, origin: &Domain) -> Result<(), Reply> {
+        let account = self.author()?;
+        if account.address.domain() != origin {
+            return Err(Reply::plain(550, "that domain is not yours"));
+        }
+        match self.services.store.local_domain(origin).await {
+            Ok(Some(domain)) if domain.dime.is_some() => Ok(()),
+            Ok(_) => Err(Reply::plain(550, "your domain has no keys to sign with")),
+            Err(error) => Err(self.fault(&error)),
+        }
+    }
+
+    /// Whether sealed mail for a domain can be on its way from here.
+    pub(super) async fn may_submit_to(&self, destination: &Domain) -> Result<(), Reply> {
+        let source = Source::Submission(self.author()?.address.clone());
+        let planner = self.services.planner();
+        let facts = planner.facts_of_sealed(destination, &source).await;
+        let facts = facts.map_err(|error| self.fault(&error))?;
+        match routing::decide(&facts).route {
+            Route::Dmtp { .. } => Ok(()),
+            Route::Defer => Err(Reply::plain(
+                451,
+                "that domain cannot be looked up now, try again later",
+            )),
+            Route::Smtp { .. } | Route::Local | Route::Bounce => {
+                Err(Reply::plain(510, "that domain takes no sealed mail"))
+            }
+        }
+    }
+
+    /// The final reply to DATA. No line in the log says where the message goes.
+    pub(super) async fn submit(
+        &mut self,
+        (id, object): (QueueId, Box<dyn BodyWriter>),
+        destination: &Domain,
+    ) -> Result<QueueId, Reply> {
+        let size_bytes = object.size_bytes();
+        let submission = Submission {
+            services: &self.services,
+            account: self.author()?,
+            destination,
+            id,
+        };
+        match submission.take(object).await {
+            Ok(id) => {
+                self.accepted += 1;
+                tracing::info!(
+                    event = observe::DMTP_SUBMISSION_ACCEPTED,
+                    session.id = %self.id,
+                    message.id = %id,
+                    size_bytes,
+                    "sealed message accepted from its author"
+                );
+                Ok(id)
+            }
+            Err(refusal) => {
+                let reply = refusal.reply();
+                if let Some(rule) = refusal.rule() {
+                    tracing::debug!(event = observe::DMTP_MESSAGE_RULE, session.id = %self.id, %rule, "a rule is broken");
+                }
+                tracing::info!(
+                    event = observe::DMTP_SUBMISSION_REFUSED,
+                    session.id = %self.id,
+                    reply.code = reply.code,
+                    reason = %refusal,
+                    size_bytes,
+                    "sealed message of an author refused"
+                );
+                Err(reply)
+            }
+        }
+    }
+
+    pub(super) async fn keys(&self, session: &mut Session) {
+        match self.deposit().await {
+            Ok(Some(deposit)) => session.keys(&deposit.octets, deposit.version),
+            Ok(None) => session.refuse(&Reply::plain(450, "no keys are stored")),
+            Err(reply) => session.refuse(&reply),
+        }
+    }
+
+    async fn deposit(&self) -> Result<Option<store::KeyDeposit>, Reply> {
+        let account = self.cautious()?;
+        let deposit = self.services.store.key_deposit(&account.address).await;
+        deposit.map_err(|error| self.fault(&error))
+    }
+
+    /// Stores wrapped keys; the version they got.
+    pub(super) async fn deposit_keys(&self, octets: Vec<u8>, replaces: u64) -> Result<u64, Reply> {
+        let account = self.cautious()?;
+        if !are_wrapped(&octets) {
+            let text = "only user keys wrapped under a passphrase are stored";
+            return Err(Reply::plain(554, text));
+        }
+        let (store, now) = (&self.services.store, self.services.clock.now());
+        match store
+            .put_key_deposit(&account.address, octets, replaces, now)
+            .await
+        {
+            Ok(version) => {
+                tracing::info!(
+                    event = observe::KEY_DEPOSIT_STORED,
+                    session.id = %self.id,
+                    "wrapped keys of a user are stored"
+                );
+                Ok(version)
+            }
+            Err(store::Error::Conflict) => Err(Reply::plain(451, "another version is stored: fetch it first")),
+            Err(error) => Err(self.fault(&error)),
+        }
+    }
+
+    fn author(&self) -> Result<&Account, Reply> {
+        self.account
+            .as_ref()
+            .ok_or_else(|| Reply::plain(530, "AUTH comes first"))
+    }
+
+    fn cautious(&self) -> Result<&Account, Reply> {
+        let account = self.author()?;
+        match account.trust_mode {
+            TrustMode::Cautious => Ok(account),
+            TrustMode::Trustful => Err(Reply::plain(550, "your keys are kept here already")),
+            TrustMode::Paranoid => Err(Reply::plain(550, "your account keeps no keys here")),
+        }
+    }
+}
+
+/// Whether it is text that holds wrapped keys of users and nothing else, each under a passphrase.
+fn are_wrapped(octets: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(octets) else {
+        return false;
+    };
+    let Ok(blocks) = armor::decode_all(text, ALL_LABELS) else {
+        return false;
+    };
+    let is_wrapped = |block| match Stored::from_block(block) {
+        Ok(Stored::Wrapped(wrapped)) => matches!(wrapped.protection(), Protection::Passphrase(_)),
+        _ => false,
+    };
+    !blocks.is_empty() && blocks.iter().all(is_wrapped)
+}
