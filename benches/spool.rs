@@ -75,6 +75,7 @@ fn message(number: usize) -> FollowUp {
                 smtputf8: false,
                 eight_bit: false,
                 demand: Demand::default(),
+                resealed: 0,
             },
             content: Content::Mime,
             recipients: vec![mailbox(&format!("bob@d{}.test", number % 100)).into()],

@@ -52,6 +52,8 @@ pub const QUEUE_ATTEMPT_DMTP: &str = "queue.attempt.dmtp";
 pub const QUEUE_HELD: &str = "queue.held";
 /// A message was sealed for one recipient.
 pub const QUEUE_SEALED: &str = "queue.sealed";
+/// A sealed message goes back to be sealed again, because its recipient has new keys.
+pub const QUEUE_SEALED_AGAIN: &str = "queue.sealed_again";
 /// The daemon stopped before all work was finished, because the grace was over.
 pub const DAEMON_GRACE_OVER: &str = "daemon.grace_over";
 

@@ -49,7 +49,12 @@ pub struct Report {
     pub outcome: Outcome,
     /// The host and TLS towards it, if a session was had.
     pub peer: Option<(Domain, TlsInfo)>,
+    /// The recipient has other keys than those the message was sealed for, says the host.
+    pub stale_signet: bool,
 }
+
+/// The reply to DATA that says so (`dmime2.md` §14, `dmtp.md` §7).
+const STALE_SIGNET: u16 = 586;
 
 impl DmtpDelivery {
     /// Transfers the object to the first delivery host that can be reached.
@@ -60,6 +65,7 @@ impl DmtpDelivery {
                 return Report {
                     outcome: outcome_of(&error),
                     peer: None,
+                    stale_signet: false,
                 };
             }
         };
@@ -73,7 +79,10 @@ impl DmtpDelivery {
             commit: job.commit,
         };
         let peer = Some((session.host().clone(), session.tls().clone()));
-        let outcome = match session.send(job.origin, message, job.object).await {
+        let sent = session.send(job.origin, message, job.object).await;
+        let stale_signet =
+            matches!(&sent, Err(DxError::Permanent { reply, .. }) if reply.code == STALE_SIGNET);
+        let outcome = match sent {
             Ok(id) => {
                 let outcome = Outcome::Relayed(RemoteReply {
                     host: session.host().to_string(),
@@ -84,7 +93,11 @@ impl DmtpDelivery {
             }
             Err(error) => outcome_of(&error),
         };
-        Report { outcome, peer }
+        Report {
+            outcome,
+            peer,
+            stale_signet,
+        }
     }
 }
 

@@ -199,6 +199,7 @@ mod tests {
                 smtputf8: false,
                 eight_bit: false,
                 demand: Demand::default(),
+                resealed: 0,
             },
             content: Content::Mime,
             size_bytes: 1,

@@ -97,6 +97,16 @@ pub fn sealed(claim: &Claim, choice: Choice, elapsed: Duration) {
     );
 }
 
+/// A message goes back to be sealed again, because its recipient has new keys.
+pub fn sealed_again(claim: &Claim) {
+    tracing::info!(
+        event = observe::QUEUE_SEALED_AGAIN,
+        message.id = %claim.message,
+        times = claim.envelope.resealed + 1,
+        "the recipient has new keys: the message is to be sealed again"
+    );
+}
+
 /// An attempt by SMTP ended; one line for each different outcome.
 pub fn smtp(claim: &Claim, report: &smtp::Report, elapsed: Duration) {
     for (host, protection) in &report.refused {

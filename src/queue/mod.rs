@@ -8,6 +8,7 @@ pub mod observer;
 pub mod parties;
 pub mod plan;
 mod reopen;
+mod reseal;
 mod returning;
 pub mod runner;
 pub mod schedule;

@@ -80,6 +80,7 @@ impl Mailer {
                 smtputf8: false,
                 eight_bit: true,
                 demand: Demand::default(),
+                resealed: 0,
             },
             content: Content::Returned,
             recipients: vec![Recipient::Sealed(origin.clone())],

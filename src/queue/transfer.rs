@@ -7,12 +7,13 @@ use tokio::time::{Instant, timeout};
 
 use super::attempt::{Mailer, results_for_all};
 use super::log;
+use super::reseal::to_be_sealed_again;
 use super::runner::Settled;
 use crate::base::id::AttemptId;
 use crate::delivery::body::Body;
 use crate::delivery::dmtp::{Job, Report};
 use crate::delivery::{Diagnosis, Outcome};
-use crate::dime::dmime2::Limits;
+use crate::dime::dmime2::{Limits, Outline};
 use crate::dime::dmime2::layout::{CHUNK_HEADER_SIZE, HEADER_SIZE};
 use crate::dime::dmime2::returned::Returned;
 use crate::dime::dmime2::time::QUEUE_LIFE_SECS;
@@ -22,7 +23,8 @@ use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::EnhancedStatus;
 use crate::routing::{self, Route};
 use crate::signet_service::Wanted;
-use crate::store::{Claim, Content, Pieces, Source};
+use crate::store::blocking::Reader;
+use crate::store::{Claim, Content, FollowUp, Pieces, SettledState, Settlement, Source};
 
 /// How long an attempt that took too long already may look for its message's recipient, for the report.
 const REOPENED_WITHIN: Duration = Duration::from_secs(5);
@@ -35,11 +37,18 @@ impl Mailer {
         let mut body = Body::new(Arc::clone(&self.store), claim.message, claim.size_bytes);
         let report = self.hand_over(claim, &mut body, attempt).await;
         log::dmtp(claim, attempt, &report, started.elapsed());
+        let report = match report.stale_signet {
+            true => match self.seal_again(claim, &mut body).await {
+                Some(follow_up) => return replaced(claim, follow_up),
+                None => to_be_sealed_again(report),
+            },
+            false => report,
+        };
         let known = match report.outcome {
             Outcome::Failed(_) | Outcome::Deferred(_) => self.reopen(claim, &mut body).await,
             _ => None,
         };
-        let mut settled = self.conclude_sealed(claim, &report.outcome, "dmtp", known);
+        let mut settled = self.conclude_sealed(claim, &report.outcome, "dmtp", known, &mut body).await;
         settled.unreadable = body.unreadable();
         settled
     }
@@ -48,20 +57,27 @@ impl Mailer {
     pub(super) async fn abandon_transfer(&self, claim: &Claim, outcome: &Outcome) -> Settled {
         let mut body = Body::new(Arc::clone(&self.store), claim.message, claim.size_bytes);
         let known = timeout(REOPENED_WITHIN, self.reopen(claim, &mut body)).await;
-        self.conclude_sealed(claim, outcome, "abandoned", known.ok().flatten())
+        self.conclude_sealed(claim, outcome, "abandoned", known.ok().flatten(), &mut body)
+            .await
     }
 
-    fn conclude_sealed(
+    async fn conclude_sealed(
         &self,
         claim: &Claim,
         outcome: &Outcome,
         route: &str,
         known: Option<(Mailbox, Vec<u8>)>,
+        body: &mut Body,
     ) -> Settled {
         let (recipient, header) = known.unzip();
+        let header = match header {
+            Some(header) => header,
+            None if outcome.is_success() => Vec::new(),
+            None => name_of(claim, body).await,
+        };
         let conclusion = self.conclusion(recipient.as_ref());
         let results = results_for_all(claim, outcome, route);
-        conclusion.settle(claim, &results, &header.unwrap_or_default())
+        conclusion.settle(claim, &results, &header)
     }
 
     async fn hand_over(&self, claim: &Claim, object: &mut Body, attempt: AttemptId) -> Report {
@@ -160,6 +176,38 @@ impl Mailer {
     }
 }
 
+/// What an author whose keys are at home can tell the message by: its id, which sealing it has told.
+async fn name_of(claim: &Claim, body: &mut Body) -> Vec<u8> {
+    let is_theirs = matches!(claim.envelope.source, Source::Submission(_));
+    if claim.content != Content::Dmime2 || !is_theirs {
+        return Vec::new();
+    }
+    let mut source = Reader::new(body.stored());
+    let read = move || Outline::read(&mut source, &Limits { size: u64::MAX });
+    match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(outline)) => format!(
+            "Content-Type: application/vnd.dime\r\nX-DIME-Message: {}\r\n\r\n",
+            outline.message_id()
+        )
+        .into_bytes(),
+        _ => Vec::new(),
+    }
+}
+
+/// The message is another one from here on.
+fn replaced(claim: &Claim, follow_up: FollowUp) -> Settled {
+    let settlement = |recipient: &crate::store::ClaimedRecipient| Settlement {
+        recipient: recipient.id,
+        state: SettledState::Expanded,
+        note: "dmtp; the recipient has new keys: to be sealed again".to_owned(),
+    };
+    Settled {
+        settlements: claim.recipients.iter().map(settlement).collect(),
+        follow_ups: vec![follow_up],
+        unreadable: None,
+    }
+}
+
 /// When the author sealed an object of format 2, in unix seconds: the first field of its first chunk.
 fn created(object: &[u8]) -> Option<u64> {
     let start = HEADER_SIZE + CHUNK_HEADER_SIZE;
@@ -175,6 +223,7 @@ fn expired() -> Report {
     Report {
         outcome: Outcome::Failed(Diagnosis::local(status, "the sealed message has become too old")),
         peer: None,
+        stale_signet: false,
     }
 }
 
@@ -182,5 +231,6 @@ fn fault(text: &str) -> Report {
     Report {
         outcome: Outcome::Deferred(Diagnosis::local(EnhancedStatus(4, 4, 3), text)),
         peer: None,
+        stale_signet: false,
     }
 }

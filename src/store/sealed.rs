@@ -19,7 +19,7 @@ use zeroize::Zeroize;
 
 use super::domains::Pin as DomainPin;
 use super::sts::StsEntry;
-use super::{Content, Envelope, Error, Recipient, Source};
+use super::{Content, Envelope, Error, MAX_RESEALED, Recipient, Source};
 use crate::base::bytes::Reader;
 use crate::base::id::{QueueId, RecipientId};
 use crate::base::secret::Secret;
@@ -344,7 +344,7 @@ impl MessageKey {
 
 /// | Size | Content |
 /// |---|---|
-/// | 1 | 1 if SMTPUTF8 was declared, plus 2 if the body has octets above 127, plus 4 if the message must go as D/MIME, plus 8 if SMTP needs verified TLS, or 16 if it need not mind policies about TLS |
+/// | 1 | 1 if SMTPUTF8 was declared, plus 2 if the body has octets above 127, plus 4 if the message must go as D/MIME, plus 8 if SMTP needs verified TLS, or 16 if it need not mind policies about TLS, plus 32 times how often it was sealed again |
 /// | 2 + n | reverse-path; empty if null |
 /// | 1 | source: 0 local, 1 submission, 2 SMTP, 3 DMTP, 4 a domain of ours |
 /// | 2 + n | submission: the mailbox; DMTP, a domain of ours: the domain; else empty |
@@ -386,8 +386,12 @@ fn decode_envelope(plain: &[u8]) -> Option<Envelope> {
         smtputf8: flags & 1 != 0,
         eight_bit: flags & 2 != 0,
         demand,
+        resealed: flags >> RESEALED_SHIFT,
     })
 }
+
+/// Where the count of [`Envelope::resealed`] begins in the flags.
+const RESEALED_SHIFT: u32 = 5;
 
 fn flags(envelope: &Envelope) -> u8 {
     let tls = match envelope.demand.tls {
@@ -399,11 +403,15 @@ fn flags(envelope: &Envelope) -> u8 {
         | u8::from(envelope.eight_bit) << 1
         | u8::from(envelope.demand.dime) << 2
         | tls
+        | envelope.resealed.min(MAX_RESEALED) << RESEALED_SHIFT
 }
 
 /// `None` if flags are set that mean nothing, or contradict each other.
 fn demand(flags: u8) -> Option<Demand> {
-    let tls = match flags & !7 {
+    if flags >> RESEALED_SHIFT > MAX_RESEALED {
+        return None;
+    }
+    let tls = match flags & !7 & ((1 << RESEALED_SHIFT) - 1) {
         0 => TlsDemand::Policy,
         8 => TlsDemand::Required,
         16 => TlsDemand::Waived,
@@ -477,6 +485,7 @@ mod tests {
             smtputf8: true,
             eight_bit: false,
             demand: Demand::default(),
+            resealed: 0,
         }
     }
 
@@ -548,6 +557,7 @@ mod tests {
             smtputf8: false,
             eight_bit: true,
             demand: Demand::default(),
+            resealed: 0,
         };
         assert_eq!(encode_envelope(&bounce), [2, 0, 0, 0, 0, 0]);
         assert_eq!(decode_envelope(&[2, 0, 0, 0, 0, 0]), Some(bounce));
@@ -560,9 +570,11 @@ mod tests {
             (5, true, TlsDemand::Policy),
             (9, false, TlsDemand::Required),
             (21, true, TlsDemand::Waived),
+            (101, true, TlsDemand::Policy),
         ] {
             let envelope = Envelope {
                 demand: Demand { dime, tls },
+                resealed: flags >> 5,
                 ..envelope(Source::Smtp)
             };
             let encoded = encode_envelope(&envelope);
@@ -577,7 +589,7 @@ mod tests {
             &[0; 5][..],
             &[0; 7],
             &[24, 0, 0, 0, 0, 0],
-            &[32, 0, 0, 0, 0, 0],
+            &[128, 0, 0, 0, 0, 0],
             &[0, 0, 0, 4, 0, 0],
         ] {
             assert_eq!(decode_envelope(bad), None, "{bad:?}");

@@ -103,7 +103,12 @@ pub struct Envelope {
     pub eight_bit: bool,
     /// What the author demands of the way.
     pub demand: Demand,
+    /// How often it was sealed again because its recipient had new keys; at most [`MAX_RESEALED`].
+    pub resealed: u8,
 }
+
+/// How often a message is sealed again before its failure stands.
+pub const MAX_RESEALED: u8 = 3;
 
 /// A message about to enter the spool. Each recipient becomes one row.
 #[derive(Debug, Clone)]

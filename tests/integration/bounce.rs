@@ -37,6 +37,7 @@ async fn enqueue(store: &dyn Store, reverse_path: Option<&str>) {
             smtputf8: false,
             eight_bit: false,
             demand: Demand::default(),
+            resealed: 0,
         },
         content: Content::Mime,
         recipients: vec![Recipient::parse("nobody@hismail.test").unwrap()],

@@ -1,5 +1,6 @@
-//! `dimed key …`: private key files, without a daemon or configuration.
+//! `dimed key …`: private key files, and where they are kept.
 
+mod deposit;
 mod set;
 mod show;
 mod unlock;
@@ -40,6 +41,8 @@ enum Command {
     Show(show::Show),
     Wrap(wrap::Wrap),
     Unwrap(wrap::Unwrap),
+    Upload(deposit::Upload),
+    Download(deposit::Download),
     Set(Box<set::Set>),
     OptOut(set::OptOut),
 }
@@ -51,6 +54,8 @@ pub async fn run(arguments: Arguments, config: &Path, out: &mut dyn Write) -> an
         Command::Show(show) => show::run(&show, json, out),
         Command::Wrap(wrap) => wrap::run(&wrap, json, out),
         Command::Unwrap(unwrap) => wrap::run_unwrap(&unwrap, json, out),
+        Command::Upload(upload) => deposit::upload(&upload, json, out).await,
+        Command::Download(download) => deposit::download(&download, json, out).await,
         Command::Set(set) => set::run(*set, config, json, out).await,
         Command::OptOut(opt_out) => set::opt_out(opt_out, config, json, out).await,
     };

@@ -133,7 +133,7 @@ fn wrap_all(keys: &[PrivateKey], arguments: &Wrap) -> anyhow::Result<Vec<Wrapped
 }
 
 /// What is wrong with parameters of ours is wrong with the arguments.
-fn misused(error: wrapped::Error) -> anyhow::Error {
+pub(super) fn misused(error: wrapped::Error) -> anyhow::Error {
     match error {
         wrapped::Error::Work(_) | wrapped::Error::Passphrase(_) => Misuse(error.to_string()).into(),
         other => Refusal::new(&other).into(),
@@ -141,7 +141,7 @@ fn misused(error: wrapped::Error) -> anyhow::Error {
 }
 
 /// An object for programs and a key file cannot share standard output.
-fn check_json(json: bool, out: &FileName) -> anyhow::Result<()> {
+pub(super) fn check_json(json: bool, out: &FileName) -> anyhow::Result<()> {
     match json && out.is_standard() {
         true => Err(Misuse("with --json, name a file with --out".into()).into()),
         false => Ok(()),

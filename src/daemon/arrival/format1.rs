@@ -205,6 +205,7 @@ impl Arrival<'_> {
                 smtputf8: false,
                 eight_bit: !delivery.mime.is_ascii(),
                 demand: Demand::default(),
+                resealed: 0,
             },
             content: Content::Mime,
             recipients: vec![Recipient::Mailbox(recipient)],

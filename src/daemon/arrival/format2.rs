@@ -194,6 +194,7 @@ impl Arrival<'_> {
                 smtputf8: false,
                 eight_bit: mail.eight_bit,
                 demand: Demand::default(),
+                resealed: 0,
             },
             content: Content::Mime,
             recipients: vec![Recipient::Mailbox(authenticated.envelope().recipient.clone())],

@@ -234,6 +234,7 @@ impl Arrival<'_> {
                 smtputf8: false,
                 eight_bit: false,
                 demand: Demand::default(),
+                resealed: 0,
             },
             content: Content::Mime,
             recipients: vec![Recipient::Mailbox(author)],

@@ -236,6 +236,7 @@ impl Submission<'_> {
                 source: Source::Submission(address.clone()),
                 smtputf8: false,
                 eight_bit: true,
+                resealed: 0,
             },
             content,
             recipients: vec![Recipient::Sealed(self.destination.clone())],

@@ -182,6 +182,9 @@ impl Owner {
         if self.account.is_none() && self.is_strict(address.domain()).await? {
             return Err(reply(550, (5, 7, 1), "This domain takes mail by DMTP only"));
         }
+        if self.must_seal_for(&targets).await? {
+            return Err(to_be_sealed_at_home());
+        }
         let recipients = targets
             .into_iter()
             .map(|target| match target {
@@ -193,6 +196,30 @@ impl Owner {
             recipients,
             to_be_sealed: false,
         })
+    }
+
+    /// Whether the author has keys elsewhere, and somebody here can be sealed for: their mail goes as if it left and came
+    /// back.
+    async fn must_seal_for(&self, targets: &[Target]) -> Result<bool, Reply> {
+        let Some(author) = &self.account else {
+            return Ok(false);
+        };
+        if author.trust_mode == TrustMode::Trustful || !self.has_signet(&author.address).await? {
+            return Ok(false);
+        }
+        for target in targets {
+            if let Target::Local(account) = target
+                && self.has_signet(&account.address).await?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn has_signet(&self, address: &Mailbox) -> Result<bool, Reply> {
+        let user = self.services.published.user(address).await;
+        user.map(|user| user.is_some()).map_err(|error| self.fault(&error))
     }
 
     async fn is_strict(&self, domain: &Domain) -> Result<bool, Reply> {
@@ -217,8 +244,7 @@ impl Owner {
         let facts = facts.map_err(|error| self.fault(&error))?;
         let to_be_sealed = matches!(routing::decide(&facts).route, Route::Dmtp { .. });
         if to_be_sealed && account.trust_mode != TrustMode::Trustful {
-            let text = "The recipient's domain takes sealed mail, and your keys are not kept here: seal it before you submit it";
-            return Err(reply(550, (5, 7, 1), text));
+            return Err(to_be_sealed_at_home());
         }
         Ok(Accepted {
             recipients: vec![mailbox],
@@ -314,6 +340,7 @@ impl Owner {
                 smtputf8: open.mail.smtputf8,
                 eight_bit,
                 demand,
+                resealed: 0,
             },
             content: Content::Mime,
             recipients: open.recipients,
@@ -364,6 +391,13 @@ fn capitalized(error: &dyn std::error::Error) -> String {
         first.make_ascii_uppercase();
     }
     text
+}
+
+/// For authors whose keys are at home. The server could send what they wrote only in the clear.
+fn to_be_sealed_at_home() -> Reply {
+    let text = "The recipient takes sealed mail, and your keys are not kept here: seal it at home (dimed message seal) \
+                and submit it sealed (dimed message send)";
+    reply(550, (5, 7, 1), text)
 }
 
 fn answer(session: &mut Session, answered: Result<(), Reply>) {

@@ -61,6 +61,24 @@ pub enum Error {
     Inside(private::Kind),
 }
 
+/// Whether octets are armored text that holds keys of a user, each wrapped under a passphrase, and nothing else.
+pub fn are_user_keys(octets: &[u8]) -> bool {
+    let Some(blocks) = std::str::from_utf8(octets)
+        .ok()
+        .and_then(|text| armor::decode_all(text, private::ALL_LABELS).ok())
+    else {
+        return false;
+    };
+    let is_wrapped = |block| match private::Stored::from_block(block) {
+        Ok(private::Stored::Wrapped(wrapped)) => {
+            let by_passphrase = matches!(wrapped.protection(), Protection::Passphrase(_));
+            by_passphrase && wrapped.inside() != private::Kind::Organization
+        }
+        _ => false,
+    };
+    !blocks.is_empty() && blocks.iter().all(is_wrapped)
+}
+
 /// Work of Argon2id: what a guess costs, and opening.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Work {

@@ -107,6 +107,7 @@ async fn opened(organization: &Organization, address: &str, mime: &[u8]) {
             smtputf8: false,
             eight_bit: true,
             demand: Demand::default(),
+            resealed: 0,
         },
         content: Content::Mime,
         recipients: vec![Recipient::Mailbox(address.parse().unwrap())],

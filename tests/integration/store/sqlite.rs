@@ -283,6 +283,7 @@ async fn files_name_no_person_and_show_no_text_of_a_queued_message() {
             smtputf8: false,
             eight_bit: false,
             demand: Demand::default(),
+            resealed: 0,
         };
         let new = NewMessage {
             envelope,

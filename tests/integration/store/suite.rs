@@ -59,6 +59,7 @@ pub fn message(recipients: &[&str]) -> NewMessage {
             smtputf8: false,
             eight_bit: false,
             demand: Demand::default(),
+            resealed: 0,
         },
         content: Content::Mime,
         recipients: recipients.iter().map(|text| mailbox(text).into()).collect(),
@@ -393,6 +394,7 @@ pub async fn follow_ups_enter_with_the_settlement(bed: &dyn Bed) {
                 smtputf8: false,
                 eight_bit: false,
                 demand: Demand::default(),
+                resealed: 0,
             },
             ..message(&["alice@hermail.test"])
         },

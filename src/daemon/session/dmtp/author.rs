@@ -6,9 +6,7 @@ use crate::base::id::QueueId;
 use crate::base::observe;
 use crate::daemon::arrival::submission::Submission;
 use crate::daemon::session::fresh_nonce;
-use crate::dime::armor;
-use crate::dime::keys::private::{ALL_LABELS, Stored};
-use crate::dime::keys::wrapped::Protection;
+use crate::dime::keys::wrapped;
 use crate::dmtp::server::Session;
 use crate::mail::address::Domain;
 use crate::mail::reply::Reply;
@@ -134,7 +132,7 @@ impl Owner {
     /// Stores wrapped keys; the version they got.
     pub(super) async fn deposit_keys(&self, octets: Vec<u8>, replaces: u64) -> Result<u64, Reply> {
         let account = self.cautious()?;
-        if !are_wrapped(&octets) {
+        if !wrapped::are_user_keys(&octets) {
             let text = "only user keys wrapped under a passphrase are stored";
             return Err(Reply::plain(554, text));
         }
@@ -170,19 +168,4 @@ impl Owner {
             TrustMode::Paranoid => Err(Reply::plain(550, "your account keeps no keys here")),
         }
     }
-}
-
-/// Whether it is text that holds wrapped keys of users and nothing else, each under a passphrase.
-fn are_wrapped(octets: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(octets) else {
-        return false;
-    };
-    let Ok(blocks) = armor::decode_all(text, ALL_LABELS) else {
-        return false;
-    };
-    let is_wrapped = |block| match Stored::from_block(block) {
-        Ok(Stored::Wrapped(wrapped)) => matches!(wrapped.protection(), Protection::Passphrase(_)),
-        _ => false,
-    };
-    !blocks.is_empty() && blocks.iter().all(is_wrapped)
 }
