@@ -114,7 +114,11 @@ impl Mailer {
     }
 
     /// With the author copy, if there is one.
-    async fn read_format2(&self, author: &Mailbox, body: StoredBody) -> Option<(Reading, Reader<StoredBody>)> {
+    async fn read_format2(
+        &self,
+        author: &Mailbox,
+        body: StoredBody,
+    ) -> Option<(Reading, Reader<StoredBody>)> {
         let address = dime_form(author);
         let candidates = self.planner.published.candidates(&fold(&address)).await.ok()?;
         let candidates: Vec<_> = candidates.into_iter().map(Candidate::from).collect();

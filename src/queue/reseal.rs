@@ -39,7 +39,9 @@ impl Mailer {
             return None;
         }
         log::sealed_again(claim);
-        let Reopened { recipient, writer, .. } = reopened;
+        let Reopened {
+            recipient, writer, ..
+        } = reopened;
         let message = NewMessage {
             id,
             envelope: Envelope {

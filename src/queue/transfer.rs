@@ -13,10 +13,10 @@ use crate::base::id::AttemptId;
 use crate::delivery::body::Body;
 use crate::delivery::dmtp::{Job, Report};
 use crate::delivery::{Diagnosis, Outcome};
-use crate::dime::dmime2::{Limits, Outline};
 use crate::dime::dmime2::layout::{CHUNK_HEADER_SIZE, HEADER_SIZE};
 use crate::dime::dmime2::returned::Returned;
 use crate::dime::dmime2::time::QUEUE_LIFE_SECS;
+use crate::dime::dmime2::{Limits, Outline};
 use crate::dime::fingerprint::FullFingerprint;
 use crate::dmtp::command::Return;
 use crate::mail::address::{Domain, Mailbox};
@@ -48,7 +48,9 @@ impl Mailer {
             Outcome::Failed(_) | Outcome::Deferred(_) => self.reopen(claim, &mut body).await,
             _ => None,
         };
-        let mut settled = self.conclude_sealed(claim, &report.outcome, "dmtp", known, &mut body).await;
+        let mut settled = self
+            .conclude_sealed(claim, &report.outcome, "dmtp", known, &mut body)
+            .await;
         settled.unreadable = body.unreadable();
         settled
     }

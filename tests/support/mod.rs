@@ -3,6 +3,7 @@
 
 pub mod certificates;
 pub mod child;
+pub mod home;
 pub mod loopback;
 pub mod maildir;
 pub mod name_server;

@@ -9,6 +9,7 @@ use clap::Parser as _;
 use dimed::cli::{Arguments, Exit};
 use dimed::config::{Config, LogFormat};
 use dimed::daemon::{Daemon, Services};
+use dimed::dime::keys::UserKeys;
 use dimed::mail::address::Domain;
 use dimed::net::authority::{KeyKind, Zone};
 use dimed::signet_service::Offer;
@@ -189,6 +190,21 @@ impl Organization {
             .renew_organization(&self.name, Offer::OptOut)
             .await
             .unwrap();
+    }
+
+    /// Gives bob new keys; the private halves of the old ones are gone at once.
+    pub async fn rotate_bob(&self) {
+        self.lose_keys_of_bob().await;
+        let published = self.services().await.published;
+        let keys = UserKeys::generate(&mut rand::rng());
+        let address = self.address("bob").parse().unwrap();
+        published.publish_user(&address, keys).await.unwrap();
+    }
+
+    /// Destroys the private KEM keys of bob, and leaves his signet as it is.
+    pub async fn lose_keys_of_bob(&self) {
+        self.change_database("DELETE FROM kem_keys WHERE name LIKE 'bob@%'")
+            .await;
     }
 
     /// Adds an account with [`PASSWORD`].

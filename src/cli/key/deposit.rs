@@ -198,11 +198,7 @@ fn wrap(keys: &[PrivateKey], passphrase: &Secret<String>, arguments: &Upload) ->
 }
 
 /// The new version; `None` if keys are stored and may not be replaced.
-async fn deposit(
-    arguments: &Upload,
-    password: &Secret<String>,
-    octets: &[u8],
-) -> Result<Option<u64>, Error> {
+async fn deposit(arguments: &Upload, password: &Secret<String>, octets: &[u8]) -> Result<Option<u64>, Error> {
     let mut session = Session::open(&arguments.account, password).await?;
     let replaces = match session.keys().await {
         Ok((_, version)) => version,
@@ -234,7 +230,10 @@ fn told(
     let kinds: Vec<String> = keys.iter().map(|key| key.kind().to_string()).collect();
     let host = &account.submit.host;
     let answer = Answer {
-        text: format!("{}: wrapped and stored at {host} as version {version}\n", kinds.join(", ")),
+        text: format!(
+            "{}: wrapped and stored at {host} as version {version}\n",
+            kinds.join(", ")
+        ),
         json: json!({ "result": "stored", "host": host.to_string(), "version": version, "keys": kinds }),
     };
     answer.write(json, out)?;

@@ -67,7 +67,11 @@ pub async fn run(arguments: &Send, json: bool, out: &mut dyn Write) -> anyhow::R
     }
 }
 
-async fn submit(arguments: &Send, session: &mut Session, object: &mut Object) -> Result<Option<String>, Error> {
+async fn submit(
+    arguments: &Send,
+    session: &mut Session,
+    object: &mut Object,
+) -> Result<Option<String>, Error> {
     let name = &arguments.sealed;
     let unreadable = input::unreadable(name);
     let size = object.file.metadata().map_err(unreadable)?.len();

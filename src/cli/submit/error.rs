@@ -60,7 +60,9 @@ impl Error {
     /// Whether it may work later is what counts.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Unreachable(..) | Self::Transient(_) | Self::Session(_) | Self::Connection(_) => Exit::TryLater,
+            Self::Unreachable(..) | Self::Transient(_) | Self::Session(_) | Self::Connection(_) => {
+                Exit::TryLater
+            }
             Self::Tls(_) => Exit::Usage,
             Self::File(error) => error.exit(),
             _ => Exit::No,

@@ -21,7 +21,10 @@ pub struct Attempt<'a> {
 enum Next {
     First,
     Password,
-    Proof { opening: Opening, prepared: Secret<String> },
+    Proof {
+        opening: Opening,
+        prepared: Secret<String>,
+    },
     Acknowledgement(Awaited),
     Nothing,
 }
@@ -137,8 +140,15 @@ mod tests {
         let (all, bound) = (Mechanism::ALL, Some([1; 32]));
         assert_eq!(chosen("password", &all, bound), Some(Mechanism::ScramSha256Plus));
         assert_eq!(chosen("password", &all, None), Some(Mechanism::ScramSha256));
-        assert_eq!(chosen("pass\u{221}word", &all, bound), Some(Mechanism::Plain), "SASLprep");
-        assert_eq!(chosen("password", &[Mechanism::Login], bound), Some(Mechanism::Login));
+        assert_eq!(
+            chosen("pass\u{221}word", &all, bound),
+            Some(Mechanism::Plain),
+            "SASLprep"
+        );
+        assert_eq!(
+            chosen("password", &[Mechanism::Login], bound),
+            Some(Mechanism::Login)
+        );
         assert_eq!(chosen("password", &[], bound), None);
     }
 

@@ -82,7 +82,8 @@ impl Account {
             return Ok(Secret::new(rpassword::prompt_password("Login password: ")?));
         };
         let octets = file.read_private(MAX_PASSWORD)?;
-        let text = std::str::from_utf8(&octets).map_err(|_| Misuse(format!("the password in {file} is not UTF-8")))?;
+        let text = std::str::from_utf8(&octets)
+            .map_err(|_| Misuse(format!("the password in {file} is not UTF-8")))?;
         let text = Zeroizing::new(text.to_owned());
         Ok(Secret::new(text.lines().next().unwrap_or_default().to_owned()))
     }
@@ -99,7 +100,13 @@ mod tests {
         let server: Server = "mx.hermail.test".parse().unwrap();
         assert_eq!((server.host.as_str(), server.port), ("mx.hermail.test", 587));
         assert_eq!("mx.hermail.test:10587".parse::<Server>().unwrap().port, 10_587);
-        for bad in ["", "mx.hermail.test:", "mx.hermail.test:99999", "a b", "[::1]:587"] {
+        for bad in [
+            "",
+            "mx.hermail.test:",
+            "mx.hermail.test:99999",
+            "a b",
+            "[::1]:587",
+        ] {
             assert!(bad.parse::<Server>().is_err(), "{bad}");
         }
     }

@@ -178,7 +178,10 @@ impl Session {
     }
 
     /// Waits for the end of a request, giving it octets where it wants some.
-    async fn answer(&mut self, next: &mut (dyn FnMut() -> Result<Vec<u8>, Error> + Send)) -> Result<Answer, Error> {
+    async fn answer(
+        &mut self,
+        next: &mut (dyn FnMut() -> Result<Vec<u8>, Error> + Send),
+    ) -> Result<Answer, Error> {
         loop {
             match self.connection.next_event().await? {
                 Some(Event::WantBody) => {

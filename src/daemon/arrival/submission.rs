@@ -194,7 +194,10 @@ impl Submission<'_> {
     }
 
     /// The author's current signet, for the format has no dates, and the destination's that the envelope names.
-    async fn parties_format1(&self, envelope: &OriginEnvelope) -> Result<(VerifiedUser, VerifiedOrg), Refusal> {
+    async fn parties_format1(
+        &self,
+        envelope: &OriginEnvelope,
+    ) -> Result<(VerifiedUser, VerifiedOrg), Refusal> {
         let services = self.services;
         let author = services.published.user(&envelope.author).await?;
         let author = author.ok_or(Refused1)?.signet;

@@ -168,7 +168,10 @@ impl Owner {
             return Err(Reply::plain(451, "local error, try again later"));
         };
         if self.purpose == Purpose::Submission {
-            return self.submit((id, object), &destination).await.map(TransactionId::from);
+            return self
+                .submit((id, object), &destination)
+                .await
+                .map(TransactionId::from);
         }
         self.show(object.as_mut()).await;
         let size_bytes = object.size_bytes();

@@ -219,7 +219,8 @@ impl Owner {
 
     async fn has_signet(&self, address: &Mailbox) -> Result<bool, Reply> {
         let user = self.services.published.user(address).await;
-        user.map(|user| user.is_some()).map_err(|error| self.fault(&error))
+        user.map(|user| user.is_some())
+            .map_err(|error| self.fault(&error))
     }
 
     async fn is_strict(&self, domain: &Domain) -> Result<bool, Reply> {

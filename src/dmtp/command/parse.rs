@@ -8,8 +8,7 @@ use crate::mail::address::{Domain, Mailbox};
 
 /// Verbs of SMTP and its extensions that are not in DMTP.
 const SMTP_VERBS: &[&str] = &[
-    "BDAT", "BURL", "ETRN", "EXPN", "LHLO", "SAML", "SEND", "SOML", "TURN", "ATRN", "XCLIENT",
-    "XFORWARD",
+    "BDAT", "BURL", "ETRN", "EXPN", "LHLO", "SAML", "SEND", "SOML", "TURN", "ATRN", "XCLIENT", "XFORWARD",
 ];
 
 /// Reads one command without its terminator, in either grammar (`dmtp.md` §6.1).
@@ -210,7 +209,9 @@ fn data(arguments: &mut Arguments<'_>) -> Result<Command, Error> {
 }
 
 fn auth(arguments: &mut Arguments<'_>) -> Result<Command, Error> {
-    let mechanism = arguments.word().ok_or(Error::Arguments("AUTH mechanism [response]"))?;
+    let mechanism = arguments
+        .word()
+        .ok_or(Error::Arguments("AUTH mechanism [response]"))?;
     Ok(Command::Auth {
         mechanism: mechanism.to_owned(),
         initial: arguments.word().map(|response| Secret::new(response.to_owned())),

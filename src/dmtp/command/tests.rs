@@ -269,11 +269,23 @@ fn login_and_keys_are_commands_of_the_submission_port() {
     let deposit = Deposit { replaces: 0, size: 7 };
     assert_eq!(parse_text("KEYS"), Ok(Command::Keys(None)));
     assert_eq!(parse_text("keys [0] size=7"), Ok(Command::Keys(Some(deposit))));
-    for command in [auth(None), auth(Some("=")), Command::Keys(None), Command::Keys(Some(deposit))] {
+    for command in [
+        auth(None),
+        auth(Some("=")),
+        Command::Keys(None),
+        Command::Keys(Some(deposit)),
+    ] {
         let line = command.format(Dialect::Bracket).unwrap();
         assert_eq!(parse(line.trim_end().as_bytes()), Ok(command));
     }
-    for bad in ["AUTH", "AUTH PLAIN = x", "KEYS [x] SIZE=1", "KEYS [1]", "KEYS [1] SIZE=1 x", "KEYS x"] {
+    for bad in [
+        "AUTH",
+        "AUTH PLAIN = x",
+        "KEYS [x] SIZE=1",
+        "KEYS [1]",
+        "KEYS [1] SIZE=1 x",
+        "KEYS x",
+    ] {
         assert!(matches!(parse_text(bad), Err(Error::Arguments(_))), "{bad}");
     }
 }

@@ -129,8 +129,10 @@ impl Session {
         logins.failures += 1;
         match logins.failures >= MAX_FAILURES {
             true => {
-                self.transmit
-                    .extend(super::reply::lines(reply, self.parameters.limits.reply_line_bytes));
+                self.transmit.extend(super::reply::lines(
+                    reply,
+                    self.parameters.limits.reply_line_bytes,
+                ));
                 self.close(&Reply::plain(421, "too many failed logins"));
             }
             false => self.send(reply),

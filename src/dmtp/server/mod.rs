@@ -143,7 +143,9 @@ impl Session {
     pub fn refuse(&mut self, reply: &Reply) {
         let reply = reply::refusal(reply);
         match self.take_question() {
-            Some(Question::Authenticate | Question::Verifier) if reply.is_permanent() => self.refuse_login(&reply),
+            Some(Question::Authenticate | Question::Verifier) if reply.is_permanent() => {
+                self.refuse_login(&reply)
+            }
             Some(_) => self.send(&reply),
             None => {}
         }

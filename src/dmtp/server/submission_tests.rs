@@ -7,7 +7,6 @@ use proptest::prelude::*;
 use super::keys::MAX_KEYS;
 use super::*;
 use crate::base::encoding::base64;
-use crate::base::id::SessionId;
 use crate::base::machine::TlsInfo;
 use crate::base::secret::Secret;
 use crate::crypto::scram::Verifier;
@@ -26,7 +25,7 @@ impl Submission {
         let parameters = Parameters {
             host: "mx.hermail.test".parse().unwrap(),
             limits: Limits::default(),
-            nonce: SessionId::random(&mut rand::rng()).into(),
+            nonce: CommitHash::parse("nonce").unwrap(),
         };
         let tls = TlsInfo {
             version: "TLS1.3".into(),
@@ -101,7 +100,10 @@ impl Submission {
 }
 
 fn plain(password: &str) -> String {
-    format!("AUTH PLAIN {}", base64(format!("\0{ALICE}\0{password}").as_bytes()))
+    format!(
+        "AUTH PLAIN {}",
+        base64(format!("\0{ALICE}\0{password}").as_bytes())
+    )
 }
 
 const MAIL: &str = "MAIL FROM: <hermail.test> [fingerprint] SIZE=9";
@@ -109,9 +111,11 @@ const MAIL: &str = "MAIL FROM: <hermail.test> [fingerprint] SIZE=9";
 #[test]
 fn mail_and_keys_need_a_login_and_signets_do_not() {
     let mut submission = Submission::new();
-    assert!(submission.ask("EHLO <hermail.test>").contains(
-        "250-AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN\r\n250 OK\r\n"
-    ));
+    assert!(
+        submission
+            .ask("EHLO <hermail.test>")
+            .contains("250-AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN\r\n250 OK\r\n")
+    );
     assert_eq!(submission.ask(MAIL), "530 AUTH comes first\r\n");
     assert_eq!(submission.ask("KEYS"), "530 AUTH comes first\r\n");
     assert_eq!(submission.ask("KEYS [0] SIZE=4"), "530 AUTH comes first\r\n");
@@ -131,7 +135,10 @@ fn a_session_of_port_25_has_neither_login_nor_keys() {
         deposits: Vec::new(),
     };
     submission.say(b"");
-    assert_eq!(submission.ask(&plain("right")), "554 cannot fall back to SMTP\r\n");
+    assert_eq!(
+        submission.ask(&plain("right")),
+        "554 cannot fall back to SMTP\r\n"
+    );
     assert_eq!(submission.ask("KEYS"), "500 unknown command\r\n");
     assert!(!submission.ask("EHLO <hermail.test>").contains("AUTH"));
 }

@@ -163,5 +163,8 @@ async fn a_user_who_keeps_the_keys_cannot_submit_plain_text_for_a_dime_domain() 
     let mut talk = Talk::submission(hismail.ip, "pat@hismail.test").await;
     talk.ask("MAIL FROM:<pat@hismail.test>", "250").await;
     let refused = talk.ask("RCPT TO:<alice@hermail.test>", "550 5.7.1").await;
-    assert!(refused.contains("seal it before you submit it"), "{refused}");
+    assert!(
+        refused.contains("seal it at home (dimed message seal) and submit it sealed (dimed message send)"),
+        "{refused}"
+    );
 }

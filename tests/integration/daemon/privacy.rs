@@ -66,7 +66,7 @@ fn files(folder: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
     }
 }
 
-fn contains(octets: &[u8], text: &str) -> bool {
+pub fn contains(octets: &[u8], text: &str) -> bool {
     let (octets, text) = (octets.to_ascii_lowercase(), text.to_ascii_lowercase());
     octets.windows(text.len()).any(|at| at == text.as_bytes())
 }

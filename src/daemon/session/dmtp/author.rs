@@ -149,7 +149,9 @@ impl Owner {
                 );
                 Ok(version)
             }
-            Err(store::Error::Conflict) => Err(Reply::plain(451, "another version is stored: fetch it first")),
+            Err(store::Error::Conflict) => {
+                Err(Reply::plain(451, "another version is stored: fetch it first"))
+            }
             Err(error) => Err(self.fault(&error)),
         }
     }

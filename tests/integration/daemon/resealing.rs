@@ -1,0 +1,132 @@
+//! The recipient has new keys while a message for the old ones is on its way (586).
+
+use crate::support::eventually;
+use crate::support::home::Home;
+use crate::support::maildir::split;
+use crate::support::organization::Organization;
+use crate::support::world::World;
+
+const LETTER: &str = "Date: Tue, 3 Jun 2025 10:00:00 +0200\r\nFrom: <alice@hermail.test>\r\nTo: <bob@hismail.test>\r\n\
+    Subject: new keys\r\nMessage-ID: <1@hermail.test>\r\nMIME-Version: 1.0\r\n\r\n";
+
+fn letter(body: &str) -> String {
+    format!("{LETTER}{body}\r\n")
+}
+
+async fn organizations(world: &World, opted_out: bool) -> (Organization, Organization) {
+    let hermail = world
+        .organization("hermail.test")
+        .accounts(&["alice"])
+        .build()
+        .await;
+    let hismail = world.organization("hismail.test").accounts(&["bob"]);
+    let hismail = match opted_out {
+        true => hismail.opted_out().build().await,
+        false => hismail.build().await,
+    };
+    (hermail, hismail)
+}
+
+/// Has a message sealed for keys that bob has no more when it arrives.
+async fn seal_for_old_keys(hermail: &Organization, hismail: &Organization) -> crate::support::child::Process {
+    let here = hermail.spawn().await;
+    let mut there = hismail.spawn().await;
+    hermail
+        .submit("alice", &["bob@hismail.test"], &letter("first"))
+        .await;
+    hismail.maildir("bob").only().await;
+    there.kill();
+    hermail
+        .submit("alice", &["bob@hismail.test"], &letter("second"))
+        .await;
+    eventually("both to be sealed", || {
+        (here.log().matches("\"queue.sealed\"").count() == 2).then_some(())
+    })
+    .await;
+    here
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trustful_mail_is_sealed_again_for_the_new_keys() {
+    for opted_out in [false, true] {
+        let world = World::new().await;
+        let (hermail, hismail) = organizations(&world, opted_out).await;
+        let here = seal_for_old_keys(&hermail, &hismail).await;
+        hismail.rotate_bob().await;
+        let _there = hismail.spawn().await;
+        let delivered = hismail.maildir("bob").expect(2).await;
+        let second = delivered
+            .iter()
+            .find(|text| split(text).1 == "second\r\n")
+            .unwrap();
+        assert!(split(second).0.contains("Subject: new keys"), "{second}");
+        assert!(second.contains("author=alice@hermail.test"), "{second}");
+        hermail.idle().await;
+        let log = here.log();
+        assert_eq!(log.matches("\"queue.sealed_again\"").count(), 1, "{log}");
+        assert_eq!(log.matches("\"queue.sealed\"").count(), 3, "{log}");
+        assert!(!log.contains("bob"), "{log}");
+        assert_eq!(hermail.maildir("alice").count(), 0, "nothing to report");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_has_no_newer_signet_does_not_keep_a_message_going_round() {
+    let world = World::new().await;
+    let (hermail, hismail) = organizations(&world, false).await;
+    let here = seal_for_old_keys(&hermail, &hismail).await;
+    hismail.lose_keys_of_bob().await;
+    let _there = hismail.spawn().await;
+    let report = hermail.maildir("alice").only().await;
+    assert!(report.contains("Status: 5.7.5\r\n"), "{report}");
+    assert!(
+        report.contains("Final-Recipient: rfc822; bob@hismail.test\r\n"),
+        "{report}"
+    );
+    assert!(report.contains("Subject: new keys"), "{report}");
+    assert!(!here.log().contains("\"queue.sealed_again\""));
+    hermail.idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_author_with_keys_at_home_is_told_to_seal_again() {
+    let world = World::new().await;
+    let (hermail, hismail) = organizations(&world, false).await;
+    let pat = Home::join(&hermail, "pat", "cautious").await;
+    let _here = hermail.spawn().await;
+    let mut there = hismail.spawn().await;
+    let bob = "bob@hismail.test";
+    pat.fetch_all(&hermail, &hismail, bob).await;
+    let text = letter("text").replace("alice", "pat");
+    // So that the destination's signet is known when nobody answers there.
+    pat.seal(bob, &text, "", "first");
+    pat.send(0, "first", "hismail.test");
+    hismail.maildir("bob").only().await;
+    there.kill();
+    let sealed = pat.seal(bob, &text, "--format 2", "sealed");
+    pat.send(0, "sealed", "hismail.test");
+    hismail.rotate_bob().await;
+    let _there = hismail.spawn().await;
+    let report = hermail.maildir("pat").only().await;
+    let unfolded = report.replace("\r\n ", " ").replace("\r\n", " ");
+    assert!(unfolded.contains("seal the message again"), "{report}");
+    assert!(
+        report.contains("Final-Recipient: x-dime; @hismail.test\r\n"),
+        "{report}"
+    );
+    assert!(report.contains("Status: 5.7.5\r\n"), "{report}");
+    // The author knows the message by its id; nobody else learns more.
+    assert!(
+        report.contains(sealed["message_id"].as_str().unwrap()),
+        "{report}"
+    );
+    assert!(
+        !report.contains("bob@") && !report.contains("new keys"),
+        "{report}"
+    );
+    pat.fetch(&hismail, bob).await;
+    pat.seal(bob, &text, "--format 2", "sealed");
+    pat.send(0, "sealed", "hismail.test");
+    let delivered = hismail.maildir("bob").expect(2).await;
+    assert!(delivered.iter().all(|delivered| split(delivered).1 == "text\r\n"));
+}
