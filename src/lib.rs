@@ -42,13 +42,15 @@
 //!
 //! 1. **In.** SMTP: recipients are resolved at RCPT; the message is cleaned and completed while it streams into the
 //!    [`store`]. DMTP: the object is checked as destination, opened with a trustful recipient's keys, and its author
-//!    verified by asking the origin, all before the one final reply. `250` is sent after the commit.
+//!    verified by asking the origin, all before the one final reply. On the submission port an author who has logged in
+//!    leaves what was sealed at home; it is checked and signed as origin. `250` is sent after the commit.
 //! 2. **Claimed.** [`queue::runner`] leases due recipients, one message and one domain at a time.
 //! 3. **Planned.** [`queue::plan`] collects the facts, asks for signets where the domain has a management record, and has
 //!    [`routing::decide`] name the route and its reason for each recipient.
 //! 4. **Out.** To a Maildir; by SMTP to the domain's MX hosts; or sealed: the message is replaced, in the transaction that
 //!    settles it, by one D/MIME object per recipient, whose row names only the destination domain, and that object is
-//!    then transferred by DMTP.
+//!    then transferred by DMTP. If the recipient has other keys by then, the object is opened with the author's own keys,
+//!    and the message goes back to 2, a few times at most.
 //! 5. **Settled.** [`queue::conclude`] turns outcomes into final states, retries, and RFC 3464 reports, which enter the
 //!    spool in the same transaction. A message whose recipients are all final is erased with its key.
 //!
@@ -59,7 +61,8 @@
 //!
 //! Bodies, envelopes and attempt notes are encrypted under a key per message, which the master key wraps; private DIME keys
 //! under the master key itself. The master key is never in the database. Key files that users and organizations keep
-//! themselves ([`dime::keys`]) are written for their owner alone, in the clear or under a passphrase. Log lines carry our own ids; for sealed mail no
+//! themselves ([`dime::keys`]) are written for their owner alone, in the clear or under a passphrase; those that a cautious
+//! user leaves here are under a passphrase that we never see, and under the master key. Log lines carry our own ids; for sealed mail no
 //! lines that can be joined by an id name both domains ([`base::observe`] lists every event).
 
 pub mod accounts;

@@ -53,6 +53,9 @@ pub struct Report {
     pub stale_signet: bool,
 }
 
+/// The reply to MAIL on a submission port, where we come when nobody takes a connection on the right one (`dmtp.md` §9.1).
+const LOGIN_FIRST: u16 = 530;
+
 /// The reply to DATA that says so (`dmime2.md` §14, `dmtp.md` §7).
 const STALE_SIGNET: u16 = 586;
 
@@ -105,11 +108,33 @@ impl DmtpDelivery {
 fn outcome_of(error: &DxError) -> Outcome {
     let local = |status, text: String| Outcome::Deferred(Diagnosis::local(status, text));
     match error {
+        DxError::Permanent { host, reply } if reply.code == LOGIN_FIRST => local(
+            EnhancedStatus(4, 4, 1),
+            format!("{host} answers on its submission port alone"),
+        ),
         DxError::Transient { host, reply } | DxError::Permanent { host, reply } => {
             Outcome::from_refusal(host.as_str(), reply)
         }
         DxError::NullMx => Outcome::Failed(Diagnosis::local(EnhancedStatus(5, 1, 10), error.to_string())),
         DxError::Certificate { .. } => local(EnhancedStatus(4, 7, 5), error.to_string()),
         _ => local(EnhancedStatus(4, 4, 1), error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::mail::reply::Reply;
+
+    #[test]
+    fn a_submission_port_is_no_answer_of_the_domain() {
+        let refused = |code| DxError::Permanent {
+            host: "mx.hismail.test".parse().unwrap(),
+            reply: Reply::plain(code, "no"),
+        };
+        assert!(matches!(outcome_of(&refused(530)), Outcome::Deferred(_)));
+        assert!(matches!(outcome_of(&refused(550)), Outcome::Failed(_)));
     }
 }

@@ -97,7 +97,7 @@ fn stock_messages(desk: &Desk) {
 }
 
 /// Command lines below `Examples:`, continued ones joined.
-fn examples(help: &str) -> Vec<String> {
+pub fn examples(help: &str) -> Vec<String> {
     let (_, rest) = help.split_once("Examples:\n").unwrap();
     let (block, _) = rest.split_once("\nUsage:").unwrap();
     let joined = block.replace("\\\n", " ");

@@ -116,6 +116,20 @@ impl Home {
         )
     }
 
+    /// Runs a line of a shell that calls the tool.
+    pub fn shell(&self, line: &str) -> std::process::Output {
+        let binary = std::path::Path::new(env!("CARGO_BIN_EXE_dimed"))
+            .parent()
+            .unwrap();
+        let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-e", "-c", line]).current_dir(self.desk.0.path());
+        shell
+            .env("PATH", path)
+            .env("DIMED_CONFIG", "/nonexistent/dimed.toml");
+        block_in_place(|| shell.output().unwrap())
+    }
+
     /// What is in a file.
     pub fn octets(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.desk.path(name)).unwrap()

@@ -28,7 +28,7 @@ use crate::dime::keys::wrapped::{self, Work, Wrapped};
 /// Exit codes: 0 stored; 1 refused, or keys are stored and --force is missing; 2 usage, or the
 /// passphrase is the login password; 75 the server cannot be reached, or cannot take them now.
 ///
-/// Example:
+/// Examples:
 ///
 ///     dimed key upload alice-example.org.key alice-example.org.kem --passphrase-file secret.txt \
 ///         --submit mx.example.org --user alice@example.org --password-file login.txt
@@ -62,7 +62,7 @@ pub struct Upload {
 /// Exit codes: 0 written; 1 refused, no keys are stored, or what came is something else; 2 usage, or
 /// a file that cannot be written; 75 the server cannot be reached, or no room to write.
 ///
-/// Example:
+/// Examples:
 ///
 ///     dimed key download --out alice.wrapped \
 ///         --submit mx.example.org --user alice@example.org --password-file login.txt

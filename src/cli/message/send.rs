@@ -28,12 +28,15 @@ use crate::mail::address::Domain;
 /// Exit codes: 0 the server has it; 1 refused, by the server or because of its certificate; 2 usage,
 /// or a file that cannot be read; 75 the server cannot be reached, or cannot take it now.
 ///
-/// Example, after message seal has written letter.dmime:
+/// Examples:
 ///
 ///     dimed message send --sealed letter.dmime --destination example.net \
 ///         --submit mx.example.org --user alice@example.org --password-file login.txt
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(
+    verbatim_doc_comment,
+    override_usage = "dimed message send --sealed FILE --destination DOMAIN --submit HOST[:PORT] --user ADDRESS"
+)]
 pub struct Send {
     /// Sealed message; - is standard input.
     #[arg(long, value_name = "FILE")]

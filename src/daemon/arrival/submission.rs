@@ -18,6 +18,7 @@ use crate::dime::dmime2::{Candidate, Limits, Outline, Refused, Rule, layout};
 use crate::dime::keys::OrgKeys;
 use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::mail::address::{Domain, Mailbox, ReversePath};
+use crate::mail::demand::Demand;
 use crate::queue::plan::dime_form;
 use crate::signet_service::{LookupError, Named, Organization, Wanted};
 use crate::store::blocking::Reader;
@@ -239,6 +240,7 @@ impl Submission<'_> {
                 source: Source::Submission(address.clone()),
                 smtputf8: false,
                 eight_bit: true,
+                demand: Demand::default(),
                 resealed: 0,
             },
             content,

@@ -137,9 +137,12 @@ impl Serving {
     }
 
     async fn start_tls(&self, connection: &mut Connection<Dual>, protocol: Protocol) -> Result<(), Error> {
-        let acceptor = match protocol {
-            Protocol::Dmtp => &self.services.dmtp_tls,
-            Protocol::Smtp => &self.services.smtp_tls,
+        // Our users' programs go by what public authorities say, peers by the management record.
+        let acceptor = match (protocol, self.purpose) {
+            (Protocol::Dmtp, Purpose::Dual | Purpose::Dmtp) => &self.services.dmtp_tls,
+            (Protocol::Smtp, _) | (Protocol::Dmtp, Purpose::Submission | Purpose::Submissions) => {
+                &self.services.smtp_tls
+            }
         };
         let peer = connection.accept_tls(acceptor).await?;
         connection.machine().tls_started(peer.info);

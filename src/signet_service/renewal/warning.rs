@@ -109,6 +109,7 @@ impl Renewal {
                 smtputf8: address.needs_utf8(),
                 eight_bit: false,
                 demand: Demand::default(),
+                resealed: 0,
             },
             content: Content::Mime,
             recipients: vec![Recipient::Mailbox(address.clone())],

@@ -459,3 +459,46 @@ async fn wrapped_keys_are_stored_fetched_replaced_and_never_under_the_login_pass
     // The wrapped text is wrapped once more at rest.
     assert_absent_at_rest(&hermail, &["osmium", "WRAPPED PRIVATE KEY", "dimedwk1"]);
 }
+
+/// The examples in the help of the commands that log in, run against a daemon; other examples need none.
+#[tokio::test(flavor = "multi_thread")]
+async fn examples_of_commands_that_log_in_do_what_they_say() {
+    let world = World::new().await;
+    let hermail = world.organization("hermail.test").build().await;
+    let hismail = hismail(&world).await;
+    let alice = Home::join(&hermail, "alice", "cautious").await;
+    let (here, there) = (hermail.start().await, hismail.start().await);
+    let bob = "robert-planted@hismail.test";
+    alice.fetch_all(&hermail, &hismail, bob).await;
+    alice.seal(bob, &letter(&alice.address, bob), "", "letter.dmime");
+    alice.desk.write("secret.txt", "correct horse battery staple\n");
+    let server = format!(
+        "mx.hermail.test:{SUBMISSION} --address {} --ca-file ca.pem",
+        hermail.ip
+    );
+    for command in ["message send", "key upload", "key download"] {
+        let help = tokio::task::block_in_place(|| alice.desk.done(&format!("{command} --help")));
+        assert!(help.contains("Exit codes: 0 "), "{help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 104), "{help}");
+        let examples = crate::cli_examples::examples(&help);
+        assert_eq!(examples.len(), 1, "{help}");
+        assert!(
+            examples[0].contains(&format!("dimed {command}")),
+            "{}",
+            examples[0]
+        );
+        let line = examples[0]
+            .replace("alice@example.org", &alice.address)
+            .replace("mx.example.org", &server)
+            .replace("example.net", "hismail.test")
+            .replace("alice-example.org.", "my.");
+        let done = alice.shell(&line);
+        let errors = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{line}: {errors}");
+        assert!(!done.stdout.is_empty(), "{line}");
+    }
+    hismail.maildir("robert-planted").only().await;
+    assert!(alice.desk.read("alice.wrapped").contains("WRAPPED PRIVATE KEY"));
+    here.stop().await;
+    there.stop().await;
+}

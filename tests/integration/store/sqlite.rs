@@ -183,6 +183,7 @@ behaves! {
     pins_of_key_sets_are_replaced_by_who_knows_them
     accounts_are_found_without_regard_to_case
     an_address_is_an_account_or_an_alias
+    key_deposits_are_replaced_by_who_knows_their_version
     domains_of_ours_keep_their_settings
     pins_are_replaced_and_dropped
     policies_are_replaced_and_go_when_they_have_expired

@@ -1132,6 +1132,29 @@ pub async fn policies_are_replaced_and_go_when_they_have_expired(bed: &dyn Bed) 
     bed.close(store).await;
 }
 
+pub async fn key_deposits_are_replaced_by_who_knows_their_version(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let alice = mailbox("Alice@hermail.test");
+    let put = |octets: &[u8], replaces| store.put_key_deposit(&alice, octets.to_vec(), replaces, NOON);
+    assert_eq!(store.key_deposit(&alice).await.unwrap(), None);
+    assert!(
+        matches!(put(b"x", 1).await, Err(Error::Conflict)),
+        "there is none"
+    );
+    assert_eq!(put(b"one", 0).await.unwrap(), 1);
+    assert!(matches!(put(b"x", 0).await, Err(Error::Conflict)), "there is one");
+    assert_eq!(put(b"two", 1).await.unwrap(), 2);
+    assert!(matches!(put(b"x", u64::MAX).await, Err(Error::Conflict)));
+    let found = store.key_deposit(&mailbox("alice@hermail.test")).await.unwrap();
+    let expected = KeyDeposit {
+        version: 2,
+        octets: b"two".to_vec(),
+    };
+    assert_eq!(found, Some(expected));
+    let other = mailbox("bob@hermail.test");
+    assert_eq!(store.key_deposit(&other).await.unwrap(), None);
+}
+
 pub async fn an_enqueued_message_wakes_the_runner(bed: &dyn Bed) {
     let store = bed.open().await;
     enqueue(&*store, message(&["bob@hismail.test"])).await;
