@@ -93,6 +93,7 @@ impl Owner {
                 let answered = self.log_in(&login).await;
                 answer(session, answered);
             }
+            Event::LoginRefused => self.note_refused_login(),
             Event::Keys => self.keys(session).await,
             Event::Deposit { octets, replaces } => match self.deposit_keys(octets, replaces).await {
                 Ok(version) => session.deposited(version),

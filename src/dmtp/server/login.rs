@@ -159,6 +159,7 @@ impl Session {
             Refused::Failed => 535,
             Refused::Mechanism => 504,
         };
+        self.events.push_back(Event::LoginRefused);
         self.refuse_login(&Reply::plain(code, refused.to_string()));
     }
 

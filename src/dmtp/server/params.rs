@@ -63,7 +63,8 @@ pub enum Entry {
 
 /// What the session asks of, or reports to, its owner.
 ///
-/// [`Ehlo`](Self::Ehlo), [`Reset`](Self::Reset) and [`DataChunk`](Self::DataChunk) need no answer. Every other
+/// [`Ehlo`](Self::Ehlo), [`Reset`](Self::Reset), [`LoginRefused`](Self::LoginRefused) and
+/// [`DataChunk`](Self::DataChunk) need no answer. Every other
 /// event waits for one of the methods it names, or for [`Session::refuse`]; until then the session reads nothing.
 /// When the session ends, a transaction that was not committed is void.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +133,8 @@ pub enum Event {
     },
     /// A user wants to log in. Answer: [`Session::accept`].
     Authenticate(Login),
+    /// A login was refused before anything was asked. Needs no answer.
+    LoginRefused,
     /// The user's wrapped keys are wanted. Answer: [`Session::keys`].
     Keys,
     /// Wrapped keys are to be stored. Answer once they are durable: [`Session::deposited`].

@@ -93,7 +93,7 @@ impl Submission {
                 session.deposited(replaces + 1);
             }
             Event::MailFrom { .. } => session.accept(),
-            Event::Ehlo { .. } | Event::Reset => {}
+            Event::Ehlo { .. } | Event::Reset | Event::LoginRefused => {}
             other => panic!("{other:?}"),
         }
     }

@@ -28,7 +28,11 @@ impl Host {
     fn handle(&mut self, session: &mut Session, event: Event) -> Option<String> {
         let note = match event {
             Event::Ehlo { domain } => format!("Ehlo {domain}"),
-            Event::Verifier { .. } | Event::Authenticate(_) | Event::Keys | Event::Deposit { .. } => {
+            Event::Verifier { .. }
+            | Event::LoginRefused
+            | Event::Authenticate(_)
+            | Event::Keys
+            | Event::Deposit { .. } => {
                 panic!("not asked without logins: {event:?}")
             }
             Event::MailFrom {

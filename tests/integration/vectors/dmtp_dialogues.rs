@@ -255,7 +255,11 @@ fn answer(session: &mut Session, event: &server::Event, scripted: &Reply) {
     use server::Event;
     match event {
         Event::Ehlo { .. } | Event::Reset | Event::DataChunk(_) => {}
-        Event::Verifier { .. } | Event::Authenticate(_) | Event::Keys | Event::Deposit { .. } => {
+        Event::Verifier { .. }
+        | Event::LoginRefused
+        | Event::Authenticate(_)
+        | Event::Keys
+        | Event::Deposit { .. } => {
             panic!("not asked without logins: {event:?}")
         }
         _ if scripted.code >= 400 => session.refuse(scripted),

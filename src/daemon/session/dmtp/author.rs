@@ -29,16 +29,20 @@ impl Owner {
                 Ok(())
             }
             Err(accounts::Error::Refused) => {
-                tracing::info!(
-                    event = observe::DMTP_AUTH_REFUSED,
-                    session.id = %self.id,
-                    peer.ip = %self.peer.ip(),
-                    "a login was refused"
-                );
+                self.note_refused_login();
                 Err(Reply::plain(535, "authentication failed"))
             }
             Err(error) => Err(self.fault(&error)),
         }
+    }
+
+    pub(super) fn note_refused_login(&self) {
+        tracing::info!(
+            event = observe::DMTP_AUTH_REFUSED,
+            session.id = %self.id,
+            peer.ip = %self.peer.ip(),
+            "a login was refused"
+        );
     }
 
     /// An author submits for the own domain, which must have keys to sign with.
