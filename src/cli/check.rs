@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use super::Exit;
 use crate::config::{self, Config};
-use crate::net::tls::{Acceptor, Identity};
+use crate::net::tls::{Acceptor, Identity, WebPki};
 
 /// Reads everything that the configuration names.
 pub fn run(config: &Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
@@ -14,6 +14,9 @@ pub fn run(config: &Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
     for (certificate, key) in config.tls.pairs() {
         Acceptor::new(&Identity::load(certificate, key)?)
             .with_context(|| format!("{} and {}", certificate.display(), key.display()))?;
+    }
+    if let Some(path) = &config.outbound.root_certificates {
+        WebPki::load(path).with_context(|| format!("{} has no root certificates", path.display()))?;
     }
     config.dns.resolver()?;
     writeln!(

@@ -6,7 +6,7 @@ mod report;
 use std::io::Write;
 use std::sync::Arc;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use rand::rngs::StdRng;
 
 use super::Exit;
@@ -18,7 +18,7 @@ use crate::daemon;
 use crate::delivery::smtp::{Common, MAX_HOSTS, find};
 use crate::domains::{Domains, MailHosts};
 use crate::mail::address::{Domain, Mailbox};
-use crate::mail::demand::TlsDemand;
+use crate::mail::demand::{Demand, TlsDemand};
 use crate::queue::parties::Sender;
 use crate::queue::plan::{Planner, dime_form};
 use crate::routing::{Decision, Route, decide};
@@ -43,15 +43,49 @@ pub enum Command {
         /// The author. Without it nobody in particular writes, from the first of our domains that has DIME.
         #[arg(long, value_name = "ADDRESS")]
         from: Option<Mailbox>,
+        /// What the author demands.
+        #[arg(long, value_enum)]
+        demand: Option<Demanded>,
         /// One JSON object.
         #[arg(long)]
         json: bool,
     },
 }
 
+/// What an author can demand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Demanded {
+    /// D/MIME or nothing: `DIME-Required: Yes`.
+    Dime,
+    /// Verified TLS all the way: REQUIRETLS.
+    Requiretls,
+    /// That policies about TLS be ignored: `TLS-Required: No`.
+    NoTlsPolicy,
+}
+
+impl From<Demanded> for Demand {
+    fn from(demanded: Demanded) -> Self {
+        let tls = |tls| Self { dime: false, tls };
+        match demanded {
+            Demanded::Dime => Self {
+                dime: true,
+                tls: TlsDemand::Policy,
+            },
+            Demanded::Requiretls => tls(TlsDemand::Required),
+            Demanded::NoTlsPolicy => tls(TlsDemand::Waived),
+        }
+    }
+}
+
 /// Does as the command says.
 pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let Command::Explain { address, from, json } = command;
+    let Command::Explain {
+        address,
+        from,
+        demand,
+        json,
+    } = command;
+    let demand = demand.map(Demand::from).unwrap_or_default();
     let context = Context::open(config).await?;
     let local = match context.accounts().resolve(&address).await? {
         Resolution::NotLocal => None,
@@ -60,7 +94,7 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
     };
     let report = match local {
         Some(known) => Report::local(address, known),
-        None => remote(&context, address, from).await?,
+        None => remote(&context, address, from, demand).await?,
     };
     match json {
         true => writeln!(out, "{}", report.object())?,
@@ -73,11 +107,17 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
     })
 }
 
-async fn remote(context: &Context, address: Mailbox, from: Option<Mailbox>) -> anyhow::Result<Report> {
+async fn remote(
+    context: &Context,
+    address: Mailbox,
+    from: Option<Mailbox>,
+    demand: Demand,
+) -> anyhow::Result<Report> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let planner = daemon::planner(&context.config, &context.store, &clock)?;
     let source = from.clone().map_or(Source::Local, Source::Submission);
     let mut facts = planner.facts(address.domain(), &source).await?;
+    facts.demand = demand;
     let mut parties = None;
     if matches!(decide(&facts).route, Route::Dmtp { .. })
         && let Some(sender) = sender(context, &planner, from).await?
@@ -88,7 +128,14 @@ async fn remote(context: &Context, address: Mailbox, from: Option<Mailbox>) -> a
     }
     let decision = decide(&facts);
     let hosts = hosts(&planner.domains, &address, &decision).await;
-    let mail = mail(context, &planner, address.domain(), &hosts, &decision).await?;
+    let mail = mail(
+        context,
+        &planner,
+        address.domain(),
+        &hosts,
+        (&decision, demand.tls),
+    )
+    .await?;
     Ok(Report {
         address,
         known: None,
@@ -132,7 +179,7 @@ async fn mail(
     planner: &Planner,
     destination: &Domain,
     hosts: &Hosts,
-    decision: &Decision,
+    (decision, demand): (&Decision, TlsDemand),
 ) -> anyhow::Result<Option<Mail>> {
     let (Hosts::Mail(MailHosts::Hosts { hosts, proof }), Route::Smtp { tls }) = (hosts, &decision.route)
     else {
@@ -145,7 +192,7 @@ async fn mail(
         list: *proof,
         sts: &sts,
         wanted: *tls,
-        demand: TlsDemand::Policy,
+        demand,
         port: context.config.outbound.smtp_port.get(),
     };
     let mut ways = Vec::new();

@@ -166,6 +166,7 @@ impl DxConnector {
     }
 
     /// Anybody could have forged an unproven record. It leads nowhere that the domain's MTA-STS policy keeps mail from.
+    /// DANE needs no such rule: it counts in signed zones alone, where a record is proven or not believed.
     async fn covered(&self, domain: &Domain, attempts: Vec<DxAttempt>) -> Result<Vec<DxAttempt>, Error> {
         let unreadable = |_| unreachable("the domain's MTA-STS policy cannot be read");
         let sts = self.sts.facts(domain).await.map_err(unreadable)?;

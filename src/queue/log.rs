@@ -155,6 +155,10 @@ pub fn dmtp(claim: &Claim, attempt: AttemptId, report: &dmtp::Report, elapsed: D
         destination = %claim.destination,
         peer.host = peer.map_or("", |(host, _)| host.as_str()),
         tls.version = version(peer.map(|(_, tls)| tls)),
+        // A host whose certificate its domain's record does not stand by is never spoken to.
+        tls.demanded = "dx_certificate",
+        tls.policy = "management_record",
+        tls.verified = peer.is_some(),
         outcome = words.outcome,
         reply.enhanced = words.status,
         reply.code = words.code,

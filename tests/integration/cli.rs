@@ -337,6 +337,15 @@ fn check_reads_what_the_configuration_names() {
         message,
         "dimed: /nonexistent: No such file or directory (os error 2)\n"
     );
+    let empty = home.path("empty.pem").display().to_string();
+    fs::write(&empty, "no certificates\n").unwrap();
+    let roots = format!("{plain}[outbound]\nroot_certificates = \"{empty}\"\n");
+    fs::write(home.path("dimed.toml"), roots).unwrap();
+    let message = home.fails(78, &["check"]);
+    assert!(
+        message.contains("empty.pem has no root certificates"),
+        "{message}"
+    );
 }
 
 /// Makes `name.pem` and `name.key`, and returns the path without the ending.

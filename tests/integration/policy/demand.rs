@@ -154,6 +154,9 @@ async fn a_message_that_requires_tls_comes_back_where_nothing_proves_the_host() 
     };
     let sink = Sink::start(host.ip, behaviour).await;
     let hermail = scene.hermail(|_| ()).await;
+    let explain = ["route", "explain", "carol@plain.test", "--demand", "requiretls"];
+    let explained = hermail.cli(&explain).await;
+    assert!(explained.contains("(requiretls_unproven)"), "{explained}");
     let served = hermail.start().await;
     submit_requiring(&hermail, "carol@plain.test").await;
     let bounce = bounce(&hermail).await;
@@ -202,6 +205,15 @@ async fn a_message_whose_protection_does_not_matter_goes_where_policies_would_ke
     scene.world.put("plain.test", &dane(&host, &expected));
     let sink = Sink::start(host.ip, Behaviour::with_certificate(&shown)).await;
     let hermail = scene.hermail(|_| ()).await;
+    let explain = [
+        "route",
+        "explain",
+        "carol@plain.test",
+        "--demand",
+        "no-tls-policy",
+    ];
+    let explained = hermail.cli(&explain).await;
+    assert!(explained.contains("(tls_not_required)"), "{explained}");
     let served = hermail.start().await;
     hermail
         .submit("alice", &["carol@plain.test"], &with("TLS-Required: No"))
