@@ -9,3 +9,4 @@ pub mod machine;
 pub mod observe;
 pub mod secret;
 pub mod time;
+pub mod zone_text;

@@ -1,73 +1,113 @@
 //! `dimed dns …`.
 
+mod certificate;
+mod check;
+mod records;
+mod report;
+
 use std::io::Write;
+use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use clap::Subcommand;
 
+use self::certificate::Certificates;
 use super::Exit;
+use super::answer::Answer;
 use super::context::Context;
 use crate::accounts;
-use crate::config::Config;
-use crate::dime::record::{ManagementRecord, owner_name, sign_certificate};
+use crate::config::{Config, Validation};
 use crate::mail::address::Domain;
-use crate::signet_service;
-use crate::store::{DimeSettings, LocalDomain};
-
-/// Seconds that others may keep the records: short enough to change certificates within a day.
-const TTL: u32 = 3600;
+use crate::store::LocalDomain;
 
 /// Commands about DNS.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Print what to publish for a domain, as lines of a zone file.
     ///
-    /// The management record vouches for the certificate that DMTP peers will see.
+    /// The management record vouches for the certificate that DMTP peers will see, and for the one that tls.next_certificate
+    /// names. What this version does not do is a comment.
     Records {
         /// A domain that is served here.
         domain: Domain,
+    },
+    /// Compare what DNS says of a domain with what it should say.
+    ///
+    /// Exits with 1 if something that mail needs is wrong, and with 75 if nothing is known to be wrong and something could
+    /// not be looked up.
+    Check {
+        /// A domain that is served here.
+        domain: Domain,
+        /// Name server to ask, as address and port; may be repeated. Answers are validated here. [default: those of
+        /// the configuration]
+        #[arg(long, value_name = "ADDRESS")]
+        server: Vec<SocketAddr>,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
     },
 }
 
 /// Does as the command says.
 pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let Command::Records { domain } = command;
+    match command {
+        Command::Records { domain } => print_records(config, &domain, out).await,
+        Command::Check { domain, server, json } => {
+            let mut config = config;
+            if !server.is_empty() {
+                config.dns.servers = server;
+                config.dns.validation = Validation::Dnssec;
+            }
+            print_check(config, &domain, json, out).await
+        }
+    }
+}
+
+async fn print_records(config: Config, domain: &Domain, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let context = Context::open(config).await?;
-    let local = context.store.local_domain(&domain).await?;
-    let local = local
-        .ok_or(accounts::Error::ForeignDomain)
-        .with_context(|| format!("{domain} has no records"))?;
-    out.write_all(records(&context, &local).await?.as_bytes())?;
+    let local = local(&context, domain).await?;
+    let certificates = Certificates::of(&context.config)?;
+    for line in records::all(&context, &local, &certificates).await? {
+        writeln!(out, "{line}")?;
+    }
     Ok(Exit::Done)
 }
 
-async fn records(context: &Context, domain: &LocalDomain) -> anyhow::Result<String> {
-    let name = &domain.name;
-    let hostname = &context.config.server.hostname;
-    let mut text = format!("{name}. {TTL} IN MX 10 {hostname}.\n");
-    if let Some(dime) = &domain.dime {
-        let record = management_record(context, name, dime).await?.render_zone_text()?;
-        text += &format!("{}. {TTL} IN TXT {record}\n", owner_name(name));
-    }
-    Ok(text)
+async fn print_check(
+    config: Config,
+    domain: &Domain,
+    json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<Exit> {
+    let context = Context::open(config).await?;
+    let local = local(&context, domain).await?;
+    let certificates = Certificates::of(&context.config)?;
+    let lines = records::all(&context, &local, &certificates).await?;
+    let resolver = context.config.dns.resolver()?;
+    let checked = check::Checked {
+        self_test: resolver.self_test().await,
+        findings: check::all(
+            &*resolver,
+            &lines,
+            &records::hosts(&context.config, local.dime.as_ref()),
+            &check::Surroundings {
+                certificates: &certificates,
+                now_secs: context.now().unix_secs(),
+            },
+        )
+        .await,
+    };
+    let answer = Answer {
+        text: report::text(domain, &checked),
+        json: report::object(domain, &checked),
+    };
+    answer.write(json, out)?;
+    Ok(checked.exit())
 }
 
-/// The record of a domain of ours, vouching for the certificate in use.
-async fn management_record(
-    context: &Context,
-    name: &Domain,
-    dime: &DimeSettings,
-) -> anyhow::Result<ManagementRecord> {
-    let organization = context.published().organization(name).await?;
-    let keys = organization.ok_or(signet_service::Error::NoOrganization)?.keys;
-    let identity = context.config.dmtp_identity()?;
-    Ok(ManagementRecord {
-        primary_keys: vec![keys.signing.verifying_key()],
-        tls_signatures: vec![sign_certificate(&keys.signing, identity.leaf())],
-        policy: dime.policy,
-        delivery_hosts: dime.delivery_hosts.clone(),
-        subdomain_policy: dime.subdomain_policy,
-        expiry_days: None,
-        syndicates: None,
-    })
+async fn local(context: &Context, domain: &Domain) -> anyhow::Result<LocalDomain> {
+    let local = context.store.local_domain(domain).await?;
+    local
+        .ok_or(accounts::Error::ForeignDomain)
+        .with_context(|| format!("{domain} has no records"))
 }

@@ -98,6 +98,10 @@ pub struct Tls {
     /// Private key of `certificate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<PathBuf>,
+    /// Chain that will replace `certificate`. `dimed dns records` has the management record vouch for both, so that the
+    /// change can be made once the record's TTL has passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_certificate: Option<PathBuf>,
     /// Chain for SMTP and submission alone, for instance from a public authority. Default: `certificate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub smtp_certificate: Option<PathBuf>,
@@ -111,6 +115,7 @@ pub struct Tls {
 struct RawTls {
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
+    next_certificate: Option<PathBuf>,
     smtp_certificate: Option<PathBuf>,
     smtp_key: Option<PathBuf>,
 }
@@ -128,6 +133,7 @@ impl TryFrom<RawTls> for Tls {
         Ok(Self {
             certificate: raw.certificate,
             key: raw.key,
+            next_certificate: raw.next_certificate,
             smtp_certificate: raw.smtp_certificate,
             smtp_key: raw.smtp_key,
         })

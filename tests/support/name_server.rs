@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
@@ -117,6 +118,7 @@ pub struct NameServer {
     pub anchor: String,
     home: TempDir,
     process: Child,
+    replaced: AtomicU32,
     _loopback: Loopback,
 }
 
@@ -138,6 +140,7 @@ impl NameServer {
             anchor,
             home,
             process,
+            replaced: AtomicU32::new(0),
             _loopback: loopback,
         };
         server.ready(zones).await;
@@ -147,6 +150,20 @@ impl NameServer {
     /// File with the trust anchor.
     pub fn anchor_file(&self) -> PathBuf {
         self.home.path().join("anchor")
+    }
+
+    /// Replaces what a zone says; Knot signs it again. Not for zones with others below them.
+    pub fn replace(&self, zone: &Zone) {
+        let serial = 2 + self.replaced.fetch_add(1, Ordering::Relaxed);
+        let text = zone_text(zone, &serial.to_string(), "");
+        std::fs::write(self.home.path().join(file_name(zone)), text).unwrap();
+        let socket = self.home.path().join("run/knot.sock");
+        done(
+            program("knotc")
+                .arg("-s")
+                .arg(&socket)
+                .args(["-b", "zone-reload", &zone.fqdn()]),
+        );
     }
 
     /// What it logged.

@@ -338,7 +338,8 @@ impl Organization {
 
 /// The text of the management record among zone-file lines.
 fn record(text: &str) -> String {
-    let line = text.lines().find(|line| line.contains(" IN TXT ")).unwrap();
+    let is_record = |line: &&str| line.starts_with("_dx.") && line.contains(" IN TXT ");
+    let line = text.lines().find(is_record).unwrap();
     let (_, strings) = line.split_once(" IN TXT ").unwrap();
     let inner = strings.strip_prefix('"').unwrap().strip_suffix('"').unwrap();
     inner.split("\" \"").collect()

@@ -2,9 +2,7 @@
 
 use super::{Error, ManagementRecord};
 use crate::base::encoding::base64_unpadded;
-
-/// Longest character-string of a TXT record (RFC 1035 §3.3).
-const STRING_OCTETS: usize = 255;
+use crate::base::zone_text::character_strings;
 
 impl ManagementRecord {
     /// The record's text, fields in the order `ver pok… tls… pol syn dx… exp sub` with single spaces.
@@ -21,9 +19,7 @@ impl ManagementRecord {
 
     /// The text as a zone file has it: quoted character-strings of at most 255 octets, separated by a space.
     pub fn render_zone_text(&self) -> Result<String, Error> {
-        let text = self.render()?;
-        let strings: Vec<String> = text.as_bytes().chunks(STRING_OCTETS).map(quoted).collect();
-        Ok(strings.join(" "))
+        Ok(character_strings(self.render()?))
     }
 
     fn fields(&self) -> Vec<String> {
@@ -42,17 +38,4 @@ impl ManagementRecord {
         fields.push(format!("sub={}", self.subdomain_policy));
         fields
     }
-}
-
-/// A character-string in quotes; what is special there or not printable ASCII is escaped (RFC 1035 §5.1).
-fn quoted(octets: &[u8]) -> String {
-    let inner: String = octets
-        .iter()
-        .map(|octet| match octet {
-            b'"' | b'\\' => format!("\\{}", char::from(*octet)),
-            0x20..=0x7E => char::from(*octet).to_string(),
-            other => format!("\\{other:03}"),
-        })
-        .collect();
-    format!("\"{inner}\"")
 }

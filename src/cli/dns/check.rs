@@ -1,0 +1,397 @@
+//! What DNS says against what it should say, record by record.
+
+use futures_util::future::join_all;
+
+use super::certificate::Certificates;
+use super::records::{Data, Line, Wanted, mx_item, srv_item, tlsa_item};
+use crate::cli::Exit;
+use crate::dime::record::{MAX_RECORD_OCTETS, ManagementRecord};
+use crate::mail::address::Domain;
+use crate::net::dns::{Lookup, Proof, Resolver, SelfTest};
+
+/// Days before the end of a certificate from which on its successor should be published.
+const NOTICE_DAYS: i64 = 14;
+const DAY_SECS: i64 = 24 * 3600;
+/// Texts that are shown at most; there may be any number at a domain's own name.
+const MAX_SHOWN: usize = 16;
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Problem {
+    /// There is none.
+    Missing,
+    /// It says something else.
+    Differs,
+    /// There is more than one record where there must be one.
+    Several,
+    /// It is not a management record.
+    Unparsable,
+    /// It fails DNSSEC validation.
+    Bogus,
+    /// It cannot be looked up now.
+    Failed,
+    /// DNSSEC does not vouch for it.
+    Unsigned,
+    /// It lets others forget it at its TTL.
+    NoExpiry,
+    /// A TTL of zero, which some take for "for ever".
+    ZeroTtl,
+    /// It does not vouch for the certificate in use.
+    CertificateNotCovered,
+    /// It does not vouch for the next certificate.
+    NextNotCovered,
+    /// The certificate ends soon, and no other is vouched for.
+    CertificateEnds,
+    /// It may be kept for longer than the certificate lasts, and no other is vouched for.
+    TtlOutlivesCertificate,
+}
+
+impl Problem {
+    /// A word for programs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Differs => "differs",
+            Self::Several => "several",
+            Self::Unparsable => "unparsable",
+            Self::Bogus => "bogus",
+            Self::Failed => "lookup_failed",
+            Self::Unsigned => "unsigned",
+            Self::NoExpiry => "no_expiry",
+            Self::ZeroTtl => "zero_ttl",
+            Self::CertificateNotCovered => "certificate_not_covered",
+            Self::NextNotCovered => "next_certificate_not_covered",
+            Self::CertificateEnds => "certificate_ends",
+            Self::TtlOutlivesCertificate => "ttl_outlives_certificate",
+        }
+    }
+
+    /// For people.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Differs => "differs",
+            Self::Several => "more than one record, and others believe none",
+            Self::Unparsable => "not a management record",
+            Self::Bogus => "fails DNSSEC validation: the zone is broken, or somebody interferes",
+            Self::Failed => "could not be looked up",
+            Self::Unsigned => "unsigned: whoever can forge DNS can replace it",
+            Self::NoExpiry => "without expiry: what others know of the keys is forgotten at the TTL",
+            Self::ZeroTtl => "the TTL is 0, which some clients take for ever",
+            Self::CertificateNotCovered => "does not vouch for the certificate in use: DMTP peers refuse it",
+            Self::NextNotCovered => {
+                "about to break: the next certificate is not covered; publish, and wait for the TTL before it is used"
+            }
+            Self::CertificateEnds => {
+                "about to break: the certificate ends within two weeks, and no other is covered (tls.next_certificate)"
+            }
+            Self::TtlOutlivesCertificate => {
+                "about to break: the record may be kept longer than the certificate lasts, and no other is covered"
+            }
+        }
+    }
+}
+
+/// What was found at one name and type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The name.
+    pub owner: String,
+    /// The type.
+    pub kind: &'static str,
+    /// What is wrong, and whether it counts for the exit code.
+    pub problems: Vec<(Problem, bool)>,
+    /// What should be there and is not; for texts, word by word.
+    pub lacking: Vec<String>,
+    /// What is there and should not be.
+    pub excess: Vec<String>,
+    /// Seconds that it may be kept; of an answer from a cache, what is left of them.
+    pub ttl_secs: Option<u64>,
+    /// Whether DNSSEC vouches for it, or for its absence.
+    pub secure: Option<bool>,
+}
+
+/// Everything about one domain.
+pub struct Checked {
+    /// Whether the name servers can be relied on.
+    pub self_test: SelfTest,
+    /// In the order of the zone file.
+    pub findings: Vec<Finding>,
+}
+
+impl Checked {
+    /// 1 if something that counts is wrong, 75 if that cannot be said.
+    ///
+    /// Behind name servers that allow nothing to be proven, nothing can be said about the zone.
+    pub fn exit(&self) -> Exit {
+        if self.self_test != SelfTest::Passed {
+            return Exit::TryLater;
+        }
+        let counting = |wanted: &dyn Fn(Problem) -> bool| {
+            self.findings
+                .iter()
+                .flat_map(|finding| &finding.problems)
+                .any(|(problem, counts)| *counts && wanted(*problem))
+        };
+        match (
+            counting(&|problem| problem != Problem::Failed),
+            counting(&|problem| problem == Problem::Failed),
+        ) {
+            (true, _) => Exit::No,
+            (false, true) => Exit::TryLater,
+            (false, false) => Exit::Done,
+        }
+    }
+}
+
+/// What the records are about.
+pub struct Surroundings<'a> {
+    /// The certificates in use and to come.
+    pub certificates: &'a Certificates,
+    /// Unix time.
+    pub now_secs: i64,
+}
+
+/// Looks everything up, at the same time.
+pub async fn all(
+    resolver: &dyn Resolver,
+    lines: &[Line],
+    hosts: &[Domain],
+    around: &Surroundings<'_>,
+) -> Vec<Finding> {
+    let wanted = lines.iter().filter_map(|line| match line {
+        Line::Record(wanted) => Some(wanted),
+        Line::Comment(_) => None,
+    });
+    let records = join_all(wanted.map(|wanted| one(resolver, wanted, around)));
+    let addresses = join_all(hosts.iter().map(|host| address(resolver, host)));
+    let (mut findings, addresses) = tokio::join!(records, addresses);
+    findings.extend(addresses);
+    findings
+}
+
+async fn one(resolver: &dyn Resolver, wanted: &Wanted, around: &Surroundings<'_>) -> Finding {
+    let owner = wanted.owner.as_str();
+    match &wanted.data {
+        Data::Management(record) => {
+            let lookup = texts(resolver.txt(owner).await);
+            management(wanted, record, lookup, around)
+        }
+        Data::Text(text) => {
+            let tag = text.split([' ', ';']).next().unwrap_or_default();
+            let lookup = only(texts(resolver.txt(owner).await), tag);
+            by_words(wanted, text, lookup)
+        }
+        Data::Mx(_) => match Domain::parse(owner) {
+            Ok(domain) => by_items(wanted, items(resolver.mx(&domain).await, mx_item), false),
+            Err(_) => Finding::of(wanted, &Lookup::Failed).0,
+        },
+        Data::Srv(_) => by_items(wanted, items(resolver.srv(owner).await, srv_item), false),
+        Data::Tlsa(_) => by_items(wanted, items(resolver.tlsa(owner).await, tlsa_item), true),
+    }
+}
+
+async fn address(resolver: &dyn Resolver, host: &Domain) -> Finding {
+    let wanted = Wanted {
+        owner: host.to_string(),
+        data: Data::Mx(Vec::new()),
+        purpose: "",
+        needed: true,
+    };
+    let lookup = items(resolver.addresses(host).await, |address| address.to_string());
+    let (mut finding, _) = Finding::of(&wanted, &lookup);
+    finding.kind = "A/AAAA";
+    finding
+}
+
+impl Finding {
+    /// What the lookup itself says, and the records.
+    fn of<'a>(wanted: &Wanted, lookup: &'a Lookup<Vec<String>>) -> (Self, &'a [String]) {
+        let mut finding = Self {
+            owner: wanted.owner.clone(),
+            kind: wanted.data.kind(),
+            problems: Vec::new(),
+            lacking: Vec::new(),
+            excess: Vec::new(),
+            ttl_secs: None,
+            secure: None,
+        };
+        let mut found: &[String] = &[];
+        match lookup {
+            Lookup::Found { value, ttl, proof } => {
+                found = value;
+                finding.ttl_secs = Some(ttl.as_secs());
+                finding.secure = Some(*proof == Proof::Secure);
+            }
+            Lookup::Absent { proof } => {
+                finding.secure = Some(*proof == Proof::Secure);
+                finding.add(Problem::Missing, wanted.needed);
+                finding.lacking = wanted.data.items();
+            }
+            Lookup::Bogus => finding.add(Problem::Bogus, true),
+            Lookup::Failed => finding.add(Problem::Failed, wanted.needed),
+        }
+        (finding, found)
+    }
+
+    fn add(&mut self, problem: Problem, counts: bool) {
+        self.problems.push((problem, counts));
+    }
+}
+
+fn texts(lookup: Lookup<Vec<Vec<u8>>>) -> Lookup<Vec<String>> {
+    items(lookup, |text| {
+        let text = &text[..text.len().min(MAX_RECORD_OCTETS)];
+        String::from_utf8_lossy(text).into_owned()
+    })
+}
+
+fn items<T>(lookup: Lookup<Vec<T>>, item: impl Fn(&T) -> String) -> Lookup<Vec<String>> {
+    match lookup {
+        Lookup::Found { value, ttl, proof } => Lookup::Found {
+            value: value.iter().map(item).collect(),
+            ttl,
+            proof,
+        },
+        Lookup::Absent { proof } => Lookup::Absent { proof },
+        Lookup::Bogus => Lookup::Bogus,
+        Lookup::Failed => Lookup::Failed,
+    }
+}
+
+/// Texts of one kind, by their first word: a name may have others.
+fn only(lookup: Lookup<Vec<String>>, tag: &str) -> Lookup<Vec<String>> {
+    match lookup {
+        Lookup::Found {
+            mut value,
+            ttl,
+            proof,
+        } => {
+            value.retain(|text| text.split([' ', ';']).next() == Some(tag));
+            value.truncate(MAX_SHOWN);
+            match value.is_empty() {
+                true => Lookup::Absent { proof },
+                false => Lookup::Found { value, ttl, proof },
+            }
+        }
+        other => other,
+    }
+}
+
+/// Records of which ours must be among those found; with `exact_if_secure`, what is missing of them counts if DNSSEC vouches
+/// for the others, which then are believed.
+fn by_items(wanted: &Wanted, lookup: Lookup<Vec<String>>, exact_if_secure: bool) -> Finding {
+    let (mut finding, found) = Finding::of(wanted, &lookup);
+    if found.is_empty() {
+        return finding;
+    }
+    (finding.lacking, finding.excess) = difference(&wanted.data.items(), found);
+    let secure = finding.secure == Some(true);
+    if !finding.lacking.is_empty() {
+        finding.add(Problem::Differs, wanted.needed || (exact_if_secure && secure));
+    }
+    if exact_if_secure && !secure {
+        finding.add(Problem::Unsigned, false);
+    }
+    finding
+}
+
+/// A text whose owner may well want another one: shown, not counted.
+fn by_words(wanted: &Wanted, text: &str, lookup: Lookup<Vec<String>>) -> Finding {
+    let (mut finding, found) = Finding::of(wanted, &lookup);
+    let [only] = found else {
+        if found.len() > 1 {
+            finding.add(Problem::Several, true);
+            finding.excess = found.to_vec();
+        }
+        return finding;
+    };
+    if only != text {
+        (finding.lacking, finding.excess) = difference(&words(text), &words(only));
+        finding.add(Problem::Differs, wanted.needed);
+    }
+    finding
+}
+
+fn management(
+    wanted: &Wanted,
+    expected: &ManagementRecord,
+    lookup: Lookup<Vec<String>>,
+    around: &Surroundings<'_>,
+) -> Finding {
+    let (mut finding, found) = Finding::of(wanted, &lookup);
+    match found {
+        [] => return finding,
+        [_] => {}
+        _ => {
+            finding.add(Problem::Several, true);
+            finding.excess = found.iter().take(MAX_SHOWN).cloned().collect();
+            return finding;
+        }
+    }
+    let Ok(record) = ManagementRecord::parse(&found[0]) else {
+        finding.add(Problem::Unparsable, true);
+        finding.excess = words(&found[0]);
+        return finding;
+    };
+    if record != *expected {
+        let expected = expected.render().unwrap_or_default();
+        (finding.lacking, finding.excess) = difference(&words(&expected), &words(&found[0]));
+        finding.add(Problem::Differs, true);
+    }
+    about_certificates(&mut finding, &record, around);
+    about_trust(&mut finding, &record, around);
+    finding
+}
+
+fn about_certificates(finding: &mut Finding, record: &ManagementRecord, around: &Surroundings<'_>) {
+    let live = &around.certificates.dmtp;
+    if !record.matches_certificate(&live.der) {
+        finding.add(Problem::CertificateNotCovered, true);
+        return;
+    }
+    let next = around.certificates.next.as_ref();
+    let covered = next.map(|next| record.matches_certificate(&next.der));
+    if covered == Some(false) {
+        finding.add(Problem::NextNotCovered, true);
+    }
+    if covered == Some(true) {
+        return;
+    }
+    let left_secs = live.valid_until - around.now_secs;
+    let ttl = finding
+        .ttl_secs
+        .and_then(|ttl| i64::try_from(ttl).ok())
+        .unwrap_or(0);
+    if ttl > left_secs {
+        finding.add(Problem::TtlOutlivesCertificate, true);
+    } else if left_secs < NOTICE_DAYS * DAY_SECS {
+        finding.add(Problem::CertificateEnds, true);
+    }
+}
+
+/// A certificate of no authority is believed by the word of a signed zone alone.
+fn about_trust(finding: &mut Finding, record: &ManagementRecord, around: &Surroundings<'_>) {
+    if finding.secure == Some(false) {
+        finding.add(Problem::Unsigned, around.certificates.dmtp.self_signed);
+    }
+    if record.expiry_days.is_none() {
+        finding.add(Problem::NoExpiry, false);
+    }
+    if finding.ttl_secs == Some(0) {
+        finding.add(Problem::ZeroTtl, true);
+    }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// What the first has alone, and what the second has alone.
+fn difference(expected: &[String], found: &[String]) -> (Vec<String>, Vec<String>) {
+    let without = |items: &[String], others: &[String]| -> Vec<String> {
+        let alone = items.iter().filter(|item| !others.contains(item));
+        alone.take(MAX_SHOWN).cloned().collect()
+    };
+    (without(expected, found), without(found, expected))
+}

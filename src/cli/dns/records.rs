@@ -1,0 +1,334 @@
+//! What a domain publishes, as values and as lines of a zone file.
+
+use std::fmt;
+
+use super::certificate::{Certificate, Certificates};
+use crate::base::encoding::hex;
+use crate::base::zone_text::character_strings;
+use crate::cli::context::Context;
+use crate::config::Config;
+use crate::dime::record::{ManagementRecord, Policy, owner_name, sign_certificate};
+use crate::mail::address::Domain;
+use crate::net::dns::{Mx, Srv, Tlsa};
+use crate::signet_service;
+use crate::store::{DimeSettings, LocalDomain};
+
+/// Seconds that others may keep the records: short enough to change certificates within a day.
+pub const TTL: u32 = 3600;
+
+/// Records of one name and type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Without a final dot.
+    pub owner: String,
+    /// What they say.
+    pub data: Data,
+    /// What for.
+    pub purpose: &'static str,
+    /// Whether mail cannot come in as it should without them.
+    pub needed: bool,
+}
+
+/// What records say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Data {
+    /// One management record.
+    Management(Box<ManagementRecord>),
+    /// One text.
+    Text(String),
+    /// Mail hosts.
+    Mx(Vec<Mx>),
+    /// Where a service is.
+    Srv(Vec<Srv>),
+    /// Certificates of a host.
+    Tlsa(Vec<Tlsa>),
+}
+
+/// A line, or a paragraph, of the zone file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line {
+    /// To be published.
+    Record(Wanted),
+    /// To be read.
+    Comment(String),
+}
+
+/// Everything for one domain of ours. What this version cannot do, or belongs elsewhere, is a comment.
+pub async fn all(
+    context: &Context,
+    domain: &LocalDomain,
+    certificates: &Certificates,
+) -> anyhow::Result<Vec<Line>> {
+    let config = &context.config;
+    let name = &domain.name;
+    let mut lines = vec![mx(name, config)];
+    lines.push(match &domain.dime {
+        Some(dime) => management(context, name, dime, certificates).await?,
+        None => Line::Comment(format!(
+            "{name} is served without DIME and has no management record."
+        )),
+    });
+    lines.extend(addresses(config, domain.dime.as_ref()));
+    lines.push(tlsa(name, config, certificates));
+    lines.extend(submission(name, config));
+    let strict = domain
+        .dime
+        .as_ref()
+        .is_some_and(|dime| dime.policy == Policy::Strict);
+    lines.push(spf(name, config, strict));
+    lines.push(dkim());
+    lines.push(dmarc(name, strict));
+    lines.push(Line::Comment(
+        "MTA-STS: this version serves no policy file, so there is nothing to publish.".into(),
+    ));
+    lines.push(text(
+        format!("_smtp._tls.{name}"),
+        format!("v=TLSRPTv1; rua=mailto:postmaster@{name}"),
+        "reports of others about TLS (RFC 8460)",
+    ));
+    Ok(lines)
+}
+
+fn mx(name: &Domain, config: &Config) -> Line {
+    let host = Mx {
+        preference: 10,
+        host: Some(config.server.hostname.clone()),
+    };
+    Line::Record(Wanted {
+        owner: name.to_string(),
+        data: Data::Mx(vec![host]),
+        purpose: "the mail host",
+        needed: true,
+    })
+}
+
+/// Vouches for the certificate in use, which must come first (`dmtp.md` §12.1 no. 4), and for the next one.
+async fn management(
+    context: &Context,
+    name: &Domain,
+    dime: &DimeSettings,
+    certificates: &Certificates,
+) -> anyhow::Result<Line> {
+    let organization = context.published().organization(name).await?;
+    let keys = organization.ok_or(signet_service::Error::NoOrganization)?.keys;
+    let vouched = [Some(&certificates.dmtp), certificates.next.as_ref()];
+    let record = ManagementRecord {
+        primary_keys: vec![keys.signing.verifying_key()],
+        tls_signatures: vouched
+            .into_iter()
+            .flatten()
+            .map(|certificate| sign_certificate(&keys.signing, &certificate.der))
+            .collect(),
+        policy: dime.policy,
+        delivery_hosts: dime.delivery_hosts.clone(),
+        subdomain_policy: dime.subdomain_policy,
+        expiry_days: dime.expiry_days,
+        syndicates: None,
+    };
+    // Shows that it reads back before anybody is told to publish it.
+    record.render()?;
+    Ok(Line::Record(Wanted {
+        owner: owner_name(name),
+        data: Data::Management(Box::new(record)),
+        purpose: "the DIME management record",
+        needed: true,
+    }))
+}
+
+/// The hosts that must have addresses; which ones, only their owner knows.
+pub fn hosts(config: &Config, dime: Option<&DimeSettings>) -> Vec<Domain> {
+    let mut hosts = vec![config.server.hostname.clone()];
+    for host in dime.into_iter().flat_map(|dime| &dime.delivery_hosts) {
+        if !hosts.contains(host) {
+            hosts.push(host.clone());
+        }
+    }
+    hosts
+}
+
+fn addresses(config: &Config, dime: Option<&DimeSettings>) -> Vec<Line> {
+    let remark = |host: Domain| {
+        Line::Comment(format!(
+            "{host} needs A and AAAA records with the addresses at which others reach it."
+        ))
+    };
+    hosts(config, dime).into_iter().map(remark).collect()
+}
+
+/// DANE, for the certificates in use and to come (RFC 7672 §3.1).
+fn tlsa(name: &Domain, config: &Config, certificates: &Certificates) -> Line {
+    let host = &config.server.hostname;
+    let mut keys: Vec<Tlsa> = Vec::new();
+    for certificate in [Some(&certificates.smtp), certificates.next_smtp()]
+        .into_iter()
+        .flatten()
+    {
+        push_new(&mut keys, certificate);
+    }
+    let wanted = Wanted {
+        owner: format!("_25._tcp.{host}"),
+        data: Data::Tlsa(keys),
+        purpose: "the mail host's certificate, if the zone is signed (DANE)",
+        needed: false,
+    };
+    match is_in(host, name) {
+        true => Line::Record(wanted),
+        false => Line::Comment(format!("For the zone of {host}, if it is signed:\n{wanted}")),
+    }
+}
+
+fn push_new(keys: &mut Vec<Tlsa>, certificate: &Certificate) {
+    let tlsa = certificate.tlsa();
+    if !keys.contains(&tlsa) {
+        keys.push(tlsa);
+    }
+}
+
+/// How mail programs find where to hand mail in (RFC 6186 §3.1, RFC 8314 §5.1).
+fn submission(name: &Domain, config: &Config) -> Vec<Line> {
+    let services = [
+        ("_submissions", &config.listen.submissions),
+        ("_submission", &config.listen.submission),
+    ];
+    let line = |(service, addresses): (&str, &Vec<std::net::SocketAddr>)| {
+        let owner = format!("{service}._tcp.{name}");
+        let target = |port| Srv {
+            priority: 0,
+            weight: 1,
+            port,
+            target: Some(config.server.hostname.clone()),
+        };
+        match addresses.first() {
+            Some(address) => Line::Record(Wanted {
+                owner,
+                data: Data::Srv(vec![target(address.port())]),
+                purpose: "where mail programs hand mail in",
+                needed: false,
+            }),
+            None => Line::Comment(format!("{owner}: the service is off.")),
+        }
+    };
+    let mut lines: Vec<Line> = services.into_iter().map(line).collect();
+    lines.push(Line::Comment(
+        "_imaps._tcp and _imap._tcp are for whoever serves the mailboxes; this daemon does not.".into(),
+    ));
+    lines
+}
+
+/// A strict domain sends nothing by SMTP.
+fn spf(name: &Domain, config: &Config, strict: bool) -> Line {
+    let source = config.outbound.source_address;
+    let source = source.filter(|address| !address.is_loopback() && !address.is_unspecified());
+    let source = source.map(|address| match address.is_ipv4() {
+        true => format!(" ip4:{address}"),
+        false => format!(" ip6:{address}"),
+    });
+    let policy = match strict {
+        true => String::from("v=spf1 -all"),
+        false => format!("v=spf1 mx{} -all", source.unwrap_or_default()),
+    };
+    text(
+        name.to_string(),
+        policy,
+        "who sends mail of the domain; add whoever else does (SPF)",
+    )
+}
+
+/// Keys for DKIM are published here once there are any.
+fn dkim() -> Line {
+    Line::Comment("DKIM: this version does not sign outgoing mail, so there is no key to publish.".into())
+}
+
+fn dmarc(name: &Domain, strict: bool) -> Line {
+    let policy = if strict { "reject" } else { "none" };
+    text(
+        format!("_dmarc.{name}"),
+        format!("v=DMARC1; p={policy}; rua=mailto:postmaster@{name}"),
+        "what others do with mail that is not the domain's (DMARC)",
+    )
+}
+
+fn text(owner: String, text: String, purpose: &'static str) -> Line {
+    Line::Record(Wanted {
+        owner,
+        data: Data::Text(text),
+        purpose,
+        needed: false,
+    })
+}
+
+fn is_in(host: &Domain, zone: &Domain) -> bool {
+    host == zone || host.as_str().ends_with(&format!(".{zone}"))
+}
+
+impl Data {
+    /// The type's name.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Management(_) | Self::Text(_) => "TXT",
+            Self::Mx(_) => "MX",
+            Self::Srv(_) => "SRV",
+            Self::Tlsa(_) => "TLSA",
+        }
+    }
+
+    /// One text for each record: of TXT as it is, of others as a zone file has it.
+    pub fn items(&self) -> Vec<String> {
+        match self {
+            // It has been rendered before.
+            Self::Management(record) => record.render().into_iter().collect(),
+            Self::Text(text) => vec![text.clone()],
+            Self::Mx(hosts) => hosts.iter().map(mx_item).collect(),
+            Self::Srv(services) => services.iter().map(srv_item).collect(),
+            Self::Tlsa(keys) => keys.iter().map(tlsa_item).collect(),
+        }
+    }
+}
+
+/// As a zone file has it.
+pub fn mx_item(mx: &Mx) -> String {
+    format!("{} {}", mx.preference, absolute(mx.host.as_ref()))
+}
+
+/// As a zone file has it.
+pub fn srv_item(srv: &Srv) -> String {
+    let target = absolute(srv.target.as_ref());
+    format!("{} {} {} {target}", srv.priority, srv.weight, srv.port)
+}
+
+/// As a zone file has it.
+pub fn tlsa_item(tlsa: &Tlsa) -> String {
+    let data = hex(&tlsa.data);
+    format!("{} {} {} {data}", tlsa.usage, tlsa.selector, tlsa.matching)
+}
+
+fn absolute(host: Option<&Domain>) -> String {
+    host.map_or_else(|| String::from("."), |host| format!("{host}."))
+}
+
+/// Lines of a zone file, without the last line end.
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.data.kind();
+        let data = |item: String| match kind {
+            "TXT" => character_strings(item),
+            _ => item,
+        };
+        let line = |item| format!("{}. {TTL} IN {kind} {}", self.owner, data(item));
+        let lines: Vec<String> = self.data.items().into_iter().map(line).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+/// Lines of a zone file, without the last line end; each record under what it is for.
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Record(wanted) => write!(f, "; {}\n{wanted}", wanted.purpose),
+            Self::Comment(text) => {
+                let lines: Vec<String> = text.lines().map(|line| format!("; {line}")).collect();
+                f.write_str(&lines.join("\n"))
+            }
+        }
+    }
+}
