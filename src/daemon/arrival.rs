@@ -10,6 +10,7 @@ mod returned;
 pub mod submission;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
@@ -208,6 +209,24 @@ impl Arrival<'_> {
         leave.map(Some).ok_or(Refusal::TooManyInquiries)
     }
 
+    /// Work that takes its time, where it keeps nobody else waiting. Each has pieces of a body in memory, so there is not
+    /// more of it at a time than processors can do.
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let turn = Arc::clone(&self.services.checks).acquire_owned().await;
+        let turn = turn.map_err(|_| Refusal::Fault)?;
+        let work = move || {
+            // Kept until the work ends, also when nobody waits for it any more.
+            let _turn = turn;
+            work()
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|_| Refusal::Fault)
+    }
+
     /// An account of ours and its signet.
     async fn recipient(&self, address: &Mailbox) -> Result<User, Refusal> {
         let has_account = match self.services.accounts.find(address).await {
@@ -242,13 +261,6 @@ impl Arrival<'_> {
         };
         trace.to_string()
     }
-}
-
-/// Work that takes its time, where it keeps nobody else waiting.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| Refusal::Fault)
 }
 
 /// Everything that was written, in one piece.

@@ -1,8 +1,11 @@
 //! Everything the daemon's parts share, built from the configuration.
 
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 use super::Error;
 use crate::accounts::Accounts;
@@ -37,6 +40,9 @@ const INQUIRY_REGAINED_IN: Duration = Duration::from_secs(10);
 /// How long the fetch of an MTA-STS policy may take (RFC 8461 §3.3 suggests a minute).
 const POLICY_PATIENCE: Duration = Duration::from_secs(60);
 
+/// Objects checked or opened at the same time for each processor: some wait for the disk.
+const CHECKS_PER_PROCESSOR: usize = 4;
+
 /// What sessions and attempts work with.
 pub struct Services {
     /// The configuration file.
@@ -65,12 +71,19 @@ pub struct Services {
     pub hosts: Vec<Domain>,
     /// Memory for messages that come in and are held whole. Peers can use it up, so the queue has its own.
     pub arrivals: Budget,
+    /// Turns in checking and opening what comes in over DMTP.
+    pub checks: Arc<Semaphore>,
     /// Signets that others are asked for on behalf of peers who have not proven who they are, by peer.
     pub inquiries: Allowance<IpAddr>,
     /// Memory for messages of the queue that are held whole.
     pub budget: Budget,
     /// Is told what happens.
     pub observer: Arc<dyn Observer>,
+}
+
+fn checks_at_once() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    CHECKS_PER_PROCESSOR * processors
 }
 
 impl Services {
@@ -93,6 +106,7 @@ impl Services {
             dmtp_tls: Acceptor::new(&config.dmtp_identity()?)?,
             hosts: hosts(store.as_ref()).await?,
             arrivals: budget(&config),
+            checks: Arc::new(Semaphore::new(checks_at_once())),
             inquiries: Allowance::new(INQUIRIES, INQUIRY_REGAINED_IN),
             budget: budget(&config),
             directory,

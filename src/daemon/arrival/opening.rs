@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 
 use super::format2::{known, unix_secs};
-use super::{Arrival, BASE64_LINE, Refusal, aside};
+use super::{Arrival, BASE64_LINE, Refusal};
 use crate::base::encoding::base64;
 use crate::base::time::Timestamp;
 use crate::dime::convert::marker::Verification;
@@ -60,10 +60,13 @@ impl Opening<'_> {
         object: Box<dyn BodyWriter>,
         writer: Box<dyn BodyWriter>,
     ) -> Result<Mail, Refusal> {
-        let host = self.arrival.services.config.server.hostname.clone();
+        let arrival = self.arrival;
+        let host = arrival.services.config.server.hostname.clone();
         let reading = self.read().await?;
         let parties = self.parties(&reading).await?;
-        aside(move || open(reading, &parties, object, writer, &host)).await?
+        arrival
+            .aside(move || open(reading, &parties, object, writer, &host))
+            .await?
     }
 
     /// Steps 1 to 6.
@@ -72,7 +75,7 @@ impl Opening<'_> {
         let account = self.authenticated.envelope().recipient.clone();
         let (keys, arrival) = (self.keys.clone(), unix_secs(self.now));
         let work = move || Reading::as_recipient(&outline, &keys, &account, arrival, None);
-        Ok(aside(work).await??)
+        Ok(self.arrival.aside(work).await??)
     }
 
     /// Step 7. The author is of the domain that MAIL named (E5), and nobody else is asked.

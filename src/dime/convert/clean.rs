@@ -136,9 +136,11 @@ impl EntryCleaner {
         }
     }
 
+    /// Backslashes do not hide the name: in a quoted string they mean nothing.
     fn is_named_in(&self, field: &[u8]) -> bool {
         let length = self.server.len().max(1);
-        field
+        let plain: Vec<u8> = field.iter().copied().filter(|octet| *octet != b'\\').collect();
+        plain
             .windows(length)
             .any(|window| window.eq_ignore_ascii_case(&self.server))
     }

@@ -173,6 +173,14 @@ mod tests {
     }
 
     #[test]
+    fn a_quoted_name_of_this_server_is_its_name_too() {
+        let quoted = b"Authentication-Results: \"mx.\\a.exampl\\e\"; dkim=pass\r\nSubject: s\r\n\r\n";
+        assert_eq!(clean_on_entry(quoted, "mx.a.example"), b"Subject: s\r\n\r\n");
+        let other = b"Authentication-Results: mx.b.example; dkim=pass (\\\\)\r\n\r\n";
+        assert_eq!(clean_on_entry(other, "mx.a.example"), other);
+    }
+
+    #[test]
     fn names_that_only_start_like_removed_ones_stay() {
         let kept =
             b"DIM: a\r\nAuthentication-Result: mx.a.example\r\nAuthentication-Results-X: mx.a.example\r\nD";

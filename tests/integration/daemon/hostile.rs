@@ -94,42 +94,6 @@ async fn an_object_that_comes_again_is_answered_like_the_first_and_delivered_onc
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_over_many_sessions_at_once_is_delivered_once() {
-    let world = World::new().await;
-    let hermail = world.organization(ORIGIN).accounts(&["alice"]).build().await;
-    let hismail = world.organization(DESTINATION).accounts(&["bob"]).build().await;
-    let _here = hermail.start().await;
-    // The database as it was before the object came.
-    let database = hismail.folder.join("data/dimed.db");
-    let before = std::fs::read(&database).unwrap();
-    let there = hismail.start().await;
-    exchange(&hermail, &hismail, 1).await;
-    let object = there.witness.objects().remove(0);
-    hismail.idle().await;
-    there.stop().await;
-    for suffix in ["-wal", "-shm"] {
-        let _ = std::fs::remove_file(hismail.folder.join(format!("data/dimed.db{suffix}")));
-    }
-    std::fs::write(&database, before).unwrap();
-    std::fs::remove_dir_all(hismail.maildir("bob").0).unwrap();
-
-    let _there = hismail.spawn().await;
-    let sessions = (0..8).map(|_| {
-        let (ip, object) = (hismail.ip, object.clone());
-        tokio::spawn(async move {
-            let mut talk = Talk::dmtp(ip, ORIGIN).await;
-            talk.object(ORIGIN, DESTINATION, &object).await
-        })
-    });
-    for session in sessions.collect::<Vec<_>>() {
-        let reply = session.await.unwrap();
-        assert!(reply.starts_with("250 OK ["), "{reply}");
-    }
-    hismail.idle().await;
-    assert_eq!(hismail.maildir("bob").count(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn damaged_objects_of_format_1_are_refused_and_harm_nobody() {
     let pair = Pair::of_format(1).await;
     // A bit of every part, from the ephemeral key to the last signed chunk. The last chunk's keyslots for others are covered by no

@@ -1,5 +1,6 @@
 //! The daemon end to end: real sockets, real DNS with signed zones, real databases, and real processes where it matters.
 
+mod at_once;
 mod crash;
 mod dmtp;
 mod dns_down;
