@@ -266,6 +266,9 @@ fn sealed_parts(suite: Suite, seed: u64) -> ([Vec<u8>; 2], Vec<Range<usize>>) {
     ([sealed, signed], places.collect())
 }
 
+/// Makes a message of two.
+type Splice<'a> = &'a dyn Fn(&[u8], &[u8]) -> Vec<u8>;
+
 /// One object whose chunks are these.
 fn of_chunks<'a>(header: &[u8], chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let chunks: Vec<_> = chunks.into_iter().collect();
@@ -278,7 +281,7 @@ fn everybody_refuses_a_message_of_format_2_put_together_from_two_that_are_good()
         let (one, places) = sealed_parts(suite, 5);
         let (other, same_places) = sealed_parts(suite, 6);
         assert_eq!((places.len(), &places), (11, &same_places));
-        let refused = |what: String, splice: &dyn Fn(&[u8], &[u8]) -> Vec<u8>| {
+        let refused = |what: String, splice: Splice<'_>| {
             let [sealed, signed] = [0, 1].map(|form| splice(&one[form], &other[form]));
             assert_refused2(&sealed, &signed, &format!("{suite}, {what}"));
         };

@@ -1094,7 +1094,10 @@ pub async fn pins_are_replaced_and_dropped(bed: &dyn Bed) {
         store.list_pins(None, 10).await.unwrap(),
         [first.clone(), second.clone()]
     );
-    assert_eq!(store.list_pins(None, 1).await.unwrap(), [first.clone()]);
+    assert_eq!(
+        store.list_pins(None, 1).await.unwrap(),
+        std::slice::from_ref(&first)
+    );
     assert_eq!(store.list_pins(Some(&first.0), 10).await.unwrap(), [second]);
     assert!(store.drop_pin(&name).await.unwrap());
     assert!(!store.drop_pin(&name).await.unwrap());
