@@ -209,24 +209,6 @@ impl Arrival<'_> {
         leave.map(Some).ok_or(Refusal::TooManyInquiries)
     }
 
-    /// Work that takes its time, where it keeps nobody else waiting. Each has pieces of a body in memory, so there is not
-    /// more of it at a time than processors can do.
-    async fn aside<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Refusal> {
-        let turn = Arc::clone(&self.services.checks).acquire_owned().await;
-        let turn = turn.map_err(|_| Refusal::Fault)?;
-        let work = move || {
-            // Kept until the work ends, also when nobody waits for it any more.
-            let _turn = turn;
-            work()
-        };
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|_| Refusal::Fault)
-    }
-
     /// An account of ours and its signet.
     async fn recipient(&self, address: &Mailbox) -> Result<User, Refusal> {
         let has_account = match self.services.accounts.find(address).await {
@@ -261,6 +243,24 @@ impl Arrival<'_> {
         };
         trace.to_string()
     }
+}
+
+/// Work that takes its time, where it keeps nobody else waiting. Each has pieces of a body in memory, so there is not more
+/// of it at a time than processors can do.
+async fn aside<T: Send + 'static>(
+    services: &Services,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    let turn = Arc::clone(&services.checks).acquire_owned().await;
+    let turn = turn.map_err(|_| Refusal::Fault)?;
+    let work = move || {
+        // Kept until the work ends, also when nobody waits for it any more.
+        let _turn = turn;
+        work()
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Refusal::Fault)
 }
 
 /// Everything that was written, in one piece.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::{Arrival, BASE64_LINE, Refusal, whole};
+use super::{Arrival, BASE64_LINE, Refusal, aside, whole};
 use crate::base::encoding::base64;
 use crate::base::id::QueueId;
 use crate::dime::convert::{self, marker::Verification};
@@ -92,7 +92,7 @@ impl Arrival<'_> {
                 recipient: &recipient,
             })
         };
-        Ok(self.aside(work).await??)
+        Ok(aside(self.services, work).await??)
     }
 
     /// Chunk 5 does not say which of our signets it was sealed for, so older keys are tried after the current ones.
@@ -163,7 +163,7 @@ impl Arrival<'_> {
             let rebuilt = convert::from_dmime1(&opened.content).mime;
             Ok::<_, Refused>((opened, rebuilt))
         };
-        let (opened, rebuilt) = self.aside(work).await??;
+        let (opened, rebuilt) = aside(self.services, work).await??;
         let marker = Verification::of_format1(&self.services.config.server.hostname, &opened).to_string();
         Ok(Delivery {
             reverse_path: ReversePath(Some(sealed.author)),

@@ -5,7 +5,7 @@
 //! memory does not grow with the message.
 
 use super::opening::{Mail, Opening, wrap};
-use super::{Arrival, Refusal};
+use super::{Arrival, Refusal, aside};
 use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 use crate::dime::dmime2::destination::{Account, Arrival as Arriving, Authenticated};
@@ -48,7 +48,7 @@ impl Arrival<'_> {
             None => {
                 let recipient = &authenticated.envelope().recipient;
                 writer.write(self.wrapper(recipient, now).as_bytes()).await?;
-                self.aside(move || wrap(object, writer)).await??
+                aside(self.services, move || wrap(object, writer)).await??
             }
         };
         self.keep(&authenticated, mail, ticket, (id, now)).await
@@ -69,7 +69,7 @@ impl Arrival<'_> {
             let arriving = Arriving::open(&outline, &candidates, unix_secs(now))?;
             Ok((object, arriving))
         };
-        self.aside(work).await?
+        aside(self.services, work).await?
     }
 
     /// Steps 5 to 7. No other domain is asked than that of MAIL.
@@ -88,7 +88,7 @@ impl Arrival<'_> {
             let authenticated = arriving.check(&peer, Some(origin.known()))?;
             Ok::<_, Refusal>((authenticated, origin))
         };
-        let authenticated = self.aside(work).await??;
+        let authenticated = aside(self.services, work).await??;
         if let Some(leave) = leave {
             leave.give_back();
         }
@@ -175,7 +175,7 @@ impl Arrival<'_> {
             let ticket = Ticket::take(&authenticated, wanted, source, MAX_RETURN)?;
             Ok((object, authenticated, ticket))
         };
-        self.aside(work).await?
+        aside(self.services, work).await?
     }
 
     /// Steps 10 and 11. A copy of what was taken before is answered like the first.

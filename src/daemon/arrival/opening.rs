@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 
 use super::format2::{known, unix_secs};
-use super::{Arrival, BASE64_LINE, Refusal};
+use super::{Arrival, BASE64_LINE, Refusal, aside};
 use crate::base::encoding::base64;
 use crate::base::time::Timestamp;
 use crate::dime::convert::marker::Verification;
@@ -64,9 +64,10 @@ impl Opening<'_> {
         let host = arrival.services.config.server.hostname.clone();
         let reading = self.read().await?;
         let parties = self.parties(&reading).await?;
-        arrival
-            .aside(move || open(reading, &parties, object, writer, &host))
-            .await?
+        aside(arrival.services, move || {
+            open(reading, &parties, object, writer, &host)
+        })
+        .await?
     }
 
     /// Steps 1 to 6.
@@ -75,7 +76,7 @@ impl Opening<'_> {
         let account = self.authenticated.envelope().recipient.clone();
         let (keys, arrival) = (self.keys.clone(), unix_secs(self.now));
         let work = move || Reading::as_recipient(&outline, &keys, &account, arrival, None);
-        Ok(self.arrival.aside(work).await??)
+        Ok(aside(self.arrival.services, work).await??)
     }
 
     /// Step 7. The author is of the domain that MAIL named (E5), and nobody else is asked.

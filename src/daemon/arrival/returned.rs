@@ -6,7 +6,7 @@
 
 use super::format2::{known, unix_secs};
 use super::opening::wrap;
-use super::{Arrival, Refusal, whole};
+use super::{Arrival, Refusal, aside, whole};
 use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 use crate::crypto::ed25519::VerifyingKey;
@@ -56,7 +56,7 @@ impl Arrival<'_> {
             }
             None => {
                 writer.write(self.wrapper(&author, now).as_bytes()).await?;
-                self.aside(move || wrap(object, writer)).await??.writer
+                aside(self.services, move || wrap(object, writer)).await??.writer
             }
         };
         let message = self.news(id, author, now);
@@ -78,7 +78,7 @@ impl Arrival<'_> {
             let reported = returned.reported();
             Ok::<_, Refusal>((returned.open_as_origin(&candidates)?, reported))
         };
-        let (returned, reported) = self.aside(open).await??;
+        let (returned, reported) = aside(self.services, open).await??;
         let envelope = returned.envelope().clone();
         // Nobody but the peer is asked for a signet.
         if envelope.destination != *self.origin {
@@ -86,12 +86,11 @@ impl Arrival<'_> {
         }
         // And not because of what anybody can make up.
         let own_keys = self.own_keys().await?;
-        let (returned, own_keys) = self
-            .aside(move || {
-                returned.check_signed_here(&own_keys)?;
-                Ok::<_, Refusal>((returned, own_keys))
-            })
-            .await??;
+        let (returned, own_keys) = aside(self.services, move || {
+            returned.check_signed_here(&own_keys)?;
+            Ok::<_, Refusal>((returned, own_keys))
+        })
+        .await??;
         let destination = self.signets_of_peer(&envelope, reported).await?;
         let is_ours = envelope.author.domain() == self.destination;
         let author_exists = is_ours && self.has_account(&envelope.author).await?;
@@ -101,7 +100,7 @@ impl Arrival<'_> {
             let passed = returned.check(&own_keys, &peer, &known, author_exists, unix_secs(now))?;
             Ok((passed, destination))
         };
-        self.aside(check).await?
+        aside(self.services, check).await?
     }
 
     /// The destination's signets that may have signed the return: the one that the message was sealed for, its current

@@ -74,7 +74,7 @@ impl Submission<'_> {
             .await?
             .ok_or(Refusal::Fault)?;
         let entry = ReplayEntry::of(Role::Origin, self.origin(), &admissible.replay());
-        let signed = aside(move || admissible.sign(&own.keys.signing)).await?;
+        let signed = aside(self.services, move || admissible.sign(&own.keys.signing)).await?;
         object.overwrite(signed.offset, &signed.octets).await?;
         self.keep(object, Content::Dmime2, entry, (self.id, now)).await
     }
@@ -96,7 +96,7 @@ impl Submission<'_> {
             let submitted = Submitted::open(&outline, &candidates, unix_secs(now))?;
             Ok((object, submitted))
         };
-        aside(work).await?
+        aside(self.services, work).await?
     }
 
     /// Steps 5 to 8. Nobody is asked for a signet before the author is known to be the submitter.
@@ -122,7 +122,7 @@ impl Submission<'_> {
             let destination = destination.as_ref().map(Named::known);
             submitted.check(&origin, true, author, destination)
         };
-        Ok(aside(work).await??)
+        Ok(aside(self.services, work).await??)
     }
 
     async fn take_format1(&self, mut object: Box<dyn BodyWriter>) -> Result<QueueId, Refusal> {
@@ -166,7 +166,7 @@ impl Submission<'_> {
             })?;
             origin::sign(&checked, &keys.signing, Bounces::default())
         };
-        let signed = aside(work).await??;
+        let signed = aside(self.services, work).await??;
         self.demand_destination(&envelope.destination)?;
         Ok(signed)
     }
