@@ -4,8 +4,9 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::Exit;
+use super::files::FileName;
 use super::refusal::Refusal;
+use super::{Exit, Misuse};
 use crate::dime::signet;
 
 /// Something to say to people and to programs.
@@ -48,6 +49,14 @@ pub fn conclude(done: anyhow::Result<Exit>, json: bool, out: &mut dyn Write) -> 
             None => Err(error),
         },
         done => done,
+    }
+}
+
+/// An object for programs and a result cannot share standard output.
+pub fn check_output(json: bool, out: &FileName) -> Result<(), Misuse> {
+    match json && out.is_standard() {
+        true => Err(Misuse("with --json, name a file with --out".into())),
+        false => Ok(()),
     }
 }
 

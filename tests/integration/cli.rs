@@ -467,6 +467,45 @@ fn key_sets_signed_at_home_are_published_and_wait_on_the_server() {
         home.done(&["key", "set", "show"]),
         "Nobody's key sets signed ahead run out.\n"
     );
+    let told = home.fails(1, &["key", "opt-out", "pat@hermail.test"]);
+    assert!(told.contains("at home") && told.contains("--opt-out"), "{told}");
+}
+
+#[test]
+fn a_file_that_is_no_request_adds_nobody() {
+    let home = with_pat_at_home();
+    let add = [
+        "account",
+        "add",
+        "eve@hermail.test",
+        "--trust",
+        "paranoid",
+        "--request",
+    ];
+    let refused = |code: i32, name: &str| {
+        let file = home.path(name);
+        home.fails(code, &[&add[..], &[file.to_str().unwrap()]].concat())
+    };
+    assert!(refused(2, "missing").contains("missing cannot be read"));
+    let key = refused(1, "pat.key");
+    assert!(
+        key.contains("pat.key") && key.contains("(armor.no_block"),
+        "{key}"
+    );
+    let standard = home.fails(2, &[&add[..], &["-"]].concat());
+    assert!(standard.contains("--password-file"), "{standard}");
+    let request = fs::read(home.path("pat.ssr")).unwrap();
+    let binary = dimed::dime::signet::Signet::from_armor(std::str::from_utf8(&request).unwrap()).unwrap();
+    fs::write(home.path("binary.ssr"), binary.encode()).unwrap();
+    fs::write(home.path("password"), PASSWORD).unwrap();
+    let (ssr, password) = (home.path("binary.ssr"), home.path("password"));
+    let rest = [
+        ssr.to_str().unwrap(),
+        "--password-file",
+        password.to_str().unwrap(),
+    ];
+    let done = home.done(&[&add[..], &rest].concat());
+    assert_eq!(done, "eve@hermail.test has an account and a signet.\n");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::unlock::{Unlock, stored};
 use crate::base::secret::Secret;
-use crate::cli::answer::Answer;
+use crate::cli::answer::{Answer, check_output};
 use crate::cli::files::{FileName, Outputs, check_inputs};
 use crate::cli::refusal::{Refusal, Refused};
 use crate::cli::submit::{Account, Error, Session};
@@ -124,7 +124,7 @@ pub async fn upload(arguments: &Upload, json: bool, out: &mut dyn Write) -> anyh
 
 /// Fetches.
 pub async fn download(arguments: &Download, json: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    super::wrap::check_json(json, &arguments.out)?;
+    check_output(json, &arguments.out)?;
     check_inputs(&arguments.account.password_file)?;
     let password = arguments.account.password()?;
     let (octets, version) = match fetch(&arguments.account, &password).await {

@@ -7,7 +7,6 @@ mod show;
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -19,7 +18,7 @@ use crate::cli::serve::start_log;
 use crate::cli::{Exit, load};
 use crate::dmtp::name::Name;
 use crate::mail::address::Mailbox;
-use crate::signet_service::Offer;
+use crate::signet_service::{self, Offer};
 use crate::store;
 
 /// Key sets of D/MIME 2: sign future ones ahead, publish them, see what is there.
@@ -113,7 +112,15 @@ pub async fn opt_out(opt_out: OptOut, path: &Path, json: bool, out: &mut dyn Wri
         Name::Organization(domain) => published.renew_organization(domain, offer).await.map(drop),
         Name::User(address) => published.renew_user(address, offer).await.map(drop),
     };
-    done.with_context(|| format!("the key set of {name} cannot be replaced"))?;
+    done.map_err(|error| {
+        let text = match error {
+            signet_service::Error::NoKeys => format!(
+                "the keys of {name} are at home: `dimed key set --ahead N` signs key sets there, with --opt-out that there are none"
+            ),
+            _ => format!("the key set of {name} cannot be replaced"),
+        };
+        anyhow::Error::new(error).context(text)
+    })?;
     let text = match opt_out.undo {
         true => format!("{name} has keys for D/MIME 2 again.\n"),
         false => format!("{name} has opted out of D/MIME 2.\n"),

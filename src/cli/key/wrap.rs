@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::unlock::{Opener, Unlock, stored};
 use crate::cli::Exit;
 use crate::cli::Misuse;
-use crate::cli::answer::Answer;
+use crate::cli::answer::{Answer, check_output};
 use crate::cli::files::{FileName, Outputs, check_inputs};
 use crate::cli::refusal::Refusal;
 use crate::dime::keys::private::{PrivateKey, Stored};
@@ -78,7 +78,7 @@ pub fn run(arguments: &Wrap, json: bool, out: &mut dyn Write) -> anyhow::Result<
             .into_iter()
             .chain(&arguments.under.passphrase_file),
     )?;
-    check_json(json, &arguments.out)?;
+    check_output(json, &arguments.out)?;
     let clear = stored(&arguments.file)?.into_iter().map(|key| match key {
         Stored::Clear(key) => Ok(key),
         Stored::Wrapped(_) => Err(Misuse(format!("{} is wrapped already", arguments.file)).into()),
@@ -98,7 +98,7 @@ pub fn run_unwrap(arguments: &Unwrap, json: bool, out: &mut dyn Write) -> anyhow
             .into_iter()
             .chain(&arguments.under.passphrase_file),
     )?;
-    check_json(json, &arguments.out)?;
+    check_output(json, &arguments.out)?;
     let mut opener = Opener::new(&arguments.file, &arguments.under);
     let keys = stored(&arguments.file)?.into_iter().map(|key| match key {
         Stored::Wrapped(_) => opener.open(key),
@@ -137,14 +137,6 @@ pub(super) fn misused(error: wrapped::Error) -> anyhow::Error {
     match error {
         wrapped::Error::Work(_) | wrapped::Error::Passphrase(_) => Misuse(error.to_string()).into(),
         other => Refusal::new(&other).into(),
-    }
-}
-
-/// An object for programs and a key file cannot share standard output.
-pub(super) fn check_json(json: bool, out: &FileName) -> anyhow::Result<()> {
-    match json && out.is_standard() {
-        true => Err(Misuse("with --json, name a file with --out".into()).into()),
-        false => Ok(()),
     }
 }
 

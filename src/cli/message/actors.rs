@@ -9,13 +9,10 @@ use crate::cli::Misuse;
 use crate::cli::files::FileName;
 use crate::cli::refusal::Refusal;
 use crate::cli::signet::read;
-use crate::crypto::ed25519::VerifyingKey;
 use crate::dime::dmime2::signets::Known;
 use crate::dime::fingerprint::{CryptoFingerprint, FullFingerprint};
 use crate::dime::key_set::SignedKeySet;
-use crate::dime::signet::{
-    self, Kind, Level, Signet, VerifiedOrg, VerifiedUser, id, verify_org, verify_user,
-};
+use crate::dime::signet::{self, Kind, Level, Signet, VerifiedOrg, VerifiedUser, verify_org, verify_user};
 use crate::mail::address::{Domain, Mailbox};
 
 /// Signet files. Each option may be given more than once, oldest signet first: the last one is the current one, and those before it
@@ -142,10 +139,11 @@ impl Actors {
     }
 
     fn verify_organization(&self, signet: &Signet, named: &Domain) -> Result<VerifiedOrg, signet::Error> {
-        let domain = governing(signet, named);
+        // The organization that the signet names, if it may speak for the domain.
+        let domain = read::identifier(signet).unwrap_or_else(|| named.clone());
         let keys = match self.names.primary_keys(&domain) {
             Some(keys) => keys,
-            None => own_key(signet).into_iter().collect(),
+            None => read::own_key(signet).into_iter().collect(),
         };
         let verified = verify_org(signet, &keys, &domain)?;
         match verified.governs(named) {
@@ -204,12 +202,10 @@ impl Actors {
 
     fn identifier<Name: std::str::FromStr>(&self, role: Role) -> anyhow::Result<Name> {
         let own = self.own(role)?;
-        let identifier = own.last().and_then(|signet| signet.field(id::IDENTIFIER));
-        let text = identifier.and_then(|octets| std::str::from_utf8(octets).ok());
         let files = self.needed(role)?;
         let file = files.last().unwrap_or(&files[0]);
-        text.and_then(|text| text.parse().ok())
-            .ok_or_else(|| nameless(role, file).into())
+        let name = own.last().and_then(read::identifier);
+        name.ok_or_else(|| nameless(role, file).into())
     }
 
     fn needed(&self, role: Role) -> anyhow::Result<&[FileName]> {
@@ -292,20 +288,6 @@ fn under_any(
         }
     }
     Err(refused)
-}
-
-/// The organization that the signet names, if it may speak for the domain; else the domain itself.
-fn governing(signet: &Signet, named: &Domain) -> Domain {
-    let identifier = signet.field(id::IDENTIFIER);
-    let text = identifier.and_then(|octets| std::str::from_utf8(octets).ok());
-    text.and_then(|text| text.parse().ok())
-        .unwrap_or_else(|| named.clone())
-}
-
-/// The key that the signet itself has in field 1.
-fn own_key(signet: &Signet) -> Option<VerifyingKey> {
-    let key = signet.field(id::SIGNING_KEY)?.get(1..)?;
-    key.try_into().ok().map(VerifyingKey)
 }
 
 fn nameless(role: Role, file: &FileName) -> Misuse {

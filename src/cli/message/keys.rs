@@ -6,6 +6,7 @@ use super::refused::WrongKeys;
 use crate::cli::files::FileName;
 use crate::cli::key::{Unlock, private_keys};
 use crate::cli::refusal::Refusal;
+use crate::cli::signet::read::own_key;
 use crate::crypto::ed25519::SigningKey;
 use crate::dime::dmime2::Candidate;
 use crate::dime::key_set::SignedKeySet;
@@ -71,7 +72,7 @@ impl Keys {
         let mut users = self.users.iter();
         users
             .find(|keys| {
-                is_of(signet, &keys.signing)
+                own_key(signet) == Some(keys.signing.verifying_key())
                     && signet.field(id::USER_ENCRYPTION_KEY)
                         == Some(&keys.encryption.public_key().to_compressed())
             })
@@ -91,10 +92,9 @@ impl Keys {
 
 /// Whether the private keys are those of the key set in the signet.
 fn belong(file: &KemFile, signet: &Signet) -> bool {
-    let signer = signet.field(id::SIGNING_KEY).and_then(|data| data.get(1..));
     let set = SignedKeySet::of(signet).ok().flatten();
     file.kind == signet.kind()
-        && signer == Some(&file.owner.0)
+        && own_key(signet) == Some(file.owner)
         && set.is_some_and(|set| file.belongs_to(&set))
 }
 
@@ -103,9 +103,4 @@ fn candidate(signet: &Signet, file: &KemFile) -> Option<Candidate> {
         signet: signet.full_fingerprint()?,
         keys: file.keys.clone(),
     })
-}
-
-fn is_of(signet: &Signet, key: &SigningKey) -> bool {
-    let signer = signet.field(id::SIGNING_KEY).and_then(|data| data.get(1..));
-    signer == Some(&key.verifying_key().0)
 }

@@ -255,7 +255,10 @@ impl Report {
             text += &format!("{name:<17} {}\n", printable(value));
         };
         for (name, value) in &self.facts {
-            line(name, &shown(name, value));
+            match value["common_headers"].as_str() {
+                Some(headers) => headers.lines().for_each(|field| line(name, field)),
+                None => line(name, &shown(name, value)),
+            }
         }
         for (name, value) in &self.envelope {
             line(name, value);

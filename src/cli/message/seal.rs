@@ -15,7 +15,7 @@ use super::output::{self, Access};
 use super::read::now;
 use super::refused::{Held, Missing};
 use crate::base::time::{Clock, SystemClock};
-use crate::cli::answer::Answer;
+use crate::cli::answer::{Answer, check_output};
 use crate::cli::files::{FileName, check_inputs};
 use crate::cli::key::Unlock;
 use crate::cli::refusal::Refusal;
@@ -163,9 +163,7 @@ pub fn run(arguments: &Seal, json: bool, out: &mut dyn Write) -> anyhow::Result<
 
 impl Seal {
     fn check(&self, json: bool) -> anyhow::Result<()> {
-        if json && self.out.is_standard() {
-            return Err(Misuse("with --json, name a file for the message with --out".into()).into());
-        }
+        check_output(json, &self.out)?;
         if self.format == Some(1) && (self.suite.is_some() || self.no_author_copy) {
             return Err(Misuse("D/MIME 1 has no suites, and always a copy for the author".into()).into());
         }

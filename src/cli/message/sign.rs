@@ -16,9 +16,10 @@ use super::read::{Checked, now};
 use super::refused::NotAMessage;
 use super::report::Report;
 use super::{format1, format2};
+use crate::cli::Exit;
+use crate::cli::answer::check_output;
 use crate::cli::files::{FileName, check_inputs};
 use crate::cli::refusal::Refusal;
-use crate::cli::{Exit, Misuse};
 use crate::dime::dmime1::{self, origin};
 use crate::dime::dmime2::origin::SignedChunk;
 
@@ -65,9 +66,7 @@ enum Signed {
 
 /// Checks and signs.
 pub fn run(arguments: &OriginSign, json: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    if json && arguments.out.is_standard() {
-        return Err(Misuse("with --json, name a file for the message with --out".into()).into());
-    }
+    check_output(json, &arguments.out)?;
     let inputs = arguments.keys.key.iter().chain(arguments.actors.files());
     check_inputs(
         inputs

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::fingerprint::type_name;
 use super::split::write_signet;
 use crate::base::encoding::base64_unpadded;
-use crate::cli::answer::Answer;
+use crate::cli::answer::{Answer, check_output};
 use crate::cli::files::{FileName, MAX_OBJECT, Outputs, check_inputs};
 use crate::cli::key::{Unlock, private_keys};
 use crate::cli::refusal::Refusal;
@@ -109,9 +109,7 @@ fn write_keys(
     json: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<Exit> {
-    if json && arguments.out.is_standard() {
-        return Err(Misuse("with --json, name a file with --out".into()).into());
-    }
+    check_output(json, &arguments.out)?;
     let armored = keys.to_armor();
     Outputs::new(arguments.force)
         .private(&arguments.out, armored.expose().as_bytes())

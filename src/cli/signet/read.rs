@@ -1,10 +1,13 @@
 //! Reading signets in any of their forms.
 
+use std::str::FromStr;
+
 use crate::base::encoding::base64_decode;
 use crate::cli::files::{FileName, MAX_OBJECT};
 use crate::cli::refusal::{Place, Refusal, in_field};
+use crate::crypto::ed25519::VerifyingKey;
 use crate::dime::armor;
-use crate::dime::signet::{self, Kind, LABELS, Signet};
+use crate::dime::signet::{self, Kind, LABELS, Signet, id};
 
 /// The signet or signing request in a file: armored, binary, or base64 (as DMTP replies carry it, in square brackets or without).
 ///
@@ -54,6 +57,18 @@ fn from_base64(text: &str) -> Result<Vec<u8>, Refusal> {
     let inner = trimmed.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let joined: String = inner.unwrap_or(trimmed).split_ascii_whitespace().collect();
     base64_decode(&joined).map_err(|error| Refusal::new(&error))
+}
+
+/// The key that the signet itself names as its owner's.
+pub fn own_key(signet: &Signet) -> Option<VerifyingKey> {
+    let key = signet.field(id::SIGNING_KEY)?.get(1..)?;
+    key.try_into().ok().map(VerifyingKey)
+}
+
+/// The identifier, if it is a name of that kind.
+pub fn identifier<Name: FromStr>(signet: &Signet) -> Option<Name> {
+    let text = std::str::from_utf8(signet.field(id::IDENTIFIER)?).ok()?;
+    text.parse().ok()
 }
 
 /// The signet in a file, which must be of that kind.

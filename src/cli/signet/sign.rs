@@ -17,8 +17,8 @@ use crate::dime::key_set::{self, FILE_LABEL, KeySetFile};
 use crate::dime::keys;
 use crate::dime::keys::private::PrivateKey;
 use crate::dime::signet::{
-    self, Kind, Profile, Signer, Signet, UserBuilder, VerifiedOrg, VerifiedRequest, VerifiedUser, id,
-    verify_org, verify_request, verify_user,
+    self, Kind, Profile, Signer, Signet, UserBuilder, VerifiedOrg, VerifiedRequest, VerifiedUser, verify_org,
+    verify_request, verify_user,
 };
 use crate::mail::address::{Domain, Mailbox};
 
@@ -123,20 +123,17 @@ impl Parties {
         let previous = previous
             .map(|file| read::signet_of(Kind::User, file))
             .transpose()?;
-        let kept = previous.as_ref().and_then(identifier::<Mailbox>);
+        let kept = previous.as_ref().and_then(read::identifier::<Mailbox>);
         let address = arguments.address.clone().or(kept);
-        let domain =
-            identifier::<Domain>(&org_signet).or_else(|| address.as_ref().map(|it| it.domain().clone()));
+        let named = read::identifier::<Domain>(&org_signet);
+        let domain = named.or_else(|| address.as_ref().map(|it| it.domain().clone()));
         let domain = domain.ok_or_else(|| {
             Misuse(
                 "the organization's signet has no identifier: say whose the new signet is with --address"
                     .into(),
             )
         })?;
-        let own = org_signet
-            .field(id::SIGNING_KEY)
-            .and_then(|data| data.get(1..)?.try_into().ok());
-        let trusted = [*signer, VerifyingKey(own.unwrap_or(signer.0))];
+        let trusted = [*signer, read::own_key(&org_signet).unwrap_or(*signer)];
         let org = verify_org(&org_signet, &trusted, &domain)
             .map_err(|error| Refusal::in_signet(&error, &org_signet).of_file(&arguments.org_signet))?;
         let previous = match (previous, &arguments.previous) {
@@ -187,13 +184,6 @@ fn verified_previous(
     let address = address.ok_or_else(missing)?;
     let refused = |error: signet::Error| Refusal::in_signet(&error, signet).of_file(file);
     Ok(verify_user(signet, org, None, address).map_err(refused)?)
-}
-
-fn identifier<Name: std::str::FromStr>(signet: &Signet) -> Option<Name> {
-    std::str::from_utf8(signet.field(id::IDENTIFIER)?)
-        .ok()?
-        .parse()
-        .ok()
 }
 
 /// The signing key of an organization, primary or secondary.

@@ -14,7 +14,7 @@ use crate::cli::answer::Answer;
 use crate::cli::files::{FileName, check_inputs};
 use crate::cli::refusal::Refusal;
 use crate::crypto::ed25519::VerifyingKey;
-use crate::dime::signet::{Checked, Custody, Error, Kind, Signet, check_org, check_request, check_user, id};
+use crate::dime::signet::{Checked, Custody, Error, Kind, Signet, check_org, check_request, check_user};
 
 /// Verify the signatures of a signet or signing request.
 ///
@@ -159,7 +159,7 @@ fn nothing_vouches(kind: Kind) -> Refusal {
 pub fn organization(file: &FileName, pok: &[VerifyingKey]) -> anyhow::Result<Result<Checked, Refusal>> {
     let signet = read::signet(file)?;
     let refused = |error: Error| Refusal::in_signet(&error, &signet).of_file(file);
-    let own = own_key(&signet).map(|key| vec![key]).unwrap_or_default();
+    let own = read::own_key(&signet).map(|key| vec![key]).unwrap_or_default();
     let keys = if pok.is_empty() { own.as_slice() } else { pok };
     Ok(check_org(&signet, keys).map_err(refused))
 }
@@ -178,12 +178,7 @@ fn previous(
     {
         return Ok(Err(Refusal::in_signet(&error, &signet).of_file(file)));
     }
-    Ok(Ok(own_key(&signet)))
-}
-
-fn own_key(signet: &Signet) -> Option<VerifyingKey> {
-    let key = signet.field(id::SIGNING_KEY)?.get(1..)?;
-    key.try_into().ok().map(VerifyingKey)
+    Ok(Ok(read::own_key(&signet)))
 }
 
 fn valid(signet: &Signet, checked: &Checked, arguments: &Verify) -> Answer {

@@ -14,7 +14,7 @@
 //!
 //! After the envelope is open the caller looks up the signets that it names; `check` takes them as
 //! [`Known`](signets::Known) facts. A refusal is a [`Refused`], which looks the same for every rule that depends on a
-//! secret. Who can check what: origin and destination see chunks 2, 4 or 5, and 255 (the origin 225 too), and every octet
+//! secret; its [`Rule`] and [`Site`] are for whoever holds the object. Who can check what: origin and destination see chunks 2, 4 or 5, and 255 (the origin 225 too), and every octet
 //! as far as it is hashed under a signature that they verify; only author and recipient open the rest.
 
 mod access;

@@ -18,7 +18,7 @@ use crate::crypto::ed25519::SigningKey;
 use crate::dime::key_set::{self, Draft, KemKeys, KeySetFile};
 use crate::dime::keys::kem::KemFile;
 use crate::dime::keys::private::PrivateKey;
-use crate::dime::signet::{self, Kind};
+use crate::dime::signet::Kind;
 use crate::mail::date::rfc5322;
 
 const DAY: u64 = 24 * 3600;
@@ -100,10 +100,8 @@ fn signing_key(key: &FileName, signet: &FileName, unlock: &Unlock) -> anyhow::Re
         return Err(Misuse(format!("{signet} is not a user's")).into());
     }
     let keys = private_keys(key, unlock)?;
-    let owner = object
-        .field(signet::id::SIGNING_KEY)
-        .and_then(|field| field.get(1..));
-    let is_owner = |key: &&SigningKey| owner == Some(&key.verifying_key().0[..]);
+    let owner = read::own_key(&object);
+    let is_owner = |key: &&SigningKey| owner == Some(key.verifying_key());
     let found = keys.iter().filter_map(PrivateKey::signing).find(is_owner);
     let other = || Refusal {
         variant: "keys.other",
