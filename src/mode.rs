@@ -129,7 +129,7 @@ impl Dual {
         match &mut self.state {
             State::Smtp(session) => session.tls_started(info),
             State::Handshake(Protocol::Dmtp) => {
-                let parameters = self.params.dmtp.clone();
+                let parameters = self.params.dmtp.clone().within(&info);
                 let session = dmtp::server::Session::new(parameters, dmtp::server::Entry::Upgraded);
                 let session = match self.params.smtp.profile {
                     Profile::Transfer => session,

@@ -33,7 +33,8 @@ impl Accounts {
     /// Finds out who gets mail for `recipient`.
     ///
     /// An account or alias of exactly that address (apart from case) comes first, then the one without the detail,
-    /// then for `postmaster` (RFC 5321 §4.5.1) and `abuse` (RFC 2142) the one in charge. Errors:
+    /// then for `postmaster` (RFC 5321 §4.5.1) and `abuse` (RFC 2142) the one in charge, and then whoever catches all that
+    /// comes for the domain: the alias `*@domain`. Errors:
     /// [`Error::AliasLoop`] if that takes too many steps or ends nowhere but in a circle.
     pub async fn resolve(&self, recipient: &Mailbox) -> Result<Resolution, Error> {
         if !self.is_local(recipient.domain()).await? {
@@ -83,8 +84,19 @@ impl Accounts {
         }
         match address.local().to_ascii_lowercase().as_str() {
             "postmaster" | "abuse" => self.in_charge(address).await,
-            _ => Ok(Step::Nobody),
+            _ => self.catch_all(address.domain()).await,
         }
+    }
+
+    async fn catch_all(&self, domain: &Domain) -> Result<Step, Error> {
+        let Ok(everybody) = Mailbox::parse(&format!("*@{domain}")) else {
+            return Ok(Step::Nobody);
+        };
+        let targets = self.store.alias_targets(&everybody).await?;
+        Ok(match targets.is_empty() {
+            true => Step::Nobody,
+            false => Step::Alias(targets),
+        })
     }
 
     fn without_detail(&self, address: &Mailbox) -> Option<Mailbox> {

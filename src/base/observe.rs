@@ -83,6 +83,8 @@ pub const DMTP_MESSAGE_REFUSED: &str = "dmtp.message.refused";
 pub const DMTP_MESSAGE_RULE: &str = "dmtp.message.rule";
 /// A session could not go on for a fault of ours.
 pub const DMTP_FAULT: &str = "dmtp.fault";
+/// A network has asked for too many users that have no signet.
+pub const DMTP_ENUMERATION: &str = "dmtp.enumeration";
 
 // signets
 
@@ -100,3 +102,13 @@ pub const KEY_SET_FAILED: &str = "key_set.failed";
 pub const KEY_SET_DESTROYED: &str = "key_set.destroyed";
 /// An operator accepts whatever keys somebody has next.
 pub const KEY_SET_ACCEPTED: &str = "key_set.accepted";
+/// A change of keys, or a domain's way out of DIME, took a step.
+pub const KEY_ROLLOVER: &str = "key.rollover";
+/// A step of a change of keys failed; it is tried again.
+pub const KEY_ROLLOVER_FAILED: &str = "key.rollover_failed";
+/// Private keys that were replaced long enough ago were erased.
+pub const KEY_ERASED: &str = "key.erased";
+/// A signet of ours was taken out of service.
+pub const SIGNET_REVOKED: &str = "signet.revoked";
+/// Somebody else's signing key has changed, and no chain of custody leads to the new one: mail waits.
+pub const SIGNET_CUSTODY_BROKEN: &str = "signet.custody_broken";

@@ -10,12 +10,13 @@ use super::context::Context;
 use super::files::FileName;
 use super::signet::read::signet_of;
 use super::{Exit, Misuse};
-use crate::accounts::{self, NewAccount, Resolution};
+use crate::accounts::{self, NewAccount, Resolution, Target};
 use crate::base::secret::Secret;
 use crate::config::Config;
 use crate::dime::keys::UserKeys;
 use crate::dime::signet::{Kind, Signet};
 use crate::mail::address::Mailbox;
+use crate::signet_service;
 use crate::store::{self, TrustMode};
 
 /// Most octets of a file with a password in its first line.
@@ -73,8 +74,11 @@ impl From<Trust> for TrustMode {
 #[derive(Debug, Subcommand)]
 pub enum AliasCommand {
     /// Send what comes for an address on to another one; repeat for several.
+    ///
+    /// In a domain with DIME, an alias of one account has that account's signet. One that leads to several, or elsewhere,
+    /// gets a signet of its own: this server opens what is sealed for it, and passes it on.
     Add {
-        /// Address in a domain that is served here.
+        /// Address in a domain that is served here; `*@DOMAIN` takes all that is for nobody else.
         alias: Mailbox,
         /// Address here or elsewhere.
         target: Mailbox,
@@ -101,10 +105,37 @@ pub async fn run_alias(command: AliasCommand, config: Config, out: &mut dyn Writ
                 "{alias} leads to {target}, and so far to nobody: mail for it is refused."
             )?;
         }
-        Ok(_) => writeln!(out, "{alias} leads to {target}.")?,
+        Ok(Resolution::Targets(targets)) => {
+            writeln!(out, "{alias} leads to {target}.")?;
+            let is_one_account = matches!(targets.as_slice(), [Target::Local(_)]);
+            if !is_one_account && publish_alias(&context, &alias).await? {
+                writeln!(out, "It has a signet of its own, whose keys are kept here.")?;
+            }
+        }
+        Ok(Resolution::NotLocal) => writeln!(out, "{alias} leads to {target}.")?,
         Err(error) => return Err(error.into()),
     }
     Ok(Exit::Done)
+}
+
+/// Gives an alias a signet, if its domain has DIME and the alias has none; whether it has got one.
+async fn publish_alias(context: &Context, alias: &Mailbox) -> anyhow::Result<bool> {
+    let domain = context.store.local_domain(alias.domain()).await?;
+    let published = context.published();
+    let is_catch_all = alias.local() == "*";
+    if is_catch_all
+        || domain.is_none_or(|domain| domain.dime.is_none())
+        || published.user(alias).await?.is_some()
+    {
+        return Ok(false);
+    }
+    let keys = UserKeys::generate(&mut rand::rng());
+    match published.publish_user(alias, keys).await {
+        Ok(_) => Ok(true),
+        // What cannot be asked for over DMTP needs none.
+        Err(signet_service::Error::NoDmtpForm) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn add(add: Add, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {

@@ -10,7 +10,7 @@ use crate::accounts::Accounts;
 use crate::base::time::{Clock, SystemClock, Timestamp};
 use crate::config::{self, Config, Origin};
 use crate::crypto::at_rest::Key;
-use crate::signet_service::Published;
+use crate::signet_service::{Published, Retiring, Rotation};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{MasterKey, Store};
 
@@ -79,5 +79,24 @@ impl Context {
     pub fn published(&self) -> Published {
         Published::new(Arc::clone(&self.store), Arc::clone(&self.clock))
             .with_times((&self.config.dmime).into())
+    }
+
+    /// What replaces keys of ours.
+    pub fn rotation(&self) -> Result<Rotation, config::Error> {
+        Ok(Rotation {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            published: Arc::new(self.published()),
+            resolver: self.config.dns.resolver()?,
+        })
+    }
+
+    /// What takes domains out of DIME.
+    pub fn retiring(&self) -> Result<Retiring, config::Error> {
+        Ok(Retiring {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            resolver: self.config.dns.resolver()?,
+        })
     }
 }

@@ -13,7 +13,8 @@ use crate::config::Config;
 use crate::dime::keys::OrgKeys;
 use crate::dime::record::{Policy, SubdomainPolicy};
 use crate::mail::address::Domain;
-use crate::store::{self, DimeSettings, LocalDomain};
+use crate::mail::date::rfc5322;
+use crate::store::{self, DimeSettings, LocalDomain, Retirement, RetirementState};
 
 /// Commands about domains that are served here.
 #[derive(Debug, Subcommand)]
@@ -29,6 +30,22 @@ pub enum Command {
     /// To be done after its owner has been asked: the pin is what stands between the domain's mail and somebody who
     /// forges its DNS. The log says that it was done.
     ForgetPin(pins::Forget),
+    /// Take a domain out of DIME safely, and say how far that is and what comes next.
+    ///
+    /// Others hold mail for a domain whose record is gone for as long as they remember it. So first a record is published
+    /// that is soon forgotten, and weeks later it is removed; then the domain is served without DIME. Repeat this as often as
+    /// you like; the daemon takes the steps that are due, too.
+    Retire(Retire),
+}
+
+/// Which domain, and whether.
+#[derive(Debug, Args)]
+pub struct Retire {
+    /// The domain.
+    domain: Domain,
+    /// Stay in DIME after all.
+    #[arg(long)]
+    cancel: bool,
 }
 
 /// What to serve and how.
@@ -69,6 +86,7 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
         Command::Add(add) => self::add(add, config, out).await,
         Command::Pins(pins) => pins::show(pins, config, out).await,
         Command::ForgetPin(forget) => pins::forget(forget, config, out).await,
+        Command::Retire(retire) => self::retire(&retire, config, out).await,
     }
 }
 
@@ -109,5 +127,50 @@ fn dime_settings(add: Add, config: &Config) -> DimeSettings {
         subdomain_policy: add.subdomains,
         delivery_hosts,
         expiry_days: (add.expiry > 0).then_some(add.expiry),
+    }
+}
+
+async fn retire(retire: &Retire, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let context = Context::open(config).await?;
+    let domain = &retire.domain;
+    if retire.cancel {
+        anyhow::ensure!(
+            context.store.cancel_retirement(domain).await?,
+            "{domain} is not on its way out of DIME"
+        );
+        writeln!(out, "{domain} stays in DIME.")?;
+        writeln!(out, "Next: publish what `dimed dns records {domain}` prints.")?;
+        return Ok(Exit::Done);
+    }
+    let retiring = context.retiring()?.retire(domain).await;
+    match retiring.with_context(|| format!("{domain} cannot be taken out of DIME"))? {
+        Some(retirement) => {
+            let (state, since) = (retirement.state.name(), rfc5322(retirement.since));
+            writeln!(out, "{domain}: {state} since {since}.")?;
+            writeln!(out, "{}", next(&retirement))?;
+        }
+        None => writeln!(out, "{domain} is served here, without DIME.")?,
+    }
+    Ok(Exit::Done)
+}
+
+/// What is to be done, by whom, and when.
+fn next(retirement: &Retirement) -> String {
+    let domain = &retirement.name;
+    let due = retirement.due_at.map(rfc5322);
+    match (retirement.state, due) {
+        (RetirementState::Announced, _) => {
+            format!("Next: publish what `dimed dns records {domain}` prints; others will soon forget it.")
+        }
+        (RetirementState::Expiring, due) => {
+            let due = due.unwrap_or_default();
+            format!("Next: on {due} everybody has forgotten the record before it; leave this one there.")
+        }
+        (RetirementState::Withdrawn, None) => {
+            format!("Next: remove the record of _dx.{domain} from DNS.")
+        }
+        (RetirementState::Withdrawn, Some(due)) => {
+            format!("Next: on {due} the domain is served without DIME.")
+        }
     }
 }

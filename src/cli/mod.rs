@@ -115,7 +115,7 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Domain(command) => domain::run(command, load(path)?, out).await,
         Command::Account(command) => account::run(command, load(path)?, out).await,
         Command::Alias(command) => account::run_alias(command, load(path)?, out).await,
-        Command::Signet(arguments) => signet::run(arguments, out),
+        Command::Signet(arguments) => signet::run(arguments, path, out).await,
         Command::Key(arguments) => key::run(arguments, path, out).await,
         Command::Message(arguments) => message::run(*arguments, out).await,
         Command::Dns(command) => dns::run(command, load(path)?, out).await,

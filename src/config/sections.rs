@@ -329,6 +329,9 @@ pub struct Limits {
     pub data_timeout_secs: NonZeroU64,
     /// Longest time one whole message may take to come in. Seconds, default 3600.
     pub message_timeout_secs: NonZeroU64,
+    /// Users without a signet that one network (IPv4: a /24, IPv6: a /48) may ask for within an hour. Beyond that, all its
+    /// questions about signets of users are put off, so that nobody finds out who is here by asking. Default 1000.
+    pub unknown_users_per_hour: NonZeroU32,
 }
 
 impl Default for Limits {
@@ -342,6 +345,7 @@ impl Default for Limits {
             command_timeout_secs: const { NonZeroU64::new(300).unwrap() },
             data_timeout_secs: const { NonZeroU64::new(180).unwrap() },
             message_timeout_secs: const { NonZeroU64::new(3600).unwrap() },
+            unknown_users_per_hour: const { NonZeroU32::new(1000).unwrap() },
         }
     }
 }

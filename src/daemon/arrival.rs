@@ -22,7 +22,7 @@ use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 use crate::dime::dmime1::{self, Refused};
 use crate::dime::dmime2::{self, Reason, Rule};
-use crate::dime::fingerprint::AnyFingerprint;
+use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint};
 use crate::dmtp::command::Return;
 use crate::domains::DxError;
 use crate::mail::address::{Domain, Mailbox};
@@ -209,16 +209,30 @@ impl Arrival<'_> {
         leave.map(Some).ok_or(Refusal::TooManyInquiries)
     }
 
-    /// An account of ours and its signet.
-    async fn recipient(&self, address: &Mailbox) -> Result<User, Refusal> {
-        let has_account = match self.services.accounts.find(address).await {
-            Ok(account) => account.is_some(),
-            Err(_) => return Err(Refusal::Fault),
-        };
-        match self.services.published.user(address).await? {
-            Some(user) if has_account => Ok(user),
-            _ => Err(Refusal::Recipient),
+    /// Whose signets mail for that address is sealed for.
+    async fn holder_of(&self, address: &Mailbox) -> Result<Option<Mailbox>, Refusal> {
+        Ok(self.services.desk.addressee(address).await?)
+    }
+
+    /// Who gets mail for that address, with the signet that it was sealed for: the current one, or an earlier one whose
+    /// private keys are still here, or one over the same keys.
+    async fn recipient(&self, address: &Mailbox, sealed_for: CryptoFingerprint) -> Result<User, Refusal> {
+        let holder = self.holder_of(address).await?.ok_or(Refusal::Recipient)?;
+        let published = &self.services.published;
+        let current = published.user_as(&holder, address, None).await?;
+        let current = current.ok_or(Refusal::Recipient)?;
+        if current.signet.crypto_fingerprint() == sealed_for {
+            return Ok(current);
         }
+        let earlier = published
+            .user_as(&holder, address, Some(sealed_for.into()))
+            .await?;
+        let usable = |earlier: &User| {
+            earlier.signet.crypto_fingerprint() == sealed_for
+                && (earlier.keys.is_some()
+                    || earlier.signet.ssr_fingerprint() == current.signet.ssr_fingerprint())
+        };
+        earlier.filter(usable).ok_or(Refusal::Recipient)
     }
 
     /// The header of a sealed message on its way to a user who opens it elsewhere. It names no author.

@@ -1,4 +1,4 @@
-//! Looks after our key sets for as long as the daemon runs.
+//! Looks after our key sets, changes of keys, and domains on their way out of DIME, for as long as the daemon runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,17 +8,30 @@ use tokio_util::sync::CancellationToken;
 
 use super::Services;
 use crate::base::observe;
-use crate::signet_service::{Renewal, Times};
+use crate::signet_service::{Renewal, Retiring, Rotation, Times};
 
 /// Time between two passes.
 const EVERY: Duration = Duration::from_secs(3600);
 
+/// Everything that is looked after.
+pub struct Care {
+    renewal: Renewal,
+    rotation: Rotation,
+    retiring: Retiring,
+}
+
 /// Makes a pass at once and every hour, until `stop`.
-pub async fn run(renewal: Renewal, stop: CancellationToken) {
+pub async fn run(care: Care, stop: CancellationToken) {
     loop {
         let pass = async {
-            if let Err(error) = renewal.pass().await {
+            if let Err(error) = care.renewal.pass().await {
                 tracing::error!(event = observe::KEY_SET_FAILED, %error, "key sets cannot be looked after");
+            }
+            if let Err(error) = care.rotation.pass().await {
+                tracing::error!(event = observe::KEY_ROLLOVER_FAILED, %error, "changes of keys cannot be looked after");
+            }
+            if let Err(error) = care.retiring.pass().await {
+                tracing::error!(event = observe::KEY_ROLLOVER_FAILED, %error, "leaving domains cannot be looked after");
             }
             sleep(EVERY).await;
         };
@@ -29,13 +42,27 @@ pub async fn run(renewal: Renewal, stop: CancellationToken) {
     }
 }
 
-/// What looks after the key sets in `services`.
-pub fn of(services: &Services) -> Renewal {
-    Renewal::new(
-        Arc::clone(&services.store),
-        Arc::clone(&services.clock),
-        Arc::clone(&services.published),
-        Times::from(&services.config.dmime),
-        services.config.server.hostname.clone(),
-    )
+/// What looks after everything in `services`.
+pub fn of(services: &Services) -> Care {
+    let (store, clock) = (&services.store, &services.clock);
+    Care {
+        renewal: Renewal::new(
+            Arc::clone(store),
+            Arc::clone(clock),
+            Arc::clone(&services.published),
+            Times::from(&services.config.dmime),
+            services.config.server.hostname.clone(),
+        ),
+        rotation: Rotation {
+            store: Arc::clone(store),
+            clock: Arc::clone(clock),
+            published: Arc::clone(&services.published),
+            resolver: Arc::clone(&services.resolver),
+        },
+        retiring: Retiring {
+            store: Arc::clone(store),
+            clock: Arc::clone(clock),
+            resolver: Arc::clone(&services.resolver),
+        },
+    }
 }

@@ -25,7 +25,7 @@ use crate::net::tls::{Acceptor, Connector, WebPki};
 use crate::queue::attempt::Mailer;
 use crate::queue::observer::Observer;
 use crate::queue::plan::Planner;
-use crate::signet_service::{Directory, Published};
+use crate::signet_service::{Desk, Directory, Enumeration, Published};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{MasterKey, Store};
 
@@ -59,6 +59,10 @@ pub struct Services {
     pub accounts: Arc<Accounts>,
     /// Our signets.
     pub published: Arc<Published>,
+    /// What anybody may ask of them.
+    pub desk: Desk,
+    /// Who asks for too many users.
+    pub enumeration: Enumeration,
     /// Anybody's signets.
     pub directory: Arc<Directory>,
     /// Sessions with others' delivery hosts.
@@ -100,8 +104,14 @@ impl Services {
             ..
         } = planner(&config, &store, &clock)?;
         let dx = Arc::clone(&directory.dx);
+        let accounts = Arc::new(Accounts::new(Arc::clone(&store), (&config.accounts).into()));
         Ok(Self {
-            accounts: Arc::new(Accounts::new(Arc::clone(&store), (&config.accounts).into())),
+            desk: Desk {
+                published: Arc::clone(&published),
+                accounts: Arc::clone(&accounts),
+            },
+            enumeration: Enumeration::new(config.limits.unknown_users_per_hour.get()),
+            accounts,
             smtp_tls: Acceptor::new(&config.smtp_identity()?)?,
             dmtp_tls: Acceptor::new(&config.dmtp_identity()?)?,
             hosts: hosts(store.as_ref()).await?,

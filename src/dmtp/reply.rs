@@ -14,6 +14,9 @@ use crate::mail::reply::Reply;
 /// Longest reply line that libdime's client reads, terminator included (`dmtp.md` §4.4).
 pub const MAX_LINE: usize = 4095;
 
+/// Longest reply line that there can be: the largest signet, 16 777 220 octets, in base64 (`dmtp.md` §4.4).
+pub const MAX_LONG_LINE: usize = 16_777_220usize.div_ceil(3) * 4 + "250 OK []\r\n".len();
+
 /// Octets of a line around its text: code, separator, CRLF.
 const LINE_OVERHEAD: usize = 6;
 

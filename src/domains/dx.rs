@@ -16,7 +16,7 @@ use crate::dime::fingerprint::AnyFingerprint;
 use crate::dime::record::ManagementRecord;
 use crate::dmtp::client::{self, Answer, Client, Entry, Event, Limits, Message, Outcome};
 use crate::dmtp::name::Name;
-use crate::mail::address::Domain;
+use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::Reply;
 use crate::net::connect::Outgoing;
 use crate::net::connection::{self, Connection};
@@ -34,6 +34,9 @@ const MAX_ADDRESSES: usize = 4;
 
 /// Octets of a signet at most. The format allows 16 MiB, which is no way to treat a host that only asks for a key.
 const MAX_SIGNET: usize = 4 << 20;
+
+/// Octets of a history at most: what many years of changes come to.
+const MAX_HISTORY: usize = 8 << 20;
 
 /// Octets of a message handed to the session at a time.
 const BODY_PIECE: usize = 64 * 1024;
@@ -272,6 +275,7 @@ async fn expect_ready(connection: &mut Connection<Client>) -> Result<(), Error> 
 fn limits() -> Limits {
     Limits {
         signet_bytes: MAX_SIGNET,
+        history_bytes: MAX_HISTORY,
         ..Limits::default()
     }
 }
@@ -308,6 +312,15 @@ impl DxSession {
         match self.answer(None).await? {
             Answer::Signet(object) => Ok(object),
             _ => Err(client::Error::Malformed("the reply is not a signet").into()),
+        }
+    }
+
+    /// Fetches a user's signets from `start` to the newest, both included, oldest first. Nothing about them is verified.
+    pub async fn history(&mut self, address: &Mailbox, start: AnyFingerprint) -> Result<Vec<Vec<u8>>, Error> {
+        self.connection.machine().history(address, start, None)?;
+        match self.answer(None).await? {
+            Answer::History(objects) => Ok(objects),
+            _ => Err(client::Error::Malformed("the reply is not a history").into()),
         }
     }
 

@@ -314,7 +314,9 @@ fn finding_of(error: &LookupError) -> DmtpFinding {
         LookupError::NotFound | LookupError::Name(_) => DmtpFinding::NoSuchSignet,
         LookupError::Dx(DxError::Certificate { .. }) => DmtpFinding::CertificateRejected,
         LookupError::Dx(DxError::NotCovered) => DmtpFinding::NotCovered,
-        LookupError::Invalid(_) | LookupError::WrongFingerprint => DmtpFinding::SignetInvalid,
+        LookupError::Invalid(_) | LookupError::WrongFingerprint | LookupError::CustodyBroken => {
+            DmtpFinding::SignetInvalid
+        }
         _ => DmtpFinding::Unreachable,
     }
 }
@@ -349,6 +351,7 @@ mod tests {
         assert_eq!(finding_of(&LookupError::NotFound), DmtpFinding::NoSuchSignet);
         let forged = [
             LookupError::WrongFingerprint,
+            LookupError::CustodyBroken,
             LookupError::Invalid(signet::Error::WrongName),
         ];
         for failure in forged {

@@ -157,11 +157,11 @@ impl Mailer {
         }
         let history = self.store.signet_history(domain.as_str()).await.ok()?;
         for stored in history.into_iter().rev() {
-            let older = published.organization_by(domain, stored.full.into()).await;
+            let older = published.organization_by(domain, stored.signet.full.into()).await;
             if let Ok(Some(older)) = older
                 && returned.is_signed_by(&older.signet)
             {
-                return Some(stored.full);
+                return Some(stored.signet.full);
             }
         }
         current.full_fingerprint()

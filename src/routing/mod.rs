@@ -32,7 +32,8 @@ pub enum DmtpFinding {
     CertificateRejected,
     /// The record is not proven, and the domain's MTA-STS policy, which counts for SMTP, covers none of the hosts.
     NotCovered,
-    /// The signet is forged, belongs to another name, or its key is not in the record.
+    /// The signet is forged, belongs to another name, its key is not in the record, or no chain of custody leads to it from
+    /// the one seen before.
     SignetInvalid,
     /// The message itself was refused for good.
     MessageRefused,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Published;
+use crate::base::observe;
 use crate::base::time::Clock;
 use crate::dime::dmime2::signets::Known;
 use crate::dime::fingerprint::FullFingerprint;
@@ -14,7 +15,7 @@ use crate::dmtp::name::{self, Name};
 use crate::domains::{self, Domains, DxConnector, DxError, DxSession, Standing};
 use crate::mail::address::{Domain, Mailbox};
 use crate::net::dns::Proof;
-use crate::store::{self, RemoteSignet, Store, Wanted};
+use crate::store::{self, CustodyPin, RemoteSignet, Store, Wanted};
 
 /// How long a fetched signet is taken for the current one. Short: a peer that has rotated refuses mail sealed for the
 /// old one.
@@ -25,6 +26,9 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// Larger signets are asked for again each time: others decide how large they are, and each sender may have another.
 const MAX_REMEMBERED: usize = 64 << 10;
+
+/// How long somebody's signing key is remembered after it was last seen.
+const CUSTODY_KEPT_FOR: Duration = Duration::from_secs(400 * 24 * 3600);
 
 /// Why a signet cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +53,10 @@ pub enum Error {
     /// The signet served has another fingerprint than the one asked for.
     #[error("the host served another signet than the one asked for")]
     WrongFingerprint,
+    /// The user has another signing key than before, and nothing shows that the old one has signed it. It may be somebody
+    /// else's, so the signet is not used.
+    #[error("no chain of custody leads to the user's new signing key")]
+    CustodyBroken,
     /// The address cannot be asked for over DMTP.
     #[error("the address has no form in DMTP")]
     Name(#[from] name::Error),
@@ -281,6 +289,11 @@ impl Inquiry<'_> {
         {
             return Ok(organization);
         }
+        self.fresh_organization(wanted).await
+    }
+
+    /// Asked for now.
+    async fn fresh_organization(&mut self, wanted: Wanted) -> Result<VerifiedOrg, Error> {
         let name = Name::Organization(self.domain.clone());
         let signet = self
             .fetch(&name, wanted)
@@ -300,8 +313,16 @@ impl Inquiry<'_> {
         wanted: Wanted,
     ) -> Result<(VerifiedOrg, VerifiedUser), Error> {
         let organization = self.organization(Wanted::Current).await?;
-        let user = self.user_of(&organization, address, wanted).await?;
-        Ok((organization, user))
+        match self.user_of(&organization, address, wanted).await {
+            Ok(user) => Ok((organization, user)),
+            // An organization that has just changed its keys signs users' signets with keys that we have not seen yet.
+            Err(Error::Invalid(signet::Error::BadSignature(_))) => {
+                let organization = self.fresh_organization(Wanted::Current).await?;
+                let user = self.user_of(&organization, address, wanted).await?;
+                Ok((organization, user))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn user_of(
@@ -319,13 +340,74 @@ impl Inquiry<'_> {
         let signet = self.fetch(&name, wanted).await?;
         let user = verify_user(&signet, organization, None, address)?;
         demand(user.signet(), wanted)?;
+        if wanted == Wanted::Current {
+            self.keep_custody(address, &user).await?;
+        }
         self.directory
             .remember(store::fold(address), user.signet(), wanted)
             .await?;
         Ok(user)
     }
 
+    /// Compares a user's current signing key with the one that is pinned, follows the chain of custody if it is another one
+    /// (`signet.md` §13), and pins it.
+    async fn keep_custody(&mut self, address: &Mailbox, user: &VerifiedUser) -> Result<(), Error> {
+        let directory = self.directory;
+        let (store, now) = (&directory.store, directory.clock.now());
+        let name = store::fold(address);
+        let current = CustodyPin {
+            signing_key: user.signing_key(),
+            signet: user.crypto_fingerprint(),
+        };
+        let proven = match store.custody_pin(&name, now).await? {
+            Some(pin) if pin.signing_key == current.signing_key => true,
+            Some(pin) => self.leads_to(&pin, address, user).await?,
+            // Seen before there were these pins.
+            None => match store.key_set_pin(&name, now).await? {
+                Some(seen) if seen.pin.signing_key != current.signing_key => {
+                    user.succeeds(&seen.pin.signing_key)
+                }
+                _ => true,
+            },
+        };
+        if !proven {
+            tracing::error!(event = observe::SIGNET_CUSTODY_BROKEN, domain = %address.domain(),
+                "the signing key of a user elsewhere has changed, and no chain of custody leads to the new one: mail waits \
+                 (`dimed key set accept` takes it once the other side has been asked)");
+            return Err(Error::CustodyBroken);
+        }
+        let until = now.after(CUSTODY_KEPT_FOR);
+        Ok(store.pin_custody(&name, current, until, now).await?)
+    }
+
+    /// Whether the pinned key has signed the current one, at once or over the steps of a history that its host shows.
+    async fn leads_to(
+        &mut self,
+        pin: &CustodyPin,
+        address: &Mailbox,
+        user: &VerifiedUser,
+    ) -> Result<bool, Error> {
+        if user.succeeds(&pin.signing_key) {
+            return Ok(true);
+        }
+        let history = match self.session().await?.history(address, pin.signet.into()).await {
+            Ok(objects) => objects,
+            Err(DxError::NotFound) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let signets: Result<Vec<_>, _> = history.iter().map(|object| Signet::decode(object)).collect();
+        Ok(signets.is_ok_and(|signets| signet::follow(&pin.signing_key, &signets, user).is_ok()))
+    }
+
     async fn fetch(&mut self, name: &Name, wanted: Wanted) -> Result<Signet, Error> {
+        match self.session().await?.signet(name, wanted.fingerprint()).await {
+            Ok(object) => Ok(Signet::decode(&object)?),
+            Err(DxError::NotFound) => Err(Error::NotFound),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn session(&mut self) -> Result<&mut DxSession, Error> {
         if self.session.is_none() {
             let session = self
                 .directory
@@ -334,12 +416,7 @@ impl Inquiry<'_> {
                 .await?;
             self.session = Some(session);
         }
-        let session = self.session.as_mut().ok_or(Error::NotFound)?;
-        match session.signet(name, wanted.fingerprint()).await {
-            Ok(object) => Ok(Signet::decode(&object)?),
-            Err(DxError::NotFound) => Err(Error::NotFound),
-            Err(error) => Err(error.into()),
-        }
+        self.session.as_mut().ok_or(Error::NotFound)
     }
 
     async fn end(self) {

@@ -1,17 +1,26 @@
 //! Publishes, looks up and verifies signets.
 
+mod desk;
 mod directory;
+mod enumeration;
 mod published;
 mod renewal;
+mod retirement;
+mod rotation;
 mod standing;
 
+use crate::accounts;
 use crate::dime::{key_set, keys, signet};
 use crate::store;
 
 pub use crate::store::Wanted;
+pub use desk::Desk;
 pub use directory::{Directory, Error as LookupError, Named};
-pub use published::{Due, Offer, Organization, Published, Status, Times, User};
+pub use enumeration::Enumeration;
+pub use published::{Due, OLD_KEYS_KEPT, Offer, Organization, Published, RecordPlan, Status, Times, User};
 pub use renewal::{Renewal, Report};
+pub use retirement::Retiring;
+pub use rotation::{Progress, Rotation};
 pub use standing::Known;
 
 /// Why a signet cannot be had or published.
@@ -33,6 +42,21 @@ pub enum Error {
     /// A signet without all three signatures was to be published.
     #[error("the signet is not complete")]
     Incomplete,
+    /// There is no signing request of that user that waits.
+    #[error("no signing request of that user waits")]
+    NoRequest,
+    /// The domain is not served here, or has no DIME.
+    #[error("the domain is not served here with DIME")]
+    NotServed,
+    /// Keys of the domain, or of a user in it, are being changed.
+    #[error("a change of keys is under way")]
+    RolloverUnderWay,
+    /// The domain is on its way out of DIME.
+    #[error("the domain is on its way out of DIME")]
+    Retiring,
+    /// The history is longer than one answer may be.
+    #[error("the history is too long for one answer")]
+    TooLong,
     /// A signet does not verify, or cannot be made.
     #[error(transparent)]
     Signet(#[from] signet::Error),
@@ -42,6 +66,9 @@ pub enum Error {
     /// Private keys that are kept cannot be read.
     #[error(transparent)]
     Keys(#[from] keys::Error),
+    /// It cannot be found out who is behind an address.
+    #[error(transparent)]
+    Accounts(#[from] accounts::Error),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),

@@ -1,17 +1,21 @@
 //! Signets of ours: made, published, found again by any of their fingerprints, and verified every time.
 
 mod key_sets;
+mod life_cycle;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Error;
 use crate::base::secret::Secret;
 use crate::base::time::Clock;
+use crate::crypto::ed25519::VerifyingKey;
 use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, FullFingerprint};
+use crate::dime::key_set::{KEPT_AFTER_EXPIRY, SignedKeySet};
 use crate::dime::keys::{OrgKeys, UserKeys};
 use crate::dime::signet::{
-    Kind, Level, OrgBuilder, Signer, Signet, VerifiedOrg, VerifiedUser, request, rotation_request,
-    verify_org, verify_request, verify_user,
+    self, Kind, Level, OrgBuilder, Permissions, Profile, SecondaryKey, Signer, Signet, VerifiedOrg,
+    VerifiedUser, request, rotation_request, verify_org, verify_request, verify_user,
 };
 use crate::dmtp::name::Name;
 use crate::mail::address::{Domain, Mailbox};
@@ -19,6 +23,17 @@ use crate::store::{NewKemKeys, Publication, Store, StoredSignet, fold, fold_name
 use key_sets::NewKeySet;
 pub(super) use key_sets::seconds;
 pub use key_sets::{Due, Offer, Times};
+pub use life_cycle::RecordPlan;
+
+/// How long private keys are kept after other ones have taken their place: longer than anything sealed for them may be
+/// under way (`dmime2.md` §3.2, §11).
+pub const OLD_KEYS_KEPT: Duration = KEPT_AFTER_EXPIRY;
+
+/// Signets in one answer to HIST, at most. Key sets are replaced every two weeks, so this is many years.
+const MAX_HISTORY: u32 = 1000;
+
+/// Octets of all of them, at most.
+const MAX_HISTORY_OCTETS: usize = 4 << 20;
 
 /// Publishes signets of our domains and users, and answers for them.
 #[derive(Clone)]
@@ -71,16 +86,34 @@ impl Published {
     /// Makes and publishes the signet of an organization over `keys`, which are kept. It has a key set: with keys, unless
     /// the signet before it says that there are none.
     pub async fn publish_organization(&self, domain: &Domain, keys: OrgKeys) -> Result<Organization, Error> {
+        self.publish_organization_beside(domain, keys, None).await
+    }
+
+    /// The same; signets of users that the key `retiring` has signed stay valid.
+    pub(super) async fn publish_organization_beside(
+        &self,
+        domain: &Domain,
+        keys: OrgKeys,
+        retiring: Option<VerifyingKey>,
+    ) -> Result<Organization, Error> {
         let before = self.store.current_signet(domain.as_str()).await?;
+        let replaces = before.as_ref().map(|stored| stored.full);
         let before = before.map(|stored| Signet::decode(&stored.object)).transpose()?;
         let offer = before.as_ref().map_or(Offer::Keys, Offer::after);
         let set = self.new_key_set(Kind::Organization, &keys.signing, offer)?;
-        let mut builder = OrgBuilder::new(&keys.signing, &keys.encryption.public_key(), &[])?;
+        let secondary = retiring.map(|key| SecondaryKey {
+            permissions: Permissions::SIGNETS,
+            key,
+        });
+        let secondary = Vec::from_iter(secondary);
+        let mut builder = OrgBuilder::new(&keys.signing, &keys.encryption.public_key(), &secondary)?;
+        if let Some(before) = &before {
+            *builder.profile_mut() = Profile::of(before);
+        }
         set.enter(builder.profile_mut())?;
         let signet = builder.identifiable(domain)?;
         let verified = verify_org(&signet, &[keys.signing.verifying_key()], domain)?;
         let armored = Secret::new(keys.to_armor().expose().clone().into_bytes());
-        let replaces = before.and_then(|before| before.full_fingerprint());
         self.publish(domain.to_string(), &signet, Some(armored), set.kept, replaces)
             .await?;
         Ok(Organization {
@@ -108,19 +141,32 @@ impl Published {
         };
         let armored = Secret::new(keys.to_armor().expose().clone().into_bytes());
         let set = self.new_key_set(Kind::User, &keys.signing, offer)?;
-        let signet = self.sign(address, &request, Some((armored, set))).await?;
+        let signet = self.sign(address, &request, Some(armored), Some(set)).await?;
         Ok(User {
             signet,
             keys: Some(keys),
         })
     }
 
-    /// Signs the request of a user who keeps their own keys, and publishes the signet. A request cannot bring a key set;
+    /// Signs the request of a user who keeps their own keys, and publishes the signet, without a key set;
     /// [`publish_key_set`](Self::publish_key_set) adds one that the user has signed.
     ///
     /// If the user has a signet, the request must carry a chain of custody from it.
     pub async fn publish_request(&self, address: &Mailbox, request: &Signet) -> Result<VerifiedUser, Error> {
-        self.sign(address, request, None).await
+        self.sign(address, request, None, None).await
+    }
+
+    /// The same with a key set that the key in the request has signed.
+    pub async fn publish_request_with(
+        &self,
+        address: &Mailbox,
+        request: &Signet,
+        key_set: &[u8],
+    ) -> Result<VerifiedUser, Error> {
+        let set = SignedKeySet::decode(Kind::User, &request.signing_key()?, key_set)?;
+        set.accept(seconds(self.clock.now()))?;
+        let set = NewKeySet::of_user(key_set);
+        self.sign(address, request, None, Some(set)).await
     }
 
     /// The current signet and keys of an organization of ours.
@@ -131,16 +177,22 @@ impl Published {
         }
     }
 
-    /// The signet of an organization of ours with that fingerprint, current or not, and its keys.
+    /// The signet of an organization of ours with that fingerprint, current or not, and its keys; `None` also if these
+    /// are erased.
     pub async fn organization_by(
         &self,
         domain: &Domain,
         fingerprint: AnyFingerprint,
     ) -> Result<Option<Organization>, Error> {
         let stored = self.store.signet_by_fingerprint(domain.as_str(), fingerprint);
-        match stored.await? {
-            Some(stored) => self.load_organization(domain, &stored).await.map(Some),
-            None => Ok(None),
+        let Some(stored) = stored.await? else {
+            return Ok(None);
+        };
+        match self.load_organization(domain, &stored).await {
+            Ok(organization) => Ok(Some(organization)),
+            // Its private keys are erased: nothing under way can need it any more.
+            Err(Error::NoKeys) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -158,13 +210,16 @@ impl Published {
         address: &Mailbox,
         fingerprint: AnyFingerprint,
     ) -> Result<Option<User>, Error> {
-        match self
-            .store
-            .signet_by_fingerprint(&fold(address), fingerprint)
-            .await?
-        {
-            Some(stored) => self.load_user(address, &stored).await.map(Some),
-            None => Ok(None),
+        let name = fold(address);
+        let stored = self.store.signet_by_fingerprint(&name, fingerprint);
+        let Some(stored) = stored.await? else {
+            return Ok(None);
+        };
+        match self.load_user(address, &stored).await {
+            Ok(user) => Ok(Some(user)),
+            // The keys of the organization that vouched for it have been replaced, and are not accepted any more.
+            Err(Error::Signet(signet::Error::BadSignature(_))) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -181,9 +236,10 @@ impl Published {
             Some(wanted) => self.store.signet_by_fingerprint(&fold_name(name), wanted).await?,
             None => self.store.current_signet(&fold_name(name)).await?,
         };
-        let Some(stored) = stored else { return Ok(None) };
-        let split = Signet::decode(&stored.object)?.split(Level::Full);
-        Ok(split.map(|signet| signet.encode()))
+        match stored {
+            Some(stored) => served(&stored.object),
+            None => Ok(None),
+        }
     }
 
     /// What `VRFY` answers: whether that signet of a domain or address of ours is the current one; `None` if it never
@@ -201,11 +257,46 @@ impl Published {
         }))
     }
 
+    /// What `HIST` answers: the signets of a user of ours from `start` to `stop`, both included, oldest first; without
+    /// `stop`, to the newest. `None` if there is no such history. Source: `dmtp.md` §6.9.
+    ///
+    /// Errors: [`Error::TooLong`] for a history that is longer than one answer may be.
+    pub async fn history(
+        &self,
+        address: &Mailbox,
+        start: Option<AnyFingerprint>,
+        stop: Option<AnyFingerprint>,
+    ) -> Result<Option<Vec<Vec<u8>>>, Error> {
+        let name = fold(address);
+        let range = self.store.signet_range(&name, start, stop, MAX_HISTORY + 1);
+        let Some(stored) = range.await? else {
+            return Ok(None);
+        };
+        let octets: usize = stored.iter().map(|signet| signet.object.len()).sum();
+        if stored.len() > MAX_HISTORY as usize || octets > MAX_HISTORY_OCTETS {
+            return Err(Error::TooLong);
+        }
+        let served = stored.iter().map(|signet| served(&signet.object));
+        served.collect::<Result<Option<Vec<_>>, _>>()
+    }
+
+    /// Every signet that an organization of ours ever had, oldest first. Of some the private keys are erased.
+    pub async fn past_organizations(&self, domain: &Domain) -> Result<Vec<VerifiedOrg>, Error> {
+        let history = self.store.signet_history(domain.as_str()).await?;
+        let past = history.iter().map(|past| {
+            let signet = Signet::decode(&past.signet.object)?;
+            let own = signet.signing_key()?;
+            Ok(verify_org(&signet, &[own], domain)?)
+        });
+        past.collect()
+    }
+
     async fn sign(
         &self,
         address: &Mailbox,
         request: &Signet,
-        kept: Option<(Secret<Vec<u8>>, NewKeySet)>,
+        private_keys: Option<Secret<Vec<u8>>>,
+        key_set: Option<NewKeySet>,
     ) -> Result<VerifiedUser, Error> {
         let address = &folded(address)?;
         if Name::parse(&address.to_string()).is_err() {
@@ -217,20 +308,15 @@ impl Published {
         let request = verify_request(request, predecessor.as_ref())?;
         let signer = Signer::new(&organization.signet, &organization.keys.signing)?;
         let mut builder = signer.sign(&request)?;
-        if let Some((_, set)) = &kept {
+        if let Some(set) = &key_set {
             set.enter(builder.profile_mut())?;
         }
         let signet = builder.identifiable(address)?;
         let verified = verify_user(&signet, &organization.signet, predecessor.as_ref(), address)?;
-        let (private_keys, kem_keys) = kept.map(|(keys, set)| (keys, set.kept)).unzip();
-        self.publish(
-            address.to_string(),
-            &signet,
-            private_keys,
-            kem_keys.flatten(),
-            predecessor.and_then(|signet| signet.full_fingerprint()),
-        )
-        .await?;
+        let kem_keys = key_set.and_then(|set| set.kept);
+        let replaces = predecessor.and_then(|user| user.full_fingerprint());
+        self.publish(address.to_string(), &signet, private_keys, kem_keys, replaces)
+            .await?;
         Ok(verified)
     }
 
@@ -263,6 +349,7 @@ impl Published {
             private_keys,
             kem_keys,
             replaces: replaces.into(),
+            erase_older_at: Some(self.clock.now().after(OLD_KEYS_KEPT)),
         };
         Ok(self.store.publish_signet(publication).await?)
     }
@@ -305,6 +392,12 @@ impl std::fmt::Debug for Published {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Published")
     }
+}
+
+/// A signet in the form in which libdime's library accepts it: up to its full signature (`signet.md` §8.7).
+fn served(object: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    let split = Signet::decode(object)?.split(Level::Full);
+    Ok(split.map(|signet| signet.encode()))
 }
 
 /// The address as signets spell it.

@@ -136,8 +136,10 @@ impl Renewal {
     }
 
     async fn organization(&self, domain: &Domain) -> Result<Step, Error> {
-        let organization = self.published.organization(domain).await?;
-        let signet = organization.ok_or(Error::NoOrganization)?.signet;
+        let Some(organization) = self.published.organization(domain).await? else {
+            return Ok(Step::Nothing);
+        };
+        let signet = organization.signet;
         if !self.is_due(signet.signet()) {
             return Ok(Step::Nothing);
         }
@@ -147,7 +149,10 @@ impl Renewal {
     }
 
     async fn user(&self, address: &Mailbox, report: &mut Report) -> Result<Step, Error> {
-        let user = self.published.user(address).await?.ok_or(Error::NoSignet)?;
+        // Taken out of service.
+        let Some(user) = self.published.user(address).await? else {
+            return Ok(Step::Nothing);
+        };
         match user.keys {
             Some(_) if self.is_due(user.signet.signet()) => {
                 let offer = Offer::after(user.signet.signet());

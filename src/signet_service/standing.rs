@@ -58,6 +58,7 @@ impl Directory {
         let change = match &pin {
             Some(stored) if changes_key(pin.as_ref(), &owner) => {
                 let proven = user.succeeds(&stored.pin.signing_key)
+                    || self.followed(&name, user).await?
                     || self.store.local_domain(address.domain()).await?.is_some();
                 accepted_if(proven)
             }
@@ -75,7 +76,14 @@ impl Directory {
     /// was anything.
     pub async fn accept(&self, name: &str) -> Result<bool, Error> {
         self.store.forget_remote_signets(name).await?;
-        Ok(self.store.forget_key_set_pin(name).await?)
+        let custody = self.store.forget_custody_pin(name).await?;
+        Ok(self.store.forget_key_set_pin(name).await? || custody)
+    }
+
+    /// Whether a chain of custody was followed to that signing key when the signet was looked up, perhaps over several steps.
+    async fn followed(&self, name: &str, user: &VerifiedUser) -> Result<bool, Error> {
+        let pin = self.store.custody_pin(name, self.clock.now()).await?;
+        Ok(pin.is_some_and(|pin| pin.signing_key == user.signing_key()))
     }
 
     async fn organization_change(&self, organization: &VerifiedOrg) -> Result<Change, Error> {

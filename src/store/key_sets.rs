@@ -28,6 +28,10 @@ pub struct StoredKemKeys {
     pub signet: FullFingerprint,
     /// The keys.
     pub keys: KemKeys,
+    /// When their key set was made.
+    pub created_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
     /// When they are destroyed.
     pub destroy_at: Timestamp,
 }

@@ -10,6 +10,7 @@ mod body;
 mod deposits;
 mod domains;
 mod key_sets;
+mod life_cycle;
 mod sealed;
 mod signets;
 mod spool;
@@ -22,6 +23,7 @@ pub use body::*;
 pub use deposits::*;
 pub use domains::*;
 pub use key_sets::*;
+pub use life_cycle::*;
 pub use sealed::MasterKey;
 pub use signets::*;
 pub use spool::*;
@@ -72,6 +74,9 @@ pub enum Error {
 }
 
 /// Everything the daemon keeps.
-pub trait Store: Spool + Signets + KeySets + Accounts + KeyDeposits + Domains + StsPolicies {}
+pub trait Store:
+    Spool + Signets + KeySets + LifeCycle + Accounts + KeyDeposits + Domains + StsPolicies
+{
+}
 
-impl<T: Spool + Signets + KeySets + Accounts + KeyDeposits + Domains + StsPolicies> Store for T {}
+impl<T: Spool + Signets + KeySets + LifeCycle + Accounts + KeyDeposits + Domains + StsPolicies> Store for T {}

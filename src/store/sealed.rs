@@ -11,6 +11,8 @@
 //! | private KEM keys | derived from the master key for that signet | the signet |
 //! | wrapped keys of a cautious user | derived from the master key for that account | the account and the version |
 //! | pinned key set | derived from the master key for that name | the name |
+//! | new private keys of a rollover | derived from the master key for that name | the name |
+//! | pinned signing key | derived from the master key for that name | the name |
 //! | remembered remote signet | derived from the master key for that name | the signet's tag |
 
 use hkdf::Hkdf;
@@ -19,7 +21,7 @@ use zeroize::Zeroize;
 
 use super::domains::Pin as DomainPin;
 use super::sts::StsEntry;
-use super::{Content, Envelope, Error, MAX_RESEALED, Recipient, Source};
+use super::{Content, CustodyPin, Envelope, Error, MAX_RESEALED, Recipient, Source};
 use crate::base::bytes::Reader;
 use crate::base::id::{QueueId, RecipientId};
 use crate::base::secret::Secret;
@@ -160,6 +162,48 @@ impl MasterKey {
             .derive("dimed/1 domain pin")
             .open(domain_pin_text(pin).as_bytes(), seal);
         opened.map(|_| ()).map_err(|_| Error::Unreadable("pinned record"))
+    }
+
+    /// Where the signing key that `name` had is found.
+    pub(super) fn custody_tag(&self, name: &str) -> Vec<u8> {
+        self.derive(&format!("custody pin tag {name}")).expose().to_vec()
+    }
+
+    /// Seals a signing key (32) and the fingerprint of its signet (64).
+    pub(super) fn seal_custody(&self, name: &str, pin: &CustodyPin) -> Vec<u8> {
+        let place = format!("dimed/1 custody pin {name}");
+        let plain = [&pin.signing_key.0[..], &pin.signet.0[..]].concat();
+        self.derive(&place)
+            .seal(&mut rand::rng(), place.as_bytes(), &plain)
+    }
+
+    /// Opens them.
+    pub(super) fn open_custody(&self, name: &str, sealed: &[u8]) -> Result<CustodyPin, Error> {
+        let place = format!("dimed/1 custody pin {name}");
+        let unreadable = || Error::Unreadable("custody pin");
+        let plain = self.derive(&place).open(place.as_bytes(), sealed);
+        let plain = plain.map_err(|_| unreadable())?;
+        let (key, signet) = plain.split_first_chunk().ok_or_else(unreadable)?;
+        Ok(CustodyPin {
+            signing_key: VerifyingKey(*key),
+            signet: CryptoFingerprint(signet.try_into().map_err(|_| unreadable())?),
+        })
+    }
+
+    /// Seals private keys that are not in use yet.
+    pub(super) fn seal_rollover(&self, name: &str, keys: &Secret<Vec<u8>>) -> Vec<u8> {
+        let place = format!("dimed/1 rollover {name}");
+        self.derive(&place)
+            .seal(&mut rand::rng(), place.as_bytes(), keys.expose())
+    }
+
+    /// Opens them.
+    pub(super) fn open_rollover(&self, name: &str, sealed: &[u8]) -> Result<Secret<Vec<u8>>, Error> {
+        let place = format!("dimed/1 rollover {name}");
+        self.derive(&place)
+            .open(place.as_bytes(), sealed)
+            .map(Secret::new)
+            .map_err(|_| Error::Unreadable("rollover keys"))
     }
 
     /// Seals the private KEM keys of a signet of ours.

@@ -35,6 +35,22 @@ pub struct Publication {
     pub kem_keys: Option<NewKemKeys>,
     /// What must be the current signet, or nothing is published.
     pub replaces: Replaces,
+    /// When the private keys of earlier signets with other keys are erased, unless they are due before; `None` leaves
+    /// them as they are.
+    pub erase_older_at: Option<Timestamp>,
+}
+
+/// A signet of the history of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoricSignet {
+    /// The signet.
+    pub signet: StoredSignet,
+    /// When it was taken out of service.
+    pub revoked_at: Option<Timestamp>,
+    /// Whether its private keys are kept.
+    pub keys_kept: bool,
+    /// When they are erased.
+    pub erase_keys_at: Option<Timestamp>,
 }
 
 /// What a signet comes after. Two that were made from the same one at the same time are not both published: the second
@@ -62,6 +78,7 @@ impl From<StoredSignet> for Publication {
             private_keys: None,
             kem_keys: None,
             replaces: Replaces::Whatever,
+            erase_older_at: None,
         }
     }
 }
@@ -115,10 +132,10 @@ pub trait Signets: Send + Sync {
     /// Errors: [`Error::Exists`], and [`Error::Changed`] if another signet has come since the one to replace.
     async fn publish_signet(&self, publication: Publication) -> Result<(), Error>;
 
-    /// The current signet of `name`.
+    /// The current signet of `name`: the newest one, unless it was taken out of service.
     async fn current_signet(&self, name: &str) -> Result<Option<StoredSignet>, Error>;
 
-    /// The signet of `name` with that fingerprint, of whichever kind, current or not.
+    /// The signet of `name` with that fingerprint, of whichever kind, current or not. Not one out of service.
     async fn signet_by_fingerprint(
         &self,
         name: &str,
@@ -129,7 +146,19 @@ pub trait Signets: Send + Sync {
     async fn signet_names(&self, after: Option<&str>, limit: u32) -> Result<Vec<String>, Error>;
 
     /// All signets of `name`, oldest first.
-    async fn signet_history(&self, name: &str) -> Result<Vec<StoredSignet>, Error>;
+    async fn signet_history(&self, name: &str) -> Result<Vec<HistoricSignet>, Error>;
+
+    /// The signets of `name` from `start` to `stop`, both included, oldest first, but at most `limit`, without those out
+    /// of service. Without `start` from the first, without `stop` to the newest.
+    ///
+    /// `None` if there is nothing of that name, or `start` or `stop` is not there, or `stop` is before `start`.
+    async fn signet_range(
+        &self,
+        name: &str,
+        start: Option<AnyFingerprint>,
+        stop: Option<AnyFingerprint>,
+        limit: u32,
+    ) -> Result<Option<Vec<StoredSignet>>, Error>;
 
     /// The private keys that belong to a signet of ours, if the server keeps them.
     async fn private_keys(

@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Parser as _;
+use dimed::base::time::{Clock as _, SystemClock};
 use dimed::cli::{Arguments, Exit};
 use dimed::config::{Config, LogFormat};
 use dimed::daemon::{Daemon, Services};
 use dimed::dime::keys::UserKeys;
+use dimed::dime::signet::Signer;
 use dimed::mail::address::Domain;
 use dimed::net::authority::{KeyKind, Zone};
 use dimed::signet_service::Offer;
+use dimed::store::{HistoricSignet, StoredSignet};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
@@ -111,6 +114,7 @@ impl<'a> Builder<'a> {
             ip: loopback.ip,
             config: path,
             folder,
+            hosts: hosts(&self.name, loopback.ip),
             _loopback: loopback,
         };
         organization.add_domain(self.plain, self.policy).await;
@@ -161,7 +165,14 @@ pub struct Organization {
     pub config: PathBuf,
     /// Everything it keeps.
     pub folder: PathBuf,
+    /// Its signed zone without the management record.
+    hosts: Zone,
     _loopback: Loopback,
+}
+
+fn hosts(name: &Domain, ip: IpAddr) -> Zone {
+    let zone = Zone::signed(name, KeyKind::Ed25519).unwrap();
+    zone.mx("", 10, &domain(&format!("mx.{name}"))).address("mx", ip)
 }
 
 impl Organization {
@@ -207,6 +218,46 @@ impl Organization {
             .await;
     }
 
+    /// Publishes the record as it is to be now.
+    pub async fn publish(&self, world: &World) {
+        let text = self.cli(&["dns", "records", self.name.as_str()]).await;
+        world.update(&self.hosts.clone().txt("_dx", record(&text)));
+    }
+
+    /// Has it look the record of a domain up again.
+    pub async fn forget_record(&self, domain: &str) {
+        let store = self.services().await.store;
+        store.drop_pin(&domain.parse().unwrap()).await.unwrap();
+    }
+
+    /// Every signet of a domain or address, oldest first.
+    pub async fn history(&self, name: &str) -> Vec<HistoricSignet> {
+        let store = self.services().await.store;
+        store.signet_history(name).await.unwrap()
+    }
+
+    /// Publishes another signet for a user, which is that many octets longer.
+    pub async fn enlarge(&self, address: &str, octets: usize) {
+        let Services { store, published, .. } = self.services().await;
+        let domain = published.organization(&self.name).await.unwrap().unwrap();
+        let address = address.parse().unwrap();
+        let user = published.user(&address).await.unwrap().unwrap();
+        let signer = Signer::new(&domain.signet, &domain.keys.signing).unwrap();
+        let mut builder = signer.edit(&user.signet).unwrap();
+        let profile = builder.profile_mut();
+        profile.add_undefined(b"padding", &vec![7; octets]).unwrap();
+        let signet = builder.identifiable(&address).unwrap();
+        let stored = StoredSignet {
+            name: address.to_string(),
+            crypto: signet.crypto_fingerprint().unwrap(),
+            full: signet.full_fingerprint().unwrap(),
+            id: signet.id_fingerprint().unwrap(),
+            object: signet.encode(),
+            published_at: SystemClock.now(),
+        };
+        store.publish_signet(stored.into()).await.unwrap();
+    }
+
     /// Adds an account with [`PASSWORD`].
     pub async fn add_account(&self, local: &str) {
         let file = self.folder.join("password");
@@ -221,8 +272,7 @@ impl Organization {
     async fn zone(&self, names_dx: bool, plain: bool, rewrite: &dyn Fn(String) -> String) -> Zone {
         let text = self.cli(&["dns", "records", self.name.as_str()]).await;
         let host = domain(&format!("mx.{}", self.name));
-        let zone = Zone::signed(&self.name, KeyKind::Ed25519).unwrap();
-        let mut zone = zone.mx("", 10, &host).address("mx", self.ip);
+        let mut zone = self.hosts.clone();
         assert!(text.contains(&format!("{}. 3600 IN MX 10 {host}.", self.name)));
         if !plain {
             let mut record = record(&text);

@@ -58,6 +58,11 @@ impl World {
         self.authority.put_zone(&root).unwrap();
     }
 
+    /// Serves a changed zone, which is delegated to already.
+    pub fn update(&self, zone: &Zone) {
+        self.authority.put_zone(zone).unwrap();
+    }
+
     /// Where the name server listens.
     pub fn name_server(&self) -> SocketAddr {
         self.authority.address()

@@ -7,10 +7,10 @@ use crate::base::encoding::hex;
 use crate::base::zone_text::character_strings;
 use crate::cli::context::Context;
 use crate::config::Config;
+use crate::crypto::ed25519::SigningKey;
 use crate::dime::record::{ManagementRecord, Policy, owner_name, sign_certificate};
 use crate::mail::address::Domain;
 use crate::net::dns::{Mx, Srv, Tlsa};
-use crate::signet_service;
 use crate::store::{DimeSettings, LocalDomain};
 
 /// Seconds that others may keep the records: short enough to change certificates within a day.
@@ -102,27 +102,30 @@ fn mx(name: &Domain, config: &Config) -> Line {
     })
 }
 
-/// Vouches for the certificate in use, which must come first (`dmtp.md` §12.1 no. 4), and for the next one.
+/// Vouches for the certificate in use, which must come first (`dmtp.md` §12.1 no. 4), and for the next one. While keys are
+/// being changed, the old and the new one do so.
 async fn management(
     context: &Context,
     name: &Domain,
     dime: &DimeSettings,
     certificates: &Certificates,
 ) -> anyhow::Result<Line> {
-    let organization = context.published().organization(name).await?;
-    let keys = organization.ok_or(signet_service::Error::NoOrganization)?.keys;
+    let Some(plan) = context.published().record_plan(name, dime).await? else {
+        let text = format!("{name} leaves DIME: remove the record of {}.", owner_name(name));
+        return Ok(Line::Comment(text));
+    };
     let vouched = [Some(&certificates.dmtp), certificates.next.as_ref()];
+    let signed = |certificate: &Certificate| {
+        let sign = |key: &SigningKey| sign_certificate(key, &certificate.der);
+        plan.signers.iter().map(sign).collect::<Vec<_>>()
+    };
     let record = ManagementRecord {
-        primary_keys: vec![keys.signing.verifying_key()],
-        tls_signatures: vouched
-            .into_iter()
-            .flatten()
-            .map(|certificate| sign_certificate(&keys.signing, &certificate.der))
-            .collect(),
-        policy: dime.policy,
+        primary_keys: plan.signers.iter().map(SigningKey::verifying_key).collect(),
+        tls_signatures: vouched.into_iter().flatten().flat_map(signed).collect(),
+        policy: plan.policy,
         delivery_hosts: dime.delivery_hosts.clone(),
         subdomain_policy: dime.subdomain_policy,
-        expiry_days: dime.expiry_days,
+        expiry_days: plan.expiry_days,
         syndicates: None,
     };
     // Shows that it reads back before anybody is told to publish it.

@@ -1,6 +1,7 @@
 //! `dimed key …`: private key files, and where they are kept.
 
 mod deposit;
+mod rotate;
 mod set;
 mod show;
 mod unlock;
@@ -45,6 +46,7 @@ enum Command {
     Download(deposit::Download),
     Set(Box<set::Set>),
     OptOut(set::OptOut),
+    Rotate(rotate::Rotate),
 }
 
 /// Does as the command says.
@@ -57,6 +59,7 @@ pub async fn run(arguments: Arguments, config: &Path, out: &mut dyn Write) -> an
         Command::Upload(upload) => deposit::upload(&upload, json, out).await,
         Command::Download(download) => deposit::download(&download, json, out).await,
         Command::Set(set) => set::run(*set, config, json, out).await,
+        Command::Rotate(rotate) => rotate::run(&rotate, config, json, out).await,
         Command::OptOut(opt_out) => set::opt_out(opt_out, config, json, out).await,
     };
     answer::conclude(done, json, out)

@@ -136,7 +136,8 @@ pub async fn opt_out(opt_out: OptOut, path: &Path, json: bool, out: &mut dyn Wri
 async fn accept(context: &Context, name: &Name, json: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let text = name.to_string();
     context.store.forget_remote_signets(&text).await?;
-    let dropped = context.store.forget_key_set_pin(&store::fold_name(&text)).await?;
+    let dropped = context.store.forget_key_set_pin(&store::fold_name(&text)).await?
+        | context.store.forget_custody_pin(&text).await?;
     if dropped {
         start_log(&context.config);
         tracing::warn!(event = observe::KEY_SET_ACCEPTED, domain = %name.domain(),

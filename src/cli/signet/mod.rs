@@ -1,8 +1,10 @@
-//! `dimed signet …`: signets and signing requests in files, without a daemon or configuration.
+//! `dimed signet …`: signets and signing requests in files, without a daemon or configuration; and those that are
+//! published here.
 
 pub mod fingerprint;
 mod import;
 mod key_set;
+mod life;
 mod make;
 mod profile;
 pub mod read;
@@ -13,17 +15,19 @@ mod split;
 mod verify;
 
 use std::io::Write;
+use std::path::Path;
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{Exit, answer};
 use crate::dime::signet::Level;
 
-/// Signets and signing requests in files.
+/// Signets and signing requests: in files, and those that this server publishes.
 ///
 /// Objects are read in any of their forms (armored, binary, or one line of base64) and written
 /// armored. The file name - stands for standard input or output. Files are never replaced without
-/// --force. No daemon and no configuration is needed.
+/// --force. No daemon and no configuration is needed, but for publish, request, approve, reject,
+/// history and revoke, which are about the signets that this server publishes.
 ///
 /// Exit codes: 0 done, or the object is valid; 1 it is not valid, and the name of the error says why;
 /// 2 usage, or a file that cannot be read or written; 75 no room to write.
@@ -47,6 +51,8 @@ enum Command {
     Split(split::Split),
     Fingerprint(fingerprint::Fingerprint),
     Import(import::Import),
+    #[command(flatten)]
+    Life(life::Command),
 }
 
 /// Forms of a signet.
@@ -70,8 +76,8 @@ impl From<Form> for Level {
     }
 }
 
-/// Does as the command says.
-pub fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
+/// Does as the command says; the configuration at `config` is read where it is needed.
+pub async fn run(arguments: Arguments, config: &Path, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let json = arguments.json;
     let done = match arguments.command {
         Command::NewOrg(new) => make::run_org(&new, json, out),
@@ -82,6 +88,7 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
         Command::Import(import) => import::run(&import, json, out),
         Command::Split(split) => split::run(&split, json, out),
         Command::Fingerprint(fingerprint) => fingerprint::run(&fingerprint, json, out),
+        Command::Life(command) => life::run(command, config, json, out).await,
     };
     answer::conclude(done, json, out)
 }

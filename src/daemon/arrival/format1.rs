@@ -49,10 +49,9 @@ impl Arrival<'_> {
         let leave = self.inquiry(wanted).await?;
         let directory = &self.services.directory;
         let origin = directory.organization(&envelope.origin, wanted).await?;
-        let user = self.recipient(&envelope.recipient).await?;
-        if user.signet.crypto_fingerprint() != envelope.recipient_signet {
-            return Err(Refusal::Recipient);
-        }
+        let user = self
+            .recipient(&envelope.recipient, envelope.recipient_signet)
+            .await?;
         let checked = self.check(view, origin.clone(), user.signet.clone()).await?;
         if let Some(leave) = leave {
             leave.give_back();
@@ -115,9 +114,13 @@ impl Arrival<'_> {
             .await?;
         // Signets that differ in the key set alone have the same keys for this format.
         let mut tried = HashSet::from([current.signet.crypto_fingerprint()]);
-        for signet in history.iter().rev().filter(|signet| tried.insert(signet.crypto)) {
+        for past in history
+            .iter()
+            .rev()
+            .filter(|past| tried.insert(past.signet.crypto))
+        {
             let older = published
-                .organization_by(self.destination, signet.crypto.into())
+                .organization_by(self.destination, past.signet.crypto.into())
                 .await;
             if let Ok(Some(older)) = older
                 && let Ok(view) = destination::open(message, &older.keys)

@@ -11,10 +11,11 @@ use crate::base::time::Timestamp;
 use crate::dime::dmime2::destination::{Account, Arrival as Arriving, Authenticated};
 use crate::dime::dmime2::returned::{Scope, Ticket};
 use crate::dime::dmime2::{Candidate, Limits, Outline, Refused, Rule};
+use crate::dime::key_set::SignedKeySet;
 use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::mail::address::Mailbox;
 use crate::mail::demand::Demand;
-use crate::signet_service::{LookupError, Named, Wanted};
+use crate::signet_service::{LookupError, Named, Status, Wanted};
 use crate::store::blocking::Reader;
 use crate::store::{
     BodyWriter, Committed, Content, Envelope, NewMessage, Recipient, ReplayEntry, Role, Source, fold,
@@ -100,16 +101,20 @@ impl Arrival<'_> {
         let envelope = authenticated.envelope();
         let recipient = &envelope.recipient;
         let is_served = recipient.domain() == self.destination;
-        let exists = is_served && self.has_account(recipient).await?;
-        let keys = match exists {
-            true => self.keys_of(recipient).await?,
+        let holder = match is_served {
+            true => self.holder_of(recipient).await?,
             false => None,
+        };
+        let exists = holder.is_some();
+        let keys = match &holder {
+            Some(holder) => self.keys_of(holder).await?,
+            None => None,
         };
         // What was sealed for a key that is gone can be opened by nobody here.
         let opens = |keys: &Vec<Candidate>| keys.iter().any(|key| key.signet == envelope.recipient_signet);
-        let signet = match exists && keys.as_ref().is_none_or(opens) {
-            true => self.signet_of(authenticated).await?,
-            false => None,
+        let signet = match holder.filter(|_| keys.as_ref().is_none_or(opens)) {
+            Some(holder) => self.signet_of(&holder, authenticated).await?,
+            None => None,
         };
         let account = Account {
             is_served,
@@ -137,21 +142,23 @@ impl Arrival<'_> {
     }
 
     /// The signet of ours that the message was sealed for.
-    async fn signet_of(&self, authenticated: &Authenticated) -> Result<Option<Named<VerifiedUser>>, Refusal> {
+    async fn signet_of(
+        &self,
+        holder: &Mailbox,
+        authenticated: &Authenticated,
+    ) -> Result<Option<Named<VerifiedUser>>, Refusal> {
         let envelope = authenticated.envelope();
-        let organization = self.services.published.organization(self.destination).await?;
-        let organization = organization.ok_or(Refusal::Fault)?.signet;
-        let created = authenticated.outline().created();
-        let directory = &self.services.directory;
-        let found = directory
-            .named_user(
-                &organization,
-                &envelope.recipient,
-                envelope.recipient_signet,
-                created,
-            )
-            .await;
-        known(found)
+        let (address, wanted) = (&envelope.recipient, envelope.recipient_signet);
+        let published = &self.services.published;
+        let Some(user) = published.user_as(holder, address, Some(wanted.into())).await? else {
+            return Ok(None);
+        };
+        let current = published.status(&fold(holder), wanted.into()).await?;
+        Ok(Some(Named {
+            key_set: SignedKeySet::of(user.signet.signet()).ok().flatten(),
+            is_current: current == Some(Status::Current),
+            signet: user.signet,
+        }))
     }
 
     /// The own signets of a domain or address whose private KEM keys still exist.

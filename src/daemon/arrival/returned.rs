@@ -129,19 +129,17 @@ impl Arrival<'_> {
         Ok(signets)
     }
 
-    /// All POKs and message SOKs that our domain ever had.
+    /// All POKs and message SOKs that our domain ever had: of some, the private halves are gone.
     async fn own_keys(&self) -> Result<Vec<VerifyingKey>, Refusal> {
-        let services = self.services;
+        let past = self
+            .services
+            .published
+            .past_organizations(self.destination)
+            .await?;
         let mut keys = Vec::new();
-        for stored in services.store.signet_history(self.destination.as_str()).await? {
-            let found = services
-                .published
-                .organization_by(self.destination, stored.full.into())
-                .await?;
-            for key in found.iter().flat_map(|found| found.signet.message_signing_keys()) {
-                if !keys.contains(&key) {
-                    keys.push(key);
-                }
+        for key in past.iter().flat_map(VerifiedOrg::message_signing_keys) {
+            if !keys.contains(&key) {
+                keys.push(key);
             }
         }
         Ok(keys)

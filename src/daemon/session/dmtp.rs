@@ -3,10 +3,12 @@
 
 mod author;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Purpose;
+use crate::base::allowance::Use;
 use crate::base::id::{QueueId, SessionId};
 use crate::base::observe;
 use crate::daemon::Services;
@@ -16,10 +18,13 @@ use crate::dmtp::command::Return;
 use crate::dmtp::name::Name;
 use crate::dmtp::reply::TransactionId;
 use crate::dmtp::server::{Event, Session};
-use crate::mail::address::Domain;
+use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::Reply;
-use crate::signet_service::Status;
+use crate::signet_service::{self, Status};
 use crate::store::{Account, BodyWriter};
+
+/// Leave to ask for a user; domains need none.
+type Leave = Option<Use<IpAddr>>;
 
 /// The owner of one DMTP session.
 pub struct Owner {
@@ -30,6 +35,8 @@ pub struct Owner {
     account: Option<Account>,
     transaction: Transaction,
     accepted: u32,
+    /// The log says that the peer asks for too many users.
+    has_warned: bool,
 }
 
 /// From MAIL to the final reply.
@@ -54,6 +61,7 @@ impl Owner {
             account: None,
             transaction: Transaction::default(),
             accepted: 0,
+            has_warned: false,
         }
     }
 
@@ -101,7 +109,7 @@ impl Owner {
             },
             Event::Signet { name, fingerprint } => self.signet(session, &name, fingerprint).await,
             Event::Verify { name, fingerprint } => self.verify(session, &name, fingerprint).await,
-            Event::History { .. } => session.refuse(&Reply::plain(502, "HIST is not available")),
+            Event::History { name, start, stop } => self.history(session, name, start, stop).await,
         }
     }
 
@@ -226,31 +234,77 @@ impl Owner {
         }
     }
 
-    async fn signet(&self, session: &mut Session, name: &Name, fingerprint: Option<AnyFingerprint>) {
-        match self
-            .services
-            .published
-            .signet(&name.to_string(), fingerprint)
-            .await
-        {
+    async fn signet(&mut self, session: &mut Session, name: &Name, fingerprint: Option<AnyFingerprint>) {
+        let Some(leave) = self.leave_to_ask(name) else {
+            return session.refuse(&too_many());
+        };
+        let found = self.services.desk.signet(name, fingerprint).await;
+        match self.settled(leave, found) {
             Ok(Some(object)) => session.signet(&object),
             Ok(None) => session.not_found(),
-            Err(error) => session.refuse(&self.unavailable(&error)),
+            Err(reply) => session.refuse(&reply),
         }
     }
 
-    async fn verify(&self, session: &mut Session, name: &Name, fingerprint: AnyFingerprint) {
-        match self
-            .services
-            .published
-            .status(&name.to_string(), fingerprint)
-            .await
-        {
+    async fn verify(&mut self, session: &mut Session, name: &Name, fingerprint: AnyFingerprint) {
+        let Some(leave) = self.leave_to_ask(name) else {
+            return session.refuse(&too_many());
+        };
+        let found = self.services.desk.status(name, fingerprint).await;
+        match self.settled(leave, found) {
             Ok(Some(Status::Current)) => session.current(),
             Ok(Some(Status::Superseded(current))) => session.update(current),
             Ok(None) => session.not_found(),
-            Err(error) => session.refuse(&self.unavailable(&error)),
+            Err(reply) => session.refuse(&reply),
         }
+    }
+
+    async fn history(
+        &mut self,
+        session: &mut Session,
+        address: Mailbox,
+        start: Option<AnyFingerprint>,
+        stop: Option<AnyFingerprint>,
+    ) {
+        let Some(leave) = self.leave_to_ask(&Name::User(address.clone())) else {
+            return session.refuse(&too_many());
+        };
+        let found = self.services.desk.history(&address, start, stop).await;
+        match self.settled(leave, found) {
+            Ok(Some(signets)) => session.history(&signets),
+            Ok(None) => session.not_found(),
+            Err(reply) => session.refuse(&reply),
+        }
+    }
+
+    /// Whoever asks for many users who have no signet is looking for those who have. Then every question about users is
+    /// refused alike, before anything is looked up.
+    fn leave_to_ask(&mut self, name: &Name) -> Option<Leave> {
+        if matches!(name, Name::Organization(_)) {
+            return Some(None);
+        }
+        let leave = self.services.enumeration.ask(self.peer.ip(), Instant::now());
+        if leave.is_none() && !std::mem::replace(&mut self.has_warned, true) {
+            tracing::warn!(event = observe::DMTP_ENUMERATION, session.id = %self.id, peer.ip = %self.peer.ip(),
+                "a network asked for too many users without signets; its questions about users are put off");
+        }
+        leave.map(Some)
+    }
+
+    /// Only an answer of "no such signet" costs anything.
+    fn settled<T>(
+        &self,
+        leave: Leave,
+        found: Result<Option<T>, signet_service::Error>,
+    ) -> Result<Option<T>, Reply> {
+        let is_missing = matches!(found, Ok(None));
+        if let Some(leave) = leave.filter(|_| !is_missing) {
+            leave.give_back();
+        }
+        found.map_err(|error| match error {
+            signet_service::Error::TooLong => Reply::plain(451, "the history is too long"),
+            error => self.unavailable(&error),
+        })
     }
 
     /// Never 450: that would mean that there is no signet, and the peer might use SMTP.
@@ -263,6 +317,11 @@ impl Owner {
         tracing::error!(event = observe::DMTP_FAULT, session.id = %self.id, error, "a session met a fault of ours");
         Reply::plain(451, "local error, try again later")
     }
+}
+
+/// Not 450, which would say that there is no signet.
+fn too_many() -> Reply {
+    Reply::plain(451, "too many unknown users asked for, try again later")
 }
 
 fn answer(session: &mut Session, answered: Result<(), Reply>) {

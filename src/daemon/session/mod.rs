@@ -150,14 +150,14 @@ impl Serving {
     }
 
     async fn dmtp(self, tcp: TcpStream) -> Result<u32, Error> {
-        let (stream, _) = self
+        let (stream, peer) = self
             .services
             .dmtp_tls
             .accept(tcp)
             .await
             .map_err(Error::Handshake)?;
-        let machine =
-            dmtp_protocol::server::Session::new(self.dmtp_params(), dmtp_protocol::server::Entry::Single);
+        let parameters = self.dmtp_params().within(&peer.info);
+        let machine = dmtp_protocol::server::Session::new(parameters, dmtp_protocol::server::Entry::Single);
         let mut connection = Connection::new(stream, machine);
         let mut owner = self.dmtp_owner();
         while let Some(event) = self

@@ -228,8 +228,8 @@ impl Signet {
         self.field(id).is_some()
     }
 
-    /// The signing key (§5.1).
-    pub(in crate::dime) fn signing_key(&self) -> Result<VerifyingKey, Error> {
+    /// The signing key (§5.1). Nothing vouches for it yet.
+    pub fn signing_key(&self) -> Result<VerifyingKey, Error> {
         let data = self.required(id::SIGNING_KEY)?;
         signing_key(data).ok_or(Error::Key(id::SIGNING_KEY))
     }

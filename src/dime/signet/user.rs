@@ -7,6 +7,7 @@ use super::builder::{Builder, Draft};
 use super::field::{Kind, Level, SignatureKind, id};
 use super::object::Signet;
 use super::org::VerifiedOrg;
+use super::profile::Profile;
 use super::ssr::{VerifiedRequest, check_custody, check_request_signature};
 use super::verify::{Refused, check, check_name, signed_part};
 use crate::crypto::ed25519::{SigningKey, VerifyingKey};
@@ -57,6 +58,14 @@ impl<'a> Signer<'a> {
         }
         let draft = Draft::continuing(signet, id::REQUEST_SIGNATURE, Kind::User);
         UserBuilder::sealed(draft, self.key)
+    }
+
+    /// Vouches anew for the keys of an existing signet, with its profile: all signatures of the organization are made by
+    /// this key. What the user has signed, chain of custody and key set included, stays.
+    pub fn resign(&self, user: &VerifiedUser) -> Result<UserBuilder<'a>, Error> {
+        let draft = Draft::continuing(&user.signet, id::REQUEST_SIGNATURE, Kind::User);
+        let builder = UserBuilder::sealed(draft, self.key)?;
+        Ok(builder.with_profile(Profile::of(&user.signet)))
     }
 
     /// Changes the profile of an existing signet; its higher signatures are made anew.
@@ -142,6 +151,15 @@ impl VerifiedUser {
     /// Whether the holder of `previous` signed the keys of this signet: chain of custody from it, by one step.
     pub fn succeeds(&self, previous: &VerifyingKey) -> bool {
         check(&self.signet, id::CUSTODY, &[*previous]).is_ok()
+    }
+
+    /// Whether that key of the organization vouches for the user's keys, and for everything above them.
+    pub fn is_signed_by(&self, key: &VerifyingKey) -> bool {
+        let levels = [Level::Crypto, Level::Full, Level::Id].into_iter();
+        let mut fields = levels
+            .filter(|level| *level <= self.level)
+            .filter_map(|level| Kind::User.signature_of(level));
+        fields.all(|field| check(&self.signet, field, &[*key]).is_ok())
     }
 
     /// How far the signet reaches.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 #[cfg(doc)]
 use super::Session;
+use crate::base::machine::TlsInfo;
 use crate::dime::fingerprint::AnyFingerprint;
 use crate::dmtp::command::{CommitHash, Return};
 use crate::dmtp::name::Name;
@@ -18,6 +19,9 @@ pub struct Limits {
     pub message_bytes: u64,
     /// Longest reply line, terminator included. libdime's client reads no more than the default.
     pub reply_line_bytes: usize,
+    /// The same for clients that are more capable, which shows in their TLS ([`Parameters::within`]). The default holds
+    /// the largest signet there can be.
+    pub long_reply_line_bytes: usize,
     /// Commands refused as wrong before the session is closed with 421.
     pub violations: u32,
     /// How long to wait for a command.
@@ -33,6 +37,7 @@ impl Default for Limits {
         Self {
             message_bytes: 50 * 1024 * 1024,
             reply_line_bytes: reply::MAX_LINE,
+            long_reply_line_bytes: reply::MAX_LONG_LINE,
             violations: 20,
             command_timeout: Duration::from_secs(300),
             data_timeout: Duration::from_secs(180),
@@ -50,6 +55,19 @@ pub struct Parameters {
     pub limits: Limits,
     /// Sent with 354 when the client names no usable commit hash; any random token will do.
     pub nonce: CommitHash,
+}
+
+impl Parameters {
+    /// The parameters for a session inside that TLS.
+    ///
+    /// libdime's client knows no TLS newer than 1.2 (`dmtp.md` §3.2), so whoever speaks 1.3 is another one, and may be sent
+    /// long lines (§4.4).
+    pub fn within(mut self, tls: &TlsInfo) -> Self {
+        if tls.version == "TLS1.3" {
+            self.limits.reply_line_bytes = self.limits.long_reply_line_bytes;
+        }
+        self
+    }
 }
 
 /// How the session came to be inside TLS.

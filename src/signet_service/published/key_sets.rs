@@ -68,6 +68,14 @@ pub(super) struct NewKeySet {
 }
 
 impl NewKeySet {
+    /// One whose owner has signed it and keeps the private halves.
+    pub(super) fn of_user(value: &[u8]) -> Self {
+        Self {
+            value: value.to_vec(),
+            kept: None,
+        }
+    }
+
     /// Puts it in the place of the one that the profile has.
     pub(super) fn enter(&self, profile: &mut Profile) -> Result<(), Error> {
         enter(profile, &self.value)

@@ -189,3 +189,237 @@ async fn an_address_without_a_form_in_dmtp_gets_no_signet() {
         assert!(matches!(refused, Err(Error::NoDmtpForm)), "{text}: {refused:?}");
     }
 }
+
+/// A domain with DIME that is served here, as requests demand it.
+async fn served() -> Fixture {
+    let fixture = with_organization().await;
+    let domain = crate::store::LocalDomain {
+        name: domain(),
+        dime: Some(crate::store::DimeSettings {
+            policy: crate::dime::record::Policy::Mixed,
+            subdomain_policy: crate::dime::record::SubdomainPolicy::Strict,
+            delivery_hosts: vec![domain()],
+        }),
+        created_at: fixture.clock.now(),
+    };
+    fixture.published.store.add_domain(domain).await.unwrap();
+    fixture
+}
+
+fn key_set(keys: &UserKeys, fixture: &Fixture) -> Vec<u8> {
+    let created = seconds(fixture.clock.now());
+    let draft = crate::dime::key_set::Draft {
+        created,
+        expires: created + 1000,
+        keys: crate::dime::key_set::KemKeys::generate(&mut rand::rng()).public_keys(),
+    };
+    draft.sign(Kind::User, &keys.signing).unwrap()
+}
+
+#[tokio::test]
+async fn a_request_waits_until_it_is_approved_with_its_key_set() {
+    let fixture = served().await;
+    let published = &fixture.published;
+    let keys = user_keys();
+    let asked = request(&keys).unwrap();
+    let set = key_set(&keys, &fixture);
+    published
+        .submit_request(&bob(), &asked, Some(&set))
+        .await
+        .unwrap();
+    assert!(
+        published.user(&bob()).await.unwrap().is_none(),
+        "nothing is published yet"
+    );
+    let signet = published.approve(&bob()).await.unwrap();
+    assert_eq!(signet.signing_key(), keys.signing.verifying_key());
+    assert_eq!(
+        signet.signet().undefined_field(crate::dime::key_set::FIELD),
+        Some(&set[..])
+    );
+    assert!(matches!(published.approve(&bob()).await, Err(Error::NoRequest)));
+
+    // The next one carries a chain of custody from this one.
+    fixture.clock.advance(Duration::from_secs(1));
+    let stranger = published
+        .submit_request(&bob(), &request(&user_keys()).unwrap(), None)
+        .await;
+    assert!(
+        matches!(stranger, Err(Error::Signet(signet::Error::CustodyMissing))),
+        "{stranger:?}"
+    );
+    let next = user_keys();
+    let asked = rotation_request(&next, &keys.signing).unwrap();
+    published.submit_request(&bob(), &asked, None).await.unwrap();
+    assert_eq!(
+        published.approve(&bob()).await.unwrap().custody(),
+        Custody::Proven
+    );
+}
+
+#[tokio::test]
+async fn a_rejected_request_is_not_approved_and_a_new_one_takes_its_place() {
+    let fixture = served().await;
+    let published = &fixture.published;
+    let asked = request(&user_keys()).unwrap();
+    published.submit_request(&bob(), &asked, None).await.unwrap();
+    published.reject(&bob(), "not you").await.unwrap();
+    let rejected = published
+        .store
+        .signing_request("bob@hismail.test")
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(rejected.rejected, Some((fixture.clock.now(), "not you".into())));
+    assert!(matches!(published.approve(&bob()).await, Err(Error::NoRequest)));
+    assert!(matches!(
+        published.reject(&bob(), "again").await,
+        Err(Error::NoRequest)
+    ));
+    published
+        .submit_request(&bob(), &request(&user_keys()).unwrap(), None)
+        .await
+        .unwrap();
+    published.approve(&bob()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_become_a_signet_is_not_even_taken() {
+    let fixture = served().await;
+    let published = &fixture.published;
+    let keys = user_keys();
+    let asked = request(&keys).unwrap();
+    let foreign = published
+        .submit_request(&"bob@elsewhere.test".parse().unwrap(), &asked, None)
+        .await;
+    assert!(matches!(foreign, Err(Error::NotServed)), "{foreign:?}");
+    let quoted = published
+        .submit_request(&"\"a b\"@hismail.test".parse().unwrap(), &asked, None)
+        .await;
+    assert!(matches!(quoted, Err(Error::NoDmtpForm)), "{quoted:?}");
+    let set = key_set(&user_keys(), &fixture);
+    let foreign = published.submit_request(&bob(), &asked, Some(&set)).await;
+    assert!(matches!(foreign, Err(Error::KeySet(_))), "{foreign:?}");
+    assert_eq!(published.store.signing_requests().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_revoked_signet_is_out_of_service_with_all_of_its_key() {
+    let fixture = with_organization().await;
+    let (published, clock) = (&fixture.published, &fixture.clock);
+    let first = published.publish_user(&bob(), user_keys()).await.unwrap().signet;
+    clock.advance(Duration::from_secs(1));
+    let second = published.publish_user(&bob(), user_keys()).await.unwrap().signet;
+    clock.advance(Duration::from_secs(1));
+    let third = published.renew_user(&bob(), Offer::Keys).await.unwrap().signet;
+    assert_eq!(published.revoke(&bob()).await.unwrap(), 2);
+    assert!(published.user(&bob()).await.unwrap().is_none());
+    let name = "bob@hismail.test";
+    assert_eq!(published.signet(name, None).await.unwrap(), None);
+    for gone in [&second, &third] {
+        let full = gone.full_fingerprint().unwrap();
+        assert_eq!(published.signet(name, Some(full.into())).await.unwrap(), None);
+        assert_eq!(published.status(name, full.into()).await.unwrap(), None);
+        assert_eq!(
+            published.history(&bob(), Some(full.into()), None).await.unwrap(),
+            None
+        );
+    }
+    let old = first.full_fingerprint().unwrap();
+    assert!(published.signet(name, Some(old.into())).await.unwrap().is_some());
+    assert_eq!(
+        published.status(name, old.into()).await.unwrap(),
+        None,
+        "there is no current one"
+    );
+    assert!(matches!(published.revoke(&bob()).await, Err(Error::NoSignet)));
+    // Mail under way can still be opened.
+    let kept = published
+        .private_keys(name, third.crypto_fingerprint())
+        .await
+        .unwrap();
+    assert!(kept.is_some());
+
+    clock.advance(Duration::from_secs(1));
+    let anew = published.publish_user(&bob(), user_keys()).await.unwrap().signet;
+    assert_eq!(anew.custody(), Custody::NoCustody);
+    let status = published.status(name, old.into()).await.unwrap();
+    assert_eq!(status, Some(Status::Superseded(anew.full_fingerprint().unwrap())));
+}
+
+#[tokio::test]
+async fn a_signet_signed_elsewhere_is_published_if_it_follows_the_present_one() {
+    let fixture = with_organization().await;
+    let (published, clock) = (&fixture.published, &fixture.clock);
+    let organization = published.organization(&domain()).await.unwrap().unwrap();
+    let signed = |request: &Signet, before: Option<&VerifiedUser>| {
+        let request = verify_request(request, before).unwrap();
+        let signer = Signer::new(&organization.signet, &organization.keys.signing).unwrap();
+        let address: Mailbox = "bob@hismail.test".parse().unwrap();
+        signer.sign(&request).unwrap().identifiable(&address).unwrap()
+    };
+    let keys = user_keys();
+    let first = signed(&request(&keys).unwrap(), None);
+    let first = published.publish_signed(&bob(), &first).await.unwrap();
+    clock.advance(Duration::from_secs(1));
+    let stranger = signed(&request(&user_keys()).unwrap(), None);
+    let refused = published.publish_signed(&bob(), &stranger).await;
+    assert!(
+        matches!(refused, Err(Error::Signet(signet::Error::CustodyMissing))),
+        "{refused:?}"
+    );
+    let next = signed(
+        &rotation_request(&user_keys(), &keys.signing).unwrap(),
+        Some(&first),
+    );
+    let next = published.publish_signed(&bob(), &next).await.unwrap();
+    assert_eq!(next.custody(), Custody::Proven);
+    // The same keys with another profile.
+    clock.advance(Duration::from_secs(1));
+    let signer = Signer::new(&organization.signet, &organization.keys.signing).unwrap();
+    let mut builder = signer.edit(&next).unwrap();
+    builder.profile_mut().add_undefined(b"note", b"x").unwrap();
+    let edited = builder
+        .identifiable(&"bob@hismail.test".parse().unwrap())
+        .unwrap();
+    published.publish_signed(&bob(), &edited).await.unwrap();
+    assert_eq!(
+        published
+            .store
+            .signet_history("bob@hismail.test")
+            .await
+            .unwrap()
+            .len(),
+        3
+    );
+}
+
+#[tokio::test]
+async fn a_history_longer_than_one_answer_is_said_to_be_so() {
+    let fixture = with_organization().await;
+    let published = &fixture.published;
+    published.publish_user(&bob(), user_keys()).await.unwrap();
+    let current = published
+        .store
+        .current_signet("bob@hismail.test")
+        .await
+        .unwrap()
+        .unwrap();
+    for number in 1..=u64::from(MAX_HISTORY) {
+        let mut full = current.full;
+        full.0[..8].copy_from_slice(&number.to_be_bytes());
+        let copy = StoredSignet {
+            full,
+            ..current.clone()
+        };
+        published.store.publish_signet(copy.into()).await.unwrap();
+    }
+    let all = published.history(&bob(), None, None).await;
+    assert!(matches!(all, Err(Error::TooLong)), "{all:?}");
+    let mut late = current.full;
+    late.0[..8].copy_from_slice(&2u64.to_be_bytes());
+    let some = published
+        .history(&bob(), Some(AnyFingerprint(late.0)), None)
+        .await;
+    assert_eq!(some.unwrap().unwrap().len(), MAX_HISTORY as usize - 1);
+}

@@ -173,10 +173,10 @@ async fn key_sets_are_replaced_after_two_weeks_and_their_keys_destroyed_in_time(
     assert_eq!(fixture.openable(bob).await, [second, first]);
     let history = fixture.store.signet_history(bob).await.unwrap();
     assert_eq!(
-        history.iter().map(|old| old.full).collect::<Vec<_>>(),
+        history.iter().map(|old| old.signet.full).collect::<Vec<_>>(),
         [first, second]
     );
-    assert_eq!(history[0].crypto, history[1].crypto);
+    assert_eq!(history[0].signet.crypto, history[1].signet.crypto);
 
     // The first set expires after 30 days; mail for it may come for 15 more, and a day is added.
     fixture.days_later(31);

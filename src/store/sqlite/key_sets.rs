@@ -18,22 +18,25 @@ impl KeySets for SqliteStore {
     async fn kem_keys(&self, name: &str) -> Result<Vec<StoredKemKeys>, Error> {
         let name = fold_name(name);
         // Rows of zeros are being destroyed.
-        let rows: Vec<(Vec<u8>, Vec<u8>, i64)> = query_as(
-            "SELECT complete, sealed, destroy_at FROM kem_keys \
+        let rows: Vec<(Vec<u8>, Vec<u8>, i64, i64, i64)> = query_as(
+            "SELECT complete, sealed, created_at, expires_at, destroy_at FROM kem_keys \
              WHERE name = ? AND sealed <> zeroblob(length(sealed)) ORDER BY created_at DESC, rowid DESC",
         )
         .bind(&name)
         .fetch_all(&self.inner.readers)
         .await?;
-        let open = |(signet, sealed, destroy_at): (Vec<u8>, Vec<u8>, i64)| {
-            let signet = signet.try_into().map_err(|_| Error::Unreadable("fingerprint"))?;
-            let signet = FullFingerprint(signet);
-            Ok(StoredKemKeys {
-                keys: self.inner.master.open_kem_keys(&name, &signet, &sealed)?,
-                signet,
-                destroy_at: Timestamp(destroy_at),
-            })
-        };
+        let open =
+            |(signet, sealed, created_at, expires_at, destroy_at): (Vec<u8>, Vec<u8>, i64, i64, i64)| {
+                let signet = signet.try_into().map_err(|_| Error::Unreadable("fingerprint"))?;
+                let signet = FullFingerprint(signet);
+                Ok(StoredKemKeys {
+                    keys: self.inner.master.open_kem_keys(&name, &signet, &sealed)?,
+                    signet,
+                    created_at: Timestamp(created_at),
+                    expires_at: Timestamp(expires_at),
+                    destroy_at: Timestamp(destroy_at),
+                })
+            };
         rows.into_iter().map(open).collect()
     }
 
@@ -198,7 +201,7 @@ impl KeySets for SqliteStore {
 
 impl SqliteStore {
     /// Brings everything from the log into the database, and cuts the log off. Not done while others use it.
-    async fn empty_log(&self) -> Result<(), Error> {
+    pub(super) async fn empty_log(&self) -> Result<(), Error> {
         let options = (*self.inner.readers.connect_options()).clone();
         let mut connection = options.read_only(false).connect().await?;
         query("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -18,6 +18,7 @@ mod deposits;
 mod domains;
 mod file;
 mod key_sets;
+mod life_cycle;
 mod message;
 mod operate;
 mod replay;

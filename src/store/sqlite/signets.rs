@@ -11,7 +11,8 @@ use crate::base::time::Timestamp;
 use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, FullFingerprint, IdFingerprint};
 use crate::dime::signet::Signet;
 use crate::store::{
-    Error, MasterKey, Publication, RemoteSignet, Replaces, Signets, StoredSignet, Wanted, fold_name,
+    Error, HistoricSignet, MasterKey, Publication, RemoteSignet, Replaces, Signets, StoredSignet, Wanted,
+    fold_name,
 };
 
 /// Expired signets dropped with each new one: more than come, so that they get fewer.
@@ -19,6 +20,15 @@ const EXPIRED_SIGNETS_PER_CALL: i64 = 16;
 
 /// Signets of others kept at most. Others decide how many there are: a domain can have users without end.
 const MAX_REMOTE_SIGNETS: i64 = 10_000;
+
+/// Where a history begins and ends. Parameters: name, fingerprint of any kind.
+const FIRST_PLACE: &str = "SELECT MIN(seq) FROM signets WHERE name = ?1 AND revoked_at IS NULL \
+     AND (?2 IS NULL OR crypto = ?2 OR complete = ?2 OR identifiable = ?2)";
+const LAST_PLACE: &str = "SELECT MAX(seq) FROM signets WHERE name = ?1 AND revoked_at IS NULL \
+     AND (?2 IS NULL OR crypto = ?2 OR complete = ?2 OR identifiable = ?2)";
+/// Parameters: name, first and last place, limit.
+const RANGE: &str = "SELECT * FROM signets WHERE name = ? AND revoked_at IS NULL \
+     AND seq BETWEEN ? AND ? ORDER BY seq LIMIT ?";
 
 /// Parameters: name, now, tag of what is wanted.
 const REMOTE_CURRENT: &str = "SELECT * FROM remote_signets \
@@ -37,6 +47,7 @@ impl Signets for SqliteStore {
             private_keys,
             kem_keys,
             replaces,
+            erase_older_at,
         } = publication;
         let name = fold_name(&signet.name);
         let master = &self.inner.master;
@@ -60,6 +71,9 @@ impl Signets for SqliteStore {
                     .execute(&mut *db)
                     .await
                     .map_err(exists)?;
+                    if let Some(at) = erase_older_at {
+                        erase_older(db, &name, &signet.crypto, at).await?;
+                    }
                     if let Some((sealed, kept)) = kem_keys {
                         add_kem_keys(db, &name, &signet.full, sealed, &kept).await?;
                     }
@@ -75,7 +89,8 @@ impl Signets for SqliteStore {
                 .bind(fold_name(name))
                 .fetch_optional(&self.inner.readers)
                 .await?;
-        row.map(SignetRow::open).transpose()
+        let in_service = row.filter(|row| row.revoked_at.is_none());
+        in_service.map(SignetRow::open).transpose()
     }
 
     async fn signet_by_fingerprint(
@@ -85,7 +100,7 @@ impl Signets for SqliteStore {
     ) -> Result<Option<StoredSignet>, Error> {
         let row: Option<SignetRow> = query_as(
             "SELECT * FROM signets WHERE name = ?1 AND (crypto = ?2 OR complete = ?2 OR identifiable = ?2) \
-             ORDER BY seq DESC LIMIT 1",
+             AND revoked_at IS NULL ORDER BY seq DESC LIMIT 1",
         )
         .bind(fold_name(name))
         .bind(&fingerprint.0[..])
@@ -103,12 +118,45 @@ impl Signets for SqliteStore {
         Ok(names)
     }
 
-    async fn signet_history(&self, name: &str) -> Result<Vec<StoredSignet>, Error> {
+    async fn signet_history(&self, name: &str) -> Result<Vec<HistoricSignet>, Error> {
         let rows: Vec<SignetRow> = query_as("SELECT * FROM signets WHERE name = ? ORDER BY seq")
             .bind(fold_name(name))
             .fetch_all(&self.inner.readers)
             .await?;
-        rows.into_iter().map(SignetRow::open).collect()
+        let historic = |row: SignetRow| {
+            Ok(HistoricSignet {
+                revoked_at: row.revoked_at.map(Timestamp),
+                keys_kept: row.private_keys.is_some(),
+                erase_keys_at: row.erase_keys_at.map(Timestamp),
+                signet: row.open()?,
+            })
+        };
+        rows.into_iter().map(historic).collect()
+    }
+
+    async fn signet_range(
+        &self,
+        name: &str,
+        start: Option<AnyFingerprint>,
+        stop: Option<AnyFingerprint>,
+        limit: u32,
+    ) -> Result<Option<Vec<StoredSignet>>, Error> {
+        let name = fold_name(name);
+        let Some(first) = self.place(FIRST_PLACE, &name, start).await? else {
+            return Ok(None);
+        };
+        let Some(last) = self.place(LAST_PLACE, &name, stop).await? else {
+            return Ok(None);
+        };
+        let rows: Vec<SignetRow> = query_as(RANGE)
+            .bind(name)
+            .bind(first)
+            .bind(last)
+            .bind(limit)
+            .fetch_all(&self.inner.readers)
+            .await?;
+        let signets: Result<Vec<_>, _> = rows.into_iter().map(SignetRow::open).collect();
+        Ok(Some(signets?).filter(|signets| !signets.is_empty()))
     }
 
     async fn private_keys(
@@ -118,8 +166,9 @@ impl Signets for SqliteStore {
     ) -> Result<Option<Secret<Vec<u8>>>, Error> {
         let name = fold_name(name);
         let sealed: Option<Option<Vec<u8>>> = query_scalar(
-            "SELECT private_keys FROM signets WHERE name = ? AND crypto = ? \
-             ORDER BY private_keys IS NULL, seq DESC LIMIT 1",
+            // Zeros are being erased.
+            "SELECT NULLIF(private_keys, zeroblob(length(private_keys))) AS kept FROM signets \
+             WHERE name = ? AND crypto = ? ORDER BY kept IS NULL, seq DESC LIMIT 1",
         )
         .bind(&name)
         .bind(&signet.0[..])
@@ -211,6 +260,42 @@ impl Signets for SqliteStore {
     }
 }
 
+impl SqliteStore {
+    /// Where in the history of a name one of its ends is.
+    async fn place(
+        &self,
+        sql: &'static str,
+        name: &str,
+        fingerprint: Option<AnyFingerprint>,
+    ) -> Result<Option<i64>, Error> {
+        let place: Option<i64> = query_scalar(sql)
+            .bind(name)
+            .bind(fingerprint.map(|fingerprint| fingerprint.0.to_vec()))
+            .fetch_one(&self.inner.readers)
+            .await?;
+        Ok(place)
+    }
+}
+
+/// Private keys of signets that this one replaces are needed for what is under way, and not longer.
+async fn erase_older(
+    db: &mut SqliteConnection,
+    name: &str,
+    keys: &CryptoFingerprint,
+    at: Timestamp,
+) -> Result<(), Error> {
+    query(
+        "UPDATE signets SET erase_keys_at = ? WHERE name = ? AND crypto <> ? \
+         AND private_keys IS NOT NULL AND erase_keys_at IS NULL",
+    )
+    .bind(at.0)
+    .bind(name)
+    .bind(&keys.0[..])
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Others decide how many signets there are and how large, so those that are of no use any more do not stay.
 async fn forget_expired_signets(db: &mut SqliteConnection, now: Timestamp) -> Result<(), Error> {
     query(
@@ -235,11 +320,13 @@ async fn forget_oldest_signets(db: &mut SqliteConnection, most: i64) -> Result<(
 
 /// Whoever made a signet from the current one must not undo what has come since.
 async fn demand_current(db: &mut SqliteConnection, name: &str, expected: &Replaces) -> Result<(), Error> {
-    let current: Option<Vec<u8>> =
-        query_scalar("SELECT complete FROM signets WHERE name = ? ORDER BY seq DESC LIMIT 1")
+    let newest: Option<(Vec<u8>, Option<i64>)> =
+        query_as("SELECT complete, revoked_at FROM signets WHERE name = ? ORDER BY seq DESC LIMIT 1")
             .bind(name)
             .fetch_optional(db)
             .await?;
+    let current = newest.filter(|(_, revoked_at)| revoked_at.is_none());
+    let current = current.map(|(current, _)| current);
     let fits = match expected {
         Replaces::Whatever => true,
         Replaces::Nothing => current.is_none(),
@@ -280,7 +367,10 @@ struct SignetRow {
     complete: Vec<u8>,
     identifiable: Vec<u8>,
     object: Vec<u8>,
+    private_keys: Option<Vec<u8>>,
     published_at: i64,
+    revoked_at: Option<i64>,
+    erase_keys_at: Option<i64>,
 }
 
 impl SignetRow {

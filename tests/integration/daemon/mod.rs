@@ -1,7 +1,9 @@
 //! The daemon end to end: real sockets, real DNS with signed zones, real databases, and real processes where it matters.
 
+mod aliases;
 mod at_once;
 mod crash;
+mod custody;
 mod dmtp;
 mod dns_down;
 mod exchange;
@@ -19,5 +21,6 @@ mod returns;
 mod sealed_submission;
 mod sealing_crash;
 mod shutdown;
+mod signets;
 mod submission;
 mod unproven;

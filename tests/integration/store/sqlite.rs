@@ -172,6 +172,12 @@ behaves! {
     a_failure_of_the_store_comes_out_of_the_adapters
     every_content_and_source_survives
     signets_keep_their_history_and_are_found_by_any_fingerprint
+    histories_have_both_ends_and_leave_out_what_is_out_of_service
+    private_keys_of_replaced_signets_are_erased_when_they_are_due
+    a_change_of_keys_takes_its_steps_from_the_state_it_is_in
+    a_request_waits_for_one_decision
+    a_domain_out_of_dime_is_still_served
+    pins_of_signing_keys_are_replaced_forgotten_and_expire
     private_keys_come_back_for_their_signet_only
     remote_signets_are_kept_until_they_expire_or_are_forgotten
     remote_signets_with_the_same_keys_are_told_apart

@@ -695,10 +695,9 @@ pub async fn signets_keep_their_history_and_are_found_by_any_fingerprint(bed: &d
         .await
         .unwrap();
     assert_eq!(foreign, None);
-    assert_eq!(
-        store.signet_history("bob@hismail.test").await.unwrap(),
-        [old, new]
-    );
+    let history = store.signet_history("bob@hismail.test").await.unwrap();
+    let signets: Vec<_> = history.into_iter().map(|past| past.signet).collect();
+    assert_eq!(signets, [old, new]);
     assert_eq!(store.current_signet("hismail.test").await.unwrap(), None);
 }
 
@@ -907,6 +906,7 @@ pub async fn the_signet_published_last_is_the_current_one(bed: &dyn Bed) {
     let current = store.current_signet("bob@hismail.test").await.unwrap();
     assert_eq!(current.as_ref(), Some(&late));
     let history = store.signet_history("bob@hismail.test").await.unwrap();
+    let history: Vec<_> = history.into_iter().map(|past| past.signet).collect();
     assert_eq!(history, [early, late]);
 }
 
@@ -1172,4 +1172,244 @@ pub async fn an_enqueued_message_wakes_the_runner(bed: &dyn Bed) {
         .await
         .unwrap()
         .unwrap();
+}
+
+pub async fn histories_have_both_ends_and_leave_out_what_is_out_of_service(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let name = "bob@hismail.test";
+    let signets: Vec<_> = (1..=4u8)
+        .map(|n| signet(name, 10 * n, noon_plus(n.into())))
+        .collect();
+    for signet in &signets {
+        store.publish_signet(signet.clone().into()).await.unwrap();
+    }
+    let any = |octet: u8| Some(AnyFingerprint([octet; 64]));
+    let range = async |start, stop, limit| {
+        let range = store
+            .signet_range("Bob@hismail.test", start, stop, limit)
+            .await
+            .unwrap();
+        range.map(|signets| {
+            signets
+                .iter()
+                .map(|signet| signet.crypto.0[0])
+                .collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(range(None, None, 10).await, Some(vec![10, 20, 30, 40]));
+    assert_eq!(range(None, None, 3).await, Some(vec![10, 20, 30]));
+    assert_eq!(range(any(20), None, 10).await, Some(vec![20, 30, 40]));
+    assert_eq!(
+        range(any(21), any(32), 10).await,
+        Some(vec![20, 30]),
+        "fingerprints of any kind"
+    );
+    assert_eq!(range(any(30), any(30), 10).await, Some(vec![30]));
+    assert_eq!(range(any(30), any(20), 10).await, None);
+    assert_eq!(range(any(50), None, 10).await, None);
+    assert_eq!(range(None, any(50), 10).await, None);
+    assert_eq!(
+        store
+            .signet_range("eve@hismail.test", None, None, 10)
+            .await
+            .unwrap(),
+        None
+    );
+
+    let gone = [CryptoFingerprint([20; 64]), CryptoFingerprint([40; 64])];
+    assert_eq!(store.revoke_signets(name, &gone, noon_plus(9)).await.unwrap(), 2);
+    assert_eq!(store.revoke_signets(name, &gone, noon_plus(9)).await.unwrap(), 0);
+    assert_eq!(range(None, None, 10).await, Some(vec![10, 30]));
+    assert_eq!(range(any(20), None, 10).await, None);
+    assert_eq!(
+        store.current_signet(name).await.unwrap(),
+        None,
+        "an older one does not come back"
+    );
+    let found = async |octet| {
+        store
+            .signet_by_fingerprint(name, AnyFingerprint([octet; 64]))
+            .await
+            .unwrap()
+    };
+    assert_eq!(found(40).await, None);
+    assert_eq!(found(30).await.as_ref(), Some(&signets[2]));
+    let history = store.signet_history(name).await.unwrap();
+    let revoked: Vec<_> = history.iter().map(|past| past.revoked_at).collect();
+    assert_eq!(revoked, [None, Some(noon_plus(9)), None, Some(noon_plus(9))]);
+}
+
+pub async fn private_keys_of_replaced_signets_are_erased_when_they_are_due(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let name = "bob@hismail.test";
+    let publish = async |octet: u8, full: u8, erase_older_at| {
+        let signet = StoredSignet {
+            full: FullFingerprint([full; 64]),
+            ..signet(name, octet, noon_plus(full.into()))
+        };
+        let publication = Publication {
+            private_keys: Some(Secret::new(vec![octet; 40])),
+            erase_older_at,
+            ..signet.into()
+        };
+        store.publish_signet(publication).await.unwrap();
+    };
+    publish(10, 1, None).await;
+    publish(20, 2, Some(noon_plus(100))).await;
+    // Under the same keys: they are not old.
+    publish(20, 3, Some(noon_plus(200))).await;
+    publish(30, 4, Some(noon_plus(300))).await;
+    let kept = async |octet| {
+        let signet = CryptoFingerprint([octet; 64]);
+        store.private_keys(name, signet).await.unwrap().is_some()
+    };
+    assert_eq!(store.erase_private_keys(noon_plus(99)).await.unwrap(), 0);
+    assert!(kept(10).await);
+    assert_eq!(store.erase_private_keys(noon_plus(100)).await.unwrap(), 1);
+    assert!(!kept(10).await && kept(20).await && kept(30).await);
+    assert_eq!(store.erase_private_keys(noon_plus(299)).await.unwrap(), 0);
+    assert_eq!(store.erase_private_keys(noon_plus(300)).await.unwrap(), 2);
+    assert!(!kept(20).await && kept(30).await);
+    assert_eq!(store.erase_private_keys(noon_plus(9999)).await.unwrap(), 0);
+}
+
+pub async fn a_change_of_keys_takes_its_steps_from_the_state_it_is_in(bed: &dyn Bed) {
+    use RolloverState as S;
+    let store = bed.open().await;
+    let name = "hismail.test";
+    let replaces = CryptoFingerprint([7; 64]);
+    let keys = Secret::new(b"new keys".to_vec());
+    store
+        .begin_rollover("HisMail.test", replaces, keys.clone(), NOON)
+        .await
+        .unwrap();
+    let again = store.begin_rollover(name, replaces, keys.clone(), NOON).await;
+    assert!(matches!(again, Err(Error::Exists)), "{again:?}");
+    let begun = Rollover {
+        name: name.into(),
+        state: S::Generated,
+        replaces,
+        started_at: NOON,
+        since: NOON,
+        due_at: None,
+    };
+    assert_eq!(store.rollovers().await.unwrap(), [begun.clone()]);
+    assert_eq!(store.rollover_keys(name).await.unwrap(), Some(keys));
+    let due = Some(noon_plus(60));
+    let stale = store
+        .advance_rollover(name, S::Seen, S::Active, noon_plus(1), due)
+        .await;
+    assert!(matches!(stale, Err(Error::Changed)), "{stale:?}");
+    store
+        .advance_rollover(name, S::Generated, S::Published, noon_plus(1), due)
+        .await
+        .unwrap();
+    let published = Rollover {
+        state: S::Published,
+        since: noon_plus(1),
+        due_at: due,
+        ..begun
+    };
+    assert_eq!(store.rollover(name).await.unwrap(), Some(published));
+    let stale = store.end_rollover(name, S::Generated).await;
+    assert!(matches!(stale, Err(Error::Changed)), "{stale:?}");
+    store.end_rollover(name, S::Published).await.unwrap();
+    assert_eq!(store.rollover(name).await.unwrap(), None);
+    assert_eq!(store.rollover_keys(name).await.unwrap(), None);
+}
+
+pub async fn a_request_waits_for_one_decision(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let request = |octet: u8, minutes| SigningRequest {
+        name: "pat@hismail.test".into(),
+        object: vec![octet],
+        key_set: None,
+        submitted_at: noon_plus(minutes),
+        rejected: None,
+    };
+    let (first, second) = (request(1, 1), request(2, 2));
+    store.submit_request(first.clone()).await.unwrap();
+    store.submit_request(second.clone()).await.unwrap();
+    assert_eq!(store.signing_requests().await.unwrap(), [second.clone()]);
+    let stale = store.reject_request(&first, "no", noon_plus(3)).await;
+    assert!(matches!(stale, Err(Error::Changed)), "{stale:?}");
+    assert!(!store.drop_request(&first).await.unwrap());
+    store.reject_request(&second, "no", noon_plus(3)).await.unwrap();
+    let rejected = store.signing_request("Pat@hismail.test").await.unwrap().unwrap();
+    assert_eq!(rejected.rejected, Some((noon_plus(3), "no".into())));
+    let twice = store.reject_request(&second, "no", noon_plus(4)).await;
+    assert!(matches!(twice, Err(Error::Changed)), "{twice:?}");
+    store.submit_request(first.clone()).await.unwrap();
+    let waiting = store.signing_request("pat@hismail.test").await.unwrap();
+    assert_eq!(waiting, Some(first.clone()), "a new request is undecided");
+    assert!(store.drop_request(&first).await.unwrap());
+    assert_eq!(store.signing_requests().await.unwrap(), []);
+}
+
+pub async fn a_domain_out_of_dime_is_still_served(bed: &dyn Bed) {
+    use RetirementState as S;
+    let store = bed.open().await;
+    let name = domain("hismail.test");
+    let served = LocalDomain {
+        name: name.clone(),
+        dime: Some(DimeSettings {
+            policy: Policy::Mixed,
+            subdomain_policy: SubdomainPolicy::Strict,
+            delivery_hosts: vec![domain("dx.hismail.test")],
+        }),
+        created_at: NOON,
+    };
+    store.add_domain(served).await.unwrap();
+    store.begin_retirement(&name, NOON).await.unwrap();
+    let again = store.begin_retirement(&name, NOON).await;
+    assert!(matches!(again, Err(Error::Exists)), "{again:?}");
+    let early = store.finish_retirement(&name).await;
+    assert!(matches!(early, Err(Error::Changed)), "{early:?}");
+    let due = Some(noon_plus(5));
+    store
+        .advance_retirement(&name, S::Announced, S::Withdrawn, noon_plus(1), due)
+        .await
+        .unwrap();
+    let stale = store
+        .advance_retirement(&name, S::Announced, S::Expiring, noon_plus(1), due)
+        .await;
+    assert!(matches!(stale, Err(Error::Changed)), "{stale:?}");
+    let withdrawn = Retirement {
+        name: name.clone(),
+        state: S::Withdrawn,
+        since: noon_plus(1),
+        due_at: due,
+    };
+    assert_eq!(store.retirements().await.unwrap(), [withdrawn]);
+    store.finish_retirement(&name).await.unwrap();
+    assert_eq!(store.retirement(&name).await.unwrap(), None);
+    assert_eq!(store.local_domain(&name).await.unwrap().unwrap().dime, None);
+}
+
+pub async fn pins_of_signing_keys_are_replaced_forgotten_and_expire(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let pin = |octet: u8| CustodyPin {
+        signing_key: VerifyingKey([octet; 32]),
+        signet: CryptoFingerprint([octet; 64]),
+    };
+    let name = "bob@elsewhere.test";
+    store
+        .pin_custody(name, pin(1), noon_plus(10), NOON)
+        .await
+        .unwrap();
+    store
+        .pin_custody(name, pin(2), noon_plus(20), NOON)
+        .await
+        .unwrap();
+    let seen = async |minutes| {
+        store
+            .custody_pin("Bob@elsewhere.test", noon_plus(minutes))
+            .await
+            .unwrap()
+    };
+    assert_eq!(seen(19).await, Some(pin(2)));
+    assert_eq!(seen(20).await, None);
+    assert!(store.forget_custody_pin(name).await.unwrap());
+    assert!(!store.forget_custody_pin(name).await.unwrap());
+    assert_eq!(seen(0).await, None);
 }

@@ -1,0 +1,101 @@
+//! `dimed key rotate`.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::json;
+
+use crate::base::time::Timestamp;
+use crate::cli::answer::Answer;
+use crate::cli::context::Context;
+use crate::cli::{Exit, load};
+use crate::dmtp::name::Name;
+use crate::mail::date::rfc5322;
+use crate::signet_service::Progress;
+use crate::store::{Rollover, RolloverState};
+
+/// Replace the keys of a domain, or of a user whose keys are kept here, and say how far that is and what comes next.
+///
+/// Repeat it as often as you like: while a change is under way, this takes the steps that are due, as the daemon does every
+/// hour, and begins no other. What mail under way needs is kept until nothing can need it any more.
+///
+/// For a domain the management record is published twice: with both keys, and weeks later without the old one. A user
+/// who keeps the keys makes a request (`dimed signet new-request --rotate`) and hands it in (`dimed signet request`).
+#[derive(Debug, Args)]
+pub struct Rotate {
+    /// The domain or address.
+    name: Name,
+    /// Only say how far it is.
+    #[arg(long)]
+    status: bool,
+}
+
+/// Takes the steps that are due.
+pub async fn run(rotate: &Rotate, path: &Path, json: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let context = Context::open(load(path)?).await?;
+    let rotation = context.rotation()?;
+    let name = &rotate.name;
+    let progress = match rotate.status {
+        true => rotation.progress(name).await,
+        false => rotation.rotate(name).await,
+    };
+    let progress = progress.with_context(|| format!("the keys of {name} cannot be replaced"))?;
+    answer(name, &progress).write(json, out)?;
+    Ok(Exit::Done)
+}
+
+fn answer(name: &Name, progress: &Progress) -> Answer {
+    let rollover = match progress {
+        Progress::UnderWay(rollover) => rollover,
+        Progress::None => return ended(name, "none", "No change of keys is under way."),
+        Progress::Done => return ended(name, "done", "The keys are replaced."),
+    };
+    let next = next(name, rollover);
+    Answer {
+        text: format!(
+            "{name}: {} since {}.\n{next}\n",
+            rollover.state.name(),
+            rfc5322(rollover.since)
+        ),
+        json: json!({
+            "name": name.to_string(),
+            "state": rollover.state.name(),
+            "started": rollover.started_at.unix_secs(),
+            "since": rollover.since.unix_secs(),
+            "due": rollover.due_at.map(Timestamp::unix_secs),
+            "next": next,
+        }),
+    }
+}
+
+fn ended(name: &Name, state: &str, says: &str) -> Answer {
+    Answer {
+        text: format!("{name}: {says}\n"),
+        json: json!({ "name": name.to_string(), "state": state }),
+    }
+}
+
+/// What is to be done, by whom, and when.
+fn next(name: &Name, rollover: &Rollover) -> String {
+    let due = rollover.due_at.map_or_else(|| "soon".into(), rfc5322);
+    match (rollover.state, name) {
+        (RolloverState::Generated, Name::Organization(_)) => {
+            format!("Next: publish what `dimed dns records {name}` prints; it has both keys.")
+        }
+        (RolloverState::Published, _) => {
+            format!("Next: on {due} the new keys are put to use; leave the record as it is.")
+        }
+        (RolloverState::Generated | RolloverState::Seen, _) => {
+            "Next: the new keys are being put to use; repeat this command, or wait for the daemon.".into()
+        }
+        (RolloverState::Active, Name::Organization(_)) => {
+            format!("Next: on {due} the old keys are erased; until then leave the record as it is.")
+        }
+        (RolloverState::Active, Name::User(_)) => format!("Next: on {due} the old keys are erased."),
+        (RolloverState::Retired, _) => {
+            format!("Next: publish what `dimed dns records {name}` prints; the old key is not in it.")
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! `dimed signet publish|request|approve|reject|history|revoke`: signets that this server publishes.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::read;
+use crate::base::observe;
+use crate::base::time::Timestamp;
+use crate::cli::answer::{Answer, printable};
+use crate::cli::context::Context;
+use crate::cli::files::{FileName, MAX_OBJECT};
+use crate::cli::refusal::Refusal;
+use crate::cli::serve::start_log;
+use crate::cli::{Exit, Misuse, load};
+use crate::dime::key_set::{FILE_LABEL, KeySetFile};
+use crate::dime::keys::UserKeys;
+use crate::dime::signet::Kind;
+use crate::dmtp::name::Name;
+use crate::mail::address::Mailbox;
+use crate::mail::date::rfc5322;
+use crate::store::{self, HistoricSignet, SigningRequest, TrustMode};
+
+/// Commands about signets that are published here; they read the configuration.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Publish(Publish),
+    Request(Request),
+    Approve(Approve),
+    Reject(Reject),
+    History(History),
+    Revoke(Revoke),
+}
+
+/// Publish a user's signet: one that was signed elsewhere, or one over keys that are made here.
+///
+/// Without --signet the user must be trustful and without a signet, as after a domain has got DIME. With --signet it is
+/// one that `dimed signet sign` has made with a key of the organization; unless it is over the same keys, it must carry a
+/// chain of custody from the present one.
+#[derive(Debug, Args)]
+pub struct Publish {
+    /// The user.
+    address: Mailbox,
+    /// A user signet; - is standard input.
+    #[arg(long, value_name = "FILE")]
+    signet: Option<FileName>,
+}
+
+/// Hand in the signing request of a user who keeps the keys, for an administrator to decide.
+///
+/// It takes the place of an earlier one. Private keys stay with the user; whatever is in the files is public. If the user
+/// has a signet, the request must carry a chain of custody from it (`dimed signet new-request --rotate`).
+#[derive(Debug, Args)]
+pub struct Request {
+    /// The user.
+    address: Mailbox,
+    /// Signing request; - is standard input.
+    request: FileName,
+    /// Key set for D/MIME 2 that the key in the request has signed.
+    #[arg(long, value_name = "FILE")]
+    key_set: Option<FileName>,
+}
+
+/// Sign and publish what a user has asked for; without an address, list what waits.
+#[derive(Debug, Args)]
+pub struct Approve {
+    /// The user.
+    address: Option<Mailbox>,
+}
+
+/// Reject what a user has asked for.
+#[derive(Debug, Args)]
+pub struct Reject {
+    /// The user.
+    address: Mailbox,
+    /// What to tell the user.
+    #[arg(long, default_value = "rejected by the administrator")]
+    reason: String,
+}
+
+/// List every signet that a domain or user of ours has had.
+#[derive(Debug, Args)]
+pub struct History {
+    /// The domain or address.
+    name: Name,
+}
+
+/// Take a user's current signet out of service, with all earlier ones of the same signing key.
+///
+/// Nobody is told of them any more, and no new mail can be sealed for them; mail that is under way can still be opened. The
+/// user's next signet is a new start: others who have seen the old keys hold their mail until they accept it. The signet of a
+/// domain cannot be revoked: change its keys (`dimed key rotate`) or take it out of DIME (`dimed domain retire`).
+#[derive(Debug, Args)]
+pub struct Revoke {
+    /// The user.
+    address: Mailbox,
+}
+
+/// Does as the command says, with the configuration at `path`.
+pub async fn run(command: Command, path: &Path, json: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let context = Context::open(load(path)?).await?;
+    let answer = match command {
+        Command::Publish(publish) => self::publish(&context, &publish).await?,
+        Command::Request(request) => self::request(&context, &request).await?,
+        Command::Approve(Approve {
+            address: Some(address),
+        }) => approve(&context, &address).await?,
+        Command::Approve(Approve { address: None }) => waiting(&context).await?,
+        Command::Reject(reject) => self::reject(&context, &reject).await?,
+        Command::History(history) => self::history(&context, &history.name).await?,
+        Command::Revoke(revoke) => self::revoke(&context, &revoke.address).await?,
+    };
+    answer.write(json, out)?;
+    Ok(Exit::Done)
+}
+
+async fn publish(context: &Context, publish: &Publish) -> anyhow::Result<Answer> {
+    let address = &publish.address;
+    let failed = || format!("the signet of {address} cannot be published");
+    let published = context.published();
+    let Some(file) = &publish.signet else {
+        let account = context.accounts().find(address).await?;
+        let account = account.ok_or_else(|| Misuse(format!("there is no account {address}")))?;
+        if account.trust_mode != TrustMode::Trustful {
+            return Err(Misuse(format!(
+                "the keys of {address} are not made here: hand in a request with `dimed signet request`"
+            ))
+            .into());
+        }
+        if published.user(address).await?.is_some() {
+            return Err(Misuse(format!(
+                "{address} has a signet: `dimed key rotate {address}` replaces its keys"
+            ))
+            .into());
+        }
+        let keys = UserKeys::generate(&mut rand::rng());
+        published.publish_user(address, keys).await.with_context(failed)?;
+        return Ok(done(address, "has a signet", "published"));
+    };
+    let signet = read::signet_of(Kind::User, file)?;
+    published
+        .publish_signed(address, &signet)
+        .await
+        .with_context(failed)?;
+    Ok(done(address, "has that signet", "published"))
+}
+
+async fn request(context: &Context, request: &Request) -> anyhow::Result<Answer> {
+    let address = &request.address;
+    let object = read::signet_of(Kind::Request, &request.request)?;
+    let key_set = request.key_set.as_ref().map(key_set).transpose()?;
+    context
+        .published()
+        .submit_request(address, &object, key_set.as_deref())
+        .await
+        .with_context(|| format!("the request of {address} cannot be taken"))?;
+    Ok(done(
+        address,
+        "has asked for a signet; `dimed signet approve` publishes it",
+        "waiting",
+    ))
+}
+
+fn key_set(file: &FileName) -> anyhow::Result<Vec<u8>> {
+    let octets = read::binary(&file.read(MAX_OBJECT)?, &[FILE_LABEL]);
+    let octets = octets.map_err(|refusal| refusal.of_file(file))?;
+    let set = KeySetFile::decode(&octets).map_err(|error| Refusal::new(&error).of_file(file))?;
+    Ok(set.value().to_vec())
+}
+
+async fn approve(context: &Context, address: &Mailbox) -> anyhow::Result<Answer> {
+    let approved = context.published().approve(address).await;
+    approved.with_context(|| format!("the request of {address} cannot be granted"))?;
+    Ok(done(address, "has the signet asked for", "published"))
+}
+
+async fn reject(context: &Context, reject: &Reject) -> anyhow::Result<Answer> {
+    let address = &reject.address;
+    let rejected = context.published().reject(address, &reject.reason).await;
+    rejected.with_context(|| format!("the request of {address} cannot be rejected"))?;
+    Ok(done(address, "does not get the signet asked for", "rejected"))
+}
+
+async fn waiting(context: &Context) -> anyhow::Result<Answer> {
+    let requests = context.store.signing_requests().await?;
+    let mut text: String = requests.iter().map(line_of_request).collect();
+    if requests.is_empty() {
+        text = "Nobody has asked for a signet.\n".into();
+    }
+    let requests: Vec<Value> = requests.iter().map(view_of_request).collect();
+    Ok(Answer {
+        text,
+        json: json!({ "requests": requests }),
+    })
+}
+
+fn line_of_request(request: &SigningRequest) -> String {
+    let came = rfc5322(request.submitted_at);
+    match &request.rejected {
+        None => format!("{}  waits since {came}\n", request.name),
+        Some((at, reason)) => format!(
+            "{}  rejected on {}: {}\n",
+            request.name,
+            rfc5322(*at),
+            printable(reason)
+        ),
+    }
+}
+
+fn view_of_request(request: &SigningRequest) -> Value {
+    json!({
+        "name": request.name,
+        "submitted": request.submitted_at.unix_secs(),
+        "key_set": request.key_set.is_some(),
+        "rejected": request.rejected.as_ref().map(|(at, _)| at.unix_secs()),
+        "reason": request.rejected.as_ref().map(|(_, reason)| reason),
+    })
+}
+
+async fn history(context: &Context, name: &Name) -> anyhow::Result<Answer> {
+    let past = context.store.signet_history(&name.to_string()).await?;
+    if past.is_empty() {
+        return Err(store::Error::Missing).with_context(|| format!("{name} never had a signet here"));
+    }
+    let current = context.store.current_signet(&name.to_string()).await?;
+    let current = current.map(|signet| signet.full);
+    let state = |past: &HistoricSignet| match past.revoked_at {
+        Some(_) => "revoked",
+        None if Some(past.signet.full) == current => "current",
+        None => "replaced",
+    };
+    let text = past
+        .iter()
+        .map(|past| line_of_signet(past, state(past)))
+        .collect();
+    let signets: Vec<Value> = past
+        .iter()
+        .map(|past| view_of_signet(past, state(past)))
+        .collect();
+    Ok(Answer {
+        text,
+        json: json!({ "name": name.to_string(), "signets": signets }),
+    })
+}
+
+fn line_of_signet(past: &HistoricSignet, state: &str) -> String {
+    let mut line = format!("{}  {state}", rfc5322(past.signet.published_at));
+    if let Some(at) = past.revoked_at {
+        line += &format!(" on {}", rfc5322(at));
+    }
+    line += match past.keys_kept {
+        true => ", private keys here",
+        false => "",
+    };
+    if let Some(at) = past.erase_keys_at.filter(|_| past.keys_kept) {
+        line += &format!(" until {}", rfc5322(at));
+    }
+    format!("{line}\n  full {}\n", past.signet.full)
+}
+
+fn view_of_signet(past: &HistoricSignet, state: &str) -> Value {
+    let secs = |time: Option<Timestamp>| time.map(Timestamp::unix_secs);
+    json!({
+        "published": past.signet.published_at.unix_secs(),
+        "state": state,
+        "revoked": secs(past.revoked_at),
+        "private_keys": past.keys_kept,
+        "erased": secs(past.erase_keys_at),
+        "crypto": past.signet.crypto.to_string(),
+        "full": past.signet.full.to_string(),
+        "id": past.signet.id.to_string(),
+    })
+}
+
+async fn revoke(context: &Context, address: &Mailbox) -> anyhow::Result<Answer> {
+    let revoked = context.published().revoke(address).await;
+    let count = revoked.with_context(|| format!("the signet of {address} cannot be revoked"))?;
+    start_log(&context.config);
+    tracing::warn!(event = observe::SIGNET_REVOKED, domain = %address.domain(), count,
+        "by order of an administrator, a user's signets are out of service");
+    Ok(Answer {
+        text: format!("{count} signets of {address} are out of service.\n"),
+        json: json!({ "result": "done", "name": address.to_string(), "revoked": count }),
+    })
+}
+
+fn done(address: &Mailbox, says: &str, result: &str) -> Answer {
+    Answer {
+        text: format!("{address} {says}.\n"),
+        json: json!({ "result": result, "name": address.to_string() }),
+    }
+}

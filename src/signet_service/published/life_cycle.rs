@@ -1,0 +1,230 @@
+//! Signets of ours later in their lives: requests, other signatures over the same keys, the end; and what the
+//! management record says meanwhile.
+
+use super::{Error, Published, User, fold, folded};
+use crate::crypto::ed25519::SigningKey;
+use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint};
+use crate::dime::key_set::SignedKeySet;
+use crate::dime::keys::OrgKeys;
+use crate::dime::record::Policy;
+use crate::dime::signet::{Kind, Level, Signer, Signet, VerifiedUser, verify_request, verify_user};
+use crate::dmtp::name::Name;
+use crate::mail::address::{Domain, Mailbox};
+use crate::store::{DimeSettings, NewKemKeys, RetirementState, RolloverState, SigningRequest};
+
+/// What the management record of a domain of ours says at this point of its keys' lives.
+#[derive(Debug, Clone)]
+pub struct RecordPlan {
+    /// The primary keys, in the order of the record. Each of them vouches for the certificates.
+    pub signers: Vec<SigningKey>,
+    /// The policy.
+    pub policy: Policy,
+    /// Days after which the record must be forgotten, if that is not a matter of choice now.
+    pub expiry_days: Option<u16>,
+}
+
+impl Published {
+    /// What the management record of a domain of ours is to say now; `None` for none, because the domain leaves DIME.
+    ///
+    /// While keys are being changed it has the old and the new ones, so that whoever knows only one of them finds it.
+    pub async fn record_plan(
+        &self,
+        domain: &Domain,
+        settings: &DimeSettings,
+    ) -> Result<Option<RecordPlan>, Error> {
+        let leaving = self.store.retirement(domain).await?;
+        let (policy, expiry_days) = match leaving.map(|leaving| leaving.state) {
+            None => (settings.policy, None),
+            Some(RetirementState::Announced | RetirementState::Expiring) => (Policy::Experimental, Some(1)),
+            Some(RetirementState::Withdrawn) => return Ok(None),
+        };
+        Ok(Some(RecordPlan {
+            signers: self.signers(domain).await?,
+            policy,
+            expiry_days,
+        }))
+    }
+
+    /// The signet of an account of ours, current or that one, as it is served under another address that leads to the
+    /// account: up to the full signature, which names nobody. With the keys, if they are kept.
+    pub async fn user_as(
+        &self,
+        holder: &Mailbox,
+        alias: &Mailbox,
+        fingerprint: Option<AnyFingerprint>,
+    ) -> Result<Option<User>, Error> {
+        let user = match fingerprint {
+            Some(wanted) => self.user_by(holder, wanted).await?,
+            None => self.user(holder).await?,
+        };
+        let organization = self.organization(holder.domain()).await?;
+        let (Some(user), Some(organization)) = (user, organization) else {
+            return Ok(None);
+        };
+        if fold(holder) == fold(alias) {
+            return Ok(Some(user));
+        }
+        let Some(signet) = user.signet.signet().split(Level::Full) else {
+            return Err(Error::Incomplete);
+        };
+        Ok(Some(User {
+            signet: verify_user(&signet, &organization.signet, None, alias)?,
+            keys: user.keys,
+        }))
+    }
+
+    async fn signers(&self, domain: &Domain) -> Result<Vec<SigningKey>, Error> {
+        let name = domain.as_str();
+        let under_way = self.store.rollover(name).await?;
+        if let Some(rollover) = under_way.filter(|rollover| rollover.state < RolloverState::Retired) {
+            let old = self.store.private_keys(name, rollover.replaces).await?;
+            let new = self.store.rollover_keys(name).await?;
+            let both = old.into_iter().chain(new).map(|armored| {
+                let keys = OrgKeys::from_armor(super::text(&armored)?)?;
+                Ok(keys.signing)
+            });
+            return both.collect();
+        }
+        let organization = self.organization(domain).await?.ok_or(Error::NoOrganization)?;
+        Ok(vec![organization.keys.signing])
+    }
+
+    /// Keeps the request of a user who has the keys, with a key set if there is one, until an administrator decides. It takes
+    /// the place of an earlier one.
+    ///
+    /// Errors: [`Error::NotServed`], [`Error::NoDmtpForm`], and why the request or the key set cannot be used.
+    pub async fn submit_request(
+        &self,
+        address: &Mailbox,
+        request: &Signet,
+        key_set: Option<&[u8]>,
+    ) -> Result<(), Error> {
+        let address = folded(address)?;
+        Name::parse(&address.to_string()).map_err(|_| Error::NoDmtpForm)?;
+        let domain = self.store.local_domain(address.domain()).await?;
+        if domain.is_none_or(|domain| domain.dime.is_none()) {
+            return Err(Error::NotServed);
+        }
+        let predecessor = self.user(&address).await?.map(|user| user.signet);
+        let request = verify_request(request, predecessor.as_ref())?;
+        if let Some(value) = key_set {
+            let set = SignedKeySet::decode(Kind::User, &request.signing_key(), value)?;
+            set.accept(super::seconds(self.clock.now()))?;
+        }
+        let waiting = SigningRequest {
+            name: address.to_string(),
+            object: request.signet().encode(),
+            key_set: key_set.map(<[u8]>::to_vec),
+            submitted_at: self.clock.now(),
+            rejected: None,
+        };
+        Ok(self.store.submit_request(waiting).await?)
+    }
+
+    /// Signs and publishes what a user has asked for.
+    ///
+    /// Errors: [`Error::NoRequest`], also for one that was rejected; and as for [`publish_request`](Self::publish_request).
+    pub async fn approve(&self, address: &Mailbox) -> Result<VerifiedUser, Error> {
+        let waiting = self.waiting(address).await?;
+        let request = Signet::decode(&waiting.object)?;
+        let signet = match &waiting.key_set {
+            Some(value) => self.publish_request_with(address, &request, value).await?,
+            None => self.publish_request(address, &request).await?,
+        };
+        self.store.drop_request(&waiting).await?;
+        Ok(signet)
+    }
+
+    /// Rejects what a user has asked for, with a reason for the user.
+    ///
+    /// Errors: [`Error::NoRequest`].
+    pub async fn reject(&self, address: &Mailbox, reason: &str) -> Result<(), Error> {
+        let waiting = self.waiting(address).await?;
+        Ok(self
+            .store
+            .reject_request(&waiting, reason, self.clock.now())
+            .await?)
+    }
+
+    async fn waiting(&self, address: &Mailbox) -> Result<SigningRequest, Error> {
+        let waiting = self.store.signing_request(&fold(address)).await?;
+        waiting
+            .filter(|waiting| waiting.rejected.is_none())
+            .ok_or(Error::NoRequest)
+    }
+
+    /// Publishes a signet that was signed elsewhere with a key of the organization: the primary one, or one for signets.
+    ///
+    /// Errors: [`Error::NoOrganization`], and why the signet does not verify, chain of custody from the current signet
+    /// included.
+    pub async fn publish_signed(&self, address: &Mailbox, signet: &Signet) -> Result<VerifiedUser, Error> {
+        let address = folded(address)?;
+        Name::parse(&address.to_string()).map_err(|_| Error::NoDmtpForm)?;
+        let organization = self.organization(address.domain()).await?;
+        let organization = organization.ok_or(Error::NoOrganization)?;
+        let current = self.user(&address).await?.map(|user| user.signet);
+        // Another signet over the same keys needs no custody from the one before it.
+        let kept = current
+            .as_ref()
+            .is_some_and(|current| current.ssr_fingerprint() == signet.ssr_fingerprint());
+        let predecessor = current.as_ref().filter(|_| !kept);
+        let verified = verify_user(signet, &organization.signet, predecessor, &address)?;
+        let replaces = current.as_ref().and_then(VerifiedUser::full_fingerprint);
+        self.publish(address.to_string(), verified.signet(), None, None, replaces)
+            .await?;
+        Ok(verified)
+    }
+
+    /// Has the organization's present primary key vouch for a user's keys, if it does not yet; whether it did not. Everything
+    /// else in the signet stays, and so do the keys that are kept.
+    pub async fn resign(&self, address: &Mailbox) -> Result<bool, Error> {
+        let address = &folded(address)?;
+        let Some(user) = self.user(address).await? else {
+            return Ok(false);
+        };
+        let organization = self.organization(address.domain()).await?;
+        let organization = organization.ok_or(Error::NoOrganization)?;
+        if user.signet.is_signed_by(&organization.signet.primary_key()) {
+            return Ok(false);
+        }
+        let signer = Signer::new(&organization.signet, &organization.keys.signing)?;
+        let signet = signer.resign(&user.signet)?.identifiable(address)?;
+        verify_user(&signet, &organization.signet, None, address)?;
+        let name = fold(address);
+        let private_keys = self.private_keys(&name, user.signet.crypto_fingerprint()).await?;
+        let replaces = user.signet.full_fingerprint();
+        let stored = self.store.kem_keys(&name).await?;
+        let stored = stored.into_iter().find(|kept| Some(kept.signet) == replaces);
+        let kem_keys = stored.map(|kept| NewKemKeys {
+            keys: kept.keys,
+            created_at: kept.created_at,
+            expires_at: kept.expires_at,
+            destroy_at: kept.destroy_at,
+        });
+        self.publish(name, &signet, private_keys, kem_keys, replaces)
+            .await?;
+        Ok(true)
+    }
+
+    /// Takes the current signet of a user of ours out of service, with all others of the same signing key: nobody is
+    /// told of them any more. How many there were.
+    ///
+    /// The private keys stay for mail that is under way. The next signet of the user is a new start without chain of
+    /// custody, which others accept only by hand. Errors: [`Error::NoSignet`].
+    pub async fn revoke(&self, address: &Mailbox) -> Result<u64, Error> {
+        let name = fold(address);
+        let current = self.store.current_signet(&name).await?.ok_or(Error::NoSignet)?;
+        let key = Signet::decode(&current.object)?.signing_key()?;
+        let mut revoked: Vec<CryptoFingerprint> = Vec::new();
+        for past in self.store.signet_history(&name).await? {
+            let signet = Signet::decode(&past.signet.object)?;
+            if signet.signing_key()? == key && !revoked.contains(&past.signet.crypto) {
+                revoked.push(past.signet.crypto);
+            }
+        }
+        Ok(self
+            .store
+            .revoke_signets(&name, &revoked, self.clock.now())
+            .await?)
+    }
+}

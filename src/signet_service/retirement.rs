@@ -1,0 +1,159 @@
+//! A domain leaves DIME in steps, so that nobody's mail waits for a record that is gone (`management-record.md` §7).
+//!
+//! | State | What the operator does | Next |
+//! |---|---|---|
+//! | announced | publishes the record with policy `experimental` and an expiry of one day | once DNS has it: expiring |
+//! | expiring | nothing | after 31 days, when everybody has forgotten the record before it: withdrawn |
+//! | withdrawn | removes the record | once DNS has been without it for three days: the domain is served without DIME |
+//!
+//! The domain takes sealed mail up to the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Error;
+use crate::base::observe;
+use crate::base::time::Clock;
+use crate::dime::record::{ManagementRecord, Policy, owner_name};
+use crate::mail::address::Domain;
+use crate::net::dns::{Lookup, Resolver};
+use crate::store::{self, Retirement, RetirementState, Store};
+
+/// The longest expiry that we publish, 30 days, and one more.
+const PINS_RUN_OUT: Duration = Duration::from_secs(31 * 24 * 3600);
+
+/// The expiry of the last record, and time for secondary name servers and caches.
+const RECORD_RUNS_OUT: Duration = Duration::from_secs(3 * 24 * 3600);
+
+/// Takes domains out of DIME.
+#[derive(Clone)]
+pub struct Retiring {
+    /// Where everything is.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Shows what is in DNS.
+    pub resolver: Arc<dyn Resolver>,
+}
+
+/// What DNS has.
+enum Seen {
+    /// A record that everybody forgets soon.
+    Short,
+    /// Another record.
+    Other,
+    /// None.
+    Nothing,
+    /// That cannot be said now.
+    Unknown,
+}
+
+impl Retiring {
+    /// Begins, unless that has been done, and takes every step that can be taken now; `None` once the domain is out.
+    ///
+    /// Errors: [`Error::NotServed`], [`Error::RolloverUnderWay`].
+    pub async fn retire(&self, domain: &Domain) -> Result<Option<Retirement>, Error> {
+        if self.store.retirement(domain).await?.is_none() {
+            let served = self.store.local_domain(domain).await?;
+            if served.is_none_or(|served| served.dime.is_none()) {
+                return Err(Error::NotServed);
+            }
+            if self.store.rollover(domain.as_str()).await?.is_some() {
+                return Err(Error::RolloverUnderWay);
+            }
+            match self.store.begin_retirement(domain, self.clock.now()).await {
+                Ok(()) => tell(domain, RetirementState::Announced.name()),
+                Err(store::Error::Exists) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.advance(domain).await
+    }
+
+    /// Takes every step that can be taken now; `None` if the domain is not on its way out, or is out.
+    pub async fn advance(&self, domain: &Domain) -> Result<Option<Retirement>, Error> {
+        loop {
+            let Some(before) = self.store.retirement(domain).await? else {
+                return Ok(None);
+            };
+            self.step(&before).await?;
+            let after = self.store.retirement(domain).await?;
+            match &after {
+                Some(after) if *after == before => return Ok(Some(before)),
+                Some(after) if after.state != before.state => tell(domain, after.state.name()),
+                Some(_) => {}
+                None => tell(domain, "done"),
+            }
+        }
+    }
+
+    /// Takes all steps that are due. What fails for one domain is logged and does not stop the others.
+    pub async fn pass(&self) -> Result<(), store::Error> {
+        for retirement in self.store.retirements().await? {
+            let domain = &retirement.name;
+            match self.advance(domain).await {
+                Ok(_) | Err(Error::Store(store::Error::Changed)) => {}
+                Err(error) => {
+                    tracing::error!(event = observe::KEY_ROLLOVER_FAILED, domain = %domain, %error,
+                    "a step of a domain's way out of DIME failed; it is tried again");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn step(&self, now_at: &Retirement) -> Result<(), Error> {
+        use RetirementState as S;
+        let now = self.clock.now();
+        let is_due = now_at.due_at.is_some_and(|due| due <= now);
+        let domain = &now_at.name;
+        let (to, wait) = match (now_at.state, self.seen(domain).await) {
+            (S::Announced, Seen::Short | Seen::Nothing) => (S::Expiring, Some(PINS_RUN_OUT)),
+            (S::Expiring, Seen::Other) => (S::Announced, None),
+            (S::Expiring, _) if is_due => (S::Withdrawn, None),
+            (S::Withdrawn, Seen::Nothing) if is_due => {
+                return Ok(self.store.finish_retirement(domain).await?);
+            }
+            (S::Withdrawn, Seen::Nothing) if now_at.due_at.is_none() => (S::Withdrawn, Some(RECORD_RUNS_OUT)),
+            (S::Withdrawn, Seen::Short | Seen::Other) if now_at.due_at.is_some() => (S::Withdrawn, None),
+            _ => return Ok(()),
+        };
+        let due_at = wait.map(|wait| now.after(wait));
+        let advanced = self
+            .store
+            .advance_retirement(domain, now_at.state, to, now, due_at);
+        Ok(advanced.await?)
+    }
+
+    async fn seen(&self, domain: &Domain) -> Seen {
+        match self.resolver.txt(&owner_name(domain)).await {
+            Lookup::Found { value, .. } => match value.as_slice() {
+                [text] => ManagementRecord::parse(text).map_or(Seen::Other, |record| of(&record)),
+                _ => Seen::Other,
+            },
+            Lookup::Absent { .. } => Seen::Nothing,
+            Lookup::Bogus | Lookup::Failed => Seen::Unknown,
+        }
+    }
+}
+
+fn of(record: &ManagementRecord) -> Seen {
+    match (record.policy, record.expiry_days) {
+        (Policy::Experimental, Some(1)) => Seen::Short,
+        _ => Seen::Other,
+    }
+}
+
+impl std::fmt::Debug for Retiring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Retiring")
+    }
+}
+
+fn tell(domain: &Domain, state: &'static str) {
+    tracing::info!(event = observe::KEY_ROLLOVER, domain = %domain, whose = "domain", state,
+        "a domain took a step on its way out of DIME");
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,437 @@
+#![allow(clippy::unwrap_used)]
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::base::encoding::base64_unpadded;
+use crate::base::time::ManualClock;
+use crate::crypto::at_rest::Key;
+use crate::dime::key_set::{Draft, KemKeys, SignedKeySet};
+use crate::dime::record::{Policy, SubdomainPolicy};
+use crate::dime::signet::{Custody, Kind, Permissions, request};
+use crate::net::dns::{Mx, Proof, SelfTest, Srv, Tlsa};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{DimeSettings, LocalDomain, MasterKey};
+
+const HOUR: u64 = 3600;
+const DAY: u64 = 24 * HOUR;
+
+/// What DNS has of the management record.
+#[derive(Default)]
+struct Zone(Mutex<Option<String>>);
+
+#[async_trait]
+impl Resolver for Zone {
+    async fn txt(&self, name: &str) -> Lookup<Vec<Vec<u8>>> {
+        assert_eq!(name, "_dx.hismail.test");
+        match &*self.0.lock().unwrap() {
+            Some(text) => Lookup::Found {
+                value: vec![text.clone().into_bytes()],
+                proof: Proof::Secure,
+                ttl: Duration::from_secs(2 * HOUR),
+            },
+            None => Lookup::Failed,
+        }
+    }
+    async fn mx(&self, _: &Domain) -> Lookup<Vec<Mx>> {
+        Lookup::Failed
+    }
+    async fn addresses(&self, _: &Domain) -> Lookup<Vec<IpAddr>> {
+        Lookup::Failed
+    }
+    async fn srv(&self, _: &str) -> Lookup<Vec<Srv>> {
+        Lookup::Failed
+    }
+    async fn tlsa(&self, _: &str) -> Lookup<Vec<Tlsa>> {
+        Lookup::Failed
+    }
+    async fn self_test(&self) -> SelfTest {
+        SelfTest::Passed
+    }
+}
+
+/// An installation that is opened anew for every step, as after a kill.
+struct Bed {
+    path: PathBuf,
+    clock: Arc<ManualClock>,
+    zone: Arc<Zone>,
+    _home: tempfile::TempDir,
+}
+
+impl Bed {
+    /// With an organization, Bob whose keys are kept, and Pat who has signed a key set at home.
+    async fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let bed = Self {
+            path: home.path().join("dimed.db"),
+            clock: Arc::new(ManualClock::new(Timestamp(1_800_000_000_000))),
+            zone: Arc::default(),
+            _home: home,
+        };
+        let rotation = bed.open().await;
+        let rng = &mut rand::rng();
+        let published = &rotation.published;
+        let keys = OrgKeys::generate(rng);
+        published.publish_organization(&domain(), keys).await.unwrap();
+        published
+            .publish_user(&bob(), UserKeys::generate(rng))
+            .await
+            .unwrap();
+        let keys = UserKeys::generate(rng);
+        let created = u64::try_from(bed.clock.now().unix_secs()).unwrap();
+        let set = Draft {
+            created,
+            expires: created + 300 * DAY,
+            keys: KemKeys::generate(rng).public_keys(),
+        };
+        let set = set.sign(Kind::User, &keys.signing).unwrap();
+        let request = request(&keys).unwrap();
+        published
+            .publish_request_with(&pat(), &request, &set)
+            .await
+            .unwrap();
+        bed
+    }
+
+    async fn open(&self) -> Rotation {
+        let master = MasterKey(Key::from_bytes([5; 32]));
+        let store = SqliteStore::open(&self.path, master, self.clock.clone()).await;
+        let store: Arc<dyn Store> = Arc::new(store.unwrap());
+        Rotation {
+            published: Arc::new(Published::new(Arc::clone(&store), self.clock.clone())),
+            store,
+            clock: self.clock.clone(),
+            resolver: self.zone.clone(),
+        }
+    }
+
+    /// Puts those keys into DNS.
+    fn publish(&self, keys: &[VerifyingKey]) {
+        let keys = keys.iter().map(|key| format!(" pok={}", base64_unpadded(&key.0)));
+        *self.zone.0.lock().unwrap() = Some(format!("ver=1{} pol=mixed", keys.collect::<String>()));
+    }
+
+    fn later(&self, secs: u64) {
+        self.clock.advance(Duration::from_secs(secs));
+    }
+
+    /// One call of the command, in a process of its own; the state after it.
+    async fn rotate(&self, name: &Name) -> Rollover {
+        match self.open().await.rotate(name).await.unwrap() {
+            Progress::UnderWay(rollover) => rollover,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The primary keys that the record is to have.
+    async fn planned(&self) -> Vec<VerifyingKey> {
+        let plan = self
+            .open()
+            .await
+            .published
+            .record_plan(&domain(), &settings())
+            .await;
+        let signers = plan.unwrap().unwrap().signers;
+        signers.iter().map(|key| key.verifying_key()).collect()
+    }
+
+    async fn primary(&self) -> VerifyingKey {
+        let organization = self.open().await.published.organization(&domain()).await;
+        organization.unwrap().unwrap().signet.primary_key()
+    }
+
+    async fn count(&self, name: &str) -> usize {
+        self.open().await.store.signet_history(name).await.unwrap().len()
+    }
+}
+
+fn domain() -> Domain {
+    "hismail.test".parse().unwrap()
+}
+
+fn organization() -> Name {
+    Name::Organization(domain())
+}
+
+fn bob() -> Mailbox {
+    "bob@hismail.test".parse().unwrap()
+}
+
+fn pat() -> Mailbox {
+    "pat@hismail.test".parse().unwrap()
+}
+
+fn settings() -> DimeSettings {
+    DimeSettings {
+        policy: Policy::Mixed,
+        subdomain_policy: SubdomainPolicy::Strict,
+        delivery_hosts: vec!["dx.hismail.test".parse().unwrap()],
+    }
+}
+
+#[tokio::test]
+async fn an_organization_gets_new_keys_step_by_step_whenever_it_is_killed() {
+    let bed = Bed::new().await;
+    let old = bed.primary().await;
+    bed.publish(&[old]);
+    let before = bed.open().await.published;
+    let old_organization = before.organization(&domain()).await.unwrap().unwrap();
+    let bob_before = before.user(&bob()).await.unwrap().unwrap();
+    let pat_before = before.user(&pat()).await.unwrap().unwrap();
+
+    let begun = bed.rotate(&organization()).await;
+    assert_eq!((begun.state, begun.due_at), (RolloverState::Generated, None));
+    assert_eq!(bed.rotate(&organization()).await, begun, "begins no other");
+    let planned = bed.planned().await;
+    let new = planned[1];
+    assert_eq!(planned, [old, new]);
+    assert_eq!(
+        bed.primary().await,
+        old,
+        "nothing is used before others can know it"
+    );
+
+    bed.publish(&planned);
+    let published = bed.rotate(&organization()).await;
+    let due = bed.clock.now().after(Duration::from_secs(26 * HOUR));
+    assert_eq!(
+        (published.state, published.due_at),
+        (RolloverState::Published, Some(due))
+    );
+    bed.publish(&[old]);
+    assert_eq!(
+        bed.rotate(&organization()).await.state,
+        RolloverState::Generated,
+        "taken back"
+    );
+    bed.publish(&planned);
+    bed.rotate(&organization()).await;
+    bed.later(26 * HOUR - 1);
+    assert_eq!(bed.rotate(&organization()).await.state, RolloverState::Published);
+    assert_eq!(bed.primary().await, old);
+
+    bed.later(1);
+    let active = bed.rotate(&organization()).await;
+    let due = bed.clock.now().after(Duration::from_secs(16 * DAY));
+    assert_eq!((active.state, active.due_at), (RolloverState::Active, Some(due)));
+    assert_eq!(
+        bed.planned().await,
+        [old, new],
+        "the record has both until nothing old is under way"
+    );
+    let now = bed.open().await.published;
+    let organization_now = now.organization(&domain()).await.unwrap().unwrap().signet;
+    assert_eq!(organization_now.primary_key(), new);
+    let secondary = organization_now.secondary_keys();
+    assert_eq!((secondary.len(), secondary[0].key), (1, old));
+    assert_eq!(secondary[0].permissions, Permissions::SIGNETS);
+    for (address, before) in [(bob(), &bob_before), (pat(), &pat_before)] {
+        let after = now.user(&address).await.unwrap().unwrap();
+        assert!(after.signet.is_signed_by(&new) && !before.signet.is_signed_by(&new));
+        assert_eq!(after.signet.signing_key(), before.signet.signing_key());
+        let set =
+            |user: &crate::signet_service::User| SignedKeySet::of(user.signet.signet()).unwrap().unwrap();
+        assert_eq!(set(&after), set(before), "the key set stays valid");
+        assert_eq!(after.keys.is_some(), before.keys.is_some());
+        let candidates = now.candidates(&address.to_string()).await.unwrap();
+        let can_open = |full| candidates.iter().any(|kept| Some(kept.signet) == full);
+        assert_eq!(can_open(after.signet.full_fingerprint()), before.keys.is_some());
+        assert_eq!(can_open(before.signet.full_fingerprint()), before.keys.is_some());
+    }
+    let old_signet = old_organization.signet.crypto_fingerprint().into();
+    let opens_old = now.organization_by(&domain(), old_signet).await;
+    assert!(opens_old.unwrap().is_some(), "mail under way can be opened");
+
+    bed.later(16 * DAY - 1);
+    assert_eq!(bed.rotate(&organization()).await, active);
+    assert_eq!(
+        bed.open()
+            .await
+            .store
+            .erase_private_keys(bed.clock.now())
+            .await
+            .unwrap(),
+        0
+    );
+    bed.later(1);
+    let retired = bed.rotate(&organization()).await;
+    assert_eq!((retired.state, retired.due_at), (RolloverState::Retired, None));
+    assert_eq!(bed.planned().await, [new]);
+    bed.open().await.pass().await.unwrap();
+    let last = bed.open().await.published;
+    let kept = last.organization(&domain()).await.unwrap().unwrap();
+    assert_eq!(kept.signet.secondary_keys(), []);
+    assert_eq!(kept.keys.signing.verifying_key(), new);
+    let opens_old = last.organization_by(&domain(), old_signet).await;
+    assert!(opens_old.unwrap().is_none(), "erased");
+    let bob_last = last.user(&bob()).await.unwrap().unwrap();
+    assert!(bob_last.keys.is_some() && bob_last.signet.is_signed_by(&new));
+    let past = last.past_organizations(&domain()).await.unwrap();
+    let keys: Vec<_> = past.iter().map(|past| past.primary_key()).collect();
+    assert_eq!(keys, [old, new, new]);
+
+    assert_eq!(bed.rotate(&organization()).await.state, RolloverState::Retired);
+    bed.publish(&[new]);
+    assert_eq!(
+        bed.open().await.advance(&organization()).await.unwrap(),
+        Progress::Done
+    );
+    assert_eq!(
+        bed.open().await.progress(&organization()).await.unwrap(),
+        Progress::None
+    );
+    assert_eq!(bed.planned().await, [new]);
+}
+
+/// Killed between any two of the steps of activation, the next try goes on where it stood and does nothing twice.
+#[tokio::test]
+async fn an_activation_that_was_cut_off_is_finished() {
+    let bed = Bed::new().await;
+    let old = bed.primary().await;
+    bed.rotate(&organization()).await;
+    let rotation = bed.open().await;
+    let (from, seen) = (RolloverState::Generated, RolloverState::Seen);
+    let now = bed.clock.now();
+    rotation
+        .store
+        .advance_rollover("hismail.test", from, seen, now, None)
+        .await
+        .unwrap();
+    let keys = rotation
+        .store
+        .rollover_keys("hismail.test")
+        .await
+        .unwrap()
+        .unwrap();
+    let keys = OrgKeys::from_armor(std::str::from_utf8(keys.expose()).unwrap()).unwrap();
+    let new = keys.signing.verifying_key();
+    bed.later(1);
+
+    // The organization's signet is out, and no user's.
+    rotation
+        .published
+        .publish_organization_beside(&domain(), keys, Some(old))
+        .await
+        .unwrap();
+    let published = bed.open().await.published;
+    for address in [bob(), pat()] {
+        let user = published.user(&address).await.unwrap().unwrap();
+        assert!(!user.signet.is_signed_by(&new), "valid by the old key");
+    }
+    // One user's, and not the other's.
+    assert!(published.resign(&bob()).await.unwrap());
+    assert!(!published.resign(&bob()).await.unwrap());
+    assert_eq!(
+        (
+            bed.count("bob@hismail.test").await,
+            bed.count("pat@hismail.test").await
+        ),
+        (2, 1)
+    );
+
+    assert_eq!(bed.rotate(&organization()).await.state, RolloverState::Active);
+    assert_eq!(bed.count("hismail.test").await, 2);
+    assert_eq!(
+        (
+            bed.count("bob@hismail.test").await,
+            bed.count("pat@hismail.test").await
+        ),
+        (2, 2)
+    );
+    bed.open().await.pass().await.unwrap();
+    assert_eq!(bed.count("hismail.test").await, 2);
+}
+
+#[tokio::test]
+async fn a_user_gets_new_keys_under_a_chain_of_custody_and_the_old_ones_are_erased_in_time() {
+    let bed = Bed::new().await;
+    let name = Name::User(bob());
+    let before = bed.open().await.published.user(&bob()).await.unwrap().unwrap();
+    bed.later(1);
+    // Killed right after the keys were made.
+    bed.open().await.begin(&name).await.unwrap();
+    assert_eq!(bed.count("bob@hismail.test").await, 1);
+    let active = bed.rotate(&name).await;
+    let due = bed.clock.now().after(Duration::from_secs(16 * DAY));
+    assert_eq!((active.state, active.due_at), (RolloverState::Active, Some(due)));
+    assert_eq!(bed.rotate(&name).await, active, "repeating it changes nothing");
+    assert_eq!(bed.count("bob@hismail.test").await, 2);
+
+    let published = bed.open().await.published;
+    let after = published.user(&bob()).await.unwrap().unwrap();
+    assert!(after.signet.succeeds(&before.signet.signing_key()));
+    assert_eq!(
+        after.signet.custody(),
+        Custody::Unproven,
+        "as anybody sees it alone"
+    );
+    let old = before.signet.crypto_fingerprint();
+    let opens_old = published.user_by(&bob(), old.into()).await.unwrap().unwrap();
+    assert_eq!(
+        opens_old.keys.unwrap().signing.seed(),
+        before.keys.unwrap().signing.seed()
+    );
+
+    bed.later(16 * DAY);
+    bed.open().await.pass().await.unwrap();
+    assert_eq!(bed.open().await.progress(&name).await.unwrap(), Progress::None);
+    let published = bed.open().await.published;
+    assert!(
+        published
+            .user_by(&bob(), old.into())
+            .await
+            .unwrap()
+            .unwrap()
+            .keys
+            .is_none()
+    );
+    assert!(published.user(&bob()).await.unwrap().unwrap().keys.is_some());
+}
+
+/// Killed behind the publication, before the state is written.
+#[tokio::test]
+async fn a_user_s_publication_is_not_repeated() {
+    let bed = Bed::new().await;
+    let name = Name::User(bob());
+    let rotation = bed.open().await;
+    rotation.begin(&name).await.unwrap();
+    let keys = rotation
+        .store
+        .rollover_keys("bob@hismail.test")
+        .await
+        .unwrap()
+        .unwrap();
+    let keys = UserKeys::from_armor(std::str::from_utf8(keys.expose()).unwrap()).unwrap();
+    bed.later(1);
+    rotation.published.publish_user(&bob(), keys).await.unwrap();
+    assert_eq!(bed.rotate(&name).await.state, RolloverState::Active);
+    assert_eq!(bed.count("bob@hismail.test").await, 2);
+}
+
+#[tokio::test]
+async fn nothing_is_begun_that_cannot_be_done_here() {
+    let bed = Bed::new().await;
+    let rotation = bed.open().await;
+    let at_home = rotation.rotate(&Name::User(pat())).await;
+    assert!(matches!(at_home, Err(Error::NoKeys)), "{at_home:?}");
+    let nobody = rotation.rotate(&"eve@hismail.test".parse().unwrap()).await;
+    assert!(matches!(nobody, Err(Error::NoSignet)), "{nobody:?}");
+    let domain = LocalDomain {
+        name: domain(),
+        dime: Some(settings()),
+        created_at: bed.clock.now(),
+    };
+    rotation.store.add_domain(domain.clone()).await.unwrap();
+    rotation
+        .store
+        .begin_retirement(&domain.name, bed.clock.now())
+        .await
+        .unwrap();
+    let leaving = rotation.rotate(&organization()).await;
+    assert!(matches!(leaving, Err(Error::Retiring)), "{leaving:?}");
+    assert_eq!(rotation.store.rollovers().await.unwrap(), []);
+}

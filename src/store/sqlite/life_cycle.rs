@@ -1,0 +1,518 @@
+//! Changes of keys, signing requests, domains that leave DIME, and pinned signing keys.
+
+use async_trait::async_trait;
+use sqlx::sqlite::{SqliteConnection, SqliteQueryResult};
+use sqlx::{query, query_as, query_scalar};
+
+use super::{SqliteStore, exists};
+use crate::base::secret::Secret;
+use crate::base::time::Timestamp;
+use crate::dime::fingerprint::CryptoFingerprint;
+use crate::mail::address::Domain;
+use crate::store::{
+    CustodyPin, Error, LifeCycle, Retirement, RetirementState, Rollover, RolloverState, SigningRequest,
+    fold_name,
+};
+
+/// Pins dropped with each new one: more than come, so that they get fewer.
+const EXPIRED_PINS_PER_CALL: i64 = 16;
+
+#[async_trait]
+impl LifeCycle for SqliteStore {
+    async fn begin_rollover(
+        &self,
+        name: &str,
+        replaces: CryptoFingerprint,
+        keys: Secret<Vec<u8>>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let name = fold_name(name);
+        let sealed = self.inner.master.seal_rollover(&name, &keys);
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    query(
+                        "INSERT INTO rollovers (name, state, replaces, sealed, started_at, since) \
+                         VALUES (?, 'generated', ?, ?, ?, ?)",
+                    )
+                    .bind(name)
+                    .bind(&replaces.0[..])
+                    .bind(sealed)
+                    .bind(now.0)
+                    .bind(now.0)
+                    .execute(db)
+                    .await
+                    .map_err(exists)?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    async fn rollover(&self, name: &str) -> Result<Option<Rollover>, Error> {
+        let row: Option<RolloverRow> = query_as("SELECT * FROM rollovers WHERE name = ?")
+            .bind(fold_name(name))
+            .fetch_optional(&self.inner.readers)
+            .await?;
+        row.map(RolloverRow::open).transpose()
+    }
+
+    async fn rollover_keys(&self, name: &str) -> Result<Option<Secret<Vec<u8>>>, Error> {
+        let name = fold_name(name);
+        let sealed: Option<Vec<u8>> = query_scalar("SELECT sealed FROM rollovers WHERE name = ?")
+            .bind(&name)
+            .fetch_optional(&self.inner.readers)
+            .await?;
+        let open = |sealed: Vec<u8>| self.inner.master.open_rollover(&name, &sealed);
+        sealed.map(open).transpose()
+    }
+
+    async fn rollovers(&self) -> Result<Vec<Rollover>, Error> {
+        let rows: Vec<RolloverRow> = query_as("SELECT * FROM rollovers ORDER BY name")
+            .fetch_all(&self.inner.readers)
+            .await?;
+        rows.into_iter().map(RolloverRow::open).collect()
+    }
+
+    async fn advance_rollover(
+        &self,
+        name: &str,
+        from: RolloverState,
+        to: RolloverState,
+        since: Timestamp,
+        due_at: Option<Timestamp>,
+    ) -> Result<(), Error> {
+        let name = fold_name(name);
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    let done = query(
+                        "UPDATE rollovers SET state = ?, since = ?, due_at = ? WHERE name = ? AND state = ?",
+                    )
+                    .bind(to.name())
+                    .bind(since.0)
+                    .bind(due_at.map(|at| at.0))
+                    .bind(name)
+                    .bind(from.name())
+                    .execute(db)
+                    .await?;
+                    demand_one(&done)
+                })
+            })
+            .await
+    }
+
+    async fn end_rollover(&self, name: &str, from: RolloverState) -> Result<(), Error> {
+        let name = fold_name(name);
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    // The keys in it are those in use, which stay elsewhere.
+                    let done = query("DELETE FROM rollovers WHERE name = ? AND state = ?")
+                        .bind(name)
+                        .bind(from.name())
+                        .execute(db)
+                        .await?;
+                    demand_one(&done)
+                })
+            })
+            .await
+    }
+
+    async fn revoke_signets(
+        &self,
+        name: &str,
+        signets: &[CryptoFingerprint],
+        now: Timestamp,
+    ) -> Result<u64, Error> {
+        let name = fold_name(name);
+        let signets = signets.to_vec();
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    let mut count = 0;
+                    for signet in signets {
+                        count += revoke(db, &name, &signet, now).await?;
+                    }
+                    Ok(count)
+                })
+            })
+            .await
+    }
+
+    async fn erase_private_keys(&self, now: Timestamp) -> Result<u64, Error> {
+        // Zeros first, in a transaction of their own, so that no page keeps what was there.
+        let overwritten = self
+            .inner
+            .write(move |db| {
+                Box::pin(async move {
+                    let done = query(
+                        "UPDATE signets SET private_keys = zeroblob(length(private_keys)) \
+                         WHERE erase_keys_at <= ? AND private_keys IS NOT NULL",
+                    )
+                    .bind(now.0)
+                    .execute(db)
+                    .await?;
+                    Ok(done.rows_affected())
+                })
+            })
+            .await?;
+        if overwritten == 0 {
+            return Ok(0);
+        }
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    query("UPDATE signets SET private_keys = NULL WHERE erase_keys_at <= ?")
+                        .bind(now.0)
+                        .execute(db)
+                        .await?;
+                    Ok(())
+                })
+            })
+            .await?;
+        self.empty_log().await?;
+        Ok(overwritten)
+    }
+
+    async fn submit_request(&self, request: SigningRequest) -> Result<(), Error> {
+        let name = fold_name(&request.name);
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    query(
+                        "INSERT INTO signing_requests (name, object, key_set, submitted_at) VALUES (?, ?, ?, ?) \
+                         ON CONFLICT (name) DO UPDATE SET object = excluded.object, key_set = excluded.key_set, \
+                         submitted_at = excluded.submitted_at, rejected_at = NULL, reason = NULL",
+                    )
+                    .bind(name)
+                    .bind(request.object)
+                    .bind(request.key_set)
+                    .bind(request.submitted_at.0)
+                    .execute(db)
+                    .await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    async fn signing_request(&self, name: &str) -> Result<Option<SigningRequest>, Error> {
+        let row: Option<RequestRow> = query_as("SELECT * FROM signing_requests WHERE name = ?")
+            .bind(fold_name(name))
+            .fetch_optional(&self.inner.readers)
+            .await?;
+        Ok(row.map(RequestRow::open))
+    }
+
+    async fn signing_requests(&self) -> Result<Vec<SigningRequest>, Error> {
+        let rows: Vec<RequestRow> = query_as("SELECT * FROM signing_requests ORDER BY submitted_at, name")
+            .fetch_all(&self.inner.readers)
+            .await?;
+        Ok(rows.into_iter().map(RequestRow::open).collect())
+    }
+
+    async fn reject_request(
+        &self,
+        request: &SigningRequest,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let (name, object) = (fold_name(&request.name), request.object.clone());
+        let reason = reason.to_owned();
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    let done = query(
+                        "UPDATE signing_requests SET rejected_at = ?, reason = ? \
+                         WHERE name = ? AND object = ? AND rejected_at IS NULL",
+                    )
+                    .bind(now.0)
+                    .bind(reason)
+                    .bind(name)
+                    .bind(object)
+                    .execute(db)
+                    .await?;
+                    demand_one(&done)
+                })
+            })
+            .await
+    }
+
+    async fn drop_request(&self, request: &SigningRequest) -> Result<bool, Error> {
+        let (name, object) = (fold_name(&request.name), request.object.clone());
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    let done = query("DELETE FROM signing_requests WHERE name = ? AND object = ?")
+                        .bind(name)
+                        .bind(object)
+                        .execute(db)
+                        .await?;
+                    Ok(done.rows_affected() > 0)
+                })
+            })
+            .await
+    }
+
+    async fn begin_retirement(&self, name: &Domain, now: Timestamp) -> Result<(), Error> {
+        let name = name.to_string();
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    query("INSERT INTO retirements (name, state, since) VALUES (?, 'announced', ?)")
+                        .bind(name)
+                        .bind(now.0)
+                        .execute(db)
+                        .await
+                        .map_err(exists)?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    async fn retirement(&self, name: &Domain) -> Result<Option<Retirement>, Error> {
+        let row: Option<RetirementRow> = query_as("SELECT * FROM retirements WHERE name = ?")
+            .bind(name.as_str())
+            .fetch_optional(&self.inner.readers)
+            .await?;
+        row.map(RetirementRow::open).transpose()
+    }
+
+    async fn retirements(&self) -> Result<Vec<Retirement>, Error> {
+        let rows: Vec<RetirementRow> = query_as("SELECT * FROM retirements ORDER BY name")
+            .fetch_all(&self.inner.readers)
+            .await?;
+        rows.into_iter().map(RetirementRow::open).collect()
+    }
+
+    async fn advance_retirement(
+        &self,
+        name: &Domain,
+        from: RetirementState,
+        to: RetirementState,
+        since: Timestamp,
+        due_at: Option<Timestamp>,
+    ) -> Result<(), Error> {
+        let name = name.to_string();
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    let done = query(
+                        "UPDATE retirements SET state = ?, since = ?, due_at = ? WHERE name = ? AND state = ?",
+                    )
+                    .bind(to.name())
+                    .bind(since.0)
+                    .bind(due_at.map(|at| at.0))
+                    .bind(name)
+                    .bind(from.name())
+                    .execute(db)
+                    .await?;
+                    demand_one(&done)
+                })
+            })
+            .await
+    }
+
+    async fn finish_retirement(&self, name: &Domain) -> Result<(), Error> {
+        let name = name.to_string();
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    let done = query("DELETE FROM retirements WHERE name = ? AND state = 'withdrawn'")
+                        .bind(&name)
+                        .execute(&mut *db)
+                        .await?;
+                    demand_one(&done)?;
+                    query(
+                        "UPDATE local_domains SET policy = NULL, subdomain_policy = NULL, \
+                         delivery_hosts = NULL WHERE name = ?",
+                    )
+                    .bind(&name)
+                    .execute(&mut *db)
+                    .await?;
+                    query("DELETE FROM rollovers WHERE name = ?")
+                        .bind(name)
+                        .execute(db)
+                        .await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    async fn cancel_retirement(&self, name: &Domain) -> Result<bool, Error> {
+        let name = name.to_string();
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    let done = query("DELETE FROM retirements WHERE name = ?")
+                        .bind(name)
+                        .execute(db)
+                        .await?;
+                    Ok(done.rows_affected() > 0)
+                })
+            })
+            .await
+    }
+
+    async fn custody_pin(&self, name: &str, now: Timestamp) -> Result<Option<CustodyPin>, Error> {
+        let name = fold_name(name);
+        let sealed: Option<Vec<u8>> =
+            query_scalar("SELECT sealed FROM custody_pins WHERE name_tag = ? AND expires_at > ?")
+                .bind(self.inner.master.custody_tag(&name))
+                .bind(now.0)
+                .fetch_optional(&self.inner.readers)
+                .await?;
+        let open = |sealed: Vec<u8>| self.inner.master.open_custody(&name, &sealed);
+        sealed.map(open).transpose()
+    }
+
+    async fn pin_custody(
+        &self,
+        name: &str,
+        pin: CustodyPin,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let name = fold_name(name);
+        let master = &self.inner.master;
+        let (tag, sealed) = (master.custody_tag(&name), master.seal_custody(&name, &pin));
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    forget_expired(db, now).await?;
+                    query(
+                        "INSERT INTO custody_pins (name_tag, sealed, expires_at) VALUES (?, ?, ?) \
+                         ON CONFLICT (name_tag) DO UPDATE SET sealed = excluded.sealed, \
+                         expires_at = excluded.expires_at",
+                    )
+                    .bind(tag)
+                    .bind(sealed)
+                    .bind(expires_at.0)
+                    .execute(db)
+                    .await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    async fn forget_custody_pin(&self, name: &str) -> Result<bool, Error> {
+        let tag = self.inner.master.custody_tag(&fold_name(name));
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    let done = query("DELETE FROM custody_pins WHERE name_tag = ?")
+                        .bind(tag)
+                        .execute(db)
+                        .await?;
+                    Ok(done.rows_affected() > 0)
+                })
+            })
+            .await
+    }
+}
+
+/// What was to be changed has been changed by somebody else.
+fn demand_one(done: &SqliteQueryResult) -> Result<(), Error> {
+    match done.rows_affected() {
+        0 => Err(Error::Changed),
+        _ => Ok(()),
+    }
+}
+
+async fn revoke(
+    db: &mut SqliteConnection,
+    name: &str,
+    signet: &CryptoFingerprint,
+    now: Timestamp,
+) -> Result<u64, Error> {
+    let done =
+        query("UPDATE signets SET revoked_at = ? WHERE name = ? AND crypto = ? AND revoked_at IS NULL")
+            .bind(now.0)
+            .bind(name)
+            .bind(&signet.0[..])
+            .execute(db)
+            .await?;
+    Ok(done.rows_affected())
+}
+
+async fn forget_expired(db: &mut SqliteConnection, now: Timestamp) -> Result<(), Error> {
+    query(
+        "DELETE FROM custody_pins WHERE name_tag IN \
+         (SELECT name_tag FROM custody_pins WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)",
+    )
+    .bind(now.0)
+    .bind(EXPIRED_PINS_PER_CALL)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+#[derive(sqlx::FromRow)]
+struct RolloverRow {
+    name: String,
+    state: String,
+    replaces: Vec<u8>,
+    started_at: i64,
+    since: i64,
+    due_at: Option<i64>,
+}
+
+impl RolloverRow {
+    fn open(self) -> Result<Rollover, Error> {
+        let unreadable = || Error::Unreadable("rollover");
+        Ok(Rollover {
+            state: RolloverState::parse(&self.state).ok_or_else(unreadable)?,
+            replaces: CryptoFingerprint(self.replaces.try_into().map_err(|_| unreadable())?),
+            name: self.name,
+            started_at: Timestamp(self.started_at),
+            since: Timestamp(self.since),
+            due_at: self.due_at.map(Timestamp),
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct RequestRow {
+    name: String,
+    object: Vec<u8>,
+    key_set: Option<Vec<u8>>,
+    submitted_at: i64,
+    rejected_at: Option<i64>,
+    reason: Option<String>,
+}
+
+impl RequestRow {
+    fn open(self) -> SigningRequest {
+        SigningRequest {
+            name: self.name,
+            object: self.object,
+            key_set: self.key_set,
+            submitted_at: Timestamp(self.submitted_at),
+            rejected: self.rejected_at.map(Timestamp).zip(self.reason),
+        }
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct RetirementRow {
+    name: String,
+    state: String,
+    since: i64,
+    due_at: Option<i64>,
+}
+
+impl RetirementRow {
+    fn open(self) -> Result<Retirement, Error> {
+        let unreadable = || Error::Unreadable("retirement");
+        Ok(Retirement {
+            name: Domain::parse(&self.name).map_err(|_| unreadable())?,
+            state: RetirementState::parse(&self.state).ok_or_else(unreadable)?,
+            since: Timestamp(self.since),
+            due_at: self.due_at.map(Timestamp),
+        })
+    }
+}
