@@ -12,6 +12,7 @@ mod hostile;
 mod key_sets;
 mod keys_at_home;
 mod large;
+mod life_cycle;
 mod mapping;
 mod outbound;
 mod privacy;

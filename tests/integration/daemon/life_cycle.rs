@@ -1,0 +1,237 @@
+//! The commands for signets that are published here, for keys that change, and for a domain that leaves DIME.
+
+use clap::Parser as _;
+use dimed::cli::Arguments;
+use dimed::dime::keys::UserKeys;
+use dimed::dime::signet;
+use serde_json::Value;
+
+use crate::support::loopback;
+use crate::support::organization::{Organization, PASSWORD};
+use crate::support::talk::Talk;
+use crate::support::world::World;
+
+/// hismail.test with Pat, who keeps the keys and has no signet yet.
+async fn with_pat(world: &World) -> Organization {
+    let hismail = world
+        .organization("hismail.test")
+        .accounts(&["bob"])
+        .build()
+        .await;
+    let password = world.home().join("pat.password");
+    std::fs::write(&password, PASSWORD).unwrap();
+    let password = password.to_str().unwrap();
+    hismail
+        .cli(&[
+            "account",
+            "add",
+            "pat@hismail.test",
+            "--trust",
+            "paranoid",
+            "--password-file",
+            password,
+        ])
+        .await;
+    hismail
+}
+
+/// Writes a request, and gives its path.
+fn write(world: &World, name: &str, request: &signet::Signet) -> String {
+    let path = world.home().join(name);
+    std::fs::write(&path, request.to_armor()).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// What a command that fails says.
+async fn refused(organization: &Organization, arguments: &[&str]) -> String {
+    let config = organization.config.to_str().unwrap();
+    let all = [&["dimed", "--config", config], arguments].concat();
+    let arguments = Arguments::try_parse_from(all).unwrap();
+    let error = dimed::cli::run(arguments, &mut Vec::new()).await.unwrap_err();
+    format!("{error:#}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_handed_in_rejected_handed_in_again_and_approved() {
+    let world = World::new().await;
+    let hismail = with_pat(&world).await;
+    let keys = UserKeys::generate(&mut rand::rng());
+    let file = write(&world, "pat.ssr", &signet::request(&keys).unwrap());
+    let there = hismail.start().await;
+    let mut talk = Talk::open_tls(hismail.ip, loopback::DMTP).await;
+    talk.expect("220 ").await;
+
+    let nobody = hismail.cli(&["signet", "approve"]).await;
+    assert_eq!(nobody, "Nobody has asked for a signet.\n");
+    let pat = "pat@hismail.test";
+    let said = hismail.cli(&["signet", "request", pat, &file]).await;
+    assert_eq!(
+        said,
+        "pat@hismail.test has asked for a signet; `dimed signet approve` publishes it.\n"
+    );
+    assert_eq!(
+        talk.ask("SGNT <pat@hismail.test>", "").await,
+        "450 no such signet"
+    );
+    let said = hismail
+        .cli(&["signet", "reject", pat, "--reason", "who is this?"])
+        .await;
+    assert_eq!(said, "pat@hismail.test does not get the signet asked for.\n");
+    let listed = hismail.cli(&["signet", "approve", "--json"]).await;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed["requests"][0]["reason"], "who is this?");
+    let error = refused(&hismail, &["signet", "approve", pat]).await;
+    assert_eq!(
+        error,
+        "the request of pat@hismail.test cannot be granted: no signing request of that user waits"
+    );
+    hismail.cli(&["signet", "request", pat, &file]).await;
+    let said = hismail.cli(&["signet", "approve", pat]).await;
+    assert_eq!(said, "pat@hismail.test has the signet asked for.\n");
+    talk.ask("SGNT <pat@hismail.test>", "250 OK [").await;
+
+    // The next one needs a chain of custody.
+    let next = UserKeys::generate(&mut rand::rng());
+    let stranger = write(&world, "stranger.ssr", &signet::request(&next).unwrap());
+    let error = refused(&hismail, &["signet", "request", pat, &stranger]).await;
+    assert_eq!(
+        error,
+        "the request of pat@hismail.test cannot be taken: the predecessor did not sign"
+    );
+    let rotation = signet::rotation_request(&next, &keys.signing).unwrap();
+    let rotation = write(&world, "next.ssr", &rotation);
+    hismail.cli(&["signet", "request", pat, &rotation]).await;
+    hismail.cli(&["signet", "approve", pat]).await;
+    let history = hismail.cli(&["signet", "history", pat, "--json"]).await;
+    let history: Value = serde_json::from_str(&history).unwrap();
+    let states: Vec<_> = history["signets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|past| &past["state"])
+        .collect();
+    assert_eq!(states, ["replaced", "current"]);
+    let start = history["signets"][0]["full"].as_str().unwrap();
+    let said = talk
+        .ask(&format!("HIST <pat@hismail.test> [{start}]"), "250-[")
+        .await;
+    assert_eq!(said.lines().count(), 3, "{said}");
+    let rotate = refused(&hismail, &["key", "rotate", pat]).await;
+    assert_eq!(
+        rotate,
+        "the keys of pat@hismail.test cannot be replaced: the private keys of the signet are not kept here"
+    );
+    there.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_signet_is_gone_at_once_and_the_next_one_is_a_new_start() {
+    let world = World::new().await;
+    let hismail = with_pat(&world).await;
+    let there = hismail.start().await;
+    let print = hismail.history("bob@hismail.test").await[0].signet.full;
+    let mut talk = Talk::open_tls(hismail.ip, loopback::DMTP).await;
+    talk.expect("220 ").await;
+    talk.ask("SGNT <bob@hismail.test>", "250 OK [").await;
+    let error = refused(&hismail, &["signet", "publish", "bob@hismail.test"]).await;
+    assert_eq!(
+        error,
+        "bob@hismail.test has a signet: `dimed key rotate bob@hismail.test` replaces its keys"
+    );
+    let said = hismail.cli(&["signet", "revoke", "bob@hismail.test"]).await;
+    assert_eq!(said, "1 signets of bob@hismail.test are out of service.\n");
+    for question in [
+        "SGNT <bob@hismail.test>".to_owned(),
+        format!("SGNT <bob@hismail.test> [{print}]"),
+        format!("VRFY <bob@hismail.test> [{print}]"),
+        format!("HIST <bob@hismail.test> [{print}]"),
+    ] {
+        assert_eq!(talk.ask(&question, "").await, "450 no such signet", "{question}");
+    }
+    let said = hismail.cli(&["signet", "publish", "bob@hismail.test"]).await;
+    assert_eq!(said, "bob@hismail.test has a signet.\n");
+    talk.ask("SGNT <bob@hismail.test>", "250 OK [").await;
+    assert_eq!(
+        talk.ask(&format!("VRFY <bob@hismail.test> [{print}]"), "").await,
+        "450 no such signet"
+    );
+    let history = hismail.cli(&["signet", "history", "bob@hismail.test"]).await;
+    assert!(
+        history.contains("  revoked on ") && history.contains("  current, private keys here"),
+        "{history}"
+    );
+    let error = refused(&hismail, &["signet", "revoke", "eve@hismail.test"]).await;
+    assert_eq!(
+        error,
+        "the signet of eve@hismail.test cannot be revoked: the user has no signet here"
+    );
+    there.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_a_user_are_replaced_by_one_command_that_can_be_repeated() {
+    let world = World::new().await;
+    let hismail = with_pat(&world).await;
+    let none = hismail
+        .cli(&["key", "rotate", "bob@hismail.test", "--status"])
+        .await;
+    assert_eq!(none, "bob@hismail.test: No change of keys is under way.\n");
+    let said = hismail.cli(&["key", "rotate", "bob@hismail.test"]).await;
+    assert!(said.starts_with("bob@hismail.test: active since "), "{said}");
+    assert!(said.ends_with(" the old keys are erased.\n"), "{said}");
+    let history = hismail.history("bob@hismail.test").await;
+    assert_eq!(history.len(), 2);
+    assert!(history[0].erase_keys_at.is_some() && history[0].keys_kept);
+    for arguments in [
+        &["key", "rotate", "bob@hismail.test"][..],
+        &["key", "rotate", "bob@hismail.test", "--status"],
+    ] {
+        assert_eq!(hismail.cli(arguments).await, said);
+    }
+    assert_eq!(hismail.history("bob@hismail.test").await, history);
+    let json = hismail
+        .cli(&["key", "rotate", "bob@hismail.test", "--json"])
+        .await;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["state"], "active");
+    assert!(json["due"].as_i64() > json["since"].as_i64(), "{json}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_is_led_out_of_dime() {
+    let world = World::new().await;
+    let hismail = with_pat(&world).await;
+    let retire = ["domain", "retire", "hismail.test"];
+    let records = ["dns", "records", "hismail.test"];
+    let said = hismail.cli(&retire).await;
+    assert!(said.starts_with("hismail.test: announced since "), "{said}");
+    assert!(said.ends_with("others will soon forget it.\n"), "{said}");
+    let record = hismail.cli(&records).await;
+    assert!(
+        record.contains("pol=experimental") && record.contains("exp=1"),
+        "{record}"
+    );
+    hismail.publish(&world).await;
+    let said = hismail.cli(&retire).await;
+    assert!(said.starts_with("hismail.test: expiring since "), "{said}");
+    let rotate = refused(&hismail, &["key", "rotate", "hismail.test"]).await;
+    assert_eq!(
+        rotate,
+        "the keys of hismail.test cannot be replaced: the domain is on its way out of DIME"
+    );
+    hismail.change_database("UPDATE retirements SET due_at = 0").await;
+    let said = hismail.cli(&retire).await;
+    assert!(
+        said.ends_with("Next: remove the record of _dx.hismail.test from DNS.\n"),
+        "{said}"
+    );
+    let record = hismail.cli(&records).await;
+    assert!(!record.contains("_dx."), "{record}");
+    assert_eq!(hismail.cli(&retire).await, said, "the record is still there");
+    let said = hismail
+        .cli(&["domain", "retire", "hismail.test", "--cancel"])
+        .await;
+    assert!(said.starts_with("hismail.test stays in DIME.\n"), "{said}");
+    let record = hismail.cli(&records).await;
+    assert!(record.contains("_dx."), "{record}");
+}
