@@ -3,7 +3,7 @@
 //! | State | What the operator does | Next |
 //! |---|---|---|
 //! | announced | publishes the record with policy `experimental` and an expiry of one day | once DNS has it: expiring |
-//! | expiring | nothing | after 31 days, when everybody has forgotten the record before it: withdrawn |
+//! | expiring | nothing | a day after the expiry of the record before it, when everybody has forgotten that: withdrawn |
 //! | withdrawn | removes the record | once DNS has been without it for three days: the domain is served without DIME |
 //!
 //! The domain takes sealed mail up to the end.
@@ -19,8 +19,10 @@ use crate::mail::address::Domain;
 use crate::net::dns::{Lookup, Resolver};
 use crate::store::{self, Retirement, RetirementState, Store};
 
-/// The longest expiry that we publish, 30 days, and one more.
-const PINS_RUN_OUT: Duration = Duration::from_secs(31 * 24 * 3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The longest time for which records without an expiry are kept (`management-record.md` §7.2). Days.
+const LONGEST_TTL: u16 = 7;
 
 /// The expiry of the last record, and time for secondary name servers and caches.
 const RECORD_RUNS_OUT: Duration = Duration::from_secs(3 * 24 * 3600);
@@ -108,7 +110,9 @@ impl Retiring {
         let is_due = now_at.due_at.is_some_and(|due| due <= now);
         let domain = &now_at.name;
         let (to, wait) = match (now_at.state, self.seen(domain).await) {
-            (S::Announced, Seen::Short | Seen::Nothing) => (S::Expiring, Some(PINS_RUN_OUT)),
+            (S::Announced, Seen::Short | Seen::Nothing) => {
+                (S::Expiring, Some(self.pins_run_out(domain).await?))
+            }
             (S::Expiring, Seen::Other) => (S::Announced, None),
             (S::Expiring, _) if is_due => (S::Withdrawn, None),
             (S::Withdrawn, Seen::Nothing) if is_due => {
@@ -123,6 +127,16 @@ impl Retiring {
             .store
             .advance_retirement(domain, now_at.state, to, now, due_at);
         Ok(advanced.await?)
+    }
+
+    /// How long others may remember the record before the one that announces it.
+    async fn pins_run_out(&self, domain: &Domain) -> Result<Duration, Error> {
+        let served = self.store.local_domain(domain).await?;
+        let expiry = served
+            .and_then(|served| served.dime)
+            .and_then(|dime| dime.expiry_days);
+        let days = expiry.unwrap_or(0).max(LONGEST_TTL);
+        Ok(DAY * (u32::from(days) + 1))
     }
 
     async fn seen(&self, domain: &Domain) -> Seen {

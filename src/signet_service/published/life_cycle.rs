@@ -19,7 +19,7 @@ pub struct RecordPlan {
     pub signers: Vec<SigningKey>,
     /// The policy.
     pub policy: Policy,
-    /// Days after which the record must be forgotten, if that is not a matter of choice now.
+    /// Days after which the record must be forgotten.
     pub expiry_days: Option<u16>,
 }
 
@@ -34,7 +34,7 @@ impl Published {
     ) -> Result<Option<RecordPlan>, Error> {
         let leaving = self.store.retirement(domain).await?;
         let (policy, expiry_days) = match leaving.map(|leaving| leaving.state) {
-            None => (settings.policy, None),
+            None => (settings.policy, settings.expiry_days),
             Some(RetirementState::Announced | RetirementState::Expiring) => (Policy::Experimental, Some(1)),
             Some(RetirementState::Withdrawn) => return Ok(None),
         };

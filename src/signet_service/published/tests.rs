@@ -199,6 +199,7 @@ async fn served() -> Fixture {
             policy: crate::dime::record::Policy::Mixed,
             subdomain_policy: crate::dime::record::SubdomainPolicy::Strict,
             delivery_hosts: vec![domain()],
+            expiry_days: None,
         }),
         created_at: fixture.clock.now(),
     };

@@ -59,6 +59,7 @@ fn settings() -> DimeSettings {
         policy: Policy::Strict,
         subdomain_policy: SubdomainPolicy::Strict,
         delivery_hosts: vec!["dx.hismail.test".parse().unwrap()],
+        expiry_days: Some(30),
     }
 }
 
@@ -126,7 +127,7 @@ async fn a_domain_leaves_when_nobody_remembers_its_record() {
     let bed = Bed::new().await;
     bed.dns(Some("pol=strict exp=30"));
     let plan = bed.plan().await.unwrap();
-    assert_eq!((plan.policy, plan.expiry_days), (Policy::Strict, None));
+    assert_eq!((plan.policy, plan.expiry_days), (Policy::Strict, Some(30)));
     for _ in 0..2 {
         assert_eq!(bed.retire().await, (S::Announced, None));
     }
@@ -222,5 +223,5 @@ async fn a_domain_does_not_leave_while_its_keys_change_and_may_stay_after_all() 
     assert!(store.cancel_retirement(&domain()).await.unwrap());
     assert!(!store.cancel_retirement(&domain()).await.unwrap());
     let plan = bed.plan().await.unwrap();
-    assert_eq!((plan.policy, plan.expiry_days), (Policy::Strict, None));
+    assert_eq!((plan.policy, plan.expiry_days), (Policy::Strict, Some(30)));
 }

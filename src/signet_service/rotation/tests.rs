@@ -170,6 +170,7 @@ fn settings() -> DimeSettings {
         policy: Policy::Mixed,
         subdomain_policy: SubdomainPolicy::Strict,
         delivery_hosts: vec!["dx.hismail.test".parse().unwrap()],
+        expiry_days: Some(30),
     }
 }
 

@@ -327,7 +327,7 @@ impl LifeCycle for SqliteStore {
                     demand_one(&done)?;
                     query(
                         "UPDATE local_domains SET policy = NULL, subdomain_policy = NULL, \
-                         delivery_hosts = NULL WHERE name = ?",
+                         delivery_hosts = NULL, expiry_days = NULL WHERE name = ?",
                     )
                     .bind(&name)
                     .execute(&mut *db)
