@@ -10,7 +10,7 @@ use crate::base::time::{ManualClock, Timestamp};
 use crate::crypto::at_rest::Key;
 use crate::dime::keys::OrgKeys;
 use crate::dime::record::SubdomainPolicy;
-use crate::net::dns::{Mx, Proof, SelfTest, Srv, Tlsa};
+use crate::net::dns::{Host, Mx, Proof, SelfTest, Srv, Tlsa};
 use crate::signet_service::{Published, RecordPlan};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{DimeSettings, LocalDomain, MasterKey};
@@ -29,6 +29,9 @@ impl Resolver for Zone {
         Lookup::Failed
     }
     async fn addresses(&self, _: &Domain) -> Lookup<Vec<IpAddr>> {
+        Lookup::Failed
+    }
+    async fn host(&self, _: &Domain) -> Lookup<Host> {
         Lookup::Failed
     }
     async fn srv(&self, _: &str) -> Lookup<Vec<Srv>> {

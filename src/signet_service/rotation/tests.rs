@@ -13,7 +13,7 @@ use crate::crypto::at_rest::Key;
 use crate::dime::key_set::{Draft, KemKeys, SignedKeySet};
 use crate::dime::record::{Policy, SubdomainPolicy};
 use crate::dime::signet::{Custody, Kind, Permissions, request};
-use crate::net::dns::{Mx, Proof, SelfTest, Srv, Tlsa};
+use crate::net::dns::{Host, Mx, Proof, SelfTest, Srv, Tlsa};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{DimeSettings, LocalDomain, MasterKey};
 
@@ -41,6 +41,9 @@ impl Resolver for Zone {
         Lookup::Failed
     }
     async fn addresses(&self, _: &Domain) -> Lookup<Vec<IpAddr>> {
+        Lookup::Failed
+    }
+    async fn host(&self, _: &Domain) -> Lookup<Host> {
         Lookup::Failed
     }
     async fn srv(&self, _: &str) -> Lookup<Vec<Srv>> {
