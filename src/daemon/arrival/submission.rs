@@ -180,10 +180,14 @@ impl Submission<'_> {
         }
         let services = self.services;
         let history = services.store.signet_history(self.origin().as_str()).await?;
-        for signet in history.iter().rev().filter(|signet| tried.insert(signet.crypto)) {
+        for past in history
+            .iter()
+            .rev()
+            .filter(|past| tried.insert(past.signet.crypto))
+        {
             let older = services
                 .published
-                .organization_by(self.origin(), signet.crypto.into())
+                .organization_by(self.origin(), past.signet.crypto.into())
                 .await;
             if let Ok(Some(older)) = older
                 && let Ok(view) = origin::open(message, &older.keys)
