@@ -60,7 +60,9 @@ pub enum Refusal {
     /// The recipient has no account or no signet here, or another signet than the one it was sealed for.
     #[error("the recipient's signet is not the one the message was sealed for")]
     Recipient,
-    /// A signet of the other side cannot be had now.
+    /// A signet of the other side cannot be had now. Said before the origin is proven, too, because mail that may be good
+    /// is not refused for good; it tells a peer that the object names the peer's domain as its origin, which the peer
+    /// would learn by being accepted, and nothing of what is wrong with it.
     #[error("a signet of the origin cannot be had now")]
     SignetUnavailable,
     /// A signet of the other side does not exist or does not verify.
