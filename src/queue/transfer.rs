@@ -19,7 +19,7 @@ use crate::dime::dmime2::time::QUEUE_LIFE_SECS;
 use crate::dime::dmime2::{Limits, Outline};
 use crate::dime::fingerprint::FullFingerprint;
 use crate::dmtp::command::Return;
-use crate::mail::address::{Domain, Mailbox};
+use crate::mail::address::Domain;
 use crate::mail::reply::EnhancedStatus;
 use crate::routing::{self, Route};
 use crate::signet_service::Wanted;
@@ -44,12 +44,9 @@ impl Mailer {
             },
             false => report,
         };
-        let known = match report.outcome {
-            Outcome::Failed(_) | Outcome::Deferred(_) => self.reopen(claim, &mut body).await,
-            _ => None,
-        };
+        let whole_lease = Duration::MAX;
         let mut settled = self
-            .conclude_sealed(claim, &report.outcome, "dmtp", known, &mut body)
+            .conclude_sealed(claim, &report.outcome, "dmtp", &mut body, whole_lease)
             .await;
         settled.unreadable = body.unreadable();
         settled
@@ -58,27 +55,30 @@ impl Mailer {
     /// An attempt was cut off: its report names the recipient if that can be found out in the time that is left.
     pub(super) async fn abandon_transfer(&self, claim: &Claim, outcome: &Outcome) -> Settled {
         let mut body = Body::new(Arc::clone(&self.store), claim.message, claim.size_bytes);
-        let known = timeout(REOPENED_WITHIN, self.reopen(claim, &mut body)).await;
-        self.conclude_sealed(claim, outcome, "abandoned", known.ok().flatten(), &mut body)
+        self.conclude_sealed(claim, outcome, "abandoned", &mut body, REOPENED_WITHIN)
             .await
     }
 
+    /// The object is opened again, for at most `within`, only if there is a report to write.
     async fn conclude_sealed(
         &self,
         claim: &Claim,
         outcome: &Outcome,
         route: &str,
-        known: Option<(Mailbox, Vec<u8>)>,
         body: &mut Body,
+        within: Duration,
     ) -> Settled {
-        let (recipient, header) = known.unzip();
-        let header = match header {
-            Some(header) => header,
-            None if outcome.is_success() => Vec::new(),
-            None => name_of(claim, body).await,
+        let results = results_for_all(claim, outcome, route);
+        let settled = self.conclusion(None).settle(claim, &results, &[]);
+        if settled.follow_ups.is_empty() {
+            return settled;
+        }
+        let known = timeout(within, self.reopen(claim, body)).await.ok().flatten();
+        let (recipient, header) = match known {
+            Some((recipient, header)) => (Some(recipient), header),
+            None => (None, name_of(claim, body).await),
         };
         let conclusion = self.conclusion(recipient.as_ref());
-        let results = results_for_all(claim, outcome, route);
         conclusion.settle(claim, &results, &header)
     }
 
