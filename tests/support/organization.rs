@@ -210,6 +210,10 @@ impl Organization {
         let keys = UserKeys::generate(&mut rand::rng());
         let address = self.address("bob").parse().unwrap();
         published.publish_user(&address, keys).await.unwrap();
+        self.change_database(
+            "UPDATE signets SET private_keys = NULL WHERE name LIKE 'bob@%' AND erase_keys_at IS NOT NULL",
+        )
+        .await;
     }
 
     /// Destroys the private KEM keys of bob, and leaves his signet as it is.
