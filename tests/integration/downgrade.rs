@@ -33,7 +33,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::dns::tamper::{Tamper, Trick};
-use super::support::world::domain;
+use super::support::child::DIMED;
+use super::support::world::{World, domain};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -618,4 +619,67 @@ async fn open_session(sender: &Sender, record: &ManagementRecord, port: u16) -> 
     });
     let session = connector.open(&hismail(), record, Proof::Secure).await;
     session.map(|_| ())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pins_are_shown_and_forgotten_by_order_and_the_log_says_so() {
+    let world = World::new().await;
+    let hermail = world
+        .organization("hermail.test")
+        .accounts(&["alice"])
+        .build()
+        .await;
+    let _hismail = world.organization("hismail.test").policy("mixed").build().await;
+    let dimed = |words: &[&str]| {
+        let mut command = assert_cmd::Command::new(DIMED);
+        command
+            .env_remove("DIMED_MASTER_KEY")
+            .env_remove("CREDENTIALS_DIRECTORY")
+            .arg("--config")
+            .arg(&hermail.config)
+            .args(words);
+        let output = command.output().unwrap();
+        let text = |octets| String::from_utf8(octets).unwrap();
+        (
+            output.status.code().unwrap(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    };
+    assert_eq!(dimed(&["domain", "pins"]).1, "Nothing is pinned.\n");
+    assert_eq!(dimed(&["domain", "forget-pin", "hismail.test"]).0, 1);
+    // Nobody serves hismail.test, but its record is seen.
+    dimed(&["route", "explain", "bob@hismail.test"]);
+    let (code, shown, _) = dimed(&["domain", "pins"]);
+    assert_eq!(code, 0);
+    assert!(
+        shown.starts_with("hismail.test  proven by DNSSEC, since "),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("policy mixed, 1 certificates signed, delivered to mx.hismail.test"),
+        "{shown}"
+    );
+    assert!(shown.contains("    key "), "{shown}");
+    let (_, object, _) = dimed(&["domain", "pins", "hismail.test", "--json"]);
+    let object: serde_json::Value = serde_json::from_str(&object).unwrap();
+    assert_eq!(
+        (&object["secure"], &object["expired"]),
+        (&true.into(), &false.into())
+    );
+    let days =
+        object["expires_at_unix_ms"].as_i64().unwrap() - object["first_seen_at_unix_ms"].as_i64().unwrap();
+    assert_eq!(days, 30 * 24 * 3600 * 1000, "30 days are the default");
+    assert_eq!(dimed(&["domain", "pins", "other.test"]).0, 1);
+    let (code, said, log) = dimed(&["domain", "forget-pin", "hismail.test"]);
+    assert_eq!(code, 0);
+    assert!(
+        said.starts_with("What was pinned of hismail.test is forgotten"),
+        "{said}"
+    );
+    assert!(
+        log.contains("\"domain.pin.forgotten\"") && log.contains("hismail.test"),
+        "{log}"
+    );
+    assert_eq!(dimed(&["domain", "pins"]).1, "Nothing is pinned.\n");
 }

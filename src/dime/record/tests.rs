@@ -143,6 +143,129 @@ fn neighbours_of_valid_records_are_refused() {
     );
 }
 
+/// `management-record.md` §3.2, a row for each field: short and long name, default, and what is wrong.
+#[test]
+fn every_row_of_the_table_of_fields_holds() {
+    let key = &POK["pok=".len()..];
+    let signature = "A".repeat(86);
+    let differs = |fields: &str| {
+        let read = with_pok(fields).unwrap();
+        read != with_pok("").unwrap()
+    };
+    // Names, short and long, in any case.
+    for fields in ["ver=1", "version=1", "VERSION=1"] {
+        assert!(!differs(fields), "{fields}");
+    }
+    for (short, long, value) in [
+        ("pol", "policy", "mixed"),
+        ("syn", "syndicates", "x"),
+        ("dx", "deliver", "dx.example.com"),
+        ("exp", "expiry", "30"),
+        ("sub", "subdomain", "relaxed"),
+    ] {
+        let read = with_pok(&format!("{short}={value}")).unwrap();
+        assert!(differs(&format!("{short}={value}")), "{short}");
+        for name in [
+            long.to_owned(),
+            long.to_ascii_uppercase(),
+            short.to_ascii_uppercase(),
+        ] {
+            assert_eq!(with_pok(&format!("{name}={value}")).unwrap(), read, "{name}");
+        }
+    }
+    assert_eq!(
+        ManagementRecord::parse(format!("primary={key}")),
+        ManagementRecord::parse(POK)
+    );
+    assert!(differs(&format!("TLS={signature}")));
+    // What may occur once: the last wins. What accumulates: all, in order.
+    assert_eq!(with_pok("pol=strict pol=mixed").unwrap().policy, Policy::Mixed);
+    assert_eq!(
+        with_pok("sub=explicit sub=strict").unwrap().subdomain_policy,
+        SubdomainPolicy::Strict
+    );
+    assert_eq!(with_pok("exp=1 exp=2").unwrap().expiry_days, Some(2));
+    let other = base64_of([2; 32]);
+    assert_eq!(with_pok(&format!("pok={other}")).unwrap().primary_keys.len(), 2);
+    assert_eq!(
+        with_pok(&format!("tls={signature} tls={signature}"))
+            .unwrap()
+            .tls_signatures
+            .len(),
+        2
+    );
+    let hosts = with_pok("dx=b.example dx=a.example").unwrap().delivery_hosts;
+    assert_eq!(
+        hosts.iter().map(Domain::as_str).collect::<Vec<_>>(),
+        ["b.example", "a.example"]
+    );
+    // One bad one among good ones refuses the record, wherever it stands.
+    assert_eq!(with_pok("pok=x").unwrap_err(), Error::PrimaryKey);
+    assert_eq!(
+        with_pok(&format!("tls={signature} tls=x")).unwrap_err(),
+        Error::TlsSignature
+    );
+    assert_eq!(with_pok("pol=x pol=mixed").unwrap_err(), Error::Policy);
+    assert_eq!(with_pok("sub=x sub=strict").unwrap_err(), Error::SubdomainPolicy);
+    // Anything else is ignored.
+    assert!(!differs("new=1 pokk=x p= =x"));
+}
+
+/// `management-record.md` §3.3, the column of our parser, a row at a time.
+#[test]
+fn every_row_of_the_table_of_the_tokeniser_holds() {
+    let key = &POK["pok=".len()..];
+    let plain = ManagementRecord::parse(POK).unwrap();
+    let rows: [(String, Result<ManagementRecord, Error>); 17] = [
+        (format!("ver=1; {POK}"), Ok(plain.clone())),
+        (format!("{POK}="), Err(Error::PrimaryKey)),
+        (format!("{POK} dx=a=b"), Err(Error::DeliveryHost)),
+        (format!("pok={key}pok={key}"), Err(Error::PrimaryKey)),
+        (format!("{POK} pol=experimentalsyn=z"), Err(Error::Policy)),
+        (format!("{POK} pol="), Ok(plain.clone())),
+        (format!("{POK} pol= x"), Ok(plain.clone())),
+        (format!("pol {POK}"), Ok(plain.clone())),
+        (format!("{POK} dx"), Ok(plain.clone())),
+        (format!("ver=1\t{POK}\tpol=experimental"), Ok(plain.clone())),
+        (format!("{POK} sub=strict\r"), Ok(plain.clone())),
+        (format!("{POK} sub=strict\r\n"), Ok(plain.clone())),
+        (format!("{POK} ver=1abc"), Err(Error::Version)),
+        (format!("{POK} ver=65537"), Err(Error::Version)),
+        (format!("pok=-{}", &key[1..]), Err(Error::PrimaryKey)),
+        (format!("{POK} {POK}"), Ok(plain.clone())),
+        (
+            format!("{POK} dx=a.example dx=a.example"),
+            with_pok("dx=a.example"),
+        ),
+    ];
+    for (text, expected) in rows {
+        assert_eq!(ManagementRecord::parse(&text), expected, "{text:?}");
+    }
+}
+
+/// `management-record.md` §3.3: stray bits behind the last octet are let in, and are gone on the way out.
+#[test]
+fn stray_bits_of_base64_are_read_and_never_written() {
+    let stray = format!("{}h", &POK[..POK.len() - 1]);
+    assert_ne!(stray, POK);
+    let record = ManagementRecord::parse(&stray).unwrap();
+    assert_eq!(record, ManagementRecord::parse(POK).unwrap());
+    assert!(record.render().unwrap().contains(POK));
+    let tls = format!("tls={}B", "A".repeat(85));
+    let record = with_pok(&tls).unwrap();
+    assert_eq!(record.tls_signatures, [Signature([0; 64])]);
+    assert!(
+        record
+            .render()
+            .unwrap()
+            .contains(&format!("tls={} ", "A".repeat(86)))
+    );
+}
+
+fn base64_of(octets: [u8; 32]) -> String {
+    crate::base::encoding::base64_unpadded(&octets)
+}
+
 #[test]
 fn expiry_is_capped() {
     assert_eq!(with_pok("exp=3650").unwrap().expiry_days, Some(3650));
