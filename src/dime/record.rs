@@ -12,6 +12,9 @@ use crate::mail::address::Domain;
 
 /// Longest record we read, in octets: what the reference resolver's answer buffer holds (§2).
 pub const MAX_RECORD_OCTETS: usize = 4096;
+
+/// Octets of a record as we keep it, which can be longer than it was: defaults are written out, and host names in ASCII.
+const MAX_KEPT_OCTETS: usize = 4 * MAX_RECORD_OCTETS;
 /// Largest value of `exp`, in days (§7.2).
 pub const MAX_EXPIRY_DAYS: u16 = 3650;
 

@@ -16,7 +16,7 @@ pub(super) fn usable(pin: &Pin, now: Timestamp) -> Option<PinnedRecord> {
     if now >= pin.expires_at {
         return None;
     }
-    let record = ManagementRecord::parse(&pin.record).ok()?;
+    let record = ManagementRecord::parse_kept(&pin.record).ok()?;
     Some(PinnedRecord {
         record,
         proof: if pin.secure {
@@ -53,7 +53,7 @@ pub(super) fn replacement(
     let expiry = |days: u16| now.after(DAY * u32::from(days));
     let fresh = Pin {
         domain: domain.clone(),
-        record: record.render().ok()?,
+        record: record.render_kept().ok()?,
         secure: proof == Proof::Secure,
         first_seen_at: now,
         refresh_at,
@@ -67,7 +67,7 @@ pub(super) fn replacement(
             None
         }
         (Proof::Insecure, Some(pin)) => Some(Pin {
-            record: strengthened(record, pin).render().ok()?,
+            record: strengthened(record, pin).render_kept().ok()?,
             first_seen_at: pin.first_seen_at,
             expires_at: pin.expires_at,
             ..fresh

@@ -125,7 +125,7 @@ fn text(domain: &Domain, pin: Option<&Pin>, now: Timestamp) -> String {
         true => "until",
         false => "expired",
     };
-    let record = match ManagementRecord::parse(&pin.record) {
+    let record = match ManagementRecord::parse_kept(&pin.record) {
         Ok(record) => described(&record),
         Err(error) => format!("    {error}\n"),
     };

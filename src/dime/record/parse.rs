@@ -1,6 +1,8 @@
 //! Reading a record (`management-record.md` §3.2 and the "Our parser" column of §3.3).
 
-use super::{Error, MAX_EXPIRY_DAYS, MAX_RECORD_OCTETS, ManagementRecord, Policy, SubdomainPolicy};
+use super::{
+    Error, MAX_EXPIRY_DAYS, MAX_KEPT_OCTETS, MAX_RECORD_OCTETS, ManagementRecord, Policy, SubdomainPolicy,
+};
 use crate::base::encoding::base64_decode;
 use crate::crypto::ed25519::{Signature, VerifyingKey};
 use crate::mail::address::Domain;
@@ -43,8 +45,17 @@ impl ManagementRecord {
     /// Fields are separated by SP, TAB or `;`, stand in any order, and are named in any case. Unknown fields,
     /// fields without `=`, and fields without a value are ignored; anything else that is wrong refuses the record.
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Self, Error> {
-        let text = strip_line_end(text.as_ref());
-        if text.len() > MAX_RECORD_OCTETS {
+        Self::parse_within(text.as_ref(), MAX_RECORD_OCTETS)
+    }
+
+    /// Reads what [`render_kept`](Self::render_kept) wrote.
+    pub fn parse_kept(text: &str) -> Result<Self, Error> {
+        Self::parse_within(text.as_bytes(), MAX_KEPT_OCTETS)
+    }
+
+    fn parse_within(text: &[u8], max_octets: usize) -> Result<Self, Error> {
+        let text = strip_line_end(text);
+        if text.len() > max_octets {
             return Err(Error::TooLong);
         }
         if text.iter().any(|octet| matches!(octet, 0 | b'\r' | b'\n')) {

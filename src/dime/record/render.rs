@@ -11,15 +11,25 @@ impl ManagementRecord {
     /// not give this record.
     pub fn render(&self) -> Result<String, Error> {
         let text = self.fields().join(" ");
-        match Self::parse(&text)? == *self {
-            true => Ok(text),
-            false => Err(Error::NotRepresentable),
-        }
+        self.reads_back(Self::parse(&text)).map(|()| text)
+    }
+
+    /// The same text for ourselves, as long as it may get: every record that was read can be kept.
+    pub fn render_kept(&self) -> Result<String, Error> {
+        let text = self.fields().join(" ");
+        self.reads_back(Self::parse_kept(&text)).map(|()| text)
     }
 
     /// The text as a zone file has it: quoted character-strings of at most 255 octets, separated by a space.
     pub fn render_zone_text(&self) -> Result<String, Error> {
         Ok(character_strings(self.render()?))
+    }
+
+    fn reads_back(&self, read: Result<Self, Error>) -> Result<(), Error> {
+        match read? == *self {
+            true => Ok(()),
+            false => Err(Error::NotRepresentable),
+        }
     }
 
     fn fields(&self) -> Vec<String> {

@@ -349,3 +349,19 @@ proptest! {
         }
     }
 }
+
+/// Mail to a domain whose record cannot be pinned would lose its protection.
+#[test]
+fn the_longest_records_that_are_read_can_be_kept() {
+    let start = format!("{POK} dx=");
+    let host = "\u{e9}.".repeat((MAX_RECORD_OCTETS - start.len()) / 3);
+    let bare = format!("{POK} syn={}", "y".repeat(MAX_RECORD_OCTETS - POK.len() - 5));
+    assert_eq!(bare.len(), MAX_RECORD_OCTETS);
+    let record = ManagementRecord::parse(&bare).unwrap();
+    assert_eq!(record.render(), Err(Error::TooLong));
+    let kept = record.render_kept().unwrap();
+    assert!(kept.len() > MAX_RECORD_OCTETS);
+    assert_eq!(ManagementRecord::parse_kept(&kept), Ok(record));
+    // Names have bounds of their own, so they cannot outgrow what is kept.
+    assert!(ManagementRecord::parse(format!("{start}{host}")).is_err());
+}
