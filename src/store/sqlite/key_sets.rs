@@ -41,36 +41,12 @@ impl KeySets for SqliteStore {
     }
 
     async fn destroy_kem_keys(&self, now: Timestamp) -> Result<u64, Error> {
-        // Zeros first, in a transaction of their own: pages that a deletion frees are not written any more.
-        let overwritten = self
-            .inner
-            .write(move |db| {
-                Box::pin(async move {
-                    let done =
-                        query("UPDATE kem_keys SET sealed = zeroblob(length(sealed)) WHERE destroy_at <= ?")
-                            .bind(now.0)
-                            .execute(db)
-                            .await?;
-                    Ok(done.rows_affected())
-                })
-            })
-            .await?;
-        if overwritten == 0 {
-            return Ok(0);
-        }
-        self.inner
-            .write(move |db| {
-                Box::pin(async move {
-                    query("DELETE FROM kem_keys WHERE destroy_at <= ?")
-                        .bind(now.0)
-                        .execute(db)
-                        .await?;
-                    Ok(())
-                })
-            })
-            .await?;
-        self.empty_log().await?;
-        Ok(overwritten)
+        self.erase_due(
+            "UPDATE kem_keys SET sealed = zeroblob(length(sealed)) WHERE destroy_at <= ?",
+            "DELETE FROM kem_keys WHERE destroy_at <= ?",
+            now,
+        )
+        .await
     }
 
     async fn keep_key_sets_ahead(&self, name: &str, sets: Vec<KeySetAhead>) -> Result<(), Error> {
@@ -200,8 +176,36 @@ impl KeySets for SqliteStore {
 }
 
 impl SqliteStore {
+    /// Overwrites private keys that are due, then removes them; how many were overwritten. Both statements take the time.
+    ///
+    /// Zeros come first, in a transaction of their own: pages that a deletion frees are not written any more.
+    pub(super) async fn erase_due(
+        &self,
+        overwrite: &'static str,
+        remove: &'static str,
+        now: Timestamp,
+    ) -> Result<u64, Error> {
+        let overwritten = self.write_at(overwrite, now).await?;
+        if overwritten > 0 {
+            self.write_at(remove, now).await?;
+            self.empty_log().await?;
+        }
+        Ok(overwritten)
+    }
+
+    async fn write_at(&self, statement: &'static str, now: Timestamp) -> Result<u64, Error> {
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    let done = query(statement).bind(now.0).execute(db).await?;
+                    Ok(done.rows_affected())
+                })
+            })
+            .await
+    }
+
     /// Brings everything from the log into the database, and cuts the log off. Not done while others use it.
-    pub(super) async fn empty_log(&self) -> Result<(), Error> {
+    async fn empty_log(&self) -> Result<(), Error> {
         let options = (*self.inner.readers.connect_options()).clone();
         let mut connection = options.read_only(false).connect().await?;
         query("PRAGMA wal_checkpoint(TRUNCATE)")

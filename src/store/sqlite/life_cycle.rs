@@ -82,24 +82,12 @@ impl LifeCycle for SqliteStore {
         since: Timestamp,
         due_at: Option<Timestamp>,
     ) -> Result<(), Error> {
-        let name = fold_name(name);
-        self.inner
-            .write(move |db| {
-                Box::pin(async move {
-                    let done = query(
-                        "UPDATE rollovers SET state = ?, since = ?, due_at = ? WHERE name = ? AND state = ?",
-                    )
-                    .bind(to.name())
-                    .bind(since.0)
-                    .bind(due_at.map(|at| at.0))
-                    .bind(name)
-                    .bind(from.name())
-                    .execute(db)
-                    .await?;
-                    demand_one(&done)
-                })
-            })
-            .await
+        self.step(
+            "UPDATE rollovers SET state = ?, since = ?, due_at = ? WHERE name = ? AND state = ?",
+            (fold_name(name), from.name(), to.name()),
+            (since, due_at),
+        )
+        .await
     }
 
     async fn end_rollover(&self, name: &str, from: RolloverState) -> Result<(), Error> {
@@ -141,38 +129,13 @@ impl LifeCycle for SqliteStore {
     }
 
     async fn erase_private_keys(&self, now: Timestamp) -> Result<u64, Error> {
-        // Zeros first, in a transaction of their own, so that no page keeps what was there.
-        let overwritten = self
-            .inner
-            .write(move |db| {
-                Box::pin(async move {
-                    let done = query(
-                        "UPDATE signets SET private_keys = zeroblob(length(private_keys)) \
-                         WHERE erase_keys_at <= ? AND private_keys IS NOT NULL",
-                    )
-                    .bind(now.0)
-                    .execute(db)
-                    .await?;
-                    Ok(done.rows_affected())
-                })
-            })
-            .await?;
-        if overwritten == 0 {
-            return Ok(0);
-        }
-        self.inner
-            .write(move |db| {
-                Box::pin(async move {
-                    query("UPDATE signets SET private_keys = NULL WHERE erase_keys_at <= ?")
-                        .bind(now.0)
-                        .execute(db)
-                        .await?;
-                    Ok(())
-                })
-            })
-            .await?;
-        self.empty_log().await?;
-        Ok(overwritten)
+        self.erase_due(
+            "UPDATE signets SET private_keys = zeroblob(length(private_keys)) \
+             WHERE erase_keys_at <= ? AND private_keys IS NOT NULL",
+            "UPDATE signets SET private_keys = NULL WHERE erase_keys_at <= ?",
+            now,
+        )
+        .await
     }
 
     async fn submit_request(&self, request: SigningRequest) -> Result<(), Error> {
@@ -295,24 +258,12 @@ impl LifeCycle for SqliteStore {
         since: Timestamp,
         due_at: Option<Timestamp>,
     ) -> Result<(), Error> {
-        let name = name.to_string();
-        self.inner
-            .write(move |db| {
-                Box::pin(async move {
-                    let done = query(
-                        "UPDATE retirements SET state = ?, since = ?, due_at = ? WHERE name = ? AND state = ?",
-                    )
-                    .bind(to.name())
-                    .bind(since.0)
-                    .bind(due_at.map(|at| at.0))
-                    .bind(name)
-                    .bind(from.name())
-                    .execute(db)
-                    .await?;
-                    demand_one(&done)
-                })
-            })
-            .await
+        self.step(
+            "UPDATE retirements SET state = ?, since = ?, due_at = ? WHERE name = ? AND state = ?",
+            (name.to_string(), from.name(), to.name()),
+            (since, due_at),
+        )
+        .await
     }
 
     async fn finish_retirement(&self, name: &Domain) -> Result<(), Error> {
@@ -409,6 +360,32 @@ impl LifeCycle for SqliteStore {
                         .execute(db)
                         .await?;
                     Ok(done.rows_affected() > 0)
+                })
+            })
+            .await
+    }
+}
+
+impl SqliteStore {
+    /// Takes a row from one state to the next by `update`; [`Error::Changed`] if it is in another by now.
+    async fn step(
+        &self,
+        update: &'static str,
+        (name, from, to): (String, &'static str, &'static str),
+        (since, due_at): (Timestamp, Option<Timestamp>),
+    ) -> Result<(), Error> {
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    let done = query(update)
+                        .bind(to)
+                        .bind(since.0)
+                        .bind(due_at.map(|at| at.0))
+                        .bind(name)
+                        .bind(from)
+                        .execute(db)
+                        .await?;
+                    demand_one(&done)
                 })
             })
             .await
