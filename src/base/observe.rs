@@ -12,6 +12,9 @@ pub const LISTENER_ACCEPT_FAILED: &str = "listener.accept_failed";
 /// A connection was dropped because its address has too many.
 pub const LISTENER_REFUSED: &str = "listener.refused";
 
+/// A client of the HTTP port took too long, or sent what is not HTTP.
+pub const HTTP_BROKEN: &str = "http.broken";
+
 /// The store failed while the queue needed it.
 pub const QUEUE_STORE_FAILED: &str = "queue.store_failed";
 /// A lease ran out while we worked on it.

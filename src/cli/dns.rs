@@ -2,6 +2,7 @@
 
 mod certificate;
 mod check;
+mod policy;
 mod records;
 mod report;
 
@@ -26,12 +27,12 @@ pub enum Command {
     /// Print what to publish for a domain, as lines of a zone file.
     ///
     /// The management record vouches for the certificate that DMTP peers will see, and for the one that tls.next_certificate
-    /// names. What this version does not do is a comment.
+    /// names. What is not for the zone file, or not done by this version, is a comment.
     Records {
         /// A domain that is served here.
         domain: Domain,
     },
-    /// Compare what DNS says of a domain with what it should say.
+    /// Compare what DNS says of a domain with what it should say, and the MTA-STS policy that web servers have with ours.
     ///
     /// Exits with 1 if something that mail needs is wrong, and with 75 if nothing is known to be wrong and something could
     /// not be looked up.
@@ -84,18 +85,20 @@ async fn print_check(
     let certificates = Certificates::of(&context.config)?;
     let lines = records::all(&context, &local, &certificates).await?;
     let resolver = context.config.dns.resolver()?;
+    let around = check::Surroundings {
+        certificates: &certificates,
+        now_secs: context.now().unix_secs(),
+    };
+    let hosts = records::hosts(&context.config, local.dime.as_ref());
+    let mut findings = check::all(&*resolver, &lines, &hosts, &around).await;
+    if let Some(policy) = context.config.own_policy() {
+        let outbound = &context.config.outbound;
+        let source = outbound.https(&resolver, outbound.roots()?.as_ref())?;
+        findings.push(policy::check(&source, domain, &policy, &context.config.server.hostname).await);
+    }
     let checked = check::Checked {
         self_test: resolver.self_test().await,
-        findings: check::all(
-            &*resolver,
-            &lines,
-            &records::hosts(&context.config, local.dime.as_ref()),
-            &check::Surroundings {
-                certificates: &certificates,
-                now_secs: context.now().unix_secs(),
-            },
-        )
-        .await,
+        findings,
     };
     let answer = Answer {
         text: report::text(domain, &checked),

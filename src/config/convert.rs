@@ -10,10 +10,14 @@ use crate::delivery::maildir::Maildirs;
 use crate::mail::address::Domain;
 use crate::net::connect::Outgoing;
 use crate::net::dns::{AdBitResolver, AnchorError, HickoryResolver, Resolver, Servers, TrustAnchors};
+use crate::net::https::HttpsClient;
 use crate::net::self_signed;
-use crate::net::tls::{self, Identity, WebPki};
+use crate::net::tls::{self, Connector, Identity, WebPki};
 use crate::queue::schedule::Schedule;
 use crate::{dmtp, smtp};
+
+/// How long the fetch of an MTA-STS policy may take (RFC 8461 §3.3 suggests a minute).
+const POLICY_PATIENCE: Duration = Duration::from_secs(60);
 
 impl From<&Limits> for smtp::server::Limits {
     fn from(limits: &Limits) -> Self {
@@ -75,6 +79,23 @@ impl Outbound {
             Some(path) => WebPki::load(path).map(Some),
             None => Ok(WebPki::system().ok()),
         }
+    }
+
+    /// The web servers of others. Without root certificates none of them is believed.
+    ///
+    /// Errors: those of [`Connector::pkix`].
+    pub fn https(
+        &self,
+        resolver: &Arc<dyn Resolver>,
+        roots: Option<&WebPki>,
+    ) -> Result<HttpsClient, tls::Error> {
+        Ok(HttpsClient {
+            resolver: Arc::clone(resolver),
+            outgoing: self.into(),
+            connector: roots.map(Connector::pkix).transpose()?,
+            port: self.https_port.get(),
+            patience: POLICY_PATIENCE,
+        })
     }
 }
 

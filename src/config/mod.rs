@@ -7,6 +7,7 @@ mod convert;
 mod dmime;
 mod error;
 mod master_key;
+mod mta_sts;
 mod paths;
 mod routing;
 mod sections;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use dmime::{Dmime, MinimumSuite};
 pub use error::Error;
 pub use master_key::{Origin, create_master_key, find_master_key, load_master_key, read_master_key};
+pub use mta_sts::{MtaSts, Publication};
 pub use paths::MaildirPattern;
 pub use routing::Routing;
 pub use sections::*;
@@ -46,6 +48,9 @@ pub struct Config {
     /// `[routing]`.
     #[serde(default)]
     pub routing: Routing,
+    /// `[mta_sts]`.
+    #[serde(default)]
+    pub mta_sts: MtaSts,
     /// `[queue]`.
     #[serde(default)]
     pub queue: Queue,
@@ -93,6 +98,7 @@ impl Config {
             dns: Dns::default(),
             outbound: Outbound::default(),
             routing: Routing::default(),
+            mta_sts: MtaSts::default(),
             queue: Queue::default(),
             limits: Limits::default(),
             dmime: Dmime::default(),
@@ -167,6 +173,40 @@ mod tests {
             "{message}"
         );
         assert!(message.starts_with("dimed.toml:3:1: "), "{message}");
+    }
+
+    #[test]
+    fn a_policy_of_ours_is_one_that_others_can_read() {
+        let read = |text: &str| {
+            Config::parse(
+                &format!("[server]\nhostname = \"mx.example\"\n[mta_sts]\n{text}"),
+                Path::new("x"),
+            )
+        };
+        assert_eq!(read("").unwrap().own_policy(), None);
+        let policy = read("mode = \"enforce\"\n")
+            .unwrap()
+            .own_policy()
+            .unwrap()
+            .to_string();
+        assert_eq!(
+            policy,
+            "version: STSv1\r\nmode: enforce\r\nmx: mx.example\r\nmax_age: 604800\r\n"
+        );
+        let policy = read("mode = \"testing\"\nmx = [\"*.example\", \"mx.example\"]\nmax_age_secs = 86400\n");
+        let policy = policy.unwrap().own_policy().unwrap().to_string();
+        assert_eq!(
+            policy,
+            "version: STSv1\r\nmode: testing\r\nmx: *.example\r\nmx: mx.example\r\nmax_age: 86400\r\n"
+        );
+        for wrong in [
+            "mode = \"on\"\n",
+            "mx = [\"a.*.b\"]\n",
+            "max_age_secs = 31557601\n",
+            "max_age_secs = 0\n",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -73,6 +73,8 @@ pub struct Listen {
     pub submission: Vec<SocketAddr>,
     /// Submission with TLS from the first octet. Default `["[::]:465"]`.
     pub submissions: Vec<SocketAddr>,
+    /// HTTP in clear text, for a web server before us: the policy of `[mta_sts]`. Default `[]`.
+    pub http: Vec<SocketAddr>,
 }
 
 impl Default for Listen {
@@ -83,6 +85,7 @@ impl Default for Listen {
             dmtp: everywhere(26),
             submission: everywhere(587),
             submissions: everywhere(465),
+            http: Vec::new(),
         }
     }
 }
@@ -500,6 +503,31 @@ mod text {
         let text = String::deserialize(deserializer)?;
         text.parse()
             .map_err(|error| D::Error::custom(format_args!("`{text}` is {error}")))
+    }
+}
+
+/// The same, of a list.
+pub(super) mod texts {
+    use super::*;
+
+    pub(in crate::config) fn serialize<T: Display, S: Serializer>(
+        values: &[T],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(values.iter().map(T::to_string))
+    }
+
+    pub(in crate::config) fn deserialize<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        let value = |text: String| {
+            text.parse()
+                .map_err(|error| D::Error::custom(format_args!("`{text}`: {error}")))
+        };
+        texts.into_iter().map(value).collect()
     }
 }
 

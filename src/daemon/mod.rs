@@ -2,6 +2,7 @@
 
 mod arrival;
 mod dns_watch;
+mod http;
 mod intake;
 mod listener;
 mod lock;
@@ -83,6 +84,7 @@ impl Daemon {
         let lock = lock(&config)?;
         let services = Arc::new(Services::open(config, observer).await?);
         let bound = bind(&services.config).await?;
+        let http = listen_on(&services.config.listen.http).await?;
         // This process is the database's only daemon: leases of one before it belong to nobody.
         let freed = services.store.release_leases(services.clock.now()).await?;
         let stop = CancellationToken::new();
@@ -95,6 +97,7 @@ impl Daemon {
             sessions: TaskTracker::new(),
         };
         daemon.listen(bound);
+        daemon.listen_to_http(http);
         daemon
             .sessions
             .spawn(renewal::run(renewal::of(&daemon.services), daemon.stop.clone()));
@@ -125,6 +128,24 @@ impl Daemon {
         let (services, stop) = (Arc::clone(&self.services), self.stop.clone());
         let serve =
             move |purpose, tcp, peer| session::serve(Arc::clone(&services), purpose, tcp, peer, stop.clone());
+        let (sessions, stop) = (self.sessions.clone(), self.stop.clone());
+        self.listeners
+            .spawn(listener::run(ports, limits, sessions, stop, serve));
+    }
+
+    fn listen_to_http(&mut self, bound: Vec<TcpListener>) {
+        if bound.is_empty() {
+            return;
+        }
+        let port = |listener| Port {
+            listener,
+            purpose: (),
+            farewell: None,
+        };
+        let ports = bound.into_iter().map(port).collect();
+        let services = Arc::clone(&self.services);
+        let serve = move |(), tcp, _| http::serve(Arc::clone(&services), tcp);
+        let limits = ConnectionLimits::new(http::CONNECTIONS, http::CONNECTIONS);
         let (sessions, stop) = (self.sessions.clone(), self.stop.clone());
         self.listeners
             .spawn(listener::run(ports, limits, sessions, stop, serve));
@@ -182,10 +203,17 @@ async fn bind(config: &Config) -> Result<Vec<(Purpose, TcpListener)>, Error> {
     ];
     let mut bound = Vec::new();
     for (purpose, addresses) in wanted {
-        for address in addresses {
-            let listener = TcpListener::bind(address).await;
-            bound.push((purpose, listener.map_err(|error| Error::Listen(*address, error))?));
-        }
+        let listeners = listen_on(addresses).await?;
+        bound.extend(listeners.into_iter().map(|listener| (purpose, listener)));
     }
     Ok(bound)
+}
+
+async fn listen_on(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Error> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let listener = TcpListener::bind(address).await;
+        listeners.push(listener.map_err(|error| Error::Listen(*address, error))?);
+    }
+    Ok(listeners)
 }

@@ -20,8 +20,7 @@ use crate::domains::sts::MtaSts;
 use crate::domains::{Domains, DxConnector, DxPorts, Limits};
 use crate::mail::address::Domain;
 use crate::net::dns::Resolver;
-use crate::net::https::HttpsClient;
-use crate::net::tls::{Acceptor, Connector, WebPki};
+use crate::net::tls::{Acceptor, Connector};
 use crate::queue::attempt::Mailer;
 use crate::queue::observer::Observer;
 use crate::queue::plan::Planner;
@@ -36,9 +35,6 @@ const MESSAGES_IN_MEMORY: u64 = 4;
 /// Peers decide which domain is asked, and others shall not be asked on behalf of just anybody (`dmime2.md` §10.3 step 6).
 const INQUIRIES: u32 = 20;
 const INQUIRY_REGAINED_IN: Duration = Duration::from_secs(10);
-
-/// How long the fetch of an MTA-STS policy may take (RFC 8461 §3.3 suggests a minute).
-const POLICY_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Objects checked or opened at the same time for each processor: some wait for the disk.
 const CHECKS_PER_PROCESSOR: usize = 4;
@@ -190,7 +186,7 @@ pub fn planner(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) 
         Arc::clone(&resolver),
         Arc::clone(store) as Arc<dyn crate::store::StsPolicies>,
         Arc::clone(clock),
-        Arc::new(policy_source(config, &resolver, roots.as_ref())?),
+        Arc::new(config.outbound.https(&resolver, roots.as_ref())?),
     ));
     let dx = Arc::new(DxConnector {
         domains: Arc::clone(&domains),
@@ -228,21 +224,6 @@ pub fn planner(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) 
 fn budget(config: &Config) -> Budget {
     let largest = config.limits.message_bytes.get();
     Budget::new(largest.saturating_mul(MESSAGES_IN_MEMORY))
-}
-
-/// The web servers of others. Without root certificates none of them is believed.
-fn policy_source(
-    config: &Config,
-    resolver: &Arc<dyn Resolver>,
-    roots: Option<&WebPki>,
-) -> Result<HttpsClient, Error> {
-    Ok(HttpsClient {
-        resolver: Arc::clone(resolver),
-        outgoing: (&config.outbound).into(),
-        connector: roots.map(Connector::pkix).transpose()?,
-        port: config.outbound.https_port.get(),
-        patience: POLICY_PATIENCE,
-    })
 }
 
 /// The domains we serve and their delivery hosts.

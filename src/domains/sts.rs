@@ -18,12 +18,12 @@ use crate::net::dns::{Lookup, Resolver};
 use crate::net::https::{self, HttpsClient};
 use crate::store::{self, StsEntry};
 
-pub use policy::{Error as PolicyError, MAX_AGE, Mode, Pattern, Policy};
+pub use policy::{Error as PolicyError, MAX_AGE, MAX_PATTERNS, Mode, Pattern, Policy};
 
 /// Octets of a policy at most (§3.2).
 const MAX_OCTETS: usize = 64 * 1024;
-/// Where a policy is.
-const PATH: &str = "/.well-known/mta-sts.txt";
+/// Where a policy is, at `mta-sts` of a domain.
+pub const PATH: &str = "/.well-known/mta-sts.txt";
 /// How long what was found out is remembered.
 const REMEMBERED: Duration = Duration::from_secs(300);
 /// For how many domains.

@@ -1,6 +1,7 @@
 //! DNS with real sockets, a real authoritative server and real validation.
 
 mod forge;
+mod own_policy;
 mod published;
 mod real;
 pub(super) mod tamper;

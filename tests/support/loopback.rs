@@ -14,6 +14,8 @@ pub const SUBMISSIONS: u16 = 10465;
 
 /// Web servers.
 pub const HTTPS: u16 = 10443;
+/// The HTTP port.
+pub const HTTP: u16 = 10080;
 
 /// Whoever listens here owns the address.
 const CLAIM: u16 = 10001;

@@ -44,6 +44,8 @@ pub enum Problem {
     CertificateEnds,
     /// It may be kept for longer than the certificate lasts, and no other is vouched for.
     TtlOutlivesCertificate,
+    /// Web servers do not have it.
+    NotServed,
 }
 
 impl Problem {
@@ -63,6 +65,7 @@ impl Problem {
             Self::NextNotCovered => "next_certificate_not_covered",
             Self::CertificateEnds => "certificate_ends",
             Self::TtlOutlivesCertificate => "ttl_outlives_certificate",
+            Self::NotServed => "not_served",
         }
     }
 
@@ -88,6 +91,7 @@ impl Problem {
             Self::TtlOutlivesCertificate => {
                 "about to break: the record may be kept longer than the certificate lasts, and no other is covered"
             }
+            Self::NotServed => "the policy cannot be fetched, and who does not know it goes without",
         }
     }
 }
@@ -205,17 +209,22 @@ async fn address(resolver: &dyn Resolver, host: &Domain) -> Finding {
 }
 
 impl Finding {
-    /// What the lookup itself says, and the records.
-    fn of<'a>(wanted: &Wanted, lookup: &'a Lookup<Vec<String>>) -> (Self, &'a [String]) {
-        let mut finding = Self {
-            owner: wanted.owner.clone(),
-            kind: wanted.data.kind(),
+    /// Nothing wrong so far.
+    pub fn about(owner: String, kind: &'static str) -> Self {
+        Self {
+            owner,
+            kind,
             problems: Vec::new(),
             lacking: Vec::new(),
             excess: Vec::new(),
             ttl_secs: None,
             secure: None,
-        };
+        }
+    }
+
+    /// What the lookup itself says, and the records.
+    fn of<'a>(wanted: &Wanted, lookup: &'a Lookup<Vec<String>>) -> (Self, &'a [String]) {
+        let mut finding = Self::about(wanted.owner.clone(), wanted.data.kind());
         let mut found: &[String] = &[];
         match lookup {
             Lookup::Found { value, ttl, proof } => {
@@ -234,7 +243,8 @@ impl Finding {
         (finding, found)
     }
 
-    fn add(&mut self, problem: Problem, counts: bool) {
+    /// Something is wrong, and counts for the exit code or not.
+    pub fn add(&mut self, problem: Problem, counts: bool) {
         self.problems.push((problem, counts));
     }
 }
@@ -388,7 +398,7 @@ fn words(text: &str) -> Vec<String> {
 }
 
 /// What the first has alone, and what the second has alone.
-fn difference(expected: &[String], found: &[String]) -> (Vec<String>, Vec<String>) {
+pub fn difference(expected: &[String], found: &[String]) -> (Vec<String>, Vec<String>) {
     let without = |items: &[String], others: &[String]| -> Vec<String> {
         let alone = items.iter().filter(|item| !others.contains(item));
         alone.take(MAX_SHOWN).cloned().collect()

@@ -9,6 +9,7 @@ use crate::cli::context::Context;
 use crate::config::Config;
 use crate::crypto::ed25519::SigningKey;
 use crate::dime::record::{ManagementRecord, Policy, owner_name, sign_certificate};
+use crate::domains::sts;
 use crate::mail::address::Domain;
 use crate::net::dns::{Mx, Srv, Tlsa};
 use crate::store::{DimeSettings, LocalDomain};
@@ -78,9 +79,7 @@ pub async fn all(
     lines.push(spf(name, config, strict));
     lines.push(dkim());
     lines.push(dmarc(name, strict));
-    lines.push(Line::Comment(
-        "MTA-STS: this version serves no policy file, so there is nothing to publish.".into(),
-    ));
+    lines.extend(mta_sts(name, config));
     lines.push(text(
         format!("_smtp._tls.{name}"),
         format!("v=TLSRPTv1; rua=mailto:postmaster@{name}"),
@@ -249,6 +248,29 @@ fn dmarc(name: &Domain, strict: bool) -> Line {
         format!("v=DMARC1; p={policy}; rua=mailto:postmaster@{name}"),
         "what others do with mail that is not the domain's (DMARC)",
     )
+}
+
+/// RFC 8461: the record announces a policy, which web servers have.
+fn mta_sts(name: &Domain, config: &Config) -> Vec<Line> {
+    let Some(policy) = config.own_policy() else {
+        return vec![Line::Comment(
+            "MTA-STS: mta_sts.mode is off, so there is nothing to publish.".into(),
+        )];
+    };
+    let host = format!("mta-sts.{name}");
+    let web_server = format!(
+        "{host} needs A and AAAA records of a web server that has, at https://{host}{},\n\
+         what the daemon serves on listen.http:\n{policy}",
+        sts::PATH
+    );
+    vec![
+        text(
+            format!("_mta-sts.{name}"),
+            policy.announcement(),
+            "the policy for certificates of the mail hosts (MTA-STS)",
+        ),
+        Line::Comment(web_server),
+    ]
 }
 
 fn text(owner: String, text: String, purpose: &'static str) -> Line {

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use crate::base::encoding::hex;
+use crate::crypto::hash::sha512;
 use crate::mail::address::Domain;
 
 /// Longest time that a policy is believed: a year, more or less (§3.2).
 pub const MAX_AGE: Duration = Duration::from_secs(31_557_600);
 /// Names that one policy may list.
-const MAX_PATTERNS: usize = 256;
+pub const MAX_PATTERNS: usize = 256;
+/// Of a digest in the id of a policy of ours; an id has 32 characters at most.
+const ID_OCTETS: usize = 16;
 
 /// Why a text is not a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +81,35 @@ impl std::fmt::Display for Pattern {
     }
 }
 
+/// One host.
+impl From<Domain> for Pattern {
+    fn from(name: Domain) -> Self {
+        Self {
+            name,
+            wildcard: false,
+        }
+    }
+}
+
+impl std::str::FromStr for Pattern {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::parse(text).ok_or(Error::Patterns)
+    }
+}
+
+/// The body of a policy file (§3.2), which [`Policy::parse`] reads.
+impl std::fmt::Display for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "version: STSv1\r\nmode: {}\r\n", self.mode.name())?;
+        for host in &self.hosts {
+            write!(f, "mx: {host}\r\n")?;
+        }
+        write!(f, "max_age: {}\r\n", self.max_age.as_secs())
+    }
+}
+
 impl Pattern {
     fn parse(text: &str) -> Option<Self> {
         let (wildcard, name) = match text.strip_prefix("*.") {
@@ -132,6 +165,13 @@ impl Policy {
             }),
             _ => Err(Error::Patterns),
         }
+    }
+
+    /// The text of the TXT record at `_mta-sts` that announces the policy (§3.1). The id is made from the policy, so that it
+    /// changes when, and only when, that does.
+    pub fn announcement(&self) -> String {
+        let digest = sha512(&[self.to_string().as_bytes()]);
+        format!("v=STSv1; id={};", hex(&digest[..ID_OCTETS]))
     }
 
     /// Whether the policy lists the host.
@@ -265,6 +305,19 @@ mod tests {
         let none = Policy::parse(b"version: STSv1\nmode: none\nmax_age: 9999999999\n").unwrap();
         assert_eq!((none.mode, none.max_age), (Mode::None, MAX_AGE));
         assert!(none.lets_through(&domain("anything.test")));
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_announced_under_an_id_of_its_own() {
+        let policy = Policy::parse(POLICY.as_bytes()).unwrap();
+        assert_eq!(policy.to_string(), POLICY);
+        let id = |policy: &Policy| announced(&[policy.announcement().into_bytes()]).unwrap();
+        assert_eq!((id(&policy).len(), id(&policy)), (32, id(&policy.clone())));
+        let testing = Policy {
+            mode: Mode::Testing,
+            ..policy.clone()
+        };
+        assert_ne!(id(&policy), id(&testing));
     }
 
     #[test]

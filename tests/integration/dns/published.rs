@@ -16,16 +16,16 @@ use super::super::support::organization::Organization;
 use super::super::support::world::{World, domain};
 use super::tamper::{Tamper, Trick};
 
-const NAME: &str = "hismail.test";
+pub const NAME: &str = "hismail.test";
 
 /// hismail.test, whose configuration trusts the anchor of whatever Knot is started for it.
-struct Stage {
-    world: World,
-    organization: Organization,
+pub struct Stage {
+    pub world: World,
+    pub organization: Organization,
 }
 
 impl Stage {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         Self::with_certificate(None).await
     }
 
@@ -47,19 +47,19 @@ impl Stage {
         Self { world, organization }
     }
 
-    async fn records(&self) -> String {
+    pub async fn records(&self) -> String {
         self.organization.cli(&["dns", "records", NAME]).await
     }
 
     /// Starts Knot with a root and a zone.
-    async fn serve(&self, zone: Zone) -> NameServer {
+    pub async fn serve(&self, zone: Zone) -> NameServer {
         let root = Zone::signed(".", "ED25519", Denial::Nsec);
         let knot = NameServer::start(&[root, zone]).await;
         std::fs::copy(knot.anchor_file(), self.world.home().join("knot-anchor")).unwrap();
         knot
     }
 
-    async fn check(&self, server: SocketAddr) -> (Exit, Value) {
+    pub async fn check(&self, server: SocketAddr) -> (Exit, Value) {
         let config = self.organization.config.to_str().unwrap();
         let server = server.to_string();
         let words = [
@@ -73,14 +73,14 @@ impl Stage {
     }
 
     /// Changes the configuration file.
-    fn configure(&self, from: &str, to: &str) {
+    pub fn configure(&self, from: &str, to: &str) {
         let text = std::fs::read_to_string(&self.organization.config).unwrap();
         assert!(text.contains(from));
         std::fs::write(&self.organization.config, text.replacen(from, to, 1)).unwrap();
     }
 }
 
-fn signed(records: &str) -> Zone {
+pub fn signed(records: &str) -> Zone {
     Zone::signed(NAME, "ECDSAP256SHA256", Denial::Nsec).with(&with_address(records))
 }
 
@@ -104,7 +104,7 @@ fn certificate(folder: &Path, name: &str, days: i64) -> (PathBuf, PathBuf) {
 }
 
 /// What is wrong at a name and type, with a mark where it counts.
-fn problems(report: &Value, name: &str, kind: &str) -> Vec<String> {
+pub fn problems(report: &Value, name: &str, kind: &str) -> Vec<String> {
     let records = report["records"].as_array().unwrap();
     let found = records
         .iter()
@@ -118,7 +118,7 @@ fn problems(report: &Value, name: &str, kind: &str) -> Vec<String> {
     problems.map(word).collect()
 }
 
-fn of(report: &Value, name: &str, side: &str) -> Vec<String> {
+pub fn of(report: &Value, name: &str, side: &str) -> Vec<String> {
     let records = report["records"].as_array().unwrap();
     let found = records.iter().find(|record| record["name"] == name).unwrap();
     let items = found[side].as_array().unwrap().iter();
