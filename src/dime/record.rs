@@ -79,6 +79,17 @@ pub struct ManagementRecord {
     pub syndicates: Option<String>,
 }
 
+/// What the TXT records say that stand where a domain publishes its record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Published {
+    /// The domain has no record.
+    Nothing,
+    /// This one.
+    Record(ManagementRecord),
+    /// What was meant to be one cannot be used: by itself, or, with `None`, because it is not alone (§2).
+    Unusable(Option<Error>),
+}
+
 /// Where `domain` publishes its record, without a trailing dot.
 pub fn owner_name(domain: &Domain) -> String {
     format!("_dx.{domain}")

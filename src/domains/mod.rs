@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::base::observe;
 use crate::base::time::{Clock, Timestamp};
-use crate::dime::record::{self, ManagementRecord};
+use crate::dime::record::{self, ManagementRecord, Published};
 use crate::mail::address::Domain;
 use crate::net::dns::{Lookup, Proof, Resolver};
 use crate::store;
@@ -68,12 +68,12 @@ pub enum RecordLookup {
         /// How far it is proven.
         proof: Proof,
     },
-    /// There is something at the name, but it is not one valid record.
+    /// There is something at the name that was meant to be a record, but it is not one valid record.
     Unparsable {
-        /// What is wrong; `None` if there is more than one record.
+        /// What is wrong; `None` if there is more than one text.
         error: Option<record::Error>,
     },
-    /// There is no record.
+    /// There is no record; perhaps other texts, which a wildcard or an alias has brought there.
     Absent(Proof),
     /// DNSSEC validation failed.
     Bogus,
@@ -326,15 +326,13 @@ fn changes_keys(record: &ManagementRecord, proof: Proof, pin: &PinnedRecord) -> 
     accepted && record.primary_keys != pin.record.primary_keys
 }
 
-/// Gives an answer its meaning. Several records at the name are as good as none that can be parsed (§2).
+/// Gives an answer its meaning.
 fn read(answer: Lookup<Vec<Vec<u8>>>) -> RecordLookup {
     match answer {
-        Lookup::Found { value, proof, .. } => match value.as_slice() {
-            [text] => match ManagementRecord::parse(text) {
-                Ok(record) => RecordLookup::Found { record, proof },
-                Err(error) => RecordLookup::Unparsable { error: Some(error) },
-            },
-            _ => RecordLookup::Unparsable { error: None },
+        Lookup::Found { value, proof, .. } => match Published::read(&value) {
+            Published::Record(record) => RecordLookup::Found { record, proof },
+            Published::Unusable(error) => RecordLookup::Unparsable { error },
+            Published::Nothing => RecordLookup::Absent(proof),
         },
         Lookup::Absent { proof } => RecordLookup::Absent(proof),
         Lookup::Bogus => RecordLookup::Bogus,

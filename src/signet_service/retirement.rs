@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::Error;
 use crate::base::observe;
 use crate::base::time::Clock;
-use crate::dime::record::{ManagementRecord, Policy, owner_name};
+use crate::dime::record::{ManagementRecord, Policy, Published, owner_name};
 use crate::mail::address::Domain;
 use crate::net::dns::{Lookup, Resolver};
 use crate::store::{self, Retirement, RetirementState, Store};
@@ -141,9 +141,10 @@ impl Retiring {
 
     async fn seen(&self, domain: &Domain) -> Seen {
         match self.resolver.txt(&owner_name(domain)).await {
-            Lookup::Found { value, .. } => match value.as_slice() {
-                [text] => ManagementRecord::parse(text).map_or(Seen::Other, |record| of(&record)),
-                _ => Seen::Other,
+            Lookup::Found { value, .. } => match Published::read(&value) {
+                Published::Record(record) => of(&record),
+                Published::Unusable(_) => Seen::Other,
+                Published::Nothing => Seen::Nothing,
             },
             Lookup::Absent { .. } => Seen::Nothing,
             Lookup::Bogus | Lookup::Failed => Seen::Unknown,

@@ -21,7 +21,7 @@ use crate::base::secret::Secret;
 use crate::base::time::{Clock, Timestamp};
 use crate::crypto::ed25519::VerifyingKey;
 use crate::dime::keys::{OrgKeys, UserKeys};
-use crate::dime::record::{ManagementRecord, owner_name};
+use crate::dime::record::{self, owner_name};
 use crate::dime::signet::Signet;
 use crate::dmtp::name::Name;
 use crate::mail::address::{Domain, Mailbox};
@@ -286,12 +286,9 @@ impl Rotation {
         let Lookup::Found { value, ttl, .. } = self.resolver.txt(&owner_name(domain)).await else {
             return None;
         };
-        match value.as_slice() {
-            [text] => {
-                let record = ManagementRecord::parse(text).ok()?;
-                Some((record.primary_keys, ttl))
-            }
-            _ => None,
+        match record::Published::read(&value) {
+            record::Published::Record(record) => Some((record.primary_keys, ttl)),
+            record::Published::Nothing | record::Published::Unusable(_) => None,
         }
     }
 

@@ -1,7 +1,8 @@
 //! Reading a record (`management-record.md` §3.2 and the "Our parser" column of §3.3).
 
 use super::{
-    Error, MAX_EXPIRY_DAYS, MAX_KEPT_OCTETS, MAX_RECORD_OCTETS, ManagementRecord, Policy, SubdomainPolicy,
+    Error, MAX_EXPIRY_DAYS, MAX_KEPT_OCTETS, MAX_RECORD_OCTETS, ManagementRecord, Policy, Published,
+    SubdomainPolicy,
 };
 use crate::base::encoding::base64_decode;
 use crate::crypto::ed25519::{Signature, VerifyingKey};
@@ -39,6 +40,35 @@ impl Field {
     }
 }
 
+impl Published {
+    /// Reads all texts at the name.
+    ///
+    /// A wildcard or an alias brings texts of other kinds to every name of a zone, such as those of SPF. Where none of them
+    /// has a field of a record, they deny that there is one, as far as they are proven.
+    pub fn read(texts: &[Vec<u8>]) -> Self {
+        match texts {
+            texts if !texts.iter().any(|text| is_meant(text)) => Self::Nothing,
+            [text] => {
+                ManagementRecord::parse(text).map_or_else(|error| Self::Unusable(Some(error)), Self::Record)
+            }
+            _ => Self::Unusable(None),
+        }
+    }
+}
+
+/// Whether a text has a field by which it can only be a record, sound or not. `exp` is a field of SPF, too (RFC 7208 §6.2).
+fn is_meant(text: &[u8]) -> bool {
+    let mut named = fields(text).filter_map(|field| {
+        let at = field.iter().position(|octet| *octet == b'=')?;
+        Field::named(&field[..at])
+    });
+    named.any(|field| !matches!(field, Field::Expiry))
+}
+
+fn fields(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|octet| matches!(octet, b' ' | b'\t' | b';'))
+}
+
 impl ManagementRecord {
     /// Reads a record: the joined character-strings of one TXT record, or a line of a file.
     ///
@@ -62,7 +92,7 @@ impl ManagementRecord {
             return Err(Error::ControlCharacter);
         }
         let mut record = Self::empty();
-        for field in text.split(|octet| matches!(octet, b' ' | b'\t' | b';')) {
+        for field in fields(text) {
             record.take_field(field)?;
         }
         match record.primary_keys.is_empty() {
