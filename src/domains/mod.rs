@@ -204,7 +204,9 @@ impl Domains {
     pub async fn facts(&self, domain: &Domain) -> Result<DomainFacts, Error> {
         let now = self.clock.now();
         let stored = self.store.pin(domain).await?;
-        let fresh = stored.as_ref().is_some_and(|pin| now < pin.refresh_at);
+        let fresh = stored
+            .as_ref()
+            .is_some_and(|pin| pinning::is_fresh(pin, &self.limits, now));
         let pin = stored.as_ref().and_then(|pin| pinning::usable(pin, now));
         if let Some(facts) = self.remembered(domain, now, fresh, pin.clone()) {
             return Ok(facts);

@@ -29,6 +29,12 @@ pub(super) fn usable(pin: &Pin, now: Timestamp) -> Option<PinnedRecord> {
     })
 }
 
+/// Whether a stored pin stands for what DNS says without asking. One that would for longer than any TTL lasts was written
+/// before the clock was set back.
+pub(super) fn is_fresh(pin: &Pin, limits: &Limits, now: Timestamp) -> bool {
+    now < pin.refresh_at && pin.refresh_at <= now.after(limits.ttl_ceiling)
+}
+
 /// The TTL within our bounds. Zero stays zero: such a record serves one delivery.
 pub(super) fn bounded_ttl(ttl: Duration, limits: &Limits) -> Duration {
     match ttl.is_zero() {

@@ -228,10 +228,11 @@ impl MtaSts {
 }
 
 impl Kept {
-    /// Whether the policy is to be fetched again.
+    /// Whether the policy is to be fetched again; also if it was fetched before the clock was set back.
     fn is_stale(&self, id: &str, now: Timestamp) -> bool {
         let refresh_after = REFRESH_AFTER.min(self.policy.max_age / 2);
-        self.id != id || now >= self.fetched_at.after(refresh_after)
+        let fresh = self.fetched_at..self.fetched_at.after(refresh_after);
+        self.id != id || !fresh.contains(&now)
     }
 }
 

@@ -485,6 +485,63 @@ async fn several_records_and_bad_ones_are_unparsable() {
     assert_eq!(world.pin(), None);
 }
 
+/// A pin that was written while the clock was ahead must not stand for DNS until the clock is there again.
+#[tokio::test]
+async fn a_pin_from_the_future_does_not_keep_dns_from_being_asked() {
+    let world = World::new();
+    world.see(published(&text(1, "exp=30"), HOUR, SECURE)).await;
+    let ahead = world.clock.now().after(400 * DAY);
+    if let Some(pin) = world.pins.0.lock().unwrap().get_mut(&hismail()) {
+        (pin.refresh_at, pin.expires_at) = (ahead.after(HOUR), ahead.after(30 * DAY));
+    }
+    let facts = world.see(published(&text(2, "exp=30"), HOUR, SECURE)).await;
+    assert_eq!(facts.lookup, found(&text(2, "exp=30"), SECURE));
+    let refresh_at = world.pin().unwrap().refresh_at;
+    assert_eq!(refresh_at, world.clock.now().after(HOUR));
+}
+
+/// A wildcard, or an alias made from one, answers for `_dx`, too.
+#[tokio::test]
+async fn texts_of_other_kinds_are_no_record() {
+    let texts = |texts: &[&str], proof| Lookup::Found {
+        value: texts.iter().map(|text| text.as_bytes().to_vec()).collect(),
+        ttl: HOUR,
+        proof,
+    };
+    let spf = "v=spf1 include:example.net exp=explain.example.net -all";
+    for others in [&[spf][..], &[spf, "google-site-verification=x"], &[""]] {
+        for proof in [SECURE, INSECURE] {
+            let facts = World::new().see(texts(others, proof)).await;
+            assert_eq!(facts.lookup, RecordLookup::Absent(proof), "{others:?}");
+        }
+    }
+    // Whoever means a record and spoils it has not withdrawn it.
+    for meant in [
+        "ver=2",
+        "POK=",
+        "pol=strict",
+        "dx=dx.hismail.test exp=30",
+        "v=spf1;tls=x",
+    ] {
+        let facts = World::new().see(texts(&[meant], SECURE)).await;
+        assert!(
+            matches!(facts.lookup, RecordLookup::Unparsable { error: Some(_) }),
+            "{meant}"
+        );
+        let facts = World::new().see(texts(&[spf, meant], SECURE)).await;
+        assert_eq!(facts.lookup, RecordLookup::Unparsable { error: None }, "{meant}");
+    }
+    // A pin falls with proof alone.
+    let world = World::new();
+    world.see(published(&text(1, "exp=30"), HOUR, SECURE)).await;
+    world.clock.advance(HOUR);
+    let facts = world.see(texts(&[spf], INSECURE)).await;
+    assert!(matches!(facts.standing(), Standing::Dime(_, SECURE)));
+    world.clock.advance(HOUR);
+    let facts = world.see(texts(&[spf], SECURE)).await;
+    assert_eq!(facts.standing(), Standing::Plain);
+}
+
 fn mx(preference: u16, host: &str) -> Mx {
     Mx {
         preference,

@@ -90,6 +90,20 @@ fn world() -> (Arc<World>, Arc<ManualClock>, MtaSts) {
     (world, clock, sts)
 }
 
+/// Neither an old policy nor its id is held on to for as long as the clock was ahead.
+#[tokio::test]
+async fn a_policy_from_the_future_is_fetched_again() {
+    let (world, clock, sts) = world();
+    look(&sts).await;
+    let ahead = clock.now().after(400 * 24 * HOUR);
+    if let Some(entry) = world.disk.lock().unwrap().as_mut() {
+        (entry.fetched_at, entry.expires_at) = (ahead, ahead.after(24 * HOUR));
+    }
+    *world.web.lock().unwrap() = policy("enforce", "new.plain.test", 864_000);
+    clock.advance(HOUR);
+    assert_eq!(look(&sts).await, (host("new.plain.test"), Origin::Fetched));
+}
+
 /// The hosts of the policy that counts, and where it comes from.
 async fn look(sts: &MtaSts) -> (Option<String>, Origin) {
     let facts = sts.facts(&"plain.test".parse().unwrap()).await.unwrap();
