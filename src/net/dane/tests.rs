@@ -63,6 +63,21 @@ fn judge(records: &[Tlsa], chain: &[CertificateDer<'_>]) -> Result<(), Rejected>
     Dane::new(records, names).unwrap().judge(chain, NOW)
 }
 
+/// Whoever writes the records chooses how many anchors there are, and with the chain how long each takes.
+#[test]
+fn the_work_for_all_anchors_together_is_bounded() {
+    let ours = Chain::new("mx.plain.test");
+    let mut records: Vec<Tlsa> = Vec::new();
+    // All have the same name, so that each might have signed the certificate.
+    for _ in 0..150 {
+        records.push(record(2, 0, 0, &Chain::new("mx.plain.test").root));
+    }
+    records.push(record(2, 0, 0, &ours.root));
+    let leaf = &ours.sent()[..1];
+    assert_eq!(judge(&records, leaf), Err(Rejected::Chain));
+    assert_eq!(judge(&records[100..], leaf), Ok(()));
+}
+
 #[test]
 fn every_usage_selector_and_matching_type_matches_its_certificate_and_no_other() {
     let (ours, other) = (Chain::new("mx.plain.test"), Chain::new("mx.plain.test"));
