@@ -14,8 +14,8 @@ use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, FullFingerprin
 use crate::dime::key_set::{KEPT_AFTER_EXPIRY, SignedKeySet};
 use crate::dime::keys::{OrgKeys, UserKeys};
 use crate::dime::signet::{
-    self, Kind, Level, OrgBuilder, Permissions, Profile, SecondaryKey, Signer, Signet, VerifiedOrg,
-    VerifiedUser, request, rotation_request, verify_org, verify_request, verify_user,
+    self, Kind, Level, MAX_HISTORY, OrgBuilder, Permissions, Profile, SecondaryKey, Signer, Signet,
+    VerifiedOrg, VerifiedUser, request, rotation_request, verify_org, verify_request, verify_user,
 };
 use crate::dmtp::name::Name;
 use crate::mail::address::{Domain, Mailbox};
@@ -29,10 +29,7 @@ pub use life_cycle::RecordPlan;
 /// under way (`dmime2.md` §3.2, §11).
 pub const OLD_KEYS_KEPT: Duration = KEPT_AFTER_EXPIRY;
 
-/// Signets in one answer to HIST, at most. Key sets are replaced every two weeks, so this is many years.
-const MAX_HISTORY: u32 = 1000;
-
-/// Octets of all of them, at most.
+/// Octets of all signets in one answer to HIST, at most.
 const MAX_HISTORY_OCTETS: usize = 4 << 20;
 
 /// Publishes signets of our domains and users, and answers for them.
@@ -268,12 +265,14 @@ impl Published {
         stop: Option<AnyFingerprint>,
     ) -> Result<Option<Vec<Vec<u8>>>, Error> {
         let name = fold(address);
-        let range = self.store.signet_range(&name, start, stop, MAX_HISTORY + 1);
+        let range = self
+            .store
+            .signet_range(&name, start, stop, MAX_HISTORY as u32 + 1);
         let Some(stored) = range.await? else {
             return Ok(None);
         };
         let octets: usize = stored.iter().map(|signet| signet.object.len()).sum();
-        if stored.len() > MAX_HISTORY as usize || octets > MAX_HISTORY_OCTETS {
+        if stored.len() > MAX_HISTORY || octets > MAX_HISTORY_OCTETS {
             return Err(Error::TooLong);
         }
         let served = stored.iter().map(|signet| served(&signet.object));

@@ -9,6 +9,10 @@ use super::user::VerifiedUser;
 use super::verify::check;
 use crate::crypto::ed25519::VerifyingKey;
 
+/// Signets in one history, at most. Key sets are replaced every two weeks, so this is many years, and each costs whoever
+/// follows it signatures to check.
+pub const MAX_HISTORY: usize = 1000;
+
 /// A history that does not lead from the key that was known to the signet that is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -25,6 +29,9 @@ pub enum Broken {
     /// It does not end with the signet that is served.
     #[error("the history does not end with the current signet")]
     End,
+    /// It is longer than [`MAX_HISTORY`].
+    #[error("the history has too many signets")]
+    TooLong,
 }
 
 /// Checks that `history`, oldest first, leads from `known` to `current`; how many changes of the signing key there were.
@@ -33,6 +40,9 @@ pub enum Broken {
 /// signed, and need no link. The organization's signatures on older signets are not looked at: its keys of then may be
 /// gone, and custody does not depend on them.
 pub fn follow(known: &VerifyingKey, history: &[Signet], current: &VerifiedUser) -> Result<usize, Broken> {
+    if history.len() > MAX_HISTORY {
+        return Err(Broken::TooLong);
+    }
     let mut key = *known;
     let mut links = 0;
     for (number, signet) in history.iter().enumerate() {
@@ -162,6 +172,16 @@ mod tests {
         }
         // A new start under another key is not the one that was known.
         assert_eq!(follow(&known, &[foreign], &stranger), Err(Broken::Start));
+    }
+
+    #[test]
+    fn a_history_without_end_is_not_followed() {
+        let organization = Organization::new();
+        let user = organization.bob(&keys(), None);
+        let mut history = vec![user.signet().clone(); MAX_HISTORY];
+        assert_eq!(follow(&user.signing_key(), &history, &user), Ok(0));
+        history.push(user.signet().clone());
+        assert_eq!(follow(&user.signing_key(), &history, &user), Err(Broken::TooLong));
     }
 
     #[test]

@@ -258,6 +258,29 @@ async fn a_request_waits_until_it_is_approved_with_its_key_set() {
     );
 }
 
+/// The signet is there, and the request is, too: killed in between, or at the same time by another hand.
+#[tokio::test]
+async fn an_approval_that_was_cut_off_is_finished_by_the_next() {
+    let fixture = served().await;
+    let published = &fixture.published;
+    let keys = user_keys();
+    let set = key_set(&keys, &fixture);
+    for asked in [request(&keys), rotation_request(&user_keys(), &keys.signing)] {
+        let asked = asked.unwrap();
+        let is_first = published.user(&bob()).await.unwrap().is_none();
+        let set = is_first.then_some(&set[..]);
+        published.submit_request(&bob(), &asked, set).await.unwrap();
+        let before = match set {
+            Some(set) => published.publish_request_with(&bob(), &asked, set).await,
+            None => published.publish_request(&bob(), &asked).await,
+        };
+        let after = published.approve(&bob()).await.unwrap();
+        assert_eq!(after.full_fingerprint(), before.unwrap().full_fingerprint());
+        assert!(matches!(published.approve(&bob()).await, Err(Error::NoRequest)));
+        fixture.clock.advance(Duration::from_secs(1));
+    }
+}
+
 #[tokio::test]
 async fn a_rejected_request_is_not_approved_and_a_new_one_takes_its_place() {
     let fixture = served().await;
@@ -406,7 +429,7 @@ async fn a_history_longer_than_one_answer_is_said_to_be_so() {
         .await
         .unwrap()
         .unwrap();
-    for number in 1..=u64::from(MAX_HISTORY) {
+    for number in 1..=MAX_HISTORY as u64 {
         let mut full = current.full;
         full.0[..8].copy_from_slice(&number.to_be_bytes());
         let copy = StoredSignet {
@@ -422,5 +445,5 @@ async fn a_history_longer_than_one_answer_is_said_to_be_so() {
     let some = published
         .history(&bob(), Some(AnyFingerprint(late.0)), None)
         .await;
-    assert_eq!(some.unwrap().unwrap().len(), MAX_HISTORY as usize - 1);
+    assert_eq!(some.unwrap().unwrap().len(), MAX_HISTORY - 1);
 }
