@@ -127,9 +127,13 @@ impl Published {
     pub async fn approve(&self, address: &Mailbox) -> Result<VerifiedUser, Error> {
         let waiting = self.waiting(address).await?;
         let request = Signet::decode(&waiting.object)?;
-        let signet = match &waiting.key_set {
-            Some(value) => self.publish_request_with(address, &request, value).await?,
-            None => self.publish_request(address, &request).await?,
+        let current = self.user(address).await?.map(|user| user.signet);
+        let published = current.filter(|current| current.ssr_fingerprint() == request.ssr_fingerprint());
+        let signet = match (published, &waiting.key_set) {
+            // Published by a try that was cut off.
+            (Some(signet), _) => signet,
+            (None, Some(value)) => self.publish_request_with(address, &request, value).await?,
+            (None, None) => self.publish_request(address, &request).await?,
         };
         self.store.drop_request(&waiting).await?;
         Ok(signet)
