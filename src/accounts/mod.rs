@@ -5,8 +5,6 @@ mod resolve;
 
 use std::sync::Arc;
 
-use rand::RngExt;
-
 use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
 use crate::crypto::scram::Verifier;
@@ -81,8 +79,6 @@ pub struct Accounts {
     store: Arc<dyn Store>,
     settings: Settings,
     passwords: Passwords,
-    /// Makes up verifiers for names without account.
-    nobody: Secret<[u8; 32]>,
 }
 
 impl Accounts {
@@ -93,7 +89,6 @@ impl Accounts {
             store,
             settings,
             passwords,
-            nobody: Secret::new(rand::rng().random()),
         }
     }
 
@@ -148,22 +143,19 @@ impl Accounts {
     /// What a SCRAM login as `identity` is checked against. For names without account, and accounts that cannot log in
     /// this way, one that no proof fits: nobody learns which names exist.
     pub async fn scram_verifier(&self, identity: &str) -> Result<Verifier, Error> {
-        let account = match Mailbox::parse(identity) {
-            Ok(address) => self.store.account(&address).await?,
-            Err(_) => None,
+        let address = Mailbox::parse(identity).ok();
+        let account = match &address {
+            Some(address) => self.store.account(address).await?,
+            None => None,
         };
-        let rounds = self.settings.cost.scram_rounds;
-        match account.and_then(|account| account.scram_verifier) {
-            Some(text) => {
-                let verifier = Verifier::decode(&text);
-                Ok(verifier.map_err(|_| store::Error::Unreadable("SCRAM verifier"))?)
-            }
-            None => Ok(Verifier::of_nobody(
-                self.nobody.expose(),
-                &identity.to_lowercase(),
-                rounds,
-            )),
+        if let Some(text) = account.and_then(|account| account.scram_verifier) {
+            let verifier = Verifier::decode(&text);
+            return Ok(verifier.map_err(|_| store::Error::Unreadable("SCRAM verifier"))?);
         }
+        // All spellings of an address have one answer, as those of an account do.
+        let name = address.map_or_else(|| identity.to_lowercase(), |address| store::fold(&address));
+        let (secret, rounds) = (self.store.nobody_secret(), self.settings.cost.scram_rounds);
+        Ok(Verifier::of_nobody(secret.expose(), &name, rounds))
     }
 
     /// The account of somebody who has proven by SCRAM to be `identity`. Errors: [`Error::Refused`] if it is gone.

@@ -221,3 +221,44 @@ async fn postmaster_and_abuse_reach_somebody() {
     let nobody: Domain = "hismail.test".parse().unwrap();
     assert!(!accounts.is_local(&nobody).await.unwrap());
 }
+
+/// RFC 5802 §5.1: what tells people from nobody must not be seen in how their names may be spelled, nor over a restart.
+#[tokio::test]
+async fn nobody_is_as_constant_under_all_spellings_as_somebody() {
+    let fixture = fixture().await;
+    let again = Accounts::new(
+        Arc::clone(&fixture.accounts.store),
+        fixture.accounts.settings.clone(),
+    );
+    for name in ["alice", "nobody"] {
+        let first = fixture
+            .accounts
+            .scram_verifier(&format!("{name}@hermail.test"))
+            .await
+            .unwrap();
+        for spelling in [
+            format!("{name}@HERMAIL.test"),
+            format!("\"{name}\"@hermail.test"),
+            format!("\"\\{name}\"@hermail.test"),
+        ] {
+            let other = fixture.accounts.scram_verifier(&spelling).await.unwrap();
+            assert_eq!(first, other, "{spelling}");
+        }
+        let restarted = again
+            .scram_verifier(&format!("{name}@hermail.test"))
+            .await
+            .unwrap();
+        assert_eq!(first, restarted, "{name}");
+    }
+    let other = fixture
+        .accounts
+        .scram_verifier("somebody@hermail.test")
+        .await
+        .unwrap();
+    let nobody = fixture
+        .accounts
+        .scram_verifier("nobody@hermail.test")
+        .await
+        .unwrap();
+    assert_ne!(other, nobody);
+}

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::Error;
+use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
 use crate::mail::address::{Domain, Mailbox};
 
@@ -55,4 +56,7 @@ pub trait Accounts: Send + Sync {
     async fn add_alias(&self, alias: &Mailbox, target: &Mailbox) -> Result<(), Error>;
     /// Where an alias leads, by address; empty if there is none.
     async fn alias_targets(&self, alias: &Mailbox) -> Result<Vec<Mailbox>, Error>;
+    /// A secret of this installation, from which comes what logins of people without an account are answered with. It is the
+    /// same after a restart, as the answers for those who have one are.
+    fn nobody_secret(&self) -> Secret<[u8; 32]>;
 }

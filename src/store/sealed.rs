@@ -103,6 +103,11 @@ impl MasterKey {
             .map_err(|_| Error::Unreadable("private keys"))
     }
 
+    /// What people without an account are made up from.
+    pub(super) fn nobody_secret(&self) -> Secret<[u8; 32]> {
+        Secret::new(*self.derive("login of nobody").expose())
+    }
+
     /// Where a remote signet of `name` is found: equal for equal names, and says nothing without the key.
     pub(super) fn remote_name_tag(&self, name: &str) -> Vec<u8> {
         self.derive(&format!("remote name tag {name}")).expose().to_vec()

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use sqlx::{query, query_as, query_scalar};
 
 use super::{SqliteStore, exists};
+use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
 use crate::mail::address::{Domain, Mailbox};
 use crate::store::{Account, Accounts, Error, TrustMode, fold};
@@ -91,6 +92,10 @@ impl Accounts for SqliteStore {
                 .fetch_all(&self.inner.readers)
                 .await?;
         targets.iter().map(|target| mailbox(target)).collect()
+    }
+
+    fn nobody_secret(&self) -> Secret<[u8; 32]> {
+        self.inner.master.nobody_secret()
     }
 }
 
