@@ -185,17 +185,23 @@ impl Owner {
         if self.must_seal_for(&targets).await? {
             return Err(to_be_sealed_at_home());
         }
-        let recipients = targets
-            .into_iter()
-            .map(|target| match target {
-                Target::Local(account) => account.address,
-                Target::Remote(mailbox) => mailbox,
-            })
-            .collect();
-        Ok(Accepted {
-            recipients,
+        let mut accepted = Accepted {
+            recipients: Vec::with_capacity(targets.len()),
             to_be_sealed: false,
-        })
+        };
+        for target in targets {
+            match target {
+                Target::Local(account) => accepted.recipients.push(account.address),
+                // What a user of ours sends on through an alias is submitted for that domain like anything else.
+                Target::Remote(mailbox) if self.account.is_some() => {
+                    let there = self.remote(mailbox).await?;
+                    accepted.recipients.extend(there.recipients);
+                    accepted.to_be_sealed |= there.to_be_sealed;
+                }
+                Target::Remote(mailbox) => accepted.recipients.push(mailbox),
+            }
+        }
+        Ok(accepted)
     }
 
     /// Whether the author has keys elsewhere, and somebody here can be sealed for: their mail goes as if it left and came

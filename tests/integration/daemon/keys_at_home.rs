@@ -167,4 +167,30 @@ async fn a_user_who_keeps_the_keys_cannot_submit_plain_text_for_a_dime_domain() 
         refused.contains("seal it at home (dimed message seal) and submit it sealed (dimed message send)"),
         "{refused}"
     );
+    // Nor by another spelling, nor through addresses of ours that lead there.
+    for (alias, target) in [
+        ("friend", "alice@hermail.test"),
+        ("list", "nobody@plain.test"),
+        ("list", "friend@hismail.test"),
+        ("*", "list@hismail.test"),
+    ] {
+        hismail
+            .cli(&["alias", "add", &hismail.address(alias), target])
+            .await;
+    }
+    for path in [
+        "ALICE@HerMail.TEST",
+        "\"alice\"@hermail.test",
+        "@relay.test:alice@hermail.test",
+        "friend@hismail.test",
+        "Friend+x@hismail.test",
+        "list@hismail.test",
+        "anybody@hismail.test",
+    ] {
+        assert_eq!(
+            talk.ask(&format!("RCPT TO:<{path}>"), "550 5.7.1").await,
+            refused,
+            "{path}"
+        );
+    }
 }
