@@ -19,6 +19,7 @@
 //! | [`store`] | SQL: spool, signets, accounts, domains |
 //! | [`domains`] | what we know of a remote domain, how well proven, how fresh; sessions with its delivery hosts |
 //! | [`accounts`] | users, passwords, aliases, trust modes |
+//! | [`abuse`] | block list, limits by origin, traps |
 //! | [`signet_service`] | our signets published, anybody's found and verified |
 //! | [`routing`] | pure: facts about a recipient domain in, one route and its reason out |
 //! | [`delivery`] | one attempt each: Maildir, SMTP, DMTP |
@@ -36,7 +37,8 @@
 //! [`net::connection::Connection`] runs it over a socket and does the TLS handshakes. The owner of the session, in
 //! [`daemon`], answers the machine's questions ("may this be a recipient?") with the help of services, and a machine
 //! that waits for an answer reads nothing, so no peer can make us buffer. On a dual-mode port [`mode::Dual`] decides
-//! from the first line which machine goes on.
+//! from the first line which machine goes on. What strangers can cost on that way, and what bounds it, is a table in [`daemon`];
+//! what holds for those who have proven who they are is in [`abuse`].
 //!
 //! # A message's way
 //!
@@ -65,6 +67,7 @@
 //! user leaves here are under a passphrase that we never see, and under the master key. Log lines carry our own ids; for sealed mail no
 //! lines that can be joined by an id name both domains ([`base::observe`] lists every event).
 
+pub mod abuse;
 pub mod accounts;
 pub mod base;
 pub mod cli;

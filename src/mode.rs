@@ -80,6 +80,7 @@ enum State {
 struct Undecided {
     lines: Lines,
     violations: u32,
+    idle_commands: u32,
     wait: Wait,
 }
 
@@ -197,7 +198,7 @@ impl Dual {
     fn act(&mut self, decision: Decision) {
         match decision {
             Decision::Upgrade(upgrade) => self.start_tls(upgrade),
-            Decision::Answer(reply) => self.send(&reply),
+            Decision::Answer(reply) => self.answer_idle(&reply),
             Decision::Quit => self.close(&Reply::plain(221, "BYE")),
             Decision::Refuse(code, text) => self.refuse(code, text),
             Decision::Smtp => {}
@@ -221,6 +222,18 @@ impl Dual {
             protocol,
             host: Some(upgrade.host),
         });
+    }
+
+    /// Nobody chooses for ever.
+    fn answer_idle(&mut self, reply: &Reply) {
+        let State::Undecided(undecided) = &mut self.state else {
+            return;
+        };
+        undecided.idle_commands += 1;
+        match undecided.idle_commands > self.params.dmtp.limits.idle_commands {
+            true => self.close(&Reply::plain(421, "too many commands without effect")),
+            false => self.send(reply),
+        }
     }
 
     fn refuse(&mut self, code: u16, text: &str) {

@@ -104,6 +104,7 @@ impl Accounts {
             scram_verifier: self.passwords.scram_verifier(new.password).await?,
             trust_mode: new.trust_mode,
             created_at: now,
+            trap_since: None,
         };
         self.store.add_account(account.clone()).await?;
         Ok(account)
@@ -117,7 +118,7 @@ impl Accounts {
 
     /// The account that `identity` names, if the password is right.
     ///
-    /// An unknown user costs the same work as a wrong password, so the time taken tells nothing.
+    /// An unknown user costs the same work as a wrong password, so the time taken tells nothing. Nobody logs in to a trap.
     /// Errors: [`Error::Refused`] for both.
     pub async fn authenticate(&self, identity: &str, password: &Secret<String>) -> Result<Account, Error> {
         let account = match Mailbox::parse(identity) {
@@ -126,7 +127,8 @@ impl Accounts {
         };
         let hash = account.as_ref().map(|account| account.password_hash.clone());
         let right = self.passwords.verify(password.clone(), hash).await?;
-        account.filter(|_| right).ok_or(Error::Refused)
+        let account = account.filter(|account| right && account.trap_since.is_none());
+        account.ok_or(Error::Refused)
     }
 
     /// The account of somebody who logs in, however. Errors: [`Error::Refused`].
@@ -161,7 +163,9 @@ impl Accounts {
     /// The account of somebody who has proven by SCRAM to be `identity`. Errors: [`Error::Refused`] if it is gone.
     pub async fn proven(&self, identity: &str) -> Result<Account, Error> {
         let address = Mailbox::parse(identity).map_err(|_| Error::Refused)?;
-        self.store.account(&address).await?.ok_or(Error::Refused)
+        let account = self.store.account(&address).await?;
+        let account = account.filter(|account| account.trap_since.is_none());
+        account.ok_or(Error::Refused)
     }
 
     /// The account with exactly that address, apart from case.

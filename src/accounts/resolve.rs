@@ -108,8 +108,7 @@ impl Accounts {
         if let Some(postmaster) = &self.settings.postmaster {
             return Ok(Step::Alias(vec![postmaster.clone()]));
         }
-        let accounts = self.store.list_accounts(address.domain()).await?;
-        let oldest = accounts.into_iter().min_by_key(|account| account.created_at);
+        let oldest = self.store.oldest_account(address.domain()).await?;
         Ok(oldest.map_or(Step::Nobody, |account| Step::Account(Box::new(account))))
     }
 }

@@ -262,3 +262,31 @@ async fn nobody_is_as_constant_under_all_spellings_as_somebody() {
         .unwrap();
     assert_ne!(other, nobody);
 }
+
+#[tokio::test]
+async fn nobody_logs_in_to_a_trap_and_none_is_in_charge() {
+    let Fixture { accounts, _home } = fixture().await;
+    let trap: Mailbox = "alice@hermail.test".parse().unwrap();
+    assert_eq!(
+        resolved(&accounts, "postmaster@hermail.test").await,
+        "Alice@hermail.test"
+    );
+    let since = Some(Timestamp(3));
+    assert!(accounts.store.set_trap(&trap, since).await.unwrap());
+    let refused = accounts
+        .authenticate("alice@hermail.test", &secret("correct horse"))
+        .await;
+    assert!(matches!(refused, Err(Error::Refused)));
+    assert!(matches!(
+        accounts.proven("alice@hermail.test").await,
+        Err(Error::Refused)
+    ));
+    assert_eq!(
+        resolved(&accounts, "postmaster@hermail.test").await,
+        "aaron@hermail.test"
+    );
+    assert_eq!(
+        resolved(&accounts, "alice@hermail.test").await,
+        "Alice@hermail.test"
+    );
+}

@@ -28,6 +28,7 @@ struct Used {
 #[must_use]
 pub struct Use<K: Hash + Eq> {
     party: K,
+    amount: u32,
     allowance: Allowance<K>,
 }
 
@@ -43,6 +44,11 @@ impl<K: Hash + Eq + Clone> Allowance<K> {
 
     /// One use, if the party has one left.
     pub fn take(&self, party: K, now: Instant) -> Option<Use<K>> {
+        self.take_many(party, 1, now)
+    }
+
+    /// `amount` uses at once, if the party has one left: what is more than it has, it has to wait for afterwards.
+    pub fn take_many(&self, party: K, amount: u32, now: Instant) -> Option<Use<K>> {
         let mut parties = self.parties();
         if parties.len() >= MAX_PARTIES && !parties.contains_key(&party) {
             parties.retain(|_, used| !used.is_regained(self.regained_in, now));
@@ -57,10 +63,11 @@ impl<K: Hash + Eq + Clone> Allowance<K> {
         if used.count >= self.most {
             return None;
         }
-        used.count += 1;
+        used.count = used.count.saturating_add(amount);
         drop(parties);
         Some(Use {
             party,
+            amount,
             allowance: self.clone(),
         })
     }
@@ -75,7 +82,7 @@ impl<K: Hash + Eq + Clone> Use<K> {
     pub fn give_back(self) {
         let mut parties = self.allowance.parties();
         if let Some(used) = parties.get_mut(&self.party) {
-            used.count = used.count.saturating_sub(1);
+            used.count = used.count.saturating_sub(self.amount);
         }
     }
 }
@@ -120,6 +127,17 @@ mod tests {
         assert_eq!([may("a", 10), may("a", 19), may("a", 20)], [true, false, true]);
         // Never more than at the start, however long nothing happens.
         assert_eq!([may("a", 900), may("a", 900), may("a", 900)], [true, true, false]);
+    }
+
+    #[test]
+    fn more_than_there_is_left_is_lent_once() {
+        let (allowance, start) = (Allowance::new(2, EVERY), Instant::now());
+        let may = |amount: u32, secs: u64| {
+            let now = start + Duration::from_secs(secs);
+            allowance.take_many((), amount, now).is_some()
+        };
+        assert!(may(5, 0) && !may(1, 0), "five of two");
+        assert!(!may(1, 39) && may(1, 40), "one is left when four have come back");
     }
 
     #[test]

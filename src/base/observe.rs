@@ -86,6 +86,20 @@ pub const DMTP_MESSAGE_REFUSED: &str = "dmtp.message.refused";
 pub const DMTP_MESSAGE_RULE: &str = "dmtp.message.rule";
 /// A session could not go on for a fault of ours.
 pub const DMTP_FAULT: &str = "dmtp.fault";
+/// An origin has sent more than it may within the hour.
+pub const ORIGIN_LIMITED: &str = "dmtp.origin.limited";
+/// A message of somebody on the block list was refused.
+pub const BLOCK_REFUSED: &str = "block.refused";
+/// Somebody wrote to a trap, and the author is blocked.
+pub const BLOCK_TRAPPED: &str = "block.trapped";
+/// An operator put somebody on the block list.
+pub const BLOCK_ADDED: &str = "block.added";
+/// An operator took somebody off the block list.
+pub const BLOCK_REMOVED: &str = "block.removed";
+/// The time of entries of the block list was over.
+pub const BLOCK_EXPIRED: &str = "block.expired";
+/// The block list could not be looked after; it is tried again.
+pub const BLOCK_FAILED: &str = "block.failed";
 /// A network has asked for too many users that have no signet.
 pub const DMTP_ENUMERATION: &str = "dmtp.enumeration";
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use crate::abuse::Gate;
 use crate::accounts::Accounts;
 use crate::base::time::{Clock, SystemClock, Timestamp};
 use crate::config::{self, Config, Origin};
@@ -73,6 +74,12 @@ impl Context {
     /// Users and aliases.
     pub fn accounts(&self) -> Accounts {
         Accounts::new(Arc::clone(&self.store), (&self.config.accounts).into())
+    }
+
+    /// Who may leave messages by DMTP.
+    pub fn gate(&self) -> Gate {
+        let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+        Gate::new(store, clock, (&self.config.abuse).into())
     }
 
     /// Signets of ours.

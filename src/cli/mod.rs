@@ -4,6 +4,7 @@
 
 mod account;
 pub mod answer;
+mod block;
 mod check;
 mod context;
 pub mod demo;
@@ -20,6 +21,7 @@ pub mod serve;
 pub mod signet;
 mod staged;
 pub mod submit;
+mod trap;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -77,6 +79,12 @@ pub enum Command {
         reason = "its arguments have the documentation, which is the help"
     )]
     Message(Box<message::Arguments>),
+    /// Who is refused on DMTP.
+    #[command(subcommand)]
+    Block(block::Command),
+    /// Addresses that nobody writes to but spammers.
+    #[command(subcommand)]
+    Trap(trap::Command),
     /// What to publish in DNS.
     #[command(subcommand)]
     Dns(dns::Command),
@@ -118,6 +126,8 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Signet(arguments) => signet::run(arguments, path, out).await,
         Command::Key(arguments) => key::run(arguments, path, out).await,
         Command::Message(arguments) => message::run(*arguments, out).await,
+        Command::Block(command) => block::run(command, load(path)?, out).await,
+        Command::Trap(command) => trap::run(command, load(path)?, out).await,
         Command::Dns(command) => dns::run(command, load(path)?, out).await,
         Command::Queue(command) => queue::run(command, load(path)?, out).await,
         Command::Route(command) => route::run(command, load(path)?, out).await,

@@ -3,6 +3,7 @@
 //! `config/dimed.toml` is the annotated sample; a test holds it to the defaults here. Lower modules define the
 //! parameters they need, and only this module knows TOML.
 
+mod abuse;
 mod convert;
 mod dmime;
 mod error;
@@ -16,6 +17,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use abuse::{Abuse, TrapMail};
 pub use dmime::{Dmime, MinimumSuite};
 pub use error::Error;
 pub use master_key::{Origin, create_master_key, find_master_key, load_master_key, read_master_key};
@@ -57,6 +59,9 @@ pub struct Config {
     /// `[limits]`.
     #[serde(default)]
     pub limits: Limits,
+    /// `[abuse]`.
+    #[serde(default)]
+    pub abuse: Abuse,
     /// `[dmime]`.
     #[serde(default)]
     pub dmime: Dmime,
@@ -101,6 +106,7 @@ impl Config {
             mta_sts: MtaSts::default(),
             queue: Queue::default(),
             limits: Limits::default(),
+            abuse: Abuse::default(),
             dmime: Dmime::default(),
             accounts: Accounts::default(),
             delivery: Delivery::default(),

@@ -335,6 +335,8 @@ pub struct Limits {
     /// Users without a signet that one network (IPv4: a /24, IPv6: a /48) may ask for within an hour. Beyond that, all its
     /// questions about signets of users are put off, so that nobody finds out who is here by asking. Default 1000.
     pub unknown_users_per_hour: NonZeroU32,
+    /// Refused logins of one address (IPv6: one /64) within an hour. Beyond that no password is checked for it. Default 300.
+    pub refused_logins_per_hour: NonZeroU32,
 }
 
 impl Default for Limits {
@@ -349,6 +351,7 @@ impl Default for Limits {
             data_timeout_secs: const { NonZeroU64::new(180).unwrap() },
             message_timeout_secs: const { NonZeroU64::new(3600).unwrap() },
             unknown_users_per_hour: const { NonZeroU32::new(1000).unwrap() },
+            refused_logins_per_hour: const { NonZeroU32::new(300).unwrap() },
         }
     }
 }

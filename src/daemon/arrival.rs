@@ -17,12 +17,16 @@ use tokio::time::timeout;
 
 use super::Services;
 use super::listener::counted_as;
+use crate::abuse::{self, Admission};
 use crate::base::allowance::Use;
 use crate::base::id::QueueId;
+use crate::base::observe;
 use crate::base::time::Timestamp;
+use crate::crypto::ed25519::VerifyingKey;
 use crate::dime::dmime1::{self, Refused};
 use crate::dime::dmime2::{self, Reason, Rule};
 use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint};
+use crate::dime::signet::VerifiedOrg;
 use crate::dmtp::command::Return;
 use crate::domains::DxError;
 use crate::mail::address::{Domain, Mailbox};
@@ -30,7 +34,7 @@ use crate::mail::date::rfc5322;
 use crate::mail::reply::Reply;
 use crate::mail::trace::{Arrival as Trace, Received};
 use crate::signet_service::{self, LookupError, User, Wanted};
-use crate::store::{self, BodyWriter};
+use crate::store::{self, BodyWriter, Committed, NewMessage, ReplayEntry};
 
 /// How long checking, with all questions to other hosts, may take; senders wait for ten minutes (`dmtp.md` §9.1).
 const DEADLINE: Duration = Duration::from_secs(4 * 60);
@@ -71,6 +75,12 @@ pub enum Refusal {
     /// Nothing that the peer sent could be verified, and signets were asked for too often because of it.
     #[error("too many messages of this peer could not be verified")]
     TooManyInquiries,
+    /// The origin is proven, and it or the author, who is proven then, too, is on the block list. Which of them is not said.
+    #[error("the sender is on the block list")]
+    Blocked,
+    /// The origin is proven, and has sent too much.
+    #[error("the origin has sent too much within the hour")]
+    TooMuch,
     /// A signet of the destination cannot be had now.
     #[error("a signet of the destination cannot be had now")]
     DestinationUnavailable,
@@ -108,6 +118,8 @@ impl Refusal {
             Self::TooManyInquiries => {
                 Reply::plain(451, "too many messages could not be verified, try again later")
             }
+            Self::Blocked => Reply::plain(550, "mail of this sender is not taken here"),
+            Self::TooMuch => Reply::plain(431, "too much mail from your domain, try again later"),
             Self::DestinationUnavailable => {
                 Reply::plain(476, "a signet of the destination cannot be had now")
             }
@@ -138,6 +150,16 @@ impl From<dmime2::Error> for Refusal {
     }
 }
 
+impl From<abuse::Refused> for Refusal {
+    fn from(refused: abuse::Refused) -> Self {
+        match refused {
+            abuse::Refused::Blocked => Self::Blocked,
+            abuse::Refused::TooMuch => Self::TooMuch,
+            abuse::Refused::Store(_) => Self::Fault,
+        }
+    }
+}
+
 impl From<store::Error> for Refusal {
     fn from(_: store::Error) -> Self {
         Self::Fault
@@ -163,6 +185,14 @@ impl From<LookupError> for Refusal {
             _ => Self::SignetUnavailable,
         }
     }
+}
+
+/// Who sent a message, as far as that is proven and may be known here.
+struct Sender {
+    /// What of the origin's share it has used.
+    admission: Admission,
+    /// The author's signing key, if the message was opened.
+    author: Option<VerifyingKey>,
 }
 
 /// One object and what the transaction said about it.
@@ -209,6 +239,41 @@ impl Arrival<'_> {
         }
         let leave = services.inquiries.take(counted_as(self.peer), Instant::now());
         leave.map(Some).ok_or(Refusal::TooManyInquiries)
+    }
+
+    /// Whether a message of that many octets is taken from the origin, which has just been proven.
+    async fn admit(&self, origin: &VerifiedOrg, octets: u64) -> Result<Admission, Refusal> {
+        let gate = &self.services.gate;
+        let admitted = gate.admit(self.origin, origin.primary_key(), octets, Instant::now());
+        Ok(admitted.await?)
+    }
+
+    /// Makes what came of an object durable, with the memory of the object and with what follows if it was sent to a trap.
+    async fn keep_once(
+        &self,
+        writer: Box<dyn BodyWriter>,
+        (message, recipient): (NewMessage, &Mailbox),
+        entry: ReplayEntry,
+        sender: Sender,
+    ) -> Result<Committed, Refusal> {
+        let trapped = match sender.author {
+            Some(author) => self.services.gate.trapped(recipient, self.origin, author).await?,
+            None => None,
+        };
+        let is_trapped = trapped.is_some();
+        let committed = match trapped {
+            Some(trapped) => writer.commit_trapped(message, entry, trapped).await?,
+            None => writer.commit_once(message, entry).await?,
+        };
+        match committed {
+            Committed::Stored if is_trapped => {
+                tracing::info!(event = observe::BLOCK_TRAPPED, origin = %self.origin,
+                    "somebody wrote to a trap, and the author is blocked");
+            }
+            Committed::Stored => {}
+            Committed::Duplicate | Committed::Conflict => sender.admission.give_back(),
+        }
+        Ok(committed)
     }
 
     /// Whose signets mail for that address is sealed for.

@@ -1,4 +1,5 @@
 //! Listeners, sessions and shutdown.
+#![doc = include_str!("costs.md")]
 
 mod arrival;
 mod dns_watch;

@@ -1,4 +1,5 @@
-//! Looks after our key sets, changes of keys, and domains on their way out of DIME, for as long as the daemon runs.
+//! Looks after our key sets, changes of keys, domains on their way out of DIME, and the block list, for as long as the
+//! daemon runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Services;
 use crate::base::observe;
+use crate::base::time::Clock;
 use crate::signet_service::{Renewal, Retiring, Rotation, Times};
+use crate::store::{self, Store};
 
 /// Time between two passes.
 const EVERY: Duration = Duration::from_secs(3600);
@@ -18,6 +21,8 @@ pub struct Care {
     renewal: Renewal,
     rotation: Rotation,
     retiring: Retiring,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
 }
 
 /// Makes a pass at once and every hour, until `stop`.
@@ -33,11 +38,31 @@ pub async fn run(care: Care, stop: CancellationToken) {
             if let Err(error) = care.retiring.pass().await {
                 tracing::error!(event = observe::KEY_ROLLOVER_FAILED, %error, "leaving domains cannot be looked after");
             }
+            if let Err(error) = care.end_blocks().await {
+                tracing::error!(event = observe::BLOCK_FAILED, %error, "the block list cannot be looked after");
+            }
             sleep(EVERY).await;
         };
         tokio::select! {
             () = stop.cancelled() => return,
             () = pass => {}
+        }
+    }
+}
+
+impl Care {
+    /// Entries whose time is over hold no longer in any case; this clears them away.
+    async fn end_blocks(&self) -> Result<(), store::Error> {
+        loop {
+            let ended = self.store.expire_blocks(self.clock.now()).await?;
+            if ended == 0 {
+                return Ok(());
+            }
+            tracing::info!(
+                event = observe::BLOCK_EXPIRED,
+                entries = ended,
+                "entries of the block list have ended"
+            );
         }
     }
 }
@@ -64,5 +89,7 @@ pub fn of(services: &Services) -> Care {
             clock: Arc::clone(clock),
             resolver: Arc::clone(&services.resolver),
         },
+        store: Arc::clone(store),
+        clock: Arc::clone(clock),
     }
 }

@@ -8,11 +8,13 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::Error;
+use super::session::logins::Refusals;
+use crate::abuse::Gate;
 use crate::accounts::Accounts;
 use crate::base::allowance::Allowance;
 use crate::base::budget::Budget;
 use crate::base::time::{Clock, SystemClock};
-use crate::config::{self, Config};
+use crate::config::{self, Config, TrapMail};
 use crate::delivery::dmtp::DmtpDelivery;
 use crate::delivery::local::LocalDelivery;
 use crate::delivery::smtp::{Connectors, SmtpDelivery};
@@ -57,6 +59,8 @@ pub struct Services {
     pub published: Arc<Published>,
     /// What anybody may ask of them.
     pub desk: Desk,
+    /// Who may leave messages by DMTP once it is proven who they are.
+    pub gate: Gate,
     /// Who asks for too many users.
     pub enumeration: Enumeration,
     /// Anybody's signets.
@@ -75,6 +79,8 @@ pub struct Services {
     pub checks: Arc<Semaphore>,
     /// Signets that others are asked for on behalf of peers who have not proven who they are, by peer.
     pub inquiries: Allowance<IpAddr>,
+    /// Logins refused, by peer.
+    pub refused_logins: Refusals,
     /// Memory for messages of the queue that are held whole.
     pub budget: Budget,
     /// Is told what happens.
@@ -106,6 +112,7 @@ impl Services {
                 published: Arc::clone(&published),
                 accounts: Arc::clone(&accounts),
             },
+            gate: Gate::new(Arc::clone(&store), Arc::clone(&clock), (&config.abuse).into()),
             enumeration: Enumeration::new(config.limits.unknown_users_per_hour.get()),
             accounts,
             smtp_tls: Acceptor::new(&config.smtp_identity()?)?,
@@ -114,6 +121,7 @@ impl Services {
             arrivals: budget(&config),
             checks: Arc::new(Semaphore::new(checks_at_once())),
             inquiries: Allowance::new(INQUIRIES, INQUIRY_REGAINED_IN),
+            refused_logins: Refusals::new(config.limits.refused_logins_per_hour.get()),
             budget: budget(&config),
             directory,
             config,
@@ -149,6 +157,7 @@ impl Services {
             local: LocalDelivery {
                 accounts: Arc::clone(&self.accounts),
                 maildirs: self.config.maildirs(),
+                keeps_trap_mail: self.config.abuse.trap_mail == TrapMail::Keep,
             },
             smtp: SmtpDelivery {
                 domains: Arc::clone(&self.domains),

@@ -16,6 +16,8 @@ pub struct LocalDelivery {
     pub accounts: Arc<Accounts>,
     /// Where their mail lies.
     pub maildirs: Maildirs,
+    /// Whether mail for traps is written, too; else it ends here.
+    pub keeps_trap_mail: bool,
 }
 
 /// One copy of a message and whom it is for.
@@ -68,6 +70,7 @@ impl LocalDelivery {
         for target in targets {
             match target {
                 Target::Remote(mailbox) => forward_to.push(mailbox),
+                Target::Local(account) if account.trap_since.is_some() && !self.keeps_trap_mail => {}
                 Target::Local(account) => match self.write(&account.address, job, body).await {
                     Ok(()) => {}
                     Err(Failure::Mailbox(error)) => return error.outcome().into(),

@@ -356,3 +356,21 @@ proptest! {
         prop_assert_eq!(chopped.events, whole.events);
     }
 }
+
+#[test]
+fn nobody_takes_for_ever_to_choose() {
+    let mut limited = params();
+    limited.dmtp.limits.idle_commands = 4;
+    let mut dialogue = Dialogue::with(limited);
+    for command in ["NOOP", "RSET", "MODE", "HELP"] {
+        assert!(
+            dialogue.hear(format!("{command}\r\n")).starts_with('2'),
+            "{command}"
+        );
+    }
+    assert_eq!(
+        dialogue.hear("NOOP\r\n"),
+        "421 too many commands without effect\r\n"
+    );
+    assert!(dialogue.dual.is_closed());
+}

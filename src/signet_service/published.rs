@@ -3,6 +3,7 @@
 mod key_sets;
 mod life_cycle;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -279,9 +280,13 @@ impl Published {
         served.collect::<Result<Option<Vec<_>>, _>>()
     }
 
-    /// Every signet that an organization of ours ever had, oldest first. Of some the private keys are erased.
+    /// Signets with every set of keys that an organization of ours ever had, oldest first. Of some the private keys are erased.
+    ///
+    /// Of those that differ in the key set alone there is one, so that the work grows with changes of keys only.
     pub async fn past_organizations(&self, domain: &Domain) -> Result<Vec<VerifiedOrg>, Error> {
-        let history = self.store.signet_history(domain.as_str()).await?;
+        let mut history = self.store.signet_history(domain.as_str()).await?;
+        let mut seen = HashSet::new();
+        history.retain(|past| seen.insert(past.signet.crypto));
         let past = history.iter().map(|past| {
             let signet = Signet::decode(&past.signet.object)?;
             let own = signet.signing_key()?;

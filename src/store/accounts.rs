@@ -31,6 +31,8 @@ pub struct Account {
     pub trust_mode: TrustMode,
     /// When it was made.
     pub created_at: Timestamp,
+    /// Since when it is a trap, if it is one: an address that only spammers write to.
+    pub trap_since: Option<Timestamp>,
 }
 
 /// The form under which an address of ours is looked up: lower case, without needless quotes.
@@ -50,6 +52,12 @@ pub trait Accounts: Send + Sync {
     async fn add_account(&self, account: Account) -> Result<(), Error>;
     /// The account with that address.
     async fn account(&self, address: &Mailbox) -> Result<Option<Account>, Error>;
+    /// The oldest account of a domain that is no trap.
+    async fn oldest_account(&self, domain: &Domain) -> Result<Option<Account>, Error>;
+    /// Makes an account a trap, or an ordinary one; whether there is such an account.
+    async fn set_trap(&self, address: &Mailbox, since: Option<Timestamp>) -> Result<bool, Error>;
+    /// All traps, by address.
+    async fn list_traps(&self) -> Result<Vec<Account>, Error>;
     /// All accounts of a domain, by address.
     async fn list_accounts(&self, domain: &Domain) -> Result<Vec<Account>, Error>;
     /// Adds a target to an alias; [`Error::Exists`] if the alias has it already, or is an account's address.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::sealed::MessageKey;
-use super::{Error, NewMessage};
+use super::{Error, NewMessage, Trapped};
 use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 use crate::crypto::hash::Sha512;
@@ -121,6 +121,15 @@ pub trait BodyWriter: Send + Sync {
         self: Box<Self>,
         message: NewMessage,
         entry: ReplayEntry,
+    ) -> Result<Committed, Error>;
+
+    /// As [`commit_once`](Self::commit_once) for mail to a trap: unless the message is a copy, its author is blocked in the
+    /// same transaction.
+    async fn commit_trapped(
+        self: Box<Self>,
+        message: NewMessage,
+        entry: ReplayEntry,
+        trapped: Trapped,
     ) -> Result<Committed, Error>;
 
     /// Ends the body here, to be adopted by a message in some later transaction.

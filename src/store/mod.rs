@@ -6,6 +6,7 @@
 
 mod accounts;
 pub mod blocking;
+mod blocks;
 mod body;
 mod deposits;
 mod domains;
@@ -19,6 +20,7 @@ mod sts;
 
 pub use accounts::*;
 pub use blocking::Pieces;
+pub use blocks::*;
 pub use body::*;
 pub use deposits::*;
 pub use domains::*;
@@ -75,8 +77,11 @@ pub enum Error {
 
 /// Everything the daemon keeps.
 pub trait Store:
-    Spool + Signets + KeySets + LifeCycle + Accounts + KeyDeposits + Domains + StsPolicies
+    Spool + Signets + KeySets + LifeCycle + Accounts + KeyDeposits + Domains + StsPolicies + Blocks
 {
 }
 
-impl<T: Spool + Signets + KeySets + LifeCycle + Accounts + KeyDeposits + Domains + StsPolicies> Store for T {}
+impl<T> Store for T where
+    T: Spool + Signets + KeySets + LifeCycle + Accounts + KeyDeposits + Domains + StsPolicies + Blocks
+{
+}

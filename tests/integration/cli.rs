@@ -634,3 +634,156 @@ async fn accepting_other_keys_leaves_a_line_in_the_log_that_names_the_domain_alo
     assert!(log.contains("hismail.test") && !log.contains("bob"), "{log}");
     assert_eq!(store.key_set_pin(bob, now).await.unwrap(), None);
 }
+
+/// Objects on lines of their own.
+fn json_lines(text: &str) -> Vec<Value> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn the_block_list_is_kept_at_the_command_line() {
+    let home = Home::with_alice();
+    assert_eq!(home.done(&["block", "list"]), "Nobody is blocked.\n");
+    let key = "A".repeat(43);
+    let spam = [
+        "block",
+        "add",
+        "domain",
+        "Spam.Test",
+        "--reason",
+        "complaints\u{1b}[2J",
+    ];
+    home.done(&spam);
+    let said = home.done(&[
+        "block",
+        "add",
+        "author-key",
+        &key,
+        "--reason",
+        "x",
+        "--days",
+        "3",
+        "--json",
+    ]);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    let span = |entry: &Value| {
+        entry["until_unix_ms"]
+            .as_i64()
+            .map(|until| until - entry["since_unix_ms"].as_i64().unwrap())
+    };
+    assert_eq!(span(&said["entry"]), Some(3 * 24 * 3_600_000));
+
+    let listed = json_lines(&home.done(&["block", "list", "--json"]));
+    let shown: Vec<_> = listed
+        .iter()
+        .map(|entry| (&entry["kind"], &entry["value"], span(entry).is_some()))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            (&"author-key".into(), &key.as_str().into(), true),
+            (&"domain".into(), &"spam.test".into(), false)
+        ]
+    );
+    let text = home.done(&["block", "list"]);
+    assert!(
+        text.contains("domain spam.test\n    by operator since "),
+        "{text}"
+    );
+    assert!(text.contains("without end: complaints\\u{1b}[2J\n"), "{text}");
+
+    home.done(&["block", "remove", "domain", "spam.test"]);
+    home.dimed(&["block", "remove", "domain", "spam.test"])
+        .assert()
+        .code(1);
+    home.dimed(&["block", "remove", "pok", &key]).assert().code(1);
+    let log = json_lines(&home.done(&["block", "log", "--json", "--limit", "2"]));
+    let deeds: Vec<_> = log
+        .iter()
+        .map(|line| (&line["by"], &line["what"], &line["kind"]))
+        .collect();
+    let operator = Value::from("operator");
+    assert_eq!(
+        deeds,
+        [
+            (&operator, &"removed".into(), &"domain".into()),
+            (&operator, &"added".into(), &"author-key".into())
+        ]
+    );
+    let log = home.done(&["block", "log"]);
+    assert_eq!(log.lines().count(), 3, "{log}");
+    assert!(
+        log.lines()
+            .last()
+            .unwrap()
+            .contains("  operator added domain spam.test: complaints"),
+        "{log}"
+    );
+}
+
+#[test]
+fn what_cannot_be_blocked_is_said() {
+    let home = Home::with_alice();
+    let add = |kind, value| ["block", "add", kind, value, "--reason", "x"];
+    assert!(
+        home.fails(2, &add("pok", "short"))
+            .contains("43 characters of base64")
+    );
+    assert!(home.fails(2, &add("domain", "-")).contains("not a domain"));
+    home.fails(2, &["block", "add", "domain", "spam.test"]);
+    home.fails(2, &["block", "add", "domain", "spam.test", "--reason", ""]);
+    home.fails(
+        2,
+        &[
+            "block",
+            "add",
+            "domain",
+            "spam.test",
+            "--reason",
+            "x",
+            "--days",
+            "0",
+        ],
+    );
+    let own = home.fails(1, &add("domain", "hermail.test"));
+    assert!(own.contains("hermail.test is never blocked"), "{own}");
+}
+
+#[test]
+fn traps_are_made_of_addresses_that_nobody_needs() {
+    let home = Home::with_alice();
+    assert_eq!(home.done(&["trap", "list"]), "There are no traps.\n");
+    home.done(&["trap", "add", "trap@hermail.test"]);
+    home.done(&["trap", "add", "ALICE@hermail.test"]);
+    let listed = json_lines(&home.done(&["trap", "list", "--json"]));
+    let addresses: Vec<_> = listed
+        .iter()
+        .map(|trap| trap["address"].as_str().unwrap())
+        .collect();
+    assert_eq!(addresses, ["Alice@hermail.test", "trap@hermail.test"]);
+    home.done(&["trap", "remove", "alice@hermail.test"]);
+    home.dimed(&["trap", "remove", "alice@hermail.test"])
+        .assert()
+        .code(1);
+    home.dimed(&["trap", "remove", "nobody@hermail.test"])
+        .assert()
+        .code(1);
+
+    home.done(&["alias", "add", "sales@hermail.test", "alice@hermail.test"]);
+    home.dimed(&["account", "add", "pat@hermail.test", "--trust", "paranoid"])
+        .write_stdin(PASSWORD)
+        .assert()
+        .code(0);
+    for (address, why) in [
+        ("postmaster@hermail.test", "honest people write to it"),
+        ("Abuse@hermail.test", "honest people write to it"),
+        ("sales@hermail.test", "there is an alias of that name"),
+        ("pat@hermail.test", "its keys are not kept here"),
+        ("trap@elsewhere.test", "the domain is not served here"),
+    ] {
+        let said = home.fails(1, &["trap", "add", address]);
+        assert!(said.contains(why), "{address}: {said}");
+    }
+}

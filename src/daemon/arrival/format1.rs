@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::{Arrival, BASE64_LINE, Refusal, aside, whole};
+use super::{Arrival, BASE64_LINE, Refusal, Sender, aside, whole};
 use crate::base::encoding::base64;
 use crate::base::id::QueueId;
+use crate::crypto::ed25519::VerifyingKey;
 use crate::dime::convert::{self, marker::Verification};
 use crate::dime::dmime1::{Limits, Message, Refused, destination, open};
 use crate::dime::keys::UserKeys;
@@ -22,6 +23,8 @@ pub(super) const REMEMBERED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 struct Delivery {
     reverse_path: ReversePath,
     mime: Vec<u8>,
+    /// The verified author's signing key, if the message was opened.
+    author: Option<VerifyingKey>,
 }
 
 impl Arrival<'_> {
@@ -35,6 +38,7 @@ impl Arrival<'_> {
     }
 
     async fn take_whole(&self, object: Vec<u8>) -> Result<QueueId, Refusal> {
+        let octets = object.len() as u64;
         let limits = Limits {
             size: object.len(),
             ..Limits::default()
@@ -56,6 +60,7 @@ impl Arrival<'_> {
         if let Some(leave) = leave {
             leave.give_back();
         }
+        let admission = self.admit(&origin, octets).await?;
         let message = checked.message();
         let delivery = match &user.keys {
             Some(keys) => {
@@ -71,7 +76,11 @@ impl Arrival<'_> {
             }
             None => self.wrap(message, &envelope.recipient),
         };
-        self.commit(message, envelope.recipient, delivery).await
+        let sender = Sender {
+            admission,
+            author: delivery.author,
+        };
+        self.commit(message, envelope.recipient, delivery, sender).await
     }
 
     /// Checks the origin's signatures. A peer decides over how many octets and with how many keys, so it is done where
@@ -117,7 +126,7 @@ impl Arrival<'_> {
         for past in history
             .iter()
             .rev()
-            .filter(|past| tried.insert(past.signet.crypto))
+            .filter(|past| past.keys_kept && tried.insert(past.signet.crypto))
         {
             let older = published
                 .organization_by(self.destination, past.signet.crypto.into())
@@ -152,6 +161,7 @@ impl Arrival<'_> {
             .user_of(&origin, &sealed.author, Wanted::Crypto(sealed.author_signet))
             .await?;
         let (address, own) = (address.clone(), own.clone());
+        let author_key = author.signing_key();
         let work = move || {
             let opened = open::open(
                 &view,
@@ -167,10 +177,12 @@ impl Arrival<'_> {
             Ok::<_, Refused>((opened, rebuilt))
         };
         let (opened, rebuilt) = aside(self.services, work).await??;
+        self.services.gate.admit_author(self.origin, author_key).await?;
         let marker = Verification::of_format1(&self.services.config.server.hostname, &opened).to_string();
         Ok(Delivery {
             reverse_path: ReversePath(Some(sealed.author)),
             mime: [marker.as_bytes(), &rebuilt].concat(),
+            author: Some(author_key),
         })
     }
 
@@ -185,6 +197,7 @@ impl Arrival<'_> {
         Delivery {
             reverse_path: ReversePath::NULL,
             mime: mime.into_bytes(),
+            author: None,
         }
     }
 
@@ -194,6 +207,7 @@ impl Arrival<'_> {
         message: &Message,
         recipient: Mailbox,
         delivery: Delivery,
+        sender: Sender,
     ) -> Result<QueueId, Refusal> {
         let now = self.services.clock.now();
         let id = QueueId::random(&mut rand::rng());
@@ -211,13 +225,13 @@ impl Arrival<'_> {
                 resealed: 0,
             },
             content: Content::Mime,
-            recipients: vec![Recipient::Mailbox(recipient)],
+            recipients: vec![Recipient::Mailbox(recipient.clone())],
             accepted_at: now,
             due_at: now,
             ticket: None,
         };
         let entry = ReplayEntry::of_whole(message.replay_token().0, now.after(REMEMBERED_FOR));
-        writer.commit_once(new, entry).await?;
+        self.keep_once(writer, (new, &recipient), entry, sender).await?;
         Ok(id)
     }
 }

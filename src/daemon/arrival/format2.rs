@@ -5,7 +5,7 @@
 //! memory does not grow with the message.
 
 use super::opening::{Mail, Opening, wrap};
-use super::{Arrival, Refusal, aside};
+use super::{Arrival, Refusal, Sender, aside};
 use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 use crate::dime::dmime2::destination::{Account, Arrival as Arriving, Authenticated};
@@ -30,6 +30,7 @@ impl Arrival<'_> {
         let now = self.services.clock.now();
         let (object, arriving) = self.open_envelope(object, now).await?;
         let (authenticated, origin) = self.authenticate(arriving).await?;
+        let admission = self.admit(&origin.signet, object.size_bytes()).await?;
         let keys = self.addressee(&authenticated).await?;
         let (object, authenticated, ticket) = self.ticket(object, authenticated).await?;
         let id = QueueId::random(&mut rand::rng());
@@ -52,7 +53,11 @@ impl Arrival<'_> {
                 aside(self.services, move || wrap(object, writer)).await??
             }
         };
-        self.keep(&authenticated, mail, ticket, (id, now)).await
+        let sender = Sender {
+            admission,
+            author: mail.author,
+        };
+        self.keep(&authenticated, (mail, sender), ticket, (id, now)).await
     }
 
     /// Steps 1 to 4.
@@ -189,10 +194,11 @@ impl Arrival<'_> {
     async fn keep(
         &self,
         authenticated: &Authenticated,
-        mail: Mail,
+        (mail, sender): (Mail, Sender),
         ticket: Ticket,
         (id, now): (QueueId, Timestamp),
     ) -> Result<QueueId, Refusal> {
+        let recipient = &authenticated.envelope().recipient;
         let message = NewMessage {
             id,
             envelope: Envelope {
@@ -204,13 +210,16 @@ impl Arrival<'_> {
                 resealed: 0,
             },
             content: Content::Mime,
-            recipients: vec![Recipient::Mailbox(authenticated.envelope().recipient.clone())],
+            recipients: vec![Recipient::Mailbox(recipient.clone())],
             accepted_at: now,
             due_at: now,
             ticket: Some(ticket.encode()),
         };
         let entry = ReplayEntry::of(Role::Destination, self.destination, &authenticated.replay());
-        match mail.writer.commit_once(message, entry).await? {
+        let kept = self
+            .keep_once(mail.writer, (message, recipient), entry, sender)
+            .await?;
+        match kept {
             Committed::Stored | Committed::Duplicate => Ok(id),
             Committed::Conflict => Err(Refused::from(Rule::T3).into()),
         }

@@ -7,12 +7,13 @@ use super::format2::{known, unix_secs};
 use super::{Arrival, BASE64_LINE, Refusal, aside};
 use crate::base::encoding::base64;
 use crate::base::time::Timestamp;
+use crate::crypto::ed25519::VerifyingKey;
 use crate::dime::convert::marker::Verification;
 use crate::dime::convert::rebuilt_header;
 use crate::dime::dmime2::Candidate;
 use crate::dime::dmime2::content::Opened;
 use crate::dime::dmime2::destination::Authenticated;
-use crate::dime::dmime2::reader::{Reading, Signets};
+use crate::dime::dmime2::reader::{Reading, Signets, Verified};
 use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::mail::address::{Domain, ReversePath};
 use crate::signet_service::Named;
@@ -30,6 +31,8 @@ pub(super) struct Mail {
     pub reverse_path: ReversePath,
     /// It has octets above 127.
     pub eight_bit: bool,
+    /// The verified author's signing key, if the message was opened for a user.
+    pub author: Option<VerifyingKey>,
 }
 
 /// An authenticated message about to be opened for its recipient.
@@ -64,10 +67,14 @@ impl Opening<'_> {
         let host = arrival.services.config.server.hostname.clone();
         let reading = self.read().await?;
         let parties = self.parties(&reading).await?;
-        aside(arrival.services, move || {
-            open(reading, &parties, object, writer, &host)
-        })
-        .await?
+        let author = parties.author.as_ref().map(|author| author.signet.signing_key());
+        let verified = aside(arrival.services, move || verify(reading, &parties)).await??;
+        if let Some(author) = author {
+            let gate = &arrival.services.gate;
+            gate.admit_author(arrival.origin, author).await?;
+        }
+        let mail = aside(arrival.services, move || open(verified, object, writer, &host)).await??;
+        Ok(Mail { author, ..mail })
     }
 
     /// Steps 1 to 6.
@@ -98,20 +105,24 @@ impl Opening<'_> {
     }
 }
 
-/// Steps 8 and 9, and the message as it is delivered.
-fn open(
-    reading: Reading,
-    parties: &Parties,
-    mut object: Box<dyn BodyWriter>,
-    mut writer: Box<dyn BodyWriter>,
-    host: &Domain,
-) -> Result<Mail, Refusal> {
+/// Step 8.
+fn verify(reading: Reading, parties: &Parties) -> Result<Verified, Refusal> {
     let verified = reading.check(&Signets {
         author: parties.author.as_ref().map(Named::known),
         origin: Some(parties.origin.known()),
         destination: parties.destination.as_ref().map(Named::known),
         recipient: None,
-    })?;
+    });
+    Ok(verified?)
+}
+
+/// Step 9, and the message as it is delivered.
+fn open(
+    verified: Verified,
+    mut object: Box<dyn BodyWriter>,
+    mut writer: Box<dyn BodyWriter>,
+    host: &Domain,
+) -> Result<Mail, Refusal> {
     let mut source = Reader::new(&mut object);
     let opened = verified.open(&mut source)?;
     let eight_bit = rebuild(&opened, source, &mut *writer, host)?;
@@ -120,6 +131,7 @@ fn open(
         writer,
         reverse_path: ReversePath(Some(author)),
         eight_bit,
+        author: None,
     })
 }
 
@@ -161,6 +173,7 @@ pub(super) fn wrap(
         writer,
         reverse_path: ReversePath::NULL,
         eight_bit: false,
+        author: None,
     })
 }
 

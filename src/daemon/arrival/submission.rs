@@ -183,7 +183,7 @@ impl Submission<'_> {
         for past in history
             .iter()
             .rev()
-            .filter(|past| tried.insert(past.signet.crypto))
+            .filter(|past| past.keys_kept && tried.insert(past.signet.crypto))
         {
             let older = services
                 .published

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Purpose;
+use super::logins::Login;
 use crate::base::allowance::Use;
 use crate::base::id::{QueueId, SessionId};
 use crate::base::observe;
@@ -33,6 +34,7 @@ pub struct Owner {
     peer: SocketAddr,
     id: SessionId,
     account: Option<Account>,
+    login: Login,
     transaction: Transaction,
     accepted: u32,
     /// The log says that the peer asks for too many users.
@@ -54,6 +56,7 @@ impl Owner {
     /// For a connection from `peer`.
     pub fn new(services: Arc<Services>, purpose: Purpose, peer: SocketAddr, id: SessionId) -> Self {
         Self {
+            login: Login::new(services.refused_logins.clone(), peer.ip()),
             services,
             purpose,
             peer,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::logins::{self, Login as LoginGuard};
 use super::{Purpose, fresh_nonce};
 use crate::accounts::{self, Resolution, Target};
 use crate::base::id::{QueueId, SessionId};
@@ -26,6 +27,7 @@ pub struct Owner {
     peer: SocketAddr,
     id: SessionId,
     account: Option<Account>,
+    login: LoginGuard,
     transaction: Option<Transaction>,
     accepted: u32,
 }
@@ -49,6 +51,7 @@ impl Owner {
     /// For a connection from `peer`.
     pub fn new(services: Arc<Services>, purpose: Purpose, peer: SocketAddr, id: SessionId) -> Self {
         Self {
+            login: LoginGuard::new(services.refused_logins.clone(), peer.ip()),
             services,
             purpose,
             peer,
@@ -73,6 +76,7 @@ impl Owner {
                 let answered = self.rcpt(&path).await;
                 answer(session, answered);
             }
+            Event::Verifier { .. } if !self.login.begin() => session.refuse(too_many_logins()),
             Event::Verifier { identity } => match self.services.accounts.scram_verifier(&identity).await {
                 Ok(verifier) => session.offer_verifier(verifier, &fresh_nonce()),
                 Err(error) => session.refuse(self.fault(&error)),
@@ -100,8 +104,12 @@ impl Owner {
     }
 
     async fn log_in(&mut self, login: Login) -> Result<(), Reply> {
+        if !self.login.begin() {
+            return Err(too_many_logins());
+        }
         match self.services.accounts.log_in(&login).await {
             Ok(account) => {
+                self.login.succeeded();
                 self.account = Some(account);
                 Ok(())
             }
@@ -113,7 +121,8 @@ impl Owner {
         }
     }
 
-    fn note_refused_login(&self) {
+    fn note_refused_login(&mut self) {
+        self.login.refused();
         tracing::info!(
             event = observe::SMTP_AUTH_REFUSED,
             session.id = %self.id,
@@ -405,6 +414,11 @@ fn to_be_sealed_at_home() -> Reply {
     let text = "The recipient takes sealed mail, and your keys are not kept here: seal it at home (dimed message seal) \
                 and submit it sealed (dimed message send)";
     reply(550, (5, 7, 1), text)
+}
+
+/// RFC 4954 §6: a temporary failure of the server.
+fn too_many_logins() -> Reply {
+    reply(454, (4, 7, 0), logins::TOO_MANY)
 }
 
 fn answer(session: &mut Session, answered: Result<(), Reply>) {

@@ -50,6 +50,8 @@ pub struct Session {
     doing: Doing,
     lines: Lines,
     violations: u32,
+    /// In a row, without effect.
+    idle_commands: u32,
     ending: Ending,
     wait: Wait,
     transmit: VecDeque<Vec<u8>>,
@@ -118,6 +120,7 @@ impl Session {
             doing: Doing::Commands,
             lines: Lines::default(),
             violations: 0,
+            idle_commands: 0,
             ending: Ending::No,
             wait: Wait::default(),
             transmit: VecDeque::new(),
@@ -211,6 +214,7 @@ impl Session {
         let Some(question) = self.take_question() else {
             return;
         };
+        self.idle_commands = 0;
         if !expected(&question) {
             self.send(&internal_error());
         } else if !reply::fits(&reply, self.parameters.limits.reply_line_bytes) {
@@ -282,6 +286,23 @@ impl Session {
         self.doing = Doing::Closed;
     }
 
+    /// Answers a command that brings nobody forward; too many of them in a row end the session.
+    fn answer_idle(&mut self, reply: &Reply) {
+        if !self.closed_as_idle() {
+            self.send(reply);
+        }
+    }
+
+    /// Counts one more; whether that was one too many.
+    fn closed_as_idle(&mut self) -> bool {
+        self.idle_commands += 1;
+        let too_many = self.idle_commands > self.parameters.limits.idle_commands;
+        if too_many {
+            self.close(&Reply::plain(421, "too many commands without effect"));
+        }
+        too_many
+    }
+
     /// Answers a command that is wrong; too many of them end the session.
     fn fault(&mut self, code: u16, text: &str) {
         self.violations += 1;
@@ -346,14 +367,14 @@ impl Session {
                     },
                 );
             }
-            Command::StartTls(_) => self.send(&Reply::plain(454, "TLS is already active")),
-            Command::Stats | Command::Verb => self.send(&Reply::plain(502, "not implemented")),
-            Command::Mode => self.send(&reply::mode(Protocol::Dmtp)),
-            Command::Noop => self.send(&ok()),
-            Command::Help => self.send(&help()),
+            Command::StartTls(_) => self.answer_idle(&Reply::plain(454, "TLS is already active")),
+            Command::Stats | Command::Verb => self.answer_idle(&Reply::plain(502, "not implemented")),
+            Command::Mode => self.answer_idle(&reply::mode(Protocol::Dmtp)),
+            Command::Noop => self.answer_idle(&ok()),
+            Command::Help => self.answer_idle(&help()),
             Command::Rset => {
                 self.abandon();
-                self.send(&ok());
+                self.answer_idle(&ok());
             }
             Command::Quit => {
                 self.abandon();
@@ -376,7 +397,7 @@ impl Session {
                 .collect(),
             false => vec![host],
         };
-        self.send(&Reply {
+        self.answer_idle(&Reply {
             code: 250,
             enhanced: None,
             lines,
@@ -394,7 +415,10 @@ impl Session {
             .size
             .is_some_and(|size| size > self.parameters.limits.message_bytes)
         {
-            return self.send(&Reply::plain(552, "message too large"));
+            return self.answer_idle(&Reply::plain(552, "message too large"));
+        }
+        if self.in_transaction() && self.closed_as_idle() {
+            return;
         }
         self.abandon();
         let Mail {

@@ -24,6 +24,8 @@ pub struct Limits {
     pub long_reply_line_bytes: usize,
     /// Commands refused as wrong before the session is closed with 421.
     pub violations: u32,
+    /// Commands in a row that bring nobody forward, before the session is closed with 421.
+    pub idle_commands: u32,
     /// How long to wait for a command.
     pub command_timeout: Duration,
     /// How long to wait for more of a message.
@@ -39,6 +41,7 @@ impl Default for Limits {
             reply_line_bytes: reply::MAX_LINE,
             long_reply_line_bytes: reply::MAX_LONG_LINE,
             violations: 20,
+            idle_commands: 100,
             command_timeout: Duration::from_secs(300),
             data_timeout: Duration::from_secs(180),
             message_timeout: Duration::from_secs(3600),

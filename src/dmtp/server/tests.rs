@@ -562,3 +562,31 @@ proptest! {
         prop_assert_eq!(chopped.session.is_closed(), whole.session.is_closed());
     }
 }
+
+/// A connection is held by nobody who wants nothing.
+#[test]
+fn commands_without_effect_end_the_session_unless_something_comes_of_it() {
+    let mut limited = parameters();
+    limited.limits.idle_commands = 3;
+    let end = "421 too many commands without effect\r\n";
+    let mut dialogue = Dialogue::with(limited.clone(), Entry::Single);
+    for _ in 0..3 {
+        for command in ["NOOP\r\n", "RSET\r\n", EHLO] {
+            assert!(dialogue.hear(command).starts_with("250"), "{command}");
+        }
+        assert!(dialogue.hear("SGNT <example.com>\r\n").starts_with("250 OK ["));
+    }
+    for _ in 0..3 {
+        assert_eq!(dialogue.hear("VERB\r\n"), "502 not implemented\r\n");
+    }
+    assert_eq!(dialogue.hear("MODE\r\n"), end);
+    assert!(dialogue.session.is_closed());
+
+    // A transaction that is begun again and again is none.
+    let mut dialogue = Dialogue::with(limited, Entry::Single);
+    dialogue.hear(EHLO);
+    for _ in 0..3 {
+        assert_eq!(dialogue.hear(MAIL), "250 OK\r\n");
+    }
+    assert_eq!(dialogue.hear(MAIL), end);
+}

@@ -26,7 +26,7 @@ impl Accounts for SqliteStore {
                     }
                     query(
                         "INSERT INTO accounts (folded, domain, address, password_hash, scram_verifier, \
-                         trust_mode, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                         trust_mode, created_at, trap_since) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     )
                     .bind(folded)
                     .bind(account.address.domain().as_str())
@@ -35,6 +35,7 @@ impl Accounts for SqliteStore {
                     .bind(&account.scram_verifier)
                     .bind(trust_mode_text(account.trust_mode))
                     .bind(account.created_at.0)
+                    .bind(account.trap_since.map(|since| since.0))
                     .execute(db)
                     .await
                     .map_err(exists)?;
@@ -50,6 +51,40 @@ impl Accounts for SqliteStore {
             .fetch_optional(&self.inner.readers)
             .await?;
         row.map(AccountRow::open).transpose()
+    }
+
+    async fn oldest_account(&self, domain: &Domain) -> Result<Option<Account>, Error> {
+        let row: Option<AccountRow> = query_as(
+            "SELECT * FROM accounts WHERE domain = ? AND trap_since IS NULL ORDER BY created_at, folded LIMIT 1",
+        )
+        .bind(domain.as_str())
+        .fetch_optional(&self.inner.readers)
+        .await?;
+        row.map(AccountRow::open).transpose()
+    }
+
+    async fn set_trap(&self, address: &Mailbox, since: Option<Timestamp>) -> Result<bool, Error> {
+        let folded = fold(address);
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    let changed = query("UPDATE accounts SET trap_since = ? WHERE folded = ?")
+                        .bind(since.map(|since| since.0))
+                        .bind(folded)
+                        .execute(db)
+                        .await?;
+                    Ok(changed.rows_affected() == 1)
+                })
+            })
+            .await
+    }
+
+    async fn list_traps(&self) -> Result<Vec<Account>, Error> {
+        let rows: Vec<AccountRow> =
+            query_as("SELECT * FROM accounts WHERE trap_since IS NOT NULL ORDER BY folded")
+                .fetch_all(&self.inner.readers)
+                .await?;
+        rows.into_iter().map(AccountRow::open).collect()
     }
 
     async fn list_accounts(&self, domain: &Domain) -> Result<Vec<Account>, Error> {
@@ -106,6 +141,7 @@ struct AccountRow {
     scram_verifier: Option<String>,
     trust_mode: String,
     created_at: i64,
+    trap_since: Option<i64>,
 }
 
 impl AccountRow {
@@ -116,6 +152,7 @@ impl AccountRow {
             scram_verifier: self.scram_verifier,
             trust_mode: trust_mode_from(&self.trust_mode)?,
             created_at: Timestamp(self.created_at),
+            trap_since: self.trap_since.map(Timestamp),
         })
     }
 }

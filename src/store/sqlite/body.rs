@@ -13,7 +13,9 @@ use super::SqliteStore;
 use super::message::{SealedMessage, insert_piece, store_message};
 use crate::base::id::QueueId;
 use crate::store::sealed::MessageKey;
-use crate::store::{BodyWriter, Committed, Error, NewMessage, PIECE_BYTES, ReplayEntry, SpooledBody};
+use crate::store::{
+    BodyWriter, Committed, Error, NewMessage, PIECE_BYTES, ReplayEntry, SpooledBody, Trapped,
+};
 
 /// A body on its way in: full pieces are stored at once, the last one with the message.
 pub(super) struct SpoolBody {
@@ -70,7 +72,7 @@ impl BodyWriter for SpoolBody {
     }
 
     async fn commit(mut self: Box<Self>, message: NewMessage) -> Result<(), Error> {
-        self.store_message(&message, None).await.map(drop)
+        self.store_message(&message, None, None).await.map(drop)
     }
 
     async fn commit_once(
@@ -78,7 +80,16 @@ impl BodyWriter for SpoolBody {
         message: NewMessage,
         entry: ReplayEntry,
     ) -> Result<Committed, Error> {
-        self.store_message(&message, Some(entry)).await
+        self.store_message(&message, Some(entry), None).await
+    }
+
+    async fn commit_trapped(
+        mut self: Box<Self>,
+        message: NewMessage,
+        entry: ReplayEntry,
+        trapped: Trapped,
+    ) -> Result<Committed, Error> {
+        self.store_message(&message, Some(entry), Some(trapped)).await
     }
 
     fn finish(mut self: Box<Self>) -> SpooledBody {
@@ -163,11 +174,13 @@ impl SpoolBody {
         &mut self,
         message: &NewMessage,
         replay: Option<ReplayEntry>,
+        trapped: Option<Trapped>,
     ) -> Result<Committed, Error> {
         let master = &self.store.inner.master;
         let last = (self.pieces_stored, &self.piece[..]);
         let mut sealed = SealedMessage::seal(master, &self.key, message, self.size_bytes, last)?;
         sealed.replay = replay;
+        sealed.trapped = trapped;
         let now = self.store.inner.clock.now();
         let committed = self
             .store

@@ -3,11 +3,13 @@
 use sqlx::query;
 use sqlx::sqlite::SqliteConnection;
 
-use super::{body, claim, exists, replay};
+use super::{blocks, body, claim, exists, replay};
 use crate::base::id::RecipientId;
 use crate::base::time::Timestamp;
 use crate::store::sealed::{ClearColumns, MasterKey, MessageKey};
-use crate::store::{Committed, Content, Error, FollowUp, FollowUpBody, NewMessage, PIECE_BYTES, ReplayEntry};
+use crate::store::{
+    Committed, Content, Error, FollowUp, FollowUpBody, NewMessage, PIECE_BYTES, ReplayEntry, Trapped,
+};
 
 /// A message as its rows will be; sealed before the writer sees it, so that encryption runs on all cores.
 pub(super) struct SealedMessage {
@@ -23,6 +25,8 @@ pub(super) struct SealedMessage {
     /// Pieces not stored yet, with their numbers.
     pieces: Vec<(u32, Vec<u8>)>,
     pub(super) replay: Option<ReplayEntry>,
+    /// Who wrote to a trap.
+    pub(super) trapped: Option<Trapped>,
 }
 
 struct SealedRecipient {
@@ -85,6 +89,7 @@ impl SealedMessage {
             in_parts: number > 0,
             pieces: last.into_iter().collect(),
             replay: None,
+            trapped: None,
         })
     }
 }
@@ -121,6 +126,9 @@ pub(super) async fn store_message(
             body::adopt_pieces(db, &message.id).await?;
         }
         insert_message(db, message).await?;
+        if let Some(trapped) = &message.trapped {
+            blocks::spring(db, trapped, now).await?;
+        }
     }
     Ok(remembered)
 }

@@ -2,12 +2,14 @@
 
 mod aliases;
 mod at_once;
+mod blocking;
 mod crash;
 mod custody;
 mod dmtp;
 mod dns_down;
 mod exchange;
 mod format2;
+mod guessing;
 mod hostile;
 mod key_sets;
 mod keys_at_home;

@@ -26,7 +26,7 @@ async fn hismail(world: &World) -> Organization {
 }
 
 /// A DMTP session on the submission port, up to the reply to EHLO.
-async fn dmtp_submission(organization: &Organization) -> Talk {
+pub async fn dmtp_submission(organization: &Organization) -> Talk {
     let mut talk = Talk::open(organization.ip, SUBMISSION).await;
     talk.expect("220 ").await;
     let host = format!("mx.{}", organization.name);

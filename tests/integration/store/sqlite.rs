@@ -194,6 +194,15 @@ behaves! {
     pins_are_replaced_and_dropped
     policies_are_replaced_and_go_when_they_have_expired
     an_enqueued_message_wakes_the_runner
+    blocks_hold_until_their_end_and_are_found_by_each_identity
+    every_change_of_the_block_list_leaves_a_line
+    refusals_within_an_hour_share_a_line
+    the_trail_keeps_the_newest_lines_of_each_doer
+    mail_to_a_trap_blocks_its_author_once_and_copies_do_nothing
+    traps_leave_alone_what_operators_have_decided
+    several_trapped_authors_block_their_domain_if_that_is_wanted
+    traps_make_a_bounded_number_of_entries_for_a_domain
+    the_account_in_charge_is_no_trap
 }
 
 #[tokio::test]

@@ -20,8 +20,10 @@ use dimed::mail::demand::Demand;
 use dimed::mail::reply::EnhancedStatus;
 use dimed::store::*;
 
+mod blocks;
 mod bodies;
 
+pub use blocks::*;
 pub use bodies::*;
 
 /// A database that tests may open several times.
@@ -981,6 +983,7 @@ pub async fn accounts_are_found_without_regard_to_case(bed: &dyn Bed) {
         scram_verifier: Some("SCRAM-SHA-256$y".into()),
         trust_mode: TrustMode::Cautious,
         created_at: NOON,
+        trap_since: None,
     };
     let amy = Account {
         address: mailbox("amy@hismail.test"),
@@ -1020,6 +1023,7 @@ pub async fn an_address_is_an_account_or_an_alias(bed: &dyn Bed) {
         scram_verifier: None,
         trust_mode: TrustMode::Trustful,
         created_at: NOON,
+        trap_since: None,
     };
     let (sales, bob, carol) = (
         mailbox("Sales@hismail.test"),

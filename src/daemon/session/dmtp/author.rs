@@ -5,7 +5,7 @@ use crate::accounts;
 use crate::base::id::QueueId;
 use crate::base::observe;
 use crate::daemon::arrival::submission::Submission;
-use crate::daemon::session::fresh_nonce;
+use crate::daemon::session::{fresh_nonce, logins};
 use crate::dime::keys::wrapped;
 use crate::dmtp::server::Session;
 use crate::mail::address::Domain;
@@ -15,7 +15,10 @@ use crate::smtp::auth::Login;
 use crate::store::{self, Account, BodyWriter, Source, TrustMode};
 
 impl Owner {
-    pub(super) async fn offer_verifier(&self, session: &mut Session, identity: &str) {
+    pub(super) async fn offer_verifier(&mut self, session: &mut Session, identity: &str) {
+        if !self.login.begin() {
+            return session.refuse(&too_many_logins());
+        }
         match self.services.accounts.scram_verifier(identity).await {
             Ok(verifier) => session.offer_verifier(verifier, &fresh_nonce()),
             Err(error) => session.refuse(&self.fault(&error)),
@@ -23,8 +26,12 @@ impl Owner {
     }
 
     pub(super) async fn log_in(&mut self, login: &Login) -> Result<(), Reply> {
+        if !self.login.begin() {
+            return Err(too_many_logins());
+        }
         match self.services.accounts.log_in(login).await {
             Ok(account) => {
+                self.login.succeeded();
                 self.account = Some(account);
                 Ok(())
             }
@@ -36,7 +43,8 @@ impl Owner {
         }
     }
 
-    pub(super) fn note_refused_login(&self) {
+    pub(super) fn note_refused_login(&mut self) {
+        self.login.refused();
         tracing::info!(
             event = observe::DMTP_AUTH_REFUSED,
             session.id = %self.id,
@@ -174,4 +182,8 @@ impl Owner {
             TrustMode::Paranoid => Err(Reply::plain(550, "your account keeps no keys here")),
         }
     }
+}
+
+fn too_many_logins() -> Reply {
+    Reply::plain(451, logins::TOO_MANY)
 }
