@@ -188,7 +188,18 @@ async fn add(add: Add, config: Config, out: &mut dyn Write) -> anyhow::Result<Ex
 /// Sees to it that the user has a signet, if there is anything to make one from.
 async fn publish(context: &Context, add: &Add, request: Option<Signet>) -> anyhow::Result<bool> {
     let published = context.published();
-    if published.user(&add.address).await?.is_some() {
+    if let Some(user) = published.user(&add.address).await? {
+        // Of an earlier try, or published before there was an account. It must be over the keys that are meant now.
+        let fits = match (add.trust, &request) {
+            (Trust::Trustful, _) => user.keys.is_some(),
+            (_, Some(request)) => user.signet.ssr_fingerprint() == request.ssr_fingerprint(),
+            (_, None) => user.keys.is_none(),
+        };
+        anyhow::ensure!(
+            fits,
+            "the address has a signet over other keys; `dimed signet revoke {}` takes it out of service",
+            add.address
+        );
         return Ok(true);
     }
     match (add.trust, request) {
