@@ -219,7 +219,9 @@ impl Owner {
         let Some(author) = &self.account else {
             return Ok(false);
         };
-        if author.trust_mode == TrustMode::Trustful || !self.has_signet(&author.address).await? {
+        let keeps_keys = author.trust_mode != TrustMode::Trustful;
+        let can_seal = keeps_keys && self.policy(author.address.domain()).await?.is_some();
+        if !can_seal || !self.has_signet(&author.address).await? {
             return Ok(false);
         }
         for target in targets {
@@ -238,19 +240,24 @@ impl Owner {
             .map_err(|error| self.fault(&error))
     }
 
+    /// Not any more once the domain is on its way out of DIME: its record says that SMTP will do, and is gone before the
+    /// domain is.
     async fn is_strict(&self, domain: &Domain) -> Result<bool, Reply> {
-        let domain = self
-            .services
-            .store
-            .local_domain(domain)
-            .await
-            .map_err(|error| self.fault(&error))?;
-        Ok(domain
-            .and_then(|domain| domain.dime)
-            .is_some_and(|dime| dime.policy == Policy::Strict))
+        if self.policy(domain).await? != Some(Policy::Strict) {
+            return Ok(false);
+        }
+        let leaving = self.services.store.retirement(domain).await;
+        Ok(leaving.map_err(|error| self.fault(&error))?.is_none())
     }
 
-    /// Only our users send to others. Those who keep their keys elsewhere seal before they submit.
+    /// The policy of a domain of ours with DIME.
+    async fn policy(&self, domain: &Domain) -> Result<Option<Policy>, Reply> {
+        let domain = self.services.store.local_domain(domain).await;
+        let domain = domain.map_err(|error| self.fault(&error))?;
+        Ok(domain.and_then(|domain| domain.dime).map(|dime| dime.policy))
+    }
+
+    /// Only our users send to others. Those who keep their keys elsewhere seal before they submit, in a domain with DIME.
     async fn remote(&self, mailbox: Mailbox) -> Result<Accepted, Reply> {
         let Some(account) = &self.account else {
             return Err(replies::relaying_denied());
@@ -258,7 +265,8 @@ impl Owner {
         let source = Source::Submission(account.address.clone());
         let facts = self.services.planner().facts(mailbox.domain(), &source).await;
         let facts = facts.map_err(|error| self.fault(&error))?;
-        let to_be_sealed = matches!(routing::decide(&facts).route, Route::Dmtp { .. });
+        let can_seal = facts.sender_policy.is_some();
+        let to_be_sealed = can_seal && matches!(routing::decide(&facts).route, Route::Dmtp { .. });
         if to_be_sealed && account.trust_mode != TrustMode::Trustful {
             return Err(to_be_sealed_at_home());
         }

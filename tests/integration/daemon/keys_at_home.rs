@@ -194,3 +194,32 @@ async fn a_user_who_keeps_the_keys_cannot_submit_plain_text_for_a_dime_domain() 
         );
     }
 }
+
+/// Nobody can seal for a domain that has left DIME, so its users are not told to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_keeps_the_keys_submits_plain_text_once_the_domain_has_left_dime() {
+    let world = World::new().await;
+    let hermail = hermail(&world).await;
+    let hismail = world
+        .organization("hismail.test")
+        .accounts(&["bob"])
+        .build()
+        .await;
+    add_paranoid(&hismail, &world, "pat").await;
+    let (_here, _there) = (hermail.start().await, hismail.start().await);
+    let mut talk = Talk::submission(hismail.ip, "pat@hismail.test").await;
+    talk.ask("MAIL FROM:<pat@hismail.test>", "250").await;
+    let paths = ["alice@hermail.test", "bob@hismail.test"];
+    for path in paths {
+        talk.ask(&format!("RCPT TO:<{path}>"), "550 5.7.1").await;
+    }
+    hismail
+        .change_database(
+            "UPDATE local_domains SET policy = NULL, subdomain_policy = NULL, delivery_hosts = NULL, \
+             expiry_days = NULL",
+        )
+        .await;
+    for path in paths {
+        talk.ask(&format!("RCPT TO:<{path}>"), "250").await;
+    }
+}

@@ -235,3 +235,65 @@ async fn a_domain_is_led_out_of_dime() {
     let record = hismail.cli(&records).await;
     assert!(record.contains("\n_dx."), "{record}");
 }
+
+/// Its record says that SMTP will do, and is gone before the domain is: what comes by SMTP is not refused for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strict_domain_on_its_way_out_of_dime_takes_mail_by_smtp() {
+    let world = World::new().await;
+    let hismail = world
+        .organization("hismail.test")
+        .accounts(&["bob"])
+        .policy("strict")
+        .build()
+        .await;
+    let there = hismail.start().await;
+    let mut talk = Talk::smtp(hismail.ip).await;
+    talk.ask("MAIL FROM:<carol@plain.test>", "250").await;
+    talk.ask("RCPT TO:<bob@hismail.test>", "550 5.7.1").await;
+    hismail.cli(&["domain", "retire", "hismail.test"]).await;
+    talk.ask("RCPT TO:<bob@hismail.test>", "250").await;
+    hismail
+        .cli(&["domain", "retire", "hismail.test", "--cancel"])
+        .await;
+    talk.ask("RCPT TO:<bob@hismail.test>", "550 5.7.1").await;
+    there.stop().await;
+}
+
+/// A try that was cut off behind the signet leaves it there. The next one does not give it to somebody who keeps other keys.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_is_not_added_beside_a_signet_over_other_keys() {
+    let world = World::new().await;
+    let hismail = world.organization("hismail.test").build().await;
+    let published = hismail.services().await.published;
+    let [kept, own, other] = [(); 3].map(|()| UserKeys::generate(&mut rand::rng()));
+    let own_request = signet::request(&own).unwrap();
+    let pat = "pat@hismail.test".parse().unwrap();
+    published
+        .publish_user(&"bob@hismail.test".parse().unwrap(), kept)
+        .await
+        .unwrap();
+    published.publish_request(&pat, &own_request).await.unwrap();
+    let own = write(&world, "own.ssr", &own_request);
+    let other = write(&world, "other.ssr", &signet::request(&other).unwrap());
+    let password = world.home().join("password");
+    std::fs::write(&password, PASSWORD).unwrap();
+    let password = password.to_str().unwrap();
+    let add = |address, trust: &'static [&'static str]| {
+        let add = ["account", "add", address, "--password-file", password];
+        [&add[..], trust].concat()
+    };
+    let request = |address, file| [add(address, &["--trust", "paranoid"]), vec!["--request", file]].concat();
+    for wrong in [
+        request("bob@hismail.test", &own),
+        add("bob@hismail.test", &["--trust", "cautious"]),
+        request("pat@hismail.test", &other),
+        add("pat@hismail.test", &[]),
+    ] {
+        let said = refused(&hismail, &wrong).await;
+        assert!(said.contains("has a signet over other keys"), "{wrong:?}: {said}");
+    }
+    hismail.cli(&add("bob@hismail.test", &[])).await;
+    hismail.cli(&request("pat@hismail.test", &own)).await;
+    assert_eq!(hismail.history("bob@hismail.test").await.len(), 1);
+    assert_eq!(hismail.history("pat@hismail.test").await.len(), 1);
+}
