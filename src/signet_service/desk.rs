@@ -6,6 +6,7 @@
 //! | an account | its own signets |
 //! | any other address that leads to one account here: an alias, one with a detail (`bob+shop@…`), `postmaster`, `abuse`, whatever a catch-all takes | that account's signets |
 //! | an address that leads to several, or elsewhere | its own signets if it has some; else nothing |
+//! | an address whose aliases lead in a circle or too far | that there is a fault, which must not be taken for an absence |
 //! | anything else | nothing |
 //!
 //! What is served ends with the full signature, which names nobody, so an account's signet is as good under its other
@@ -101,9 +102,7 @@ impl Desk {
         };
         let targets = match self.accounts.resolve(address).await {
             Ok(Resolution::Targets(targets)) => targets,
-            Ok(Resolution::Unknown | Resolution::NotLocal) | Err(accounts::Error::AliasLoop) => {
-                return Ok(None);
-            }
+            Ok(Resolution::Unknown | Resolution::NotLocal) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         Ok(match <[Target; 1]>::try_from(targets) {

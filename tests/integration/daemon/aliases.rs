@@ -104,6 +104,17 @@ async fn other_addresses_are_answered_with_the_signet_of_the_account_behind_them
         talk.ask("SGNT <nobody@hismail.test>", "").await,
         "450 no such signet"
     );
+    // A circle is a fault of ours, after which nobody is to use SMTP.
+    for (alias, target) in [("here", "there"), ("there", "here")] {
+        let (alias, target) = (hismail.address(alias), hismail.address(target));
+        hismail.cli(&["alias", "add", &alias, &target]).await;
+    }
+    for command in [
+        "SGNT <here@hismail.test>".to_owned(),
+        format!("VRFY <here@hismail.test> [{print}]"),
+    ] {
+        talk.ask(&command, "476 ").await;
+    }
     hismail
         .cli(&["alias", "add", "*@hismail.test", "bob@hismail.test"])
         .await;
