@@ -97,6 +97,12 @@ impl Published {
         let before = self.store.current_signet(domain.as_str()).await?;
         let replaces = before.as_ref().map(|stored| stored.full);
         let before = before.map(|stored| Signet::decode(&stored.object)).transpose()?;
+        let own = keys.signing.verifying_key();
+        let is_there = |before: &Signet| before.signing_key().is_ok_and(|key| key == own);
+        if retiring.is_some() && before.as_ref().is_some_and(is_there) {
+            // Somebody else has just put them to use.
+            return self.organization(domain).await?.ok_or(Error::NoOrganization);
+        }
         let offer = before.as_ref().map_or(Offer::Keys, Offer::after);
         let set = self.new_key_set(Kind::Organization, &keys.signing, offer)?;
         let secondary = retiring.map(|key| SecondaryKey {
@@ -123,23 +129,27 @@ impl Published {
     /// Makes and publishes the signet of a trustful user over `keys`, which are kept. It has a key set: with keys, unless
     /// the signet before it says that there are none.
     ///
-    /// A user who has a signet gets its successor, under a chain of custody from the keys kept for the current one.
-    /// Errors: [`Error::NoKeys`] if these are not kept here, [`Error::NoOrganization`].
+    /// A user who has a signet gets its successor, under a chain of custody from the keys kept for the current one; one over
+    /// the same keys is left as it is, for whoever is cut off, or not alone, tries again. Errors: [`Error::NoKeys`] if these are not kept here, [`Error::NoOrganization`].
     pub async fn publish_user(&self, address: &Mailbox, keys: UserKeys) -> Result<User, Error> {
-        let (request, offer) = match self.user(address).await? {
-            None => (request(&keys)?, Offer::Keys),
+        let (request, offer, before) = match self.user(address).await? {
+            None => (request(&keys)?, Offer::Keys, None),
             Some(User { keys: None, .. }) => return Err(Error::NoKeys),
+            Some(user) if user.signet.signing_key() == keys.signing.verifying_key() => return Ok(user),
             Some(User {
                 keys: Some(previous),
                 signet,
             }) => (
                 rotation_request(&keys, &previous.signing)?,
                 Offer::after(signet.signet()),
+                Some(signet),
             ),
         };
         let armored = Secret::new(keys.to_armor().expose().clone().into_bytes());
         let set = self.new_key_set(Kind::User, &keys.signing, offer)?;
-        let signet = self.sign(address, &request, Some(armored), Some(set)).await?;
+        let signet = self
+            .sign(address, &request, before, Some(armored), Some(set))
+            .await?;
         Ok(User {
             signet,
             keys: Some(keys),
@@ -151,7 +161,8 @@ impl Published {
     ///
     /// If the user has a signet, the request must carry a chain of custody from it.
     pub async fn publish_request(&self, address: &Mailbox, request: &Signet) -> Result<VerifiedUser, Error> {
-        self.sign(address, request, None, None).await
+        let before = self.user(address).await?.map(|user| user.signet);
+        self.sign(address, request, before, None, None).await
     }
 
     /// The same with a key set that the key in the request has signed.
@@ -164,7 +175,8 @@ impl Published {
         let set = SignedKeySet::decode(Kind::User, &request.signing_key()?, key_set)?;
         set.accept(seconds(self.clock.now()))?;
         let set = NewKeySet::of_user(key_set);
-        self.sign(address, request, None, Some(set)).await
+        let before = self.user(address).await?.map(|user| user.signet);
+        self.sign(address, request, before, None, Some(set)).await
     }
 
     /// The current signet and keys of an organization of ours.
@@ -295,10 +307,12 @@ impl Published {
         past.collect()
     }
 
+    /// `predecessor` is the signet from which the request carries a chain of custody, if it does.
     async fn sign(
         &self,
         address: &Mailbox,
         request: &Signet,
+        predecessor: Option<VerifiedUser>,
         private_keys: Option<Secret<Vec<u8>>>,
         key_set: Option<NewKeySet>,
     ) -> Result<VerifiedUser, Error> {
@@ -308,7 +322,6 @@ impl Published {
         }
         let organization = self.organization(address.domain()).await?;
         let organization = organization.ok_or(Error::NoOrganization)?;
-        let predecessor = self.user(address).await?.map(|user| user.signet);
         let request = verify_request(request, predecessor.as_ref())?;
         let signer = Signer::new(&organization.signet, &organization.keys.signing)?;
         let mut builder = signer.sign(&request)?;

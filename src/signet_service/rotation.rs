@@ -83,9 +83,14 @@ impl Rotation {
             let Some(rollover) = before else {
                 return Ok(Progress::None);
             };
-            match name {
-                Name::Organization(domain) => self.organization_step(domain, &rollover).await?,
-                Name::User(address) => self.user_step(address, &rollover).await?,
+            let step = match name {
+                Name::Organization(domain) => self.organization_step(domain, &rollover).await,
+                Name::User(address) => self.user_step(address, &rollover).await,
+            };
+            match step {
+                // Somebody else was faster, the daemon or another command: what counts is how it stands now.
+                Ok(()) | Err(Error::Store(store::Error::Changed)) => {}
+                Err(error) => return Err(error),
             }
             let after = self.store.rollover(&name.to_string()).await?;
             match after {
@@ -120,7 +125,7 @@ impl Rotation {
                 continue;
             };
             match self.advance(&name).await {
-                Ok(_) | Err(Error::Store(store::Error::Changed)) => {}
+                Ok(_) => {}
                 Err(error) => {
                     tracing::error!(event = observe::KEY_ROLLOVER_FAILED, domain = %name.domain(), %error,
                     "a step of a change of keys failed; it is tried again");
@@ -179,10 +184,8 @@ impl Rotation {
             RolloverState::Active => Ok(()),
             _ => {
                 let keys = UserKeys::from_armor(&self.new_keys(rollover).await?)?;
-                let user = self.published.user(address).await?.ok_or(Error::NoSignet)?;
-                if user.signet.signing_key() != keys.signing.verifying_key() {
-                    self.published.publish_user(address, keys).await?;
-                }
+                self.published.user(address).await?.ok_or(Error::NoSignet)?;
+                self.published.publish_user(address, keys).await?;
                 self.enter(rollover, RolloverState::Active, Some(OLD_KEYS_KEPT))
                     .await
             }

@@ -439,3 +439,20 @@ async fn nothing_is_begun_that_cannot_be_done_here() {
     assert!(matches!(leaving, Err(Error::Retiring)), "{leaving:?}");
     assert_eq!(rotation.store.rollovers().await.unwrap(), []);
 }
+
+/// Two commands and the daemon, say: none of them fails, and keys change once.
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_taken_by_several_at_once_are_taken_once() {
+    let bed = Bed::new().await;
+    let name = Name::User(bob());
+    for changes in 1..=5 {
+        let tries = (0..6).map(|_| async { bed.open().await.rotate(&name).await });
+        for progress in futures_util::future::join_all(tries).await {
+            assert!(matches!(progress, Ok(Progress::UnderWay(_))), "{progress:?}");
+        }
+        assert_eq!(bed.count("bob@hismail.test").await, 1 + changes);
+        assert_eq!(bed.rotate(&name).await.state, RolloverState::Active);
+        bed.later(17 * DAY);
+        assert_eq!(bed.open().await.rotate(&name).await.unwrap(), Progress::Done);
+    }
+}
