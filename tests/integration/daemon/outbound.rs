@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use dimed::net::authority::Zone;
+use dimed::net::authority::{KeyKind, Zone};
 
 use crate::support::loopback::Loopback;
 use crate::support::maildir::split;
@@ -47,6 +47,35 @@ async fn another_mail_server_gets_mail_by_mx_over_tls() {
     hermail.idle().await;
     here.stop().await;
     there.stop().await;
+}
+
+/// A wildcard answers for the name of the management record, too, with texts that are none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_with_texts_under_every_name_gets_mail_by_smtp() {
+    let name = domain("plain.test");
+    let zones = [
+        Zone::unsigned(&name).unwrap().txt("*", "v=spf1 mx -all"),
+        Zone::signed(&name, KeyKind::Ed25519)
+            .unwrap()
+            .txt("*", "v=spf1 mx exp=explain.plain.test -all"),
+        Zone::unsigned(&name)
+            .unwrap()
+            .txt("", "v=spf1 mx -all")
+            .txt("", "site-verification=1")
+            .cname("*", &name),
+    ];
+    for zone in zones {
+        let world = World::new().await;
+        let hermail = hermail(&world).await;
+        let host = Loopback::take();
+        let mx = domain("mx.plain.test");
+        world.put("plain.test", &zone.mx("", 10, &mx).address("mx", host.ip));
+        let sink = Sink::start(host.ip, Behaviour::default()).await;
+        let served = hermail.start().await;
+        hermail.submit("alice", &["carol@plain.test"], MESSAGE).await;
+        assert!(sink.taken(1).await[0].message.ends_with(MESSAGE));
+        served.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
