@@ -1,26 +1,34 @@
-//! Routing decisions: with every fact at hand, and warm, with what is known of the domain fetched from where it is kept.
+//! Routing decisions: with every fact at hand, and warm, as the queue makes them, facts included.
 
-#![allow(missing_docs, clippy::unwrap_used)] // generated items have no documentation; a bench may panic
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)] // generated items have no documentation; a bench may panic
+
+#[allow(dead_code)]
+#[path = "../tests/support/mod.rs"]
+mod support;
 
 use std::hint::black_box;
-use std::sync::Arc;
+use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::Duration;
 
+use dimed::base::id::QueueId;
 use dimed::base::time::{Clock, SystemClock, Timestamp};
-use dimed::crypto::at_rest::Key;
 use dimed::dime::record::ManagementRecord;
-use dimed::domains::{DomainFacts, Domains, Limits, PinnedRecord, RecordLookup};
-use dimed::mail::address::Domain;
+use dimed::domains::{DomainFacts, PinnedRecord, RecordLookup};
+use dimed::mail::address::{Mailbox, ReversePath};
 use dimed::mail::demand::{Demand, TlsDemand};
 use dimed::net::dane::Dane;
-use dimed::net::dns::{HickoryResolver, Proof, Servers, Tlsa, TrustAnchors};
+use dimed::net::dns::{Proof, Tlsa};
+use dimed::queue::plan::{Planned, Planner};
 use dimed::routing::{
-    Allowances, DmtpFinding, Facts, HostFacts, SmtpTls, Sts, TlsaFinding, decide, decide_host,
+    Allowances, Decision, DmtpFinding, Facts, HostFacts, Route, SmtpTls, Sts, TlsaFinding, decide,
+    decide_host,
 };
-
-use dimed::store::sqlite::SqliteStore;
-use dimed::store::{self, MasterKey, Pin};
+use dimed::store::{Claim, Content, Envelope, FollowUp, NewMessage, Source, Store};
 use tokio::runtime::Runtime;
+
+use support::organization::Served;
+use support::world::World;
 
 fn main() {
     divan::main();
@@ -91,58 +99,107 @@ fn one_host_by_dane(bencher: divan::Bencher) {
     bencher.bench(|| decide_host(black_box(&facts)));
 }
 
-/// What is kept of a domain, on disk.
+/// Alice's server, which has written to hismail.test and to plain.test a moment ago, and that of hismail.test.
 struct Warm {
     runtime: Runtime,
-    domains: Domains,
-    name: Domain,
-    _folder: tempfile::TempDir,
+    planner: Planner,
+    by_dmtp: Claim,
+    by_smtp: Claim,
+    _served: Served,
+    _world: World,
 }
 
 impl Warm {
     fn new() -> Self {
         let runtime = Runtime::new().unwrap();
-        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let path = folder.path().join("dimed.db");
-        let master = MasterKey(Key::from_bytes([1; 32]));
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let opened = SqliteStore::open(&path, master, Arc::clone(&clock));
-        let store = Arc::new(runtime.block_on(opened).unwrap());
-        let name: Domain = "hismail.test".parse().unwrap();
-        let later = clock.now().after(Duration::from_secs(3600));
-        let pin = Pin {
-            domain: name.clone(),
-            record: RECORD.to_owned(),
-            secure: true,
-            first_seen_at: clock.now(),
-            refresh_at: later,
-            expires_at: later,
-        };
-        runtime
-            .block_on(store::Domains::set_pin(store.as_ref(), pin))
-            .unwrap();
-        // Nobody is asked while the record is fresh.
-        let resolver = HickoryResolver::new(Servers::new(Vec::new()), TrustAnchors::root());
-        let domains = Domains::new(Arc::new(resolver), store, clock, Limits::default());
-        Self {
+        let (planner, by_dmtp, by_smtp, served, world) = runtime.block_on(async {
+            let world = World::new_in(Path::new(env!("CARGO_TARGET_TMPDIR"))).await;
+            world.plain_domain("plain.test", Ipv4Addr::LOCALHOST.into());
+            let hermail = world.organization("hermail.test").accounts(&["alice"]);
+            let hermail = hermail.build().await;
+            let hismail = world.organization("hismail.test").accounts(&["bob"]);
+            let hismail = hismail.build().await;
+            let served = hismail.start().await;
+            let services = hermail.services().await;
+            let planner = services.planner();
+            let by_dmtp = claim(services.store.as_ref(), "bob@hismail.test").await;
+            let by_smtp = claim(services.store.as_ref(), "carol@plain.test").await;
+            (planner, by_dmtp, by_smtp, served, world)
+        });
+        let warm = Self {
             runtime,
-            domains,
-            name,
-            _folder: folder,
-        }
+            planner,
+            by_dmtp,
+            by_smtp,
+            _served: served,
+            _world: world,
+        };
+        let routes = [&warm.by_dmtp, &warm.by_smtp].map(|claim| warm.decide(claim).route);
+        assert!(
+            matches!(routes, [Route::Dmtp { .. }, Route::Smtp { .. }]),
+            "{routes:?}"
+        );
+        assert!(warm.plan(&warm.by_dmtp)[0].sealing.is_some());
+        warm
+    }
+
+    /// What the domain's records and our own settings say: facts and decision, as before anybody is asked for signets.
+    fn decide(&self, claim: &Claim) -> Decision {
+        let facts = self.planner.facts(&claim.destination, &claim.envelope.source);
+        decide(&self.runtime.block_on(facts).unwrap())
+    }
+
+    /// The whole of it, with the signets of all four parties, their pins, and the author's private keys for sealing.
+    fn plan<'a>(&self, claim: &'a Claim) -> Vec<Planned<'a>> {
+        self.runtime.block_on(self.planner.plan(claim)).unwrap()
     }
 }
 
+/// A message from alice, as the queue has it.
+async fn claim(store: &dyn Store, recipient: &str) -> Claim {
+    let now = SystemClock.now();
+    let alice: Mailbox = "alice@hermail.test".parse().unwrap();
+    let recipient: Mailbox = recipient.parse().unwrap();
+    let message = NewMessage {
+        id: QueueId::random(&mut rand::rng()),
+        envelope: Envelope {
+            reverse_path: ReversePath(Some(alice.clone())),
+            source: Source::Submission(alice),
+            smtputf8: false,
+            eight_bit: false,
+            demand: Demand::default(),
+            resealed: 0,
+        },
+        content: Content::Mime,
+        recipients: vec![recipient.into()],
+        accepted_at: now,
+        due_at: now,
+        ticket: None,
+    };
+    let follow_up = FollowUp {
+        message,
+        body: b"Subject: x\r\n\r\nx\r\n".to_vec().into(),
+        replay: None,
+    };
+    store.enqueue(follow_up).await.unwrap();
+    let until = now.after(Duration::from_secs(3600));
+    store.claim(now, until, 1).await.unwrap().remove(0)
+}
+
 #[divan::bench]
-fn warm(bencher: divan::Bencher) {
+fn warm_decision_for_dmtp(bencher: divan::Bencher) {
     let warm = Warm::new();
-    let known = facts(RecordLookup::Failed, DmtpFinding::NotAsked);
-    bencher.bench(|| {
-        let domain = warm.runtime.block_on(warm.domains.facts(&warm.name)).unwrap();
-        assert!(domain.remembered);
-        decide(&Facts {
-            domain,
-            ..known.clone()
-        })
-    });
+    bencher.bench_local(|| warm.decide(&warm.by_dmtp));
+}
+
+#[divan::bench]
+fn warm_decision_for_smtp(bencher: divan::Bencher) {
+    let warm = Warm::new();
+    bencher.bench_local(|| warm.decide(&warm.by_smtp));
+}
+
+#[divan::bench]
+fn warm_plan_with_signets_and_keys(bencher: divan::Bencher) {
+    let warm = Warm::new();
+    bencher.bench_local(|| warm.plan(&warm.by_dmtp).len());
 }

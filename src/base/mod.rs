@@ -7,6 +7,7 @@ pub mod encoding;
 pub mod id;
 pub mod machine;
 pub mod observe;
+pub mod recent;
 pub mod secret;
 pub mod time;
 pub mod zone_text;

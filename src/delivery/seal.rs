@@ -57,10 +57,8 @@ pub struct Author {
 impl Author {
     /// Loads signets and keys of a trustful author. [`Error::NoKeys`] for anybody else.
     pub async fn load(published: &Published, address: &Mailbox) -> Result<Self, Error> {
-        let user = published.user(address).await?.filter(|user| user.keys.is_some());
-        let organization = published.organization(address.domain()).await?;
-        match (user, organization) {
-            (Some(user), Some(organization)) => Ok(Self {
+        match published.user_and_organization(address).await? {
+            Some((user, organization)) if user.keys.is_some() => Ok(Self {
                 address: address.clone(),
                 user,
                 organization,

@@ -281,11 +281,12 @@ impl Directory {
 }
 
 impl Inquiry<'_> {
-    /// Remembered signets are verified again: the domain's keys may have changed since.
+    /// Remembered signets must verify with the keys of now: the domain's may have changed since.
     async fn organization(&mut self, wanted: Wanted) -> Result<VerifiedOrg, Error> {
-        let keys = &self.record.primary_keys;
-        if let Some(signet) = self.directory.remembered(self.domain.as_str(), wanted).await?
-            && let Ok(organization) = verify_org(&signet, keys, self.domain)
+        let (keys, directory) = (&self.record.primary_keys, self.directory);
+        let verified = &directory.published.verified;
+        if let Some(signet) = directory.remembered(self.domain.as_str(), wanted).await?
+            && let Ok(organization) = verified.organization(&signet, keys, self.domain)
         {
             return Ok(organization);
         }
@@ -332,8 +333,9 @@ impl Inquiry<'_> {
         wanted: Wanted,
     ) -> Result<VerifiedUser, Error> {
         let name = Name::parse(&address.to_string())?;
+        let verified = &self.directory.published.verified;
         if let Some(signet) = self.directory.remembered(&store::fold(address), wanted).await?
-            && let Ok(user) = verify_user(&signet, organization, None, address)
+            && let Ok(user) = verified.user(&signet, organization, address)
         {
             return Ok(user);
         }

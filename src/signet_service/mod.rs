@@ -8,6 +8,7 @@ mod renewal;
 mod retirement;
 mod rotation;
 mod standing;
+mod verified;
 
 use crate::accounts;
 use crate::dime::{key_set, keys, signet};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Error;
+use super::verified::Verified;
 use crate::base::secret::Secret;
 use crate::base::time::Clock;
 use crate::crypto::ed25519::VerifyingKey;
@@ -20,7 +21,7 @@ use crate::dime::signet::{
 };
 use crate::dmtp::name::Name;
 use crate::mail::address::{Domain, Mailbox};
-use crate::store::{NewKemKeys, Publication, Store, StoredSignet, fold, fold_name};
+use crate::store::{NewKemKeys, Publication, SignetStanding, Store, StoredSignet, fold, fold_name};
 use key_sets::NewKeySet;
 pub(super) use key_sets::seconds;
 pub use key_sets::{Due, Offer, Times};
@@ -39,6 +40,7 @@ pub struct Published {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     times: Times,
+    pub(super) verified: Arc<Verified>,
 }
 
 /// An organization of ours: its signet, verified, and its private keys.
@@ -71,8 +73,12 @@ pub enum Status {
 impl Published {
     /// Signets and keys are kept in `store`.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        let times = Times::default();
-        Self { store, clock, times }
+        Self {
+            store,
+            clock,
+            times: Times::default(),
+            verified: Arc::default(),
+        }
     }
 
     /// Replaces key sets at these times.
@@ -208,6 +214,15 @@ impl Published {
 
     /// The current signet of a user of ours, and the keys if they are kept.
     pub async fn user(&self, address: &Mailbox) -> Result<Option<User>, Error> {
+        let found = self.user_and_organization(address).await?;
+        Ok(found.map(|(user, _)| user))
+    }
+
+    /// The same with the user's organization, which vouches for the signet.
+    pub async fn user_and_organization(
+        &self,
+        address: &Mailbox,
+    ) -> Result<Option<(User, Organization)>, Error> {
         match self.store.current_signet(&fold(address)).await? {
             Some(stored) => self.load_user(address, &stored).await.map(Some),
             None => Ok(None),
@@ -226,7 +241,7 @@ impl Published {
             return Ok(None);
         };
         match self.load_user(address, &stored).await {
-            Ok(user) => Ok(Some(user)),
+            Ok((user, _)) => Ok(Some(user)),
             // The keys of the organization that vouched for it have been replaced, and are not accepted any more.
             Err(Error::Signet(signet::Error::BadSignature(_))) => Ok(None),
             Err(error) => Err(error),
@@ -255,16 +270,13 @@ impl Published {
     /// What `VRFY` answers: whether that signet of a domain or address of ours is the current one; `None` if it never
     /// was. Source: `dmtp.md` §6.8.
     pub async fn status(&self, name: &str, fingerprint: AnyFingerprint) -> Result<Option<Status>, Error> {
-        let name = fold_name(name);
-        let asked = self.store.signet_by_fingerprint(&name, fingerprint).await?;
-        let current = self.store.current_signet(&name).await?;
-        let (Some(asked), Some(current)) = (asked, current) else {
-            return Ok(None);
-        };
-        Ok(Some(match asked.full == current.full {
-            true => Status::Current,
-            false => Status::Superseded(current.full),
-        }))
+        let standing = self.store.signet_standing(&fold_name(name), fingerprint).await?;
+        Ok(
+            standing.map(|SignetStanding { asked, current }| match asked == current {
+                true => Status::Current,
+                false => Status::Superseded(current),
+            }),
+        )
     }
 
     /// What `HIST` answers: the signets of a user of ours from `start` to `stop`, both included, oldest first; without
@@ -376,12 +388,18 @@ impl Published {
         let keys = OrgKeys::from_armor(text(&armored.ok_or(Error::NoKeys)?)?)?;
         let signet = Signet::decode(&stored.object)?;
         Ok(Organization {
-            signet: verify_org(&signet, &[keys.signing.verifying_key()], domain)?,
+            signet: self
+                .verified
+                .organization(&signet, &[keys.signing.verifying_key()], domain)?,
             keys,
         })
     }
 
-    async fn load_user(&self, address: &Mailbox, stored: &StoredSignet) -> Result<User, Error> {
+    async fn load_user(
+        &self,
+        address: &Mailbox,
+        stored: &StoredSignet,
+    ) -> Result<(User, Organization), Error> {
         let address = &folded(address)?;
         let organization = self.organization(address.domain()).await?;
         let organization = organization.ok_or(Error::NoOrganization)?;
@@ -390,10 +408,11 @@ impl Published {
             Some(armored) => Some(UserKeys::from_armor(text(&armored)?)?),
             None => None,
         };
-        Ok(User {
-            signet: verify_user(&signet, &organization.signet, None, address)?,
+        let user = User {
+            signet: self.verified.user(&signet, &organization.signet, address)?,
             keys,
-        })
+        };
+        Ok((user, organization))
     }
 
     async fn private_keys(

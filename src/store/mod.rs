@@ -10,6 +10,7 @@ mod blocks;
 mod body;
 mod deposits;
 mod domains;
+mod kept;
 mod key_sets;
 mod life_cycle;
 mod sealed;

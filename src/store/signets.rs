@@ -53,6 +53,15 @@ pub struct HistoricSignet {
     pub erase_keys_at: Option<Timestamp>,
 }
 
+/// A signet of ours that somebody asked about, beside the current one of the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignetStanding {
+    /// The one asked about.
+    pub asked: FullFingerprint,
+    /// The current one.
+    pub current: FullFingerprint,
+}
+
 /// What a signet comes after. Two that were made from the same one at the same time are not both published: the second
 /// would have no chain of custody from the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,6 +150,15 @@ pub trait Signets: Send + Sync {
         name: &str,
         fingerprint: AnyFingerprint,
     ) -> Result<Option<StoredSignet>, Error>;
+
+    /// Which signet of `name` has that fingerprint, of whichever kind, and which one is current: as
+    /// [`signet_by_fingerprint`](Self::signet_by_fingerprint) and [`current_signet`](Self::current_signet) find them at the
+    /// same moment. `None` unless there are both.
+    async fn signet_standing(
+        &self,
+        name: &str,
+        fingerprint: AnyFingerprint,
+    ) -> Result<Option<SignetStanding>, Error>;
 
     /// Names that have a signet, in their order, after that one: at most `limit`.
     async fn signet_names(&self, after: Option<&str>, limit: u32) -> Result<Vec<String>, Error>;

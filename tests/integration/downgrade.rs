@@ -540,6 +540,8 @@ async fn sql(home: &Path, statement: &str) {
         .unwrap();
     assert_eq!(done.rows_affected(), 1, "{statement}");
     connection.close().await.unwrap();
+    // Rows in memory are used for 10 ms before others' changes are looked for.
+    tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
 /// A certificate authority that anybody can get a certificate of.

@@ -20,7 +20,12 @@ pub struct World {
 impl World {
     /// With nobody in it yet.
     pub async fn new() -> Self {
-        let home = tempfile::tempdir().unwrap();
+        Self::new_in(&std::env::temp_dir()).await
+    }
+
+    /// The same, with its files in a new folder in that one.
+    pub async fn new_in(folder: &Path) -> Self {
+        let home = tempfile::tempdir_in(folder).unwrap();
         let root = Zone::signed(&domain("test"), KeyKind::Ed25519).unwrap();
         let anchor = root.trust_anchor().unwrap().unwrap();
         std::fs::write(home.path().join("anchors"), anchor).unwrap();

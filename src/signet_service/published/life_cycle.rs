@@ -68,7 +68,7 @@ impl Published {
             return Err(Error::Incomplete);
         };
         Ok(Some(User {
-            signet: verify_user(&signet, &organization.signet, None, alias)?,
+            signet: self.verified.user(&signet, &organization.signet, alias)?,
             keys: user.keys,
         }))
     }

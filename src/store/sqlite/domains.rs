@@ -13,7 +13,7 @@ use crate::store::{DimeSettings, Domains, Error, LocalDomain, MasterKey, Pin};
 impl Domains for SqliteStore {
     async fn add_domain(&self, domain: LocalDomain) -> Result<(), Error> {
         self.inner
-            .write(move |db| {
+            .change_kept(move |db| {
                 Box::pin(async move {
                     let dime = domain.dime.as_ref();
                     query(
@@ -36,11 +36,14 @@ impl Domains for SqliteStore {
     }
 
     async fn local_domain(&self, name: &Domain) -> Result<Option<LocalDomain>, Error> {
-        let row: Option<DomainRow> = query_as("SELECT * FROM local_domains WHERE name = ?")
-            .bind(name.as_str())
-            .fetch_optional(&self.inner.readers)
-            .await?;
-        row.map(DomainRow::open).transpose()
+        let read = async {
+            let row: Option<DomainRow> = query_as("SELECT * FROM local_domains WHERE name = ?")
+                .bind(name.as_str())
+                .fetch_optional(&self.inner.readers)
+                .await?;
+            row.map(DomainRow::open).transpose()
+        };
+        self.inner.kept_row(name, read).await
     }
 
     async fn list_domains(&self) -> Result<Vec<LocalDomain>, Error> {
@@ -51,16 +54,20 @@ impl Domains for SqliteStore {
     }
 
     async fn pin(&self, domain: &Domain) -> Result<Option<Pin>, Error> {
-        let row: Option<PinRow> = query_as("SELECT * FROM pins WHERE domain = ?")
-            .bind(domain.as_str())
-            .fetch_optional(&self.inner.readers)
-            .await?;
-        row.map(|row| row.open(&self.inner.master)).transpose()
+        let read = async {
+            let row: Option<PinRow> = query_as("SELECT * FROM pins WHERE domain = ?")
+                .bind(domain.as_str())
+                .fetch_optional(&self.inner.readers)
+                .await?;
+            row.map(|row| row.open(&self.inner.master)).transpose()
+        };
+        self.inner.kept_row(domain, read).await
     }
 
     async fn set_pin(&self, pin: Pin) -> Result<(), Error> {
         let seal = self.inner.master.seal_domain_pin(&pin);
-        self.inner
+        let done = self
+            .inner
             .write(move |db| {
                 Box::pin(async move {
                     query(
@@ -80,13 +87,16 @@ impl Domains for SqliteStore {
                     Ok(())
                 })
             })
-            .await
+            .await;
+        // Others learn of it in their own time: what they keep meanwhile was true when they read it.
+        self.inner.kept.forget();
+        done
     }
 
     async fn drop_pin(&self, domain: &Domain) -> Result<bool, Error> {
         let domain = domain.to_string();
         self.inner
-            .write(move |db| {
+            .change_kept(move |db| {
                 Box::pin(async move {
                     let done = query("DELETE FROM pins WHERE domain = ?")
                         .bind(domain)

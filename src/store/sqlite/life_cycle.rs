@@ -269,7 +269,7 @@ impl LifeCycle for SqliteStore {
     async fn finish_retirement(&self, name: &Domain) -> Result<(), Error> {
         let name = name.to_string();
         self.inner
-            .write(move |db| {
+            .change_kept(move |db| {
                 Box::pin(async move {
                     let done = query("DELETE FROM retirements WHERE name = ? AND state = 'withdrawn'")
                         .bind(&name)

@@ -22,6 +22,7 @@ mod key_sets;
 mod life_cycle;
 mod message;
 mod operate;
+mod readers;
 mod replay;
 mod settle;
 mod signets;
@@ -32,20 +33,20 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, query, query_scalar};
 use tokio::sync::Notify;
 
+use super::kept::{self, Kept, Mark, Row};
 use super::{Error, MasterKey};
 use crate::base::time::Clock;
+use crate::mail::address::Domain;
 pub use claim::CLAIM_QUERIES;
 use file::DatabaseFile;
+use readers::Readers;
 use writer::Writer;
 pub use writer::WriterStats;
 
@@ -53,9 +54,6 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// How long a connection waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Connections that read.
-const READERS: u32 = 4;
 
 /// The store in one SQLite file. Cheap to clone.
 #[derive(Clone)]
@@ -67,7 +65,8 @@ struct Inner {
     master: MasterKey,
     clock: Arc<dyn Clock>,
     writer: Writer,
-    readers: SqlitePool,
+    readers: Readers,
+    kept: Kept,
     changed: Notify,
     /// Milliseconds, to notice a clock that has been set back.
     last_claim_at: AtomicI64,
@@ -96,16 +95,13 @@ impl SqliteStore {
             body::sweep_uncommitted(&mut connection).await?;
         }
         let file = file.share().await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .min_connections(0)
-            .connect_lazy_with(options.clone().read_only(true));
         Ok(Self {
             inner: Arc::new(Inner {
                 master,
                 clock,
+                readers: Readers::new(options.clone()),
                 writer: Writer::start(connection, options),
-                readers,
+                kept: Kept::default(),
                 changed: Notify::new(),
                 last_claim_at: AtomicI64::new(i64::MIN),
                 _file: file,
@@ -122,6 +118,52 @@ impl SqliteStore {
     pub async fn close(&self) {
         self.inner.readers.close().await;
         self.inner.writer.close().await;
+    }
+}
+
+impl Inner {
+    /// The row of a domain: kept, or else read and then kept.
+    async fn kept_row<R: Row>(
+        &self,
+        domain: &Domain,
+        read: impl Future<Output = Result<Option<R>, Error>>,
+    ) -> Result<Option<R>, Error> {
+        let mark = self.mark().await?;
+        if let Some(row) = self.kept.row(mark, domain) {
+            return Ok(row);
+        }
+        let row = read.await?;
+        self.kept.keep(mark, domain, row.as_ref());
+        Ok(row)
+    }
+
+    /// The state that kept rows must belong to.
+    async fn mark(&self) -> Result<Mark, Error> {
+        let now = Instant::now();
+        match self.kept.mark(now) {
+            Ok(mark) => Ok(mark),
+            Err(own) => {
+                let count = query_scalar("SELECT count FROM changes")
+                    .fetch_one(&self.readers)
+                    .await?;
+                Ok(self.kept.looked(own, count, now))
+            }
+        }
+    }
+
+    /// As [`write`](Self::write), for what an operator changes in tables of which rows are kept. Returns when no process
+    /// uses the old rows any more, so that a command that is done has taken effect.
+    async fn change_kept<T, F>(&self, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> writer::Work<'c, T> + Send + 'static,
+    {
+        let done = self.write(job).await;
+        self.kept.forget();
+        if done.is_ok() {
+            tokio::time::sleep(kept::UNSEEN).await;
+        }
+        done
     }
 }
 

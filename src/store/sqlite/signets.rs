@@ -11,8 +11,8 @@ use crate::base::time::Timestamp;
 use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, FullFingerprint, IdFingerprint};
 use crate::dime::signet::Signet;
 use crate::store::{
-    Error, HistoricSignet, MasterKey, Publication, RemoteSignet, Replaces, Signets, StoredSignet, Wanted,
-    fold_name,
+    Error, HistoricSignet, MasterKey, Publication, RemoteSignet, Replaces, SignetStanding, Signets,
+    StoredSignet, Wanted, fold_name,
 };
 
 /// Expired signets dropped with each new one: more than come, so that they get fewer.
@@ -29,6 +29,12 @@ const LAST_PLACE: &str = "SELECT MAX(seq) FROM signets WHERE name = ?1 AND revok
 /// Parameters: name, first and last place, limit.
 const RANGE: &str = "SELECT * FROM signets WHERE name = ? AND revoked_at IS NULL \
      AND seq BETWEEN ? AND ? ORDER BY seq LIMIT ?";
+
+/// The current signet, and which one was asked about. Parameters: name, fingerprint of any kind.
+const STANDING: &str = "SELECT crypto, complete, identifiable, revoked_at, \
+     (SELECT complete FROM signets WHERE name = ?1 AND revoked_at IS NULL \
+      AND (crypto = ?2 OR complete = ?2 OR identifiable = ?2) ORDER BY seq DESC LIMIT 1) AS asked \
+     FROM signets WHERE name = ?1 ORDER BY seq DESC LIMIT 1";
 
 /// Parameters: name, now, tag of what is wanted.
 const REMOTE_CURRENT: &str = "SELECT * FROM remote_signets \
@@ -107,6 +113,20 @@ impl Signets for SqliteStore {
         .fetch_optional(&self.inner.readers)
         .await?;
         row.map(SignetRow::open).transpose()
+    }
+
+    async fn signet_standing(
+        &self,
+        name: &str,
+        fingerprint: AnyFingerprint,
+    ) -> Result<Option<SignetStanding>, Error> {
+        let row: Option<StandingRow> = query_as(STANDING)
+            .bind(fold_name(name))
+            .bind(&fingerprint.0[..])
+            .fetch_optional(&self.inner.readers)
+            .await?;
+        let in_service = row.filter(|row| row.revoked_at.is_none());
+        in_service.map_or(Ok(None), StandingRow::open)
     }
 
     async fn signet_names(&self, after: Option<&str>, limit: u32) -> Result<Vec<String>, Error> {
@@ -357,6 +377,29 @@ impl RemoteRow {
             current_until: self.current_until.map(Timestamp),
             expires_at: Timestamp(self.expires_at),
         })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct StandingRow {
+    crypto: Vec<u8>,
+    complete: Vec<u8>,
+    identifiable: Vec<u8>,
+    revoked_at: Option<i64>,
+    asked: Option<Vec<u8>>,
+}
+
+impl StandingRow {
+    /// A row that is damaged might be the one asked about, so it is not said that there is none.
+    fn open(self) -> Result<Option<SignetStanding>, Error> {
+        fingerprint(&self.crypto)?;
+        fingerprint(&self.identifiable)?;
+        let current = FullFingerprint(fingerprint(&self.complete)?);
+        let asked = self.asked.map(|asked| fingerprint(&asked)).transpose()?;
+        Ok(asked.map(|asked| SignetStanding {
+            asked: FullFingerprint(asked),
+            current,
+        }))
     }
 }
 

@@ -3,6 +3,7 @@
 mod aliases;
 mod at_once;
 mod blocking;
+mod commands;
 mod crash;
 mod custody;
 mod dmtp;

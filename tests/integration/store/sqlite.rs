@@ -172,6 +172,7 @@ behaves! {
     a_failure_of_the_store_comes_out_of_the_adapters
     every_content_and_source_survives
     signets_keep_their_history_and_are_found_by_any_fingerprint
+    a_signet_asked_about_stands_beside_the_current_one
     histories_have_both_ends_and_leave_out_what_is_out_of_service
     private_keys_of_replaced_signets_are_erased_when_they_are_due
     a_change_of_keys_takes_its_steps_from_the_state_it_is_in

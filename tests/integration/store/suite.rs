@@ -703,6 +703,46 @@ pub async fn signets_keep_their_history_and_are_found_by_any_fingerprint(bed: &d
     assert_eq!(store.current_signet("hismail.test").await.unwrap(), None);
 }
 
+pub async fn a_signet_asked_about_stands_beside_the_current_one(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let name = "bob@hismail.test";
+    let standing = async |octet: u8| {
+        let fingerprint = AnyFingerprint([octet; 64]);
+        let found = store
+            .signet_standing("BOB@hismail.test", fingerprint)
+            .await
+            .unwrap();
+        found.map(|found| (found.asked.0[0], found.current.0[0]))
+    };
+    assert_eq!(standing(11).await, None);
+    for (octet, minute) in [(10, 0), (20, 1), (30, 2)] {
+        store
+            .publish_signet(signet(name, octet, noon_plus(minute)).into())
+            .await
+            .unwrap();
+    }
+    store
+        .publish_signet(signet("eve@hismail.test", 40, NOON).into())
+        .await
+        .unwrap();
+    // By any kind of fingerprint; the answer has the full one.
+    for octet in [10, 11, 12] {
+        assert_eq!(standing(octet).await, Some((11, 31)), "{octet}");
+    }
+    assert_eq!(standing(32).await, Some((31, 31)));
+    assert_eq!(standing(41).await, None, "somebody else's");
+    let revoke = async |octet: u8| {
+        let revoked = [CryptoFingerprint([octet; 64])];
+        store.revoke_signets(name, &revoked, noon_plus(3)).await.unwrap();
+    };
+    revoke(20).await;
+    assert_eq!(standing(21).await, None);
+    assert_eq!(standing(11).await, Some((11, 31)));
+    revoke(30).await;
+    assert_eq!(standing(31).await, None);
+    assert_eq!(standing(11).await, None, "there is no current one");
+}
+
 pub async fn private_keys_come_back_for_their_signet_only(bed: &dyn Bed) {
     let store = bed.open().await;
     let keys = Secret::new(b"-----BEGIN KEYS-----".to_vec());

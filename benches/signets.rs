@@ -1,0 +1,235 @@
+//! SGNT and VRFY over one connection to a daemon with 100,000 accounts, names at random: cold, warm, and pipelined.
+//!
+//! The daemon is a process of its own, and the connection real TLS on loopback; the client shares the processors. Another
+//! number of accounts may be given: `cargo bench --bench signets -- 5000`.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)] // a bench may panic
+
+#[allow(dead_code)]
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dimed::base::time::{Clock, SystemClock};
+use dimed::config::Config;
+use dimed::daemon::Services;
+use dimed::dime::fingerprint::FullFingerprint;
+use dimed::dime::keys::UserKeys;
+use dimed::mail::address::Mailbox;
+use dimed::store::{Account, TrustMode};
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use rustix::fs::{Advice, fadvise};
+use tokio::task::JoinSet;
+
+use support::child::Process;
+use support::loopback;
+use support::organization::Organization;
+use support::talk::Talk;
+use support::world::World;
+
+const ACCOUNTS: usize = 100_000;
+
+/// Accounts made at the same time, so that they share transactions.
+const AT_ONCE: usize = 64;
+
+/// Questions for a cold figure: each name once, so that there is nothing to find in memory.
+const COLD_QUESTIONS: usize = 5000;
+
+/// How long a warm figure is taken, after as long without being counted.
+const WARM_FOR: Duration = Duration::from_secs(5);
+
+/// Questions under way at the same time, where they are pipelined.
+const PIPELINED: usize = 32;
+
+/// What is asked.
+#[derive(Clone, Copy)]
+enum Question {
+    Signet,
+    Verify,
+}
+
+/// Somebody with a signet.
+struct Person {
+    address: String,
+    fingerprint: FullFingerprint,
+}
+
+impl Question {
+    fn about(self, person: &Person) -> String {
+        let Person { address, fingerprint } = person;
+        match self {
+            Self::Signet => format!("SGNT <{address}>\r\n"),
+            Self::Verify => format!("VRFY <{address}> [{fingerprint}]\r\n"),
+        }
+    }
+
+    fn answer(self) -> &'static str {
+        match self {
+            Self::Signet => "250 OK [",
+            Self::Verify => "250 CURRENT",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Signet => "SGNT",
+            Self::Verify => "VRFY",
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    let given = std::env::args()
+        .skip(1)
+        .find_map(|argument| argument.parse().ok());
+    let accounts = given.unwrap_or(ACCOUNTS);
+    let world = World::new_in(Path::new(env!("CARGO_TARGET_TMPDIR"))).await;
+    let organization = world.organization("hismail.test").build().await;
+    let started = Instant::now();
+    let people = populate(&organization, accounts).await;
+    println!(
+        "{accounts} accounts with signets and keys, made in {:?}",
+        started.elapsed()
+    );
+    let database = settle(&organization).await;
+    for question in [Question::Signet, Question::Verify] {
+        cold(&organization, &database, question, &people).await;
+    }
+    // Whatever is not in the page cache yet.
+    std::io::copy(&mut File::open(&database).unwrap(), &mut std::io::sink()).unwrap();
+    let daemon = organization.spawn().await;
+    for at_once in [1, PIPELINED] {
+        for question in [Question::Signet, Question::Verify] {
+            warm(&organization, question, at_once, &people).await;
+        }
+    }
+    println!(
+        "resident memory of the daemon: {} MiB",
+        daemon.resident_kib() / 1024
+    );
+    end(daemon).await;
+}
+
+/// Makes accounts with keys and signets, as `dimed account add` does but for the passwords, which take their time.
+async fn populate(organization: &Organization, accounts: usize) -> Vec<Person> {
+    let services = Arc::new(organization.services().await);
+    let numbers: Vec<usize> = (0..accounts).collect();
+    let mut tasks = JoinSet::new();
+    for part in numbers.chunks(accounts.div_ceil(AT_ONCE)) {
+        let (services, part) = (Arc::clone(&services), part.to_vec());
+        tasks.spawn(async move {
+            let mut people = Vec::new();
+            for number in part {
+                people.push(add(&services, &format!("user{number}@hismail.test")).await);
+            }
+            people
+        });
+    }
+    tasks.join_all().await.into_iter().flatten().collect()
+}
+
+async fn add(services: &Services, address: &str) -> Person {
+    let mailbox: Mailbox = address.parse().unwrap();
+    let account = Account {
+        address: mailbox.clone(),
+        password_hash: "$argon2id$".to_owned(),
+        scram_verifier: None,
+        trust_mode: TrustMode::Trustful,
+        created_at: SystemClock.now(),
+    };
+    services.store.add_account(account).await.unwrap();
+    let keys = UserKeys::generate(&mut rand::rng());
+    let user = services.published.publish_user(&mailbox, keys).await.unwrap();
+    Person {
+        address: address.to_owned(),
+        fingerprint: user.signet.full_fingerprint().unwrap(),
+    }
+}
+
+/// Brings everything into the database file and onto the disk.
+async fn settle(organization: &Organization) -> PathBuf {
+    // The store that filled it may still be closing.
+    while organization.count("PRAGMA wal_checkpoint(TRUNCATE)").await != 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let config = Config::load(&organization.config).unwrap();
+    let database = config.server.database();
+    File::open(&database).unwrap().sync_all().unwrap();
+    println!("database: {} MiB", database.metadata().unwrap().len() >> 20);
+    database
+}
+
+/// Against a daemon that has just started, with nothing of the database in the page cache.
+async fn cold(organization: &Organization, database: &Path, question: Question, people: &[Person]) {
+    fadvise(File::open(database).unwrap(), 0, None, Advice::DontNeed).unwrap();
+    let daemon = organization.spawn().await;
+    let mut order: Vec<&Person> = people.iter().collect();
+    order.shuffle(&mut rand::rng());
+    order.truncate(COLD_QUESTIONS);
+    let mut talk = open(organization).await;
+    let started = Instant::now();
+    for person in &order {
+        ask(&mut talk, question, &[person]).await;
+    }
+    report(
+        question,
+        "cold, one after the other",
+        order.len(),
+        started.elapsed(),
+    );
+    drop(talk);
+    end(daemon).await;
+}
+
+async fn warm(organization: &Organization, question: Question, at_once: usize, people: &[Person]) {
+    let mut talk = open(organization).await;
+    let (mut asked, mut started) = (0, Instant::now());
+    // The first time only warms up.
+    for _ in 0..2 {
+        (asked, started) = (0, Instant::now());
+        while started.elapsed() < WARM_FOR {
+            let batch: Vec<&Person> = (0..at_once).map(|_| anybody(people)).collect();
+            ask(&mut talk, question, &batch).await;
+            asked += batch.len();
+        }
+    }
+    let how = match at_once {
+        1 => "warm, one after the other".to_owned(),
+        several => format!("warm, {several} at a time"),
+    };
+    report(question, &how, asked, started.elapsed());
+}
+
+fn anybody(people: &[Person]) -> &Person {
+    &people[rand::rng().random_range(0..people.len())]
+}
+
+async fn open(organization: &Organization) -> Talk {
+    let mut talk = Talk::open_tls(organization.ip, loopback::DMTP).await;
+    talk.expect("220 ").await;
+    talk
+}
+
+async fn ask(talk: &mut Talk, question: Question, about: &[&Person]) {
+    let commands: String = about.iter().map(|person| question.about(person)).collect();
+    talk.send(commands.as_bytes()).await;
+    for _ in about {
+        talk.expect(question.answer()).await;
+    }
+}
+
+fn report(question: Question, how: &str, asked: usize, took: Duration) {
+    let rate = asked as f64 / took.as_secs_f64();
+    println!("{} {how}: {rate:.0}/s", question.name());
+}
+
+async fn end(mut daemon: Process) {
+    daemon.terminate();
+    assert!(daemon.ended().await.success());
+}
