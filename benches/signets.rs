@@ -141,6 +141,7 @@ async fn add(services: &Services, address: &str) -> Person {
         password_hash: "$argon2id$".to_owned(),
         scram_verifier: None,
         trust_mode: TrustMode::Trustful,
+        trap_since: None,
         created_at: SystemClock.now(),
     };
     services.store.add_account(account).await.unwrap();
