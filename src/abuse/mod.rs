@@ -147,7 +147,7 @@ impl Gate {
         Ok(Some(Trapped {
             author,
             origin: origin.clone(),
-            until: self.clock.now().after(self.settings.trapped_for),
+            blocked_for: self.settings.trapped_for,
             origin_after: self.settings.trap_origin_after,
         }))
     }

@@ -169,7 +169,7 @@ async fn only_the_address_of_the_trap_itself_is_one() {
     let expected = Trapped {
         author: AUTHOR,
         origin: origin.clone(),
-        until: bed.clock.now().after(30 * DAY),
+        blocked_for: 30 * DAY,
         origin_after: 2,
     };
     assert_eq!(caught("TRAP@hismail.test").await, Some(expected));

@@ -66,6 +66,9 @@ impl store::Domains for Pins {
     async fn list_domains(&self) -> Result<Vec<LocalDomain>, store::Error> {
         Ok(Vec::new())
     }
+    async fn first_domain(&self) -> Result<Option<LocalDomain>, store::Error> {
+        Ok(None)
+    }
     async fn pin(&self, domain: &Domain) -> Result<Option<Pin>, store::Error> {
         Ok(self.0.lock().unwrap().get(domain).cloned())
     }

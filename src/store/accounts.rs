@@ -58,8 +58,6 @@ pub trait Accounts: Send + Sync {
     async fn set_trap(&self, address: &Mailbox, since: Option<Timestamp>) -> Result<bool, Error>;
     /// All traps, by address.
     async fn list_traps(&self) -> Result<Vec<Account>, Error>;
-    /// All accounts of a domain, by address.
-    async fn list_accounts(&self, domain: &Domain) -> Result<Vec<Account>, Error>;
     /// Adds a target to an alias; [`Error::Exists`] if the alias has it already, or is an account's address.
     async fn add_alias(&self, alias: &Mailbox, target: &Mailbox) -> Result<(), Error>;
     /// Where an alias leads, by address; empty if there is none.

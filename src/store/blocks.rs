@@ -1,6 +1,7 @@
 //! Who is refused on DMTP, since when and why, and what happened because of it.
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -174,8 +175,8 @@ pub struct Trapped {
     pub author: VerifyingKey,
     /// The author's domain.
     pub origin: Domain,
-    /// When the entry ends.
-    pub until: Timestamp,
+    /// How long the entry holds.
+    pub blocked_for: Duration,
     /// From how many such authors on their domain is blocked, too; 0 for never.
     pub origin_after: u32,
 }

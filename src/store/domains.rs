@@ -57,6 +57,8 @@ pub trait Domains: Send + Sync {
     async fn local_domain(&self, name: &Domain) -> Result<Option<LocalDomain>, Error>;
     /// All domains we serve, by name.
     async fn list_domains(&self) -> Result<Vec<LocalDomain>, Error>;
+    /// The first of them.
+    async fn first_domain(&self) -> Result<Option<LocalDomain>, Error>;
     /// The pin of a remote domain; [`Error::Unreadable`] if it is not as we wrote it.
     async fn pin(&self, domain: &Domain) -> Result<Option<Pin>, Error>;
     /// Sets or replaces a pin.

@@ -176,13 +176,9 @@ impl Owner {
 
     /// `<Postmaster>` without a domain is the postmaster of this host (RFC 5321 §4.1.1.3): of its first domain.
     async fn postmaster(&self) -> Result<Mailbox, Reply> {
-        let domains = self
-            .services
-            .store
-            .list_domains()
-            .await
-            .map_err(|error| self.fault(&error))?;
-        let domain = domains.first().ok_or_else(replies::no_such_mailbox)?;
+        let domain = self.services.store.first_domain().await;
+        let domain = domain.map_err(|error| self.fault(&error))?;
+        let domain = domain.ok_or_else(replies::no_such_mailbox)?;
         Mailbox::parse(&format!("postmaster@{}", domain.name)).map_err(|_| replies::no_such_mailbox())
     }
 

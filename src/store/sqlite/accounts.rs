@@ -87,14 +87,6 @@ impl Accounts for SqliteStore {
         rows.into_iter().map(AccountRow::open).collect()
     }
 
-    async fn list_accounts(&self, domain: &Domain) -> Result<Vec<Account>, Error> {
-        let rows: Vec<AccountRow> = query_as("SELECT * FROM accounts WHERE domain = ? ORDER BY folded")
-            .bind(domain.as_str())
-            .fetch_all(&self.inner.readers)
-            .await?;
-        rows.into_iter().map(AccountRow::open).collect()
-    }
-
     async fn add_alias(&self, alias: &Mailbox, target: &Mailbox) -> Result<(), Error> {
         let (folded, target) = (fold(alias), target.to_string());
         self.inner

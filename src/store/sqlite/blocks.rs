@@ -118,7 +118,7 @@ pub(super) async fn spring(
         reason: reason.to_owned(),
         origin,
         since: now,
-        until: Some(trapped.until),
+        until: Some(now.after(trapped.blocked_for)),
     };
     let origin = &trapped.origin;
     let author = by_trap(

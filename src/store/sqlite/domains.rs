@@ -53,6 +53,13 @@ impl Domains for SqliteStore {
         rows.into_iter().map(DomainRow::open).collect()
     }
 
+    async fn first_domain(&self) -> Result<Option<LocalDomain>, Error> {
+        let row: Option<DomainRow> = query_as("SELECT * FROM local_domains ORDER BY name LIMIT 1")
+            .fetch_optional(&self.inner.readers)
+            .await?;
+        row.map(DomainRow::open).transpose()
+    }
+
     async fn pin(&self, domain: &Domain) -> Result<Option<Pin>, Error> {
         let read = async {
             let row: Option<PinRow> = query_as("SELECT * FROM pins WHERE domain = ?")

@@ -1050,9 +1050,6 @@ pub async fn accounts_are_found_without_regard_to_case(bed: &dyn Bed) {
     assert_eq!(found.trust_mode, TrustMode::Cautious);
     assert_eq!(found.created_at, NOON);
     assert!(store.account(&mailbox("bob@plain.test")).await.unwrap().is_none());
-    let listed = store.list_accounts(&domain("hismail.test")).await.unwrap();
-    let names: Vec<&str> = listed.iter().map(|account| account.address.local()).collect();
-    assert_eq!(names, ["amy", "Bob"]);
 }
 
 pub async fn an_address_is_an_account_or_an_alias(bed: &dyn Bed) {
@@ -1084,6 +1081,7 @@ pub async fn an_address_is_an_account_or_an_alias(bed: &dyn Bed) {
 
 pub async fn domains_of_ours_keep_their_settings(bed: &dyn Bed) {
     let store = bed.open().await;
+    assert_eq!(store.first_domain().await.unwrap(), None);
     let dime = LocalDomain {
         name: domain("hismail.test"),
         dime: Some(DimeSettings {
@@ -1107,6 +1105,7 @@ pub async fn domains_of_ours_keep_their_settings(bed: &dyn Bed) {
         Some(dime.clone())
     );
     assert_eq!(store.local_domain(&domain("plain.test")).await.unwrap(), None);
+    assert_eq!(store.first_domain().await.unwrap(), Some(plain.clone()));
     assert_eq!(store.list_domains().await.unwrap(), [plain, dime]);
 }
 

@@ -26,11 +26,11 @@ fn by_operator(identity: Identity, until: Option<u64>) -> Block {
     }
 }
 
-fn trapped(author: u8, until: u64, origin_after: u32) -> Trapped {
+fn trapped(author: u8, minutes: u64, origin_after: u32) -> Trapped {
     Trapped {
         author: key(author),
         origin: domain("hermail.test"),
-        until: noon_plus(until),
+        blocked_for: Duration::from_secs(60 * minutes),
         origin_after,
     }
 }
