@@ -78,6 +78,10 @@ pub const DMTP_SUBMISSION_ACCEPTED: &str = "dmtp.submission.accepted";
 pub const DMTP_SUBMISSION_REFUSED: &str = "dmtp.submission.refused";
 /// A user has left wrapped keys here.
 pub const KEY_DEPOSIT_STORED: &str = "key_deposit.stored";
+/// A user has handed in a signing request, for an administrator to decide.
+pub const SIGNING_REQUEST_RECEIVED: &str = "signing_request.received";
+/// A user has handed in key sets signed ahead.
+pub const KEY_SETS_RECEIVED: &str = "key_sets.received";
 /// A sealed message was accepted and is durable.
 pub const DMTP_MESSAGE_ACCEPTED: &str = "dmtp.message.accepted";
 /// A sealed message was refused.

@@ -19,6 +19,11 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// So many seconds after the Unix epoch; `None` beyond the range.
+    pub fn from_unix_secs(secs: i64) -> Option<Self> {
+        secs.checked_mul(1000).map(Self)
+    }
+
     /// Whole seconds since the Unix epoch.
     pub fn unix_secs(self) -> i64 {
         self.0.div_euclid(1000)

@@ -274,14 +274,14 @@ fn printable(c: char) -> char {
     if matches!(c, ' '..='~') { c } else { '?' }
 }
 
-fn single(reply: &Reply) -> Option<&str> {
+pub(super) fn single(reply: &Reply) -> Option<&str> {
     match reply.lines.as_slice() {
         [text] => Some(text),
         _ => None,
     }
 }
 
-fn tokens(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn tokens(text: &str) -> impl Iterator<Item = &str> {
     text.split([' ', '\t']).filter(|token| !token.is_empty())
 }
 
@@ -295,7 +295,7 @@ fn unbracketed(text: &str) -> Option<Vec<u8>> {
         .filter(|object| !object.is_empty())
 }
 
-fn inside_brackets(text: &str) -> Option<&str> {
+pub(super) fn inside_brackets(text: &str) -> Option<&str> {
     text.strip_prefix('[')?.strip_suffix(']')
 }
 

@@ -37,6 +37,9 @@ pub enum Error {
     /// The private keys that belong to the signet are not kept here.
     #[error("the private keys of the signet are not kept here")]
     NoKeys,
+    /// The user's private keys are kept here, and nothing is handed in for them.
+    #[error("the private keys of the user are kept here")]
+    KeptHere,
     /// The address cannot be written in DMTP: a quoted or internationalized local-part.
     #[error("the address has no form in DMTP")]
     NoDmtpForm,
@@ -46,6 +49,9 @@ pub enum Error {
     /// There is no signing request of that user that waits.
     #[error("no signing request of that user waits")]
     NoRequest,
+    /// Another request of that user waits than the one named.
+    #[error("another signing request of that user waits")]
+    OtherRequest,
     /// The domain is not served here, or has no DIME.
     #[error("the domain is not served here with DIME")]
     NotServed,

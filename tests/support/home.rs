@@ -14,7 +14,7 @@ pub struct Home {
     pub desk: Desk,
     /// The user.
     pub address: String,
-    account: String,
+    server: String,
 }
 
 impl Home {
@@ -27,6 +27,15 @@ impl Home {
 
     /// The same, and nobody has signed a key set.
     pub async fn join_without_key_set(organization: &Organization, local: &str, trust: &str) -> Self {
+        Self::add(organization, local, trust, true).await
+    }
+
+    /// The same, and nobody has handed in a request: there is no signet.
+    pub async fn without_signet(organization: &Organization, local: &str, trust: &str) -> Self {
+        Self::add(organization, local, trust, false).await
+    }
+
+    async fn add(organization: &Organization, local: &str, trust: &str, asks: bool) -> Self {
         let desk = Desk::new();
         let address = organization.address(local);
         block_in_place(|| {
@@ -38,28 +47,28 @@ impl Home {
         let certificate = organization.folder.join("data/tls/certificate.pem");
         std::fs::copy(certificate, desk.path("ca.pem")).unwrap();
         let (request, password) = (desk.path("my.ssr"), desk.path("login.txt"));
-        let files = [request.to_str().unwrap(), password.to_str().unwrap()];
-        organization
-            .cli(&[
-                "account",
-                "add",
-                &address,
-                "--trust",
-                trust,
-                "--request",
-                files[0],
-                "--password-file",
-                files[1],
-            ])
-            .await;
-        let account = format!(
-            "--submit mx.{}:{SUBMISSION} --address {} --ca-file ca.pem --user {address} --password-file login.txt",
+        let (request, password) = (request.to_str().unwrap(), password.to_str().unwrap());
+        let mut add = vec![
+            "account",
+            "add",
+            &address,
+            "--trust",
+            trust,
+            "--password-file",
+            password,
+        ];
+        if asks {
+            add.extend(["--request", request]);
+        }
+        organization.cli(&add).await;
+        let server = format!(
+            "--submit mx.{}:{SUBMISSION} --address {} --ca-file ca.pem --password-file login.txt",
             organization.name, organization.ip
         );
         Self {
             desk,
             address,
-            account,
+            server,
         }
     }
 
@@ -104,7 +113,12 @@ impl Home {
 
     /// Runs a command that logs in; what it says for programs.
     pub fn online(&self, code: i32, command: &str) -> Value {
-        let line = format!("{command} {}", self.account);
+        self.hand_in(code, &format!("{command} --user {}", self.address))
+    }
+
+    /// The same of a command that names the user itself.
+    pub fn hand_in(&self, code: i32, command: &str) -> Value {
+        let line = format!("{command} {}", self.server);
         block_in_place(|| self.desk.json(code, &line))
     }
 

@@ -104,7 +104,7 @@ impl Refused for StoredAlready {
 /// Wraps and uploads.
 pub async fn upload(arguments: &Upload, json: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let account = &arguments.account;
-    let secrets = [&arguments.passphrase_file, &account.password_file];
+    let secrets = [&arguments.passphrase_file, &account.access.password_file];
     check_inputs(arguments.files.iter().chain(secrets.into_iter().flatten()))?;
     let unlock = Unlock {
         passphrase_file: arguments.passphrase_file.clone(),
@@ -112,7 +112,7 @@ pub async fn upload(arguments: &Upload, json: bool, out: &mut dyn Write) -> anyh
     };
     let passphrase = unlock.passphrase(true)?;
     let keys = keys(&arguments.files, &passphrase)?;
-    let password = account.password()?;
+    let password = account.access.password()?;
     demand_different(&passphrase, &password)?;
     let text = wrap(&keys, &passphrase, arguments)?;
     match deposit(arguments, &password, text.as_bytes()).await {
@@ -125,8 +125,8 @@ pub async fn upload(arguments: &Upload, json: bool, out: &mut dyn Write) -> anyh
 /// Fetches.
 pub async fn download(arguments: &Download, json: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
     check_output(json, &arguments.out)?;
-    check_inputs(&arguments.account.password_file)?;
-    let password = arguments.account.password()?;
+    check_inputs(&arguments.account.access.password_file)?;
+    let password = arguments.account.access.password()?;
     let (octets, version) = match fetch(&arguments.account, &password).await {
         Ok(fetched) => fetched,
         Err(error) => return error.conclude(json, out),

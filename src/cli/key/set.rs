@@ -13,11 +13,9 @@ use serde_json::json;
 use crate::base::observe;
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
-use crate::cli::files::FileName;
 use crate::cli::serve::start_log;
 use crate::cli::{Exit, load};
 use crate::dmtp::name::Name;
-use crate::mail::address::Mailbox;
 use crate::signet_service::{self, Offer};
 use crate::store;
 
@@ -28,13 +26,13 @@ use crate::store;
 /// configuration, and hands the public file to the server, which publishes each when it is due:
 ///
 ///     dimed key set --ahead 12 --key alice-example.org.key --signet alice.signet --out next.keyset
-///     dimed key set import alice@example.org next.keyset
+///     dimed key set import alice@example.org next.keyset --submit mx.example.org
 ///
 /// The private halves are written to a file of their own, with mode 0600; they are needed to read mail, each until
 /// 16 days after its key set has expired, and should be destroyed then.
 ///
-/// Exit codes: 0 done; 1 a key, signet or key set is not valid; 2 usage, or a file that cannot be read or written; 78 the
-/// configuration, which import, show and accept need, cannot be used.
+/// Exit codes: 0 done; 1 a key, signet or key set is not valid; 2 usage, or a file that cannot be read or written; 75 the
+/// server cannot be reached; 78 the configuration, which show, accept, and import without --submit need, cannot be used.
 #[derive(Debug, Args)]
 #[command(
     verbatim_doc_comment,
@@ -50,13 +48,7 @@ pub struct Set {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Take key sets that a user has signed ahead in the place of those that wait; what is due is published at once.
-    Import {
-        /// Address of the user.
-        address: Mailbox,
-        /// What `dimed key set --ahead` wrote; - is standard input.
-        bundle: FileName,
-    },
+    Import(import::Import),
     /// Say what is known of somebody's key sets; without a name, whose key sets signed ahead run out.
     Show {
         /// A domain or address, here or elsewhere.
@@ -90,12 +82,12 @@ pub async fn run(set: Set, path: &Path, json: bool, out: &mut dyn Write) -> anyh
     let Some(command) = set.command else {
         return ahead::run(&set.ahead, json, out);
     };
-    let context = Context::open(load(path)?).await?;
+    let open = async || Context::open(load(path)?).await;
     match command {
-        Command::Import { address, bundle } => import::run(&context, &address, &bundle, json, out).await,
-        Command::Show { name: Some(name) } => show::run(&context, &name, json, out).await,
-        Command::Show { name: None } => show::running_out(&context, json, out).await,
-        Command::Accept { name } => accept(&context, &name, json, out).await,
+        Command::Import(import) => import::run(&import, path, json, out).await,
+        Command::Show { name: Some(name) } => show::run(&open().await?, &name, json, out).await,
+        Command::Show { name: None } => show::running_out(&open().await?, json, out).await,
+        Command::Accept { name } => accept(&open().await?, &name, json, out).await,
     }
 }
 

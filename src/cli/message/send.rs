@@ -51,12 +51,12 @@ pub struct Send {
 /// Submits.
 pub async fn run(arguments: &Send, json: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let files = [&arguments.sealed].into_iter();
-    check_inputs(files.chain(&arguments.account.password_file))?;
+    check_inputs(files.chain(&arguments.account.access.password_file))?;
     let mut object = input::object(&arguments.sealed)?;
     if object.kind == Kind::Returned {
         return Err(Misuse(format!("{} is a returned message", arguments.sealed)).into());
     }
-    let password = arguments.account.password()?;
+    let password = arguments.account.access.password()?;
     let mut session = match Session::open(&arguments.account, &password).await {
         Ok(session) => session,
         Err(error) => return error.conclude(json, out),

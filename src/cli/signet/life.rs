@@ -1,4 +1,4 @@
-//! `dimed signet publish|request|approve|reject|history|revoke`: signets that this server publishes.
+//! `dimed signet publish|approve|reject|history|revoke`: signets that this server publishes.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,13 +12,13 @@ use crate::base::observe;
 use crate::base::time::Timestamp;
 use crate::cli::answer::{Answer, printable};
 use crate::cli::context::Context;
-use crate::cli::files::{FileName, MAX_OBJECT};
-use crate::cli::refusal::Refusal;
+use crate::cli::files::FileName;
 use crate::cli::serve::start_log;
 use crate::cli::{Exit, Misuse, load};
-use crate::dime::key_set::{FILE_LABEL, KeySetFile};
+use crate::dime::fingerprint::SsrFingerprint;
 use crate::dime::keys::UserKeys;
-use crate::dime::signet::Kind;
+use crate::dime::signet::{Kind, Signet};
+use crate::dmtp::handed_in::MAX_REASON;
 use crate::dmtp::name::Name;
 use crate::mail::address::Mailbox;
 use crate::mail::date::rfc5322;
@@ -28,7 +28,6 @@ use crate::store::{self, HistoricSignet, SigningRequest, TrustMode};
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Publish(Publish),
-    Request(Request),
     Approve(Approve),
     Reject(Reject),
     History(History),
@@ -49,26 +48,17 @@ pub struct Publish {
     signet: Option<FileName>,
 }
 
-/// Hand in the signing request of a user who keeps the keys, for an administrator to decide.
-///
-/// It takes the place of an earlier one. Private keys stay with the user; whatever is in the files is public. If the user
-/// has a signet, the request must carry a chain of custody from it (`dimed signet new-request --rotate`).
-#[derive(Debug, Args)]
-pub struct Request {
-    /// The user.
-    address: Mailbox,
-    /// Signing request; - is standard input.
-    request: FileName,
-    /// Key set for D/MIME 2 that the key in the request has signed.
-    #[arg(long, value_name = "FILE")]
-    key_set: Option<FileName>,
-}
-
 /// Sign and publish what a user has asked for; without an address, list what waits.
+///
+/// Whoever has the user's password can hand in a request: of a user without signet, nothing else says whose keys are in it.
+/// Have the user read the fingerprint to you (`dimed signet fingerprint`), and name it.
 #[derive(Debug, Args)]
 pub struct Approve {
     /// The user.
     address: Option<Mailbox>,
+    /// Fingerprint of the request; one that has taken its place meanwhile is not approved.
+    #[arg(long, value_name = "FINGERPRINT", requires = "address")]
+    request: Option<String>,
 }
 
 /// Reject what a user has asked for.
@@ -76,9 +66,16 @@ pub struct Approve {
 pub struct Reject {
     /// The user.
     address: Mailbox,
-    /// What to tell the user.
-    #[arg(long, default_value = "rejected by the administrator")]
+    /// What to tell the user, up to 500 octets.
+    #[arg(long, default_value = "rejected by the administrator", value_parser = reason)]
     reason: String,
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    match text.len() <= MAX_REASON {
+        true => Ok(text.to_owned()),
+        false => Err(format!("more than {MAX_REASON} octets")),
+    }
 }
 
 /// List every signet that a domain or user of ours has had.
@@ -104,11 +101,11 @@ pub async fn run(command: Command, path: &Path, json: bool, out: &mut dyn Write)
     let context = Context::open(load(path)?).await?;
     let answer = match command {
         Command::Publish(publish) => self::publish(&context, &publish).await?,
-        Command::Request(request) => self::request(&context, &request).await?,
         Command::Approve(Approve {
             address: Some(address),
-        }) => approve(&context, &address).await?,
-        Command::Approve(Approve { address: None }) => waiting(&context).await?,
+            request,
+        }) => approve(&context, &address, request.as_deref()).await?,
+        Command::Approve(Approve { address: None, .. }) => waiting(&context).await?,
         Command::Reject(reject) => self::reject(&context, &reject).await?,
         Command::History(history) => self::history(&context, &history.name).await?,
         Command::Revoke(revoke) => self::revoke(&context, &revoke.address).await?,
@@ -148,31 +145,10 @@ async fn publish(context: &Context, publish: &Publish) -> anyhow::Result<Answer>
     Ok(done(address, "has that signet", "published"))
 }
 
-async fn request(context: &Context, request: &Request) -> anyhow::Result<Answer> {
-    let address = &request.address;
-    let object = read::signet_of(Kind::Request, &request.request)?;
-    let key_set = request.key_set.as_ref().map(key_set).transpose()?;
-    context
-        .published()
-        .submit_request(address, &object, key_set.as_deref())
-        .await
-        .with_context(|| format!("the request of {address} cannot be taken"))?;
-    Ok(done(
-        address,
-        "has asked for a signet; `dimed signet approve` publishes it",
-        "waiting",
-    ))
-}
-
-fn key_set(file: &FileName) -> anyhow::Result<Vec<u8>> {
-    let octets = read::binary(&file.read(MAX_OBJECT)?, &[FILE_LABEL]);
-    let octets = octets.map_err(|refusal| refusal.of_file(file))?;
-    let set = KeySetFile::decode(&octets).map_err(|error| Refusal::new(&error).of_file(file))?;
-    Ok(set.value().to_vec())
-}
-
-async fn approve(context: &Context, address: &Mailbox) -> anyhow::Result<Answer> {
-    let approved = context.published().approve(address).await;
+async fn approve(context: &Context, address: &Mailbox, request: Option<&str>) -> anyhow::Result<Answer> {
+    let request = request.map(SsrFingerprint::parse).transpose();
+    let request = request.map_err(|_| Misuse("a fingerprint has 86 characters of base64".into()))?;
+    let approved = context.published().approve(address, request).await;
     approved.with_context(|| format!("the request of {address} cannot be granted"))?;
     Ok(done(address, "has the signet asked for", "published"))
 }
@@ -199,20 +175,23 @@ async fn waiting(context: &Context) -> anyhow::Result<Answer> {
 
 fn line_of_request(request: &SigningRequest) -> String {
     let came = rfc5322(request.submitted_at);
-    match &request.rejected {
-        None => format!("{}  waits since {came}\n", request.name),
-        Some((at, reason)) => format!(
-            "{}  rejected on {}: {}\n",
-            request.name,
-            rfc5322(*at),
-            printable(reason)
-        ),
-    }
+    let state = match &request.rejected {
+        None => format!("waits since {came}"),
+        Some((at, reason)) => format!("rejected on {}: {}", rfc5322(*at), printable(reason)),
+    };
+    let print = fingerprint(request).unwrap_or_else(|| "unreadable".into());
+    format!("{}  {state}\n  request {print}\n", request.name)
+}
+
+fn fingerprint(request: &SigningRequest) -> Option<String> {
+    let signet = Signet::decode(&request.object).ok()?;
+    signet.ssr_fingerprint().map(|print| print.to_string())
 }
 
 fn view_of_request(request: &SigningRequest) -> Value {
     json!({
         "name": request.name,
+        "request": fingerprint(request),
         "submitted": request.submitted_at.unix_secs(),
         "key_set": request.key_set.is_some(),
         "rejected": request.rejected.as_ref().map(|(at, _)| at.unix_secs()),

@@ -9,6 +9,7 @@ mod make;
 mod profile;
 pub mod read;
 mod report;
+mod request;
 mod show;
 mod sign;
 mod split;
@@ -26,8 +27,9 @@ use crate::dime::signet::Level;
 ///
 /// Objects are read in any of their forms (armored, binary, or one line of base64) and written
 /// armored. The file name - stands for standard input or output. Files are never replaced without
-/// --force. No daemon and no configuration is needed, but for publish, request, approve, reject,
-/// history and revoke, which are about the signets that this server publishes.
+/// --force. No daemon and no configuration is needed, but for publish, approve, reject, history
+/// and revoke, and for request without --submit, which are about the signets that this server
+/// publishes.
 ///
 /// Exit codes: 0 done, or the object is valid; 1 it is not valid, and the name of the error says why;
 /// 2 usage, or a file that cannot be read or written; 75 no room to write.
@@ -51,6 +53,7 @@ enum Command {
     Split(split::Split),
     Fingerprint(fingerprint::Fingerprint),
     Import(import::Import),
+    Request(Box<request::Request>),
     #[command(flatten)]
     Life(life::Command),
 }
@@ -88,6 +91,7 @@ pub async fn run(arguments: Arguments, config: &Path, out: &mut dyn Write) -> an
         Command::Import(import) => import::run(&import, json, out),
         Command::Split(split) => split::run(&split, json, out),
         Command::Fingerprint(fingerprint) => fingerprint::run(&fingerprint, json, out),
+        Command::Request(request) => request::run(&request, config, json, out).await,
         Command::Life(command) => life::run(command, config, json, out).await,
     };
     answer::conclude(done, json, out)

@@ -38,15 +38,26 @@ pub struct Account {
     /// Address to log in as.
     #[arg(long, value_name = "ADDRESS")]
     pub user: Mailbox,
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "its arguments have the documentation, which is the help"
+    )]
+    pub access: Access,
+}
+
+/// How the server is reached and the user shown to be who they are.
+#[derive(Debug, Clone, Args)]
+pub struct Access {
     /// File whose first line is the login password; - is standard input. Without it, it is asked for on the terminal.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "submit")]
     pub password_file: Option<FileName>,
     /// PEM file with the certificates to trust, in place of those of the system.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "submit")]
     pub ca_file: Option<PathBuf>,
     /// Connect to this IP address instead of looking the host up; the certificate must be that of the host.
-    #[arg(long, value_name = "IP")]
-    pub address: Option<IpAddr>,
+    #[arg(long = "address", value_name = "IP", requires = "submit")]
+    pub ip: Option<IpAddr>,
 }
 
 /// A host and a port.
@@ -71,7 +82,7 @@ impl FromStr for Server {
     }
 }
 
-impl Account {
+impl Access {
     /// The login password.
     pub fn password(&self) -> anyhow::Result<Secret<String>> {
         let Some(file) = &self.password_file else {

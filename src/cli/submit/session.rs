@@ -12,6 +12,8 @@ use crate::base::machine::TlsInfo;
 use crate::base::secret::Secret;
 use crate::cli::files::{self, FileName};
 use crate::dmtp::client::{self, Answer, Client, Entry, Event, Extensions, Limits, Message, Outcome};
+use crate::dmtp::handed_in::{KeySetsTaken, Pending};
+use crate::dmtp::name::Name;
 use crate::mail::address::Domain;
 use crate::net::connect::Outgoing;
 use crate::net::connection::{self, Connection};
@@ -39,7 +41,7 @@ pub struct Session {
 impl Session {
     /// Connects, checks the certificate, and logs in.
     pub async fn open(account: &Account, password: &Secret<String>) -> Result<Self, Error> {
-        let roots = match &account.ca_file {
+        let roots = match &account.access.ca_file {
             Some(file) => WebPki::from_file(file)?,
             None => WebPki::system()?,
         };
@@ -71,7 +73,7 @@ impl Session {
     /// The wrapped keys that the server stores, and their version.
     pub async fn keys(&mut self) -> Result<(Vec<u8>, u64), Error> {
         self.ask(Client::keys)?;
-        match self.answer(&mut nothing).await? {
+        match self.found(&mut nothing).await?.ok_or(Error::NoKeys)? {
             Answer::Keys { octets, version } => Ok((octets, version)),
             _ => Err(senseless()),
         }
@@ -87,6 +89,44 @@ impl Session {
         }
     }
 
+    /// What became of the signing request that was handed in; `None` if none is there.
+    pub async fn pending(&mut self) -> Result<Option<Pending>, Error> {
+        self.ask(Client::pending)?;
+        match self.found(&mut nothing).await? {
+            None => Ok(None),
+            Some(Answer::Pending(pending)) => Ok(Some(pending)),
+            Some(_) => Err(senseless()),
+        }
+    }
+
+    /// Hands in a signing request and a key set, packed.
+    pub async fn hand_in(&mut self, octets: &[u8]) -> Result<(), Error> {
+        self.ask(|client| client.hand_in(octets.len() as u64))?;
+        match self.answer(&mut || Ok(octets.to_vec())).await? {
+            Answer::Nothing => Ok(()),
+            _ => Err(senseless()),
+        }
+    }
+
+    /// Hands in key sets, packed.
+    pub async fn key_sets(&mut self, octets: &[u8]) -> Result<KeySetsTaken, Error> {
+        self.ask(|client| client.key_sets(octets.len() as u64))?;
+        match self.answer(&mut || Ok(octets.to_vec())).await? {
+            Answer::KeySetsTaken(taken) => Ok(taken),
+            _ => Err(senseless()),
+        }
+    }
+
+    /// A current signet, as the server says; nothing about it is verified.
+    pub async fn signet(&mut self, name: &Name) -> Result<Option<Vec<u8>>, Error> {
+        self.ask(|client| client.signet(name, None))?;
+        match self.found(&mut nothing).await? {
+            None => Ok(None),
+            Some(Answer::Signet(object)) => Ok(Some(object)),
+            Some(_) => Err(senseless()),
+        }
+    }
+
     /// Ends the session politely; whether the server answers does not matter any more.
     pub async fn quit(mut self) {
         if self.connection.machine().quit().is_ok() {
@@ -98,7 +138,7 @@ impl Session {
     async fn connect(account: &Account, roots: &WebPki) -> Result<(Self, TlsInfo), Error> {
         let Server { host, port } = &account.submit;
         let unreachable = |error| Error::Unreachable(host.clone(), error);
-        let addresses = match account.address {
+        let addresses = match account.access.ip {
             Some(address) => vec![address],
             None => lookup_host((host.as_str(), *port))
                 .await
@@ -177,11 +217,18 @@ impl Session {
         request(self.connection.machine()).map_err(Error::Session)
     }
 
-    /// Waits for the end of a request, giving it octets where it wants some.
     async fn answer(
         &mut self,
         next: &mut (dyn FnMut() -> Result<Vec<u8>, Error> + Send),
     ) -> Result<Answer, Error> {
+        self.found(next).await?.ok_or_else(senseless)
+    }
+
+    /// Waits for the end of a request, giving it octets where it wants some. `None` if the answer is that there is nothing.
+    async fn found(
+        &mut self,
+        next: &mut (dyn FnMut() -> Result<Vec<u8>, Error> + Send),
+    ) -> Result<Option<Answer>, Error> {
         loop {
             match self.connection.next_event().await? {
                 Some(Event::WantBody) => {
@@ -206,10 +253,10 @@ impl Session {
     }
 }
 
-fn judged(outcome: Outcome) -> Result<Answer, Error> {
+fn judged(outcome: Outcome) -> Result<Option<Answer>, Error> {
     match outcome {
-        Outcome::Done(answer) => Ok(answer),
-        Outcome::NotFound => Err(Error::NoKeys),
+        Outcome::Done(answer) => Ok(Some(answer)),
+        Outcome::NotFound => Ok(None),
         Outcome::Transient(reply) => Err(Error::Transient(reply)),
         Outcome::Permanent(reply) => Err(Error::Permanent(reply)),
         Outcome::Unusable(_) => Err(senseless()),

@@ -2,6 +2,7 @@
 //! them, who has logged in.
 
 mod author;
+mod home;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -108,6 +109,18 @@ impl Owner {
             Event::Keys => self.keys(session).await,
             Event::Deposit { octets, replaces } => match self.deposit_keys(octets, replaces).await {
                 Ok(version) => session.deposited(version),
+                Err(reply) => session.refuse(&reply),
+            },
+            Event::Pending => match self.pending().await {
+                Ok(pending) => session.pending(&pending),
+                Err(reply) => session.refuse(&reply),
+            },
+            Event::HandIn(octets) => match self.hand_in(&octets).await {
+                Ok(()) => session.handed_in(),
+                Err(reply) => session.refuse(&reply),
+            },
+            Event::KeySets(octets) => match self.take_key_sets(&octets).await {
+                Ok(taken) => session.key_sets_taken(taken),
                 Err(reply) => session.refuse(&reply),
             },
             Event::Signet { name, fingerprint } => self.signet(session, &name, fingerprint).await,

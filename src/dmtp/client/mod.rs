@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use self::reader::{Bound, ReplyReader};
 use super::command::{self, Command, Deposit, Dialect, Mail, Protocol, Upgrade};
+use super::handed_in::{KeySetsTaken, Pending};
 use super::name::Name;
 use super::reply;
 use crate::base::encoding::base64;
@@ -58,6 +59,8 @@ enum State {
 enum Load {
     Message,
     Keys,
+    Request,
+    KeySets,
 }
 
 /// What the next reply answers.
@@ -71,12 +74,15 @@ enum Request {
     History,
     Mail(Box<Message>),
     Rcpt(Box<Message>),
-    Data { size: u64 },
-    Commit,
     Auth,
     Keys,
-    Deposit { size: u64 },
-    Deposited,
+    Pending,
+    /// Leave to send so many octets.
+    Upload {
+        of: Load,
+        size: u64,
+    },
+    Uploaded(Load),
 }
 
 impl Client {
@@ -180,10 +186,29 @@ impl Client {
     /// Leaves wrapped keys in the place of version `replaces`: [`Event::WantBody`], then [`Answer::Deposited`].
     pub fn deposit(&mut self, replaces: u64, size: u64) -> Result<(), Error> {
         let command = Command::Keys(Some(Deposit { replaces, size }));
-        self.request(&command, Request::Deposit { size })
+        self.upload(&command, Load::Keys, size)
     }
 
-    /// The next octets of the message or of the keys. The last ones complete the transfer.
+    /// Asks what became of a signing request. Ends in [`Answer::Pending`].
+    pub fn pending(&mut self) -> Result<(), Error> {
+        self.request(&Command::Request(None), Request::Pending)
+    }
+
+    /// Hands in a signing request, packed: [`Event::WantBody`], then [`Answer::Nothing`].
+    pub fn hand_in(&mut self, size: u64) -> Result<(), Error> {
+        self.upload(&Command::Request(Some(size)), Load::Request, size)
+    }
+
+    /// Hands in key sets, packed: [`Event::WantBody`], then [`Answer::KeySetsTaken`].
+    pub fn key_sets(&mut self, size: u64) -> Result<(), Error> {
+        self.upload(&Command::KeySets(size), Load::KeySets, size)
+    }
+
+    fn upload(&mut self, command: &Command, of: Load, size: u64) -> Result<(), Error> {
+        self.request(command, Request::Upload { of, size })
+    }
+
+    /// The next octets of the message or of what else is sent. The last ones complete the transfer.
     ///
     /// Errors: [`Error::NotReady`]; [`Error::MessageLength`] if there are none, or more than announced, and then none
     /// are sent.
@@ -198,10 +223,7 @@ impl Client {
             .checked_sub(octets.len() as u64)
             .ok_or(Error::MessageLength)?;
         let complete = *left == 0;
-        let answer = match of {
-            Load::Message => Request::Commit,
-            Load::Keys => Request::Deposited,
-        };
+        let answer = Request::Uploaded(*of);
         self.transmit.push_back(octets);
         if complete {
             self.transmit.push_back(b"\r\n".to_vec());
@@ -344,10 +366,10 @@ impl Client {
             }
             Request::Rcpt(message) if reply.is_positive() => {
                 let data = Command::Data(Some(message.commit.clone()));
-                self.write(&data, Request::Data { size: message.size })?;
+                let (of, size) = (Load::Message, message.size);
+                self.write(&data, Request::Upload { of, size })?;
             }
-            Request::Data { size } if reply.code < 400 => self.on_go_ahead(size, Load::Message, &reply)?,
-            Request::Deposit { size } if reply.code < 400 => self.on_go_ahead(size, Load::Keys, &reply)?,
+            Request::Upload { of, size } if reply.code < 400 => self.on_go_ahead(size, of, &reply)?,
             Request::Quit => {
                 self.become_idle(Event::Finished(outcome(&request, reply)));
                 self.state = State::Closed;
@@ -363,6 +385,8 @@ impl Client {
             return Err(Error::Malformed(match of {
                 Load::Message => "DATA is not answered with CONTINUE",
                 Load::Keys => "KEYS is not answered with CONTINUE",
+                Load::Request => "SSR is not answered with CONTINUE",
+                Load::KeySets => "SETS is not answered with CONTINUE",
             }));
         }
         self.state = State::Body { left: size, of };
@@ -421,7 +445,9 @@ impl Machine for Client {
 
     fn timeout(&self) -> Option<Duration> {
         match self.state {
-            State::Waiting(Request::Commit) => Some(self.wait.deadline(self.limits.commit_timeout)),
+            State::Waiting(Request::Uploaded(Load::Message)) => {
+                Some(self.wait.deadline(self.limits.commit_timeout))
+            }
             State::Banner | State::Upgrade | State::Mode | State::Waiting(_) => {
                 Some(self.wait.deadline(self.limits.reply_timeout))
             }
@@ -446,7 +472,7 @@ impl Machine for Client {
 fn outcome(request: &Request, reply: Reply) -> Outcome {
     let lookup = matches!(
         request,
-        Request::Signet | Request::Verify | Request::History | Request::Keys
+        Request::Signet | Request::Verify | Request::History | Request::Keys | Request::Pending
     );
     match reply.code {
         300..=399 if matches!(request, Request::Auth) => match reply::read_challenge(&reply) {
@@ -467,11 +493,20 @@ fn answer(request: &Request, reply: &Reply) -> Option<Answer> {
         Request::Signet => reply::read_signet(reply).map(Answer::Signet),
         Request::Verify => reply::read_verdict(reply).map(Answer::Verdict),
         Request::History => reply::read_history(reply).map(Answer::History),
-        Request::Commit => Some(Answer::Committed(reply::read_committed(reply))),
         Request::Keys => reply::read_keys(reply).map(|(octets, version)| Answer::Keys { octets, version }),
-        Request::Deposited => reply::read_deposited(reply).map(Answer::Deposited),
+        Request::Pending => Pending::read(reply).map(Answer::Pending),
+        Request::Uploaded(of) => uploaded(*of, reply),
         Request::Plain | Request::Quit | Request::Auth => Some(Answer::Nothing),
-        Request::Mail(_) | Request::Rcpt(_) | Request::Data { .. } | Request::Deposit { .. } => None,
+        Request::Mail(_) | Request::Rcpt(_) | Request::Upload { .. } => None,
+    }
+}
+
+fn uploaded(of: Load, reply: &Reply) -> Option<Answer> {
+    match of {
+        Load::Message => Some(Answer::Committed(reply::read_committed(reply))),
+        Load::Keys => reply::read_deposited(reply).map(Answer::Deposited),
+        Load::Request => Some(Answer::Nothing),
+        Load::KeySets => KeySetsTaken::read(reply).map(Answer::KeySetsTaken),
     }
 }
 

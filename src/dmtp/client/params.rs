@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Client;
 use crate::dime::fingerprint::FullFingerprint;
 use crate::dmtp::command::{self, CommitHash, Return};
+use crate::dmtp::handed_in::{KeySetsTaken, Pending};
 use crate::dmtp::reply::{TransactionId, Verdict};
 use crate::mail::address::Domain;
 use crate::mail::reply::Reply;
@@ -103,7 +104,7 @@ pub enum Event {
 pub enum Outcome {
     /// As asked.
     Done(Answer),
-    /// 450 to SGNT, VRFY, HIST or KEYS: there is no such signet, or there are no keys.
+    /// 450 to SGNT, VRFY, HIST, KEYS or SSR: there is no such signet, no keys, no request.
     NotFound,
     /// 4xx: worth trying again.
     Transient(Reply),
@@ -116,7 +117,7 @@ pub enum Outcome {
 /// What a request was answered with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// NOOP, RSET, QUIT, and AUTH that has succeeded: nothing to tell.
+    /// NOOP, RSET, QUIT, AUTH that has succeeded, and a signing request that is stored: nothing to tell.
     Nothing,
     /// EHLO.
     Extensions(Extensions),
@@ -137,6 +138,10 @@ pub enum Answer {
     },
     /// The wrapped keys are stored as this version.
     Deposited(u64),
+    /// SSR: the request that waits, or was rejected.
+    Pending(Pending),
+    /// The key sets are stored.
+    KeySetsTaken(KeySetsTaken),
     /// The message is the server's now. The id is missing if the server gave none of the known form.
     Committed(Option<TransactionId>),
 }

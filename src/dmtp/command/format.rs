@@ -66,6 +66,9 @@ fn bracket(command: &Command) -> Result<String, Error> {
         }
         Command::Keys(None) => "KEYS".to_owned(),
         Command::Keys(Some(Deposit { replaces, size })) => format!("KEYS [{replaces}] SIZE={size}"),
+        Command::Request(None) => "SSR".to_owned(),
+        Command::Request(Some(size)) => format!("SSR SIZE={size}"),
+        Command::KeySets(size) => format!("SETS SIZE={size}"),
         Command::Stats => "STATS".to_owned(),
         Command::Verb => "VERB".to_owned(),
         plain => without_arguments(plain)?,

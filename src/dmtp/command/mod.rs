@@ -116,6 +116,11 @@ pub enum Command {
     },
     /// `KEYS`, an extension of ours on the submission port: fetch wrapped keys, or leave some.
     Keys(Option<Deposit>),
+    /// `SSR`, an extension of ours there: what became of the signing request that was handed in, or hand one in of so many
+    /// octets, at least 1.
+    Request(Option<u64>),
+    /// `SETS`, an extension of ours there: hand in key sets signed ahead, so many octets, at least 1.
+    KeySets(u64),
     /// `STATS`, which nobody defined.
     Stats,
     /// `MODE`: which protocol is this?

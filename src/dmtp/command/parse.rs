@@ -44,6 +44,8 @@ fn command(verb: &str, arguments: Option<&str>) -> Result<Command, Error> {
         "HIST" => history,
         "AUTH" => auth,
         "KEYS" => keys,
+        "SSR" => request,
+        "SETS" => key_sets,
         "STATS" => |arguments| arguments.ignore(Command::Stats),
         "MODE" => |_| Ok(Command::Mode),
         "NOOP" => |arguments| arguments.ignore(Command::Noop),
@@ -225,9 +227,26 @@ fn keys(arguments: &mut Arguments<'_>) -> Result<Command, Error> {
     };
     let digits = version.bytes().all(|octet| octet.is_ascii_digit());
     let replaces = version.parse().ok().filter(|_| digits).ok_or(EXPECTED)?;
-    let word = arguments.word().ok_or(EXPECTED)?;
-    let size = size(strip_prefix_any_case(word, "SIZE=").ok_or(EXPECTED)?)?;
+    let size = announced(arguments)?.ok_or(EXPECTED)?;
     Ok(Command::Keys(Some(Deposit { replaces, size })))
+}
+
+fn request(arguments: &mut Arguments<'_>) -> Result<Command, Error> {
+    announced(arguments).map(Command::Request)
+}
+
+fn key_sets(arguments: &mut Arguments<'_>) -> Result<Command, Error> {
+    let size = announced(arguments)?;
+    size.map(Command::KeySets).ok_or(Error::Arguments("SETS SIZE=n"))
+}
+
+/// How many octets are to follow, if any.
+fn announced(arguments: &mut Arguments<'_>) -> Result<Option<u64>, Error> {
+    let Some(word) = arguments.word() else {
+        return Ok(None);
+    };
+    let digits = strip_prefix_any_case(word, "SIZE=").ok_or(Error::Arguments("SIZE=n expected"))?;
+    size(digits).map(Some)
 }
 
 fn signet(arguments: &mut Arguments<'_>) -> Result<Command, Error> {

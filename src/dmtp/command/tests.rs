@@ -267,6 +267,9 @@ fn login_and_keys_are_commands_of_the_submission_port() {
     assert_eq!(parse_text("AUTH PLAIN ="), Ok(auth(Some("="))));
     assert!(!format!("{:?}", auth(Some("c2VjcmV0"))).contains("c2VjcmV0"));
     let deposit = Deposit { replaces: 0, size: 7 };
+    assert_eq!(parse_text("ssr"), Ok(Command::Request(None)));
+    assert_eq!(parse_text("SSR size=7"), Ok(Command::Request(Some(7))));
+    assert_eq!(parse_text("Sets SIZE=7"), Ok(Command::KeySets(7)));
     assert_eq!(parse_text("KEYS"), Ok(Command::Keys(None)));
     assert_eq!(parse_text("keys [0] size=7"), Ok(Command::Keys(Some(deposit))));
     for command in [
@@ -274,6 +277,9 @@ fn login_and_keys_are_commands_of_the_submission_port() {
         auth(Some("=")),
         Command::Keys(None),
         Command::Keys(Some(deposit)),
+        Command::Request(None),
+        Command::Request(Some(9)),
+        Command::KeySets(9),
     ] {
         let line = command.format(Dialect::Bracket).unwrap();
         assert_eq!(parse(line.trim_end().as_bytes()), Ok(command));
@@ -285,6 +291,10 @@ fn login_and_keys_are_commands_of_the_submission_port() {
         "KEYS [1]",
         "KEYS [1] SIZE=1 x",
         "KEYS x",
+        "SSR x",
+        "SSR [0] SIZE=1",
+        "SETS",
+        "SETS SIZE=1 x",
     ] {
         assert!(matches!(parse_text(bad), Err(Error::Arguments(_))), "{bad}");
     }

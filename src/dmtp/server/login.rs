@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `334 <base64>` | the next challenge |
 //! | `235 OK` | logged in |
-//! | `530` | MAIL or KEYS before AUTH |
+//! | `530` | MAIL, KEYS, SSR or SETS before AUTH |
 //! | `535` | the login is refused, whatever was wrong with it |
 //! | `501`, `503`, `504` | a malformed response, not now, an unknown mechanism |
 
@@ -36,7 +36,7 @@ pub(super) struct Logins {
 }
 
 impl Session {
-    /// Makes it a session of the submission port: AUTH is offered, and MAIL and KEYS need it.
+    /// Makes it a session of the submission port: AUTH is offered, and MAIL, KEYS, SSR and SETS need it.
     pub fn with_logins(mut self, tls: TlsInfo) -> Self {
         self.logins = Some(Logins {
             tls,

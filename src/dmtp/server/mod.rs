@@ -10,12 +10,14 @@
 //! | recipient | RCPT accepted | restarts | 431 | yes |
 //!
 //! SGNT, VRFY and HIST work in every state; libdime's lookup program sends no EHLO. On the submission port
-//! ([`Session::with_logins`]) there are AUTH and KEYS, and MAIL needs AUTH.
+//! ([`Session::with_logins`]) there are AUTH, KEYS, SSR and SETS, and MAIL needs AUTH.
 
 mod body;
 pub mod keys;
 mod login;
 mod params;
+pub mod requests;
+mod upload;
 
 #[cfg(test)]
 mod submission_tests;
@@ -28,8 +30,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use self::body::{Body, Fault, Piece};
-use self::keys::Upload;
 use self::login::Logins;
+use self::upload::Upload;
 use super::command::{self, Command, CommitHash, Mail, Protocol};
 use super::line::{Item, Lines};
 use super::reply::{self, TransactionId, Verdict};
@@ -103,6 +105,9 @@ enum Question {
     Authenticate,
     Keys,
     Deposit,
+    Pending,
+    HandIn,
+    KeySets,
 }
 
 impl Session {
@@ -351,6 +356,8 @@ impl Session {
             Command::Data(commit) => self.data(commit),
             Command::Auth { mechanism, initial } => self.authenticate(&mechanism, initial),
             Command::Keys(deposit) => self.perform_keys(deposit),
+            Command::Request(size) => self.perform_request(size),
+            Command::KeySets(size) => self.perform_key_sets(size),
             Command::Signet { name, fingerprint } => {
                 self.ask(Question::Signet, Event::Signet { name, fingerprint });
             }
@@ -511,7 +518,7 @@ impl Machine for Session {
             Doing::Commands => self.read_command(input),
             Doing::Receiving(_) => self.read_body(input),
             Doing::Responding(_) => self.read_response(input),
-            Doing::Collecting(_) => self.read_keys(input),
+            Doing::Collecting(_) => self.read_upload(input),
             Doing::Asking(_) | Doing::Closed => 0,
         };
         self.observe(elapsed);

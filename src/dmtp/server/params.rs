@@ -165,4 +165,14 @@ pub enum Event {
         /// The version that they replace; 0 for none.
         replaces: u64,
     },
+    /// What became of the user's signing request? Answer: [`Session::pending`].
+    Pending,
+    /// A signing request, packed, is to be stored. Answer once it is durable: [`Session::handed_in`].
+    ///
+    /// At least one octet, and at most [`MAX_REQUEST`](crate::dmtp::handed_in::MAX_REQUEST).
+    HandIn(Vec<u8>),
+    /// Key sets, packed, are to be stored. Answer once they are durable: [`Session::key_sets_taken`].
+    ///
+    /// At least one octet, and at most [`MAX_KEY_SETS_OCTETS`](crate::dmtp::handed_in::MAX_KEY_SETS_OCTETS).
+    KeySets(Vec<u8>),
 }

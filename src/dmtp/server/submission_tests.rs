@@ -9,7 +9,10 @@ use super::*;
 use crate::base::encoding::base64;
 use crate::base::machine::TlsInfo;
 use crate::base::secret::Secret;
+use crate::base::time::Timestamp;
 use crate::crypto::scram::Verifier;
+use crate::dime::fingerprint::SsrFingerprint;
+use crate::dmtp::handed_in::{KeySetsTaken, MAX_KEY_SETS_OCTETS, MAX_REQUEST, Pending};
 use crate::smtp::auth::Login;
 
 const ALICE: &str = "alice@hermail.test";
@@ -18,6 +21,8 @@ const ALICE: &str = "alice@hermail.test";
 struct Submission {
     session: Session,
     deposits: Vec<Vec<u8>>,
+    requests: Vec<Vec<u8>>,
+    key_sets: Vec<Vec<u8>>,
 }
 
 impl Submission {
@@ -36,6 +41,8 @@ impl Submission {
         let mut submission = Self {
             session,
             deposits: Vec::new(),
+            requests: Vec::new(),
+            key_sets: Vec::new(),
         };
         assert_eq!(submission.say(b""), "250 OK DMTPv1\r\n");
         submission
@@ -92,6 +99,25 @@ impl Submission {
                 self.deposits.push(octets);
                 session.deposited(replaces + 1);
             }
+            Event::Pending => match self.requests.len() {
+                0 => session.refuse(&Reply::plain(450, "no request is here")),
+                count => session.pending(&Pending {
+                    request: SsrFingerprint([count as u8; 64]),
+                    submitted_at: Timestamp(1_800_000_000_000),
+                    rejected: None,
+                }),
+            },
+            Event::HandIn(octets) => {
+                self.requests.push(octets);
+                session.handed_in();
+            }
+            Event::KeySets(octets) => {
+                self.key_sets.push(octets);
+                session.key_sets_taken(KeySetsTaken {
+                    published: true,
+                    waiting: 2,
+                });
+            }
             Event::MailFrom { .. } => session.accept(),
             Event::Ehlo { .. } | Event::Reset | Event::LoginRefused => {}
             other => panic!("{other:?}"),
@@ -117,8 +143,9 @@ fn mail_and_keys_need_a_login_and_signets_do_not() {
             .contains("250-AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN\r\n250 OK\r\n")
     );
     assert_eq!(submission.ask(MAIL), "530 AUTH comes first\r\n");
-    assert_eq!(submission.ask("KEYS"), "530 AUTH comes first\r\n");
-    assert_eq!(submission.ask("KEYS [0] SIZE=4"), "530 AUTH comes first\r\n");
+    for command in ["KEYS", "KEYS [0] SIZE=4", "SSR", "SSR SIZE=4", "SETS SIZE=4"] {
+        assert_eq!(submission.ask(command), "530 AUTH comes first\r\n");
+    }
     assert_eq!(submission.ask(&plain("right")), "235 OK\r\n");
     assert_eq!(submission.ask(MAIL), "250 OK\r\n");
     assert_eq!(
@@ -133,13 +160,17 @@ fn a_session_of_port_25_has_neither_login_nor_keys() {
     let mut submission = Submission {
         session: Session::new(parameters, Entry::Upgraded),
         deposits: Vec::new(),
+        requests: Vec::new(),
+        key_sets: Vec::new(),
     };
     submission.say(b"");
     assert_eq!(
         submission.ask(&plain("right")),
         "554 cannot fall back to SMTP\r\n"
     );
-    assert_eq!(submission.ask("KEYS"), "500 unknown command\r\n");
+    for command in ["KEYS", "SSR", "SSR SIZE=4", "SETS SIZE=4"] {
+        assert_eq!(submission.ask(command), "500 unknown command\r\n");
+    }
     assert!(!submission.ask("EHLO <hermail.test>").contains("AUTH"));
 }
 
@@ -219,7 +250,7 @@ fn too_many_keys_and_the_wrong_number_of_octets_are_refused() {
     let size = MAX_KEYS + 1;
     assert_eq!(
         submission.ask(&format!("KEYS [0] SIZE={size}")),
-        "552 too many keys\r\n"
+        "552 more than 65536 octets\r\n"
     );
     for bad in ["KEYS [0]", "KEYS [-1] SIZE=4", "KEYS [0] SIZE=0", "KEYS 0 SIZE=4"] {
         assert!(submission.ask(bad).starts_with("501 "), "{bad}");
@@ -228,6 +259,50 @@ fn too_many_keys_and_the_wrong_number_of_octets_are_refused() {
     assert_eq!(submission.say(b"keysX"), "451 size and octets sent differ\r\n");
     assert!(submission.session.is_closed());
     assert!(submission.deposits.is_empty());
+}
+
+#[test]
+fn requests_and_key_sets_are_handed_in_and_what_became_of_them_is_told() {
+    let mut submission = Submission::logged_in();
+    assert_eq!(submission.ask("SSR"), "450 no request is here\r\n");
+    assert!(submission.ask("SSR SIZE=7").starts_with("354 CONTINUE ["));
+    assert_eq!(submission.say(b"request"), "");
+    assert_eq!(submission.ask(""), "250 OK\r\n");
+    assert_eq!(submission.requests, [b"request"]);
+    let print = SsrFingerprint([1; 64]);
+    assert_eq!(
+        submission.ask("SSR"),
+        format!("250 OK [WAITING] [{print}] [1800000000]\r\n")
+    );
+    assert!(submission.ask("SETS SIZE=4").starts_with("354 CONTINUE ["));
+    assert_eq!(submission.say(b"sets\r\n"), "250 OK [1] [2]\r\n");
+    assert_eq!(submission.key_sets, [b"sets"]);
+}
+
+#[test]
+fn what_is_handed_in_is_bounded_and_stands_alone() {
+    let mut submission = Submission::logged_in();
+    for (verb, most) in [("SSR", MAX_REQUEST), ("SETS", MAX_KEY_SETS_OCTETS)] {
+        assert_eq!(
+            submission.ask(&format!("{verb} SIZE={}", most + 1)),
+            format!("552 more than {most} octets\r\n")
+        );
+        for bad in ["SIZE=0", "SIZE=x", "4", "SIZE=4 x"] {
+            assert!(
+                submission.ask(&format!("{verb} {bad}")).starts_with("501 "),
+                "{bad}"
+            );
+        }
+    }
+    assert!(submission.ask("SETS").starts_with("501 "));
+    submission.ask("EHLO <hermail.test>");
+    submission.ask(MAIL);
+    assert_eq!(submission.ask("SSR"), "503 not between MAIL and DATA\r\n");
+    assert_eq!(submission.ask("SETS SIZE=4"), "503 not between MAIL and DATA\r\n");
+    submission.ask("RSET");
+    submission.ask("SSR SIZE=4");
+    assert_eq!(submission.say(b"fiveX"), "451 size and octets sent differ\r\n");
+    assert!(submission.session.is_closed() && submission.requests.is_empty());
 }
 
 proptest! {

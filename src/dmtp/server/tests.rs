@@ -94,7 +94,13 @@ impl Dialogue {
             Event::Verify { fingerprint, .. } if fingerprint.0 == [2; 64] => session.current(),
             Event::Verify { .. } => session.update(FullFingerprint([2; 64])),
             Event::History { .. } => session.history(&[b"one".to_vec(), b"two".to_vec()]),
-            Event::Verifier { .. } | Event::LoginRefused | Event::Keys | Event::Deposit { .. } => {
+            Event::Verifier { .. }
+            | Event::LoginRefused
+            | Event::Keys
+            | Event::Deposit { .. }
+            | Event::Pending
+            | Event::HandIn(_)
+            | Event::KeySets(_) => {
                 panic!("not asked of a session without logins: {event:?}")
             }
             Event::Authenticate(login) => panic!("not asked of a session without logins: {login:?}"),

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::{Error, Organization, Published, User, folded};
 use crate::base::time::Timestamp;
-use crate::crypto::ed25519::SigningKey;
-use crate::dime::key_set::{Draft, FIELD, KEPT_AFTER_EXPIRY, KemKeys, SignedKeySet};
+use crate::crypto::ed25519::{SigningKey, VerifyingKey};
+use crate::dime::key_set::{self, Draft, FIELD, KEPT_AFTER_EXPIRY, KemKeys, SignedKeySet, Time};
 use crate::dime::signet::{
     Kind, OrgBuilder, Profile, Signer, Signet, UserBuilder, VerifiedUser, verify_org, verify_user,
 };
 use crate::mail::address::{Domain, Mailbox};
-use crate::store::{NewKemKeys, StoredKemKeys, fold, fold_name};
+use crate::store::{KeySetAhead, NewKemKeys, StoredKemKeys, fold, fold_name};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -139,6 +139,23 @@ impl Published {
         self.republish(address, &user.signet, value, None).await
     }
 
+    /// Takes key sets that a user whose keys are elsewhere has signed, in the place of those that wait, and publishes what
+    /// is due. All of them must be the user's own, with keys that may be used (rules N2, N3, N6), and not expired; two must
+    /// not be due at the same time ([`Exists`](crate::store::Error::Exists)).
+    ///
+    /// Errors: [`Error::NoSignet`], [`Error::KeptHere`], [`Error::KeySet`]; nothing is changed then.
+    pub async fn keep_key_sets(&self, address: &Mailbox, values: &[&[u8]]) -> Result<Due, Error> {
+        let user = self.user(address).await?.ok_or(Error::NoSignet)?;
+        if user.keys.is_some() {
+            return Err(Error::KeptHere);
+        }
+        let (owner, now) = (user.signet.signing_key(), seconds(self.clock.now()));
+        let ahead: Result<Vec<KeySetAhead>, key_set::Error> =
+            values.iter().map(|value| set_ahead(value, &owner, now)).collect();
+        self.store.keep_key_sets_ahead(&fold(address), ahead?).await?;
+        self.publish_due(address).await
+    }
+
     /// Publishes, for a user whose keys are elsewhere, the newest key set of those signed ahead that is due and can be
     /// used; what is due with it is passed over.
     ///
@@ -225,6 +242,18 @@ impl Published {
         self.publish(fold(address), &signet, None, kept, replaces).await?;
         Ok(verified)
     }
+}
+
+fn set_ahead(value: &[u8], owner: &VerifyingKey, now: u64) -> Result<KeySetAhead, key_set::Error> {
+    let set = SignedKeySet::decode(Kind::User, owner, value)?;
+    set.accept(set.created())?;
+    if now >= set.expires() {
+        return Err(key_set::Error::Time(Time::Expired));
+    }
+    Ok(KeySetAhead {
+        publish_at: Timestamp(0).after(Duration::from_secs(set.created())),
+        value: value.to_vec(),
+    })
 }
 
 /// Unix seconds, as key sets have them.

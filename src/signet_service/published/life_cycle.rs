@@ -3,7 +3,7 @@
 
 use super::{Error, Published, User, fold, folded};
 use crate::crypto::ed25519::SigningKey;
-use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint};
+use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, SsrFingerprint};
 use crate::dime::key_set::SignedKeySet;
 use crate::dime::keys::OrgKeys;
 use crate::dime::record::Policy;
@@ -121,12 +121,20 @@ impl Published {
         Ok(self.store.submit_request(waiting).await?)
     }
 
-    /// Signs and publishes what a user has asked for.
+    /// Signs and publishes what a user has asked for; with a fingerprint, that request alone.
     ///
-    /// Errors: [`Error::NoRequest`], also for one that was rejected; and as for [`publish_request`](Self::publish_request).
-    pub async fn approve(&self, address: &Mailbox) -> Result<VerifiedUser, Error> {
+    /// Errors: [`Error::NoRequest`], also for one that was rejected; [`Error::OtherRequest`]; and as for
+    /// [`publish_request`](Self::publish_request).
+    pub async fn approve(
+        &self,
+        address: &Mailbox,
+        wanted: Option<SsrFingerprint>,
+    ) -> Result<VerifiedUser, Error> {
         let waiting = self.waiting(address).await?;
         let request = Signet::decode(&waiting.object)?;
+        if wanted.is_some() && wanted != request.ssr_fingerprint() {
+            return Err(Error::OtherRequest);
+        }
         let current = self.user(address).await?.map(|user| user.signet);
         let published = current.filter(|current| current.ssr_fingerprint() == request.ssr_fingerprint());
         let signet = match (published, &waiting.key_set) {

@@ -232,13 +232,16 @@ async fn a_request_waits_until_it_is_approved_with_its_key_set() {
         published.user(&bob()).await.unwrap().is_none(),
         "nothing is published yet"
     );
-    let signet = published.approve(&bob()).await.unwrap();
+    let signet = published.approve(&bob(), None).await.unwrap();
     assert_eq!(signet.signing_key(), keys.signing.verifying_key());
     assert_eq!(
         signet.signet().undefined_field(crate::dime::key_set::FIELD),
         Some(&set[..])
     );
-    assert!(matches!(published.approve(&bob()).await, Err(Error::NoRequest)));
+    assert!(matches!(
+        published.approve(&bob(), None).await,
+        Err(Error::NoRequest)
+    ));
 
     // The next one carries a chain of custody from this one.
     fixture.clock.advance(Duration::from_secs(1));
@@ -253,7 +256,7 @@ async fn a_request_waits_until_it_is_approved_with_its_key_set() {
     let asked = rotation_request(&next, &keys.signing).unwrap();
     published.submit_request(&bob(), &asked, None).await.unwrap();
     assert_eq!(
-        published.approve(&bob()).await.unwrap().custody(),
+        published.approve(&bob(), None).await.unwrap().custody(),
         Custody::Proven
     );
 }
@@ -274,9 +277,12 @@ async fn an_approval_that_was_cut_off_is_finished_by_the_next() {
             Some(set) => published.publish_request_with(&bob(), &asked, set).await,
             None => published.publish_request(&bob(), &asked).await,
         };
-        let after = published.approve(&bob()).await.unwrap();
+        let after = published.approve(&bob(), None).await.unwrap();
         assert_eq!(after.full_fingerprint(), before.unwrap().full_fingerprint());
-        assert!(matches!(published.approve(&bob()).await, Err(Error::NoRequest)));
+        assert!(matches!(
+            published.approve(&bob(), None).await,
+            Err(Error::NoRequest)
+        ));
         fixture.clock.advance(Duration::from_secs(1));
     }
 }
@@ -295,7 +301,10 @@ async fn a_rejected_request_is_not_approved_and_a_new_one_takes_its_place() {
         .unwrap()
         .unwrap();
     assert_eq!(rejected.rejected, Some((fixture.clock.now(), "not you".into())));
-    assert!(matches!(published.approve(&bob()).await, Err(Error::NoRequest)));
+    assert!(matches!(
+        published.approve(&bob(), None).await,
+        Err(Error::NoRequest)
+    ));
     assert!(matches!(
         published.reject(&bob(), "again").await,
         Err(Error::NoRequest)
@@ -304,7 +313,7 @@ async fn a_rejected_request_is_not_approved_and_a_new_one_takes_its_place() {
         .submit_request(&bob(), &request(&user_keys()).unwrap(), None)
         .await
         .unwrap();
-    published.approve(&bob()).await.unwrap();
+    published.approve(&bob(), None).await.unwrap();
 }
 
 #[tokio::test]

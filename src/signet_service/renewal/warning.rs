@@ -5,7 +5,7 @@ use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 use crate::crypto::hash::Sha512;
 use crate::dime::key_set::SignedKeySet;
-use crate::mail::address::{Mailbox, ReversePath};
+use crate::mail::address::{Domain, Mailbox, ReversePath};
 use crate::mail::date::rfc5322;
 use crate::mail::demand::Demand;
 use crate::mail::notice::Notice;
@@ -57,7 +57,7 @@ impl Warning {
         Some(Self { threshold, time })
     }
 
-    fn text(&self, address: &Mailbox) -> String {
+    fn text(&self, address: &Mailbox, host: &Domain) -> String {
         let time = rfc5322(Timestamp(0).after(std::time::Duration::from_secs(self.time)));
         let fact = match self.threshold {
             Threshold::OneLeft => format!("The last one is put into use on\n{time}."),
@@ -70,8 +70,8 @@ impl Warning {
              After it, mail for you waits where it was written, and is returned if it waits too long.\n\n\
              Please sign some more, with your key and your signet at hand:\n\n\
              \x20   dimed key set --ahead 12 --key KEY --signet SIGNET\n\n\
-             and give the .keyset files to those who run this server, who take them in with\n\n\
-             \x20   dimed key set import {address} FILES\n"
+             and hand the .keyset file to this server, which asks for your login password:\n\n\
+             \x20   dimed key set import {address} FILE --submit {host}\n"
         )
     }
 
@@ -99,7 +99,7 @@ impl Renewal {
             to: address,
             date: now,
             subject: SUBJECT,
-            text: &warning.text(address),
+            text: &warning.text(address, &self.host),
         };
         let message = NewMessage {
             id,

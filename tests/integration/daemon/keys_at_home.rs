@@ -96,7 +96,7 @@ async fn a_user_is_told_by_mail_that_one_key_set_is_left_and_told_once() {
             "{header}"
         );
         assert!(
-            mail.contains("    dimed key set import pat@hismail.test FILES\r\n"),
+            mail.contains("    dimed key set import pat@hismail.test FILE --submit mx.hismail.test\r\n"),
             "{mail}"
         );
         hismail.idle().await;

@@ -11,6 +11,7 @@ mod dns_down;
 mod exchange;
 mod format2;
 mod guessing;
+mod handed_in;
 mod hostile;
 mod key_sets;
 mod keys_at_home;

@@ -39,7 +39,7 @@ pub async fn dmtp_submission(organization: &Organization) -> Talk {
 }
 
 /// The same with a login.
-async fn logged_in(organization: &Organization, user: &str) -> Talk {
+pub(super) async fn logged_in(organization: &Organization, user: &str) -> Talk {
     let mut talk = dmtp_submission(organization).await;
     let response = base64(format!("\0{user}\0{PASSWORD}").as_bytes());
     talk.ask(&format!("AUTH PLAIN {response}"), "235 OK").await;

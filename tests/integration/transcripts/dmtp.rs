@@ -32,7 +32,10 @@ impl Host {
             | Event::LoginRefused
             | Event::Authenticate(_)
             | Event::Keys
-            | Event::Deposit { .. } => {
+            | Event::Deposit { .. }
+            | Event::Pending
+            | Event::HandIn(_)
+            | Event::KeySets(_) => {
                 panic!("not asked without logins: {event:?}")
             }
             Event::MailFrom {
@@ -271,6 +274,8 @@ fn describe(outcome: &Outcome) -> String {
         Outcome::Done(Answer::Challenge(text)) => format!("Challenge {}", String::from_utf8_lossy(text)),
         Outcome::Done(Answer::Keys { version, .. }) => format!("Keys {version}"),
         Outcome::Done(Answer::Deposited(version)) => format!("Deposited {version}"),
+        Outcome::Done(Answer::Pending(pending)) => format!("Pending {}", pending.request),
+        Outcome::Done(Answer::KeySetsTaken(taken)) => format!("KeySetsTaken {}", taken.waiting),
         Outcome::Done(Answer::Committed(id)) => {
             format!("Committed {}", id.as_ref().map_or("-", TransactionId::as_str))
         }

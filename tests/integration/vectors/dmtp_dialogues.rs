@@ -259,7 +259,10 @@ fn answer(session: &mut Session, event: &server::Event, scripted: &Reply) {
         | Event::LoginRefused
         | Event::Authenticate(_)
         | Event::Keys
-        | Event::Deposit { .. } => {
+        | Event::Deposit { .. }
+        | Event::Pending
+        | Event::HandIn(_)
+        | Event::KeySets(_) => {
             panic!("not asked without logins: {event:?}")
         }
         _ if scripted.code >= 400 => session.refuse(scripted),

@@ -202,7 +202,8 @@ fn answer(arguments: &Ahead, sets: &[Signed], files: &Files) -> Answer {
     if !arguments.opt_out {
         text += &format!("{:<12} {kem}\n", "private keys");
     }
-    text += &format!("Next: have `dimed key set import ADDRESS {bundle}` done on the server.\n");
+    text +=
+        &format!("Next: `dimed key set import ADDRESS {bundle} --submit HOST` hands them to your server.\n");
     let lives = sets
         .iter()
         .map(|set| json!({ "created": set.private.created, "expires": set.private.expires }));

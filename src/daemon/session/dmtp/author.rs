@@ -168,7 +168,7 @@ impl Owner {
         }
     }
 
-    fn author(&self) -> Result<&Account, Reply> {
+    pub(super) fn author(&self) -> Result<&Account, Reply> {
         self.account
             .as_ref()
             .ok_or_else(|| Reply::plain(530, "AUTH comes first"))
