@@ -58,6 +58,9 @@ pub enum Error {
     /// Keys of the domain, or of a user in it, are being changed.
     #[error("a change of keys is under way")]
     RolloverUnderWay,
+    /// Others may have been told of the new keys as the ones to use.
+    #[error("the new keys are in use: once this change has ended, another one replaces them")]
+    NewKeysInUse,
     /// The domain is on its way out of DIME.
     #[error("the domain is on its way out of DIME")]
     Retiring,

@@ -21,7 +21,9 @@ use crate::dime::signet::{
 };
 use crate::dmtp::name::Name;
 use crate::mail::address::{Domain, Mailbox};
-use crate::store::{NewKemKeys, Publication, SignetStanding, Store, StoredSignet, fold, fold_name};
+use crate::store::{
+    NewKemKeys, Publication, RolloverState, SignetStanding, Store, StoredSignet, fold, fold_name,
+};
 use key_sets::NewKeySet;
 pub(super) use key_sets::seconds;
 pub use key_sets::{Due, Offer, Times};
@@ -41,6 +43,7 @@ pub struct Published {
     clock: Arc<dyn Clock>,
     times: Times,
     pub(super) verified: Arc<Verified>,
+    during: Option<RolloverState>,
 }
 
 /// An organization of ours: its signet, verified, and its private keys.
@@ -78,6 +81,16 @@ impl Published {
             clock,
             times: Times::default(),
             verified: Arc::default(),
+            during: None,
+        }
+    }
+
+    /// Publishes only as long as the change of keys of the name is in that state; else
+    /// [`Changed`](crate::store::Error::Changed).
+    pub(super) fn during(&self, state: RolloverState) -> Self {
+        Self {
+            during: Some(state),
+            ..self.clone()
         }
     }
 
@@ -379,6 +392,7 @@ impl Published {
             kem_keys,
             replaces: replaces.into(),
             erase_older_at: Some(self.clock.now().after(OLD_KEYS_KEPT)),
+            during: self.during,
         };
         Ok(self.store.publish_signet(publication).await?)
     }

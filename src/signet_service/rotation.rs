@@ -10,6 +10,10 @@
 //!
 //! Every step looks at what is there before it does anything, so that one that was cut off is finished by the next try.
 //! The old private keys open what is under way until they are erased.
+//!
+//! A change can be called off until a signet with the new keys is published, whatever the state says: in `generated` and
+//! `published`, and in `seen` as long as the organization's signet is the old one. Nobody relies on the new keys before
+//! that: a record with both primary keys vouches for the signet of either, and stays good while it is replaced.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,13 +91,16 @@ impl Rotation {
                 Name::Organization(domain) => self.organization_step(domain, &rollover).await,
                 Name::User(address) => self.user_step(address, &rollover).await,
             };
-            match step {
+            let is_ours = match step {
+                Ok(()) => true,
                 // Somebody else was faster, the daemon or another command: what counts is how it stands now.
-                Ok(()) | Err(Error::Store(store::Error::Changed)) => {}
+                Err(Error::Store(store::Error::Changed)) => false,
                 Err(error) => return Err(error),
-            }
+            };
             let after = self.store.rollover(&name.to_string()).await?;
             match after {
+                // Ended, or called off, by somebody else.
+                None if !is_ours => return Ok(Progress::None),
                 None => {
                     tell(name, "done");
                     return Ok(Progress::Done);
@@ -108,6 +115,33 @@ impl Rotation {
             }
         }
         Ok(before.map_or(Progress::None, Progress::UnderWay))
+    }
+
+    /// Calls a change of keys off and erases the new keys; the state it was in, or `None` if none is under way.
+    ///
+    /// What is published stays valid. Errors: [`Error::NewKeysInUse`] once a signet with the new keys is published;
+    /// [`Changed`](store::Error::Changed) if a step was taken meanwhile.
+    pub async fn cancel(&self, name: &Name) -> Result<Option<RolloverState>, Error> {
+        let text = name.to_string();
+        let Some(rollover) = self.store.rollover(&text).await? else {
+            return Ok(None);
+        };
+        let current = self.store.current_signet(&text).await?;
+        if rollover.state >= RolloverState::Active {
+            return Err(Error::NewKeysInUse);
+        }
+        if let Some(current) = &current {
+            let key = Signet::decode(&current.object)?.signing_key()?;
+            if key == self.new_key(name, &rollover).await? {
+                return Err(Error::NewKeysInUse);
+            }
+        }
+        let current = current.map(|current| current.full);
+        self.store
+            .cancel_rollover(&rollover.name, rollover.state, current)
+            .await?;
+        tell(name, "cancelled");
+        Ok(Some(rollover.state))
     }
 
     /// How it stands, without doing anything.
@@ -185,7 +219,8 @@ impl Rotation {
             _ => {
                 let keys = UserKeys::from_armor(&self.new_keys(rollover).await?)?;
                 self.published.user(address).await?.ok_or(Error::NoSignet)?;
-                self.published.publish_user(address, keys).await?;
+                let published = self.published.during(rollover.state);
+                published.publish_user(address, keys).await?;
                 self.enter(rollover, RolloverState::Active, Some(OLD_KEYS_KEPT))
                     .await
             }
@@ -203,7 +238,11 @@ impl Rotation {
     }
 
     async fn look_for_new(&self, domain: &Domain, rollover: &Rollover) -> Result<(), Error> {
-        let both = [self.old_key(rollover).await?, self.new_key(rollover).await?];
+        let both = [
+            self.old_key(rollover).await?,
+            self.new_key(&Name::Organization(domain.clone()), rollover)
+                .await?,
+        ];
         match self.in_dns(domain).await {
             Some((keys, ttl)) if both.iter().all(|key| keys.contains(key)) => {
                 let wait = ttl.max(LEAST_TTL) + GRACE;
@@ -215,7 +254,9 @@ impl Rotation {
 
     /// Should the record have been taken back meanwhile, it all begins again.
     async fn wait_for_old_copies(&self, domain: &Domain, rollover: &Rollover) -> Result<(), Error> {
-        let new = self.new_key(rollover).await?;
+        let new = self
+            .new_key(&Name::Organization(domain.clone()), rollover)
+            .await?;
         match self.in_dns(domain).await {
             Some((keys, _)) if !keys.contains(&new) => {
                 self.enter(rollover, RolloverState::Generated, None).await
@@ -230,7 +271,8 @@ impl Rotation {
         let current = self.published.organization(domain).await?;
         let current = current.ok_or(Error::NoOrganization)?.signet.primary_key();
         if current != keys.signing.verifying_key() {
-            self.published
+            let published = self.published.during(rollover.state);
+            published
                 .publish_organization_beside(domain, keys, Some(current))
                 .await?;
         }
@@ -303,9 +345,13 @@ impl Rotation {
         Ok(Signet::decode(&old.object)?.signing_key()?)
     }
 
-    async fn new_key(&self, rollover: &Rollover) -> Result<VerifyingKey, Error> {
-        let keys = OrgKeys::from_armor(&self.new_keys(rollover).await?)?;
-        Ok(keys.signing.verifying_key())
+    async fn new_key(&self, name: &Name, rollover: &Rollover) -> Result<VerifyingKey, Error> {
+        let armored = self.new_keys(rollover).await?;
+        let signing = match name {
+            Name::Organization(_) => OrgKeys::from_armor(&armored)?.signing,
+            Name::User(_) => UserKeys::from_armor(&armored)?.signing,
+        };
+        Ok(signing.verifying_key())
     }
 
     /// Armored.

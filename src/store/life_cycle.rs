@@ -6,7 +6,7 @@ use super::Error;
 use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
 use crate::crypto::ed25519::VerifyingKey;
-use crate::dime::fingerprint::CryptoFingerprint;
+use crate::dime::fingerprint::{CryptoFingerprint, FullFingerprint};
 use crate::mail::address::Domain;
 
 /// How far a change of keys is.
@@ -167,6 +167,14 @@ pub trait LifeCycle: Send + Sync {
     ) -> Result<(), Error>;
     /// Forgets a change of keys that is in state `from`; else [`Error::Changed`].
     async fn end_rollover(&self, name: &str, from: RolloverState) -> Result<(), Error>;
+    /// Erases the new private keys of a change of keys and forgets it, if it is in state `from` and `current` still is the
+    /// current signet; else [`Error::Changed`]. What held the keys is overwritten.
+    async fn cancel_rollover(
+        &self,
+        name: &str,
+        from: RolloverState,
+        current: Option<FullFingerprint>,
+    ) -> Result<(), Error>;
 
     /// Takes signets of `name` out of service; how many were in service.
     async fn revoke_signets(

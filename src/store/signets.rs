@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{Error, NewKemKeys};
+use super::{Error, NewKemKeys, RolloverState};
 use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
 use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, FullFingerprint, IdFingerprint};
@@ -38,6 +38,8 @@ pub struct Publication {
     /// When the private keys of earlier signets with other keys are erased, unless they are due before; `None` leaves
     /// them as they are.
     pub erase_older_at: Option<Timestamp>,
+    /// The change of keys that it is part of must be in this state, or nothing is published.
+    pub during: Option<RolloverState>,
 }
 
 /// A signet of the history of a name.
@@ -88,6 +90,7 @@ impl From<StoredSignet> for Publication {
             kem_keys: None,
             replaces: Replaces::Whatever,
             erase_older_at: None,
+            during: None,
         }
     }
 }

@@ -57,7 +57,7 @@ fn typed(desk: &Desk, line: &str) -> Output {
     terminal.wait_with_output().unwrap()
 }
 
-fn submits(line: &String) -> bool {
+fn submits(line: &str) -> bool {
     line.contains(" --submit ")
 }
 
@@ -94,7 +94,7 @@ fn signets_keys_and_messages_are_made_by_hand_as_the_readme_says() {
     let desk = Desk::new();
     let (handing_in, lines): (Vec<_>, Vec<_>) = commands("Signets and keys by hand")
         .into_iter()
-        .partition(submits);
+        .partition(|line| submits(line));
     assert!(lines.len() >= 8, "{lines:?}");
     for line in &lines {
         // These are about the installation that Pat's request has been handed in to.
@@ -114,7 +114,9 @@ fn signets_keys_and_messages_are_made_by_hand_as_the_readme_says() {
         done(&desk, &line.replace("pat", "bob").replace("Pat", "Bob"));
     }
     desk.write("letter.eml", LETTER);
-    let (sending, local): (Vec<_>, Vec<_>) = commands("Messages by hand").into_iter().partition(submits);
+    let (sending, local): (Vec<_>, Vec<_>) = commands("Messages by hand")
+        .into_iter()
+        .partition(|line| submits(line));
     assert_eq!(local.len(), 4, "{local:?}");
     for line in &local {
         done(&desk, line);

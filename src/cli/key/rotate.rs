@@ -30,6 +30,12 @@ pub struct Rotate {
     /// Only say how far it is.
     #[arg(long)]
     status: bool,
+    /// Call the change off, and erase the new keys. Refused once a signet with the new keys is published.
+    ///
+    /// What is published stays valid. Where DNS has both keys of a domain already, publish what `dimed dns records` prints
+    /// after this, without haste.
+    #[arg(long, conflicts_with = "status")]
+    cancel: bool,
 }
 
 /// Takes the steps that are due.
@@ -37,6 +43,13 @@ pub async fn run(rotate: &Rotate, path: &Path, json: bool, out: &mut dyn Write) 
     let context = Context::open(load(path)?).await?;
     let rotation = context.rotation()?;
     let name = &rotate.name;
+    if rotate.cancel {
+        let cancelled = rotation.cancel(name).await;
+        let cancelled =
+            cancelled.with_context(|| format!("the change of keys of {name} cannot be called off"))?;
+        called_off(name, cancelled).write(json, out)?;
+        return Ok(Exit::Done);
+    }
     let progress = match rotate.status {
         true => rotation.progress(name).await,
         false => rotation.rotate(name).await,
@@ -68,6 +81,24 @@ fn answer(name: &Name, progress: &Progress) -> Answer {
             "next": next,
         }),
     }
+}
+
+fn called_off(name: &Name, was: Option<RolloverState>) -> Answer {
+    let Some(was) = was else {
+        return ended(name, "none", "No change of keys is under way.");
+    };
+    let mut answer = ended(
+        name,
+        "cancelled",
+        "The change of keys is called off, and the new keys are erased.",
+    );
+    answer.json["was"] = json!(was.name());
+    if matches!(name, Name::Organization(_)) {
+        answer.text += &format!(
+            "Next: if DNS has both keys, publish what `dimed dns records {name}` prints; until then nothing breaks.\n"
+        );
+    }
+    answer
 }
 
 fn ended(name: &Name, state: &str, says: &str) -> Answer {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 
 use super::*;
 use crate::base::encoding::base64_unpadded;
@@ -455,4 +457,184 @@ async fn steps_taken_by_several_at_once_are_taken_once() {
         bed.later(17 * DAY);
         assert_eq!(bed.open().await.rotate(&name).await.unwrap(), Progress::Done);
     }
+}
+
+fn user() -> Name {
+    Name::User(bob())
+}
+
+/// Before the new keys are used for anything, whatever DNS has of them: the old ones go on, and the next change is another one.
+#[tokio::test]
+async fn a_change_is_called_off_until_the_new_keys_are_used() {
+    let bed = Bed::new().await;
+    let old = bed.primary().await;
+    bed.publish(&[old]);
+    assert_eq!(bed.open().await.cancel(&organization()).await.unwrap(), None);
+
+    let mut states = Vec::new();
+    for until in [
+        RolloverState::Generated,
+        RolloverState::Published,
+        RolloverState::Seen,
+    ] {
+        bed.rotate(&organization()).await;
+        let both = bed.planned().await;
+        if until > RolloverState::Generated {
+            bed.publish(&both);
+            bed.rotate(&organization()).await;
+        }
+        if until == RolloverState::Seen {
+            let (store, now) = (bed.open().await.store, bed.clock.now());
+            let from = RolloverState::Published;
+            store
+                .advance_rollover("hismail.test", from, until, now, None)
+                .await
+                .unwrap();
+        }
+        states.push(bed.open().await.cancel(&organization()).await.unwrap());
+        let after = bed.open().await;
+        assert_eq!(after.progress(&organization()).await.unwrap(), Progress::None);
+        assert_eq!(
+            bed.open().await.cancel(&organization()).await.unwrap(),
+            None,
+            "once"
+        );
+        assert_eq!((bed.primary().await, bed.planned().await), (old, vec![old]));
+        after.pass().await.unwrap();
+        assert_eq!(bed.count("hismail.test").await, 1);
+        let again = bed.rotate(&organization()).await;
+        assert_eq!(
+            again.state,
+            RolloverState::Generated,
+            "DNS has a key that is not awaited"
+        );
+        assert_ne!(bed.planned().await[1], both[1], "new keys");
+        bed.open().await.cancel(&organization()).await.unwrap();
+        bed.publish(&[old]);
+    }
+    use RolloverState::{Generated, Published, Seen};
+    assert_eq!(states, [Some(Generated), Some(Published), Some(Seen)]);
+}
+
+#[tokio::test]
+async fn a_change_whose_keys_are_used_is_not_called_off() {
+    let bed = Bed::new().await;
+    let old = bed.primary().await;
+    bed.rotate(&organization()).await;
+    let rotation = bed.open().await;
+    let now = bed.clock.now();
+    let (from, seen) = (RolloverState::Generated, RolloverState::Seen);
+    rotation
+        .store
+        .advance_rollover("hismail.test", from, seen, now, None)
+        .await
+        .unwrap();
+    let keys = rotation
+        .store
+        .rollover_keys("hismail.test")
+        .await
+        .unwrap()
+        .unwrap();
+    let keys = OrgKeys::from_armor(std::str::from_utf8(keys.expose()).unwrap()).unwrap();
+    bed.later(1);
+    // Killed between the signet and the state: the state alone would allow it.
+    rotation
+        .published
+        .publish_organization_beside(&domain(), keys, Some(old))
+        .await
+        .unwrap();
+    let refused = async |name: &Name| {
+        let refused = bed.open().await.cancel(name).await;
+        assert!(matches!(refused, Err(Error::NewKeysInUse)), "{refused:?}");
+    };
+    refused(&organization()).await;
+    assert_eq!(bed.rotate(&organization()).await.state, RolloverState::Active);
+    refused(&organization()).await;
+    bed.later(16 * DAY);
+    assert_eq!(bed.rotate(&organization()).await.state, RolloverState::Retired);
+    refused(&organization()).await;
+
+    assert_eq!(bed.rotate(&user()).await.state, RolloverState::Active);
+    refused(&user()).await;
+}
+
+#[tokio::test]
+async fn a_user_s_change_is_called_off_before_the_signet_is_published() {
+    let bed = Bed::new().await;
+    let before = bed.open().await.published.user(&bob()).await.unwrap().unwrap();
+    bed.open().await.begin(&user()).await.unwrap();
+    let was = bed.open().await.cancel(&user()).await.unwrap();
+    assert_eq!(was, Some(RolloverState::Generated));
+    bed.open().await.pass().await.unwrap();
+    let after = bed.open().await.published.user(&bob()).await.unwrap().unwrap();
+    assert_eq!(after.signet.signing_key(), before.signet.signing_key());
+    assert_eq!(bed.count("bob@hismail.test").await, 1);
+    // Of a user whose signet was taken out of service meanwhile, too.
+    bed.open().await.begin(&user()).await.unwrap();
+    bed.open().await.published.revoke(&bob()).await.unwrap();
+    let was = bed.open().await.cancel(&user()).await.unwrap();
+    assert_eq!(was, Some(RolloverState::Generated));
+}
+
+/// Whoever had looked before it was called off, and comes to publish after that, does not.
+#[tokio::test]
+async fn what_was_called_off_is_not_published_by_a_step_that_had_begun() {
+    let bed = Bed::new().await;
+    let late = bed.open().await;
+    late.begin(&user()).await.unwrap();
+    let rollover = late.store.rollover("bob@hismail.test").await.unwrap().unwrap();
+    let keys = UserKeys::from_armor(&late.new_keys(&rollover).await.unwrap()).unwrap();
+    bed.open().await.cancel(&user()).await.unwrap();
+    bed.later(1);
+    let published = late.published.during(rollover.state);
+    let refused = published.publish_user(&bob(), keys).await;
+    assert!(
+        matches!(refused, Err(Error::Store(store::Error::Changed))),
+        "{refused:?}"
+    );
+    assert_eq!(bed.count("bob@hismail.test").await, 1);
+
+    // And the other way round: a signet that came out after the look keeps it from being called off.
+    late.begin(&user()).await.unwrap();
+    let current = late
+        .store
+        .current_signet("bob@hismail.test")
+        .await
+        .unwrap()
+        .unwrap();
+    bed.rotate(&user()).await;
+    for state in [RolloverState::Generated, RolloverState::Active] {
+        let refused = late
+            .store
+            .cancel_rollover("bob@hismail.test", state, Some(current.full))
+            .await;
+        assert!(matches!(refused, Err(store::Error::Changed)), "{refused:?}");
+    }
+}
+
+/// Anybody who finds the database file and the master key finds no key that nobody uses.
+#[tokio::test]
+async fn keys_of_a_change_that_was_called_off_are_gone_from_the_files() {
+    let bed = Bed::new().await;
+    let rotation = bed.open().await;
+    rotation.begin(&user()).await.unwrap();
+    let mut database = SqliteConnectOptions::new()
+        .filename(&bed.path)
+        .connect()
+        .await
+        .unwrap();
+    let sealed: Vec<u8> = sqlx::query_scalar("SELECT sealed FROM rollovers")
+        .fetch_one(&mut database)
+        .await
+        .unwrap();
+    database.close().await.unwrap();
+    let holds = |needle: &[u8]| {
+        let files = std::fs::read_dir(bed.path.parent().unwrap()).unwrap();
+        files
+            .map(|file| std::fs::read(file.unwrap().path()).unwrap())
+            .any(|octets| octets.windows(needle.len()).any(|window| window == needle))
+    };
+    assert!(holds(&sealed));
+    rotation.cancel(&user()).await.unwrap();
+    assert!(!holds(&sealed));
 }

@@ -205,7 +205,7 @@ impl SqliteStore {
     }
 
     /// Brings everything from the log into the database, and cuts the log off. Not done while others use it.
-    async fn empty_log(&self) -> Result<(), Error> {
+    pub(super) async fn empty_log(&self) -> Result<(), Error> {
         let options = self.inner.readers.options().clone();
         let mut connection = options.read_only(false).connect().await?;
         query("PRAGMA wal_checkpoint(TRUNCATE)")

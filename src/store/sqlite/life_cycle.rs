@@ -4,10 +4,11 @@ use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnection, SqliteQueryResult};
 use sqlx::{query, query_as, query_scalar};
 
+use super::signets::demand_current;
 use super::{SqliteStore, exists};
 use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
-use crate::dime::fingerprint::CryptoFingerprint;
+use crate::dime::fingerprint::{CryptoFingerprint, FullFingerprint};
 use crate::mail::address::Domain;
 use crate::store::{
     CustodyPin, Error, LifeCycle, Retirement, RetirementState, Rollover, RolloverState, SigningRequest,
@@ -105,6 +106,32 @@ impl LifeCycle for SqliteStore {
                 })
             })
             .await
+    }
+
+    async fn cancel_rollover(
+        &self,
+        name: &str,
+        from: RolloverState,
+        current: Option<FullFingerprint>,
+    ) -> Result<(), Error> {
+        let name = fold_name(name);
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    demand_current(db, &name, &current.into()).await?;
+                    // In one step, so that there never is a change of keys without its keys.
+                    query("PRAGMA secure_delete = ON").execute(&mut *db).await?;
+                    let done = query("DELETE FROM rollovers WHERE name = ? AND state = ?")
+                        .bind(name)
+                        .bind(from.name())
+                        .execute(&mut *db)
+                        .await;
+                    query("PRAGMA secure_delete = FAST").execute(db).await?;
+                    demand_one(&done?)
+                })
+            })
+            .await?;
+        self.empty_log().await
     }
 
     async fn revoke_signets(

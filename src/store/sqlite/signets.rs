@@ -11,8 +11,8 @@ use crate::base::time::Timestamp;
 use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, FullFingerprint, IdFingerprint};
 use crate::dime::signet::Signet;
 use crate::store::{
-    Error, HistoricSignet, MasterKey, Publication, RemoteSignet, Replaces, SignetStanding, Signets,
-    StoredSignet, Wanted, fold_name,
+    Error, HistoricSignet, MasterKey, Publication, RemoteSignet, Replaces, RolloverState, SignetStanding,
+    Signets, StoredSignet, Wanted, fold_name,
 };
 
 /// Expired signets dropped with each new one: more than come, so that they get fewer.
@@ -54,6 +54,7 @@ impl Signets for SqliteStore {
             kem_keys,
             replaces,
             erase_older_at,
+            during,
         } = publication;
         let name = fold_name(&signet.name);
         let master = &self.inner.master;
@@ -63,6 +64,9 @@ impl Signets for SqliteStore {
             .write(move |db| {
                 Box::pin(async move {
                     demand_current(db, &name, &replaces).await?;
+                    if let Some(state) = during {
+                        demand_state(db, &name, state).await?;
+                    }
                     query(
                         "INSERT INTO signets (name, crypto, complete, identifiable, object, private_keys, \
                          published_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -339,7 +343,11 @@ async fn forget_oldest_signets(db: &mut SqliteConnection, most: i64) -> Result<(
 }
 
 /// Whoever made a signet from the current one must not undo what has come since.
-async fn demand_current(db: &mut SqliteConnection, name: &str, expected: &Replaces) -> Result<(), Error> {
+pub(super) async fn demand_current(
+    db: &mut SqliteConnection,
+    name: &str,
+    expected: &Replaces,
+) -> Result<(), Error> {
     let newest: Option<(Vec<u8>, Option<i64>)> =
         query_as("SELECT complete, revoked_at FROM signets WHERE name = ? ORDER BY seq DESC LIMIT 1")
             .bind(name)
@@ -353,6 +361,15 @@ async fn demand_current(db: &mut SqliteConnection, name: &str, expected: &Replac
         Replaces::Signet(expected) => current.is_some_and(|current| current == expected.0),
     };
     fits.then_some(()).ok_or(Error::Changed)
+}
+
+async fn demand_state(db: &mut SqliteConnection, name: &str, state: RolloverState) -> Result<(), Error> {
+    let found: Option<i64> = query_scalar("SELECT 1 FROM rollovers WHERE name = ? AND state = ?")
+        .bind(name)
+        .bind(state.name())
+        .fetch_optional(db)
+        .await?;
+    found.map(drop).ok_or(Error::Changed)
 }
 
 #[derive(sqlx::FromRow)]

@@ -297,3 +297,58 @@ async fn an_account_is_not_added_beside_a_signet_over_other_keys() {
     assert_eq!(hismail.history("bob@hismail.test").await.len(), 1);
     assert_eq!(hismail.history("pat@hismail.test").await.len(), 1);
 }
+
+/// Killed at any point, it either was called off or was not, and is told so by the same command.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_keys_is_called_off_and_what_is_published_stays_valid() {
+    let world = World::new().await;
+    let hismail = with_pat(&world).await;
+    let cancel = ["key", "rotate", "hismail.test", "--cancel"];
+    let none = hismail.cli(&cancel).await;
+    assert_eq!(none, "hismail.test: No change of keys is under way.\n");
+    let keys_in_record = async || {
+        let records = hismail.cli(&["dns", "records", "hismail.test"]).await;
+        records.replace("\" \"", "").matches("pok=").count()
+    };
+    let said = hismail.cli(&["key", "rotate", "hismail.test"]).await;
+    assert!(said.starts_with("hismail.test: generated since "), "{said}");
+    assert_eq!(keys_in_record().await, 2);
+    hismail.publish(&world).await;
+    let said = hismail.cli(&["key", "rotate", "hismail.test"]).await;
+    assert!(said.starts_with("hismail.test: published since "), "{said}");
+
+    // A daemon is killed meanwhile, as is the command; what counts is what is in the store.
+    hismail.spawn().await.kill();
+    let said = hismail.cli(&[&cancel[..], &["--json"]].concat()).await;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (&said["state"], &said["was"]),
+        (&"cancelled".into(), &"published".into())
+    );
+    assert_eq!(hismail.cli(&cancel).await, none);
+    assert_eq!(keys_in_record().await, 1);
+    assert_eq!(hismail.history("hismail.test").await.len(), 1);
+
+    // DNS still has both keys: mail comes as before.
+    let hermail = world
+        .organization("hermail.test")
+        .accounts(&["alice"])
+        .build()
+        .await;
+    let (here, there) = (hermail.start().await, hismail.start().await);
+    let letter = "From: alice@hermail.test\r\nMessage-ID: <1@hermail.test>\r\nDate: Tue, 3 Jun 2025 10:00:00 +0000\r\n\
+        To: bob@hismail.test\r\nSubject: keys\r\n\r\ntext\r\n";
+    hermail.submit("alice", &["bob@hismail.test"], letter).await;
+    hismail.maildir("bob").only().await;
+    assert_eq!(here.witness.routes_to("bob@hismail.test"), ["dmtp"]);
+    here.stop().await;
+    there.stop().await;
+
+    hismail.cli(&["key", "rotate", "bob@hismail.test"]).await;
+    let error = refused(&hismail, &["key", "rotate", "bob@hismail.test", "--cancel"]).await;
+    assert_eq!(
+        error,
+        "the change of keys of bob@hismail.test cannot be called off: the new keys are in use: once this change has ended, \
+         another one replaces them"
+    );
+}
