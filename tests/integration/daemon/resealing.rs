@@ -1,5 +1,15 @@
 //! The recipient has new keys while a message for the old ones is on its way (586).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use dimed::config::Config;
+use dimed::daemon::Daemon;
+use dimed::queue::observer::Observer;
+use dimed::store::MAX_RESEALED;
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
+
 use crate::support::eventually;
 use crate::support::home::Home;
 use crate::support::maildir::split;
@@ -86,6 +96,65 @@ async fn a_host_that_has_no_newer_signet_does_not_keep_a_message_going_round() {
     assert!(report.contains("Subject: new keys"), "{report}");
     assert!(!here.log().contains("\"queue.sealed_again\""));
     hermail.idle().await;
+}
+
+/// Gives bob new keys whenever a message has come, before anybody looks for the keys that it was sealed for.
+struct NewKeysEachTime {
+    hismail: Organization,
+    came: AtomicU32,
+}
+
+impl Observer for NewKeysEachTime {
+    fn watches_objects(&self) -> bool {
+        true
+    }
+
+    fn object_arrived(&self, _: &[u8]) {
+        self.came.fetch_add(1, Ordering::SeqCst);
+        block_in_place(|| Handle::current().block_on(self.hismail.rotate_bob()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_sealed_again_three_times_and_then_its_author_gets_it_back() {
+    let world = World::new().await;
+    let (hermail, hismail) = organizations(&world, false).await;
+    let config = Config::load(&hismail.config).unwrap();
+    let maildir = hismail.maildir("bob");
+    let rotating = Arc::new(NewKeysEachTime {
+        hismail,
+        came: AtomicU32::new(0),
+    });
+    let there = Daemon::start(config, Arc::clone(&rotating) as _).await.unwrap();
+    let here = hermail.spawn().await;
+    hermail
+        .submit("alice", &["bob@hismail.test"], &letter("never the right keys"))
+        .await;
+
+    let report = hermail.maildir("alice").only().await;
+    for expected in [
+        "Action: failed\r\n",
+        "Status: 5.7.5\r\n",
+        "Final-Recipient: rfc822; bob@hismail.test\r\n",
+        // What was written is given back.
+        "Subject: new keys\r\n",
+    ] {
+        assert!(report.contains(expected), "{expected}: {report}");
+    }
+    let unfolded = report.replace("\r\n ", " ").replace("\r\n", " ");
+    assert!(
+        unfolded.contains("the recipient has other keys than those the message was sealed for"),
+        "{report}"
+    );
+    hermail.idle().await;
+    let again = u32::from(MAX_RESEALED);
+    assert_eq!((again, rotating.came.load(Ordering::SeqCst)), (3, 4));
+    let log = here.log();
+    assert_eq!(log.matches("\"queue.sealed_again\"").count(), 3, "{log}");
+    assert_eq!(log.matches("\"queue.sealed\"").count(), 4, "{log}");
+    assert_eq!(maildir.count(), 0, "nothing came through");
+    assert_eq!(hermail.maildir("alice").count(), 1, "and one report alone");
+    there.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
