@@ -364,3 +364,80 @@ fn a_wish_that_no_field_can_hold_is_a_usage_error_and_writes_nothing() {
         assert!(text.contains(line), "{line} in\n{text}");
     }
 }
+
+#[test]
+fn an_organization_gets_a_new_key_set_and_everything_it_has_signed_stays_valid() {
+    let desk = Desk::with_alice();
+    let pok = pok(&desk);
+    let renewed = desk.json(
+        0,
+        "signet renew example.org.signet --org-key example.org.key --set Name=Example",
+    );
+    assert_eq!(renewed["signing_key"], json!(pok));
+    let (before, after) = (
+        desk.json(0, "signet show example.org.signet"),
+        desk.json(0, "signet show example.org-renewed.signet"),
+    );
+    assert_eq!(before["fingerprints"]["crypto"], after["fingerprints"]["crypto"]);
+    assert_ne!(before["fingerprints"]["full"], after["fingerprints"]["full"]);
+    assert_eq!(desk.mode("example.org-renewed.kem"), 0o600);
+    let kem = desk.json(0, "key show example.org-renewed.kem --public");
+    assert_ne!(kem, desk.json(0, "key show example.org.kem --public"));
+    for signet in ["example.org-renewed.signet", "example.org.signet"] {
+        let verified = desk.json(0, &format!("signet verify {signet} --pok {pok}"));
+        assert_eq!(
+            (&verified["result"], &verified["verified"]),
+            (&json!("valid"), &json!("id"))
+        );
+    }
+    let alice = "signet verify alice-example.org.signet --name alice@example.org --org";
+    let of_alice = desk.json(0, &format!("{alice} example.org-renewed.signet"));
+    assert_eq!(of_alice["result"], "valid");
+    desk.fails(2, "signet renew example.org.signet --org-key example.org.key");
+
+    // More secondary keys change what is signed as keys, and what the primary key has signed stays valid, too.
+    desk.done(
+        "signet renew example.org-renewed.signet --org-key example.org.key --sok signets --no-key-set --signet more.signet",
+    );
+    assert_eq!(desk.mode("example.org-renewed.sok1.key"), 0o600);
+    let more = desk.json(0, "signet show more.signet");
+    assert_ne!(more["fingerprints"]["crypto"], after["fingerprints"]["crypto"]);
+    let fields = more["fields"].as_array().unwrap();
+    let ids: Vec<_> = fields.iter().map(|field| field["id"].as_u64().unwrap()).collect();
+    assert!(ids.contains(&2) && !ids.contains(&251), "{ids:?}");
+    assert_eq!(desk.json(0, &format!("{alice} more.signet"))["result"], "valid");
+}
+
+#[test]
+fn a_signet_is_renewed_with_its_own_primary_key_alone() {
+    let desk = Desk::with_alice();
+    desk.done("signet new-org example.net --sok signets");
+    for (arguments, variant) in [
+        (
+            "example.org.signet --org-key example.net.key",
+            "signet.not_a_signer",
+        ),
+        (
+            "example.net.signet --org-key example.net.sok1.key",
+            "signet.not_a_signer",
+        ),
+        (
+            "alice-example.org.signet --org-key example.org.key",
+            "signet.kind",
+        ),
+        ("example.org.signet --org-key alice-example.org.key", "key.magic"),
+    ] {
+        let refused = desk.json(1, &format!("signet renew {arguments} --signet new.signet"));
+        assert_eq!(refused["refused"]["variant"], variant, "{arguments}");
+    }
+    desk.done("signet split example.org.signet --form crypto --out short.signet");
+    let short = "signet renew short.signet --org-key example.org.key --signet new.signet";
+    assert!(desk.fails(2, short).contains("--domain"));
+    let refused = desk.json(1, &format!("{short} --domain example.org"));
+    assert_eq!(refused["refused"]["variant"], "signet.missing");
+    assert!(!desk.path("new.signet").exists());
+    // Without identifier it stays without.
+    desk.done("signet split example.org.signet --form full --out full.signet");
+    desk.done("signet renew full.signet --org-key example.org.key --domain example.org --signet new.signet");
+    assert_eq!(desk.json(0, "signet show new.signet")["state"], "full");
+}

@@ -14,7 +14,8 @@ use crate::base::observe;
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
 use crate::cli::serve::start_log;
-use crate::cli::{Exit, load};
+use crate::cli::{Exit, Misuse, load};
+use crate::dime::signet::Signet;
 use crate::dmtp::name::Name;
 use crate::signet_service::{self, Offer};
 use crate::store;
@@ -32,7 +33,8 @@ use crate::store;
 /// 16 days after its key set has expired, and should be destroyed then.
 ///
 /// Exit codes: 0 done; 1 a key, signet or key set is not valid; 2 usage, or a file that cannot be read or written; 75 the
-/// server cannot be reached; 78 the configuration, which show, accept, and import without --submit need, cannot be used.
+/// server cannot be reached; 78 the configuration, which show, renew, accept, and import without --submit need, cannot be
+/// used.
 #[derive(Debug, Args)]
 #[command(
     verbatim_doc_comment,
@@ -53,6 +55,14 @@ enum Command {
     Show {
         /// A domain or address, here or elsewhere.
         name: Option<Name>,
+    },
+    /// Replace the key set of a domain, or of a user whose keys are kept here, ahead of its time.
+    ///
+    /// Do this when its private keys may be known to others. They are kept for what is under way, as with every key set
+    /// that was replaced; no new mail is sealed with them once senders have the new signet.
+    Renew {
+        /// The domain or address.
+        name: Name,
     },
     /// Take whatever key set and signing key somebody has next as if never seen before.
     ///
@@ -87,6 +97,7 @@ pub async fn run(set: Set, path: &Path, json: bool, out: &mut dyn Write) -> anyh
         Command::Import(import) => import::run(&import, path, json, out).await,
         Command::Show { name: Some(name) } => show::run(&open().await?, &name, json, out).await,
         Command::Show { name: None } => show::running_out(&open().await?, json, out).await,
+        Command::Renew { name } => renew(&open().await?, &name, json, out).await,
         Command::Accept { name } => accept(&open().await?, &name, json, out).await,
     }
 }
@@ -94,12 +105,26 @@ pub async fn run(set: Set, path: &Path, json: bool, out: &mut dyn Write) -> anyh
 /// Opts out, or back in.
 pub async fn opt_out(opt_out: OptOut, path: &Path, json: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let context = Context::open(load(path)?).await?;
-    let published = context.published();
     let offer = match opt_out.undo {
         true => Offer::Keys,
         false => Offer::OptOut,
     };
     let name = &opt_out.name;
+    replace(&context, name, offer).await?;
+    let text = match opt_out.undo {
+        true => format!("{name} has keys for D/MIME 2 again.\n"),
+        false => format!("{name} has opted out of D/MIME 2.\n"),
+    };
+    let answer = Answer {
+        text,
+        json: json!({ "result": "done", "name": name.to_string(), "opted_out": !opt_out.undo }),
+    };
+    answer.write(json, out)?;
+    Ok(Exit::Done)
+}
+
+async fn replace(context: &Context, name: &Name, offer: Offer) -> anyhow::Result<()> {
+    let published = context.published();
     let done = match name {
         Name::Organization(domain) => published.renew_organization(domain, offer).await.map(drop),
         Name::User(address) => published.renew_user(address, offer).await.map(drop),
@@ -112,14 +137,21 @@ pub async fn opt_out(opt_out: OptOut, path: &Path, json: bool, out: &mut dyn Wri
             _ => format!("the key set of {name} cannot be replaced"),
         };
         anyhow::Error::new(error).context(text)
-    })?;
-    let text = match opt_out.undo {
-        true => format!("{name} has keys for D/MIME 2 again.\n"),
-        false => format!("{name} has opted out of D/MIME 2.\n"),
-    };
+    })
+}
+
+async fn renew(context: &Context, name: &Name, json: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let current = context.store.current_signet(&name.to_string()).await?;
+    let current = current.map(|stored| Signet::decode(&stored.object)).transpose()?;
+    if current.is_some_and(|signet| Offer::after(&signet) == Offer::OptOut) {
+        let text =
+            format!("{name} has opted out of D/MIME 2: `dimed key opt-out {name} --undo` makes keys again");
+        return Err(Misuse(text).into());
+    }
+    replace(context, name, Offer::Keys).await?;
     let answer = Answer {
-        text,
-        json: json!({ "result": "done", "name": name.to_string(), "opted_out": !opt_out.undo }),
+        text: format!("{name} has a new key set.\n"),
+        json: json!({ "result": "done", "name": name.to_string() }),
     };
     answer.write(json, out)?;
     Ok(Exit::Done)

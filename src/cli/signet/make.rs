@@ -108,7 +108,7 @@ pub struct NewRequest {
 
 /// The key set that comes with new keys.
 #[derive(Debug, Clone, Args)]
-struct Kem {
+pub struct Kem {
     /// Private keys of the key set [default: beside the key file, with the suffix .kem].
     #[arg(long, value_name = "FILE", conflicts_with = "no_key_set")]
     kem: Option<FileName>,
@@ -121,13 +121,16 @@ struct Kem {
 }
 
 /// A new key set: its private keys, and itself, signed.
-struct NewKeySet {
-    private: KemFile,
-    signed: KeySetFile,
+pub struct NewKeySet {
+    /// For its owner.
+    pub private: KemFile,
+    /// For everybody.
+    pub signed: KeySetFile,
 }
 
 impl Kem {
-    fn generate(&self, kind: Kind, owner: &SigningKey) -> anyhow::Result<Option<NewKeySet>> {
+    /// Makes one for an owner; `None` if none is wanted.
+    pub fn generate(&self, kind: Kind, owner: &SigningKey) -> anyhow::Result<Option<NewKeySet>> {
         if self.no_key_set {
             return Ok(None);
         }
@@ -154,7 +157,8 @@ impl Kem {
         }))
     }
 
-    fn file(&self, stem: &str) -> FileName {
+    /// Where its private keys go.
+    pub fn file(&self, stem: &str) -> FileName {
         named(&self.kem, stem, "kem")
     }
 }
@@ -200,7 +204,7 @@ pub fn run_org(arguments: &NewOrg, json: bool, out: &mut dyn Write) -> anyhow::R
 }
 
 /// New secondary keys, each with what it may sign.
-fn secondary_keys(uses: &[Permissions]) -> Result<Vec<(SigningKey, Permissions)>, Misuse> {
+pub fn secondary_keys(uses: &[Permissions]) -> Result<Vec<(SigningKey, Permissions)>, Misuse> {
     if uses.len() > MAX_SECONDARY_KEYS {
         return Err(Misuse(format!(
             "a signet has at most {MAX_SECONDARY_KEYS} secondary keys"
@@ -213,7 +217,8 @@ fn secondary_keys(uses: &[Permissions]) -> Result<Vec<(SigningKey, Permissions)>
         .collect())
 }
 
-fn public_halves(keys: &[(SigningKey, Permissions)]) -> Vec<SecondaryKey> {
+/// What stands of them in a signet.
+pub fn public_halves(keys: &[(SigningKey, Permissions)]) -> Vec<SecondaryKey> {
     let halves = keys.iter().map(|(key, permissions)| SecondaryKey {
         permissions: *permissions,
         key: key.verifying_key(),
@@ -270,7 +275,8 @@ fn old_key(file: &FileName, unlock: &Unlock) -> anyhow::Result<SigningKey> {
     Ok(key.ok_or_else(refused)?)
 }
 
-fn named(given: &Option<FileName>, stem: &str, suffix: &str) -> FileName {
+/// The file given, or one named after what it is about.
+pub fn named(given: &Option<FileName>, stem: &str, suffix: &str) -> FileName {
     let default = || std::ffi::OsString::from(format!("{stem}.{suffix}")).into();
     given.clone().unwrap_or_else(default)
 }
@@ -286,7 +292,7 @@ fn stem_of(address: &Mailbox) -> String {
 }
 
 /// Files that were made together, and what is said of them.
-struct Made<'a> {
+pub struct Made<'a> {
     signet: &'a Signet,
     owner: &'a SigningKey,
     outputs: Option<Outputs>,
@@ -294,7 +300,8 @@ struct Made<'a> {
 }
 
 impl<'a> Made<'a> {
-    fn new(signet: &'a Signet, owner: &'a SigningKey, force: bool) -> Self {
+    /// None yet; with `force`, files that exist are replaced.
+    pub fn new(signet: &'a Signet, owner: &'a SigningKey, force: bool) -> Self {
         Self {
             signet,
             owner,
@@ -303,7 +310,8 @@ impl<'a> Made<'a> {
         }
     }
 
-    fn private(&mut self, what: &str, file: FileName, text: &str) {
+    /// One for its owner alone.
+    pub fn private(&mut self, what: &str, file: FileName, text: &str) {
         self.outputs = self
             .outputs
             .take()
@@ -311,7 +319,8 @@ impl<'a> Made<'a> {
         self.files.push((what.to_owned(), file));
     }
 
-    fn public(&mut self, what: &str, file: FileName, text: &str) {
+    /// One for everybody.
+    pub fn public(&mut self, what: &str, file: FileName, text: &str) {
         self.outputs = self
             .outputs
             .take()
@@ -319,7 +328,8 @@ impl<'a> Made<'a> {
         self.files.push((what.to_owned(), file));
     }
 
-    fn write(self, json: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    /// Writes all of them, and says which.
+    pub fn write(self, json: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
         let is_told = !self.files.iter().any(|(_, file)| file.is_standard());
         if json && !is_told {
             return Err(Misuse("with --json, name files instead of -".into()).into());

@@ -8,6 +8,7 @@ mod life;
 mod make;
 mod profile;
 pub mod read;
+mod renew;
 mod report;
 mod request;
 mod show;
@@ -48,6 +49,7 @@ enum Command {
     NewOrg(make::NewOrg),
     NewRequest(make::NewRequest),
     Sign(sign::Sign),
+    Renew(renew::Renew),
     Show(show::Show),
     Verify(verify::Verify),
     Split(split::Split),
@@ -86,6 +88,7 @@ pub async fn run(arguments: Arguments, config: &Path, out: &mut dyn Write) -> an
         Command::NewOrg(new) => make::run_org(&new, json, out),
         Command::NewRequest(new) => make::run_request(&new, json, out),
         Command::Sign(sign) => sign::run(&sign, json, out),
+        Command::Renew(renew) => renew::run(&renew, json, out),
         Command::Show(show) => show::run(&show, json, out),
         Command::Verify(verify) => verify::run(&verify, json, out),
         Command::Import(import) => import::run(&import, json, out),

@@ -187,7 +187,7 @@ fn verified_previous(
 }
 
 /// The signing key of an organization, primary or secondary.
-fn org_key(file: &FileName, unlock: &Unlock) -> anyhow::Result<SigningKey> {
+pub fn org_key(file: &FileName, unlock: &Unlock) -> anyhow::Result<SigningKey> {
     let found = private_keys(file, unlock)?;
     let organization = found.iter().filter(|key| !matches!(key, PrivateKey::User(_)));
     let refused = || {

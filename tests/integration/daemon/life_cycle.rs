@@ -352,3 +352,32 @@ async fn a_change_of_keys_is_called_off_and_what_is_published_stays_valid() {
          another one replaces them"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_set_is_renewed_by_hand_unless_its_owner_has_opted_out() {
+    let world = World::new().await;
+    let hismail = with_pat(&world).await;
+    for name in ["hismail.test", "bob@hismail.test"] {
+        let before = hismail.history(name).await;
+        let said = hismail.cli(&["key", "set", "renew", name]).await;
+        assert_eq!(said, format!("{name} has a new key set.\n"));
+        let after = hismail.history(name).await;
+        assert_eq!(after.len(), before.len() + 1);
+        assert_eq!(after[1].signet.crypto, before[0].signet.crypto, "the same keys");
+        let candidates = hismail.services().await.published.candidates(name).await.unwrap();
+        let kept: Vec<_> = candidates.iter().map(|kept| kept.signet).collect();
+        assert_eq!(kept.len(), 2, "the old private keys open what is under way");
+        assert!(kept.contains(&after[0].signet.full) && kept.contains(&after[1].signet.full));
+    }
+    hismail.cli(&["key", "opt-out", "hismail.test"]).await;
+    let error = refused(&hismail, &["key", "set", "renew", "hismail.test"]).await;
+    assert_eq!(
+        error,
+        "hismail.test has opted out of D/MIME 2: `dimed key opt-out hismail.test --undo` makes keys again"
+    );
+    let error = refused(&hismail, &["key", "set", "renew", "pat@hismail.test"]).await;
+    assert_eq!(
+        error,
+        "the key set of pat@hismail.test cannot be replaced: the user has no signet here"
+    );
+}
