@@ -4,8 +4,10 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
 use zeroize::Zeroizing;
 
+use super::answer::Answer;
 use super::context::Context;
 use super::files::FileName;
 use super::signet::read::signet_of;
@@ -47,6 +49,9 @@ pub struct Add {
     /// File whose first line is the password.
     #[arg(long, value_name = "FILE")]
     password_file: Option<FileName>,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 /// The trust modes, as they are spelled here.
@@ -82,6 +87,9 @@ pub enum AliasCommand {
         alias: Mailbox,
         /// Address here or elsewhere.
         target: Mailbox,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -94,27 +102,38 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
 
 /// Does as the command about aliases says.
 pub async fn run_alias(command: AliasCommand, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let AliasCommand::Add { alias, target } = command;
+    let AliasCommand::Add { alias, target, json } = command;
     let context = Context::open(config).await?;
     let added = context.accounts().create_alias(&alias, &target).await;
     added.with_context(|| format!("{alias} cannot be added"))?;
+    let (mut leads, mut own_signet) = (true, false);
     match context.accounts().resolve(&alias).await {
-        Ok(Resolution::Unknown) | Err(accounts::Error::AliasLoop) => {
-            writeln!(
-                out,
-                "{alias} leads to {target}, and so far to nobody: mail for it is refused."
-            )?;
-        }
+        Ok(Resolution::Unknown) | Err(accounts::Error::AliasLoop) => leads = false,
         Ok(Resolution::Targets(targets)) => {
-            writeln!(out, "{alias} leads to {target}.")?;
             let is_one_account = matches!(targets.as_slice(), [Target::Local(_)]);
-            if !is_one_account && publish_alias(&context, &alias).await? {
-                writeln!(out, "It has a signet of its own, whose keys are kept here.")?;
-            }
+            own_signet = !is_one_account && publish_alias(&context, &alias).await?;
         }
-        Ok(Resolution::NotLocal) => writeln!(out, "{alias} leads to {target}.")?,
+        Ok(Resolution::NotLocal) => {}
         Err(error) => return Err(error.into()),
     }
+    let text = match (leads, own_signet) {
+        (false, _) => format!("{alias} leads to {target}, and so far to nobody: mail for it is refused.\n"),
+        (true, false) => format!("{alias} leads to {target}.\n"),
+        (true, true) => {
+            format!("{alias} leads to {target}.\nIt has a signet of its own, whose keys are kept here.\n")
+        }
+    };
+    let answer = Answer {
+        text,
+        json: json!({
+            "result": "done",
+            "alias": alias.to_string(),
+            "target": target.to_string(),
+            "leads_to_somebody": leads,
+            "own_signet": own_signet,
+        }),
+    };
+    answer.write(json, out)?;
     Ok(Exit::Done)
 }
 
@@ -178,10 +197,20 @@ async fn add(add: Add, config: Config, out: &mut dyn Write) -> anyhow::Result<Ex
         None => false,
     };
     accounts.create(new, context.now()).await.with_context(failed)?;
-    match signet {
-        true => writeln!(out, "{} has an account and a signet.", add.address)?,
-        false => writeln!(out, "{} has an account, and no signet.", add.address)?,
-    }
+    let has = match signet {
+        true => "an account and a signet",
+        false => "an account, and no signet",
+    };
+    let answer = Answer {
+        text: format!("{} has {has}.\n", add.address),
+        json: json!({
+            "result": "done",
+            "address": add.address.to_string(),
+            "trust": add.trust.to_possible_value().map(|value| value.get_name().to_owned()),
+            "signet": signet,
+        }),
+    };
+    answer.write(add.json, out)?;
     Ok(Exit::Done)
 }
 

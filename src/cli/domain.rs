@@ -6,9 +6,12 @@ use std::io::Write;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::Exit;
+use super::answer::Answer;
 use super::context::Context;
+use crate::base::time::Timestamp;
 use crate::config::Config;
 use crate::dime::keys::OrgKeys;
 use crate::dime::record::{Policy, SubdomainPolicy};
@@ -46,6 +49,9 @@ pub struct Retire {
     /// Stay in DIME after all.
     #[arg(long)]
     cancel: bool,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 /// What to serve and how.
@@ -70,6 +76,9 @@ pub struct Add {
     /// hours.
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(..=3650))]
     expiry: u16,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 fn policy(text: &str) -> Result<Policy, &'static str> {
@@ -92,7 +101,7 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
 
 async fn add(add: Add, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let context = Context::open_or_create(config).await?;
-    let name = add.domain.clone();
+    let (name, json) = (add.domain.clone(), add.json);
     if context.store.local_domain(&name).await?.is_some() {
         return Err(store::Error::Exists).with_context(|| format!("{name} cannot be added"));
     }
@@ -109,11 +118,17 @@ async fn add(add: Add, config: Config, out: &mut dyn Write) -> anyhow::Result<Ex
         created_at: context.now(),
     };
     context.store.add_domain(domain).await?;
-    match with_dime {
-        true => writeln!(out, "{name} is served here, with DIME.")?,
-        false => writeln!(out, "{name} is served here, without DIME.")?,
-    }
-    writeln!(out, "Next: publish what `dimed dns records {name}` prints.")?;
+    let how = match with_dime {
+        true => "with DIME",
+        false => "without DIME",
+    };
+    let answer = Answer {
+        text: format!(
+            "{name} is served here, {how}.\nNext: publish what `dimed dns records {name}` prints.\n"
+        ),
+        json: json!({ "result": "done", "domain": name.as_str(), "dime": with_dime }),
+    };
+    answer.write(json, out)?;
     Ok(Exit::Done)
 }
 
@@ -138,20 +153,39 @@ async fn retire(retire: &Retire, config: Config, out: &mut dyn Write) -> anyhow:
             context.store.cancel_retirement(domain).await?,
             "{domain} is not on its way out of DIME"
         );
-        writeln!(out, "{domain} stays in DIME.")?;
-        writeln!(out, "Next: publish what `dimed dns records {domain}` prints.")?;
+        let answer = Answer {
+            text: format!(
+                "{domain} stays in DIME.\nNext: publish what `dimed dns records {domain}` prints.\n"
+            ),
+            json: json!({ "domain": domain.as_str(), "state": "cancelled" }),
+        };
+        answer.write(retire.json, out)?;
         return Ok(Exit::Done);
     }
     let retiring = context.retiring()?.retire(domain).await;
-    match retiring.with_context(|| format!("{domain} cannot be taken out of DIME"))? {
-        Some(retirement) => {
-            let (state, since) = (retirement.state.name(), rfc5322(retirement.since));
-            writeln!(out, "{domain}: {state} since {since}.")?;
-            writeln!(out, "{}", next(&retirement))?;
-        }
-        None => writeln!(out, "{domain} is served here, without DIME.")?,
-    }
+    let retiring = retiring.with_context(|| format!("{domain} cannot be taken out of DIME"))?;
+    state(domain, retiring.as_ref()).write(retire.json, out)?;
     Ok(Exit::Done)
+}
+
+fn state(domain: &Domain, retiring: Option<&Retirement>) -> Answer {
+    let Some(retirement) = retiring else {
+        return Answer {
+            text: format!("{domain} is served here, without DIME.\n"),
+            json: json!({ "domain": domain.as_str(), "state": "done" }),
+        };
+    };
+    let (state, next) = (retirement.state.name(), next(retirement));
+    Answer {
+        text: format!("{domain}: {state} since {}.\n{next}\n", rfc5322(retirement.since)),
+        json: json!({
+            "domain": domain.as_str(),
+            "state": state,
+            "since": retirement.since.unix_secs(),
+            "due": retirement.due_at.map(Timestamp::unix_secs),
+            "next": next,
+        }),
+    }
 }
 
 /// What is to be done, by whom, and when.

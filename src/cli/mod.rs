@@ -54,7 +54,7 @@ pub enum Command {
     /// Two complete organizations on loopback exchange mail, and what everybody could read is shown.
     Demo(demo::Arguments),
     /// Read the configuration, its certificates and the master key, and say what is wrong with them.
-    Check,
+    Check(check::Arguments),
     /// Domains that are served here.
     #[command(subcommand)]
     Domain(domain::Command),
@@ -119,7 +119,7 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
     match arguments.command {
         Command::Serve => serve::run(load(path)?).await,
         Command::Demo(arguments) => demo::run(arguments, out).await,
-        Command::Check => check::run(&load(path)?, out),
+        Command::Check(arguments) => check::run(&arguments, path, out),
         Command::Domain(command) => domain::run(command, load(path)?, out).await,
         Command::Account(command) => account::run(command, load(path)?, out).await,
         Command::Alias(command) => account::run_alias(command, load(path)?, out).await,

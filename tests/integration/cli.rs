@@ -13,7 +13,7 @@ use dimed::dime::key_set::Pin;
 use dimed::dime::record::ManagementRecord;
 use dimed::store::sqlite::SqliteStore;
 use dimed::store::{KeySetPin, KeySets, MasterKey};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -786,4 +786,56 @@ fn traps_are_made_of_addresses_that_nobody_needs() {
         let said = home.fails(1, &["trap", "add", address]);
         assert!(said.contains(why), "{address}: {said}");
     }
+}
+
+#[test]
+fn domains_accounts_aliases_and_the_check_answer_programs() {
+    let home = Home::new();
+    let json = |code: i32, arguments: &[&str], typed: &str| -> Value {
+        let all = [arguments, &["--json"]].concat();
+        let assert = home.dimed(&all).write_stdin(typed).assert().code(code);
+        serde_json::from_slice(&assert.get_output().stdout).unwrap()
+    };
+    let missing = json(78, &["check"], "");
+    assert_eq!(missing["result"], "refused");
+    assert!(
+        missing["message"].as_str().unwrap().contains("master key"),
+        "{missing}"
+    );
+    let added = json(0, &["domain", "add", "hermail.test"], "");
+    assert_eq!(
+        added,
+        json!({ "result": "done", "domain": "hermail.test", "dime": true })
+    );
+    assert_eq!(json(0, &["check"], "")["result"], "done");
+    let alice = json(0, &["account", "add", "alice@hermail.test"], "correct horse\n");
+    assert_eq!(
+        alice,
+        json!({ "result": "done", "address": "alice@hermail.test", "trust": "trustful", "signet": true })
+    );
+    let alias = json(
+        0,
+        &["alias", "add", "sales@hermail.test", "alice@hermail.test"],
+        "",
+    );
+    assert_eq!(
+        (&alias["leads_to_somebody"], &alias["own_signet"]),
+        (&json!(true), &json!(false))
+    );
+    let alias = json(
+        0,
+        &["alias", "add", "press@hermail.test", "eve@elsewhere.test"],
+        "",
+    );
+    assert_eq!(
+        (&alias["target"], &alias["own_signet"]),
+        (&json!("eve@elsewhere.test"), &json!(true))
+    );
+    let leaving = json(0, &["domain", "retire", "hermail.test"], "");
+    assert_eq!(
+        (&leaving["state"], &leaving["due"]),
+        (&json!("announced"), &json!(null))
+    );
+    let staying = json(0, &["domain", "retire", "hermail.test", "--cancel"], "");
+    assert_eq!(staying["state"], "cancelled");
 }
