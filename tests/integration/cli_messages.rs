@@ -136,7 +136,7 @@ fn a_message_walks_from_author_to_recipient_in_format_1() {
     assert!(warning.contains("D/MIME 1 was demanded"), "{warning}");
 }
 
-/// D/MIME 1 has no rules with names, and its parser knows the octet; what does not open, or does not count, has its chunk and line.
+/// The parser of D/MIME 1 knows the octet; what does not open, or does not count, has its rule, chunk and line.
 #[test]
 fn a_refusal_of_format_1_says_where() {
     let desk = desk(true);
@@ -154,6 +154,7 @@ fn a_refusal_of_format_1_says_where() {
             number("chunk"),
             number("chunk_type"),
             refused["field_name"].as_str().map(str::to_owned),
+            refused["rule"].as_str().map(str::to_owned),
         )
     };
     let changed = |place: usize| {
@@ -161,7 +162,7 @@ fn a_refusal_of_format_1_says_where() {
         octets[place] ^= 0x40;
         octets
     };
-    let of = |variant: &str, offset, chunk, kind| (variant.to_owned(), offset, chunk, kind, None);
+    let of = |variant: &str, offset, chunk, kind| (variant.to_owned(), offset, chunk, kind, None, None);
     assert_eq!(
         refused(&changed(5), SIGNETS),
         of("dmime1.size", Some(2), None, None)
@@ -176,8 +177,18 @@ fn a_refusal_of_format_1_says_where() {
     );
     assert_eq!(
         refused(&changed(1100), SIGNETS),
-        of("dmime1.refused", Some(43), Some(1), Some(4))
+        (
+            "dmime1.refused".to_owned(),
+            Some(1007),
+            Some(2),
+            Some(5),
+            Some("Recipient".to_owned()),
+            Some("V14".to_owned())
+        )
     );
+    // The last octets are keyslots, of which the recipient's stands last.
+    let last = refused(&changed(good.len() - 1), SIGNETS);
+    assert_eq!((last.3, last.5.as_deref()), (Some(255), Some("V15")));
     let mallory = SIGNETS.replace(
         "--author-signet alice-example.org",
         "--author-signet bob-example.net",
@@ -189,7 +200,8 @@ fn a_refusal_of_format_1_says_where() {
             Some(43),
             Some(1),
             Some(4),
-            Some("Author-Signet".to_owned())
+            Some("Author-Signet".to_owned()),
+            Some("V16".to_owned())
         )
     );
 }

@@ -9,11 +9,13 @@ use super::names::Role;
 use super::refused::{InEnvelope, WrongKeys};
 use super::report::Report;
 use crate::cli::refusal::Refusal;
-use crate::dime::dmime1::chunk::ChunkType;
+use crate::dime::dmime1::chunk::{Actor, ChunkType};
+use crate::dime::dmime1::destination::DestinationView;
 use crate::dime::dmime1::envelope::{DestinationEnvelope, OriginEnvelope};
+use crate::dime::dmime1::fault::Fault;
 use crate::dime::dmime1::open::{EnvelopeView, Opened};
 use crate::dime::dmime1::origin::{CheckedSubmission, OriginView};
-use crate::dime::dmime1::{Limits, Message, Refused, destination, open, origin};
+use crate::dime::dmime1::{Limits, Message, destination, open, origin};
 use bytes::Bytes;
 
 /// What this format allows whom.
@@ -39,52 +41,49 @@ pub fn check(
     match role {
         Role::Origin => {
             let keys = (keys.organizations.as_slice(), "an organization");
-            let view = first(keys, ChunkType::Origin, |keys| origin::open(message, keys))?;
+            let view = first(keys, |keys| OriginView::open(message, keys))?;
             check_submission(view, actors, report)
         }
         Role::Destination => {
             let keys = (keys.organizations.as_slice(), "an organization");
-            let view = first(keys, ChunkType::Destination, |keys| {
-                destination::open(message, keys)
-            })?;
+            let view = first(keys, |keys| DestinationView::open(message, keys))?;
             check_arrival(view, actors, report)
         }
         Role::Recipient => {
             let keys = (keys.users.as_slice(), "a user");
-            let view = first(keys, ChunkType::Origin, |keys| open::open_envelope(message, keys))?;
+            let view = first(keys, |keys| EnvelopeView::open(message, Actor::Recipient, keys))?;
             read_as_recipient(&view, actors, report)
         }
         Role::Author => {
             let keys = (keys.users.as_slice(), "a user");
-            let view = first(keys, ChunkType::Origin, |keys| {
-                open::open_sent_envelope(message, keys)
-            })?;
+            let view = first(keys, |keys| EnvelopeView::open(message, Actor::Author, keys))?;
             read_as_author(&view, actors, report)
         }
     }
 }
 
-/// What the first key opens that opens the chunk.
+/// What the first key opens that opens the envelope; if none does, what is wrong by the key that came farthest.
 fn first<K, V>(
     (keys, whose): (&[K], &'static str),
-    chunk: ChunkType,
-    open: impl Fn(&K) -> Result<V, Refused>,
+    open: impl Fn(&K) -> Result<V, Fault>,
 ) -> Result<V, Refusal> {
-    if keys.is_empty() {
-        return Err(Refusal::new(&WrongKeys::None(whose)));
+    let mut farthest: Option<Fault> = None;
+    for keys in keys {
+        match open(keys) {
+            Ok(view) => return Ok(view),
+            Err(fault) if farthest.is_none_or(|far| far.rule < fault.rule) => farthest = Some(fault),
+            Err(_) => {}
+        }
     }
-    let opened = keys.iter().find_map(|keys| open(keys).ok());
-    opened.ok_or_else(|| Refusal::new(&InEnvelope { chunk, line: None }))
+    Err(match farthest {
+        Some(fault) => Refusal::new(&fault),
+        None => Refusal::new(&WrongKeys::None(whose)),
+    })
 }
 
 /// The signet named in that line of an envelope does not count.
 fn refused_in(chunk: ChunkType, line: &'static str) -> Refusal {
-    let line = Some(line);
     Refusal::new(&InEnvelope { chunk, line })
-}
-
-fn refused() -> Refusal {
-    Refusal::new(&Refused)
 }
 
 fn check_submission(view: OriginView, actors: &Actors, report: &mut Report) -> anyhow::Result<Checked> {
@@ -104,20 +103,17 @@ fn check_submission(view: OriginView, actors: &Actors, report: &mut Report) -> a
     report.organization(actors, Role::Destination, destination);
     let (author, _) = author.ok_or_else(|| refused_in(ChunkType::Origin, "Author-Signet"))?;
     let (destination, _) = destination.ok_or_else(|| refused_in(ChunkType::Origin, "Destination-Signet"))?;
-    let checked = view.check(&origin::Expected {
+    let checked = view.examine(&origin::Expected {
         submitter: actors.names.from.as_ref().unwrap_or(&envelope.author),
         origin: &domain,
         author: &author.signet,
         destination: &destination.signet,
     });
-    Ok(Checked::Submission(Box::new(checked.map_err(|_| refused())?)))
+    let checked = checked.map_err(|fault| Refusal::new(&fault))?;
+    Ok(Checked::Submission(Box::new(checked)))
 }
 
-fn check_arrival(
-    view: destination::DestinationView,
-    actors: &Actors,
-    report: &mut Report,
-) -> anyhow::Result<Checked> {
+fn check_arrival(view: DestinationView, actors: &Actors, report: &mut Report) -> anyhow::Result<Checked> {
     let domain = actors.own_domain(Role::Destination)?;
     let peer = actors.own_domain(Role::Origin)?;
     let envelope = view.envelope().clone();
@@ -135,13 +131,13 @@ fn check_arrival(
     report.user(Role::Recipient, &envelope.recipient, recipient);
     let (origin, _) = origin.ok_or_else(|| refused_in(ChunkType::Destination, "Origin-Signet"))?;
     let (recipient, _) = recipient.ok_or_else(|| refused_in(ChunkType::Destination, "Recipient-Signet"))?;
-    let checked = view.check(&destination::Expected {
+    let checked = view.examine(&destination::Expected {
         peer: &peer,
         destination: &domain,
         origin: &origin.signet,
         recipient: &recipient.signet,
     });
-    checked.map_err(|_| refused())?;
+    checked.map_err(|fault| Refusal::new(&fault))?;
     Ok(Checked::Arrival)
 }
 
@@ -175,7 +171,7 @@ fn read_as_recipient(view: &EnvelopeView, actors: &Actors, report: &mut Report) 
         origin: &origin.signet,
         destination: &destination.signet,
     };
-    content(open::open(view, &expected), report)
+    content(open::examine(view, &expected), report)
 }
 
 fn read_as_author(view: &EnvelopeView, actors: &Actors, report: &mut Report) -> anyhow::Result<Checked> {
@@ -188,12 +184,12 @@ fn read_as_author(view: &EnvelopeView, actors: &Actors, report: &mut Report) -> 
     let own = own.as_ref().and_then(|all| all.of_crypto(&from.author_signet));
     report.user(Role::Author, &from.author, own);
     let (own, _) = own.ok_or_else(|| refused_in(ChunkType::Origin, "Author-Signet"))?;
-    content(open::open_sent(view, &address, &own.signet), report)
+    content(open::examine_sent(view, &address, &own.signet), report)
 }
 
-fn content(opened: Result<Opened, Refused>, report: &mut Report) -> anyhow::Result<Checked> {
-    let opened = opened.map_err(|_| refused())?;
-    let headers = opened.common_headers().map_err(|_| refused())?;
+fn content(opened: Result<Opened, Fault>, report: &mut Report) -> anyhow::Result<Checked> {
+    let opened = opened.map_err(|fault| Refusal::new(&fault))?;
+    let headers = opened.common_headers()?;
     report.say_from_header(Some(&headers.from_header), &opened.envelope.origin.author);
     Ok(Checked::Content(Box::new(opened)))
 }

@@ -140,30 +140,47 @@ impl Refused for dmime1::Misread {
     }
 }
 
+/// Of a step behind all checks, such as signing.
 impl Refused for dmime1::Refused {
     fn variant(&self) -> &'static str {
         "dmime1.refused"
     }
 }
 
-/// A line of an envelope that is not fulfilled, in the words of D/MIME 1.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("{}", dmime1::Refused)]
-pub struct InEnvelope {
-    /// The envelope chunk.
-    pub chunk: dmime1::chunk::ChunkType,
-    /// Its line; none for the chunk as a whole, which does not open.
-    pub line: Option<&'static str>,
-}
-
-impl Refused for InEnvelope {
+impl Refused for dmime1::fault::Fault {
     fn variant(&self) -> &'static str {
-        dmime1::Refused.variant()
+        "dmime1.refused"
     }
 
     fn place(&self) -> Place {
         Place {
-            field_name: self.line,
+            chunk: self.chunk,
+            field_name: self.field,
+            rule: Some(self.rule.name()),
+            ..of_chunk(self.kind)
+        }
+    }
+}
+
+/// A signet named in an envelope that is not among the files, or does not count.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the signet that the envelope names is not there or does not count")]
+pub struct InEnvelope {
+    /// The envelope chunk.
+    pub chunk: dmime1::chunk::ChunkType,
+    /// Its line.
+    pub line: &'static str,
+}
+
+impl Refused for InEnvelope {
+    fn variant(&self) -> &'static str {
+        "dmime1.refused"
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            field_name: Some(self.line),
+            rule: Some(dmime1::fault::Rule::V16.name()),
             ..of_chunk(self.chunk)
         }
     }

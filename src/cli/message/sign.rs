@@ -20,7 +20,7 @@ use crate::cli::Exit;
 use crate::cli::answer::check_output;
 use crate::cli::files::{FileName, check_inputs};
 use crate::cli::refusal::Refusal;
-use crate::dime::dmime1::{self, origin};
+use crate::dime::dmime1::origin;
 use crate::dime::dmime2::origin::SignedChunk;
 
 /// Check a sealed message as its origin, and sign it.
@@ -107,7 +107,7 @@ fn sign(arguments: &OriginSign, report: &mut Report) -> anyhow::Result<Signed> {
             *report = Report::of_format1(&message);
             match format1::check(Role::Origin, &message, known, report)? {
                 Checked::Submission(checked) => sign_format1(&checked, known),
-                _ => Err(Refusal::new(&dmime1::Refused).into()),
+                _ => Err(Refusal::new(&NotAMessage).into()),
             }
         }
         Kind::Format2 => {

@@ -7,6 +7,7 @@ use std::fmt;
 
 use super::chunk::{Actor, ChunkType};
 use super::envelope::DestinationEnvelope;
+use super::fault::{Checks, Fault};
 use super::reading::Access;
 use super::signature::origin_signed;
 use super::{Message, Refused};
@@ -42,23 +43,22 @@ pub struct CheckedArrival {
 
 /// Opens chunk 5 with the organization's key.
 pub fn open(message: &Message, keys: &OrgKeys) -> Result<DestinationView, Refused> {
-    let access = Access::new(message, Actor::Destination, &keys.encryption);
-    let plain = access
-        .reading(message)
-        .plain_of(ChunkType::Destination)
-        .ok_or(Refused)?;
-    let envelope = plain
-        .data()
-        .and_then(DestinationEnvelope::decode)
-        .ok_or(Refused)?;
-    Ok(DestinationView {
-        message: message.clone(),
-        access,
-        envelope,
-    })
+    Ok(DestinationView::open(message, keys)?)
 }
 
 impl DestinationView {
+    /// As [`open`]; says what is wrong.
+    pub fn open(message: &Message, keys: &OrgKeys) -> Result<Self, Fault> {
+        let access = Access::new(message, Actor::Destination, &keys.encryption);
+        let plain = access.reading(message).plain_of(ChunkType::Destination);
+        let envelope = plain.and_then(|plain| plain.destination());
+        Ok(Self {
+            message: message.clone(),
+            access,
+            envelope: envelope.map_err(|flaw| flaw.of(message))?,
+        })
+    }
+
     /// Recipient and origin, with the fingerprints of the signets to fetch for the check.
     pub fn envelope(&self) -> &DestinationEnvelope {
         &self.envelope
@@ -66,23 +66,34 @@ impl DestinationView {
 
     /// Every check of §13.3: domains, signets, the origin's signatures.
     pub fn check(self, expected: &Expected<'_>) -> Result<CheckedArrival, Refused> {
-        let envelope = &self.envelope;
-        let named = (envelope.origin == *expected.peer)
-            & (envelope.recipient.domain() == expected.destination)
-            & expected.origin.governs(&envelope.origin)
-            & (envelope.origin_signet == expected.origin.crypto_fingerprint())
-            & expected.recipient.is_of(&envelope.recipient)
-            & (envelope.recipient_signet == expected.recipient.crypto_fingerprint());
-        let keys = expected.origin.message_signing_keys();
-        let signed = origin_signed(&self.access.reading(&self.message), &keys);
-        if named & signed {
-            Ok(CheckedArrival {
-                message: self.message,
-                envelope: self.envelope,
-            })
-        } else {
-            Err(Refused)
-        }
+        Ok(self.examine(expected)?)
+    }
+
+    /// As [`check`](Self::check); says what is wrong.
+    pub fn examine(self, expected: &Expected<'_>) -> Result<CheckedArrival, Fault> {
+        let Expected {
+            peer,
+            destination,
+            origin,
+            recipient,
+        } = expected;
+        let (envelope, kind) = (&self.envelope, ChunkType::Destination);
+        let mut checks = Checks::default();
+        checks.identity(envelope.origin == **peer, kind, "Origin");
+        checks.identity(envelope.recipient.domain() == *destination, kind, "Recipient");
+        checks.identity(origin.governs(&envelope.origin), kind, "Origin");
+        let signet = origin.crypto_fingerprint();
+        checks.identity(envelope.origin_signet == signet, kind, "Origin-Signet");
+        checks.identity(recipient.is_of(&envelope.recipient), kind, "Recipient");
+        let signet = recipient.crypto_fingerprint();
+        checks.identity(envelope.recipient_signet == signet, kind, "Recipient-Signet");
+        let keys = origin.message_signing_keys();
+        origin_signed(&self.access.reading(&self.message), &keys, &mut checks);
+        checks.conclude(&self.message)?;
+        Ok(CheckedArrival {
+            message: self.message,
+            envelope: self.envelope,
+        })
     }
 }
 

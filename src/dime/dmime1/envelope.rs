@@ -61,14 +61,19 @@ impl OriginEnvelope {
 
     /// Reads exactly the four lines; `None` for anything else.
     pub fn decode(data: &[u8]) -> Option<Self> {
-        let mut lines = Lines(std::str::from_utf8(data).ok()?);
+        Self::read(data).ok()
+    }
+
+    /// The same; for anything else, the label of the line that is wrong or has something behind it.
+    pub fn read(data: &[u8]) -> Result<Self, &'static str> {
+        let mut lines = Lines::new(data);
         let envelope = Self {
-            author: mailbox(lines.value("Author: <", ">\r\n")?)?,
-            author_signet: fingerprint(lines.value("Author-Signet: [", "]\r\n")?)?,
-            destination: domain(lines.value("Destination: <", ">\r\n")?)?,
-            destination_signet: fingerprint(lines.value("Destination-Signet: [", "]\r\n")?)?,
+            author: lines.value("Author", mailbox)?,
+            author_signet: lines.value("Author-Signet", fingerprint)?,
+            destination: lines.value("Destination", domain)?,
+            destination_signet: lines.value("Destination-Signet", fingerprint)?,
         };
-        lines.0.is_empty().then_some(envelope)
+        lines.end(envelope, "Destination-Signet")
     }
 }
 
@@ -90,14 +95,19 @@ impl DestinationEnvelope {
 
     /// Reads exactly the four lines; `None` for anything else.
     pub fn decode(data: &[u8]) -> Option<Self> {
-        let mut lines = Lines(std::str::from_utf8(data).ok()?);
+        Self::read(data).ok()
+    }
+
+    /// The same; for anything else, the label of the line that is wrong or has something behind it.
+    pub fn read(data: &[u8]) -> Result<Self, &'static str> {
+        let mut lines = Lines::new(data);
         let envelope = Self {
-            recipient: mailbox(lines.value("Recipient: <", ">\r\n")?)?,
-            recipient_signet: fingerprint(lines.value("Recipient-Signet: [", "]\r\n")?)?,
-            origin: domain(lines.value("Origin: <", ">\r\n")?)?,
-            origin_signet: fingerprint(lines.value("Origin-Signet: [", "]\r\n")?)?,
+            recipient: lines.value("Recipient", mailbox)?,
+            recipient_signet: lines.value("Recipient-Signet", fingerprint)?,
+            origin: lines.value("Origin", domain)?,
+            origin_signet: lines.value("Origin-Signet", fingerprint)?,
         };
-        lines.0.is_empty().then_some(envelope)
+        lines.end(envelope, "Origin-Signet")
     }
 }
 
@@ -121,31 +131,59 @@ pub fn is_sealable(address: &Mailbox) -> bool {
     text.is_ascii() && text.len() <= 254 && !text.starts_with('"')
 }
 
-/// The lines not read yet.
+/// The lines not read yet; none of octets that are not UTF-8.
 struct Lines<'a>(&'a str);
 
 impl<'a> Lines<'a> {
+    fn new(data: &'a [u8]) -> Self {
+        Self(std::str::from_utf8(data).unwrap_or_default())
+    }
+
+    /// The value of the line that is next, which must have that label.
+    fn value<T>(
+        &mut self,
+        label: &'static str,
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Result<T, &'static str> {
+        let rest = self
+            .0
+            .strip_prefix(label)
+            .and_then(|rest| rest.strip_prefix(": "));
+        self.0 = rest.ok_or(label)?;
+        read(self).ok_or(label)
+    }
+
     /// What stands between `before` at the current place and the next `after`.
-    fn value(&mut self, before: &str, after: &str) -> Option<&'a str> {
+    fn enclosed(&mut self, before: &str, after: &str) -> Option<&'a str> {
         let (value, rest) = self.0.strip_prefix(before)?.split_once(after)?;
         self.0 = rest;
         Some(value)
     }
+
+    /// Nothing follows the last line.
+    fn end<T>(self, envelope: T, last: &'static str) -> Result<T, &'static str> {
+        match self.0.is_empty() {
+            true => Ok(envelope),
+            false => Err(last),
+        }
+    }
 }
 
-fn mailbox(text: &str) -> Option<Mailbox> {
+fn mailbox(lines: &mut Lines<'_>) -> Option<Mailbox> {
+    let text = lines.enclosed("<", ">\r\n")?;
     let address = Mailbox::parse(text).ok()?;
     (text.is_ascii() && is_sealable(&address) && address.to_string().eq_ignore_ascii_case(text))
         .then_some(address)
 }
 
-fn domain(text: &str) -> Option<Domain> {
+fn domain(lines: &mut Lines<'_>) -> Option<Domain> {
+    let text = lines.enclosed("<", ">\r\n")?;
     let domain = Domain::parse(text).ok()?;
     domain.as_str().eq_ignore_ascii_case(text).then_some(domain)
 }
 
-fn fingerprint(text: &str) -> Option<CryptoFingerprint> {
-    CryptoFingerprint::parse(text).ok()
+fn fingerprint(lines: &mut Lines<'_>) -> Option<CryptoFingerprint> {
+    CryptoFingerprint::parse(lines.enclosed("[", "]\r\n")?).ok()
 }
 
 #[cfg(test)]

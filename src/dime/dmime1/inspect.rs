@@ -26,7 +26,7 @@ pub fn readable(message: &Message, key: &SecretKey) -> Readable {
     let opened = |chunk: &Chunk| {
         accesses
             .iter()
-            .find_map(|access| access.reading(message).plain(chunk)?.into_data())
+            .find_map(|access| access.reading(message).plain(chunk)?.into_data().ok())
     };
     let standard = message
         .chunks()

@@ -43,6 +43,16 @@ pub enum Error {
     LineEnd(&'static str),
 }
 
+impl Error {
+    /// The label that it is about, if that can be said.
+    pub fn label(self) -> Option<&'static str> {
+        match self {
+            Self::Line => None,
+            Self::Repeated(label) | Self::Missing(label) | Self::LineEnd(label) => Some(label),
+        }
+    }
+}
+
 impl CommonHeaders {
     /// The lines in their order; refuses values that contain CR or LF.
     pub fn encode(&self) -> Result<Vec<u8>, Error> {

@@ -3,12 +3,13 @@
 //! [`Message::parse`] checks structure and nothing else. What a message says becomes usable step by step, and each
 //! step is a type of its own: [`seal`] makes the author's form; [`origin`] reads its envelope, checks and signs it;
 //! [`destination`] reads its envelope and checks the origin's signatures; [`open`] gives recipient and author the
-//! content. After parsing, every failure is the same [`Refused`].
+//! content. After parsing, every failure is the same [`Refused`], but to tools that ask for the [`Fault`](fault::Fault).
 
 pub mod chunk;
 mod content;
 pub mod destination;
 pub mod envelope;
+pub mod fault;
 pub mod inspect;
 pub mod keyslot;
 pub mod metadata;

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::chunk::{Actor, ChunkType};
 use super::content::Content;
 use super::envelope::{DestinationEnvelope, OriginEnvelope};
+use super::fault::{Checks, Fault, Flaw, Rule};
 use super::metadata::CommonHeaders;
 use super::reading::{Access, Plain, Reading};
 use super::signature::{author_signed, origin_signed};
@@ -72,57 +73,101 @@ impl Opened {
 
 /// Opens the envelope with the recipient's key.
 pub fn open_envelope(message: &Message, keys: &UserKeys) -> Result<EnvelopeView, Refused> {
-    EnvelopeView::open(message, Actor::Recipient, keys)
+    Ok(EnvelopeView::open(message, Actor::Recipient, keys)?)
 }
 
 /// Opens the envelope of a sent copy with the author's key.
 pub fn open_sent_envelope(message: &Message, keys: &UserKeys) -> Result<EnvelopeView, Refused> {
-    EnvelopeView::open(message, Actor::Author, keys)
+    Ok(EnvelopeView::open(message, Actor::Author, keys)?)
 }
 
 /// Checks everything of §13.4 and gives the content to the recipient.
 pub fn open(view: &EnvelopeView, expected: &Expected<'_>) -> Result<Opened, Refused> {
+    Ok(examine(view, expected)?)
+}
+
+/// As [`open`]; says what is wrong.
+pub fn examine(view: &EnvelopeView, expected: &Expected<'_>) -> Result<Opened, Fault> {
+    use ChunkType::{Destination as Five, Origin as Four};
     let reading = view.access.reading(&view.message);
     let Envelope { origin, destination } = &view.envelope;
-    let governed =
-        expected.origin.governs(&destination.origin) & expected.destination.governs(&origin.destination);
-    let named = (destination.recipient == *expected.address)
-        & expected.own.is_of(expected.address)
-        & expected.author.is_of(&origin.author)
-        & (destination.recipient_signet == expected.own.crypto_fingerprint())
-        & (origin.author_signet == expected.author.crypto_fingerprint())
-        & (destination.origin_signet == expected.origin.crypto_fingerprint())
-        & (origin.destination_signet == expected.destination.crypto_fingerprint());
-    let vouched = origin_signed(&reading, &expected.origin.message_signing_keys());
-    view.finish(
-        Actor::Recipient,
-        governed & named & vouched,
-        &expected.author.signing_key(),
-    )
+    let mut checks = Checks::default();
+    let is_own = (destination.recipient == *expected.address) & expected.own.is_of(expected.address);
+    for (holds, kind, label) in [
+        (expected.origin.governs(&destination.origin), Five, "Origin"),
+        (
+            expected.destination.governs(&origin.destination),
+            Four,
+            "Destination",
+        ),
+        (is_own, Five, "Recipient"),
+        (expected.author.is_of(&origin.author), Four, "Author"),
+    ] {
+        checks.identity(holds, kind, label);
+    }
+    for (named, signet, kind, label) in [
+        (
+            destination.recipient_signet,
+            expected.own.crypto_fingerprint(),
+            Five,
+            "Recipient-Signet",
+        ),
+        (
+            origin.author_signet,
+            expected.author.crypto_fingerprint(),
+            Four,
+            "Author-Signet",
+        ),
+        (
+            destination.origin_signet,
+            expected.origin.crypto_fingerprint(),
+            Five,
+            "Origin-Signet",
+        ),
+        (
+            origin.destination_signet,
+            expected.destination.crypto_fingerprint(),
+            Four,
+            "Destination-Signet",
+        ),
+    ] {
+        checks.identity(named == signet, kind, label);
+    }
+    origin_signed(&reading, &expected.origin.message_signing_keys(), &mut checks);
+    view.finish(Actor::Recipient, checks, &expected.author.signing_key())
 }
 
 /// Checks what §13.5 asks for and gives the content of a sent copy to its author.
 ///
 /// The author's own signatures cover everything, so no other signet is needed; the origin's are not looked at.
 pub fn open_sent(view: &EnvelopeView, address: &Mailbox, own: &VerifiedUser) -> Result<Opened, Refused> {
-    let origin = &view.envelope.origin;
-    let named =
-        (origin.author == *address) & own.is_of(address) & (origin.author_signet == own.crypto_fingerprint());
-    view.finish(Actor::Author, named, &own.signing_key())
+    Ok(examine_sent(view, address, own)?)
+}
+
+/// As [`open_sent`]; says what is wrong.
+pub fn examine_sent(view: &EnvelopeView, address: &Mailbox, own: &VerifiedUser) -> Result<Opened, Fault> {
+    let (origin, kind) = (&view.envelope.origin, ChunkType::Origin);
+    let mut checks = Checks::default();
+    let is_own = (origin.author == *address) & own.is_of(address);
+    checks.identity(is_own, kind, "Author");
+    let signet = own.crypto_fingerprint();
+    checks.identity(origin.author_signet == signet, kind, "Author-Signet");
+    view.finish(Actor::Author, checks, &own.signing_key())
 }
 
 impl EnvelopeView {
-    fn open(message: &Message, actor: Actor, keys: &UserKeys) -> Result<Self, Refused> {
+    /// As [`open_envelope`] for the recipient and [`open_sent_envelope`] for the author; says what is wrong.
+    pub fn open(message: &Message, actor: Actor, keys: &UserKeys) -> Result<Self, Fault> {
         let access = Access::new(message, actor, &keys.encryption);
+        let told = |flaw: Flaw| flaw.of(message);
         let reading = access.reading(message);
-        let four = reading.plain_of(ChunkType::Origin).ok_or(Refused)?;
-        let five = reading.plain_of(ChunkType::Destination).ok_or(Refused)?;
-        let origin = four.data().and_then(OriginEnvelope::decode);
-        let destination = five.data().and_then(DestinationEnvelope::decode);
-        let (Some(origin), Some(destination)) = (origin, destination) else {
-            return Err(Refused);
+        let four = reading.plain_of(ChunkType::Origin).map_err(told)?;
+        let five = reading.plain_of(ChunkType::Destination).map_err(told)?;
+        let (origin, destination) = (four.origin(), five.destination());
+        let envelope = Envelope {
+            origin: origin.map_err(told)?,
+            destination: destination.map_err(told)?,
         };
-        let envelope = Envelope { origin, destination };
         Ok(Self {
             message: message.clone(),
             access,
@@ -142,20 +187,24 @@ impl EnvelopeView {
     }
 
     /// The checks common to both readers, then the content.
-    fn finish(&self, actor: Actor, so_far: bool, author: &VerifyingKey) -> Result<Opened, Refused> {
+    fn finish(&self, actor: Actor, mut checks: Checks, author: &VerifyingKey) -> Result<Opened, Fault> {
+        use ChunkType::{Destination as Five, Origin as Four};
         let reading = self.access.reading(&self.message);
         let Envelope { origin, destination } = &self.envelope;
-        let consistent = (*origin.author.domain() == destination.origin)
-            & (*destination.recipient.domain() == origin.destination);
-        let outer = author_signed(&reading, author);
-        let envelope = self
-            .plain
-            .iter()
-            .fold(true, |all, chunk| all & chunk.signed_by(author));
-        if !(so_far & consistent & outer & envelope & (self.access.actor() == actor)) {
-            return Err(Refused);
-        }
-        let content = content(&reading, author).ok_or(Refused)?;
+        let [four, five] = &self.plain;
+        checks.identity(*origin.author.domain() == destination.origin, Five, "Origin");
+        checks.identity(
+            *destination.recipient.domain() == origin.destination,
+            Four,
+            "Destination",
+        );
+        author_signed(&reading, author, &mut checks);
+        checks.signature(four.signed_by(author), Four);
+        checks.signature(five.signed_by(author), Five);
+        // Opened as somebody else.
+        checks.demand(self.access.actor() == actor, Flaw::new(Rule::V12, Four));
+        checks.conclude(&self.message)?;
+        let content = content(&reading, author).map_err(|flaw| flaw.of(&self.message))?;
         Ok(Opened {
             envelope: self.envelope.clone(),
             content,
@@ -164,33 +213,45 @@ impl EnvelopeView {
 }
 
 /// Decrypts and verifies every chunk of content, also after one has failed.
-fn content(reading: &Reading<'_>, author: &VerifyingKey) -> Option<Content> {
-    let all = |kind| -> Option<Vec<Bytes>> {
+fn content(reading: &Reading<'_>, author: &VerifyingKey) -> Result<Content, Flaw> {
+    use ChunkType::{Attachment, CommonHeaders as Common, Display, OtherHeaders as Other};
+    let all = |kind| -> Result<Vec<Bytes>, Flaw> {
         let verified: Vec<_> = reading
             .message()
             .all(kind)
             .map(|chunk| verified_data(reading.plain(chunk), author))
             .collect();
-        verified.into_iter().collect()
+        let numbered = verified.into_iter().enumerate();
+        numbered
+            .map(|(number, data)| data.map_err(|rule| Flaw::new(rule, kind).number(number)))
+            .collect()
     };
-    let common_headers = all(ChunkType::CommonHeaders);
-    let other_headers = all(ChunkType::OtherHeaders);
-    let display = all(ChunkType::Display);
-    let attachments = all(ChunkType::Attachment);
+    let (common_headers, other_headers) = (all(Common), all(Other));
+    let (display, attachments) = (all(Display), all(Attachment));
+    let one = |chunks: Result<Vec<Bytes>, Flaw>, kind| chunks?.pop().ok_or(Flaw::new(Rule::V12, kind));
     let content = Content {
-        common_headers: common_headers?.pop()?,
-        other_headers: other_headers?.pop()?,
+        common_headers: one(common_headers, Common)?,
+        other_headers: one(other_headers, Other)?,
         display: display?,
         attachments: attachments?,
     };
-    CommonHeaders::decode(&content.common_headers).ok()?;
-    Some(content)
+    match CommonHeaders::decode(&content.common_headers) {
+        Ok(_) => Ok(content),
+        Err(error) => {
+            let flaw = Flaw::new(Rule::V14, Common);
+            Err(error.label().map_or(flaw, |label| flaw.of_field(label)))
+        }
+    }
 }
 
-fn verified_data(plain: Option<Plain>, author: &VerifyingKey) -> Option<Bytes> {
-    let plain = plain?;
+fn verified_data(plain: Option<Plain>, author: &VerifyingKey) -> Result<Bytes, Rule> {
+    let plain = plain.ok_or(Rule::V12)?;
     let signed = plain.signed_by(author);
-    plain.into_data().filter(|_| signed)
+    let data = plain.into_data();
+    match signed {
+        true => data,
+        false => Err(Rule::V15),
+    }
 }
 
 /// Names nobody.

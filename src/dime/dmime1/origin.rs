@@ -7,6 +7,7 @@ use std::fmt;
 
 use super::chunk::{Actor, ChunkType};
 use super::envelope::OriginEnvelope;
+use super::fault::{Checks, Fault};
 use super::keyslot::ContentKey;
 use super::reading::{Access, Plain};
 use super::signature::{ORIGIN_SIGNATURES, author_signed};
@@ -66,21 +67,24 @@ pub struct CheckedSubmission {
 
 /// Opens chunk 4 with the organization's key.
 pub fn open(message: &Message, keys: &OrgKeys) -> Result<OriginView, Refused> {
-    let access = Access::new(message, Actor::Origin, &keys.encryption);
-    let plain = access
-        .reading(message)
-        .plain_of(ChunkType::Origin)
-        .ok_or(Refused)?;
-    let envelope = plain.data().and_then(OriginEnvelope::decode).ok_or(Refused)?;
-    Ok(OriginView {
-        message: message.clone(),
-        access,
-        envelope,
-        plain,
-    })
+    Ok(OriginView::open(message, keys)?)
 }
 
 impl OriginView {
+    /// As [`open`]; says what is wrong.
+    pub fn open(message: &Message, keys: &OrgKeys) -> Result<Self, Fault> {
+        let access = Access::new(message, Actor::Origin, &keys.encryption);
+        let plain = access.reading(message).plain_of(ChunkType::Origin);
+        let opened = plain.and_then(|plain| Ok((plain.origin()?, plain)));
+        let (envelope, plain) = opened.map_err(|flaw| flaw.of(message))?;
+        Ok(Self {
+            message: message.clone(),
+            access,
+            envelope,
+            plain,
+        })
+    }
+
     /// Author and destination, with the fingerprints of the signets to fetch for the check.
     pub fn envelope(&self) -> &OriginEnvelope {
         &self.envelope
@@ -88,43 +92,54 @@ impl OriginView {
 
     /// Whether the author signed this message for this destination. Says nothing about who submitted it.
     pub fn verify_author(&self, author: &VerifiedUser, destination: &VerifiedOrg) -> Result<(), Refused> {
-        let named = (author.crypto_fingerprint() == self.envelope.author_signet)
-            & (destination.crypto_fingerprint() == self.envelope.destination_signet)
-            & author.is_of(&self.envelope.author)
-            & destination.governs(&self.envelope.destination);
-        let outer = author_signed(&self.access.reading(&self.message), &author.signing_key());
-        let inner = self.plain.signed_by(&author.signing_key());
-        if named & outer & inner {
-            Ok(())
-        } else {
-            Err(Refused)
-        }
+        let mut checks = Checks::default();
+        self.check_author(author, destination, &mut checks);
+        Ok(checks.conclude(&self.message)?)
+    }
+
+    fn check_author(&self, author: &VerifiedUser, destination: &VerifiedOrg, checks: &mut Checks) {
+        let (envelope, kind) = (&self.envelope, ChunkType::Origin);
+        let signet = author.crypto_fingerprint();
+        checks.identity(envelope.author_signet == signet, kind, "Author-Signet");
+        let signet = destination.crypto_fingerprint();
+        checks.identity(envelope.destination_signet == signet, kind, "Destination-Signet");
+        checks.identity(author.is_of(&envelope.author), kind, "Author");
+        checks.identity(destination.governs(&envelope.destination), kind, "Destination");
+        author_signed(&self.access.reading(&self.message), &author.signing_key(), checks);
+        checks.signature(self.plain.signed_by(&author.signing_key()), kind);
     }
 
     /// Every check of §13.2: submitter, domain, signets, the author's three signatures, blank origin signatures.
     pub fn check(self, expected: &Expected<'_>) -> Result<CheckedSubmission, Refused> {
-        let identity = (self.envelope.author == *expected.submitter)
-            & (self.envelope.author.domain() == expected.origin);
-        let signed = self.verify_author(expected.author, expected.destination).is_ok();
-        if identity & signed & self.placeholders_are_blank() {
-            Ok(CheckedSubmission {
-                message: self.message,
-                access: self.access,
-                envelope: self.envelope,
-            })
-        } else {
-            Err(Refused)
-        }
+        Ok(self.examine(expected)?)
     }
 
-    fn placeholders_are_blank(&self) -> bool {
+    /// As [`check`](Self::check); says what is wrong.
+    pub fn examine(self, expected: &Expected<'_>) -> Result<CheckedSubmission, Fault> {
+        let (author, kind) = (&self.envelope.author, ChunkType::Origin);
+        let mut checks = Checks::default();
+        checks.identity(author == expected.submitter, kind, "Author");
+        checks.identity(author.domain() == expected.origin, kind, "Author");
+        self.check_author(expected.author, expected.destination, &mut checks);
+        self.check_placeholders(&mut checks);
+        checks.conclude(&self.message)?;
+        Ok(CheckedSubmission {
+            message: self.message,
+            access: self.access,
+            envelope: self.envelope,
+        })
+    }
+
+    /// The origin's signatures are blank.
+    fn check_placeholders(&self, checks: &mut Checks) {
         let reading = self.access.reading(&self.message);
-        ORIGIN_SIGNATURES
+        let present = ORIGIN_SIGNATURES
             .into_iter()
-            .filter(|(kind, _)| self.message.find(*kind).is_some())
-            .fold(true, |all, (kind, _)| {
-                all & reading.signature(kind).is_some_and(|value| value.0 == [0; 64])
-            })
+            .filter(|(kind, _)| self.message.find(*kind).is_some());
+        for (kind, _) in present {
+            let value = reading.signature(kind);
+            checks.signature(value.is_some_and(|value| value.0 == [0; 64]), kind);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use std::ops::Range;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::chunk::SIGNATURE_SIZE;
+use super::fault::Rule;
 use super::padding::OVERHEAD;
 use crate::base::bytes::put_u24;
 use crate::crypto::ed25519::{Signature, SigningKey, VerifyingKey};
@@ -35,16 +36,20 @@ pub(super) fn append(out: &mut Vec<u8>, data: &[u8], size: usize, author: &Signi
 ///
 /// Looks at the whole payload whatever it finds, so that the time taken says nothing about the plaintext
 /// (`dmime.md` §17 W1). A plaintext with a wrong length is looked at as if it were all padding.
-pub(super) fn data_range(plain: &[u8]) -> Option<Range<usize>> {
-    let (head, rest) = plain.split_at_checked(OVERHEAD)?;
+pub(super) fn data_range(plain: &[u8]) -> Result<Range<usize>, Rule> {
+    let (head, rest) = plain.split_at_checked(OVERHEAD).ok_or(Rule::V12)?;
     let claimed = u32::from_be_bytes([0, head[64], head[65], head[66]]) as usize;
     let (flags, pad) = (head[67], head[68]);
     let fits = claimed >= 1 && claimed <= rest.len();
     let length = if fits { claimed } else { 0 };
-    let mut good = Choice::from(u8::from(fits)) & flags.ct_eq(&0);
+    let mut good = Choice::from(u8::from(fits));
     good &= ((rest.len() - length) as u8).ct_eq(&pad);
     good &= padding_differences(&rest[length..], pad).ct_eq(&0);
-    bool::from(good).then_some(OVERHEAD..OVERHEAD + length)
+    match (bool::from(good), bool::from(flags.ct_eq(&0))) {
+        (true, true) => Ok(OVERHEAD..OVERHEAD + length),
+        (true, false) => Err(Rule::V13),
+        (false, _) => Err(Rule::V12),
+    }
 }
 
 /// Whether the author signed this plaintext.
@@ -102,7 +107,7 @@ mod tests {
     #[test]
     fn finds_the_data_and_verifies_it() {
         let octets = plain(b"hi", 256);
-        assert_eq!(data_range(&octets), Some(69..71));
+        assert_eq!(data_range(&octets), Ok(69..71));
         assert!(verify(&octets, &SigningKey::from_seed(&[0; 32]).verifying_key()));
         assert!(!verify(&octets, &SigningKey::from_seed(&[1; 32]).verifying_key()));
     }
@@ -111,8 +116,8 @@ mod tests {
     fn takes_padding_of_256_with_pad_octet_zero_and_padding_beyond_256() {
         let octets = plain(&[7; 11], 336);
         assert_eq!((octets[68], &octets[80..]), (0, &[0; 256][..]));
-        assert_eq!(data_range(&octets), Some(69..80));
-        assert_eq!(data_range(&plain(&[7; 11], 1024)), Some(69..80));
+        assert_eq!(data_range(&octets), Ok(69..80));
+        assert_eq!(data_range(&plain(&[7; 11], 1024)), Ok(69..80));
     }
 
     #[test]
@@ -122,22 +127,23 @@ mod tests {
         for place in [64, 65, 66, 67, 68, 71, 255] {
             let mut bad = good.clone();
             bad[place] ^= 1;
-            assert_eq!(data_range(&bad), None, "octet {place}");
+            let rule = if place == 67 { Rule::V13 } else { Rule::V12 };
+            assert_eq!(data_range(&bad), Err(rule), "octet {place}");
         }
         let mut empty = plain(b"h", 256);
         empty[66] = 0;
-        assert_eq!(data_range(&empty), None);
-        assert_eq!(data_range(&good[..68]), None);
+        assert_eq!(data_range(&empty), Err(Rule::V12));
+        assert_eq!(data_range(&good[..68]), Err(Rule::V12));
         // A size beyond the payload whose low octet fits (`dmime.md` A3).
         let mut beyond = plain(b"hi", 256);
         beyond[64] = 1;
-        assert_eq!(data_range(&beyond), None);
+        assert_eq!(data_range(&beyond), Err(Rule::V12));
     }
 
     #[test]
     fn refuses_padding_that_differs_only_past_256_octets() {
         let mut octets = plain(b"hi", 1024);
         *octets.last_mut().unwrap() ^= 1;
-        assert_eq!(data_range(&octets), None);
+        assert_eq!(data_range(&octets), Err(Rule::V12));
     }
 }

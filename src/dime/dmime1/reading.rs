@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use super::Message;
 use super::chunk::{Actor, Chunk, ChunkType};
+use super::envelope::{DestinationEnvelope, OriginEnvelope};
+use super::fault::{Flaw, Rule};
 use super::keyslot::ContentKey;
 use super::payload;
 use crate::crypto::ed25519::{Signature, VerifyingKey};
@@ -49,7 +51,7 @@ pub(super) struct Reading<'a> {
 /// A decrypted standard chunk that nobody has vouched for yet.
 pub(super) struct Plain {
     octets: Vec<u8>,
-    data: Option<Range<usize>>,
+    data: Result<Range<usize>, Rule>,
 }
 
 impl<'a> Reading<'a> {
@@ -82,16 +84,37 @@ impl<'a> Reading<'a> {
         Some(Plain { octets, data })
     }
 
-    /// The one standard chunk of a type that does not repeat.
-    pub fn plain_of(&self, kind: ChunkType) -> Option<Plain> {
-        self.plain(self.message.find(kind)?)
+    /// The one standard chunk of a type that does not repeat, and is for this actor.
+    pub fn plain_of(&self, kind: ChunkType) -> Result<Plain, Flaw> {
+        let plain = self.message.find(kind).and_then(|chunk| self.plain(chunk));
+        plain.ok_or(Flaw::new(Rule::V12, kind))
     }
 }
 
 impl Plain {
+    /// What chunk 4 says, if this is it.
+    pub fn origin(&self) -> Result<OriginEnvelope, Flaw> {
+        self.envelope(ChunkType::Origin, OriginEnvelope::read)
+    }
+
+    /// What chunk 5 says, if this is it.
+    pub fn destination(&self) -> Result<DestinationEnvelope, Flaw> {
+        self.envelope(ChunkType::Destination, DestinationEnvelope::read)
+    }
+
+    fn envelope<T>(
+        &self,
+        kind: ChunkType,
+        read: impl FnOnce(&[u8]) -> Result<T, &'static str>,
+    ) -> Result<T, Flaw> {
+        let data = self.data().map_err(|rule| Flaw::new(rule, kind))?;
+        read(data).map_err(|label| Flaw::new(Rule::V14, kind).of_field(label))
+    }
+
     /// The data, if size, flags and padding are right.
-    pub fn data(&self) -> Option<&[u8]> {
-        self.octets.get(self.data.clone()?)
+    pub fn data(&self) -> Result<&[u8], Rule> {
+        let data = self.octets.get(self.data.clone()?);
+        data.ok_or(Rule::V12)
     }
 
     /// Whether the author signed this chunk.
@@ -100,8 +123,8 @@ impl Plain {
     }
 
     /// The data as shared octets, without copying.
-    pub fn into_data(self) -> Option<bytes::Bytes> {
+    pub fn into_data(self) -> Result<bytes::Bytes, Rule> {
         let range = self.data?;
-        Some(bytes::Bytes::from(self.octets).slice(range))
+        Ok(bytes::Bytes::from(self.octets).slice(range))
     }
 }

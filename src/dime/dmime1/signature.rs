@@ -5,6 +5,7 @@
 use sha2::{Digest, Sha512};
 
 use super::chunk::ChunkType;
+use super::fault::Checks;
 use super::reading::Reading;
 use super::{Message, ReplayToken};
 use crate::crypto::ed25519::VerifyingKey;
@@ -40,8 +41,8 @@ pub(super) fn tree_of<'a>(chunks: impl Iterator<Item = (ChunkType, &'a [u8])>) -
     input
 }
 
-/// Whether both signatures of the author verify. Always checks both.
-pub(super) fn author_signed(reading: &Reading<'_>, author: &VerifyingKey) -> bool {
+/// Demands that both signatures of the author verify. Always checks both.
+pub(super) fn author_signed(reading: &Reading<'_>, author: &VerifyingKey, checks: &mut Checks) {
     let message = reading.message();
     let tree = signed_by(
         reading,
@@ -51,18 +52,20 @@ pub(super) fn author_signed(reading: &Reading<'_>, author: &VerifyingKey) -> boo
     );
     let before = message.octets_before(ChunkType::AuthorSignature);
     let full = signed_by(reading, ChunkType::AuthorSignature, before, &[*author]);
-    tree & full
+    checks.signature(tree, ChunkType::TreeSignature);
+    checks.signature(full, ChunkType::AuthorSignature);
 }
 
-/// Whether every origin signature that is present verifies with one of `keys`. Always checks all.
-pub(super) fn origin_signed(reading: &Reading<'_>, keys: &[VerifyingKey]) -> bool {
+/// Demands that every origin signature that is present verifies with one of `keys`. Always checks all.
+pub(super) fn origin_signed(reading: &Reading<'_>, keys: &[VerifyingKey], checks: &mut Checks) {
     let message = reading.message();
-    ORIGIN_SIGNATURES
+    let present = ORIGIN_SIGNATURES
         .into_iter()
-        .filter(|(kind, _)| message.find(*kind).is_some())
-        .fold(true, |all, (kind, until)| {
-            all & signed_by(reading, kind, message.octets_before(until), keys)
-        })
+        .filter(|(kind, _)| message.find(*kind).is_some());
+    for (kind, until) in present {
+        let signed = signed_by(reading, kind, message.octets_before(until), keys);
+        checks.signature(signed, kind);
+    }
 }
 
 /// See [`Message::replay_token`].
