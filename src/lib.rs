@@ -17,6 +17,7 @@
 //! | [`mode`] | which machine owns a connection, and the handover |
 //! | [`net`] | sockets: the driver of machines, TLS, DNS with its proof |
 //! | [`store`] | SQL: spool, signets, accounts, domains |
+//! | [`authentication`] | SPF, DKIM and DMARC of mail from other hosts; signatures of DKIM, seals of ARC |
 //! | [`domains`] | what we know of a remote domain, how well proven, how fresh; sessions with its delivery hosts |
 //! | [`accounts`] | users, passwords, aliases, trust modes |
 //! | [`abuse`] | block list, limits by origin, traps |
@@ -42,14 +43,14 @@
 //!
 //! # A message's way
 //!
-//! 1. **In.** SMTP: recipients are resolved at RCPT; the message is cleaned and completed while it streams into the
-//!    [`store`]. DMTP: the object is checked as destination, opened with a trustful recipient's keys, and its author
+//! 1. **In.** SMTP: recipients are resolved at RCPT; the message is cleaned and completed, or authenticated if it
+//!    comes from another host, while it streams into the [`store`]. DMTP: the object is checked as destination, opened with a trustful recipient's keys, and its author
 //!    verified by asking the origin, all before the one final reply. On the submission port an author who has logged in
 //!    leaves what was sealed at home; it is checked and signed as origin. `250` is sent after the commit.
 //! 2. **Claimed.** [`queue::runner`] leases due recipients, one message and one domain at a time.
 //! 3. **Planned.** [`queue::plan`] collects the facts, asks for signets where the domain has a management record, and has
 //!    [`routing::decide`] name the route and its reason for each recipient.
-//! 4. **Out.** To a Maildir; by SMTP to the domain's MX hosts, each with the TLS that [`routing::decide_host`] demands; or
+//! 4. **Out.** To a Maildir; by SMTP, signed, to the domain's MX hosts, each with the TLS that [`routing::decide_host`] demands; or
 //!    sealed: the message is replaced, in the transaction that settles it, by one D/MIME object per recipient, whose row
 //!    names only the destination domain, and that object is then transferred by DMTP. If the recipient has other keys by
 //!    then, the object is opened with the author's own keys, and the message goes back to 2, a few times at most.
@@ -61,14 +62,15 @@
 //!
 //! # What is secret where
 //!
-//! Bodies, envelopes and attempt notes are encrypted under a key per message, which the master key wraps; private DIME keys
-//! under the master key itself. The master key is never in the database. Key files that users and organizations keep
+//! Bodies, envelopes and attempt notes are encrypted under a key per message, which the master key wraps; private keys of DIME
+//! and DKIM under the master key itself. The master key is never in the database. Key files that users and organizations keep
 //! themselves ([`dime::keys`]) are written for their owner alone, in the clear or under a passphrase; those that a cautious
 //! user leaves here are under a passphrase that we never see, and under the master key. Log lines carry our own ids; for sealed mail no
 //! lines that can be joined by an id name both domains ([`base::observe`] lists every event).
 
 pub mod abuse;
 pub mod accounts;
+pub mod authentication;
 pub mod base;
 pub mod cli;
 pub mod config;

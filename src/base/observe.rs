@@ -68,6 +68,8 @@ pub const SESSION_BROKEN: &str = "session.broken";
 pub const SMTP_AUTH_REFUSED: &str = "smtp.auth.refused";
 /// A message was accepted and is durable.
 pub const SMTP_MESSAGE_ACCEPTED: &str = "smtp.message.accepted";
+/// SPF, DKIM and DMARC of a message from another host were checked.
+pub const SMTP_MESSAGE_AUTHENTICATED: &str = "smtp.message.authenticated";
 /// A session could not go on for a fault of ours.
 pub const SMTP_FAULT: &str = "smtp.fault";
 /// A login over DMTP was refused.
@@ -106,6 +108,9 @@ pub const BLOCK_EXPIRED: &str = "block.expired";
 pub const BLOCK_FAILED: &str = "block.failed";
 /// A network has asked for too many users that have no signet.
 pub const DMTP_ENUMERATION: &str = "dmtp.enumeration";
+
+/// A step with a key for DKIM failed; it is tried again.
+pub const DKIM_KEY_FAILED: &str = "dkim.key_failed";
 
 // signets
 

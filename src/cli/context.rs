@@ -8,6 +8,7 @@ use anyhow::Context as _;
 
 use crate::abuse::Gate;
 use crate::accounts::Accounts;
+use crate::authentication::Keys;
 use crate::base::time::{Clock, SystemClock, Timestamp};
 use crate::config::{self, Config, Origin};
 use crate::crypto::at_rest::Key;
@@ -96,6 +97,16 @@ impl Context {
             published: Arc::new(self.published()),
             resolver: self.config.dns.resolver()?,
         })
+    }
+
+    /// Keys for DKIM.
+    pub fn dkim_keys(&self) -> Result<Keys, config::Error> {
+        let resolver = self.config.dns.resolver()?;
+        Ok(Keys::new(
+            Arc::clone(&self.store),
+            Arc::clone(&self.clock),
+            resolver,
+        ))
     }
 
     /// What takes domains out of DIME.

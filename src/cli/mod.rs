@@ -8,6 +8,7 @@ mod block;
 mod check;
 mod context;
 pub mod demo;
+mod dkim;
 mod dns;
 mod domain;
 mod exit;
@@ -85,6 +86,11 @@ pub enum Command {
     /// Addresses that nobody writes to but spammers.
     #[command(subcommand)]
     Trap(trap::Command),
+    #[allow(
+        missing_docs,
+        reason = "its arguments have the documentation, which is the help"
+    )]
+    Dkim(dkim::Arguments),
     /// What to publish in DNS.
     #[command(subcommand)]
     Dns(dns::Command),
@@ -128,6 +134,7 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Message(arguments) => message::run(*arguments, out).await,
         Command::Block(command) => block::run(command, load(path)?, out).await,
         Command::Trap(command) => trap::run(command, load(path)?, out).await,
+        Command::Dkim(arguments) => dkim::run(arguments, path, out).await,
         Command::Dns(command) => dns::run(command, load(path)?, out).await,
         Command::Queue(command) => queue::run(command, load(path)?, out).await,
         Command::Route(command) => route::run(command, load(path)?, out).await,

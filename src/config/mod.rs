@@ -4,6 +4,7 @@
 //! parameters they need, and only this module knows TOML.
 
 mod abuse;
+mod authentication;
 mod convert;
 mod dmime;
 mod error;
@@ -18,6 +19,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use abuse::{Abuse, TrapMail};
+pub use authentication::{Authentication, Incoming};
 pub use dmime::{Dmime, MinimumSuite};
 pub use error::Error;
 pub use master_key::{Origin, create_master_key, find_master_key, load_master_key, read_master_key};
@@ -62,6 +64,9 @@ pub struct Config {
     /// `[abuse]`.
     #[serde(default)]
     pub abuse: Abuse,
+    /// `[authentication]`.
+    #[serde(default)]
+    pub authentication: Authentication,
     /// `[dmime]`.
     #[serde(default)]
     pub dmime: Dmime,
@@ -107,6 +112,7 @@ impl Config {
             queue: Queue::default(),
             limits: Limits::default(),
             abuse: Abuse::default(),
+            authentication: Authentication::default(),
             dmime: Dmime::default(),
             accounts: Accounts::default(),
             delivery: Delivery::default(),

@@ -9,6 +9,6 @@ pub mod scram;
 pub mod suite;
 
 /// Ends the process as the allocator does: the only failure of a library call that has valid input.
-fn no_memory() -> ! {
+pub fn no_memory() -> ! {
     std::alloc::handle_alloc_error(std::alloc::Layout::new::<[u8; 1024]>())
 }

@@ -3,6 +3,7 @@
 
 use rand::RngExt;
 
+use crate::authentication::{Examination, Summary};
 use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 use crate::dime::convert::{self, MAX_HEADER_BLOCK, clean::EntryCleaner};
@@ -14,8 +15,8 @@ use crate::mail::repair::{self, Supplied};
 use crate::store::blocking::{Reader, store_error};
 use crate::store::{self, BodyWriter, Store};
 
-/// Octets of a header block at most; with our trace field it stays below what can be mapped.
-const MAX_HEADER: usize = MAX_HEADER_BLOCK / 2;
+/// Octets of a header block at most; with our own fields it stays below what can be mapped.
+pub const MAX_HEADER: usize = MAX_HEADER_BLOCK / 2;
 
 /// `Received` fields from which on a message is taken to go in circles (RFC 5321 §6.3 asks for at least 100).
 const MAX_HOPS: usize = 100;
@@ -51,6 +52,10 @@ pub enum Failure {
 pub struct Intake {
     id: QueueId,
     writer: Box<dyn BodyWriter>,
+    /// Our trace field, until the header block is written.
+    trace: String,
+    /// Of mail from other hosts.
+    examination: Option<Examination>,
     cleaner: EntryCleaner,
     /// The header block of a submitted message as it came, until it is complete.
     raw: Option<Collector>,
@@ -82,6 +87,8 @@ pub struct Complete {
     pub eight_bit: bool,
     /// What its author demands of the way.
     pub demand: Demand,
+    /// What its examination brought.
+    pub examined: Option<Summary>,
 }
 
 impl Intake {
@@ -93,11 +100,11 @@ impl Intake {
         trace: &str,
         completion: Option<Completion>,
     ) -> Result<Self, store::Error> {
-        let mut writer = store.begin(id).await?;
-        writer.write(trace.as_bytes()).await?;
         Ok(Self {
             id,
-            writer,
+            writer: store.begin(id).await?,
+            trace: trace.to_owned(),
+            examination: None,
             cleaner: EntryCleaner::new(server.as_str()),
             raw: completion.is_some().then(|| Collector::new(MAX_HEADER)),
             header: Some(Collector::new(MAX_HEADER)),
@@ -108,6 +115,11 @@ impl Intake {
             eight_bit: false,
             failure: None,
         })
+    }
+
+    /// The message is examined while it comes in.
+    pub fn examine(&mut self, examination: Examination) {
+        self.examination = Some(examination);
     }
 
     /// Refuses the message at its end unless it can be mapped to D/MIME 2. Whether a peer takes format 1 alone, whose
@@ -130,6 +142,10 @@ impl Intake {
     pub async fn push(&mut self, piece: &[u8]) {
         if self.failure.is_none() {
             self.eight_bit |= !piece.is_ascii();
+            // Signatures are over what came, not over what cleaning leaves.
+            if let Some(examination) = &mut self.examination {
+                examination.push(piece);
+            }
             self.failure = self.take(piece).await.err();
         }
     }
@@ -147,6 +163,7 @@ impl Intake {
         if let Some(header) = self.header.take() {
             self.write_front(header).await?;
         }
+        let examined = self.conclude_examination().await?;
         let writer = match self.to_be_sealed {
             true => check(self.writer).await?,
             false => self.writer,
@@ -155,7 +172,17 @@ impl Intake {
             writer,
             eight_bit: self.eight_bit,
             demand: self.demand,
+            examined,
         })
+    }
+
+    /// The body is known now: the fields of results stand first, and are as long as before.
+    async fn conclude_examination(&mut self) -> Result<Option<Summary>, Failure> {
+        let Some((fields, summary)) = self.examination.take().and_then(Examination::conclude) else {
+            return Ok(None);
+        };
+        self.writer.overwrite(0, &fields).await?;
+        Ok(Some(summary))
     }
 
     /// Takes octets as they come.
@@ -195,6 +222,11 @@ impl Intake {
         if headers::count(&front, "Received") >= MAX_HOPS {
             return Err(Failure::TooManyHops);
         }
+        if let Some(examination) = &mut self.examination {
+            let fields = examination.fields().await;
+            self.writer.write(&fields).await?;
+        }
+        self.writer.write(self.trace.as_bytes()).await?;
         // A fold that continues no field would continue our trace field. What starts with one has no header.
         if front.starts_with(b" ") || front.starts_with(b"\t") {
             self.writer.write(b"\r\n").await?;

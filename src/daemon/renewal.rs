@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Services;
+use crate::authentication::Keys;
 use crate::base::observe;
 use crate::base::time::Clock;
 use crate::signet_service::{Renewal, Retiring, Rotation, Times};
@@ -23,6 +24,7 @@ pub struct Care {
     retiring: Retiring,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    dkim: Arc<Keys>,
 }
 
 /// Makes a pass at once and every hour, until `stop`.
@@ -40,6 +42,9 @@ pub async fn run(care: Care, stop: CancellationToken) {
             }
             if let Err(error) = care.end_blocks().await {
                 tracing::error!(event = observe::BLOCK_FAILED, %error, "the block list cannot be looked after");
+            }
+            if let Err(error) = care.dkim.pass().await {
+                tracing::error!(event = observe::DKIM_KEY_FAILED, %error, "keys for DKIM cannot be looked after");
             }
             sleep(EVERY).await;
         };
@@ -91,5 +96,6 @@ pub fn of(services: &Services) -> Care {
         },
         store: Arc::clone(store),
         clock: Arc::clone(clock),
+        dkim: Arc::clone(&services.dkim),
     }
 }

@@ -11,6 +11,7 @@ use super::Error;
 use super::session::logins::Refusals;
 use crate::abuse::Gate;
 use crate::accounts::Accounts;
+use crate::authentication::Keys;
 use crate::base::allowance::Allowance;
 use crate::base::budget::Budget;
 use crate::base::time::{Clock, SystemClock};
@@ -26,6 +27,7 @@ use crate::net::tls::{Acceptor, Connector};
 use crate::queue::attempt::Mailer;
 use crate::queue::observer::Observer;
 use crate::queue::plan::Planner;
+use crate::queue::signing::Signing;
 use crate::signet_service::{Desk, Directory, Enumeration, Published};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{MasterKey, Store};
@@ -85,6 +87,8 @@ pub struct Services {
     pub budget: Budget,
     /// Is told what happens.
     pub observer: Arc<dyn Observer>,
+    /// Keys that sign the mail of our domains.
+    pub dkim: Arc<Keys>,
 }
 
 fn checks_at_once() -> usize {
@@ -106,6 +110,8 @@ impl Services {
             ..
         } = planner(&config, &store, &clock)?;
         let dx = Arc::clone(&directory.dx);
+        let resolver = Arc::clone(&dx.resolver);
+        let dkim = Keys::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&resolver));
         let accounts = Arc::new(Accounts::new(Arc::clone(&store), (&config.accounts).into()));
         Ok(Self {
             desk: Desk {
@@ -127,11 +133,12 @@ impl Services {
             config,
             clock,
             store,
-            resolver: Arc::clone(&dx.resolver),
+            resolver,
             domains,
             published,
             dx,
             observer,
+            dkim: Arc::new(dkim),
         })
     }
 
@@ -167,6 +174,12 @@ impl Services {
                 connectors: Connectors::new(self.dx.roots.as_ref())?,
                 hello: self.config.helo().clone(),
                 port: self.config.outbound.smtp_port.get(),
+            },
+            signing: Signing {
+                keys: Arc::clone(&self.dkim),
+                resolver: Arc::clone(&self.resolver),
+                host: self.config.server.hostname.clone(),
+                arc: self.config.authentication.arc,
             },
             dmtp: DmtpDelivery {
                 dx: Arc::clone(&self.dx),

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::authentication::{Bodies, HashedBodies};
 use crate::base::id::QueueId;
+use crate::dime::convert::MAX_HEADER_BLOCK;
 use crate::dime::convert::delivery::{Judge, Safe, Sender};
+use crate::mail::headers::{self, Collector, Gathered};
 use crate::store::blocking::StoredBody;
 use crate::store::{Error, Pieces, Store};
 
@@ -18,6 +21,10 @@ pub struct Body {
     unreadable: Option<&'static str>,
     safe: Option<Safe>,
     sender: Option<Sender>,
+    /// Fields that go before the message.
+    signatures: Vec<u8>,
+    /// They are next.
+    at_start: bool,
 }
 
 impl Body {
@@ -31,14 +38,15 @@ impl Body {
             unreadable: None,
             safe: None,
             sender: None,
+            signatures: Vec::new(),
+            at_start: true,
         }
     }
 
     /// From now on gives the message in a form that may go by DATA (`dmime2.md` §17), and says how large that is. For
     /// mail that was opened here: its body may hold anything.
     pub async fn make_safe(&mut self) -> Result<u64, Error> {
-        self.safe = None;
-        self.rewind();
+        self.as_stored();
         let mut judge = Judge::default();
         while let Some(piece) = self.next().await? {
             judge.push(&piece);
@@ -48,20 +56,59 @@ impl Body {
         Ok(size_bytes)
     }
 
+    /// What signatures cover: all octets up to somewhere in the body, and the hashes of the body, as the message is given now.
+    ///
+    /// `None` for a message whose header has no clear end: others would see another body.
+    pub async fn to_be_signed(&mut self) -> Result<Option<(Vec<u8>, HashedBodies)>, Error> {
+        self.signatures.clear();
+        self.rewind();
+        let (mut front, mut bodies) = (Some(Collector::new(MAX_HEADER_BLOCK)), Bodies::default());
+        let mut header = Vec::new();
+        while let Some(piece) = self.next().await? {
+            let Some(mut open) = front.take() else {
+                bodies.push(&piece);
+                continue;
+            };
+            match open.push(&piece) {
+                Gathered::Incomplete => front = Some(open),
+                Gathered::TooLong => break,
+                Gathered::Complete => {
+                    header = open.finish();
+                    let rest = headers::split(&header).rest;
+                    bodies.push(rest.strip_prefix(b"\r\n").unwrap_or_default());
+                }
+            }
+        }
+        self.rewind();
+        let is_clear = headers::split(&header).rest.starts_with(b"\r\n");
+        Ok(is_clear.then(|| (header, bodies.finish())))
+    }
+
+    /// From now on gives these fields before the message.
+    pub fn put_before(&mut self, fields: Vec<u8>) {
+        self.signatures = fields;
+        self.rewind();
+    }
+
     /// Gives the message as it is stored again.
     pub fn as_stored(&mut self) {
         self.safe = None;
+        self.signatures.clear();
         self.rewind();
     }
 
     /// Goes back to the first piece, for another host.
     pub fn rewind(&mut self) {
         self.next = 0;
+        self.at_start = true;
         self.sender = self.safe.as_ref().map(Safe::sender);
     }
 
     /// The next piece; `None` after the last.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        if std::mem::take(&mut self.at_start) && !self.signatures.is_empty() {
+            return Ok(Some(self.signatures.clone()));
+        }
         let piece = self.read().await?;
         Ok(match (&mut self.sender, piece) {
             (None, piece) => piece,

@@ -107,6 +107,14 @@ pub trait Resolver: Send + Sync {
     async fn mx(&self, domain: &Domain) -> Lookup<Vec<Mx>>;
     /// A and AAAA records.
     async fn addresses(&self, host: &Domain) -> Lookup<Vec<IpAddr>>;
+    /// A and AAAA records at a name that need not be a host's, such as `_spf.example.org`. Asks nobody unless implemented.
+    async fn addresses_at(&self, _name: &str) -> Lookup<Vec<IpAddr>> {
+        Lookup::Failed
+    }
+    /// PTR records of an address: names that it says it has. Asks nobody unless implemented.
+    async fn names(&self, _address: IpAddr) -> Lookup<Vec<Domain>> {
+        Lookup::Failed
+    }
     /// A and AAAA records, with what DANE needs to know of aliases.
     async fn host(&self, host: &Domain) -> Lookup<Host>;
     /// SRV records at a name such as `_submission._tcp.example.org`, in the order received.

@@ -13,6 +13,7 @@ use super::observer::Observer;
 use super::plan::{Planned, Planner};
 use super::runner::{Attempt, Settled};
 use super::schedule::Schedule;
+use super::signing::Signing;
 use crate::base::budget::{Budget, Share};
 use crate::base::id::QueueId;
 use crate::base::time::{Clock, Timestamp};
@@ -42,6 +43,8 @@ pub struct Mailer {
     pub local: LocalDelivery,
     /// For plain mail to others.
     pub smtp: SmtpDelivery,
+    /// What signs mail that leaves by SMTP.
+    pub signing: Signing,
     /// For sealed mail to others.
     pub dmtp: DmtpDelivery,
     /// When to try again.
@@ -164,7 +167,7 @@ impl Mailer {
             return;
         }
         let claim = progress.claim;
-        let size_bytes = match progress.safe_size().await {
+        let size_bytes = match self.ready(progress).await {
             Ok(size_bytes) => size_bytes,
             Err(fault) => {
                 let outcome = Outcome::Deferred(fault);
@@ -192,6 +195,19 @@ impl Mailer {
         for (one, outcome) in planned.iter().zip(report.outcomes) {
             progress.add(one, outcome);
         }
+        progress.body.as_stored();
+    }
+
+    /// Octets of the message as it goes by DATA: safe, and signed if somebody here answers for it.
+    async fn ready(&self, progress: &mut Progress<'_>) -> Result<u64, Diagnosis> {
+        let size_bytes = progress.safe_size().await?;
+        let now = u64::try_from(self.clock.now().unix_secs()).unwrap_or(0);
+        let source = &progress.claim.envelope.source;
+        let fields = self.signing.fields(source, &mut progress.body, now).await;
+        let fields = fields.map_err(|_| our_fault())?;
+        let size_bytes = size_bytes + fields.len() as u64;
+        progress.body.put_before(fields);
+        Ok(size_bytes)
     }
 
     async fn conclude(&self, mut progress: Progress<'_>) -> Settled {

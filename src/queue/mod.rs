@@ -13,4 +13,5 @@ mod returning;
 pub mod runner;
 pub mod schedule;
 mod sealing;
+pub mod signing;
 mod transfer;

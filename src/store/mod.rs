@@ -9,6 +9,7 @@ pub mod blocking;
 mod blocks;
 mod body;
 mod deposits;
+mod dkim;
 mod domains;
 mod kept;
 mod key_sets;
@@ -24,6 +25,7 @@ pub use blocking::Pieces;
 pub use blocks::*;
 pub use body::*;
 pub use deposits::*;
+pub use dkim::*;
 pub use domains::*;
 pub use key_sets::*;
 pub use life_cycle::*;
@@ -78,11 +80,20 @@ pub enum Error {
 
 /// Everything the daemon keeps.
 pub trait Store:
-    Spool + Signets + KeySets + LifeCycle + Accounts + KeyDeposits + Domains + StsPolicies + Blocks
+    Spool + Signets + KeySets + LifeCycle + Accounts + KeyDeposits + Domains + StsPolicies + Blocks + DkimKeys
 {
 }
 
 impl<T> Store for T where
-    T: Spool + Signets + KeySets + LifeCycle + Accounts + KeyDeposits + Domains + StsPolicies + Blocks
+    T: Spool
+        + Signets
+        + KeySets
+        + LifeCycle
+        + Accounts
+        + KeyDeposits
+        + Domains
+        + StsPolicies
+        + Blocks
+        + DkimKeys
 {
 }

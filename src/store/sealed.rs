@@ -10,6 +10,7 @@
 //! | private DIME keys | derived from the master key for that signet | the signet |
 //! | private KEM keys | derived from the master key for that signet | the signet |
 //! | wrapped keys of a cautious user | derived from the master key for that account | the account and the version |
+//! | private key for DKIM | derived from the master key for that key | domain, selector and published record |
 //! | pinned key set | derived from the master key for that name | the name |
 //! | new private keys of a rollover | derived from the master key for that name | the name |
 //! | pinned signing key | derived from the master key for that name | the name |
@@ -147,6 +148,34 @@ impl MasterKey {
     pub(super) fn seal_domain_pin(&self, pin: &DomainPin) -> Vec<u8> {
         let key = self.derive("dimed/1 domain pin");
         key.seal(&mut rand::rng(), domain_pin_text(pin).as_bytes(), &[])
+    }
+
+    /// Seals the private half of a key that signs mail.
+    pub(super) fn seal_dkim_key(
+        &self,
+        domain: &Domain,
+        selector: &str,
+        record: &str,
+        private: &Secret<Vec<u8>>,
+    ) -> Vec<u8> {
+        let place = format!("dimed/1 dkim key {selector} {domain} {record}");
+        self.derive(&place)
+            .seal(&mut rand::rng(), place.as_bytes(), private.expose())
+    }
+
+    /// Opens it.
+    pub(super) fn open_dkim_key(
+        &self,
+        domain: &Domain,
+        selector: &str,
+        record: &str,
+        sealed: &[u8],
+    ) -> Result<Secret<Vec<u8>>, Error> {
+        let place = format!("dimed/1 dkim key {selector} {domain} {record}");
+        self.derive(&place)
+            .open(place.as_bytes(), sealed)
+            .map(Secret::new)
+            .map_err(|_| Error::Unreadable("DKIM key"))
     }
 
     /// A seal over the MTA-STS policy of a domain; it holds nothing.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed expectation is how a test fails
 
 mod architecture;
+mod authentication;
 mod bounce;
 mod cli;
 mod cli_examples;

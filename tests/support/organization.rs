@@ -187,6 +187,16 @@ impl Organization {
         String::from_utf8(out).unwrap()
     }
 
+    /// The same for a command whose answer may be no.
+    pub async fn cli_any(&self, arguments: &[&str]) -> String {
+        let config = self.config.to_str().unwrap();
+        let all = [&["dimed", "--config", config], arguments].concat();
+        let arguments = Arguments::try_parse_from(all).unwrap();
+        let mut out = Vec::new();
+        dimed::cli::run(arguments, &mut out).await.unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
     async fn add_domain(&self, plain: bool, policy: &str) {
         let name = self.name.as_str();
         match plain {
@@ -226,6 +236,19 @@ impl Organization {
     pub async fn publish(&self, world: &World) {
         let text = self.cli(&["dns", "records", self.name.as_str()]).await;
         world.update(&self.hosts.clone().txt("_dx", record(&text)));
+    }
+
+    /// Publishes every text that is to be published now.
+    pub async fn publish_texts(&self, world: &World) {
+        let text = self.cli(&["dns", "records", self.name.as_str()]).await;
+        let texts: Vec<&str> = text.lines().filter(|line| line.contains(" IN TXT ")).collect();
+        let texts = texts.join("\n") + "\n";
+        world.update(&self.hosts.clone().with_text(&texts).unwrap());
+    }
+
+    /// Takes all texts out of DNS.
+    pub fn unpublish_texts(&self, world: &World) {
+        world.update(&self.hosts);
     }
 
     /// Has it look the record of a domain up again.

@@ -12,7 +12,7 @@ use crate::dime::record::{ManagementRecord, Policy, owner_name, sign_certificate
 use crate::domains::sts;
 use crate::mail::address::Domain;
 use crate::net::dns::{Mx, Srv, Tlsa};
-use crate::store::{DimeSettings, LocalDomain};
+use crate::store::{DimeSettings, DkimKey, DkimState, LocalDomain};
 
 /// Seconds that others may keep the records: short enough to change certificates within a day.
 pub const TTL: u32 = 3600;
@@ -77,7 +77,7 @@ pub async fn all(
         .as_ref()
         .is_some_and(|dime| dime.policy == Policy::Strict);
     lines.push(spf(name, config, strict));
-    lines.push(dkim());
+    lines.extend(dkim(context, name).await?);
     lines.push(dmarc(name, strict));
     lines.extend(mta_sts(name, config));
     lines.push(text(
@@ -236,9 +236,27 @@ fn spf(name: &Domain, config: &Config, strict: bool) -> Line {
     )
 }
 
-/// Keys for DKIM are published here once there are any.
-fn dkim() -> Line {
-    Line::Comment("DKIM: this version does not sign outgoing mail, so there is no key to publish.".into())
+/// Every key that signs, that will, or that signed what may still be under way.
+async fn dkim(context: &Context, name: &Domain) -> anyhow::Result<Vec<Line>> {
+    let keys = context.store.dkim_keys(name).await?;
+    if keys.is_empty() {
+        let text =
+            format!("DKIM: there are no keys, and mail is not signed; `dimed dkim add {name}` makes them.");
+        return Ok(vec![Line::Comment(text)]);
+    }
+    let line = |key: DkimKey| {
+        Line::Record(Wanted {
+            owner: format!("{}._domainkey.{name}", key.selector),
+            purpose: match key.state {
+                DkimState::Generated => "a key that will sign the domain's mail (DKIM)",
+                DkimState::Active => "a key that signs the domain's mail (DKIM)",
+                DkimState::Replaced => "a key that signed mail which may still be under way (DKIM)",
+            },
+            needed: key.state == DkimState::Active,
+            data: Data::Text(key.record),
+        })
+    };
+    Ok(keys.into_iter().map(line).collect())
 }
 
 fn dmarc(name: &Domain, strict: bool) -> Line {

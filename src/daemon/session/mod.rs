@@ -1,6 +1,7 @@
 //! Sessions: a connection, its machine, and the owner that answers the machine's questions.
 
 mod dmtp;
+mod incoming;
 pub(super) mod logins;
 mod smtp;
 

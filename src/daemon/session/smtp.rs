@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::logins::{self, Login as LoginGuard};
-use super::{Purpose, fresh_nonce};
+use super::{Purpose, fresh_nonce, incoming};
 use crate::accounts::{self, Resolution, Target};
 use crate::base::id::{QueueId, SessionId};
 use crate::base::observe;
@@ -290,6 +290,12 @@ impl Owner {
         let begun = Intake::begin(store, id, host, &trace.to_string(), completion).await;
         let mut intake = begun.map_err(|error| self.fault(&error))?;
         if let Some(open) = &mut self.transaction {
+            if let (None, Some(hello)) = (&self.account, session.hello()) {
+                let address = self.peer.ip();
+                incoming::examination(&self.services, address, &hello.name, &open.mail.reverse_path)
+                    .into_iter()
+                    .for_each(|examination| intake.examine(examination));
+            }
             if open.to_be_sealed {
                 intake.demand_sealable();
             }
@@ -330,7 +336,9 @@ impl Owner {
             writer,
             eight_bit,
             demand,
+            examined,
         } = complete;
+        incoming::judge(&self.id, id, examined)?;
         let recipients = open.recipients.len();
         let message = self.message(id, open, eight_bit, demand);
         writer.commit(message).await.map_err(|error| self.fault(&error))?;

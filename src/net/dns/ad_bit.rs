@@ -117,6 +117,14 @@ impl Resolver for AdBitResolver {
         answer::addresses(self, host).await
     }
 
+    async fn addresses_at(&self, name: &str) -> Lookup<Vec<std::net::IpAddr>> {
+        answer::addresses_at(self, name).await
+    }
+
+    async fn names(&self, address: std::net::IpAddr) -> Lookup<Vec<Domain>> {
+        answer::names(self, address).await
+    }
+
     async fn host(&self, host: &Domain) -> Lookup<Host> {
         answer::located_host(self, host).await
     }

@@ -99,6 +99,23 @@ pub(super) async fn addresses(asker: &impl Ask, host: &Domain) -> Lookup<Vec<IpA
     }
 }
 
+/// The same for a name that need not be a host's.
+pub(super) async fn addresses_at(asker: &impl Ask, name: &str) -> Lookup<Vec<IpAddr>> {
+    match absolute(name) {
+        Some(name) => both_families(asker, name).await.0,
+        None => Lookup::Failed,
+    }
+}
+
+/// PTR records; what is no host name is left out.
+pub(super) async fn names(asker: &impl Ask, address: IpAddr) -> Lookup<Vec<Domain>> {
+    lookup(asker, Name::from(address), RecordType::PTR, |data| match data {
+        RData::PTR(name) => host(&name.0)?,
+        _ => None,
+    })
+    .await
+}
+
 /// The same, with the name at which the addresses stand.
 pub(super) async fn located_host(asker: &impl Ask, host: &Domain) -> Lookup<Host> {
     let Some(name) = absolute(host.as_str()) else {

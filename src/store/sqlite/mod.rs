@@ -16,6 +16,7 @@ mod blocks;
 mod body;
 mod claim;
 mod deposits;
+mod dkim;
 mod domains;
 mod file;
 mod key_sets;

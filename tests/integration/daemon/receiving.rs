@@ -24,8 +24,8 @@ async fn mail_from_outside_lies_in_the_maildir_with_its_trace_and_unchanged() {
 
     let delivered = hismail.maildir("bob").only().await;
     let date = delivered
-        .split_once(";\r\n\t")
-        .or_else(|| delivered.split_once("; "))
+        .split_once(&format!("{id};\r\n\t"))
+        .or_else(|| delivered.split_once(&format!("{id}; ")))
         .and_then(|(_, rest)| rest.split_once("\r\n"))
         .map(|(date, _)| date)
         .unwrap();
@@ -37,6 +37,8 @@ async fn mail_from_outside_lies_in_the_maildir_with_its_trace_and_unchanged() {
         unfolded,
         format!(
             "Return-Path: <carol@plain.test>\r\nDelivered-To: bob@hismail.test\r\n\
+             Authentication-Results: mx.hismail.test; spf=none smtp.mailfrom=plain.test; \
+             spf=none smtp.helo=client.test; dkim=none; dmarc=none (p=none) header.from=plain.test\r\n\
              Received: from client.test ([127.0.0.1]) by mx.hismail.test with ESMTP id {id}; {date}\r\n"
         )
     );

@@ -1,0 +1,152 @@
+//! `dimed dkim …`.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::answer::Answer;
+use super::context::Context;
+use super::{Exit, load};
+use crate::accounts;
+use crate::authentication::Keys;
+use crate::mail::address::Domain;
+use crate::mail::date::rfc5322;
+use crate::store::{self, DkimKey, DkimState};
+
+/// Keys that sign the mail which leaves by SMTP (DKIM), with RSA and Ed25519 at the same time.
+///
+/// A key is generated, published by you, and put to use once DNS has it; the key before it stays published for eight days.
+/// The daemon takes the steps that are due every hour, and `rotate` takes them at once.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Answer with a JSON object.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make the first keys of a domain.
+    Add {
+        /// A domain that is served here.
+        domain: Domain,
+    },
+    /// Show the keys of a domain and what comes next.
+    List {
+        /// A domain that is served here.
+        domain: Domain,
+    },
+    /// Take the steps that are due; if none is under way, make new keys to replace those in use.
+    Rotate {
+        /// A domain that is served here.
+        domain: Domain,
+    },
+    /// Erase a key at once, whatever state it is in: for one that somebody else may have.
+    ///
+    /// A daemon that runs signs with it for half a minute more, at most. Take its record out of DNS, too.
+    Retire {
+        /// A domain that is served here.
+        domain: Domain,
+        /// The name of the key.
+        selector: String,
+    },
+}
+
+impl Command {
+    fn domain(&self) -> &Domain {
+        match self {
+            Self::Add { domain }
+            | Self::List { domain }
+            | Self::Rotate { domain }
+            | Self::Retire { domain, .. } => domain,
+        }
+    }
+}
+
+/// Does as the command says, and shows the keys.
+pub async fn run(arguments: Arguments, path: &Path, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let context = Context::open(load(path)?).await?;
+    let keys = context.dkim_keys()?;
+    let domain = arguments.command.domain().clone();
+    if context.store.local_domain(&domain).await?.is_none() {
+        return Err(accounts::Error::ForeignDomain).with_context(|| format!("{domain} has no keys"));
+    }
+    obey(&keys, &arguments.command)
+        .await
+        .with_context(|| format!("the keys of {domain} cannot be changed"))?;
+    answer(&domain, &keys.list(&domain).await?).write(arguments.json, out)?;
+    Ok(Exit::Done)
+}
+
+async fn obey(keys: &Keys, command: &Command) -> Result<(), store::Error> {
+    match command {
+        Command::List { .. } => Ok(()),
+        Command::Add { domain } => match keys.list(domain).await?.is_empty() {
+            true => keys.generate(domain).await,
+            false => Err(store::Error::Exists),
+        },
+        Command::Rotate { domain } => {
+            let is_waiting = |key: &DkimKey| key.state == DkimState::Generated;
+            let was_waiting = keys.list(domain).await?.iter().any(is_waiting);
+            keys.advance(domain).await?;
+            match was_waiting {
+                true => Ok(()),
+                false => keys.generate(domain).await,
+            }
+        }
+        Command::Retire { domain, selector } => keys.remove(domain, selector).await,
+    }
+}
+
+fn answer(domain: &Domain, keys: &[DkimKey]) -> Answer {
+    let line = |key: &DkimKey| {
+        let since = rfc5322(key.since);
+        format!(
+            "{} {} {} since {since}\n",
+            key.selector,
+            key.algorithm,
+            key.state.name()
+        )
+    };
+    let lines: String = keys.iter().map(line).collect();
+    let next = next(domain, keys);
+    let object = |key: &DkimKey| {
+        json!({
+            "selector": key.selector,
+            "algorithm": key.algorithm,
+            "state": key.state.name(),
+            "created": key.created_at.unix_secs(),
+            "since": key.since.unix_secs(),
+            "record": key.record,
+        })
+    };
+    Answer {
+        text: format!("{lines}{next}\n"),
+        json: json!({
+            "domain": domain.as_str(),
+            "keys": keys.iter().map(object).collect::<Vec<_>>(),
+            "next": next,
+        }),
+    }
+}
+
+fn next(domain: &Domain, keys: &[DkimKey]) -> String {
+    let any = |state| keys.iter().any(|key| key.state == state);
+    if any(DkimState::Generated) {
+        format!(
+            "Next: publish what `dimed dns records {domain}` prints; once DNS has the new keys they are put to use, by the \
+             daemon or by `dimed dkim rotate {domain}`."
+        )
+    } else if any(DkimState::Replaced) {
+        "Next: leave the records as they are; eight days after a key was replaced it is forgotten, and its record can go.".into()
+    } else if any(DkimState::Active) {
+        format!("Mail is signed. `dimed dkim rotate {domain}` replaces the keys.")
+    } else {
+        format!("There are no keys, and mail is not signed. Next: dimed dkim add {domain}")
+    }
+}

@@ -1,0 +1,27 @@
+//! `[authentication]`.
+
+use serde::{Deserialize, Serialize};
+
+/// `[authentication]`: SPF, DKIM and DMARC.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Authentication {
+    /// What follows from the authentication of mail that other hosts bring on `listen.smtp`. Default `mark`.
+    pub incoming: Incoming,
+    /// Whether mail that an alias passes on to another host goes under a seal (ARC) that says what was found when it came.
+    /// Needs keys of the domain that the host is in (`dimed dkim`). Default false.
+    pub arc: bool,
+}
+
+/// What follows from the authentication of mail from other hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Incoming {
+    /// It is not checked.
+    Off,
+    /// A field says what was found.
+    #[default]
+    Mark,
+    /// And what the author's domain says by DMARC is done.
+    Enforce,
+}
