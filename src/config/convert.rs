@@ -9,7 +9,9 @@ use crate::accounts;
 use crate::delivery::maildir::Maildirs;
 use crate::mail::address::Domain;
 use crate::net::connect::Outgoing;
-use crate::net::dns::{AdBitResolver, AnchorError, HickoryResolver, Resolver, Servers, TrustAnchors};
+use crate::net::dns::{
+    AdBitResolver, AnchorError, HickoryResolver, NameServers, Resolver, Servers, TrustAnchors,
+};
 use crate::net::https::HttpsClient;
 use crate::net::self_signed;
 use crate::net::tls::{self, Connector, Identity, WebPki};
@@ -102,35 +104,27 @@ impl Outbound {
 impl Dns {
     /// Who is asked, and whether and how the answers are proven.
     ///
-    /// Errors: [`Error::Unreadable`] and [`Error::Invalid`] about the file of trust anchors, [`Error::NoNameServer`].
+    /// Errors: [`Error::Unreadable`] and [`Error::Invalid`] about the file of trust anchors; [`Error::NotLoopback`], which
+    /// a section that was read does not lead to.
     pub fn resolver(&self) -> Result<Arc<dyn Resolver>, Error> {
-        let servers = self.servers()?;
+        let listed = Servers {
+            addresses: self.servers.clone(),
+            reply_timeout: Duration::from_secs(self.reply_timeout_secs.get()),
+            rounds: self.rounds.get(),
+            total_timeout: Duration::from_secs(self.total_timeout_secs.get()),
+        };
         if self.validation == Validation::AdBit {
-            // The servers are on loopback, or this section would not have been read.
-            let resolver = AdBitResolver::new(servers).map_err(|_| Error::NoNameServer)?;
-            return Ok(Arc::new(resolver));
+            return Ok(Arc::new(AdBitResolver::new(listed)?));
         }
+        let servers = match listed.addresses.is_empty() {
+            true => NameServers::of_file(&self.resolv_conf, listed),
+            false => listed.into(),
+        };
         let anchors = match &self.trust_anchors {
             Some(path) => anchors(path)?,
             None => TrustAnchors::root(),
         };
         Ok(Arc::new(HickoryResolver::new(servers, anchors)))
-    }
-
-    fn servers(&self) -> Result<Servers, Error> {
-        let addresses = match self.servers.is_empty() {
-            true => Servers::of_system().addresses,
-            false => self.servers.clone(),
-        };
-        match addresses.is_empty() {
-            true => Err(Error::NoNameServer),
-            false => Ok(Servers {
-                addresses,
-                reply_timeout: Duration::from_secs(self.reply_timeout_secs.get()),
-                rounds: self.rounds.get(),
-                total_timeout: Duration::from_secs(self.total_timeout_secs.get()),
-            }),
-        }
     }
 }
 

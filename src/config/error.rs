@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::net::dns::NotLoopback;
+
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -26,9 +28,9 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
-    /// Neither the configuration nor the system names a name server.
-    #[error("there is no name server: set `servers` in section [dns], or list one in /etc/resolv.conf")]
-    NoNameServer,
+    /// The AD bit of servers elsewhere is not believed.
+    #[error(transparent)]
+    NotLoopback(#[from] NotLoopback),
     /// There is no master key in any of the places where it is looked for.
     #[error(
         "there is no master key in {}: run `dimed domain add` once, which makes one, or put 32 random octets there",

@@ -156,8 +156,10 @@ impl Tls {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, try_from = "RawDns")]
 pub struct Dns {
-    /// Resolvers, as address and port. Default: those of `/etc/resolv.conf`.
+    /// Resolvers, as address and port. Default: those of `resolv_conf`.
     pub servers: Vec<SocketAddr>,
+    /// File that lists resolvers where `servers` does not; read again while the daemon runs. Default `/etc/resolv.conf`.
+    pub resolv_conf: PathBuf,
     /// How DNSSEC is checked. Default `dnssec`.
     pub validation: Validation,
     /// File with DNSKEY or DS records in zone-file form that signatures must chain to. Default: the root's
@@ -176,6 +178,7 @@ pub struct Dns {
 #[serde(deny_unknown_fields, default)]
 struct RawDns {
     servers: Vec<SocketAddr>,
+    resolv_conf: PathBuf,
     validation: Validation,
     trust_anchors: Option<PathBuf>,
     reply_timeout_secs: NonZeroU64,
@@ -195,6 +198,7 @@ impl TryFrom<RawDns> for Dns {
         }
         Ok(Self {
             servers: raw.servers,
+            resolv_conf: raw.resolv_conf,
             validation: raw.validation,
             trust_anchors: raw.trust_anchors,
             reply_timeout_secs: raw.reply_timeout_secs,
@@ -208,6 +212,7 @@ impl Default for Dns {
     fn default() -> Self {
         Self {
             servers: Vec::new(),
+            resolv_conf: PathBuf::from("/etc/resolv.conf"),
             validation: Validation::Dnssec,
             trust_anchors: None,
             reply_timeout_secs: const { NonZeroU64::new(2).unwrap() },
@@ -222,6 +227,7 @@ impl Default for RawDns {
         let default = Dns::default();
         Self {
             servers: default.servers,
+            resolv_conf: default.resolv_conf,
             validation: default.validation,
             trust_anchors: default.trust_anchors,
             reply_timeout_secs: default.reply_timeout_secs,

@@ -4,6 +4,7 @@ mod ad_bit;
 mod anchors;
 mod answer;
 mod denial;
+mod name_servers;
 mod self_test;
 mod upstream;
 mod validating;
@@ -17,6 +18,7 @@ use crate::mail::address::Domain;
 
 pub use ad_bit::{AdBitResolver, NotLoopback};
 pub use anchors::{AnchorError, TrustAnchors};
+pub use name_servers::NameServers;
 pub use self_test::SelfTest;
 pub use validating::HickoryResolver;
 
@@ -147,21 +149,5 @@ impl Servers {
             rounds: 2,
             total_timeout: Duration::from_secs(10),
         }
-    }
-
-    /// The servers that the operating system is set to use; empty if it names none.
-    pub fn of_system() -> Self {
-        let config = hickory_resolver::system_conf::read_system_conf();
-        let addresses = config.map_or_else(
-            |_| Vec::new(),
-            |(config, _)| {
-                config
-                    .name_servers
-                    .iter()
-                    .map(|server| SocketAddr::new(server.ip, 53))
-                    .collect()
-            },
-        );
-        Self::new(addresses)
     }
 }

@@ -68,6 +68,13 @@ impl World {
         self.authority.put_zone(zone).unwrap();
     }
 
+    /// Another name server, which has the root and those zones; `put` has been called for each of them.
+    pub async fn serve_also(&self, at: SocketAddr, zones: &[Zone]) -> Authority {
+        let root = self.root.lock().unwrap().clone();
+        let all = std::iter::once(root).chain(zones.iter().cloned()).collect();
+        Authority::start(at, all).await.unwrap()
+    }
+
     /// Where the name server listens.
     pub fn name_server(&self) -> SocketAddr {
         self.authority.address()

@@ -25,7 +25,7 @@ use super::anchors;
 use super::answer::{self, Ask, Step};
 use super::denial::{self, Cut};
 use super::upstream::{UDP_PAYLOAD_OCTETS, Upstream};
-use super::{Host, Lookup, Mx, Proof, Resolver, SelfTest, Servers, Srv, Tlsa, TrustAnchors};
+use super::{Host, Lookup, Mx, NameServers, Proof, Resolver, SelfTest, Srv, Tlsa, TrustAnchors};
 use crate::mail::address::Domain;
 
 /// How long the keys of an anchored zone are kept at most.
@@ -33,7 +33,7 @@ const MAX_KEY_AGE: Duration = Duration::from_secs(3600);
 
 /// Asks name servers and validates what they say.
 pub struct HickoryResolver {
-    servers: Arc<Servers>,
+    servers: NameServers,
     anchors: TrustAnchors,
     keys: Mutex<HashMap<Name, (Instant, Arc<dnssec::TrustAnchors>)>>,
 }
@@ -65,9 +65,9 @@ struct Session {
 
 impl HickoryResolver {
     /// Asks `servers` and trusts `anchors`. A name below no anchor is indeterminate, which is a failure.
-    pub fn new(servers: Servers, anchors: TrustAnchors) -> Self {
+    pub fn new(servers: impl Into<NameServers>, anchors: TrustAnchors) -> Self {
         Self {
-            servers: Arc::new(servers),
+            servers: servers.into(),
             anchors,
             keys: Mutex::new(HashMap::new()),
         }
@@ -75,7 +75,7 @@ impl HickoryResolver {
 
     async fn session(&self, name: &Name) -> Result<Session, Trouble> {
         let anchor = self.anchors.closest(name).ok_or(Trouble::Failed)?;
-        let upstream = Upstream::new(self.servers.clone(), true);
+        let upstream = Upstream::new(self.servers.current(), true);
         let keys = match self.known_keys(&anchor) {
             Some(keys) => keys,
             None => self.fetch_keys(&upstream, &anchor).await?,
@@ -112,7 +112,7 @@ impl HickoryResolver {
 
     /// Whether the keys of an anchored zone can be had and verified, and what it denies.
     async fn test_anchor(&self, zone: &Name) -> SelfTest {
-        let upstream = Upstream::new(self.servers.clone(), true);
+        let upstream = Upstream::new(self.servers.current(), true);
         let Ok(response) = upstream.ask(dnssec_question(zone, RecordType::DNSKEY)).await else {
             return SelfTest::Unreachable;
         };
@@ -315,7 +315,7 @@ impl Ask for HickoryResolver {
     }
 
     fn total_timeout(&self) -> Duration {
-        self.servers.total_timeout
+        self.servers.current().total_timeout
     }
 }
 
