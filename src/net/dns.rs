@@ -4,6 +4,7 @@ mod ad_bit;
 mod anchors;
 mod answer;
 mod denial;
+mod dname;
 mod name_servers;
 mod self_test;
 mod upstream;

@@ -60,6 +60,27 @@ pub(super) fn proves_wildcard(name: &Name, answers: &[Record], authorities: &[Re
     cut_at(&next_closer, &signature.signer_name, authorities) == Some(Cut::NoName)
 }
 
+/// Whether proven denials of the zone `apex` list the types at `name`, and neither `kind` nor an alias is among them
+/// (RFC 4035 §5.4, RFC 5155 §8.5). hickory-net 0.26.3 takes no such list with a DNAME in it, though that renames only what is below
+/// (RFC 6672 §2.3).
+pub(super) fn lacks(name: &Name, kind: RecordType, apex: &Name, authorities: &[Record]) -> bool {
+    let lacking = |has: &dyn Fn(RecordType) -> bool| !has(kind) && !has(RecordType::CNAME);
+    authorities
+        .iter()
+        .filter(|record| is_proven_denial(record) && signer(record, authorities) == Some(apex))
+        .any(|record| match &record.data {
+            RData::DNSSEC(DNSSECRData::NSEC(nsec)) => {
+                record.name == *name && lacking(&|kind| nsec.type_set().contains(kind))
+            }
+            RData::DNSSEC(DNSSECRData::NSEC3(nsec3)) => {
+                nsec3.iterations() <= MAX_ITERATIONS
+                    && hashed(name, nsec3).is_some_and(|hash| first_label(&record.name) == Some(hash))
+                    && lacking(&|kind| nsec3.type_set().contains(kind))
+            }
+            _ => false,
+        })
+}
+
 /// RFC 4035 §5.4; a record from above a cut or a DNAME says nothing of what is below (RFC 6840 §4.1).
 fn cut_by_nsec(name: &Name, owner: &Name, nsec: &NSEC) -> Option<Cut> {
     let has = |kind| nsec.type_set().contains(kind);
@@ -83,12 +104,8 @@ fn cut_by_nsec3(name: &Name, owner: &Name, nsec3: &NSEC3) -> Option<Cut> {
     if nsec3.iterations() > MAX_ITERATIONS {
         return Some(Cut::Unsigned);
     }
-    let hash = nsec3
-        .hash_algorithm()
-        .hash(nsec3.salt(), name, nsec3.iterations())
-        .ok()?;
-    let hash = base32hex(hash.as_ref()).into_bytes();
-    let start = owner.iter().next()?.to_ascii_lowercase();
+    let hash = hashed(name, nsec3)?;
+    let start = first_label(owner)?;
     let end = base32hex(nsec3.next_hashed_owner_name()).into_bytes();
     if hash == start {
         return Some(cut_by_types(|kind| nsec3.type_set().contains(kind)));
@@ -102,6 +119,19 @@ fn cut_by_nsec3(name: &Name, owner: &Name, nsec3: &NSEC3) -> Option<Cut> {
         (true, true) => Some(Cut::Unsigned),
         (true, false) => Some(Cut::NoName),
     }
+}
+
+/// A name as it is hashed in the zone of the record, in the form of a label.
+fn hashed(name: &Name, nsec3: &NSEC3) -> Option<Vec<u8>> {
+    let hash = nsec3
+        .hash_algorithm()
+        .hash(nsec3.salt(), name, nsec3.iterations())
+        .ok()?;
+    Some(base32hex(hash.as_ref()).into_bytes())
+}
+
+fn first_label(name: &Name) -> Option<Vec<u8>> {
+    name.iter().next().map(<[u8]>::to_ascii_lowercase)
 }
 
 /// Reads the types at the name itself, of which DS is not one.

@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-use super::Servers;
+use super::{Servers, dname};
 
 /// Replies over UDP are kept below the size at which they are fragmented (RFC 9715).
 pub(super) const UDP_PAYLOAD_OCTETS: u16 = 1232;
@@ -163,6 +163,7 @@ fn relevant(mut reply: Message) -> Result<DnsResponse, NetError> {
     };
     reply.additionals.clear();
     reply.answers.retain(|record| answers(record, &query));
+    reply.answers.iter_mut().for_each(dname::in_canonical_form);
     let answered = reply
         .answers
         .iter()
@@ -206,7 +207,8 @@ fn covered(record: &Record) -> Option<RecordType> {
     }
 }
 
-fn from_wildcard(record: &Record) -> bool {
+/// Whether this is a signature that shows that what it covers was made from a wildcard.
+pub(super) fn from_wildcard(record: &Record) -> bool {
     match &record.data {
         RData::DNSSEC(DNSSECRData::RRSIG(rrsig)) => rrsig.input().num_labels < record.name.num_labels(),
         _ => false,

@@ -5,8 +5,7 @@
 //! denials by foreign zones and refuses some wildcards: from the closest anchor down, each possible zone cut is shown to be signed, unsigned or
 //! none (`Session::standing`), and denials count only if the zone that the name lies in has signed them.
 //!
-//! Deviations: DNAME is not followed, so names below one are bogus in signed zones. A zone whose keys are all named by DS
-//! records of its parent need not sign them (RFC 4035 §5.2 asks for it).
+//! Deviation: a zone whose keys are all named by DS records of its parent need not sign them (RFC 4035 §5.2 asks for it).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -24,7 +23,8 @@ use hickory_resolver::net::{DnsError, DnsHandle, NetError};
 use super::anchors;
 use super::answer::{self, Ask, Step};
 use super::denial::{self, Cut};
-use super::upstream::{UDP_PAYLOAD_OCTETS, Upstream};
+use super::dname::Redirection;
+use super::upstream::{UDP_PAYLOAD_OCTETS, Upstream, from_wildcard};
 use super::{Host, Lookup, Mx, NameServers, Proof, Resolver, SelfTest, Srv, Tlsa, TrustAnchors};
 use crate::mail::address::Domain;
 
@@ -54,6 +54,8 @@ enum Standing {
     Unsigned,
     /// It, or a name above it, is proven not to exist, so that it has no zone (RFC 8020).
     NoSuchName,
+    /// A signed zone has a DNAME record above it, so that it is an alias.
+    Redirected(Redirection),
 }
 
 /// One lookup: the servers, and the anchor that counts.
@@ -138,9 +140,9 @@ impl HickoryResolver {
     async fn try_step(&self, name: &Name, kind: RecordType) -> Result<Step, Trouble> {
         let session = self.session(name).await?;
         match session.verified(name, kind).await {
-            Ok(response) => session.settle(name, response, Verdict::Secure).await,
+            Ok(response) => session.settle((name, kind), response, Verdict::Secure).await,
             Err(NetError::Dns(DnsError::Nsec { response, proof, .. })) => {
-                session.settle(name, *response, proof).await
+                session.settle((name, kind), *response, proof).await
             }
             Err(_) => Err(Trouble::Failed),
         }
@@ -159,7 +161,12 @@ impl Session {
     }
 
     /// Gives a response its meaning. `denials` is what hickory makes of its NSEC and NSEC3 records, if there are any.
-    async fn settle(&self, name: &Name, response: DnsResponse, denials: Verdict) -> Result<Step, Trouble> {
+    async fn settle(
+        &self,
+        (name, kind): (&Name, RecordType),
+        response: DnsResponse,
+        denials: Verdict,
+    ) -> Result<Step, Trouble> {
         let records = without_signatures(&response.answers);
         let signed = !records.is_empty() && records.iter().all(|record| record.proof == Verdict::Secure);
         let proven = || {
@@ -177,7 +184,14 @@ impl Session {
                 Verdict::Secure => Ok(Step::Absent(Proof::Secure)),
                 // NSEC3 opt-out, or more iterations than anyone should use (RFC 9276 §3.2).
                 Verdict::Insecure => Ok(Step::Absent(Proof::Insecure)),
+                _ if denial::lacks(name, kind, &apex, &response.authorities) => {
+                    Ok(Step::Absent(Proof::Secure))
+                }
                 _ => Err(self.bogus()),
+            },
+            (Standing::Redirected(dname), _) => match dname.alias(name) {
+                Some(alias) => Ok(found(vec![alias], Proof::Secure)),
+                None => Err(self.bogus()),
             },
             (Standing::Signed(_) | Standing::NoSuchName, _) => Err(self.bogus()),
         }
@@ -192,6 +206,7 @@ impl Session {
                 Delegation::Signed => apex = label,
                 Delegation::Unsigned => return Ok(Standing::Unsigned),
                 Delegation::NoSuchName => return Ok(Standing::NoSuchName),
+                Delegation::Redirected(dname) => return Ok(Standing::Redirected(dname)),
                 Delegation::NoneAtOrBelow => break,
                 Delegation::None => {}
             }
@@ -210,9 +225,10 @@ impl Session {
         if let Some(first) = records.first() {
             let proven = records.iter().all(|record| record.proof == Verdict::Secure)
                 && denial::signer(first, &response.answers) == Some(apex);
-            return match proven {
-                true => Ok(delegation_by(&records)),
-                false => Err(self.bogus()),
+            return match (proven, first.record_type()) {
+                (true, _) => Ok(delegation_by(&records)),
+                (false, RecordType::CNAME) => self.redirection(apex, &name.base_name()).await,
+                (false, _) => Err(self.bogus()),
             };
         }
         let absent = denials == Verdict::Secure && response.metadata.response_code == ResponseCode::NXDomain;
@@ -224,6 +240,24 @@ impl Session {
             Some(Cut::NoName) => Ok(Delegation::NoneAtOrBelow),
             Some(Cut::None) => Ok(Delegation::None),
             None => Err(self.bogus()),
+        }
+    }
+
+    /// An unsigned alias is right if it is made from a DNAME record. Those further above have been found on the way down.
+    async fn redirection(&self, apex: &Name, owner: &Name) -> Result<Delegation, Trouble> {
+        let response = match self.verified(owner, RecordType::DNAME).await {
+            Ok(response) => response,
+            Err(NetError::Dns(DnsError::Nsec { .. })) => return Err(self.bogus()),
+            Err(_) => return Err(Trouble::Failed),
+        };
+        let answers = &response.answers;
+        let of_zone = |record: &&Record| {
+            record.proof == Verdict::Secure && denial::signer(record, answers) == Some(apex)
+        };
+        let mut found = answers.iter().filter(of_zone).filter_map(Redirection::read);
+        match (found.next(), found.next(), answers.iter().any(from_wildcard)) {
+            (Some(dname), None, false) => Ok(Delegation::Redirected(dname)),
+            _ => Err(self.bogus()),
         }
     }
 
@@ -246,6 +280,8 @@ enum Delegation {
     NoneAtOrBelow,
     /// Nothing, nor below, and the name does not exist.
     NoSuchName,
+    /// Nothing: a DNAME record stands right above.
+    Redirected(Redirection),
     /// Nothing.
     None,
 }

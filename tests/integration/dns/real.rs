@@ -281,6 +281,63 @@ async fn aliases_are_proven_as_well_as_their_weakest_part() {
 }
 
 #[tokio::test]
+async fn names_below_a_dname_are_aliases_proven_by_it() {
+    let moved = |name: &str, target: &str| {
+        Zone::signed(name, "ED25519", Denial::Nsec).with(&format!("@ DNAME {target}"))
+    };
+    let old = "moved DNAME new.test.\nmoved TXT \"itself\"\nUpper DNAME New.TEST.\nplain DNAME plain.test.\n\
+        back DNAME moved.old.test.\nexpired DNAME expired.test.\n_dx CNAME _dx.moved\n\
+        beside TXT \"beside\"";
+    let tree = Tree::with(&[
+        Zone::signed("old.test", "ED25519", Denial::Nsec).with(old),
+        Zone::signed("old3.test", "ECDSAP256SHA256", Denial::Nsec3).with(old),
+        moved("apex.test", "new.test."),
+        Zone::signed("new.test", "ECDSAP256SHA256", Denial::Nsec3).with(RECORDS),
+        Zone::unsigned("plain.test")
+            .with(RECORDS)
+            .with("away DNAME new.test."),
+        Zone::signed("expired.test", "ED25519", Denial::Nsec)
+            .with(RECORDS)
+            .but(Fault::Expired),
+        Zone::signed("unsigned-dname.test", "ED25519", Denial::Nsec)
+            .with("moved DNAME new.test.")
+            .but(Fault::Unsigned("DNAME")),
+        Zone::signed("forged-dname.test", "ED25519", Denial::Nsec)
+            .with("moved DNAME new.test.")
+            .but(Fault::Forged("DNAME")),
+    ])
+    .await;
+    for zone in ["old.test", "old3.test"] {
+        let name = |label: &str| format!("{label}.{zone}");
+        tree.shows(&[
+            (&name("_dx.moved"), FOUND_SECURE),
+            (&name("_dx.upper"), FOUND_SECURE),
+            (&name("_dx.back"), FOUND_SECURE),
+            (&name("_dx"), FOUND_SECURE),
+            (&name("any.wild.moved"), FOUND_SECURE),
+            (&name("nowhere.moved"), ABSENT_SECURE),
+            (&name("host.moved"), ABSENT_SECURE),
+            (&name("moved"), FOUND_SECURE),
+            (&name("upper"), ABSENT_SECURE),
+            (&name("beside"), FOUND_SECURE),
+            (&name("_dx.plain"), FOUND_INSECURE),
+            (&name("nowhere.plain"), ABSENT_INSECURE),
+            (&name("_dx.expired"), BOGUS),
+        ])
+        .await;
+    }
+    tree.shows(&[
+        ("_dx.apex.test", FOUND_SECURE),
+        ("x.deep.down.apex.test", ABSENT_SECURE),
+        ("apex.test", ABSENT_SECURE),
+        ("_dx.away.plain.test", FOUND_INSECURE),
+        ("_dx.moved.unsigned-dname.test", BOGUS),
+        ("_dx.moved.forged-dname.test", BOGUS),
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn a_server_that_cannot_answer_is_a_failure_and_not_a_forgery() {
     let tree = Tree::with(&[
         Zone::signed("broken.test", "ED25519", Denial::Nsec).but(Fault::Unreadable),
