@@ -43,6 +43,10 @@ pub const DOMAIN_WITHDRAWN: &str = "domain.record.withdrawn";
 pub const DOMAIN_PIN_FORGOTTEN: &str = "domain.pin.forgotten";
 /// A management record fails DNSSEC validation.
 pub const DOMAIN_BOGUS: &str = "domain.record.bogus";
+/// An MTA-STS policy that is in force could not be fetched again.
+pub const STS_REFRESH_FAILED: &str = "sts.refresh.failed";
+/// MTA-STS policies could not be read or written.
+pub const STS_STORE_FAILED: &str = "sts.store_failed";
 /// A delivery to an account here was tried.
 pub const QUEUE_ATTEMPT_LOCAL: &str = "queue.attempt.local";
 /// A delivery by SMTP was tried.

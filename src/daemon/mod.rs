@@ -10,6 +10,7 @@ mod lock;
 mod renewal;
 mod services;
 mod session;
+mod sts_refresh;
 
 use std::io;
 use std::net::SocketAddr;
@@ -106,6 +107,8 @@ impl Daemon {
         daemon
             .sessions
             .spawn(dns_watch::run(resolver, daemon.stop.clone()));
+        let sts = Arc::clone(&daemon.services.dx.sts);
+        daemon.sessions.spawn(sts_refresh::run(sts, daemon.stop.clone()));
         tracing::info!(
             event = observe::DAEMON_STARTED,
             leases_freed = freed,

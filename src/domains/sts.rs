@@ -1,17 +1,20 @@
 //! MTA-STS: which hosts may take a domain's mail, and that they show a verified certificate (RFC 8461).
 //!
 //! A policy once seen is kept in the store until it expires, whatever DNS and the web server say meanwhile; a new id in
-//! DNS, or a day, has it fetched again. What was found out is remembered for five minutes, failures too.
+//! DNS, or a day, has it fetched again, when there is mail for the domain or in the background: whoever keeps us from
+//! a policy must do so for as long as it lives (§10.2). What was found out is remembered for five minutes, failures too.
 
 mod policy;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use crate::base::observe;
 use crate::base::time::{Clock, Timestamp};
 use crate::mail::address::Domain;
 use crate::net::dns::{Lookup, Resolver};
@@ -30,6 +33,10 @@ const REMEMBERED: Duration = Duration::from_secs(300);
 const MAX_REMEMBERED: usize = 4096;
 /// Age at which a policy is fetched again though its id is the same; half its life if that is less.
 const REFRESH_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// Policies that one pass refreshes at most, and how many at the same time.
+const PER_PASS: usize = 200;
+const AT_ONCE: usize = 4;
 
 /// Where policies come from.
 #[async_trait]
@@ -100,6 +107,8 @@ pub struct MtaSts {
     clock: Arc<dyn Clock>,
     source: Arc<dyn PolicySource>,
     remembered: Mutex<HashMap<Domain, (Timestamp, StsFacts)>>,
+    /// Policies that expire until then have had their turn in being refreshed.
+    place: Mutex<Timestamp>,
 }
 
 /// A policy with what is known of its keeping.
@@ -123,15 +132,39 @@ impl MtaSts {
             clock,
             source,
             remembered: Mutex::new(HashMap::new()),
+            place: Mutex::new(Timestamp(0)),
         }
     }
 
     /// What a domain's policy is.
     pub async fn facts(&self, domain: &Domain) -> Result<StsFacts, store::Error> {
         let now = self.clock.now();
-        if let Some(facts) = self.remembered(domain, now) {
-            return Ok(facts);
+        match self.remembered(domain, now) {
+            Some(facts) => Ok(facts),
+            None => self.look_up(domain, now).await,
         }
+    }
+
+    /// Refreshes policies that are a day old or in the second half of their life, and reports what stands in the way (§3.3).
+    /// If there are many, each call goes on where the last one ended. Meant to be called every hour or so.
+    pub async fn refresh(&self) -> Result<(), store::Error> {
+        let now = self.clock.now();
+        let after = self.place().max(now);
+        let ageing = self
+            .store
+            .ageing_sts_policies(now, after, REFRESH_AFTER, PER_PASS)
+            .await?;
+        let last = ageing.last().filter(|_| ageing.len() == PER_PASS);
+        *self.place() = last.map_or(now, |entry| entry.expires_at);
+        let refreshed = stream::iter(ageing).map(|entry| async move {
+            let facts = self.look_up(&entry.domain, now).await?;
+            report(&entry.domain, &facts);
+            Ok(())
+        });
+        refreshed.buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    async fn look_up(&self, domain: &Domain, now: Timestamp) -> Result<StsFacts, store::Error> {
         let stored = self.store.sts_policy(domain).await?;
         let kept = stored.filter(|entry| now < entry.expires_at).and_then(kept);
         let announced = match self.resolver.txt(&format!("_mta-sts.{domain}")).await {
@@ -202,6 +235,10 @@ impl MtaSts {
             .await
     }
 
+    fn place(&self) -> MutexGuard<'_, Timestamp> {
+        self.place.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
     fn remembered(&self, domain: &Domain, now: Timestamp) -> Option<StsFacts> {
         let remembered = self
             .remembered
@@ -234,6 +271,21 @@ impl Kept {
         let fresh = self.fetched_at..self.fetched_at.after(refresh_after);
         self.id != id || !fresh.contains(&now)
     }
+}
+
+/// Logs that a policy in force could not be refreshed. A domain that announces none any more lets its policy run out.
+fn report(domain: &Domain, facts: &StsFacts) {
+    let reason = match (&facts.policy, &facts.origin, &facts.announced) {
+        (Some(_), Origin::FetchFailed(why), _) => why.as_str(),
+        (Some(_), _, Announced::Unknown) => "the record at _mta-sts cannot be had",
+        _ => return,
+    };
+    tracing::warn!(
+        event = observe::STS_REFRESH_FAILED,
+        %domain,
+        reason,
+        "the MTA-STS policy could not be refreshed; the one that is known counts until it expires"
+    );
 }
 
 fn kept(entry: StsEntry) -> Option<Kept> {

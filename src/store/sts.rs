@@ -1,5 +1,7 @@
 //! MTA-STS policies of remote domains, kept until they expire (RFC 8461 §5.1).
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::Error;
@@ -26,6 +28,15 @@ pub struct StsEntry {
 pub trait StsPolicies: Send + Sync {
     /// The policy of a domain, also one that has expired. A row that is not as it was written is no policy.
     async fn sts_policy(&self, domain: &Domain) -> Result<Option<StsEntry>, Error>;
+    /// Policies that expire after `after` and are as old as `age`, or have at most half of their life before them. Those that
+    /// expire first come first, `limit` at most.
+    async fn ageing_sts_policies(
+        &self,
+        now: Timestamp,
+        after: Timestamp,
+        age: Duration,
+        limit: usize,
+    ) -> Result<Vec<StsEntry>, Error>;
     /// Sets or replaces a policy, and drops those that had expired when it was fetched.
     async fn set_sts_policy(&self, entry: StsEntry) -> Result<(), Error>;
 }

@@ -58,6 +58,18 @@ impl StsPolicies for World {
     async fn sts_policy(&self, _: &Domain) -> Result<Option<StsEntry>, store::Error> {
         Ok(self.disk.lock().unwrap().clone())
     }
+    async fn ageing_sts_policies(
+        &self,
+        now: Timestamp,
+        after: Timestamp,
+        age: Duration,
+        limit: usize,
+    ) -> Result<Vec<StsEntry>, store::Error> {
+        assert_eq!((after, age, limit), (now, 24 * HOUR, 200));
+        let kept = self.disk.lock().unwrap().clone();
+        let ages = |entry: &StsEntry| after < entry.expires_at && now >= entry.fetched_at.after(age);
+        Ok(kept.into_iter().filter(ages).collect())
+    }
     async fn set_sts_policy(&self, entry: StsEntry) -> Result<(), store::Error> {
         *self.disk.lock().unwrap() = Some(entry);
         Ok(())
@@ -192,6 +204,36 @@ async fn a_policy_can_be_given_up() {
     };
     clock.advance(HOUR);
     assert_eq!(look(&sts).await, (None, Origin::Kept));
+}
+
+#[tokio::test]
+async fn a_day_old_policy_is_fetched_in_the_background_as_long_as_it_is_announced() {
+    let (world, clock, sts) = world();
+    look(&sts).await;
+    clock.advance(23 * HOUR);
+    sts.refresh().await.unwrap();
+    assert_eq!(*world.fetched.lock().unwrap(), 1, "not a day old");
+    *world.web.lock().unwrap() = policy("enforce", "mx2.plain.test", 864_000);
+    clock.advance(HOUR);
+    sts.refresh().await.unwrap();
+    assert_eq!(*world.fetched.lock().unwrap(), 2);
+    let expiry = |world: &World| world.disk.lock().unwrap().as_ref().unwrap().expires_at;
+    let renewed = Timestamp(START).after(264 * HOUR);
+    assert_eq!(expiry(&world), renewed, "ten days from then on");
+    assert_eq!(look(&sts).await, (host("mx2.plain.test"), Origin::Fetched));
+    assert_eq!(*world.fetched.lock().unwrap(), 2, "mail needs no further fetch");
+    clock.advance(24 * HOUR);
+    *world.txt.lock().unwrap() = Lookup::Absent {
+        proof: Proof::Insecure,
+    };
+    sts.refresh().await.unwrap();
+    assert_eq!(*world.fetched.lock().unwrap(), 2, "announced no more");
+    *world.txt.lock().unwrap() = announces("1");
+    *world.web.lock().unwrap() = None;
+    clock.advance(HOUR);
+    sts.refresh().await.unwrap();
+    assert_eq!(*world.fetched.lock().unwrap(), 3);
+    assert_eq!(expiry(&world), renewed, "what cannot be fetched runs out in time");
 }
 
 #[tokio::test]

@@ -9,13 +9,13 @@ use dimed::config::Config;
 use dimed::net::authority::Zone;
 use sha2::{Digest, Sha256};
 
-use crate::support::PATIENCE;
 use crate::support::certificates::{Certificate, Certification};
 use crate::support::loopback::{self, Loopback};
 use crate::support::organization::Organization;
 use crate::support::sink::{Behaviour, Sink, Taken};
 use crate::support::web::Web;
 use crate::support::world::{World, domain};
+use crate::support::{PATIENCE, eventually};
 
 /// What everybody writes.
 const MESSAGE: &str = "From: alice@hermail.test\r\nMessage-ID: <1@hermail.test>\r\n\

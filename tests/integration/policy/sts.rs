@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dimed::base::time::{Clock as _, SystemClock, Timestamp};
 use dimed::mail::address::Domain;
 use dimed::net::connect::Outgoing;
 use dimed::net::dns::{HickoryResolver, Servers};
 use dimed::net::https::{Error, HttpsClient};
 use dimed::net::tls::{Connector, WebPki};
+use dimed::store::StsEntry;
 
 use super::*;
 
@@ -148,6 +150,71 @@ async fn a_policy_that_was_seen_outlasts_its_record_and_its_web_server() {
     hermail.submit("alice", &["carol@plain.test"], MESSAGE).await;
     waits(&hermail, &sink, "TLS is not available").await;
     served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_is_refreshed_in_the_background_and_outlasts_its_first_expiry() {
+    let plain = Plain::new(&policy("enforce", "mx.plain.test")).await;
+    let hermail = plain.scene.hermail(|_| ()).await;
+    let store = hermail.services().await.store;
+    let fetched_at = SystemClock.now();
+    // Two thirds of its day are over, and nobody writes to plain.test.
+    let aged = StsEntry {
+        domain: domain("plain.test"),
+        id: "1".into(),
+        policy: "version: STSv1\nmode: enforce\nmx: mx2.plain.test\nmax_age: 86400\n".into(),
+        fetched_at: Timestamp(fetched_at.0 - 57_600_000),
+        expires_at: Timestamp(fetched_at.0 + 28_800_000),
+    };
+    store.set_sts_policy(aged.clone()).await.unwrap();
+    let served = hermail.start().await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let refreshed = loop {
+        let entry = store.sts_policy(&aged.domain).await.unwrap().unwrap();
+        if entry != aged {
+            break entry;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "not refreshed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(refreshed.policy.contains("mx: mx.plain.test"), "{refreshed:?}");
+    assert!(refreshed.fetched_at >= fetched_at, "{refreshed:?}");
+    assert_eq!(
+        refreshed.expires_at,
+        refreshed.fetched_at.after(Duration::from_secs(86400))
+    );
+    assert_eq!(plain.web.requests().len(), 1);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_cannot_be_refreshed_is_told_of_and_still_counts() {
+    let plain = Plain::new("HTTP/1.1 404 Not Found\r\n\r\n").await;
+    let hermail = plain.scene.hermail(|_| ()).await;
+    let store = hermail.services().await.store;
+    let now = SystemClock.now();
+    let aged = StsEntry {
+        domain: domain("plain.test"),
+        id: "1".into(),
+        policy: "version: STSv1\nmode: enforce\nmx: mx.plain.test\nmax_age: 86400\n".into(),
+        fetched_at: Timestamp(now.0 - 57_600_000),
+        expires_at: Timestamp(now.0 + 28_800_000),
+    };
+    store.set_sts_policy(aged.clone()).await.unwrap();
+    let mut process = hermail.spawn().await;
+    eventually("the warning", || {
+        let log = process.log();
+        let told = log.lines().find(|line| line.contains("\"sts.refresh.failed\""))?;
+        assert!(told.contains("\"domain\":\"plain.test\""), "{told}");
+        assert!(
+            told.contains("\"reason\":\"the answer is 404 Not Found\""),
+            "{told}"
+        );
+        Some(())
+    })
+    .await;
+    assert_eq!(store.sts_policy(&aged.domain).await.unwrap(), Some(aged));
+    process.check();
 }
 
 #[tokio::test(flavor = "multi_thread")]

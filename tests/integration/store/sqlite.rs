@@ -194,6 +194,7 @@ behaves! {
     domains_of_ours_keep_their_settings
     pins_are_replaced_and_dropped
     policies_are_replaced_and_go_when_they_have_expired
+    ageing_policies_are_listed_by_expiry
     an_enqueued_message_wakes_the_runner
     blocks_hold_until_their_end_and_are_found_by_each_identity
     every_change_of_the_block_list_leaves_a_line

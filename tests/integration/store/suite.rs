@@ -1178,6 +1178,44 @@ pub async fn policies_are_replaced_and_go_when_they_have_expired(bed: &dyn Bed) 
     bed.close(store).await;
 }
 
+pub async fn ageing_policies_are_listed_by_expiry(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let ages = [
+        ("month.test", 0, 3000),
+        ("short.test", 0, 200),
+        ("young.test", 90, 400),
+        ("gone.test", 0, 110),
+        ("half.test", 50, 170),
+    ];
+    for (name, fetched, expires) in ages {
+        let entry = StsEntry {
+            domain: domain(name),
+            id: "1".into(),
+            policy: "version: STSv1\n".into(),
+            fetched_at: noon_plus(fetched),
+            expires_at: noon_plus(expires),
+        };
+        store.set_sts_policy(entry).await.unwrap();
+    }
+    let list = async |after, limit| {
+        let listed = store
+            .ageing_sts_policies(
+                noon_plus(110),
+                noon_plus(after),
+                Duration::from_secs(105 * 60),
+                limit,
+            )
+            .await
+            .unwrap();
+        let names = listed.iter().map(|entry| entry.domain.to_string());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(list(110, 10).await, ["half.test", "short.test", "month.test"]);
+    assert_eq!(list(110, 2).await, ["half.test", "short.test"]);
+    assert_eq!(list(200, 2).await, ["month.test"]);
+    bed.close(store).await;
+}
+
 pub async fn key_deposits_are_replaced_by_who_knows_their_version(bed: &dyn Bed) {
     let store = bed.open().await;
     let alice = mailbox("Alice@hermail.test");
