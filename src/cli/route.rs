@@ -1,5 +1,6 @@
 //! `dimed route …`.
 
+mod fate;
 mod hosts;
 mod report;
 
@@ -11,7 +12,7 @@ use rand::rngs::StdRng;
 
 use super::Exit;
 use super::context::Context;
-use crate::accounts::Resolution;
+use crate::accounts::{self, Resolution};
 use crate::base::time::{Clock, SystemClock};
 use crate::config::Config;
 use crate::daemon;
@@ -23,6 +24,7 @@ use crate::queue::parties::Sender;
 use crate::queue::plan::{Planner, dime_form};
 use crate::routing::{Decision, Route, decide};
 use crate::store::{LocalDomain, Source};
+use fate::Fate;
 use hosts::Mail;
 use report::{Hosts, Report};
 
@@ -36,7 +38,7 @@ pub enum Command {
     /// A DIME domain is asked for its signet and the recipient's. What their key sets say is remembered, as it is when mail
     /// is sent; the format that follows is part of the answer.
     ///
-    /// Exits with 75 if mail would wait, and with 1 if it would be returned.
+    /// Exits with 75 if mail would wait, and with 1 if it would be refused or returned.
     Explain {
         /// The recipient.
         address: Mailbox,
@@ -87,10 +89,11 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
     } = command;
     let demand = demand.map(Demand::from).unwrap_or_default();
     let context = Context::open(config).await?;
-    let local = match context.accounts().resolve(&address).await? {
-        Resolution::NotLocal => None,
-        Resolution::Unknown => Some(false),
-        Resolution::Targets(_) => Some(true),
+    let local = match context.accounts().resolve(&address).await {
+        Ok(Resolution::NotLocal) => None,
+        Ok(Resolution::Unknown) | Err(accounts::Error::AliasLoop) => Some(false),
+        Ok(Resolution::Targets(_)) => Some(true),
+        Err(error) => return Err(error.into()),
     };
     let report = match local {
         Some(known) => Report::local(address, known),
@@ -100,11 +103,7 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
         true => writeln!(out, "{}", report.object())?,
         false => out.write_all(report.text().as_bytes())?,
     }
-    Ok(match (&report.decision.route, local) {
-        (Route::Defer, _) => Exit::TryLater,
-        (Route::Bounce, _) | (_, Some(false)) => Exit::No,
-        _ => Exit::Done,
-    })
+    Ok(Fate::of(&report).exit())
 }
 
 async fn remote(
@@ -118,13 +117,14 @@ async fn remote(
     let source = from.clone().map_or(Source::Local, Source::Submission);
     let mut facts = planner.facts(address.domain(), &source).await?;
     facts.demand = demand;
-    let mut parties = None;
+    let (mut parties, mut trouble) = (None, None);
     if matches!(decide(&facts).route, Route::Dmtp { .. })
         && let Some(sender) = sender(context, &planner, from).await?
     {
         let asked = planner.ask(&dime_form(&address), &sender).await;
         facts.finding = asked.finding;
         parties = asked.found.map(|(_, _, parties)| parties);
+        trouble = asked.trouble.map(|error| error.to_string());
     }
     let decision = decide(&facts);
     let hosts = hosts(&planner.domains, &address, &decision).await;
@@ -144,6 +144,7 @@ async fn remote(
         hosts,
         mail,
         parties,
+        trouble,
         decision,
     })
 }

@@ -98,6 +98,8 @@ pub struct Asked {
     pub finding: DmtpFinding,
     /// The signets of organization and recipient, and how all parties stand, if there are signets.
     pub found: Option<(VerifiedOrg, VerifiedUser, Parties)>,
+    /// Why there are none.
+    pub trouble: Option<LookupError>,
 }
 
 impl Planner {
@@ -218,6 +220,7 @@ impl Planner {
         let nobody = Asked {
             finding: DmtpFinding::NoSuchSignet,
             found: None,
+            trouble: None,
         };
         let address = recipient.forward_path.mailbox().map(dime_form);
         let asked = match &address {
@@ -253,6 +256,7 @@ impl Planner {
                 return Asked {
                     finding: self.without_signet(recipient, finding_of(&error)).await,
                     found: None,
+                    trouble: Some(error),
                 };
             }
         };
@@ -263,11 +267,13 @@ impl Planner {
                     _ => DmtpFinding::SignetValid,
                 },
                 found: Some((destination, signet, parties)),
+                trouble: None,
             },
             // What is pinned cannot be read now.
-            Err(_) => Asked {
+            Err(error) => Asked {
                 finding: unknown(Actor::Recipient),
                 found: None,
+                trouble: Some(error),
             },
         }
     }

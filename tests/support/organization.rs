@@ -178,13 +178,19 @@ fn hosts(name: &Domain, ip: IpAddr) -> Zone {
 impl Organization {
     /// Runs a command of the command line to its success; what it printed.
     pub async fn cli(&self, arguments: &[&str]) -> String {
+        let (exit, printed) = self.answered(arguments).await;
+        assert_eq!(exit, Exit::Done, "{printed}");
+        printed
+    }
+
+    /// Runs a command of the command line; its answer, and what it printed.
+    pub async fn answered(&self, arguments: &[&str]) -> (Exit, String) {
         let config = self.config.to_str().unwrap();
         let all = [&["dimed", "--config", config], arguments].concat();
         let arguments = Arguments::try_parse_from(all).unwrap();
         let mut out = Vec::new();
         let exit = dimed::cli::run(arguments, &mut out).await.unwrap();
-        assert_eq!(exit, Exit::Done);
-        String::from_utf8(out).unwrap()
+        (exit, String::from_utf8(out).unwrap())
     }
 
     /// The same for a command whose answer may be no.

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::fate::Fate;
 use super::hosts::Mail;
 use crate::base::encoding::base64_unpadded;
 use crate::crypto::suite::hpke::Suite;
@@ -10,6 +11,7 @@ use crate::dime::record::ManagementRecord;
 use crate::dime::selection::{Actor, Choice};
 use crate::domains::{DeliveryHosts, DomainFacts, MailHosts, PinnedRecord, Reach, RecordLookup};
 use crate::mail::address::Mailbox;
+use crate::mail::date::rfc5322;
 use crate::net::dns::Proof;
 use crate::queue::parties::Parties;
 use crate::routing::{Decision, ParentPolicy, Reason, Route};
@@ -31,6 +33,8 @@ pub struct Report {
     pub mail: Option<Mail>,
     /// How everybody's keys stand, and the format that follows, if signets were had.
     pub parties: Option<Parties>,
+    /// Why signets were not had, though they were asked for.
+    pub trouble: Option<String>,
     /// The route and its reason.
     pub decision: Decision,
 }
@@ -56,6 +60,7 @@ impl Report {
             hosts: Hosts::None,
             mail: None,
             parties: None,
+            trouble: None,
             decision: Decision {
                 route: Route::Local,
                 reason: Reason::LocalDomain,
@@ -90,6 +95,9 @@ impl Report {
                 ),
             ));
         }
+        if let Some(trouble) = &self.trouble {
+            lines.push(("dmtp", trouble.clone()));
+        }
         match &self.hosts {
             Hosts::None => {}
             Hosts::Delivery(hosts) => lines.push(("dx hosts", delivery_text(hosts))),
@@ -109,6 +117,7 @@ impl Report {
             "reason",
             format!("{} ({})", self.decision.reason, self.decision.reason.code()),
         ));
+        lines.push(("mail", Fate::of(self).sentence().into()));
         lines
             .iter()
             .map(|(name, value)| format!("{name:<10} {value}\n"))
@@ -131,11 +140,13 @@ impl Report {
             "ways": self.mail.as_ref().map(Mail::ways_object),
             "key_sets": self.parties.as_ref().map(parties_object),
             "choice": self.parties.as_ref().map(|parties| choice_object(parties.choice)),
+            "dmtp_problem": self.trouble,
             "route": self.decision.route.kind(),
             "reason": {
                 "code": self.decision.reason.code(),
                 "text": self.decision.reason.to_string(),
             },
+            "mail": Fate::of(self).word(),
         })
     }
 }
@@ -251,7 +262,7 @@ fn record_text(record: &ManagementRecord) -> String {
         .map(|host| format!(" dx={host}"))
         .collect();
     format!(
-        "pol={} sub={}{}, {} keys, {} certificates",
+        "pol={} sub={}{}, keys: {}, signed certificates: {}",
         record.policy,
         record.subdomain_policy,
         hosts.concat(),
@@ -279,11 +290,11 @@ fn record_object(record: &ManagementRecord) -> Value {
 
 fn pin_text(pin: &PinnedRecord) -> String {
     format!(
-        "pol={}, {}, first seen at {}, expires at {} (Unix time)",
+        "pol={}, {}, first seen {}, expires {}",
         pin.record.policy,
         proven(pin.proof),
-        pin.first_seen_at.unix_secs(),
-        pin.expires_at.unix_secs()
+        rfc5322(pin.first_seen_at),
+        rfc5322(pin.expires_at)
     )
 }
 
@@ -412,6 +423,7 @@ mod tests {
             }),
             mail: Some(mail()),
             parties: None,
+            trouble: None,
             decision: Decision {
                 route: Route::Smtp {
                     tls: SmtpTls::Opportunistic,
@@ -432,6 +444,7 @@ host       mx.plain.test: 192.0.2.1 2001:db8::1, not proven: the zone is unsigne
 host       mx2.plain.test: the address cannot be looked up
 route      smtp
 reason     DNSSEC proves that the domain has no DIME record, so the message goes by SMTP. (record_proven_absent)
+mail       goes this way
 ";
         assert_eq!(report.text(), expected);
         let object = report.object();

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 
+use dimed::cli::Exit;
 use dimed::net::authority::KeyKind;
 use hickory_proto::rr::RecordType;
 
@@ -155,8 +156,13 @@ async fn a_message_that_requires_tls_comes_back_where_nothing_proves_the_host() 
     let sink = Sink::start(host.ip, behaviour).await;
     let hermail = scene.hermail(|_| ()).await;
     let explain = ["route", "explain", "carol@plain.test", "--demand", "requiretls"];
-    let explained = hermail.cli(&explain).await;
+    let (exit, explained) = hermail.answered(&explain).await;
     assert!(explained.contains("(requiretls_unproven)"), "{explained}");
+    assert!(
+        explained.ends_with("\nmail       is refused, or returned to its author\n"),
+        "{explained}"
+    );
+    assert_eq!(exit, Exit::No);
     let served = hermail.start().await;
     submit_requiring(&hermail, "carol@plain.test").await;
     let bounce = bounce(&hermail).await;
