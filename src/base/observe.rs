@@ -55,6 +55,8 @@ pub const QUEUE_ATTEMPT_SMTP: &str = "queue.attempt.smtp";
 pub const QUEUE_HOST_REFUSED: &str = "queue.host.refused";
 /// A delivery by DMTP was tried. Carries an attempt id and no message id.
 pub const QUEUE_ATTEMPT_DMTP: &str = "queue.attempt.dmtp";
+/// A message waits for a recipient, or comes back, without an attempt: no way is open to it.
+pub const QUEUE_ROUTE_CLOSED: &str = "queue.route.closed";
 /// A message waits for one recipient because of somebody's key set.
 pub const QUEUE_HELD: &str = "queue.held";
 /// A message was sealed for one recipient.

@@ -123,12 +123,17 @@ impl Mailer {
     }
 
     fn report_route(&self, claim: &Claim, planned: &Planned<'_>) {
-        if let Reason::Dime {
-            finding: DmtpFinding::Held(hold),
-            ..
-        } = planned.decision.reason
-        {
-            log::held(claim, hold, &planned.decision.reason);
+        let Decision { route, reason } = &planned.decision;
+        match (reason, route) {
+            (
+                Reason::Dime {
+                    finding: DmtpFinding::Held(hold),
+                    ..
+                },
+                _,
+            ) => log::held(claim, *hold, reason),
+            (_, Route::Defer | Route::Bounce) => log::closed(claim, &planned.decision),
+            _ => {}
         }
         if let Some(mailbox) = planned.recipient.forward_path.mailbox() {
             self.observer.routed(claim.message, mailbox, &planned.decision);

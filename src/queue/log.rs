@@ -11,7 +11,7 @@ use crate::base::machine::TlsInfo;
 use crate::base::observe;
 use crate::delivery::{Outcome, dmtp, smtp};
 use crate::dime::selection::{Actor, Choice, Hold};
-use crate::routing::Reason;
+use crate::routing::{Decision, Reason};
 use crate::store::{self, Claim};
 
 use super::plan;
@@ -71,6 +71,17 @@ pub fn local(claim: &Claim, outcome: &Outcome, elapsed: Duration) {
         elapsed_ms = millis(elapsed),
         size_bytes = claim.size_bytes,
         "local delivery ended"
+    );
+}
+
+/// Nothing was tried for one recipient, because no way is open. Names no domain: the message may be one to be sealed.
+pub fn closed(claim: &Claim, decision: &Decision) {
+    tracing::info!(
+        event = observe::QUEUE_ROUTE_CLOSED,
+        message.id = %claim.message,
+        route.kind = decision.route.kind(),
+        route.reason = decision.reason.code(),
+        "no way is open to the recipient"
     );
 }
 

@@ -52,6 +52,14 @@ async fn what_needs_no_dns_is_served_and_the_rest_waits() {
     // Mail for elsewhere is taken and kept.
     hermail.submit("alice", &["bob@hismail.test"], MESSAGE).await;
     waits(&hermail, "bob@hismail.test").await;
+    let log = process.log();
+    let told = log.lines().find(|line| line.contains("\"queue.route.closed\""));
+    let told = told.expect("the log says why it waits");
+    assert!(
+        told.contains("\"route.reason\":\"record_lookup_failed\""),
+        "{told}"
+    );
+    assert!(!told.contains("hismail"), "{told}");
     process.check();
 }
 
