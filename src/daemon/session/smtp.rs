@@ -161,6 +161,7 @@ impl Owner {
             Ok(Resolution::Targets(targets)) => self.local(&mailbox, targets).await?,
             Ok(Resolution::Unknown) => return Err(replies::no_such_mailbox()),
             Ok(Resolution::NotLocal) => self.remote(mailbox).await?,
+            Err(accounts::Error::AliasLoop) => return Err(replies::alias_loop()),
             Err(error) => return Err(self.fault(&error)),
         };
         if let Some(open) = &mut self.transaction {

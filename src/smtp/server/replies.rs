@@ -17,6 +17,11 @@ pub fn no_such_mailbox() -> Reply {
     reply(550, (5, 1, 1), "No such mailbox here")
 }
 
+/// Aliases that lead to nobody but each other.
+pub fn alias_loop() -> Reply {
+    reply(550, (5, 4, 6), "The aliases of this address lead to nobody")
+}
+
 /// Mail for other domains from somebody we do not know.
 pub fn relaying_denied() -> Reply {
     reply(550, (5, 7, 1), "Relaying denied")

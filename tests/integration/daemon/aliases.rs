@@ -121,3 +121,22 @@ async fn other_addresses_are_answered_with_the_signet_of_the_account_behind_them
     assert_eq!(talk.ask("SGNT <nobody@hismail.test>", "").await, bob);
     there.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aliases_that_lead_to_each_other_take_no_mail() {
+    let world = World::new().await;
+    let hismail = strict(&world).await;
+    for (alias, target) in [("ring", "rung"), ("rung", "ring")] {
+        let (alias, target) = (hismail.address(alias), hismail.address(target));
+        let said = hismail.cli(&["alias", "add", &alias, &target]).await;
+        assert!(
+            said.ends_with("so far to nobody: mail for it is refused.\n"),
+            "{said}"
+        );
+    }
+    let there = hismail.start().await;
+    let mut stranger = Talk::smtp(hismail.ip).await;
+    stranger.ask("MAIL FROM:<carol@plain.test>", "250").await;
+    stranger.ask("RCPT TO:<ring@hismail.test>", "550 5.4.6 ").await;
+    there.stop().await;
+}
