@@ -7,7 +7,7 @@ mod records;
 mod report;
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Context as _;
 use clap::Subcommand;
@@ -39,14 +39,21 @@ pub enum Command {
     Check {
         /// A domain that is served here.
         domain: Domain,
-        /// Name server to ask, as address and port; may be repeated. Answers are validated here. [default: those of
-        /// the configuration]
-        #[arg(long, value_name = "ADDRESS")]
+        /// Name server to ask: its address, with the port if that is not 53; may be repeated. Answers are validated here.
+        /// [default: those of the configuration]
+        #[arg(long, value_name = "ADDRESS", value_parser = name_server)]
         server: Vec<SocketAddr>,
         /// One JSON object.
         #[arg(long)]
         json: bool,
     },
+}
+
+fn name_server(text: &str) -> Result<SocketAddr, &'static str> {
+    let without_port = |_| text.parse().map(|ip: IpAddr| SocketAddr::new(ip, 53));
+    text.parse()
+        .or_else(without_port)
+        .map_err(|_| "not an IP address, such as 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:5353")
 }
 
 /// Does as the command says.
@@ -91,6 +98,9 @@ async fn print_check(
     };
     let hosts = records::hosts(&context.config, local.dime.as_ref());
     let mut findings = check::all(&*resolver, &lines, &hosts, &around).await;
+    if !lines.iter().any(records::Line::is_management) {
+        findings.extend(check::leftover(&*resolver, domain).await);
+    }
     if let Some(policy) = context.config.own_policy() {
         let outbound = &context.config.outbound;
         let source = outbound.https(&resolver, outbound.roots()?.as_ref())?;

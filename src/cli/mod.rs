@@ -91,7 +91,7 @@ pub enum Command {
         reason = "its arguments have the documentation, which is the help"
     )]
     Dkim(dkim::Arguments),
-    /// What to publish in DNS.
+    /// What to publish in DNS, and whether DNS says it.
     #[command(subcommand)]
     Dns(dns::Command),
     /// Messages on their way.

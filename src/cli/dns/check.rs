@@ -5,18 +5,20 @@ use futures_util::future::join_all;
 use super::certificate::Certificates;
 use super::records::{Data, Line, Wanted, mx_item, srv_item, tlsa_item};
 use crate::cli::Exit;
-use crate::dime::record::{MAX_RECORD_OCTETS, ManagementRecord};
+use crate::dime::record::{self, MAX_RECORD_OCTETS, ManagementRecord};
 use crate::mail::address::Domain;
 use crate::net::dns::{Lookup, Proof, Resolver, SelfTest};
 
 /// Days before the end of a certificate from which on its successor should be published.
 const NOTICE_DAYS: i64 = 14;
 const DAY_SECS: i64 = 24 * 3600;
+/// What findings about the addresses of a host are called.
+pub const ADDRESSES: &str = "A/AAAA";
 /// Texts that are shown at most; there may be any number at a domain's own name.
 const MAX_SHOWN: usize = 16;
 
 /// Something that is not as it should be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Problem {
     /// There is none.
     Missing,
@@ -25,7 +27,9 @@ pub enum Problem {
     /// There is more than one record where there must be one.
     Several,
     /// It is not a management record.
-    Unparsable,
+    Unparsable(record::Error),
+    /// There is a management record though the domain has no DIME, or is leaving it.
+    Leftover,
     /// It fails DNSSEC validation.
     Bogus,
     /// It cannot be looked up now.
@@ -55,7 +59,8 @@ impl Problem {
             Self::Missing => "missing",
             Self::Differs => "differs",
             Self::Several => "several",
-            Self::Unparsable => "unparsable",
+            Self::Unparsable(_) => "unparsable",
+            Self::Leftover => "leftover",
             Self::Bogus => "bogus",
             Self::Failed => "lookup_failed",
             Self::Unsigned => "unsigned",
@@ -70,17 +75,20 @@ impl Problem {
     }
 
     /// For people.
-    pub fn sentence(self) -> &'static str {
-        match self {
+    pub fn sentence(self) -> String {
+        let text = match self {
             Self::Missing => "missing",
             Self::Differs => "differs",
             Self::Several => "more than one record, and others believe none",
-            Self::Unparsable => "not a management record",
+            Self::Unparsable(error) => return format!("not a management record: {error}"),
+            Self::Leftover => "to be removed: the domain has no DIME, and others may hold its mail",
             Self::Bogus => "fails DNSSEC validation: the zone is broken, or somebody interferes",
             Self::Failed => "could not be looked up",
-            Self::Unsigned => "unsigned: whoever can forge DNS can replace it",
+            Self::Unsigned => {
+                "unsigned: whoever can forge DNS can replace it; sign the zone, and have its DS record in the zone above"
+            }
             Self::NoExpiry => "without expiry: what others know of the keys is forgotten at the TTL",
-            Self::ZeroTtl => "the TTL is 0, which some clients take for ever",
+            Self::ZeroTtl => "the TTL is 0, and some clients then keep it for ever",
             Self::CertificateNotCovered => "does not vouch for the certificate in use: DMTP peers refuse it",
             Self::NextNotCovered => {
                 "about to break: the next certificate is not covered; publish, and wait for the TTL before it is used"
@@ -92,7 +100,16 @@ impl Problem {
                 "about to break: the record may be kept longer than the certificate lasts, and no other is covered"
             }
             Self::NotServed => "the policy cannot be fetched, and who does not know it goes without",
-        }
+        };
+        text.into()
+    }
+
+    /// Whether publishing what `dns records` prints mends it.
+    pub fn is_mended_by_publishing(self) -> bool {
+        matches!(
+            self,
+            Self::Missing | Self::Differs | Self::Several | Self::Unparsable(_)
+        )
     }
 }
 
@@ -174,6 +191,26 @@ pub async fn all(
     findings
 }
 
+/// A management record of a domain that should have none.
+pub async fn leftover(resolver: &dyn Resolver, domain: &Domain) -> Option<Finding> {
+    let wanted = Wanted {
+        owner: record::owner_name(domain),
+        data: Data::Text(String::new()),
+        purpose: "",
+        needed: true,
+    };
+    let lookup = only(texts(resolver.txt(&wanted.owner).await), "ver=1");
+    if let Lookup::Absent { .. } = lookup {
+        return None;
+    }
+    let (mut finding, found) = Finding::of(&wanted, &lookup);
+    if !found.is_empty() {
+        finding.add(Problem::Leftover, true);
+        finding.excess = found.to_vec();
+    }
+    Some(finding)
+}
+
 async fn one(resolver: &dyn Resolver, wanted: &Wanted, around: &Surroundings<'_>) -> Finding {
     let owner = wanted.owner.as_str();
     match &wanted.data {
@@ -204,7 +241,7 @@ async fn address(resolver: &dyn Resolver, host: &Domain) -> Finding {
     };
     let lookup = items(resolver.addresses(host).await, |address| address.to_string());
     let (mut finding, _) = Finding::of(&wanted, &lookup);
-    finding.kind = "A/AAAA";
+    finding.kind = ADDRESSES;
     finding
 }
 
@@ -339,15 +376,19 @@ fn management(
             return finding;
         }
     }
-    let Ok(record) = ManagementRecord::parse(&found[0]) else {
-        finding.add(Problem::Unparsable, true);
-        finding.excess = words(&found[0]);
-        return finding;
+    let rendered = expected.render().unwrap_or_default();
+    let apart = difference(&words(&rendered), &words(&found[0]));
+    let record = match ManagementRecord::parse(&found[0]) {
+        Ok(record) => record,
+        Err(error) => {
+            finding.add(Problem::Unparsable(error), true);
+            (finding.lacking, finding.excess) = apart;
+            return finding;
+        }
     };
     if record != *expected {
-        let expected = expected.render().unwrap_or_default();
-        (finding.lacking, finding.excess) = difference(&words(&expected), &words(&found[0]));
         finding.add(Problem::Differs, true);
+        (finding.lacking, finding.excess) = apart;
     }
     about_certificates(&mut finding, &record, around);
     about_trust(&mut finding, &record, around);

@@ -54,6 +54,13 @@ pub enum Line {
     Comment(String),
 }
 
+impl Line {
+    /// Whether it is the management record.
+    pub fn is_management(&self) -> bool {
+        matches!(self, Self::Record(wanted) if matches!(wanted.data, Data::Management(_)))
+    }
+}
+
 /// Everything for one domain of ours. What this version cannot do, or belongs elsewhere, is a comment.
 pub async fn all(
     context: &Context,

@@ -468,3 +468,26 @@ async fn unsigned_and_broken_zones_and_useless_resolvers_are_told_apart() {
     );
     assert_eq!(problems(&report, dx, "TXT"), ["lookup_failed!"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_should_be_gone_is_told_of() {
+    let stage = Stage::new().await;
+    let records = stage.records().await;
+    stage.organization.cli(&["domain", "retire", NAME]).await;
+    stage
+        .organization
+        .change_database("UPDATE retirements SET state = 'withdrawn', due_at = NULL")
+        .await;
+    let knot = stage.serve(signed(&records)).await;
+    let (exit, report) = stage.check(knot.address).await;
+    assert_eq!(problems(&report, "_dx.hismail.test", "TXT"), ["leftover!"]);
+    assert_eq!(exit, Exit::No);
+    knot.replace(&signed(&stage.records().await));
+    let (exit, report) = stage.check(knot.address).await;
+    assert_eq!(exit, Exit::Done, "{report:#}");
+    let named = |record: &Value| record["name"] == "_dx.hismail.test";
+    assert!(
+        !report["records"].as_array().unwrap().iter().any(named),
+        "{report:#}"
+    );
+}
