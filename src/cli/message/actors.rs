@@ -1,11 +1,13 @@
 //! The signets of the four parties, verified for the names that a message gives them.
 
 use std::cell::RefCell;
+use std::fmt;
 
 use clap::Args;
 
 use super::names::{Names, Role};
 use crate::cli::Misuse;
+use crate::cli::answer::printable;
 use crate::cli::files::FileName;
 use crate::cli::refusal::Refusal;
 use crate::cli::signet::read;
@@ -105,13 +107,13 @@ impl Actors {
     pub fn organization(&self, role: Role, named: &Domain) -> anyhow::Result<Option<Organization>> {
         let given = self.names.domain(role);
         let verify = |file: &FileName| {
-            let signet = self.read(role, Kind::Organization, file, given.is_some())?;
+            let signet = self.read((role, named), Kind::Organization, file, given.is_some())?;
             let verified = self.verify_organization(&signet, named);
             let verified = verified.map_err(|error| Refusal::in_signet(&error, &signet).of_file(file))?;
             let set = SignedKeySet::of(verified.signet()).ok().flatten();
             Ok((verified, set))
         };
-        self.versions(role, given.is_none_or(|given| given == named), verify)
+        self.versions((role, named), given.is_none_or(|given| given == named), verify)
     }
 
     /// The user's signets, verified for the name in a message under those of the organization.
@@ -123,17 +125,22 @@ impl Actors {
     ) -> anyhow::Result<Option<User>> {
         let given = self.names.address(role);
         let verify = |file: &FileName| {
-            let signet = self.read(role, Kind::User, file, given.is_some())?;
+            let signet = self.read((role, named), Kind::User, file, given.is_some())?;
             let verified = under_any(&signet, organization, named);
             let verified = verified.map_err(|error| Refusal::in_signet(&error, &signet).of_file(file))?;
             let set = SignedKeySet::of(verified.signet()).ok().flatten();
             Ok((verified, set))
         };
         let fits = organization.is_some() && given.is_none_or(|given| given == named);
-        self.versions(role, fits, verify)
+        self.versions((role, named), fits, verify)
     }
 
-    /// Why a signet did not count.
+    /// Keeps a reason for who asks why a message does not open.
+    pub fn note(&self, trouble: Refusal) {
+        self.troubles.borrow_mut().push(trouble);
+    }
+
+    /// Why a signet, or no private key, did not count.
     pub fn trouble(&self) -> Option<Refusal> {
         self.troubles.borrow().first().cloned()
     }
@@ -155,11 +162,14 @@ impl Actors {
     /// All signets of a role, if all are good.
     fn versions<S>(
         &self,
-        role: Role,
+        (role, named): (Role, &dyn fmt::Display),
         fits: bool,
         verify: impl Fn(&FileName) -> anyhow::Result<(S, Option<SignedKeySet>)>,
     ) -> anyhow::Result<Option<Versions<S>>> {
-        let files = self.needed(role)?;
+        let files = self.files_of(role);
+        if files.is_empty() {
+            return Err(lacking(role, Some(named)).into());
+        }
         if !fits {
             return Ok(None);
         }
@@ -178,15 +188,21 @@ impl Actors {
 
     /// A refused signet is as good as none; everything else ends the command.
     fn remember(&self, error: anyhow::Error) -> anyhow::Result<()> {
-        self.troubles.borrow_mut().push(error.downcast::<Refusal>()?);
+        self.note(error.downcast::<Refusal>()?);
         Ok(())
     }
 
-    fn read(&self, role: Role, kind: Kind, file: &FileName, is_named: bool) -> anyhow::Result<Signet> {
+    fn read(
+        &self,
+        (role, named): (Role, &dyn fmt::Display),
+        kind: Kind,
+        file: &FileName,
+        is_named: bool,
+    ) -> anyhow::Result<Signet> {
         let signet = self.signet(kind, file)?;
         match is_named || signet.level() == Some(Level::Id) {
             true => Ok(signet),
-            false => Err(nameless(role, file).into()),
+            false => Err(nameless(role, Some(named), file).into()),
         }
     }
 
@@ -205,16 +221,12 @@ impl Actors {
         let files = self.needed(role)?;
         let file = files.last().unwrap_or(&files[0]);
         let name = own.last().and_then(read::identifier);
-        name.ok_or_else(|| nameless(role, file).into())
+        name.ok_or_else(|| nameless(role, None, file).into())
     }
 
     fn needed(&self, role: Role) -> anyhow::Result<&[FileName]> {
         match self.files_of(role) {
-            [] => Err(Misuse(format!(
-                "the signet of the {0} is needed: --{0}-signet",
-                role.name()
-            ))
-            .into()),
+            [] => Err(lacking(role, None).into()),
             files => Ok(files),
         }
     }
@@ -290,7 +302,23 @@ fn under_any(
     Err(refused)
 }
 
-fn nameless(role: Role, file: &FileName) -> Misuse {
+/// Whom the message names, which nothing has verified so far, if that is known.
+fn claimed(named: Option<&dyn fmt::Display>) -> String {
+    named.map_or_else(String::new, |named| {
+        let name = printable(&named.to_string());
+        format!(" (by the message, not verified yet, that is {name})")
+    })
+}
+
+fn lacking(role: Role, named: Option<&dyn fmt::Display>) -> Misuse {
+    Misuse(format!(
+        "the signet of the {0} is needed: --{0}-signet{1}",
+        role.name(),
+        claimed(named)
+    ))
+}
+
+fn nameless(role: Role, named: Option<&dyn fmt::Display>, file: &FileName) -> Misuse {
     let option = match role {
         Role::Author => "--from",
         Role::Recipient => "--to",
@@ -298,6 +326,7 @@ fn nameless(role: Role, file: &FileName) -> Misuse {
         Role::Destination => "--destination or --to",
     };
     Misuse(format!(
-        "{file} does not say whose signet it is; say so with {option}"
+        "{file} does not say whose signet it is; say so with {option}{}",
+        claimed(named)
     ))
 }

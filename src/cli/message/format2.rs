@@ -41,6 +41,9 @@ pub fn check(
     report: &mut Report,
 ) -> anyhow::Result<Checked> {
     let own = keys.candidates(&actors.own(role)?);
+    if own.is_empty() {
+        actors.note(Refusal::new(&keys.misfit()));
+    }
     match role {
         Role::Origin => {
             let submission = Submission::open(outline, &own, at).map_err(refusal)?;

@@ -63,6 +63,14 @@ impl Keys {
         pairs.collect()
     }
 
+    /// Why none of them may open messages of D/MIME 2.
+    pub fn misfit(&self) -> WrongKeys {
+        match self.key_sets.is_empty() {
+            true => WrongKeys::None("a key set"),
+            false => WrongKeys::Other,
+        }
+    }
+
     /// The user's keys whose public halves the signet has.
     pub fn of_user(&self, signet: &Signet) -> Result<&UserKeys, Refusal> {
         let missing = match self.users.is_empty() {
