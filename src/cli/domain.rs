@@ -162,6 +162,11 @@ async fn retire(retire: &Retire, config: Config, out: &mut dyn Write) -> anyhow:
         answer.write(retire.json, out)?;
         return Ok(Exit::Done);
     }
+    let local = context.store.local_domain(domain).await?;
+    if local.is_some_and(|local| local.dime.is_none()) {
+        state(domain, None).write(retire.json, out)?;
+        return Ok(Exit::Done);
+    }
     let retiring = context.retiring()?.retire(domain).await;
     let retiring = retiring.with_context(|| format!("{domain} cannot be taken out of DIME"))?;
     state(domain, retiring.as_ref()).write(retire.json, out)?;

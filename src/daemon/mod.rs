@@ -53,11 +53,19 @@ pub enum Error {
     #[error("another dimed is running from {0}")]
     Running(PathBuf),
     /// The data directory cannot be written.
-    #[error("{0} cannot be written")]
+    #[error("{0} cannot be written{hint}", hint = missing(.1))]
     DataDirectory(PathBuf, #[source] io::Error),
     /// An address cannot be listened on.
     #[error("cannot listen on {0}{hint}", hint = hint(.1))]
     Listen(SocketAddr, #[source] io::Error),
+}
+
+/// The first command of an installation makes the directory.
+fn missing(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => " (`dimed domain add` makes it)",
+        _ => "",
+    }
 }
 
 /// What to do about it, where we know.

@@ -42,12 +42,22 @@ pub enum Error {
     /// A certificate that was made cannot be kept.
     #[error("cannot write into {0}")]
     Unwritable(String, #[source] std::io::Error),
+    /// A key that is another one's.
+    #[error("certificate and key cannot be used: the key does not belong to the certificate")]
+    Mismatch,
     /// rustls refuses the combination.
     #[error("certificate and key cannot be used")]
     Rustls(#[from] rustls::Error),
     /// No system roots to verify certificates against.
     #[error("no root certificates were found")]
     NoRoots(#[from] rustls::client::VerifierBuilderError),
+}
+
+fn unusable(error: rustls::Error) -> Error {
+    match error {
+        rustls::Error::InconsistentKeys(_) => Error::Mismatch,
+        other => Error::Rustls(other),
+    }
 }
 
 /// What a handshake told us about the other side.
@@ -102,7 +112,8 @@ impl Acceptor {
         let config = rustls::ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
-            .with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
+            .with_single_cert(identity.chain.clone(), identity.key.clone_key())
+            .map_err(unusable)?;
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 

@@ -335,7 +335,9 @@ fn check_reads_what_the_configuration_names() {
     fs::write(home.path("dimed.toml"), tls(&first, &second)).unwrap();
     let message = home.fails(78, &["check"]);
     assert!(
-        message.contains("second.key: certificate and key cannot be used"),
+        message.contains(
+            "second.key: certificate and key cannot be used: the key does not belong to the certificate"
+        ),
         "{message}"
     );
     fs::write(

@@ -659,7 +659,7 @@ async fn pins_are_shown_and_forgotten_by_order_and_the_log_says_so() {
         "{shown}"
     );
     assert!(
-        shown.contains("policy mixed, 1 certificates signed, delivered to mx.hismail.test"),
+        shown.contains("policy mixed, signed certificates: 1, delivered to mx.hismail.test"),
         "{shown}"
     );
     assert!(shown.contains("    key "), "{shown}");

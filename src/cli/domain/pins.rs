@@ -148,7 +148,7 @@ fn described(record: &ManagementRecord) -> String {
         .map(|key| format!("    key {}\n", base64_unpadded(&key.0)))
         .collect();
     format!(
-        "    policy {}, {} certificates signed, delivered to {hosts}\n{keys}",
+        "    policy {}, signed certificates: {}, delivered to {hosts}\n{keys}",
         record.policy,
         record.tls_signatures.len()
     )

@@ -23,7 +23,8 @@ pub use unlock::{Unlock, private_keys};
 /// which is any of them under a passphrase or the master key. Files are written with mode 0600 and
 /// never replaced without --force. A key file that others may read is used after a warning. The file
 /// name - stands for standard input or output. No daemon and no configuration is needed but by `set
-/// show`, `set renew`, `set accept`, `opt-out`, and `set import` without --submit, which are about an installation.
+/// show`, `set renew`, `set accept`, `opt-out`, `rotate`, and `set import` without --submit, which are about an
+/// installation.
 ///
 /// Exit codes: 0 done; 1 the file is no valid key, or the passphrase does not open it; 2 usage, or a
 /// file that cannot be read or written; 75 no room to write; 78 the master key file cannot be used.

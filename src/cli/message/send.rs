@@ -15,8 +15,7 @@ use crate::dmtp::client::Message;
 use crate::dmtp::command::CommitHash;
 use crate::mail::address::Domain;
 
-/// Submit a sealed message to the server of the author's domain, which checks and signs it and
-/// sends it on.
+/// Submit a sealed message to the author's server, which checks and signs it and sends it on.
 ///
 /// The session is DMTP on the submission port: STARTTLS HOST MODE=DMTPv1, AUTH, MAIL, RCPT, DATA.
 /// The server's certificate must be good for HOST. What the server learns is the author, the

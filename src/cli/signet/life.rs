@@ -261,7 +261,11 @@ async fn revoke(context: &Context, address: &Mailbox) -> anyhow::Result<Answer> 
     tracing::warn!(event = observe::SIGNET_REVOKED, domain = %address.domain(), count,
         "by order of an administrator, a user's signets are out of service");
     Ok(Answer {
-        text: format!("{count} signets of {address} are out of service.\n"),
+        text: format!(
+            "{address}: signets taken out of service: {count}.\n\
+             Next: `dimed signet publish {address}` makes new keys, or a user who keeps them hands in a request; until then mail \
+             comes by SMTP, or not at all to a strict domain.\n"
+        ),
         json: json!({ "result": "done", "name": address.to_string(), "revoked": count }),
     })
 }
