@@ -113,7 +113,8 @@ fn of_daemon(error: &daemon::Error) -> Exit {
 fn of_store(error: &store::Error) -> Exit {
     use store::Error as E;
     match error {
-        E::Database(_) | E::NotCommitted(_) | E::LeaseLost => Exit::TryLater,
+        // Also where somebody else was faster.
+        E::Database(_) | E::NotCommitted(_) | E::LeaseLost | E::Changed => Exit::TryLater,
         E::File(_) | E::WrongMasterKey | E::Schema(_) | E::NotDurable(_) => Exit::Configuration,
         _ => Exit::No,
     }
@@ -155,6 +156,9 @@ mod tests {
         assert_eq!(Exit::of(&exists).code(), 1);
         let busy = anyhow::Error::new(store::Error::Database(sqlx::Error::PoolTimedOut)).context("listing");
         assert_eq!(Exit::of(&busy).code(), 75);
+        let overtaken = signet_service::Error::Store(store::Error::Changed);
+        let overtaken = anyhow::Error::new(overtaken).context("publishing");
+        assert_eq!(Exit::of(&overtaken).code(), 75);
         let key = anyhow::Error::new(store::Error::WrongMasterKey);
         assert_eq!(Exit::of(&key).code(), 78);
         let config = anyhow::Error::new(config::Error::NoMasterKey { path: "/x".into() }).context("opening");
