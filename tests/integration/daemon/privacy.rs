@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use dimed::config::LogLevel;
 use serde_json::Value;
 
 use crate::support::organization::Organization;
@@ -13,7 +14,12 @@ const BODY: &str = "palladium-body";
 const NAME: &str = "Osmium Display Name";
 
 async fn organization<'a>(world: &'a World, name: &str, locals: &[&'a str]) -> Organization {
-    world.organization(name).accounts(locals).build().await
+    world
+        .organization(name)
+        .accounts(locals)
+        .config(|config| config.log.level = LogLevel::Trace)
+        .build()
+        .await
 }
 
 /// All lines of a log, as objects with an event.
