@@ -16,6 +16,12 @@ use crate::store::{Claim, Error, FollowUp, Settlement, Store};
 /// An attempt is abandoned when this part of its lease is left, so that it is still ours to settle.
 const LEASE_MARGIN: u32 = 16;
 
+/// An attempt that takes longer waits for somebody else, who must not keep other mail waiting, too.
+const QUICK: Duration = Duration::from_secs(10);
+
+/// Slow attempts at a time, for each quick one.
+const SLOW_PER_QUICK: usize = 10;
+
 /// The longest sleep between two looks at the queue.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -52,12 +58,14 @@ pub struct Runner {
     clock: Arc<dyn Clock>,
     attempt: Arc<dyn Attempt>,
     slots: Arc<Semaphore>,
+    slow_slots: Arc<Semaphore>,
     lease: Duration,
     tasks: TaskTracker,
 }
 
 impl Runner {
-    /// At most `concurrency` attempts at a time, each for at most the time of a `lease`.
+    /// At most `concurrency` attempts at a time, each for at most the time of a `lease`. Slow ones are counted apart, so that
+    /// hosts that let us wait do not hold up mail for others.
     pub fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -70,6 +78,7 @@ impl Runner {
             clock,
             attempt,
             slots: Arc::new(Semaphore::new(concurrency)),
+            slow_slots: Arc::new(Semaphore::new(concurrency.saturating_mul(SLOW_PER_QUICK))),
             lease,
             tasks: TaskTracker::new(),
         }
@@ -126,16 +135,33 @@ impl Runner {
             let permit = permit
                 .take()
                 .or_else(|| Arc::clone(&self.slots).try_acquire_owned().ok());
+            let slow_slots = Arc::clone(&self.slow_slots);
             let (store, attempt) = (Arc::clone(&self.store), Arc::clone(&self.attempt));
             self.tasks.spawn(async move {
-                match attempt_within(lease, attempt.as_ref(), &claim).await {
-                    Some(settled) => settle(store.as_ref(), &claim, settled).await,
-                    None => {
-                        tracing::warn!(event = observe::QUEUE_LEASE_LOST, message.id = %claim.message, "an attempt did not end in time");
-                    }
+                let work = work_off(store.as_ref(), attempt.as_ref(), &claim, lease);
+                tokio::pin!(work);
+                if timeout(QUICK, &mut work).await.is_ok() {
+                    return;
                 }
-                drop(permit);
+                let _held = match slow_slots.try_acquire_owned() {
+                    Ok(slow) => {
+                        drop(permit);
+                        Some(slow)
+                    }
+                    Err(_) => permit,
+                };
+                work.await;
             });
+        }
+    }
+}
+
+/// Makes the attempt and records what came of it.
+async fn work_off(store: &dyn Store, attempt: &dyn Attempt, claim: &Claim, lease: Duration) {
+    match attempt_within(lease, attempt, claim).await {
+        Some(settled) => settle(store, claim, settled).await,
+        None => {
+            tracing::warn!(event = observe::QUEUE_LEASE_LOST, message.id = %claim.message, "an attempt did not end in time");
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Mail to domains without DIME.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use dimed::net::authority::{KeyKind, Zone};
+use tokio::net::TcpListener;
 
-use crate::support::loopback::Loopback;
+use crate::support::loopback::{Loopback, SMTP};
 use crate::support::maildir::split;
 use crate::support::organization::Organization;
 use crate::support::sink::{Behaviour, Sink, Taken};
@@ -76,6 +77,35 @@ async fn a_domain_with_texts_under_every_name_gets_mail_by_smtp() {
         assert!(sink.taken(1).await[0].message.ends_with(MESSAGE));
         served.stop().await;
     }
+}
+
+/// Whoever answers at many names, and never, holds up nobody else's mail.
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_that_let_us_wait_do_not_hold_up_mail_for_others() {
+    let world = World::new().await;
+    let hermail = world
+        .organization("hermail.test")
+        .accounts(&["alice"])
+        .config(|config| config.queue.runners = NonZeroUsize::new(2).unwrap())
+        .build()
+        .await;
+    let host = Loopback::take();
+    let silent = TcpListener::bind((host.ip, SMTP)).await.unwrap();
+    let names = ["slow1.test", "slow2.test", "slow3.test"];
+    for name in names {
+        world.plain_domain(name, host.ip);
+    }
+    let served = hermail.start().await;
+    let to = names.map(|name| format!("x@{name}"));
+    hermail
+        .submit("alice", &to.each_ref().map(String::as_str), MESSAGE)
+        .await;
+    let mut held = vec![silent.accept().await.unwrap(), silent.accept().await.unwrap()];
+    hermail.submit("alice", &["alice@hermail.test"], MESSAGE).await;
+    hermail.maildir("alice").expect(1).await;
+    held.push(silent.accept().await.unwrap());
+    drop((held, silent));
+    served.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
