@@ -358,6 +358,8 @@ impl Organization {
         let changed = sqlx::query(sql).execute(&mut connection).await.unwrap();
         assert!(changed.rows_affected() > 0, "{sql}");
         connection.close().await.unwrap();
+        // Rows in memory are used for 10 ms before others' changes are looked for.
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 
     /// Puts a file where the Maildir of an account would be, so that nothing can be delivered there.
