@@ -371,8 +371,11 @@ impl Findings {
             true => "temperror".len(),
             false => word.len(),
         };
-        let policy = self.policy().name();
-        format!("dmarc={word:<width$} (p={policy}) header.from={author}")
+        let policy = match &self.discovery {
+            Discovery::Published(published) => format!(" (p={})", published.policy.name()),
+            _ => String::new(),
+        };
+        format!("dmarc={word:<width$}{policy} header.from={author}")
     }
 
     /// Whether the body may change what DMARC says to "temperror" or from it.

@@ -203,9 +203,6 @@ async fn nothing_that_a_peer_says_becomes_a_result() {
     let delivered = hismail.maildir("bob").only().await;
     let field = &results(&delivered)[0];
     assert!(!field.contains("pass"), "{field}");
-    assert!(
-        field.ends_with("dmarc=none (p=none) header.from=nothing.test"),
-        "{field}"
-    );
+    assert!(field.ends_with("dmarc=none header.from=nothing.test"), "{field}");
     served.stop().await;
 }

@@ -1,7 +1,12 @@
 //! Mail that leaves by SMTP is signed, with keys that are made, published and replaced in steps.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use dimed::authentication::Keys;
+use dimed::base::time::{Clock, ManualClock, SystemClock};
 use dimed::config::Incoming;
-use dimed::store::DkimState;
+use dimed::store::{DkimState, Error};
 use serde_json::Value;
 
 use super::{hismail, results};
@@ -184,5 +189,42 @@ async fn a_check_of_dns_misses_a_key_that_signs() {
     assert!(
         missing.iter().all(|problems| problems.contains("missing")),
         "{missing:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_key_is_forgotten_when_nothing_signed_with_it_is_under_way() {
+    let world = World::new().await;
+    let hermail = hermail(&world).await;
+    let services = hermail.services().await;
+    let (store, resolver) = (services.store, services.resolver);
+    let clock = Arc::new(ManualClock::new(SystemClock.now()));
+    let now: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+    let service = Keys::new(store, now, resolver);
+    let domain = "hermail.test".parse().unwrap();
+    service.generate(&domain).await.unwrap();
+    assert!(matches!(service.generate(&domain).await, Err(Error::Exists)));
+    hermail.publish_texts(&world).await;
+    service.pass().await.unwrap();
+    let both = keys(&hermail).await;
+    assert_eq!(states(&both), ["replaced", "replaced", "active", "active"]);
+    clock.advance(Duration::from_secs(8 * 24 * 3600 - 1));
+    assert!(!service.advance(&domain).await.unwrap());
+    clock.advance(Duration::from_secs(1));
+    assert!(service.advance(&domain).await.unwrap());
+    assert_eq!(keys(&hermail).await, both[2..]);
+    // A subdomain without keys of its own is signed for by the domain above.
+    let signers = service
+        .signers(&"sub.hermail.test".parse().unwrap())
+        .await
+        .unwrap();
+    let selectors: Vec<&str> = signers.iter().map(|signer| signer.selector.as_str()).collect();
+    assert_eq!(selectors, [both[2].0.as_str(), both[3].0.as_str()]);
+    assert!(
+        service
+            .signers(&"other.test".parse().unwrap())
+            .await
+            .unwrap()
+            .is_empty()
     );
 }

@@ -38,7 +38,7 @@ async fn mail_from_outside_lies_in_the_maildir_with_its_trace_and_unchanged() {
         format!(
             "Return-Path: <carol@plain.test>\r\nDelivered-To: bob@hismail.test\r\n\
              Authentication-Results: mx.hismail.test; spf=none smtp.mailfrom=plain.test; \
-             spf=none smtp.helo=client.test; dkim=none; dmarc=none (p=none) header.from=plain.test\r\n\
+             spf=none smtp.helo=client.test; dkim=none; dmarc=none header.from=plain.test\r\n\
              Received: from client.test ([127.0.0.1]) by mx.hismail.test with ESMTP id {id}; {date}\r\n"
         )
     );
