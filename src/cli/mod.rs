@@ -16,6 +16,7 @@ pub mod files;
 pub mod key;
 pub mod message;
 mod queue;
+mod record;
 pub mod refusal;
 mod route;
 pub mod serve;

@@ -17,9 +17,10 @@ use crate::base::time::{Clock, SystemClock};
 use crate::config::Config;
 use crate::daemon;
 use crate::delivery::smtp::{Common, MAX_HOSTS, find};
-use crate::domains::{Domains, MailHosts};
+use crate::domains::{self, MailHosts};
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::demand::{Demand, TlsDemand};
+use crate::net::dns::Resolver;
 use crate::queue::parties::Sender;
 use crate::queue::plan::{Planner, dime_form};
 use crate::routing::{Decision, Route, decide};
@@ -127,7 +128,7 @@ async fn remote(
         trouble = asked.trouble.map(|error| error.to_string());
     }
     let decision = decide(&facts);
-    let hosts = hosts(&planner.domains, &address, &decision).await;
+    let hosts = hosts(planner.directory.dx.resolver.as_ref(), &address, &decision).await;
     let mail = mail(
         context,
         &planner,
@@ -203,13 +204,14 @@ async fn mail(
     Ok(Some(Mail { sts, ways }))
 }
 
-async fn hosts(domains: &Domains, address: &Mailbox, decision: &Decision) -> Hosts {
+async fn hosts(resolver: &dyn Resolver, address: &Mailbox, decision: &Decision) -> Hosts {
     let mut rng: StdRng = rand::make_rng();
     match &decision.route {
         Route::Dmtp { record, .. } => {
-            Hosts::Delivery(domains.delivery_hosts(record, address.domain(), &mut rng).await)
+            let hosts = domains::delivery_hosts(resolver, record, address.domain(), &mut rng);
+            Hosts::Delivery(hosts.await)
         }
-        Route::Smtp { .. } => Hosts::Mail(domains.mail_hosts(address.domain(), &mut rng).await),
+        Route::Smtp { .. } => Hosts::Mail(domains::mail_hosts(resolver, address.domain(), &mut rng).await),
         _ => Hosts::None,
     }
 }

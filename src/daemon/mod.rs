@@ -34,7 +34,7 @@ use crate::queue::observer::Observer;
 use crate::queue::runner::Runner;
 use crate::store;
 
-pub use services::{Services, planner};
+pub use services::{Services, dx_connector, planner};
 
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]

@@ -15,7 +15,7 @@ use crate::authentication::Keys;
 use crate::base::allowance::Allowance;
 use crate::base::budget::Budget;
 use crate::base::time::{Clock, SystemClock};
-use crate::config::{self, Config, TrapMail};
+use crate::config::{self, Config, Outbound, TrapMail};
 use crate::delivery::dmtp::DmtpDelivery;
 use crate::delivery::local::LocalDelivery;
 use crate::delivery::smtp::{Connectors, SmtpDelivery};
@@ -30,7 +30,7 @@ use crate::queue::plan::Planner;
 use crate::queue::signing::Signing;
 use crate::signet_service::{Desk, Directory, Enumeration, Published};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{MasterKey, Store};
+use crate::store::{MasterKey, Store, StsPolicies};
 
 /// Messages held whole at the same time, on the way in and again in the queue: this many of the largest allowed.
 const MESSAGES_IN_MEMORY: u64 = 4;
@@ -167,7 +167,6 @@ impl Services {
                 keeps_trap_mail: self.config.abuse.trap_mail == TrapMail::Keep,
             },
             smtp: SmtpDelivery {
-                domains: Arc::clone(&self.domains),
                 resolver: Arc::clone(&self.resolver),
                 sts: Arc::clone(&self.dx.sts),
                 outgoing: (&self.config.outbound).into(),
@@ -203,28 +202,8 @@ pub fn planner(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) 
     ));
     let published = Published::new(Arc::clone(store), Arc::clone(clock));
     let published = Arc::new(published.with_times((&config.dmime).into()));
-    let roots = config.outbound.roots()?;
-    let sts = Arc::new(MtaSts::new(
-        Arc::clone(&resolver),
-        Arc::clone(store) as Arc<dyn crate::store::StsPolicies>,
-        Arc::clone(clock),
-        Arc::new(config.outbound.https(&resolver, roots.as_ref())?),
-    ));
-    let dx = Arc::new(DxConnector {
-        domains: Arc::clone(&domains),
-        resolver: Arc::clone(&resolver),
-        clock: Arc::clone(clock),
-        outgoing: (&config.outbound).into(),
-        connector: Connector::new()?,
-        sts,
-        // A machine without root certificates can still use records that DNSSEC vouches for.
-        roots,
-        ports: DxPorts {
-            single: config.outbound.dmtp_port.get(),
-            dual: config.outbound.smtp_port.get(),
-            dual_fallback: config.outbound.submission_port.get(),
-        },
-    });
+    let policies = Arc::clone(store) as Arc<dyn StsPolicies>;
+    let dx = Arc::new(dx_connector(&config.outbound, resolver, Some(policies), clock)?);
     let directory = Directory {
         published: Arc::clone(&published),
         store: Arc::clone(store),
@@ -240,6 +219,32 @@ pub fn planner(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) 
         policy: (&config.dmime).into(),
         settings: (&config.routing).into(),
         clock: Arc::clone(clock),
+    })
+}
+
+/// What opens sessions with delivery hosts. It needs no store, but without one no MTA-STS policy is kept.
+pub fn dx_connector(
+    outbound: &Outbound,
+    resolver: Arc<dyn Resolver>,
+    policies: Option<Arc<dyn StsPolicies>>,
+    clock: &Arc<dyn Clock>,
+) -> Result<DxConnector, Error> {
+    let roots = outbound.roots()?;
+    let web = outbound.https(&resolver, roots.as_ref())?;
+    let sts = MtaSts::new(Arc::clone(&resolver), policies, Arc::clone(clock), Arc::new(web));
+    Ok(DxConnector {
+        resolver,
+        clock: Arc::clone(clock),
+        outgoing: outbound.into(),
+        connector: Connector::new()?,
+        sts: Arc::new(sts),
+        // A machine without root certificates can still use records that DNSSEC vouches for.
+        roots,
+        ports: DxPorts {
+            single: outbound.dmtp_port.get(),
+            dual: outbound.smtp_port.get(),
+            dual_fallback: outbound.submission_port.get(),
+        },
     })
 }
 

@@ -13,7 +13,7 @@ use super::body::Body;
 use super::{Diagnosis, Outcome};
 use crate::base::machine::TlsInfo;
 use crate::domains::sts::MtaSts;
-use crate::domains::{Domains, MailHosts};
+use crate::domains::{MailHosts, mail_hosts};
 use crate::mail::address::{Domain, Mailbox, ReversePath};
 use crate::mail::demand::TlsDemand;
 use crate::mail::reply::EnhancedStatus;
@@ -35,9 +35,7 @@ const MAX_ADDRESSES: usize = 4;
 
 /// Sends mail to the hosts of other domains.
 pub struct SmtpDelivery {
-    /// Where a domain's mail goes.
-    pub domains: Arc<Domains>,
-    /// Finds the hosts' addresses and TLSA records.
+    /// Finds a domain's hosts, their addresses and TLSA records.
     pub resolver: Arc<dyn Resolver>,
     /// Domains' MTA-STS policies.
     pub sts: Arc<MtaSts>,
@@ -246,10 +244,12 @@ impl SmtpDelivery {
     async fn hosts(&self, destination: &Domain) -> Result<(Vec<Domain>, Proof), Outcome> {
         let deferred = |text| Outcome::Deferred(Diagnosis::local(EnhancedStatus(4, 4, 3), text));
         let failed = |status, text| Outcome::Failed(Diagnosis::local(status, text));
-        match self
-            .domains
-            .mail_hosts(destination, &mut rand::make_rng::<StdRng>())
-            .await
+        match mail_hosts(
+            self.resolver.as_ref(),
+            destination,
+            &mut rand::make_rng::<StdRng>(),
+        )
+        .await
         {
             MailHosts::Hosts { hosts, proof } => Ok((self.without_us(hosts)?, proof)),
             MailHosts::NullMx => Err(failed(EnhancedStatus(5, 1, 10), "the domain takes no mail")),

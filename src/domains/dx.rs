@@ -1,6 +1,6 @@
 //! Sessions with the delivery hosts of a domain, whose certificate the domain's record vouches for.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::sts::MtaSts;
-use super::{DeliveryHosts, Domains, DxAttempt, Reach};
+use super::{DeliveryHosts, DxAttempt, Reach, delivery_hosts};
 use crate::base::machine::TlsInfo;
 use crate::base::time::Clock;
 use crate::dime::fingerprint::AnyFingerprint;
@@ -21,7 +21,7 @@ use crate::mail::reply::Reply;
 use crate::net::connect::Outgoing;
 use crate::net::connection::{self, Connection};
 use crate::net::dns::{Lookup, Proof, Resolver};
-use crate::net::dx_certificate::{Rejected, judge};
+use crate::net::dx_certificate::{Accepted, Rejected, judge};
 use crate::net::stream::Stream;
 use crate::net::tls::{Connector, TlsPeer, WebPki};
 use crate::store::{self, Pieces};
@@ -97,9 +97,7 @@ pub enum Error {
 
 /// Opens sessions.
 pub struct DxConnector {
-    /// Which hosts a domain has.
-    pub domains: Arc<Domains>,
-    /// Their addresses.
+    /// Which hosts a domain has, and where they are.
     pub resolver: Arc<dyn Resolver>,
     /// The time, for certificates.
     pub clock: Arc<dyn Clock>,
@@ -147,7 +145,7 @@ impl DxConnector {
         proof: Proof,
     ) -> Result<DxSession, Error> {
         let mut rng = rand::make_rng::<StdRng>();
-        let attempts = match self.domains.delivery_hosts(record, domain, &mut rng).await {
+        let attempts = match delivery_hosts(self.resolver.as_ref(), record, domain, &mut rng).await {
             DeliveryHosts::Attempts(attempts) => attempts,
             DeliveryHosts::NullMx => return Err(Error::NullMx),
             DeliveryHosts::Bogus => return Err(unreachable("the MX records fail DNSSEC validation")),
@@ -195,11 +193,12 @@ impl DxConnector {
         let addresses = self.addresses(host).await?;
         let connected = dial(&self.outgoing, &addresses, &self.ports.of(attempt.reach)).await;
         let tcp = connected.ok_or_else(|| unreachable(format!("{host} does not answer")))?;
+        let address = tcp.peer_addr().map_err(connection::Error::Io)?;
         let (mut connection, peer) = match attempt.reach {
             Reach::Single => self.single(host, tcp).await?,
             Reach::Dual => self.dual(host, tcp).await?,
         };
-        judge(
+        let accepted = judge(
             record,
             proof,
             &peer.certificates,
@@ -214,6 +213,9 @@ impl DxConnector {
         expect_ready(&mut connection).await?;
         Ok(DxSession {
             host: host.clone(),
+            reach: attempt.reach,
+            peer: address,
+            accepted,
             tls: peer.info,
             connection,
         })
@@ -287,6 +289,9 @@ fn unreachable(text: impl Into<String>) -> Error {
 /// A session with one delivery host. Its certificate was accepted before anything was asked of it.
 pub struct DxSession {
     host: Domain,
+    reach: Reach,
+    peer: SocketAddr,
+    accepted: Accepted,
     tls: TlsInfo,
     connection: Connection<Client>,
 }
@@ -295,6 +300,21 @@ impl DxSession {
     /// The host.
     pub fn host(&self) -> &Domain {
         &self.host
+    }
+
+    /// How it is spoken to.
+    pub fn reach(&self) -> Reach {
+        self.reach
+    }
+
+    /// Where it is.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Why its certificate was accepted.
+    pub fn accepted(&self) -> Accepted {
+        self.accepted
     }
 
     /// The TLS session.
@@ -315,8 +335,13 @@ impl DxSession {
         }
     }
 
-    /// Fetches a user's signets from `start` to the newest, both included, oldest first. Nothing about them is verified.
-    pub async fn history(&mut self, address: &Mailbox, start: AnyFingerprint) -> Result<Vec<Vec<u8>>, Error> {
+    /// Fetches a user's signets from `start`, or the first, to the newest, both included, oldest first. Nothing about them
+    /// is verified.
+    pub async fn history(
+        &mut self,
+        address: &Mailbox,
+        start: Option<AnyFingerprint>,
+    ) -> Result<Vec<Vec<u8>>, Error> {
         self.connection.machine().history(address, start, None)?;
         match self.answer(None).await? {
             Answer::History(objects) => Ok(objects),

@@ -3,10 +3,9 @@
 use rand::Rng;
 use rand::seq::SliceRandom;
 
-use super::Domains;
 use crate::dime::record::ManagementRecord;
 use crate::mail::address::Domain;
-use crate::net::dns::{Lookup, Mx, Proof};
+use crate::net::dns::{Lookup, Mx, Proof, Resolver};
 
 /// MX hosts that are tried for DMTP.
 const DMTP_MX_HOSTS: usize = 3;
@@ -62,51 +61,53 @@ pub enum DeliveryHosts {
     Failed,
 }
 
-impl Domains {
-    /// The SMTP hosts of a domain: its MX records, or itself if it has none but has an address.
-    pub async fn mail_hosts<R: Rng + Send + ?Sized>(&self, domain: &Domain, rng: &mut R) -> MailHosts {
-        match self.resolver.mx(domain).await {
-            Lookup::Found { value, proof, .. } => in_order(value, proof, rng),
-            Lookup::Absent { proof } => self.implicit_host(domain, proof).await,
-            Lookup::Bogus => MailHosts::Bogus,
-            Lookup::Failed => MailHosts::Failed,
-        }
+/// The SMTP hosts of a domain: its MX records, or itself if it has none but has an address.
+pub async fn mail_hosts<R: Rng + Send + ?Sized>(
+    resolver: &dyn Resolver,
+    domain: &Domain,
+    rng: &mut R,
+) -> MailHosts {
+    match resolver.mx(domain).await {
+        Lookup::Found { value, proof, .. } => in_order(value, proof, rng),
+        Lookup::Absent { proof } => implicit_host(resolver, domain, proof).await,
+        Lookup::Bogus => MailHosts::Bogus,
+        Lookup::Failed => MailHosts::Failed,
     }
+}
 
-    /// The domain itself as its mail host (RFC 5321 §5.1). Proven no better than the absence of MX records.
-    async fn implicit_host(&self, domain: &Domain, absence: Proof) -> MailHosts {
-        match self.resolver.addresses(domain).await {
-            Lookup::Found { proof, .. } => MailHosts::Hosts {
-                hosts: vec![domain.clone()],
-                proof: weaker(absence, proof),
-            },
-            Lookup::Absent { .. } => MailHosts::Nowhere,
-            Lookup::Bogus => MailHosts::Bogus,
-            Lookup::Failed => MailHosts::Failed,
-        }
+/// The DX hosts of a domain: those of its record and no others; without any there, the first three MX hosts
+/// in single and then dual mode, and last the domain itself.
+pub async fn delivery_hosts<R: Rng + Send + ?Sized>(
+    resolver: &dyn Resolver,
+    record: &ManagementRecord,
+    domain: &Domain,
+    rng: &mut R,
+) -> DeliveryHosts {
+    if !record.delivery_hosts.is_empty() {
+        let single = |host: &Domain| attempt(host, Reach::Single);
+        return DeliveryHosts::Attempts(record.delivery_hosts.iter().map(single).collect());
     }
+    match resolver.mx(domain).await {
+        Lookup::Found { value, proof, .. } => match in_order(value, proof, rng) {
+            MailHosts::Hosts { hosts, .. } => DeliveryHosts::Attempts(by_mx(&hosts, domain)),
+            _ => DeliveryHosts::NullMx,
+        },
+        Lookup::Absent { .. } => DeliveryHosts::Attempts(by_mx(&[], domain)),
+        Lookup::Bogus => DeliveryHosts::Bogus,
+        Lookup::Failed => DeliveryHosts::Failed,
+    }
+}
 
-    /// The DX hosts of a domain: those of its record and no others; without any there, the first three MX hosts
-    /// in single and then dual mode, and last the domain itself.
-    pub async fn delivery_hosts<R: Rng + Send + ?Sized>(
-        &self,
-        record: &ManagementRecord,
-        domain: &Domain,
-        rng: &mut R,
-    ) -> DeliveryHosts {
-        if !record.delivery_hosts.is_empty() {
-            let single = |host: &Domain| attempt(host, Reach::Single);
-            return DeliveryHosts::Attempts(record.delivery_hosts.iter().map(single).collect());
-        }
-        match self.resolver.mx(domain).await {
-            Lookup::Found { value, proof, .. } => match in_order(value, proof, rng) {
-                MailHosts::Hosts { hosts, .. } => DeliveryHosts::Attempts(by_mx(&hosts, domain)),
-                _ => DeliveryHosts::NullMx,
-            },
-            Lookup::Absent { .. } => DeliveryHosts::Attempts(by_mx(&[], domain)),
-            Lookup::Bogus => DeliveryHosts::Bogus,
-            Lookup::Failed => DeliveryHosts::Failed,
-        }
+/// The domain itself as its mail host (RFC 5321 §5.1). Proven no better than the absence of MX records.
+async fn implicit_host(resolver: &dyn Resolver, domain: &Domain, absence: Proof) -> MailHosts {
+    match resolver.addresses(domain).await {
+        Lookup::Found { proof, .. } => MailHosts::Hosts {
+            hosts: vec![domain.clone()],
+            proof: weaker(absence, proof),
+        },
+        Lookup::Absent { .. } => MailHosts::Nowhere,
+        Lookup::Bogus => MailHosts::Bogus,
+        Lookup::Failed => MailHosts::Failed,
     }
 }
 

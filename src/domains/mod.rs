@@ -23,7 +23,7 @@ use crate::net::dns::{Lookup, Proof, Resolver};
 use crate::store;
 
 pub use dx::{DxConnector, DxPorts, DxSession, Error as DxError};
-pub use hosts::{DeliveryHosts, DxAttempt, MailHosts, Reach};
+pub use hosts::{DeliveryHosts, DxAttempt, MailHosts, Reach, delivery_hosts, mail_hosts};
 
 /// Why nothing can be said about a domain.
 #[derive(Debug, thiserror::Error)]
@@ -211,12 +211,7 @@ impl Domains {
         if let Some(facts) = self.remembered(domain, now, fresh, pin.clone()) {
             return Ok(facts);
         }
-        let answer = self.resolver.txt(&record::owner_name(domain)).await;
-        let ttl = match &answer {
-            Lookup::Found { ttl, .. } => *ttl,
-            _ => Duration::ZERO,
-        };
-        let lookup = read(answer);
+        let (lookup, ttl) = look_up(self.resolver.as_ref(), domain).await;
         self.keep(domain, &lookup, pin.as_ref(), ttl, now).await?;
         let withdrawn = lookup == RecordLookup::Absent(Proof::Secure);
         let facts = DomainFacts {
@@ -326,6 +321,16 @@ fn changes_keys(record: &ManagementRecord, proof: Proof, pin: &PinnedRecord) -> 
     let accepted =
         proof == Proof::Secure || (pin.proof == Proof::Insecure && record.shares_key_with(&pin.record));
     accepted && record.primary_keys != pin.record.primary_keys
+}
+
+/// Asks DNS for a domain's management record, and for how long the answer may be kept. Nothing is remembered.
+pub async fn look_up(resolver: &dyn Resolver, domain: &Domain) -> (RecordLookup, Duration) {
+    let answer = resolver.txt(&record::owner_name(domain)).await;
+    let ttl = match &answer {
+        Lookup::Found { ttl, .. } => *ttl,
+        _ => Duration::ZERO,
+    };
+    (read(answer), ttl)
 }
 
 /// Gives an answer its meaning.

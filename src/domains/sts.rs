@@ -103,7 +103,7 @@ impl StsFacts {
 /// Finds policies, and remembers.
 pub struct MtaSts {
     resolver: Arc<dyn Resolver>,
-    store: Arc<dyn store::StsPolicies>,
+    store: Option<Arc<dyn store::StsPolicies>>,
     clock: Arc<dyn Clock>,
     source: Arc<dyn PolicySource>,
     remembered: Mutex<HashMap<Domain, (Timestamp, StsFacts)>>,
@@ -119,10 +119,10 @@ struct Kept {
 }
 
 impl MtaSts {
-    /// Asks `resolver` and `source`, and keeps policies in `store`.
+    /// Asks `resolver` and `source`, and keeps policies in `store`; without one, for as long as this value lives.
     pub fn new(
         resolver: Arc<dyn Resolver>,
-        store: Arc<dyn store::StsPolicies>,
+        store: Option<Arc<dyn store::StsPolicies>>,
         clock: Arc<dyn Clock>,
         source: Arc<dyn PolicySource>,
     ) -> Self {
@@ -149,9 +149,9 @@ impl MtaSts {
     /// If there are many, each call goes on where the last one ended. Meant to be called every hour or so.
     pub async fn refresh(&self) -> Result<(), store::Error> {
         let now = self.clock.now();
+        let Some(store) = &self.store else { return Ok(()) };
         let after = self.place().max(now);
-        let ageing = self
-            .store
+        let ageing = store
             .ageing_sts_policies(now, after, REFRESH_AFTER, PER_PASS)
             .await?;
         let last = ageing.last().filter(|_| ageing.len() == PER_PASS);
@@ -165,7 +165,10 @@ impl MtaSts {
     }
 
     async fn look_up(&self, domain: &Domain, now: Timestamp) -> Result<StsFacts, store::Error> {
-        let stored = self.store.sts_policy(domain).await?;
+        let stored = match &self.store {
+            Some(store) => store.sts_policy(domain).await?,
+            None => None,
+        };
         let kept = stored.filter(|entry| now < entry.expires_at).and_then(kept);
         let announced = match self.resolver.txt(&format!("_mta-sts.{domain}")).await {
             Lookup::Found { value, .. } => policy::announced(&value).map_or(Announced::No, Announced::Id),
@@ -224,7 +227,8 @@ impl MtaSts {
         text: String,
         now: Timestamp,
     ) -> Result<(), store::Error> {
-        self.store
+        let Some(store) = &self.store else { return Ok(()) };
+        store
             .set_sts_policy(StsEntry {
                 domain: domain.clone(),
                 id: id.to_owned(),

@@ -554,10 +554,12 @@ fn mx(preference: u16, host: &str) -> Mx {
 
 async fn mail_hosts(world: &World, lookup: Lookup<Vec<Mx>>, seed: u64) -> MailHosts {
     *world.script.mx.lock().unwrap() = lookup;
-    world
-        .domains
-        .mail_hosts(&hismail(), &mut StdRng::seed_from_u64(seed))
-        .await
+    super::mail_hosts(
+        world.script.as_ref(),
+        &hismail(),
+        &mut StdRng::seed_from_u64(seed),
+    )
+    .await
 }
 
 fn names(hosts: &MailHosts) -> Vec<&str> {
@@ -638,10 +640,8 @@ async fn null_mx_absence_and_failure_are_told_apart() {
 async fn delivery_hosts(world: &World, record: &str, lookup: Lookup<Vec<Mx>>) -> DeliveryHosts {
     *world.script.mx.lock().unwrap() = lookup;
     let record = ManagementRecord::parse(record).unwrap();
-    world
-        .domains
-        .delivery_hosts(&record, &hismail(), &mut StdRng::seed_from_u64(0))
-        .await
+    let mut rng = StdRng::seed_from_u64(0);
+    super::delivery_hosts(world.script.as_ref(), &record, &hismail(), &mut rng).await
 }
 
 fn attempts(list: &[(&str, Reach)]) -> DeliveryHosts {

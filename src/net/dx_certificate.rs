@@ -27,6 +27,17 @@ pub enum Rejected {
     NotTrusted,
 }
 
+/// Why a certificate is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// The record, which DNSSEC proves, signs it.
+    Signed,
+    /// The record, which nothing proves, signs it, and it leads to a trusted root for the host's name.
+    SignedAndTrusted,
+    /// The record signs none; it leads to a trusted root for the host's name.
+    Trusted,
+}
+
 /// Judges the chain that `host` presented.
 ///
 /// | Record's `tls` | DNSSEC | Demanded |
@@ -44,7 +55,7 @@ pub fn judge(
     host: &Domain,
     roots: Option<&WebPki>,
     now: Timestamp,
-) -> Result<(), Rejected> {
+) -> Result<Accepted, Rejected> {
     let leaf = chain.first().ok_or(Rejected::Unreadable)?;
     check_validity(leaf, now)?;
     let signs = !record.tls_signatures.is_empty();
@@ -52,10 +63,11 @@ pub fn judge(
         return Err(Rejected::NotSigned);
     }
     if signs && proof == Proof::Secure {
-        return Ok(());
+        return Ok(Accepted::Signed);
     }
     match roots.is_some_and(|roots| roots.accepts(chain, host.as_str())) {
-        true => Ok(()),
+        true if signs => Ok(Accepted::SignedAndTrusted),
+        true => Ok(Accepted::Trusted),
         false => Err(Rejected::NotTrusted),
     }
 }
@@ -131,7 +143,7 @@ mod tests {
     fn a_proven_signature_is_enough() {
         let leaf = self_signed();
         let judged = judge(&record(Some(&leaf)), Proof::Secure, &[leaf], &host(), None, NOON);
-        assert_eq!(judged, Ok(()));
+        assert_eq!(judged, Ok(Accepted::Signed));
     }
 
     #[test]
@@ -157,7 +169,7 @@ mod tests {
                 Some(&roots),
                 NOON
             ),
-            Ok(())
+            Ok(Accepted::SignedAndTrusted)
         );
         let other = Domain::parse("dx.hermail.test").unwrap();
         let judged = judge(&record, Proof::Insecure, &[leaf], &other, Some(&roots), NOON);
@@ -192,7 +204,7 @@ mod tests {
         let (roots, leaf) = by_authority();
         assert_eq!(
             judge(&record(None), Proof::Secure, &[leaf], &host(), Some(&roots), NOON),
-            Ok(())
+            Ok(Accepted::Trusted)
         );
     }
 

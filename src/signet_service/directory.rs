@@ -3,18 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Published;
+use super::{Inquiry, Published};
 use crate::base::observe;
 use crate::base::time::Clock;
 use crate::dime::dmime2::signets::Known;
 use crate::dime::fingerprint::FullFingerprint;
 use crate::dime::key_set::{Owner, SignedKeySet};
-use crate::dime::record::ManagementRecord;
-use crate::dime::signet::{self, Signet, VerifiedOrg, VerifiedUser, verify_org, verify_user};
-use crate::dmtp::name::{self, Name};
-use crate::domains::{self, Domains, DxConnector, DxError, DxSession, Standing};
+use crate::dime::signet::{self, Signet, VerifiedOrg, VerifiedUser};
+use crate::dmtp::name;
+use crate::domains::{self, Domains, DxConnector, DxError, Standing};
 use crate::mail::address::{Domain, Mailbox};
-use crate::net::dns::Proof;
 use crate::store::{self, CustodyPin, RemoteSignet, Store, Wanted};
 
 /// How long a fetched signet is taken for the current one. Short: a peer that has rotated refuses mail sealed for the
@@ -110,13 +108,10 @@ impl<S> Named<S> {
     }
 }
 
-/// A domain whose signets are asked for, with the session to do it once it is needed.
-struct Inquiry<'a> {
+/// A domain that is asked for its signets, with what is remembered of it.
+struct Visit<'a> {
     directory: &'a Directory,
-    domain: &'a Domain,
-    record: ManagementRecord,
-    proof: Proof,
-    session: Option<DxSession>,
+    inquiry: Inquiry<'a>,
 }
 
 impl Directory {
@@ -125,9 +120,9 @@ impl Directory {
         if self.store.local_domain(domain).await?.is_some() {
             return self.our_organization(domain, wanted).await;
         }
-        let mut inquiry = self.inquire(domain).await?;
-        let found = inquiry.organization(wanted).await;
-        inquiry.end().await;
+        let mut visit = self.visit(domain).await?;
+        let found = visit.organization(wanted).await;
+        visit.inquiry.end().await;
         found
     }
 
@@ -148,9 +143,9 @@ impl Directory {
             let organization = self.our_organization(domain, Wanted::Current).await?;
             return Ok((organization, self.our_user(address, wanted).await?));
         }
-        let mut inquiry = self.inquire(domain).await?;
-        let found = inquiry.user(address, wanted).await;
-        inquiry.end().await;
+        let mut visit = self.visit(domain).await?;
+        let found = visit.user(address, wanted).await;
+        visit.inquiry.end().await;
         found
     }
 
@@ -165,9 +160,9 @@ impl Directory {
         if self.store.local_domain(address.domain()).await?.is_some() {
             return self.our_user(address, wanted).await;
         }
-        let mut inquiry = self.inquire(address.domain()).await?;
-        let found = inquiry.user_of(organization, address, wanted).await;
-        inquiry.end().await;
+        let mut visit = self.visit(address.domain()).await?;
+        let found = visit.user_of(organization, address, wanted).await;
+        visit.inquiry.end().await;
         found
     }
 
@@ -236,15 +231,12 @@ impl Directory {
         found.map(|user| user.signet).ok_or(Error::NotFound)
     }
 
-    async fn inquire<'a>(&'a self, domain: &'a Domain) -> Result<Inquiry<'a>, Error> {
+    async fn visit<'a>(&'a self, domain: &'a Domain) -> Result<Visit<'a>, Error> {
         let facts = self.domains.facts(domain).await?;
         match facts.standing() {
-            Standing::Dime(record, proof) => Ok(Inquiry {
+            Standing::Dime(record, proof) => Ok(Visit {
                 directory: self,
-                domain,
-                record: record.into_owned(),
-                proof,
-                session: None,
+                inquiry: Inquiry::new(&self.dx, domain, record.into_owned(), proof),
             }),
             Standing::Plain => Err(Error::NotDime),
             Standing::Unknown => Err(Error::RecordUnknown),
@@ -280,13 +272,13 @@ impl Directory {
     }
 }
 
-impl Inquiry<'_> {
+impl Visit<'_> {
     /// Remembered signets must verify with the keys of now: the domain's may have changed since.
     async fn organization(&mut self, wanted: Wanted) -> Result<VerifiedOrg, Error> {
-        let (keys, directory) = (&self.record.primary_keys, self.directory);
-        let verified = &directory.published.verified;
-        if let Some(signet) = directory.remembered(self.domain.as_str(), wanted).await?
-            && let Ok(organization) = verified.organization(&signet, keys, self.domain)
+        let (domain, keys) = (self.inquiry.domain(), &self.inquiry.record().primary_keys);
+        let (directory, verified) = (self.directory, &self.directory.published.verified);
+        if let Some(signet) = directory.remembered(domain.as_str(), wanted).await?
+            && let Ok(organization) = verified.organization(&signet, keys, domain)
         {
             return Ok(organization);
         }
@@ -295,15 +287,11 @@ impl Inquiry<'_> {
 
     /// Asked for now.
     async fn fresh_organization(&mut self, wanted: Wanted) -> Result<VerifiedOrg, Error> {
-        let name = Name::Organization(self.domain.clone());
-        let signet = self
-            .fetch(&name, wanted)
-            .await
-            .map_err(|error| of_organization(error, wanted))?;
-        let organization = verify_org(&signet, &self.record.primary_keys, self.domain)?;
+        let organization = self.inquiry.organization(wanted.fingerprint()).await?;
         demand(organization.signet(), wanted)?;
+        let name = organization.domain().to_string();
         self.directory
-            .remember(self.domain.to_string(), organization.signet(), wanted)
+            .remember(name, organization.signet(), wanted)
             .await?;
         Ok(organization)
     }
@@ -332,15 +320,14 @@ impl Inquiry<'_> {
         address: &Mailbox,
         wanted: Wanted,
     ) -> Result<VerifiedUser, Error> {
-        let name = Name::parse(&address.to_string())?;
         let verified = &self.directory.published.verified;
         if let Some(signet) = self.directory.remembered(&store::fold(address), wanted).await?
             && let Ok(user) = verified.user(&signet, organization, address)
         {
             return Ok(user);
         }
-        let signet = self.fetch(&name, wanted).await?;
-        let user = verify_user(&signet, organization, None, address)?;
+        let wanted_print = wanted.fingerprint();
+        let user = self.inquiry.user_of(organization, address, wanted_print).await?;
         demand(user.signet(), wanted)?;
         if wanted == Wanted::Current {
             self.keep_custody(address, &user).await?;
@@ -392,50 +379,15 @@ impl Inquiry<'_> {
         if user.succeeds(&pin.signing_key) {
             return Ok(true);
         }
-        let history = match self.session().await?.history(address, pin.signet.into()).await {
-            Ok(objects) => objects,
-            Err(DxError::NotFound) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        };
-        let signets: Result<Vec<_>, _> = history.iter().map(|object| Signet::decode(object)).collect();
-        Ok(signets.is_ok_and(|signets| signet::follow(&pin.signing_key, &signets, user).is_ok()))
-    }
-
-    async fn fetch(&mut self, name: &Name, wanted: Wanted) -> Result<Signet, Error> {
-        match self.session().await?.signet(name, wanted.fingerprint()).await {
-            Ok(object) => Ok(Signet::decode(&object)?),
-            Err(DxError::NotFound) => Err(Error::NotFound),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn session(&mut self) -> Result<&mut DxSession, Error> {
-        if self.session.is_none() {
-            let session = self
-                .directory
-                .dx
-                .open(self.domain, &self.record, self.proof)
-                .await?;
-            self.session = Some(session);
-        }
-        self.session.as_mut().ok_or(Error::NotFound)
-    }
-
-    async fn end(self) {
-        if let Some(session) = self.session {
-            session.quit().await;
+        match self.inquiry.history(address, Some(pin.signet.into())).await {
+            Ok(history) => Ok(signet::follow(&pin.signing_key, &history, user).is_ok()),
+            Err(Error::NotFound | Error::Invalid(_)) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 }
 
-/// A domain without any signet of its own is not a missing user.
-fn of_organization(error: Error, wanted: Wanted) -> Error {
-    match (error, wanted) {
-        (Error::NotFound, Wanted::Current) => Error::NoOrganization,
-        (other, _) => other,
-    }
-}
-
+/// Kinds of fingerprints do not stand in for each other.
 fn demand(served: &Signet, wanted: Wanted) -> Result<(), Error> {
     let fits = match wanted {
         Wanted::Current => true,
@@ -474,22 +426,5 @@ mod tests {
                 "{bad:?}"
             );
         }
-    }
-
-    #[test]
-    fn a_domain_without_a_signet_is_not_a_user_without_one() {
-        let wanted = Wanted::Crypto(CryptoFingerprint([1; 64]));
-        assert!(matches!(
-            of_organization(Error::NotFound, Wanted::Current),
-            Error::NoOrganization
-        ));
-        assert!(matches!(
-            of_organization(Error::NotFound, wanted),
-            Error::NotFound
-        ));
-        assert!(matches!(
-            of_organization(Error::NotDime, Wanted::Current),
-            Error::NotDime
-        ));
     }
 }

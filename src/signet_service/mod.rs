@@ -3,6 +3,7 @@
 mod desk;
 mod directory;
 mod enumeration;
+mod inquiry;
 mod published;
 mod renewal;
 mod retirement;
@@ -18,6 +19,7 @@ pub use crate::store::Wanted;
 pub use desk::Desk;
 pub use directory::{Directory, Error as LookupError, Named};
 pub use enumeration::Enumeration;
+pub use inquiry::Inquiry;
 pub use published::{Due, OLD_KEYS_KEPT, Offer, Organization, Published, RecordPlan, Status, Times, User};
 pub use renewal::{Renewal, Report};
 pub use retirement::Retiring;

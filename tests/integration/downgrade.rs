@@ -13,13 +13,14 @@ use dimed::dime::record::{ManagementRecord, Policy, sign_certificate};
 use dimed::domains::sts::MtaSts;
 use dimed::domains::{
     DeliveryHosts, DomainFacts, Domains, DxConnector, DxError, DxPorts, Limits, RecordLookup, Standing,
+    delivery_hosts,
 };
 use dimed::mail::address::Domain;
 use dimed::mail::demand::Demand;
 use dimed::net::authority::{Authority, KeyKind, Zone};
 use dimed::net::connect::Outgoing;
 use dimed::net::dns::{HickoryResolver, Lookup, Mx, Proof, Resolver, SelfTest, Servers, Srv, Tlsa};
-use dimed::net::dx_certificate::{Rejected, judge};
+use dimed::net::dx_certificate::{Accepted, Rejected, judge};
 use dimed::net::https::HttpsClient;
 use dimed::net::self_signed;
 use dimed::net::tls::{Acceptor, Connector, WebPki};
@@ -161,12 +162,11 @@ impl Sender {
         };
         let sts = MtaSts::new(
             self.switch.clone(),
-            Arc::new(self.store.clone()),
+            Some(Arc::new(self.store.clone())),
             self.clock.clone(),
             Arc::new(web),
         );
         DxConnector {
-            domains: self.domains.clone(),
             resolver: self.switch.clone(),
             clock: Arc::new(dimed::base::time::SystemClock),
             outgoing,
@@ -361,7 +361,10 @@ async fn a_forged_mail_host_has_no_certificate_that_the_record_signs() {
     };
     assert_eq!(judged(&signing, Proof::Insecure), Err(Rejected::NotSigned));
     // A record with neither `dx` nor `tls` in an unsigned zone is opportunistic, and said to be.
-    assert_eq!(judged(&record(&[1], Policy::Mixed), Proof::Insecure), Ok(()));
+    assert_eq!(
+        judged(&record(&[1], Policy::Mixed), Proof::Insecure),
+        Ok(Accepted::Trusted)
+    );
     sender.publish(&unsigned(&record(&[1], Policy::Mixed)));
     assert_eq!(
         dmtp(&sender.route(DmtpFinding::NotAsked).await).1,
@@ -376,7 +379,7 @@ async fn a_mail_host_forged_into_a_signed_zone_is_never_asked() {
     assert_eq!(hosts(&sender, &plain).await[0], domain("mx.hismail.test"));
     let _tamper = sender.attacked_by(Trick::NoDnssec).await;
     let mut rng = StdRng::seed_from_u64(1);
-    let found = sender.domains.delivery_hosts(&plain, &hismail(), &mut rng).await;
+    let found = delivery_hosts(sender.switch.as_ref(), &plain, &hismail(), &mut rng).await;
     assert_eq!(found, DeliveryHosts::Bogus);
 }
 
@@ -512,7 +515,7 @@ async fn an_expired_certificate_is_refused_and_a_withdrawn_signature_revokes_one
             Timestamp(1_800_000_000_000),
         )
     };
-    assert_eq!(judged(&[&valid, &expired], valid.clone()), Ok(()));
+    assert_eq!(judged(&[&valid, &expired], valid.clone()), Ok(Accepted::Signed));
     assert_eq!(
         judged(&[&valid, &expired], expired.clone()),
         Err(Rejected::OutsideValidity)
@@ -522,7 +525,7 @@ async fn an_expired_certificate_is_refused_and_a_withdrawn_signature_revokes_one
 
 async fn hosts(sender: &Sender, record: &ManagementRecord) -> Vec<Domain> {
     let mut rng = StdRng::seed_from_u64(1);
-    match sender.domains.delivery_hosts(record, &hismail(), &mut rng).await {
+    match delivery_hosts(sender.switch.as_ref(), record, &hismail(), &mut rng).await {
         DeliveryHosts::Attempts(attempts) => attempts.into_iter().map(|attempt| attempt.host).collect(),
         other => panic!("{other:?}"),
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::report::{proof_word, proven};
+use crate::cli::record::{proof_word, proven};
 use crate::delivery::smtp::{NoAddress, Way};
 use crate::domains::sts::{Announced, Origin, Pattern, Policy, StsFacts};
 use crate::mail::address::Domain;

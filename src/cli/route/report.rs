@@ -4,15 +4,13 @@ use serde_json::{Value, json};
 
 use super::fate::Fate;
 use super::hosts::Mail;
-use crate::base::encoding::base64_unpadded;
+use crate::cli::record::{self, proof_word, proven, reach_word, record_object, record_text};
 use crate::crypto::suite::hpke::Suite;
 use crate::dime::key_set::{Capability, KeySet};
-use crate::dime::record::ManagementRecord;
 use crate::dime::selection::{Actor, Choice};
-use crate::domains::{DeliveryHosts, DomainFacts, MailHosts, PinnedRecord, Reach, RecordLookup};
+use crate::domains::{DeliveryHosts, DomainFacts, MailHosts, PinnedRecord, RecordLookup};
 use crate::mail::address::Mailbox;
 use crate::mail::date::rfc5322;
-use crate::net::dns::Proof;
 use crate::queue::parties::Parties;
 use crate::routing::{Decision, ParentPolicy, Reason, Route};
 use crate::signet_service::Known;
@@ -208,31 +206,8 @@ fn choice_object(choice: Choice) -> Value {
     }
 }
 
-pub(super) fn proof_word(proof: Proof) -> &'static str {
-    match proof {
-        Proof::Secure => "secure",
-        Proof::Insecure => "insecure",
-    }
-}
-
-pub(super) fn proven(proof: Proof) -> &'static str {
-    match proof {
-        Proof::Secure => "proven by DNSSEC",
-        Proof::Insecure => "not proven: the zone is unsigned",
-    }
-}
-
 fn lookup_text(facts: &DomainFacts) -> String {
-    let text = match &facts.lookup {
-        RecordLookup::Found { proof, .. } => format!("found, {}", proven(*proof)),
-        RecordLookup::Unparsable { error: Some(error) } => {
-            format!("there is one that cannot be read: {error}")
-        }
-        RecordLookup::Unparsable { error: None } => String::from("there is more than one"),
-        RecordLookup::Absent(proof) => format!("none, {}", proven(*proof)),
-        RecordLookup::Bogus => String::from("DNSSEC validation failed"),
-        RecordLookup::Failed => String::from("no usable answer"),
-    };
+    let text = record::lookup_text(&facts.lookup);
     match facts.remembered {
         true => format!("{text} (remembered)"),
         false => text,
@@ -240,52 +215,9 @@ fn lookup_text(facts: &DomainFacts) -> String {
 }
 
 fn lookup_object(facts: &DomainFacts) -> Value {
-    let (state, proof, record) = match &facts.lookup {
-        RecordLookup::Found { record, proof } => ("found", Some(*proof), Some(record_object(record))),
-        RecordLookup::Unparsable { .. } => ("unparsable", None, None),
-        RecordLookup::Absent(proof) => ("absent", Some(*proof), None),
-        RecordLookup::Bogus => ("bogus", None, None),
-        RecordLookup::Failed => ("failed", None, None),
-    };
-    json!({
-        "state": state,
-        "proof": proof.map(proof_word),
-        "remembered": facts.remembered,
-        "value": record,
-    })
-}
-
-fn record_text(record: &ManagementRecord) -> String {
-    let hosts: Vec<String> = record
-        .delivery_hosts
-        .iter()
-        .map(|host| format!(" dx={host}"))
-        .collect();
-    format!(
-        "pol={} sub={}{}, keys: {}, signed certificates: {}",
-        record.policy,
-        record.subdomain_policy,
-        hosts.concat(),
-        record.primary_keys.len(),
-        record.tls_signatures.len()
-    )
-}
-
-fn record_object(record: &ManagementRecord) -> Value {
-    let keys: Vec<String> = record
-        .primary_keys
-        .iter()
-        .map(|key| base64_unpadded(&key.0))
-        .collect();
-    let hosts: Vec<&str> = record.delivery_hosts.iter().map(|host| host.as_str()).collect();
-    json!({
-        "pol": record.policy.to_string(),
-        "sub": record.subdomain_policy.to_string(),
-        "pok": keys,
-        "tls": record.tls_signatures.len(),
-        "dx": hosts,
-        "exp": record.expiry_days,
-    })
+    let mut object = record::lookup_object(&facts.lookup);
+    object["remembered"] = facts.remembered.into();
+    object
 }
 
 fn pin_text(pin: &PinnedRecord) -> String {
@@ -305,13 +237,6 @@ fn pin_object(pin: &PinnedRecord) -> Value {
         "first_seen_at_unix_ms": pin.first_seen_at.0,
         "expires_at_unix_ms": pin.expires_at.0,
     })
-}
-
-fn reach_word(reach: Reach) -> &'static str {
-    match reach {
-        Reach::Single => "single",
-        Reach::Dual => "dual",
-    }
 }
 
 fn delivery_text(hosts: &DeliveryHosts) -> String {
@@ -370,6 +295,7 @@ mod tests {
     use crate::domains::sts;
     use crate::domains::sts::{Announced, Origin, StsFacts};
     use crate::mail::demand::TlsDemand;
+    use crate::net::dns::Proof;
     use crate::routing::{HostFacts, SmtpTls, Sts, TlsaFinding, decide_host};
 
     /// One host that an MTA-STS policy covers, and one that cannot be found.

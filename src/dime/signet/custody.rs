@@ -34,38 +34,66 @@ pub enum Broken {
     TooLong,
 }
 
+/// How a signet of a history follows from the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// By the same signing key; the first one by the key that was known.
+    SameKey,
+    /// The signing key before it has signed its own.
+    Signed,
+}
+
 /// Checks that `history`, oldest first, leads from `known` to `current`; how many changes of the signing key there were.
 ///
 /// Signets that follow each other under the same signing key differ in what the organization or that key itself has
 /// signed, and need no link. The organization's signatures on older signets are not looked at: its keys of then may be
 /// gone, and custody does not depend on them.
 pub fn follow(known: &VerifyingKey, history: &[Signet], current: &VerifiedUser) -> Result<usize, Broken> {
-    if history.len() > MAX_HISTORY {
-        return Err(Broken::TooLong);
-    }
-    let mut key = *known;
-    let mut links = 0;
-    for (number, signet) in history.iter().enumerate() {
-        let next = own_key(signet).map_err(|error| Broken::Signet(number, error))?;
-        match (next == key, number) {
-            (true, _) => {}
-            (false, 0) => return Err(Broken::Start),
-            (false, _) => {
-                check(signet, id::CUSTODY, &[key]).map_err(|_| Broken::Link(number))?;
-                links += 1;
-                key = next;
-            }
-        }
+    let (links, broken) = walk(known, history);
+    if let Some(broken) = broken {
+        return Err(broken);
     }
     let last = history.last().and_then(Signet::ssr_fingerprint);
     match last.is_some() && last == current.ssr_fingerprint() {
-        true => Ok(links),
+        true => Ok(links.into_iter().filter(|link| *link == Link::Signed).count()),
         false => Err(Broken::End),
     }
 }
 
+/// Goes along `history`, oldest first, from `known`: the link of each signet as far as they hold, and what is wrong with
+/// the first one that does not.
+pub fn walk(known: &VerifyingKey, history: &[Signet]) -> (Vec<Link>, Option<Broken>) {
+    if history.len() > MAX_HISTORY {
+        return (Vec::new(), Some(Broken::TooLong));
+    }
+    let mut key = *known;
+    let mut links = Vec::with_capacity(history.len());
+    for (number, signet) in history.iter().enumerate() {
+        match step(&mut key, number, signet) {
+            Ok(link) => links.push(link),
+            Err(broken) => return (links, Some(broken)),
+        }
+    }
+    (links, None)
+}
+
+fn step(key: &mut VerifyingKey, number: usize, signet: &Signet) -> Result<Link, Broken> {
+    let next = self_signed_key(signet).map_err(|error| Broken::Signet(number, error))?;
+    match (next == *key, number) {
+        (true, _) => Ok(Link::SameKey),
+        (false, 0) => Err(Broken::Start),
+        (false, _) => {
+            check(signet, id::CUSTODY, &[*key]).map_err(|_| Broken::Link(number))?;
+            *key = next;
+            Ok(Link::Signed)
+        }
+    }
+}
+
 /// The signing key of a user's signet, which has signed the other keys in it.
-fn own_key(signet: &Signet) -> Result<VerifyingKey, Error> {
+///
+/// Errors: [`Error::Kind`], [`Error::BadSignature`].
+pub fn self_signed_key(signet: &Signet) -> Result<VerifyingKey, Error> {
     signet.expect(Kind::User)?;
     check_request_signature(signet)?;
     signet.signing_key()

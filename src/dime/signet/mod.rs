@@ -28,7 +28,7 @@ mod verify;
 
 pub use builder::Builder;
 pub use check::{Checked, check_org, check_request, check_user};
-pub use custody::{Broken, MAX_HISTORY, follow};
+pub use custody::{Broken, Link, MAX_HISTORY, follow, self_signed_key, walk};
 pub use field::{Kind, Level, ProfileField, SignatureKind, id};
 pub use object::{Field, LABELS, Misread, Signet};
 pub use org::{

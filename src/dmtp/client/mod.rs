@@ -131,15 +131,17 @@ impl Client {
     }
 
     /// Asks for a user's signets from `start` to `stop`, both included. Ends in [`Answer::History`].
+    ///
+    /// Without `start`, from the first one on; for that only the key=value grammar has a form (`dmtp.md` §6.9).
     pub fn history(
         &mut self,
         address: &Mailbox,
-        start: AnyFingerprint,
+        start: Option<AnyFingerprint>,
         stop: Option<AnyFingerprint>,
     ) -> Result<(), Error> {
         let command = Command::History {
             address: address.clone(),
-            start: Some(start),
+            start,
             stop,
         };
         self.request(&command, Request::History)
@@ -258,7 +260,11 @@ impl Client {
     }
 
     fn write(&mut self, command: &Command, request: Request) -> Result<(), command::Error> {
-        let line = command.format(Dialect::Bracket)?;
+        let dialect = match command {
+            Command::History { start: None, .. } => Dialect::KeyValue,
+            _ => Dialect::Bracket,
+        };
+        let line = command.format(dialect)?;
         self.transmit.push_back(line.into_bytes());
         let bound = bound(&request, &self.limits);
         self.expect(State::Waiting(request), bound);

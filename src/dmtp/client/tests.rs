@@ -237,7 +237,7 @@ fn verdicts_and_histories_are_read() {
     let ada: Mailbox = "ada@example.com".parse().unwrap();
     dialogue
         .client
-        .history(&ada, fp(3).into(), Some(fp(4).into()))
+        .history(&ada, Some(fp(3).into()), Some(fp(4).into()))
         .unwrap();
     assert_eq!(
         dialogue.said(),
@@ -248,8 +248,11 @@ fn verdicts_and_histories_are_read() {
         dialogue.outcome("250-[b25l]\r\n250-[dHdv]\r\n250 OK\r\n"),
         expected
     );
-    dialogue.client.history(&ada, fp(3).into(), None).unwrap();
+    dialogue.client.history(&ada, Some(fp(3).into()), None).unwrap();
     assert_eq!(dialogue.outcome("450 unknown\r\n"), Outcome::NotFound);
+    dialogue.said();
+    dialogue.client.history(&ada, None, None).unwrap();
+    assert_eq!(dialogue.said(), "HIST USER=<ada@example.com>\n");
 }
 
 /// `dmtp.md` §13.5.
@@ -501,7 +504,7 @@ proptest! {
         let asked = || {
             let mut dialogue = Dialogue::ready();
             let ada: Mailbox = "ada@example.com".parse().unwrap();
-            dialogue.client.history(&ada, fp(3).into(), None).unwrap();
+            dialogue.client.history(&ada, Some(fp(3).into()), None).unwrap();
             dialogue.said();
             dialogue
         };

@@ -98,7 +98,7 @@ fn world() -> (Arc<World>, Arc<ManualClock>, MtaSts) {
         disk: Mutex::new(None),
     });
     let clock = Arc::new(ManualClock::new(Timestamp(START)));
-    let sts = MtaSts::new(world.clone(), world.clone(), clock.clone(), world.clone());
+    let sts = MtaSts::new(world.clone(), Some(world.clone()), clock.clone(), world.clone());
     (world, clock, sts)
 }
 

@@ -100,7 +100,6 @@ async fn world() -> World {
         Limits::default(),
     ));
     let dx = DxConnector {
-        domains: Arc::clone(&domains),
         resolver: zone.clone(),
         clock: clock.clone(),
         outgoing: Outgoing {
@@ -110,7 +109,7 @@ async fn world() -> World {
         connector: Connector::new().unwrap(),
         sts: Arc::new(MtaSts::new(
             zone.clone(),
-            Arc::clone(&store) as Arc<dyn crate::store::StsPolicies>,
+            Some(Arc::clone(&store) as Arc<dyn crate::store::StsPolicies>),
             clock.clone(),
             zone.clone(),
         )),

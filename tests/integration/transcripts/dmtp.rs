@@ -231,7 +231,7 @@ impl Caller {
         let result = match what {
             "signet" => client.signet(&name(), None),
             "verify" => client.verify(&name(), first.into()),
-            "history" => client.history(name().address().unwrap(), first.into(), None),
+            "history" => client.history(name().address().unwrap(), Some(first.into()), None),
             "message" => {
                 self.message = rest.as_bytes().to_vec();
                 client.ehlo(&domain("hermail.test"))

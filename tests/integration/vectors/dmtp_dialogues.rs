@@ -412,7 +412,7 @@ impl<'a> Caller<'a> {
             Command::Ehlo(domain) => client.ehlo(&domain),
             Command::Signet { name, fingerprint } => client.signet(&name, fingerprint),
             Command::Verify { name, fingerprint } => client.verify(&name, fingerprint),
-            Command::History { address, start, stop } => client.history(&address, start.unwrap(), stop),
+            Command::History { address, start, stop } => client.history(&address, start, stop),
             Command::Noop => client.noop(),
             Command::Rset => client.reset(),
             Command::Quit => client.quit(),

@@ -1,0 +1,146 @@
+//! A domain's signets, asked of its delivery hosts and verified. Nothing is remembered, and no store is needed.
+
+use super::directory::Error;
+use crate::dime::fingerprint::AnyFingerprint;
+use crate::dime::record::ManagementRecord;
+use crate::dime::signet::{Signet, VerifiedOrg, VerifiedUser, verify_org, verify_user};
+use crate::dmtp::name::Name;
+use crate::domains::{DxConnector, DxError, DxSession};
+use crate::mail::address::{Domain, Mailbox};
+use crate::net::dns::Proof;
+
+/// A domain whose signets are asked for, with the session to do it once it is needed.
+pub struct Inquiry<'a> {
+    dx: &'a DxConnector,
+    domain: &'a Domain,
+    record: ManagementRecord,
+    proof: Proof,
+    session: Option<DxSession>,
+}
+
+impl<'a> Inquiry<'a> {
+    /// Will ask the hosts that `record` leads to, which is proven so far.
+    pub fn new(dx: &'a DxConnector, domain: &'a Domain, record: ManagementRecord, proof: Proof) -> Self {
+        Self {
+            dx,
+            domain,
+            record,
+            proof,
+            session: None,
+        }
+    }
+
+    /// The domain.
+    pub fn domain(&self) -> &'a Domain {
+        self.domain
+    }
+
+    /// What the domain is judged by.
+    pub fn record(&self) -> &ManagementRecord {
+        &self.record
+    }
+
+    /// The signet of the domain: that one, or the current one. A key in the record must have signed it.
+    pub async fn organization(&mut self, wanted: Option<AnyFingerprint>) -> Result<VerifiedOrg, Error> {
+        let name = Name::Organization(self.domain.clone());
+        let signet = match (self.fetch(&name, wanted).await, wanted) {
+            // A domain without any signet of its own is not a missing user.
+            (Err(Error::NotFound), None) => return Err(Error::NoOrganization),
+            (fetched, _) => fetched?,
+        };
+        let organization = verify_org(&signet, &self.record.primary_keys, self.domain)?;
+        demand(organization.signet(), wanted)?;
+        Ok(organization)
+    }
+
+    /// The signet of a user: that one, or the current one. `organization` must have signed it.
+    pub async fn user_of(
+        &mut self,
+        organization: &VerifiedOrg,
+        address: &Mailbox,
+        wanted: Option<AnyFingerprint>,
+    ) -> Result<VerifiedUser, Error> {
+        let name = Name::parse(&address.to_string())?;
+        let signet = self.fetch(&name, wanted).await?;
+        let user = verify_user(&signet, organization, None, address)?;
+        demand(user.signet(), wanted)?;
+        Ok(user)
+    }
+
+    /// A user's signets from the one with that fingerprint on, or all of them, oldest first. They prove nothing before
+    /// [`follow`](crate::dime::signet::follow) has gone along.
+    pub async fn history(
+        &mut self,
+        address: &Mailbox,
+        start: Option<AnyFingerprint>,
+    ) -> Result<Vec<Signet>, Error> {
+        let objects = self.session().await?.history(address, start).await;
+        let objects = objects.map_err(missing_or_unreachable)?;
+        let signets = objects.iter().map(|object| Signet::decode(object));
+        Ok(signets.collect::<Result<_, _>>()?)
+    }
+
+    /// The session with the host that is asked; it is opened where there was nothing to ask before.
+    pub async fn session(&mut self) -> Result<&mut DxSession, Error> {
+        if self.session.is_none() {
+            let session = self.dx.open(self.domain, &self.record, self.proof).await?;
+            self.session = Some(session);
+        }
+        self.session.as_mut().ok_or(Error::NotFound)
+    }
+
+    /// Ends the session, if there was one.
+    pub async fn end(self) {
+        if let Some(session) = self.session {
+            session.quit().await;
+        }
+    }
+
+    async fn fetch(&mut self, name: &Name, wanted: Option<AnyFingerprint>) -> Result<Signet, Error> {
+        let object = self.session().await?.signet(name, wanted).await;
+        Ok(Signet::decode(&object.map_err(missing_or_unreachable)?)?)
+    }
+}
+
+fn missing_or_unreachable(error: DxError) -> Error {
+    match error {
+        DxError::NotFound => Error::NotFound,
+        error => error.into(),
+    }
+}
+
+/// Demands that one of the signet's fingerprints is the one asked for.
+fn demand(served: &Signet, wanted: Option<AnyFingerprint>) -> Result<(), Error> {
+    let own = [
+        served.crypto_fingerprint().map(Into::into),
+        served.full_fingerprint().map(Into::into),
+        served.id_fingerprint().map(Into::into),
+    ];
+    match wanted.is_none() || own.contains(&wanted) {
+        true => Ok(()),
+        false => Err(Error::WrongFingerprint),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::dime::keys::OrgKeys;
+    use crate::dime::signet::OrgBuilder;
+
+    #[test]
+    fn only_the_fingerprint_asked_for_is_taken() {
+        let keys = OrgKeys::generate(&mut rand::rng());
+        let builder = OrgBuilder::new(&keys.signing, &keys.encryption.public_key(), &[]).unwrap();
+        let served = builder.full().unwrap();
+        let crypto = served.crypto_fingerprint().unwrap().into();
+        let full = served.full_fingerprint().unwrap().into();
+        for good in [None, Some(crypto), Some(full)] {
+            assert!(demand(&served, good).is_ok(), "{good:?}");
+        }
+        let other = demand(&served, Some(AnyFingerprint([1; 64])));
+        assert!(matches!(other, Err(Error::WrongFingerprint)));
+    }
+}
