@@ -92,10 +92,16 @@ fn a_domain_is_set_up_as_the_readme_says() {
 #[test]
 fn signets_keys_and_messages_are_made_by_hand_as_the_readme_says() {
     let desk = Desk::new();
-    let (handing_in, lines): (Vec<_>, Vec<_>) = commands("Signets and keys by hand")
+    let (asking, written): (Vec<_>, Vec<_>) = commands("Signets and keys by hand")
         .into_iter()
-        .partition(|line| submits(line));
+        .partition(|line| line.starts_with("dimed signet fetch"));
+    let (handing_in, lines): (Vec<_>, Vec<_>) = written.into_iter().partition(|line| submits(line));
     assert!(lines.len() >= 8, "{lines:?}");
+    // What asks other domains is understood. Tests of the daemon run it.
+    assert_eq!(asking.len(), 2, "{asking:?}");
+    for line in &asking {
+        done(&desk, &format!("{line} --help"));
+    }
     for line in &lines {
         // These are about the installation that Pat's request has been handed in to.
         if line.starts_with("dimed key set import") {

@@ -1,6 +1,7 @@
-//! `dimed signet …`: signets and signing requests in files, without a daemon or configuration; and those that are
-//! published here.
+//! `dimed signet …`: signets and signing requests in files, without a daemon or configuration; those that are
+//! published here; and those of others.
 
+mod fetch;
 pub mod fingerprint;
 mod import;
 mod key_set;
@@ -30,10 +31,10 @@ use crate::dime::signet::Level;
 /// armored. The file name - stands for standard input or output. Files are never replaced without
 /// --force. No daemon and no configuration is needed, but for publish, approve, reject, history
 /// and revoke, and for request without --submit, which are about the signets that this server
-/// publishes.
+/// publishes. fetch asks other domains.
 ///
 /// Exit codes: 0 done, or the object is valid; 1 it is not valid, and the name of the error says why;
-/// 2 usage, or a file that cannot be read or written; 75 no room to write.
+/// 2 usage, or a file that cannot be read or written; 75 no room to write, or nobody to ask now.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
@@ -56,6 +57,7 @@ enum Command {
     Fingerprint(fingerprint::Fingerprint),
     Import(import::Import),
     Request(Box<request::Request>),
+    Fetch(fetch::Fetch),
     #[command(flatten)]
     Life(life::Command),
 }
@@ -95,6 +97,7 @@ pub async fn run(arguments: Arguments, config: &Path, out: &mut dyn Write) -> an
         Command::Split(split) => split::run(&split, json, out),
         Command::Fingerprint(fingerprint) => fingerprint::run(&fingerprint, json, out),
         Command::Request(request) => request::run(&request, config, json, out).await,
+        Command::Fetch(fetch) => fetch::run(&fetch, config, json, out).await,
         Command::Life(command) => life::run(command, config, json, out).await,
     };
     answer::conclude(done, json, out)

@@ -84,6 +84,14 @@ pub fn signature_name(kind: SignatureKind) -> &'static str {
     }
 }
 
+/// Every verified signature and the key that made it, for programs.
+pub fn signers(checked: &Checked) -> Value {
+    let signatures = checked.signatures.iter();
+    signatures
+        .map(|(kind, key)| (signature_name(*kind).to_owned(), json!(base64_unpadded(&key.0))))
+        .collect()
+}
+
 fn signatures(signet: &Signet) -> Vec<&'static str> {
     let kind = signet.kind();
     let custody = (kind != Kind::Organization).then_some(id::CUSTODY);

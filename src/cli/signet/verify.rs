@@ -3,10 +3,10 @@
 use std::io::Write;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::read;
-use super::report::{self, Judgement, custody_name, level_name, signature_name};
+use super::report::{self, Judgement, custody_name, level_name};
 use crate::base::encoding::{base64_decode_unpadded, base64_unpadded};
 use crate::base::time::{Clock, SystemClock};
 use crate::cli::Exit;
@@ -188,7 +188,7 @@ fn valid(signet: &Signet, checked: &Checked, arguments: &Verify) -> Answer {
     object["result"] = "valid".into();
     object["verified"] = json!(checked.level.map_or("ssr", level_name));
     object["custody"] = custody_name(checked.custody).into();
-    object["signed_by"] = signers(checked);
+    object["signed_by"] = report::signers(checked);
     object["organization"] = json!(trust(signet.kind(), arguments));
     let reaches = checked.level.map_or("as a signing request".into(), |level| {
         format!("up to the {} signature", level_name(level))
@@ -219,13 +219,6 @@ fn trust(kind: Kind, arguments: &Verify) -> Option<&'static str> {
         _ if !arguments.pok.is_empty() => Some("pok"),
         _ => Some("given"),
     }
-}
-
-fn signers(checked: &Checked) -> Value {
-    let signatures = checked.signatures.iter();
-    signatures
-        .map(|(kind, key)| (signature_name(*kind).to_owned(), json!(base64_unpadded(&key.0))))
-        .collect()
 }
 
 fn not_valid(signet: &Signet, refusal: &Refusal) -> Answer {

@@ -9,6 +9,7 @@ mod custody;
 mod dmtp;
 mod dns_down;
 mod exchange;
+mod fetch;
 mod format2;
 mod guessing;
 mod handed_in;
