@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Inquiry, Published};
-use crate::base::observe;
+use super::Published;
+use super::custody::Custody;
+use super::inquiry::{Error, Inquiry};
 use crate::base::time::Clock;
 use crate::dime::dmime2::signets::Known;
 use crate::dime::fingerprint::FullFingerprint;
 use crate::dime::key_set::{Owner, SignedKeySet};
 use crate::dime::signet::{self, Signet, VerifiedOrg, VerifiedUser};
-use crate::dmtp::name;
-use crate::domains::{self, Domains, DxConnector, DxError, Standing};
+use crate::domains::{Domains, DxConnector, Standing};
 use crate::mail::address::{Domain, Mailbox};
-use crate::store::{self, CustodyPin, RemoteSignet, Store, Wanted};
+use crate::store::{self, RemoteSignet, Store, Wanted};
 
 /// How long a fetched signet is taken for the current one. Short: a peer that has rotated refuses mail sealed for the
 /// old one.
@@ -24,53 +24,6 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// Larger signets are asked for again each time: others decide how large they are, and each sender may have another.
 const MAX_REMEMBERED: usize = 64 << 10;
-
-/// How long somebody's signing key is remembered after it was last seen.
-const CUSTODY_KEPT_FOR: Duration = Duration::from_secs(400 * 24 * 3600);
-
-/// Why a signet cannot be had.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The domain publishes no DIME record.
-    #[error("the domain is not a DIME domain")]
-    NotDime,
-    /// What the domain publishes cannot be found out now.
-    #[error("the domain's management record cannot be used now")]
-    RecordUnknown,
-    /// The domain's host, or our store, says that there is none.
-    #[error("there is no such signet")]
-    NotFound,
-    /// The domain's host says that the domain itself has no signet. That is a fault over there: it says nothing about
-    /// the domain's users, so no message may go another way for it (`management-record.md` §9.3.1).
-    #[error("the domain's host has no signet of the domain")]
-    NoOrganization,
-    /// The signet does not verify, or is not the one asked for.
-    #[error("the signet is not valid: {0}")]
-    Invalid(#[from] signet::Error),
-    /// The signet served has another fingerprint than the one asked for.
-    #[error("the host served another signet than the one asked for")]
-    WrongFingerprint,
-    /// The user has another signing key than before, and nothing shows that the old one has signed it. It may be somebody
-    /// else's, so the signet is not used.
-    #[error("no chain of custody leads to the user's new signing key")]
-    CustodyBroken,
-    /// The address cannot be asked for over DMTP.
-    #[error("the address has no form in DMTP")]
-    Name(#[from] name::Error),
-    /// The delivery hosts gave none.
-    #[error(transparent)]
-    Dx(#[from] DxError),
-    /// Our own signets cannot be read.
-    #[error(transparent)]
-    Published(#[from] super::Error),
-    /// The domain cannot be looked up for want of the store.
-    #[error(transparent)]
-    Domains(#[from] domains::Error),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] store::Error),
-}
 
 /// Finds signets and verifies them.
 pub struct Directory {
@@ -166,6 +119,23 @@ impl Directory {
         found
     }
 
+    /// The same for the author of a message that has come in. The signing key must follow from the one that the author was
+    /// last seen with, or lead to it: the chain of custody is followed, and where it is broken the message waits.
+    pub async fn author_of(
+        &self,
+        organization: &VerifiedOrg,
+        address: &Mailbox,
+        wanted: Wanted,
+    ) -> Result<VerifiedUser, Error> {
+        if self.store.local_domain(address.domain()).await?.is_some() {
+            return self.our_user(address, wanted).await;
+        }
+        let mut visit = self.visit(address.domain()).await?;
+        let found = visit.author_of(organization, address, wanted).await;
+        visit.inquiry.end().await;
+        found
+    }
+
     /// That signet of an organization, with what decides whether it was in force at `created` (`dmime2.md` §13, E4).
     ///
     /// Whether it is the current one is found out only where that matters. Unix seconds.
@@ -190,15 +160,17 @@ impl Directory {
         })
     }
 
-    /// The same for a user's signet, which the organization's signet that the message names vouches for.
-    pub async fn named_user(
+    /// The same for the author's signet, which the organization's signet that the message names vouches for.
+    pub async fn named_author(
         &self,
         organization: &VerifiedOrg,
         address: &Mailbox,
         wanted: FullFingerprint,
         created: u64,
     ) -> Result<Named<VerifiedUser>, Error> {
-        let signet = self.user_of(organization, address, Wanted::Full(wanted)).await?;
+        let signet = self
+            .author_of(organization, address, Wanted::Full(wanted))
+            .await?;
         let is_current = match Owner::from(&signet).was_in_force(created) {
             true => false,
             false => {
@@ -240,6 +212,14 @@ impl Directory {
             }),
             Standing::Plain => Err(Error::NotDime),
             Standing::Unknown => Err(Error::RecordUnknown),
+        }
+    }
+
+    fn custody<'a>(&'a self, address: &'a Mailbox) -> Custody<'a> {
+        Custody {
+            store: self.store.as_ref(),
+            now: self.clock.now(),
+            address,
         }
     }
 
@@ -320,71 +300,64 @@ impl Visit<'_> {
         address: &Mailbox,
         wanted: Wanted,
     ) -> Result<VerifiedUser, Error> {
-        let verified = &self.directory.published.verified;
-        if let Some(signet) = self.directory.remembered(&store::fold(address), wanted).await?
-            && let Ok(user) = verified.user(&signet, organization, address)
-        {
+        let (directory, inquiry) = (self.directory, &mut self.inquiry);
+        if let Some(user) = remembered_user(directory, organization, address, wanted).await? {
             return Ok(user);
         }
-        let wanted_print = wanted.fingerprint();
-        let user = self.inquiry.user_of(organization, address, wanted_print).await?;
-        demand(user.signet(), wanted)?;
+        let user = fresh_user(inquiry, organization, address, wanted).await?;
         if wanted == Wanted::Current {
-            self.keep_custody(address, &user).await?;
+            directory.custody(address).keep(inquiry, &user).await?;
         }
-        self.directory
+        directory
             .remember(store::fold(address), user.signet(), wanted)
             .await?;
         Ok(user)
     }
 
-    /// Compares a user's current signing key with the one that is pinned, follows the chain of custody if it is another one
-    /// (`signet.md` §13), and pins it.
-    async fn keep_custody(&mut self, address: &Mailbox, user: &VerifiedUser) -> Result<(), Error> {
-        let directory = self.directory;
-        let (store, now) = (&directory.store, directory.clock.now());
-        let name = store::fold(address);
-        let current = CustodyPin {
-            signing_key: user.signing_key(),
-            signet: user.crypto_fingerprint(),
-        };
-        let proven = match store.custody_pin(&name, now).await? {
-            Some(pin) if pin.signing_key == current.signing_key => true,
-            Some(pin) => self.leads_to(&pin, address, user).await?,
-            // Seen before there were these pins.
-            None => match store.key_set_pin(&name, now).await? {
-                Some(seen) if seen.pin.signing_key != current.signing_key => {
-                    user.succeeds(&seen.pin.signing_key)
-                }
-                _ => true,
-            },
-        };
-        if !proven {
-            tracing::error!(event = observe::SIGNET_CUSTODY_BROKEN, domain = %address.domain(),
-                "the signing key of a user elsewhere has changed, and no chain of custody leads to the new one: mail waits \
-                 (`dimed key set accept` takes it once the other side has been asked)");
-            return Err(Error::CustodyBroken);
-        }
-        let until = now.after(CUSTODY_KEPT_FOR);
-        Ok(store.pin_custody(&name, current, until, now).await?)
-    }
-
-    /// Whether the pinned key has signed the current one, at once or over the steps of a history that its host shows.
-    async fn leads_to(
+    async fn author_of(
         &mut self,
-        pin: &CustodyPin,
+        organization: &VerifiedOrg,
         address: &Mailbox,
-        user: &VerifiedUser,
-    ) -> Result<bool, Error> {
-        if user.succeeds(&pin.signing_key) {
-            return Ok(true);
+        wanted: Wanted,
+    ) -> Result<VerifiedUser, Error> {
+        let (directory, inquiry) = (self.directory, &mut self.inquiry);
+        let custody = directory.custody(address);
+        if let Some(user) = remembered_user(directory, organization, address, wanted).await? {
+            custody.keep_author(inquiry, &user, false).await?;
+            return Ok(user);
         }
-        match self.inquiry.history(address, Some(pin.signet.into())).await {
-            Ok(history) => Ok(signet::follow(&pin.signing_key, &history, user).is_ok()),
-            Err(Error::NotFound | Error::Invalid(_)) => Ok(false),
-            Err(error) => Err(error),
-        }
+        let user = fresh_user(inquiry, organization, address, wanted).await?;
+        custody.keep_author(inquiry, &user, true).await?;
+        directory
+            .remember(store::fold(address), user.signet(), wanted)
+            .await?;
+        Ok(user)
     }
+}
+
+async fn remembered_user(
+    directory: &Directory,
+    organization: &VerifiedOrg,
+    address: &Mailbox,
+    wanted: Wanted,
+) -> Result<Option<VerifiedUser>, Error> {
+    let verified = &directory.published.verified;
+    let signet = directory.remembered(&store::fold(address), wanted).await?;
+    Ok(signet.and_then(|signet| verified.user(&signet, organization, address).ok()))
+}
+
+/// Asked for now, and not remembered yet.
+async fn fresh_user(
+    inquiry: &mut Inquiry<'_>,
+    organization: &VerifiedOrg,
+    address: &Mailbox,
+    wanted: Wanted,
+) -> Result<VerifiedUser, Error> {
+    let user = inquiry
+        .user_of(organization, address, wanted.fingerprint())
+        .await?;
+    demand(user.signet(), wanted)?;
+    Ok(user)
 }
 
 /// Kinds of fingerprints do not stand in for each other.

@@ -1,13 +1,57 @@
 //! A domain's signets, asked of its delivery hosts and verified. Nothing is remembered, and no store is needed.
 
-use super::directory::Error;
 use crate::dime::fingerprint::AnyFingerprint;
 use crate::dime::record::ManagementRecord;
-use crate::dime::signet::{Signet, VerifiedOrg, VerifiedUser, verify_org, verify_user};
-use crate::dmtp::name::Name;
-use crate::domains::{DxConnector, DxError, DxSession};
+use crate::dime::signet::{self, Signet, VerifiedOrg, VerifiedUser, verify_org, verify_user};
+use crate::dmtp::name::{self, Name};
+use crate::domains::{self, DxConnector, DxError, DxSession};
 use crate::mail::address::{Domain, Mailbox};
 use crate::net::dns::Proof;
+use crate::store;
+
+/// Why a signet cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The domain publishes no DIME record.
+    #[error("the domain is not a DIME domain")]
+    NotDime,
+    /// What the domain publishes cannot be found out now.
+    #[error("the domain's management record cannot be used now")]
+    RecordUnknown,
+    /// The domain's host, or our store, says that there is none.
+    #[error("there is no such signet")]
+    NotFound,
+    /// The domain's host says that the domain itself has no signet. That is a fault over there: it says nothing about
+    /// the domain's users, so no message may go another way for it (`management-record.md` §9.3.1).
+    #[error("the domain's host has no signet of the domain")]
+    NoOrganization,
+    /// The signet does not verify, or is not the one asked for.
+    #[error("the signet is not valid: {0}")]
+    Invalid(#[from] signet::Error),
+    /// The signet served has another fingerprint than the one asked for.
+    #[error("the host served another signet than the one asked for")]
+    WrongFingerprint,
+    /// The user has another signing key than before, and nothing shows that the old one has signed it. It may be somebody
+    /// else's, so the signet is not used.
+    #[error("no chain of custody leads to the user's new signing key")]
+    CustodyBroken,
+    /// The address cannot be asked for over DMTP.
+    #[error("the address has no form in DMTP")]
+    Name(#[from] name::Error),
+    /// The delivery hosts gave none.
+    #[error(transparent)]
+    Dx(#[from] DxError),
+    /// Our own signets cannot be read.
+    #[error(transparent)]
+    Published(#[from] super::Error),
+    /// The domain cannot be looked up for want of the store.
+    #[error(transparent)]
+    Domains(#[from] domains::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
 
 /// A domain whose signets are asked for, with the session to do it once it is needed.
 pub struct Inquiry<'a> {

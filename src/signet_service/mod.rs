@@ -1,5 +1,6 @@
 //! Publishes, looks up and verifies signets.
 
+mod custody;
 mod desk;
 mod directory;
 mod enumeration;
@@ -17,9 +18,9 @@ use crate::store;
 
 pub use crate::store::Wanted;
 pub use desk::Desk;
-pub use directory::{Directory, Error as LookupError, Named};
+pub use directory::{Directory, Named};
 pub use enumeration::Enumeration;
-pub use inquiry::Inquiry;
+pub use inquiry::{Error as LookupError, Inquiry};
 pub use published::{Due, OLD_KEYS_KEPT, Offer, Organization, Published, RecordPlan, Status, Times, User};
 pub use renewal::{Renewal, Report};
 pub use retirement::Retiring;

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::directory::{Directory, Error};
+use super::directory::Directory;
+use super::inquiry::Error;
 use super::published::seconds;
 use crate::dime::key_set::{Capability, Change, Owner, Pin, capability};
 use crate::dime::selection::Standing;

@@ -158,7 +158,7 @@ impl Arrival<'_> {
         let author = self
             .services
             .directory
-            .user_of(&origin, &sealed.author, Wanted::Crypto(sealed.author_signet))
+            .author_of(&origin, &sealed.author, Wanted::Crypto(sealed.author_signet))
             .await?;
         let (address, own) = (address.clone(), own.clone());
         let author_key = author.signing_key();

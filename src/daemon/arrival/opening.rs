@@ -92,7 +92,7 @@ impl Opening<'_> {
         let created = self.authenticated.outline().created();
         let named = reading.origin_envelope();
         let author = directory
-            .named_user(&self.origin.signet, &named.author, named.author_signet, created)
+            .named_author(&self.origin.signet, &named.author, named.author_signet, created)
             .await;
         let destination = directory
             .named_organization(&named.destination, named.destination_signet, created)

@@ -109,7 +109,7 @@ impl Submission<'_> {
         let organization = self.organization().await?.signet;
         let directory = &self.services.directory;
         let author = directory
-            .named_user(&organization, &envelope.author, envelope.author_signet, created)
+            .named_author(&organization, &envelope.author, envelope.author_signet, created)
             .await;
         let author = named(author)?;
         let destination = directory

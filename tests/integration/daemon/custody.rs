@@ -1,10 +1,11 @@
 //! Keys of a peer that change: followed where a chain of custody leads to the new ones, and mail waits where none does.
 
 use dimed::dime::keys::UserKeys;
+use dimed::signet_service::Wanted;
 
-use crate::support::eventually;
 use crate::support::organization::Organization;
 use crate::support::world::World;
+use crate::support::{PATIENCE, eventually};
 
 const MESSAGE: &str = "From: alice@hermail.test\r\nMessage-ID: <1@hermail.test>\r\nDate: Tue, 3 Jun 2025 10:00:00 +0000\r\n\
     To: bob@hismail.test\r\nSubject: keys\r\n\r\ntext\r\n";
@@ -24,13 +25,15 @@ async fn forget_signets(organization: &Organization) {
 
 /// So many changes of Bob's keys, each signed by the keys before.
 async fn change_keys(hismail: &Organization, times: usize) {
-    let published = hismail.services().await.published;
+    change_keys_of(hismail, "bob", times).await;
+}
+
+async fn change_keys_of(organization: &Organization, local: &str, times: usize) {
+    let published = organization.services().await.published;
+    let address = organization.address(local).parse().unwrap();
     for _ in 0..times {
         let keys = UserKeys::generate(&mut rand::rng());
-        published
-            .publish_user(&"bob@hismail.test".parse().unwrap(), keys)
-            .await
-            .unwrap();
+        published.publish_user(&address, keys).await.unwrap();
     }
 }
 
@@ -91,6 +94,106 @@ async fn a_swapped_key_is_an_alert_and_mail_waits_until_the_operator_accepts_it(
     hismail.maildir("bob").expect(2).await;
     hermail.idle().await;
     there.stop().await;
+}
+
+/// What the destination has remembered is what it judges the author by, whichever way it was learnt.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_author_s_change_of_keys_is_followed_forwards_and_backwards() {
+    let world = World::new().await;
+    let hermail = organization(&world, "hermail.test", "alice").await;
+    let hismail = organization(&world, "hismail.test", "bob").await;
+    let here = hermail.start().await;
+    let there = hismail.start().await;
+    hermail.submit("alice", &TO, MESSAGE).await;
+    hismail.maildir("bob").expect(1).await;
+    for (changes, arrived) in [(1, 2), (3, 3)] {
+        change_keys_of(&hermail, "alice", changes).await;
+        hermail.submit("alice", &TO, MESSAGE).await;
+        hismail.maildir("bob").expect(arrived).await;
+    }
+    // The next one waits sealed, while her keys change and the destination sees the new ones.
+    there.stop().await;
+    hermail.submit("alice", &TO, MESSAGE).await;
+    eventually_sealed(&hermail).await;
+    change_keys_of(&hermail, "alice", 2).await;
+    let services = hismail.services().await;
+    let alice = "alice@hermail.test".parse().unwrap();
+    services
+        .store
+        .forget_remote_signets("alice@hermail.test")
+        .await
+        .unwrap();
+    let (_, newest) = services.directory.user(&alice, Wanted::Current).await.unwrap();
+    let there = hismail.start().await;
+    hismail.maildir("bob").expect(4).await;
+    // The earlier key has not taken the place of the later one.
+    let now = services.clock.now();
+    let pin = services
+        .store
+        .custody_pin("alice@hermail.test", now)
+        .await
+        .unwrap();
+    assert_eq!(pin.unwrap().signing_key, newest.signing_key());
+    here.stop().await;
+    there.stop().await;
+}
+
+async fn eventually_sealed(organization: &Organization) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while organization
+        .count("SELECT COUNT(*) FROM messages WHERE content > 1")
+        .await
+        == 0
+    {
+        assert!(tokio::time::Instant::now() < deadline, "nothing is sealed");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+async fn swapped_author_key(hermail: &Organization, hismail: &Organization) {
+    let here = hermail.start().await;
+    let there = hismail.spawn().await;
+    hermail.submit("alice", &TO, MESSAGE).await;
+    hismail.maildir("bob").expect(1).await;
+    hermail.cli(&["signet", "revoke", "alice@hermail.test"]).await;
+    hermail.cli(&["signet", "publish", "alice@hermail.test"]).await;
+    hermail.submit("alice", &TO, MESSAGE).await;
+    eventually("the alert", || {
+        there.log().contains("\"signet.custody_broken\"").then_some(())
+    })
+    .await;
+    let log = there.log();
+    let alert = log.lines().find(|line| line.contains("signet.custody_broken"));
+    let alert = alert.unwrap();
+    assert!(
+        alert.contains("\"ERROR\"") && alert.contains("hermail.test") && !alert.contains("alice"),
+        "{alert}"
+    );
+    assert_eq!(hismail.maildir("bob").count(), 1);
+    let waiting = hermail.cli(&["queue", "list"]).await;
+    assert!(!waiting.contains("empty"), "{waiting}");
+    hismail.cli(&["key", "set", "accept", "alice@hermail.test"]).await;
+    hismail.maildir("bob").expect(2).await;
+    hermail.idle().await;
+    here.stop().await;
+    drop(there);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_of_an_author_with_a_swapped_key_is_refused_for_now_and_an_alert() {
+    let world = World::new().await;
+    let hermail = organization(&world, "hermail.test", "alice").await;
+    let hismail = organization(&world, "hismail.test", "bob").await;
+    swapped_author_key(&hermail, &hismail).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_of_an_author_with_a_swapped_key_is_refused_for_now_in_format_1_too() {
+    let world = World::new().await;
+    let hermail = world.organization("hermail.test").accounts(&["alice"]);
+    let hermail = hermail.opted_out().build().await;
+    let hismail = organization(&world, "hismail.test", "bob").await;
+    swapped_author_key(&hermail, &hismail).await;
 }
 
 /// Two daemons, both primary keys in the record, and mail in both directions before, during and after.

@@ -1,0 +1,166 @@
+//! Users' signing keys that were seen before: what is seen now must follow from them (`signet.md` §13).
+//!
+//! | Signet | Its signing key may be |
+//! |---|---|
+//! | the current one | the one seen before, or a later one of its chain of custody |
+//! | the author's, which a message names | the same, or an earlier one: the message may have been under way while keys changed |
+//!
+//! The key seen last is pinned; an earlier one never takes the place of a later one.
+
+use std::time::Duration;
+
+use super::inquiry::{Error, Inquiry};
+use crate::base::observe;
+use crate::base::time::Timestamp;
+use crate::crypto::ed25519::VerifyingKey;
+use crate::dime::fingerprint::CryptoFingerprint;
+use crate::dime::signet::{self, Signet, VerifiedUser, self_signed_key};
+use crate::mail::address::Mailbox;
+use crate::store::{CustodyPin, Store, fold};
+
+/// How long somebody's signing key is remembered after it was last seen.
+const KEPT_FOR: Duration = Duration::from_secs(400 * 24 * 3600);
+
+/// What is known of one user's signing key.
+pub(super) struct Custody<'a> {
+    /// Remembers it.
+    pub store: &'a dyn Store,
+    /// The time.
+    pub now: Timestamp,
+    /// Whose it is.
+    pub address: &'a Mailbox,
+}
+
+/// The signing key that a user was last seen with.
+struct Seen {
+    key: VerifyingKey,
+    /// The signet that had it; unknown if it was seen before custody was kept.
+    signet: Option<CryptoFingerprint>,
+}
+
+/// How a signing key stands to the one seen before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    New,
+    Same,
+    Later,
+    Earlier,
+}
+
+impl Custody<'_> {
+    /// Checks the current signet, and pins its signing key.
+    pub async fn keep(&self, inquiry: &mut Inquiry<'_>, user: &VerifiedUser) -> Result<(), Error> {
+        let seen = self.seen().await?;
+        match self.later(inquiry, user, seen.as_ref()).await? {
+            Some(_) => self.pin(user).await,
+            None => Err(broken(self.address)),
+        }
+    }
+
+    /// Checks a signet that a message names as its author's, and pins its signing key if it is a new one, or `refresh`.
+    pub async fn keep_author(
+        &self,
+        inquiry: &mut Inquiry<'_>,
+        user: &VerifiedUser,
+        refresh: bool,
+    ) -> Result<(), Error> {
+        let seen = self.seen().await?;
+        let standing = match (self.later(inquiry, user, seen.as_ref()).await?, &seen) {
+            (None, Some(seen)) if self.is_earlier(inquiry, user, &seen.key).await? => Some(Standing::Earlier),
+            (standing, _) => standing,
+        };
+        match standing {
+            Some(Standing::New | Standing::Later) => self.pin(user).await,
+            Some(Standing::Same) if refresh => self.pin(user).await,
+            Some(Standing::Same | Standing::Earlier) => Ok(()),
+            None => Err(broken(self.address)),
+        }
+    }
+
+    async fn seen(&self) -> Result<Option<Seen>, Error> {
+        let name = fold(self.address);
+        if let Some(pin) = self.store.custody_pin(&name, self.now).await? {
+            return Ok(Some(Seen {
+                key: pin.signing_key,
+                signet: Some(pin.signet),
+            }));
+        }
+        let key_set = self.store.key_set_pin(&name, self.now).await?;
+        Ok(key_set.map(|seen| Seen {
+            key: seen.pin.signing_key,
+            signet: None,
+        }))
+    }
+
+    /// Whether it is the key seen before, or that has signed it: at once, or over the steps of a history that its host
+    /// shows.
+    async fn later(
+        &self,
+        inquiry: &mut Inquiry<'_>,
+        user: &VerifiedUser,
+        seen: Option<&Seen>,
+    ) -> Result<Option<Standing>, Error> {
+        let Some(seen) = seen else {
+            return Ok(Some(Standing::New));
+        };
+        if user.signing_key() == seen.key {
+            return Ok(Some(Standing::Same));
+        }
+        if user.succeeds(&seen.key) {
+            return Ok(Some(Standing::Later));
+        }
+        let Some(start) = seen.signet else { return Ok(None) };
+        let chain = self.chain(inquiry, start, &seen.key).await?;
+        let served = user.ssr_fingerprint();
+        let leads_there = |signet: &Signet| served.is_some() && signet.ssr_fingerprint() == served;
+        Ok(chain.iter().any(leads_there).then_some(Standing::Later))
+    }
+
+    /// Whether the key seen before is a later one of the same chain. Only its holder can have taken the earlier one's
+    /// signature into the signet that has it.
+    async fn is_earlier(
+        &self,
+        inquiry: &mut Inquiry<'_>,
+        user: &VerifiedUser,
+        seen: &VerifyingKey,
+    ) -> Result<bool, Error> {
+        let start = user.crypto_fingerprint();
+        let chain = self.chain(inquiry, start, &user.signing_key()).await?;
+        let has_it = |signet: &Signet| self_signed_key(signet).as_ref() == Ok(seen);
+        Ok(chain.iter().any(has_it))
+    }
+
+    /// The user's signets from that one on, as far as each follows from the one before.
+    async fn chain(
+        &self,
+        inquiry: &mut Inquiry<'_>,
+        start: CryptoFingerprint,
+        key: &VerifyingKey,
+    ) -> Result<Vec<Signet>, Error> {
+        let mut history = match inquiry.history(self.address, Some(start.into())).await {
+            Ok(history) => history,
+            Err(Error::NotFound | Error::Invalid(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let (links, _) = signet::walk(key, &history);
+        history.truncate(links.len());
+        Ok(history)
+    }
+
+    async fn pin(&self, user: &VerifiedUser) -> Result<(), Error> {
+        let pin = CustodyPin {
+            signing_key: user.signing_key(),
+            signet: user.crypto_fingerprint(),
+        };
+        let (name, until) = (fold(self.address), self.now.after(KEPT_FOR));
+        Ok(self.store.pin_custody(&name, pin, until, self.now).await?)
+    }
+}
+
+/// A key that may be somebody else's is for a person to look at.
+fn broken(address: &Mailbox) -> Error {
+    tracing::error!(event = observe::SIGNET_CUSTODY_BROKEN, domain = %address.domain(),
+        "the signing key of a user elsewhere has changed, and no chain of custody leads to the new one: mail to and from \
+         the user waits (`dimed key set accept` takes it once the other side has been asked)");
+    Error::CustodyBroken
+}
