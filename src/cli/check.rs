@@ -52,6 +52,7 @@ fn check(config: &Config) -> anyhow::Result<Domain> {
     if let Some(path) = &config.outbound.root_certificates {
         WebPki::load(path).with_context(|| format!("{} has no root certificates", path.display()))?;
     }
+    config.outbound.roots()?;
     config.dns.resolver()?;
     Ok(config.server.hostname.clone())
 }

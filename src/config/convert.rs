@@ -73,13 +73,17 @@ impl From<&Outbound> for Outgoing {
 }
 
 impl Outbound {
-    /// The roots that hosts' certificates must lead to; `None` on a machine without any.
+    /// The roots that hosts' certificates must lead to, with the revocation lists; `None` on a machine without any.
     ///
-    /// Errors: those of [`WebPki::load`], if a file is configured.
+    /// Errors: those of [`WebPki::load`] and [`WebPki::with_revocation_lists`], if files are configured.
     pub fn roots(&self) -> Result<Option<WebPki>, tls::Error> {
-        match &self.root_certificates {
-            Some(path) => WebPki::load(path).map(Some),
-            None => Ok(WebPki::system().ok()),
+        let roots = match &self.root_certificates {
+            Some(path) => Some(WebPki::load(path)?),
+            None => WebPki::system().ok(),
+        };
+        match (roots, &self.revocation_lists) {
+            (Some(roots), Some(path)) => roots.with_revocation_lists(path).map(Some),
+            (roots, _) => Ok(roots),
         }
     }
 

@@ -262,6 +262,11 @@ pub struct Outbound {
     /// PEM file with the root certificates that hosts' certificates must lead to. Default: the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root_certificates: Option<PathBuf>,
+    /// Certificate revocation lists that hosts' certificates must not be in, for DMTP and wherever SMTP demands a verified
+    /// certificate: a file with lists in PEM or one in DER, or a folder of such files, read again when they change. Issuers
+    /// without a list are believed; one whose list is out of date is not. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revocation_lists: Option<PathBuf>,
     /// Name we greet with. Default: `server.hostname`.
     #[serde(with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub helo: Option<Domain>,
@@ -280,6 +285,7 @@ impl Default for Outbound {
             submission_port: const { NonZeroU16::new(587).unwrap() },
             https_port: const { NonZeroU16::new(443).unwrap() },
             root_certificates: None,
+            revocation_lists: None,
             helo: None,
             source_address: None,
             connect_timeout_secs: const { NonZeroU64::new(30).unwrap() },

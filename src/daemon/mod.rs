@@ -8,6 +8,7 @@ mod intake;
 mod listener;
 mod lock;
 mod renewal;
+mod revocation_watch;
 mod services;
 mod session;
 mod sts_refresh;
@@ -117,12 +118,21 @@ impl Daemon {
             .spawn(dns_watch::run(resolver, daemon.stop.clone()));
         let sts = Arc::clone(&daemon.services.dx.sts);
         daemon.sessions.spawn(sts_refresh::run(sts, daemon.stop.clone()));
+        daemon.watch_revocation();
         tracing::info!(
             event = observe::DAEMON_STARTED,
             leases_freed = freed,
             "ready to serve"
         );
         Ok(daemon)
+    }
+
+    fn watch_revocation(&self) {
+        let roots = self.services.dx.roots.as_ref();
+        if let Some(roots) = roots.filter(|roots| roots.revocation_lists().is_some()) {
+            self.sessions
+                .spawn(revocation_watch::run(roots.clone(), self.stop.clone()));
+        }
     }
 
     fn listen(&mut self, bound: Vec<(Purpose, TcpListener)>) {

@@ -4,7 +4,7 @@ use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::dns::Proof;
-use super::tls::WebPki;
+use super::tls::{Untrusted, WebPki};
 use crate::base::time::Timestamp;
 use crate::dime::record::ManagementRecord;
 use crate::mail::address::Domain;
@@ -25,6 +25,12 @@ pub enum Rejected {
     /// No chain to a root certificate for the host's name, where one is needed.
     #[error("the certificate does not lead to a trusted root for the host's name")]
     NotTrusted,
+    /// Its issuer has revoked it, or the issuer's certificate has been.
+    #[error("the certificate has been revoked")]
+    Revoked,
+    /// The list that would say whether it has been revoked is out of date.
+    #[error("the revocation list for the certificate is out of date")]
+    RevocationUnknown,
 }
 
 /// Why a certificate is accepted.
@@ -46,8 +52,13 @@ pub enum Accepted {
 /// | present | insecure | a match, host name and chain |
 /// | absent | either | host name and chain |
 ///
+/// A certificate that leads to a root must not be in the revocation list of its issuer, where the operator has one, and that
+/// counts after a match, too. For one that a record signs, taking the signature out of the record is the revocation: it holds
+/// as soon as the record is looked up again, at the latest when its TTL is over, as no session is kept or resumed.
+///
 /// Deviations: the validity period always counts (the reference client ignores it after a match); all `tls` values are
-/// tried, not the first alone; no OCSP, which the reference client asks for and then ignores.
+/// tried, not the first alone; no OCSP, whose answer the reference client ignores, and which would tell the responder whom we
+/// write to.
 pub fn judge(
     record: &ManagementRecord,
     proof: Proof,
@@ -62,13 +73,16 @@ pub fn judge(
     if signs && !record.matches_certificate(leaf) {
         return Err(Rejected::NotSigned);
     }
-    if signs && proof == Proof::Secure {
-        return Ok(Accepted::Signed);
-    }
-    match roots.is_some_and(|roots| roots.accepts(chain, host.as_str())) {
-        true if signs => Ok(Accepted::SignedAndTrusted),
-        true => Ok(Accepted::Trusted),
-        false => Err(Rejected::NotTrusted),
+    let trusted = roots.map_or(Err(Untrusted::NotTrusted), |roots| {
+        roots.judge(chain, host.as_str())
+    });
+    match trusted {
+        Err(Untrusted::Revoked) => Err(Rejected::Revoked),
+        _ if signs && proof == Proof::Secure => Ok(Accepted::Signed),
+        Ok(()) if signs => Ok(Accepted::SignedAndTrusted),
+        Ok(()) => Ok(Accepted::Trusted),
+        Err(Untrusted::ListOutdated) => Err(Rejected::RevocationUnknown),
+        Err(Untrusted::NotTrusted) => Err(Rejected::NotTrusted),
     }
 }
 

@@ -1,17 +1,18 @@
 //! TLS 1.2 and 1.3 by rustls with aws-lc-rs: X25519MLKEM768 is preferred, and the one suite that libdime's client
 //! knows (ECDHE-RSA-AES256-GCM-SHA384) is offered (`dmtp.md` §3.2).
 
+mod revocation;
+mod web_pki;
+
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::{
-    CertificateError, CommonState, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
-};
+use rustls::{CertificateError, CommonState, DigitallySignedStruct, OtherError, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::net::TcpStream;
@@ -22,6 +23,8 @@ use super::dane::{Dane, Rejected};
 use super::stream::Stream;
 use crate::base::machine::TlsInfo;
 use crate::base::secret::Secret;
+
+pub use web_pki::{Untrusted, WebPki};
 
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,6 +51,12 @@ pub enum Error {
     /// rustls refuses the combination.
     #[error("certificate and key cannot be used")]
     Rustls(#[from] rustls::Error),
+    /// The file or folder cannot be read.
+    #[error("cannot read {0}")]
+    Unreadable(String, #[source] io::Error),
+    /// A revocation list is not one that can be used.
+    #[error("{0} has a revocation list that cannot be used")]
+    RevocationList(String, #[source] rustls::client::VerifierBuilderError),
     /// No system roots to verify certificates against.
     #[error("no root certificates were found")]
     NoRoots(#[from] rustls::client::VerifierBuilderError),
@@ -160,7 +169,7 @@ impl Connector {
 
     /// Prepares a client that expects a certificate under one of the roots, for the name it asks for.
     pub fn pkix(roots: &WebPki) -> Result<Self, Error> {
-        Self::with_verifier(roots.0.clone())
+        Self::with_verifier(Arc::new(roots.clone()))
     }
 
     fn with_verifier(verifier: Arc<dyn ServerCertVerifier>) -> Result<Self, Error> {
@@ -235,61 +244,6 @@ fn exporter<Side>(session: &rustls::ConnectionCommon<Side>) -> Option<Secret<[u8
     }
     let value = session.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b""));
     value.ok().map(Secret::new)
-}
-
-/// Checks chains and host names against the system's root certificates.
-#[derive(Debug, Clone)]
-pub struct WebPki(Arc<WebPkiServerVerifier>);
-
-impl WebPki {
-    /// Loads roots from a PEM file.
-    pub fn load(path: &Path) -> Result<Self, Error> {
-        let named = |error| Error::Pem(path.display().to_string(), error);
-        let certificates = CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(named)?;
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(certificates);
-        Self::with_roots(roots)
-    }
-
-    /// Loads the system's roots; a machine without any verifies nothing.
-    pub fn system() -> Result<Self, Error> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        Self::with_roots(roots)
-    }
-
-    /// Uses the certificates in a PEM file.
-    pub fn from_file(path: &Path) -> Result<Self, Error> {
-        let named = |error| Error::Pem(path.display().to_string(), error);
-        let certificates = CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(named)?;
-        let mut roots = RootCertStore::empty();
-        if roots.add_parsable_certificates(certificates).0 == 0 {
-            return Err(Error::NoCertificate(path.display().to_string()));
-        }
-        Self::with_roots(roots)
-    }
-
-    /// Uses the given roots.
-    pub fn with_roots(roots: RootCertStore) -> Result<Self, Error> {
-        Ok(Self(
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build()?,
-        ))
-    }
-
-    /// Whether the chain leads to a root and the leaf is valid now for `host`.
-    pub fn accepts(&self, chain: &[CertificateDer<'_>], host: &str) -> bool {
-        let (Some((leaf, intermediates)), Ok(name)) = (chain.split_first(), ServerName::try_from(host))
-        else {
-            return false;
-        };
-        self.0
-            .verify_server_cert(leaf, intermediates, &name, &[], UnixTime::now())
-            .is_ok()
-    }
 }
 
 /// Accepts what the TLSA records stand for, or every certificate if there are none; signatures made with its key are

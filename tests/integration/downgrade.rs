@@ -29,6 +29,7 @@ use dimed::store::sqlite::SqliteStore;
 use dimed::store::{self, Domains as _, MasterKey};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rustls_pki_types::CertificateDer;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -485,6 +486,45 @@ async fn an_old_or_altered_record_in_the_database_is_not_believed() {
     // An old row as it was written is no use once it has expired.
     sender.clock.advance(DAY * 30);
     assert_eq!(sender.facts().await.pin, None);
+}
+
+/// `tls=` values have no revocation list: taking one out of the record is the revocation. What was seen before does not bring
+/// it back.
+#[tokio::test]
+async fn a_certificate_taken_out_of_the_record_is_refused_when_the_ttl_is_over() {
+    let certificate = || {
+        let made = rcgen::generate_simple_self_signed(["dx.hismail.test".to_owned()]);
+        made.unwrap().cert.der().clone()
+    };
+    let (old, new) = (certificate(), certificate());
+    let signing = |leaves: &[&[u8]]| {
+        let mut record = record(&[1], Policy::Mixed);
+        let signatures = leaves.iter().map(|der| sign_certificate(&key(1), der));
+        record.tls_signatures = signatures.collect();
+        record
+    };
+    let judged = |facts: &DomainFacts, leaf: &CertificateDer<'static>| {
+        let Standing::Dime(record, proof) = facts.standing() else {
+            panic!("{facts:?}");
+        };
+        let host = domain("dx.hismail.test");
+        let now = Timestamp(1_800_000_000_000);
+        judge(&record, proof, std::slice::from_ref(leaf), &host, None, now)
+    };
+    let sender = Sender::facing(signed(&signing(&[&old, &new]))).await;
+    assert_eq!(judged(&sender.facts().await, &old), Ok(Accepted::Signed));
+    sender.publish(&signed(&signing(&[&new])));
+    sender.clock.advance(HOUR);
+    let facts = sender.facts().await;
+    assert_eq!(judged(&facts, &old), Err(Rejected::NotSigned));
+    assert_eq!(judged(&facts, &new), Ok(Accepted::Signed));
+    // Nor does the pin, while DNS does not answer.
+    let _tamper = sender.attacked_by(Trick::ServerFailure).await;
+    sender.clock.advance(HOUR);
+    let facts = sender.facts().await;
+    assert_eq!(facts.lookup, RecordLookup::Failed);
+    assert_eq!(judged(&facts, &old), Err(Rejected::NotSigned));
+    assert_eq!(judged(&facts, &new), Ok(Accepted::Signed));
 }
 
 #[tokio::test]

@@ -171,7 +171,7 @@ impl Session {
         let connector = Connector::new()?;
         let host = self.host.as_str().to_owned();
         let peer = self.connection.connect_tls(&connector, &host).await?;
-        if !roots.accepts(&peer.certificates, &host) {
+        if roots.judge(&peer.certificates, &host).is_err() {
             self.connection.close().await;
             return Err(Error::Certificate(self.host.clone()));
         }

@@ -3,6 +3,7 @@
 mod dane;
 mod demand;
 mod proxy;
+mod revocation;
 mod sts;
 
 use dimed::config::Config;
@@ -58,6 +59,12 @@ fn key_record(zone: Zone, host: &str, certificate: &Certificate) -> Zone {
 
 /// Waits until an attempt has ended with those words, and nothing has been taken.
 async fn waits(hermail: &Organization, sink: &Sink, words: &str) {
+    is_listed(hermail, words).await;
+    assert!(sink.attempts().is_empty(), "the host heard of a message");
+}
+
+/// Waits until the queue says those words.
+async fn is_listed(hermail: &Organization, words: &str) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         let listed = hermail.cli(&["queue", "list"]).await;
@@ -67,7 +74,6 @@ async fn waits(hermail: &Organization, sink: &Sink, words: &str) {
         assert!(tokio::time::Instant::now() < deadline, "no {words:?} in {listed}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    assert!(sink.attempts().is_empty(), "the host heard of a message");
 }
 
 /// The one message that a sink takes.

@@ -33,21 +33,21 @@ fn page(text: &str) -> String {
     )
 }
 
-fn policy(mode: &str, host: &str) -> String {
+pub(super) fn policy(mode: &str, host: &str) -> String {
     page(&format!(
         "version: STSv1\r\nmode: {mode}\r\nmx: {host}\r\nmax_age: 86400\r\n"
     ))
 }
 
 /// plain.test with its two servers, and the way it looks from hermail.test.
-struct Plain {
-    scene: Scene,
+pub(super) struct Plain {
+    pub(super) scene: Scene,
     host: Loopback,
     web: Web,
 }
 
 impl Plain {
-    async fn new(policy: &str) -> Self {
+    pub(super) async fn new(policy: &str) -> Self {
         let scene = Scene::new().await;
         let host = Loopback::take();
         scene.world.put("plain.test", &zone(&host, Some("1")));
@@ -56,7 +56,7 @@ impl Plain {
         Self { scene, host, web }
     }
 
-    async fn sink(&self, behaviour: Behaviour) -> Sink {
+    pub(super) async fn sink(&self, behaviour: Behaviour) -> Sink {
         Sink::start(self.host.ip, behaviour).await
     }
 

@@ -1,0 +1,53 @@
+//! Reads revocation lists again when they change.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::base::observe;
+use crate::net::tls::{self, WebPki};
+
+/// Time between two looks at the files.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Looks until the daemon stops. Lists that cannot be read leave those from before in use, and are told once.
+pub async fn run(roots: WebPki, stop: CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = watch(&roots) => {}
+    }
+}
+
+async fn watch(roots: &WebPki) {
+    let mut failing = false;
+    loop {
+        sleep(EVERY).await;
+        let looked = roots.clone();
+        let Ok(looked) = tokio::task::spawn_blocking(move || looked.reload()).await else {
+            continue;
+        };
+        if let Ok(true) = &looked {
+            tracing::info!(
+                event = observe::TLS_REVOCATION_LISTS_READ,
+                "the revocation lists have changed and are in use"
+            );
+        }
+        let fails = looked.is_err();
+        if let Err(error) = looked
+            && !failing
+        {
+            log(&error);
+        }
+        failing = fails;
+    }
+}
+
+fn log(error: &tls::Error) {
+    let source = std::error::Error::source(error).map(ToString::to_string);
+    tracing::error!(
+        event = observe::TLS_REVOCATION_LISTS_UNREADABLE,
+        reason = source,
+        "{error}; the revocation lists from before stay in use"
+    );
+}

@@ -1,0 +1,66 @@
+//! Certificate revocation lists in files (RFC 5280 §5). Their signatures are checked where they are used.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustls_pki_types::CertificateRevocationListDer;
+use rustls_pki_types::pem::PemObject;
+
+use super::Error;
+
+/// How a list in PEM begins; anything else is one in DER.
+const PEM: &[u8] = b"-----BEGIN";
+
+/// Which files there are, how large, and from when: whether anything has changed since.
+pub type Stamp = Vec<(PathBuf, u64, Option<SystemTime>)>;
+
+/// The lists in a file, or in every file of a folder whose name does not begin with a dot.
+///
+/// Errors: [`Error::Unreadable`], [`Error::Pem`].
+pub fn read(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, Error> {
+    let mut lists = Vec::new();
+    for file in files(path)? {
+        let octets = fs::read(&file).map_err(unreadable(&file))?;
+        match octets.starts_with(PEM) {
+            true => {
+                let read =
+                    CertificateRevocationListDer::pem_slice_iter(&octets).collect::<Result<Vec<_>, _>>();
+                lists.extend(read.map_err(|error| Error::Pem(file.display().to_string(), error))?);
+            }
+            false => lists.push(octets.into()),
+        }
+    }
+    Ok(lists)
+}
+
+/// The state of the files now. Errors: [`Error::Unreadable`].
+pub fn stamp(path: &Path) -> Result<Stamp, Error> {
+    let stamp = files(path)?.into_iter().map(|file| {
+        let metadata = fs::metadata(&file).map_err(unreadable(&file))?;
+        Ok((file, metadata.len(), metadata.modified().ok()))
+    });
+    stamp.collect()
+}
+
+fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    if !fs::metadata(path).map_err(unreadable(path))?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path).map_err(unreadable(path))? {
+        let entry = entry.map_err(unreadable(path))?;
+        let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        let file = entry.path();
+        if !is_hidden && file.is_file() {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    let path = path.display().to_string();
+    |error| Error::Unreadable(path, error)
+}
