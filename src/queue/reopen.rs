@@ -1,6 +1,7 @@
 //! A sealed message read once more with its author's own keys: for the report that it could not be handed over, or to be
 //! sealed again.
 
+use std::collections::HashSet;
 use std::io::Write;
 
 use super::attempt::Mailer;
@@ -16,7 +17,7 @@ use crate::dime::dmime2::{self, Candidate, Outline};
 use crate::dime::fingerprint::AnyFingerprint;
 use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::mail::address::Mailbox;
-use crate::signet_service::Wanted;
+use crate::signet_service::{User, Wanted};
 use crate::store::blocking::{Appender, Reader, StoredBody};
 use crate::store::{BodyWriter, Claim, Content, Source, fold};
 
@@ -106,11 +107,34 @@ impl Mailer {
             ..Limits::default()
         };
         let message = Message::parse(object, &limits).ok()?;
-        let user = self.planner.published.user(author).await.ok()??;
-        let view = open::open_sent_envelope(&message, user.keys.as_ref()?).ok()?;
+        let (user, view) = self.sealed_by(author, &message).await?;
         let address = view.envelope().origin.author.clone();
         let opened = open::open_sent(&view, &address, &user.signet).ok()?;
         Some((view, opened))
+    }
+
+    /// The keys that the author sealed with: the current ones, or earlier ones that are still kept. The message tells only
+    /// who can open it.
+    async fn sealed_by(&self, author: &Mailbox, message: &Message) -> Option<(User, EnvelopeView)> {
+        let address = dime_form(author);
+        let history = self.store.signet_history(&fold(&address)).await.ok()?;
+        // Signets that differ in the key set alone have the same keys for this format.
+        let mut tried = HashSet::new();
+        let newest_first = history.into_iter().rev();
+        for past in newest_first.filter(|past| tried.insert(past.signet.crypto)) {
+            let user = self
+                .planner
+                .published
+                .user_by(&address, past.signet.crypto.into())
+                .await;
+            if let Ok(Some(user)) = user
+                && let Some(keys) = &user.keys
+                && let Ok(view) = open::open_sent_envelope(message, keys)
+            {
+                return Some((user, view));
+            }
+        }
+        None
     }
 
     /// With the author copy, if there is one.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use dimed::config::Config;
 use dimed::daemon::Daemon;
+use dimed::dime::keys::UserKeys;
 use dimed::queue::observer::Observer;
 use dimed::store::MAX_RESEALED;
 use tokio::runtime::Handle;
@@ -76,6 +77,28 @@ async fn trustful_mail_is_sealed_again_for_the_new_keys() {
         assert_eq!(log.matches("\"queue.sealed_again\"").count(), 1, "{log}");
         assert_eq!(log.matches("\"queue.sealed\"").count(), 3, "{log}");
         assert!(!log.contains("bob"), "{log}");
+        assert_eq!(hermail.maildir("alice").count(), 0, "nothing to report");
+    }
+}
+
+/// The author's copy opens with the keys that it was sealed with, which are still kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_of_an_author_who_has_new_keys_too_is_sealed_again() {
+    for opted_out in [false, true] {
+        let world = World::new().await;
+        let (hermail, hismail) = organizations(&world, opted_out).await;
+        let here = seal_for_old_keys(&hermail, &hismail).await;
+        let published = hermail.services().await.published;
+        let keys = UserKeys::generate(&mut rand::rng());
+        let alice = "alice@hermail.test".parse().unwrap();
+        published.publish_user(&alice, keys).await.unwrap();
+        hismail.rotate_bob().await;
+        let _there = hismail.spawn().await;
+        let delivered = hismail.maildir("bob").expect(2).await;
+        assert!(delivered.iter().any(|text| split(text).1 == "second\r\n"));
+        hermail.idle().await;
+        let log = here.log();
+        assert_eq!(log.matches("\"queue.sealed_again\"").count(), 1, "{log}");
         assert_eq!(hermail.maildir("alice").count(), 0, "nothing to report");
     }
 }
