@@ -50,10 +50,11 @@
 //! 2. **Claimed.** [`queue::runner`] leases due recipients, one message and one domain at a time.
 //! 3. **Planned.** [`queue::plan`] collects the facts, asks for signets where the domain has a management record, and has
 //!    [`routing::decide`] name the route and its reason for each recipient.
-//! 4. **Out.** To a Maildir; by SMTP, signed, to the domain's MX hosts, each with the TLS that [`routing::decide_host`] demands; or
-//!    sealed: the message is replaced, in the transaction that settles it, by one D/MIME object per recipient, whose row
-//!    names only the destination domain, and that object is then transferred by DMTP. If the recipient has other keys by
-//!    then, the object is opened with the author's own keys, and the message goes back to 2, a few times at most.
+//! 4. **Out.** To a Maildir, sealed first if a trustful author writes to an account whose keys are elsewhere; by SMTP,
+//!    signed, to the domain's MX hosts, each with the TLS that [`routing::decide_host`] demands; or sealed: the message is replaced,
+//!    in the transaction that settles it, by one D/MIME object per recipient, whose row names only the destination domain,
+//!    and that object is then transferred by DMTP. If the recipient has other keys by then, the object is opened with the
+//!    author's own keys, and the message goes back to 2, a few times at most.
 //! 5. **Settled.** [`queue::conclude`] turns outcomes into final states, retries, and RFC 3464 reports, which enter the
 //!    spool in the same transaction. A message whose recipients are all final is erased with its key.
 //!

@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 
 use super::Exit;
 use super::context::Context;
-use crate::accounts::{self, Resolution};
+use crate::accounts::{self, Resolution, Target};
 use crate::base::time::{Clock, SystemClock};
 use crate::config::Config;
 use crate::daemon;
@@ -23,7 +23,7 @@ use crate::mail::demand::{Demand, TlsDemand};
 use crate::net::dns::Resolver;
 use crate::queue::parties::Sender;
 use crate::queue::plan::{Planner, dime_form};
-use crate::routing::{Decision, Route, decide};
+use crate::routing::{Decision, Reason, Route, decide};
 use crate::store::{LocalDomain, Source};
 use fate::Fate;
 use hosts::Mail;
@@ -90,21 +90,42 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
     } = command;
     let demand = demand.map(Demand::from).unwrap_or_default();
     let context = Context::open(config).await?;
-    let local = match context.accounts().resolve(&address).await {
-        Ok(Resolution::NotLocal) => None,
-        Ok(Resolution::Unknown) | Err(accounts::Error::AliasLoop) => Some(false),
-        Ok(Resolution::Targets(_)) => Some(true),
+    let report = match context.accounts().resolve(&address).await {
+        Ok(Resolution::NotLocal) => remote(&context, address, from, demand).await?,
+        Ok(Resolution::Unknown) | Err(accounts::Error::AliasLoop) => Report::local(address, false),
+        Ok(Resolution::Targets(targets)) => {
+            let sealed = here(&context, &targets, from).await?;
+            let report = Report::local(address, true);
+            let decision = sealed.unwrap_or(report.decision);
+            Report { decision, ..report }
+        }
         Err(error) => return Err(error.into()),
-    };
-    let report = match local {
-        Some(known) => Report::local(address, known),
-        None => remote(&context, address, from, demand).await?,
     };
     match json {
         true => writeln!(out, "{}", report.object())?,
         false => out.write_all(report.text().as_bytes())?,
     }
     Ok(Fate::of(&report).exit())
+}
+
+/// Of several accounts, the first that mail is sealed for or waits for.
+async fn here(
+    context: &Context,
+    targets: &[Target],
+    from: Option<Mailbox>,
+) -> anyhow::Result<Option<Decision>> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let planner = daemon::planner(&context.config, &context.store, &clock)?;
+    let source = from.map_or(Source::Local, Source::Submission);
+    for target in targets {
+        if let Target::Local(account) = target {
+            let decision = planner.explain_local(&account.address, &source).await?;
+            if decision.reason != Reason::LocalDomain {
+                return Ok(Some(decision));
+            }
+        }
+    }
+    Ok(None)
 }
 
 async fn remote(

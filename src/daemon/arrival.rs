@@ -23,6 +23,7 @@ use crate::base::id::QueueId;
 use crate::base::observe;
 use crate::base::time::Timestamp;
 use crate::crypto::ed25519::VerifyingKey;
+use crate::delivery::wrapper;
 use crate::dime::dmime1::{self, Refused};
 use crate::dime::dmime2::{self, Reason, Rule};
 use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint};
@@ -30,7 +31,6 @@ use crate::dime::signet::VerifiedOrg;
 use crate::dmtp::command::Return;
 use crate::domains::DxError;
 use crate::mail::address::{Domain, Mailbox};
-use crate::mail::date::rfc5322;
 use crate::mail::reply::Reply;
 use crate::mail::trace::{Arrival as Trace, Received};
 use crate::signet_service::{self, LookupError, User, Wanted};
@@ -38,9 +38,6 @@ use crate::store::{self, BodyWriter, Committed, NewMessage, ReplayEntry};
 
 /// How long checking, with all questions to other hosts, may take; senders wait for ten minutes (`dmtp.md` §9.1).
 const DEADLINE: Duration = Duration::from_secs(4 * 60);
-
-/// Columns of base64 in a wrapper.
-const BASE64_LINE: usize = 76;
 
 /// Why an object is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -302,14 +299,9 @@ impl Arrival<'_> {
         earlier.filter(usable).ok_or(Refusal::Recipient)
     }
 
-    /// The header of a sealed message on its way to a user who opens it elsewhere. It names no author.
+    /// The header of a sealed message on its way to a user who opens it elsewhere.
     fn wrapper(&self, recipient: &Mailbox, now: Timestamp) -> String {
-        let host = &self.services.config.server.hostname;
-        format!(
-            "Date: {}\r\nFrom: <MAILER-DAEMON@{host}>\r\nTo: <{recipient}>\r\nSubject: Sealed message\r\n\
-             MIME-Version: 1.0\r\nContent-Type: application/vnd.dime\r\nContent-Transfer-Encoding: base64\r\n\r\n",
-            rfc5322(now),
-        )
+        wrapper::header(&self.services.config.server.hostname, recipient, now)
     }
 
     /// Our trace field on a message that came this way.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::body::Body;
 use super::maildir::{self, Maildirs};
 use super::{Diagnosis, Outcome};
 use crate::accounts::{Accounts, Resolution, Target};
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::reply::EnhancedStatus;
 use crate::mail::trace::return_path;
+use crate::store::Pieces;
 
 /// Delivers into Maildirs.
 pub struct LocalDelivery {
@@ -57,7 +57,7 @@ enum Failure {
 
 impl LocalDelivery {
     /// Delivers to everybody the address stands for.
-    pub async fn deliver(&self, job: &Job<'_>, body: &mut Body) -> Report {
+    pub async fn deliver(&self, job: &Job<'_>, body: &mut dyn Pieces) -> Report {
         let targets = match self.accounts.resolve(job.address).await {
             Ok(Resolution::Targets(targets)) => targets,
             Ok(Resolution::Unknown | Resolution::NotLocal) => {
@@ -85,7 +85,7 @@ impl LocalDelivery {
     }
 
     /// Trace fields of this delivery, then the message, made durable.
-    async fn write(&self, account: &Mailbox, job: &Job<'_>, body: &mut Body) -> Result<(), Failure> {
+    async fn write(&self, account: &Mailbox, job: &Job<'_>, body: &mut dyn Pieces) -> Result<(), Failure> {
         let mut delivery = self
             .maildirs
             .begin(account, job.copy)
@@ -97,9 +97,10 @@ impl LocalDelivery {
             job.address
         );
         delivery.write(trace.as_bytes()).await.map_err(Failure::Mailbox)?;
-        body.rewind();
-        while let Some(piece) = body.next().await.map_err(|_| Failure::Spool)? {
+        let mut next = 0;
+        while let Some(piece) = body.piece(next).await.map_err(|_| Failure::Spool)? {
             delivery.write(&piece).await.map_err(Failure::Mailbox)?;
+            next += 1;
         }
         delivery.commit().await.map_err(Failure::Mailbox)?;
         Ok(())

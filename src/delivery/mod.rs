@@ -6,6 +6,7 @@ pub mod local;
 pub mod maildir;
 pub mod seal;
 pub mod smtp;
+pub mod wrapper;
 
 use std::fmt;
 

@@ -107,7 +107,8 @@ impl Mailer {
         for one in planned {
             self.report_route(claim, &one);
             match (&one.decision.route, &one.sealing) {
-                (Route::Local, _) => self.deliver(&mut progress, &one).await,
+                (Route::Local, Some(sealing)) => self.deliver_sealed(&mut progress, &one, sealing).await,
+                (Route::Local, None) => self.deliver(&mut progress, &one).await,
                 (Route::Dmtp { .. }, Some(sealing)) => self.seal(&mut progress, &one, sealing).await,
                 (Route::Dmtp { .. } | Route::Defer, _) => {
                     progress.add(&one, Outcome::Deferred(refusal(4, &one.decision.reason)));
@@ -129,7 +130,8 @@ impl Mailer {
                 Reason::Dime {
                     finding: DmtpFinding::Held(hold),
                     ..
-                },
+                }
+                | Reason::LocalHeld(hold),
                 _,
             ) => log::held(claim, *hold, reason),
             (_, Route::Defer | Route::Bounce) => log::closed(claim, &planned.decision),
@@ -404,6 +406,7 @@ pub(super) fn refusal(class: u8, reason: &Reason) -> Diagnosis {
                 | DmtpFinding::Held(_),
             ..
         }
+        | Reason::LocalHeld(_)
         | Reason::RecordBogus
         | Reason::KeysConflict => (7, 5),
         _ => (4, 3),

@@ -1,5 +1,6 @@
 //! The queue: runner, retry schedule, bounces.
 
+mod at_home;
 pub mod attempt;
 pub mod bounce;
 pub mod conclude;

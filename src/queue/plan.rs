@@ -108,6 +108,9 @@ impl Planner {
         let mut facts = self.facts(&claim.destination, &claim.envelope.source).await?;
         facts.demand = claim.envelope.demand;
         facts.failing_for_long = self.clock.now() >= claim.accepted_at.after(self.settings.lasting_after);
+        if facts.local {
+            return self.plan_local(claim, &facts).await;
+        }
         let first = routing::decide(&facts);
         if !matches!(first.route, Route::Dmtp { .. }) {
             return Ok(everybody(claim, &first));
@@ -194,7 +197,7 @@ impl Planner {
     }
 
     /// Who seals, or why nobody can. In a domain of ours without DIME nobody ever had keys.
-    async fn author(
+    pub(super) async fn author(
         &self,
         source: &Source,
         facts: &Facts,

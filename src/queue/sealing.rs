@@ -32,10 +32,17 @@ impl Mailer {
             return progress.postpone(planned, self.clock.now());
         }
         let sealed = match sealing.choice {
-            Choice::Format2 { suite, author_copy } => {
-                self.seal_format2(progress, sealing, (suite, author_copy)).await
+            Choice::Format2 { suite, author_copy } => self
+                .seal_format2(progress, sealing, (suite, author_copy))
+                .await
+                .map(|sealed| self.in_place(progress.claim, sealed)),
+            Choice::Format1 => {
+                let object = self.seal_format1(progress, sealing).await;
+                object.map(|object| {
+                    let id = QueueId::random(&mut rand::rng());
+                    FollowUp::new(self.sealed_message(progress.claim, id, Content::Dmime1), object)
+                })
             }
-            Choice::Format1 => self.seal_format1(progress, sealing).await,
             Choice::Hold(_) => Err(Outcome::Deferred(refusal(4, &planned.decision.reason))),
         };
         match sealed {
@@ -52,11 +59,11 @@ impl Mailer {
         }
     }
 
-    async fn seal_format1(
+    pub(super) async fn seal_format1(
         &self,
         progress: &mut Progress<'_>,
         sealing: &Sealing,
-    ) -> Result<FollowUp, Outcome> {
+    ) -> Result<Vec<u8>, Outcome> {
         // What does not fit is found out before it is held whole: it comes back as too large (§16.5 F2).
         let fits = seal::check_format1(progress.body.stored()).await;
         progress.note(&fits);
@@ -69,19 +76,16 @@ impl Mailer {
             sealing.signet.clone(),
             mime,
         );
-        let object = object.await.map_err(|error| unsealable(&error))?;
-        let id = QueueId::random(&mut rand::rng());
-        let message = self.sealed_message(progress.claim, id, Content::Dmime1);
-        Ok(FollowUp::new(message, object))
+        object.await.map_err(|error| unsealable(&error))
     }
 
-    /// From spool to spool, signed and remembered by the origin in the transaction that settles.
-    async fn seal_format2(
+    /// From spool to spool, signed by the origin.
+    pub(super) async fn seal_format2(
         &self,
         progress: &mut Progress<'_>,
         sealing: &Sealing,
         (suite, author_copy): (Suite, bool),
-    ) -> Result<FollowUp, Outcome> {
+    ) -> Result<seal::Sealed, Outcome> {
         let request = seal::Request {
             author: Arc::clone(&sealing.author),
             recipient: sealing.recipient.clone(),
@@ -94,12 +98,16 @@ impl Mailer {
         let (published, store) = (&self.planner.published, self.store.as_ref());
         let sealed = seal::seal_in_spool(published, store, request, mime, now).await;
         progress.note(&sealed);
-        let sealed = sealed.map_err(|error| unsealable(&error))?;
-        Ok(FollowUp {
-            message: self.sealed_message(progress.claim, sealed.body.message(), Content::Dmime2),
-            body: FollowUpBody::Spooled(sealed.body),
+        sealed.map_err(|error| unsealable(&error))
+    }
+
+    /// The origin remembers the object in the transaction that settles.
+    fn in_place(&self, claim: &Claim, sealed: seal::Sealed) -> FollowUp {
+        FollowUp {
+            message: self.sealed_message(claim, sealed.id, Content::Dmime2),
+            body: FollowUpBody::Spooled(sealed.writer.finish()),
             replay: Some(sealed.replay),
-        })
+        }
     }
 
     /// The sealed message names its author only in its encrypted envelope, and its recipient nowhere but inside.

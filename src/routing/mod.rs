@@ -76,7 +76,7 @@ pub struct Facts {
     pub domain: DomainFacts,
     /// What a domain above it says, if the operator lets that count.
     pub parent: Option<ParentPolicy>,
-    /// What DMTP has brought.
+    /// What DMTP has brought; in a domain of ours, the signet of a recipient whose keys are elsewhere.
     pub finding: DmtpFinding,
     /// Whether the failure has lasted for the configured time.
     pub failing_for_long: bool,
@@ -141,7 +141,11 @@ pub struct Decision {
 /// Decides for one recipient. The same facts always give the same decision.
 pub fn decide(facts: &Facts) -> Decision {
     if facts.local {
-        return decision(Route::Local, Reason::LocalDomain);
+        return match facts.finding {
+            DmtpFinding::SignetValid => decision(Route::Local, Reason::LocalSealed),
+            DmtpFinding::Held(hold) => decision(Route::Defer, Reason::LocalHeld(hold)),
+            _ => decision(Route::Local, Reason::LocalDomain),
+        };
     }
     let decided = below_parent(facts, by_record(facts));
     let instead_of = decided.reason.code();

@@ -45,6 +45,10 @@ impl fmt::Display for Basis {
 pub enum Reason {
     /// We serve the domain.
     LocalDomain,
+    /// We serve the domain, and the recipient opens mail elsewhere.
+    LocalSealed,
+    /// The same, and key sets forbid to seal now.
+    LocalHeld(Hold),
     /// The record does not validate.
     RecordBogus,
     /// There is something at the name that is not one valid record.
@@ -90,6 +94,12 @@ impl Reason {
     pub fn code(&self) -> &'static str {
         match self {
             Self::LocalDomain => "local_domain",
+            Self::LocalSealed => "local_sealed",
+            Self::LocalHeld(hold) => match hold.rule {
+                Rule::Q1 => "local_held_q1",
+                Rule::Q2 => "local_held_q2",
+                Rule::Q3 => "local_held_q3",
+            },
             Self::RecordBogus => "record_bogus",
             Self::RecordUnparsable => "record_unparsable",
             Self::KeysConflict => "record_keys_conflict",
@@ -123,6 +133,16 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sentence = match self {
             Self::LocalDomain => "The domain is served here, so the message stays here.",
+            Self::LocalSealed => {
+                "The domain is served here and the recipient's keys are elsewhere, so the message is sealed and stays here."
+            }
+            Self::LocalHeld(hold) => {
+                return write!(
+                    f,
+                    "The domain is served here and the recipient's keys are elsewhere; {}.",
+                    held(*hold)
+                );
+            }
             Self::RecordBogus => {
                 "The domain's DIME record fails DNSSEC validation; mail waits rather than take an unprotected way."
             }

@@ -369,6 +369,7 @@ fn a_domain_above_makes_rules_stronger_and_never_weaker() {
 fn every_reason_has_its_own_code_and_a_whole_sentence() {
     let mut reasons = vec![
         Reason::LocalDomain,
+        Reason::LocalSealed,
         Reason::RecordBogus,
         Reason::RecordUnparsable,
         Reason::KeysConflict,

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::{Arrival, BASE64_LINE, Refusal, Sender, aside, whole};
-use crate::base::encoding::base64;
+use super::{Arrival, Refusal, Sender, aside, whole};
 use crate::base::id::QueueId;
 use crate::crypto::ed25519::VerifyingKey;
+use crate::delivery::wrapper;
 use crate::dime::convert::{self, marker::Verification};
 use crate::dime::dmime1::{Limits, Message, Refused, destination, open};
 use crate::dime::keys::UserKeys;
@@ -74,7 +74,7 @@ impl Arrival<'_> {
                 )
                 .await?
             }
-            None => self.wrap(message, &envelope.recipient),
+            None => self.wrap(message, &envelope.recipient)?,
         };
         let sender = Sender {
             admission,
@@ -187,18 +187,15 @@ impl Arrival<'_> {
     }
 
     /// For a user who keeps the private keys elsewhere: the object as it is, in a wrapper that names no author.
-    fn wrap(&self, message: &Message, recipient: &Mailbox) -> Delivery {
-        let mut mime = self.wrapper(recipient, self.services.clock.now());
-        let encoded = base64(&message.without_tracing());
-        for line in encoded.as_bytes().chunks(BASE64_LINE) {
-            mime.extend(line.iter().copied().map(char::from));
-            mime.push_str("\r\n");
-        }
-        Delivery {
+    fn wrap(&self, message: &Message, recipient: &Mailbox) -> Result<Delivery, Refusal> {
+        let mut mime = self.wrapper(recipient, self.services.clock.now()).into_bytes();
+        let object = message.without_tracing();
+        wrapper::body(object.as_ref(), &mut mime).map_err(|_| Refusal::Fault)?;
+        Ok(Delivery {
             reverse_path: ReversePath::NULL,
-            mime: mime.into_bytes(),
+            mime,
             author: None,
-        }
+        })
     }
 
     /// Message and replay token become durable together. A copy of what was taken before is answered like the first.

@@ -4,10 +4,10 @@
 use std::io::{self, Read, Write};
 
 use super::format2::{known, unix_secs};
-use super::{Arrival, BASE64_LINE, Refusal, aside};
-use crate::base::encoding::base64;
+use super::{Arrival, Refusal, aside};
 use crate::base::time::Timestamp;
 use crate::crypto::ed25519::VerifyingKey;
+use crate::delivery::wrapper;
 use crate::dime::convert::marker::Verification;
 use crate::dime::convert::rebuilt_header;
 use crate::dime::dmime2::Candidate;
@@ -19,9 +19,6 @@ use crate::mail::address::{Domain, ReversePath};
 use crate::signet_service::Named;
 use crate::store::BodyWriter;
 use crate::store::blocking::{Appender, Reader};
-
-/// Octets of a wrapped object that are encoded at a time: whole lines.
-const BLOCK: usize = 1024 * BASE64_LINE / 4 * 3;
 
 /// A message ready for the recipient's mailbox.
 pub(super) struct Mail {
@@ -159,35 +156,13 @@ pub(super) fn wrap(
     mut object: Box<dyn BodyWriter>,
     mut writer: Box<dyn BodyWriter>,
 ) -> Result<Mail, Refusal> {
-    let mut source = Reader::new(&mut object);
-    let mut out = Appender::new(&mut *writer);
-    loop {
-        let mut block = Vec::with_capacity(BLOCK);
-        let mut next = source.by_ref().take(BLOCK as u64);
-        if next.read_to_end(&mut block).map_err(failed)? == 0 {
-            break;
-        }
-        out.write_all(lines(&block).as_bytes()).map_err(failed)?;
-    }
+    wrapper::body(Reader::new(&mut object), Appender::new(&mut *writer)).map_err(failed)?;
     Ok(Mail {
         writer,
         reverse_path: ReversePath::NULL,
         eight_bit: false,
         author: None,
     })
-}
-
-fn lines(block: &[u8]) -> String {
-    let encoded = base64(block);
-    let mut lines = String::with_capacity(encoded.len() + encoded.len() / BASE64_LINE * 2 + 2);
-    let mut rest = encoded.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(BASE64_LINE));
-        lines.push_str(line);
-        lines.push_str("\r\n");
-        rest = after;
-    }
-    lines
 }
 
 /// Only the spool can fail here.

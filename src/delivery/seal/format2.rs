@@ -17,7 +17,7 @@ use crate::dime::signet::{Signet, VerifiedOrg, VerifiedUser};
 use crate::mail::address::Mailbox;
 use crate::signet_service::Published;
 use crate::store::blocking::{Appender, Reader, StoredBody};
-use crate::store::{BodyWriter, ReplayEntry, Role, Spool, SpooledBody};
+use crate::store::{BodyWriter, ReplayEntry, Role, Spool};
 
 /// One message to be sealed for one recipient.
 pub struct Request {
@@ -35,11 +35,12 @@ pub struct Request {
     pub author_copy: bool,
 }
 
-/// A sealed and signed object in the spool, to be adopted with its replay entry in one transaction.
-#[derive(Debug)]
+/// A sealed and signed object in the spool. A message that adopts it does so with its replay entry in one transaction.
 pub struct Sealed {
-    /// The object, and the id of the message that may adopt it.
-    pub body: SpooledBody,
+    /// The id of the message that may adopt it.
+    pub id: QueueId,
+    /// The object.
+    pub writer: Box<dyn BodyWriter>,
     /// What our domain remembers of it as origin.
     pub replay: ReplayEntry,
 }
@@ -66,10 +67,7 @@ pub async fn seal_in_spool(
         .await
         .map_err(|_| Error::Interrupted)??;
     writer.overwrite(signed.offset, &signed.octets).await?;
-    Ok(Sealed {
-        body: writer.finish(),
-        replay,
-    })
+    Ok(Sealed { id, writer, replay })
 }
 
 type Writer = Box<dyn BodyWriter>;

@@ -17,6 +17,7 @@ fn the_documentation_says_what_the_code_decides() {
 
 fn tables() -> String {
     let mut out = String::new();
+    at_home(&mut out);
     by_record(&mut out);
     by_finding(&mut out);
     forbidden(&mut out);
@@ -38,6 +39,7 @@ fn row(out: &mut String, cells: &[String]) {
 fn words(facts: &Facts) -> String {
     let decision = decide(facts);
     match decision.route {
+        Route::Local if decision.reason == Reason::LocalSealed => "stays here, sealed".into(),
         Route::Local => "stays here".into(),
         Route::Dmtp { proof, .. } => format!("DMTP, {}", proof_word(proof)),
         Route::Smtp { tls } => smtp_words(tls).into(),
@@ -62,6 +64,33 @@ fn proof_word(proof: Proof) -> &'static str {
 
 fn code(facts: &Facts) -> String {
     format!("`{}`", decide(facts).reason.code())
+}
+
+fn at_home(out: &mut String) {
+    head(
+        out,
+        "In a domain of ours",
+        "Nothing leaves. What somebody who can seal here writes to somebody whose keys are elsewhere is delivered sealed.",
+        &["Recipient", "Message", "Reason"],
+    );
+    for (what, finding) in [
+        (
+            "opens mail here, has no keys, or the author cannot seal here",
+            F::NotAsked,
+        ),
+        ("keeps the keys elsewhere", F::SignetValid),
+        (
+            "keeps the keys elsewhere, and key sets forbid it now",
+            held(Rule::Q1),
+        ),
+    ] {
+        let facts = Facts {
+            local: true,
+            finding,
+            ..facts(RecordLookup::Absent(Proof::Insecure), None)
+        };
+        row(out, &[what.to_owned(), words(&facts), code(&facts)]);
+    }
 }
 
 fn by_record(out: &mut String) {

@@ -153,6 +153,112 @@ async fn a_user_who_keeps_the_keys_gets_the_letter_sealed_and_can_open_it() {
     assert_same_letter(&opened, &letter);
 }
 
+/// What Bob writes to a colleague.
+fn letter_of_bob() -> String {
+    LETTER
+        .replace("Alice <alice@hermail.test>", "Bob <bob@hismail.test>")
+        .replace("To: Bob <bob@hismail.test>", "To: Pat <pat@hismail.test>")
+        .replace("<letter-1@hermail.test>", "<letter-1@hismail.test>")
+}
+
+/// By the same rules as if it had left and come back, but nothing leaves: no host is there to be asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_colleague_s_letter_to_a_user_who_keeps_the_keys_is_delivered_sealed() {
+    let world = World::new().await;
+    let hismail = world.organization("hismail.test").accounts(&["bob"]);
+    let unreachable = |record: String| record.replace("dx=mx.hismail.test", "dx=nowhere.hismail.test");
+    let hismail = hismail.record(unreachable).build().await;
+    let desk = add_pat(&hismail).await;
+    let served = hismail.start().await;
+    let (pat, bob) = ("pat@hismail.test", "bob@hismail.test");
+    let explained = hismail.cli(&["route", "explain", pat, "--from", bob]).await;
+    assert!(explained.contains("(local_sealed)"), "{explained}");
+    let letter = letter_of_bob();
+    hismail.submit("bob", &[pat, bob], &letter).await;
+    let delivered = hismail.maildir("pat").only().await;
+    let header = split(&delivered).0;
+    assert!(
+        header.contains("\r\nContent-Type: application/vnd.dime\r\n") && header.contains("Return-Path: <>"),
+        "{header}"
+    );
+    let hidden = ["bob@", "Bob", "=?UTF-8?B?", "numbers.bin"];
+    assert_eq!(shows(delivered.as_bytes(), &hidden), None);
+    hand_out_signets(&desk, (&hismail, "bob"), (&hismail, "pat")).await;
+    desk.write("mail.eml", &delivered);
+    let keys = "--key pat-hismail.test.key --key pat-hismail.test.kem";
+    let opened = desk.done(&format!("message open --as recipient {keys} {SIGNETS} mail.eml"));
+    assert_same_letter(&opened, &letter);
+    // Bob opens his here.
+    assert_same_letter(&hismail.maildir("bob").only().await, &letter);
+    // From elsewhere by SMTP there is nobody to seal.
+    let mut talk = Talk::smtp(hismail.ip).await;
+    let plain = letter.replace("Bob <bob@hismail.test>", "Carol <carol@plain.test>");
+    let reply = talk.transfer("carol@plain.test", &[pat], &plain).await;
+    assert!(reply.starts_with("250 "), "{reply}");
+    let all = hismail.maildir("pat").expect(2).await;
+    assert_eq!(
+        all.iter()
+            .filter(|mail| mail.contains("Carol <carol@plain.test>"))
+            .count(),
+        1
+    );
+    assert!(served.witness.objects().is_empty(), "nothing has left");
+    hismail.idle().await;
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_colleague_s_letter_is_sealed_in_format_1_for_a_user_without_a_key_set() {
+    let world = World::new().await;
+    let hismail = world
+        .organization("hismail.test")
+        .accounts(&["bob"])
+        .build()
+        .await;
+    let keys = add_paranoid(&hismail, &world, "pat").await;
+    let served = hismail.start().await;
+    let letter = letter_of_bob();
+    hismail.submit("bob", &["pat@hismail.test"], &letter).await;
+    let delivered = hismail.maildir("pat").only().await;
+    let (header, body) = split(&delivered);
+    assert!(
+        header.contains("\r\nContent-Type: application/vnd.dime\r\n"),
+        "{header}"
+    );
+    let object = base64_decode(&body.replace("\r\n", "")).unwrap();
+    let message = Message::parse(object, &Limits::default()).unwrap();
+    let content = readable(&message, &keys.encryption).content();
+    assert_same_letter(&String::from_utf8(from_dmime1(&content).mime).unwrap(), &letter);
+    hismail.idle().await;
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_colleague_s_letter_stays_until_the_mailbox_has_it_sealed() {
+    let world = World::new().await;
+    let hismail = world
+        .organization("hismail.test")
+        .accounts(&["bob"])
+        .build()
+        .await;
+    add_pat(&hismail).await;
+    hismail.block_mailbox("pat");
+    let served = hismail.start().await;
+    hismail
+        .submit("bob", &["pat@hismail.test"], &letter_of_bob())
+        .await;
+    let listed = hismail.cli(&["queue", "list"]).await;
+    assert!(listed.contains("pat@hismail.test"), "{listed}");
+    std::fs::remove_file(hismail.maildir("pat").0).unwrap();
+    let delivered = hismail.maildir("pat").only().await;
+    assert!(
+        delivered.contains("\r\nContent-Type: application/vnd.dime\r\n"),
+        "{delivered}"
+    );
+    hismail.idle().await;
+    served.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_who_keeps_the_keys_cannot_submit_plain_text_for_a_dime_domain() {
     let world = World::new().await;
