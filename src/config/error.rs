@@ -28,6 +28,12 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
+    /// The policy that we publish keeps others from delivering to us.
+    #[error(
+        "mta_sts.mode is \"enforce\" and the certificate for SMTP is self-signed, so nobody would deliver here: set \
+         tls.certificate or tls.smtp_certificate to one of a public authority first"
+    )]
+    EnforcedSelfSigned,
     /// The AD bit of servers elsewhere is not believed.
     #[error(transparent)]
     NotLoopback(#[from] NotLoopback),

@@ -96,7 +96,9 @@ impl Config {
 
     /// Checks the text of a configuration file; `path` is only named in errors.
     pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
-        toml::from_str(text).map_err(|error| Error::invalid(path, text, &error))
+        let config: Self = toml::from_str(text).map_err(|error| Error::invalid(path, text, &error))?;
+        config.check_own_policy()?;
+        Ok(config)
     }
 
     /// The defaults, for a host of that name.
@@ -196,11 +198,8 @@ mod tests {
             )
         };
         assert_eq!(read("").unwrap().own_policy(), None);
-        let policy = read("mode = \"enforce\"\n")
-            .unwrap()
-            .own_policy()
-            .unwrap()
-            .to_string();
+        let enforced = "mode = \"enforce\"\n[tls]\ncertificate = \"/a.pem\"\nkey = \"/a.key\"\n";
+        let policy = read(enforced).unwrap().own_policy().unwrap().to_string();
         assert_eq!(
             policy,
             "version: STSv1\r\nmode: enforce\r\nmx: mx.example\r\nmax_age: 604800\r\n"
@@ -219,6 +218,16 @@ mod tests {
         ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn no_policy_of_ours_keeps_mail_out() {
+        let head = "[server]\nhostname = \"mx.example\"\n[mta_sts]\nmode = \"enforce\"\n";
+        assert!(refused(head).contains("the certificate for SMTP is self-signed"));
+        // Others take our mail.
+        assert!(Config::parse(&format!("{head}mx = [\"mx.example.net\"]\n"), Path::new("x")).is_ok());
+        let testing = head.replace("enforce", "testing");
+        assert!(Config::parse(&testing, Path::new("x")).is_ok());
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Config;
 use super::sections::texts;
+use super::{Config, Error};
 use crate::domains::sts::{MAX_AGE, MAX_PATTERNS, Mode, Pattern, Policy};
 
 /// `[mta_sts]`: the policy that our own domains publish (RFC 8461). Others' policies are always followed.
@@ -95,6 +95,16 @@ impl TryFrom<RawMtaSts> for MtaSts {
 }
 
 impl Config {
+    /// Whether others can follow the policy and still deliver here. Errors: [`Error::EnforcedSelfSigned`].
+    pub(super) fn check_own_policy(&self) -> Result<(), Error> {
+        let self_signed = self.tls.certificate.is_none() && self.tls.smtp_certificate.is_none();
+        let demands = |policy: Policy| policy.mode == Mode::Enforce && policy.covers(&self.server.hostname);
+        match self_signed && self.own_policy().is_some_and(demands) {
+            true => Err(Error::EnforcedSelfSigned),
+            false => Ok(()),
+        }
+    }
+
     /// The policy that our domains publish, if they do.
     pub fn own_policy(&self) -> Option<Policy> {
         let MtaSts {

@@ -63,7 +63,11 @@ fn answer(name: &Name, progress: &Progress) -> Answer {
     let rollover = match progress {
         Progress::UnderWay(rollover) => rollover,
         Progress::None => return ended(name, "none", "No change of keys is under way."),
-        Progress::Done => return ended(name, "done", "The keys are replaced."),
+        Progress::Done => {
+            let says =
+                "The keys are replaced. Repeated once more, this begins another change; --status does not.";
+            return ended(name, "done", says);
+        }
     };
     let next = next(name, rollover);
     Answer {

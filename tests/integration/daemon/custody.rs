@@ -244,7 +244,10 @@ async fn mail_flows_while_an_organization_changes_its_keys() {
     hismail.publish(&world).await;
     hermail.forget_record("hismail.test").await;
     let said = hismail.cli(&["key", "rotate", "hismail.test"]).await;
-    assert_eq!(said, "hismail.test: The keys are replaced.\n");
+    assert!(
+        said.starts_with("hismail.test: The keys are replaced. "),
+        "{said}"
+    );
     exchange(6).await;
     for (witness, address) in [
         (&here.witness, "bob@hismail.test"),
