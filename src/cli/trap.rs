@@ -28,10 +28,9 @@ use crate::store::{self, TrustMode, fold};
 pub enum Command {
     /// Make an address a trap.
     ///
-    /// The address becomes an account that nobody can log in to, with keys that are kept here; or is one whose keys are kept
-    /// here already. Only mail for exactly that address counts, not for aliases that lead there. Do not use an address that
+    /// The address becomes an account that nobody can log in to, with keys that are kept here. Only mail for exactly that address counts, not for aliases that lead there. Do not use an address that
     /// anybody could be given by mistake: those who write to it cannot write to anybody here.
-    Add(Address),
+    Add(Add),
     /// Make a trap an ordinary account.
     ///
     /// Those who are blocked stay blocked: see `dimed block remove`.
@@ -50,6 +49,16 @@ pub struct Address {
     json: bool,
 }
 
+/// Which address, and whether it may be somebody's.
+#[derive(Debug, Args)]
+pub struct Add {
+    #[command(flatten)]
+    address: Address,
+    /// Take an account that exists, whose keys are kept here. Its user can log in no more, until the trap is removed.
+    #[arg(long)]
+    existing: bool,
+}
+
 /// How to show them.
 #[derive(Debug, Args)]
 pub struct List {
@@ -62,8 +71,11 @@ pub struct List {
 pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let context = Context::open(config).await?;
     match command {
-        Command::Add(Address { address, json }) => {
-            let added = add(&context, &address).await;
+        Command::Add(Add {
+            address: Address { address, json },
+            existing,
+        }) => {
+            let added = add(&context, &address, existing).await;
             added.with_context(|| format!("{address} cannot be a trap"))?;
             let text = format!("{address} is a trap: authors who write to it by DMTP are blocked.\n");
             say(text, json!({ "result": "done", "address": address.to_string() })).write(json, out)?;
@@ -78,7 +90,7 @@ fn say(text: String, json: serde_json::Value) -> Answer {
     Answer { text, json }
 }
 
-async fn add(context: &Context, address: &Mailbox) -> anyhow::Result<()> {
+async fn add(context: &Context, address: &Mailbox, existing: bool) -> anyhow::Result<()> {
     let local = address.local().to_ascii_lowercase();
     let postmaster = context.config.accounts.postmaster.as_ref();
     anyhow::ensure!(
@@ -99,6 +111,10 @@ async fn add(context: &Context, address: &Mailbox) -> anyhow::Result<()> {
             anyhow::ensure!(
                 account.trust_mode == TrustMode::Trustful,
                 "its keys are not kept here, so nobody here can see who writes to it"
+            );
+            anyhow::ensure!(
+                existing || account.trap_since.is_some(),
+                "it is somebody's account; --existing takes it from its user"
             );
             publish(context, &account.address).await?;
         }

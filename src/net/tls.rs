@@ -57,6 +57,9 @@ pub enum Error {
     /// A revocation list is not one that can be used.
     #[error("{0} has a revocation list that cannot be used")]
     RevocationList(String, #[source] rustls::client::VerifierBuilderError),
+    /// A file in PEM that holds other things than revocation lists, so that nothing would be checked.
+    #[error("{0} has no revocation list")]
+    NoRevocationList(String),
     /// No system roots to verify certificates against.
     #[error("no root certificates were found")]
     NoRoots(#[from] rustls::client::VerifierBuilderError),

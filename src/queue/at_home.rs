@@ -6,15 +6,15 @@ use std::sync::Arc;
 use super::attempt::{Mailer, Progress, our_fault};
 use super::log;
 use super::parties::Sender;
-use super::plan::{Error, Planned, Planner, Sealing, dime_form};
+use super::plan::{Error, Planned, Planner, Sealing, dime_form, unknown};
 use crate::base::id::QueueId;
 use crate::delivery::seal::Author;
 use crate::delivery::{Outcome, local, maildir, wrapper};
-use crate::dime::selection::Choice;
+use crate::dime::selection::{Actor, Choice};
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::routing::{self, Decision, DmtpFinding, Facts};
 use crate::store::blocking::{Appender, Reader};
-use crate::store::{self, BodyWriter, Claim, Source};
+use crate::store::{self, BodyWriter, Claim, Source, TrustMode};
 
 /// Who can seal for users of ours.
 struct Writer {
@@ -23,17 +23,23 @@ struct Writer {
 }
 
 impl Planner {
-    /// Decides for every recipient in a domain of ours.
+    /// Decides for every recipient in a domain of ours. What is wrong with one of those who keep their keys holds up that one
+    /// alone.
     pub(super) async fn plan_local<'a>(
         &self,
         claim: &'a Claim,
         facts: &Facts,
     ) -> Result<Vec<Planned<'a>>, Error> {
-        let writer = self.writer(&claim.envelope.source, facts).await?;
+        let mut writer = None;
         let mut planned = Vec::with_capacity(claim.recipients.len());
         for recipient in &claim.recipients {
-            let (decision, sealing) = match (&writer, recipient.forward_path.mailbox()) {
-                (Some(writer), Some(mailbox)) => self.local(writer, mailbox, facts).await?,
+            let (decision, sealing) = match recipient.forward_path.mailbox().map(dime_form) {
+                Some(address) if self.is_at_home(&address).await? => {
+                    if writer.is_none() {
+                        writer = Some(self.writer(&claim.envelope.source, facts).await);
+                    }
+                    self.sealed_here(writer.as_ref(), address, facts).await
+                }
                 _ => (routing::decide(facts), None),
             };
             planned.push(Planned {
@@ -48,10 +54,37 @@ impl Planner {
     /// What would be decided for mail of `source` to an account of ours.
     pub async fn explain_local(&self, account: &Mailbox, source: &Source) -> Result<Decision, Error> {
         let facts = self.facts(account.domain(), source).await?;
-        Ok(match self.writer(source, &facts).await? {
-            Some(writer) => self.local(&writer, account, &facts).await?.0,
-            None => routing::decide(&facts),
-        })
+        let address = dime_form(account);
+        if !self.is_at_home(&address).await? {
+            return Ok(routing::decide(&facts));
+        }
+        let writer = self.writer(source, &facts).await;
+        Ok(self.sealed_here(Some(&writer), address, &facts).await.0)
+    }
+
+    /// Whether it is an account in a domain with DIME whose user keeps the keys.
+    async fn is_at_home(&self, address: &Mailbox) -> Result<bool, Error> {
+        let account = self.store.account(address).await?;
+        if account.is_none_or(|account| account.trust_mode == TrustMode::Trustful) {
+            return Ok(false);
+        }
+        let domain = self.store.local_domain(address.domain()).await?;
+        Ok(domain.is_some_and(|domain| domain.dime.is_some()))
+    }
+
+    /// For somebody who keeps the keys. It waits while it cannot be found out whether it can be sealed.
+    async fn sealed_here(
+        &self,
+        writer: Option<&Result<Option<Writer>, Error>>,
+        recipient: Mailbox,
+        facts: &Facts,
+    ) -> (Decision, Option<Sealing>) {
+        let decided = match writer {
+            Some(Ok(Some(writer))) => self.local(writer, recipient, facts).await.ok(),
+            Some(Ok(None)) => Some((routing::decide(facts), None)),
+            Some(Err(_)) | None => None,
+        };
+        decided.unwrap_or_else(|| (held(facts), None))
     }
 
     async fn writer(&self, source: &Source, facts: &Facts) -> Result<Option<Writer>, Error> {
@@ -66,11 +99,20 @@ impl Planner {
     async fn local(
         &self,
         writer: &Writer,
-        mailbox: &Mailbox,
+        recipient: Mailbox,
         facts: &Facts,
     ) -> Result<(Decision, Option<Sealing>), Error> {
-        let recipient = dime_form(mailbox);
         let user = self.published.user(&recipient).await?;
+        if user.is_none()
+            && !self
+                .store
+                .signet_history(&store::fold(&recipient))
+                .await?
+                .is_empty()
+        {
+            // Somebody who had keys does not lose them because there is no signet now, as elsewhere.
+            return Ok((held(facts), None));
+        }
         let organization = self.published.organization(recipient.domain()).await?;
         let (Some(user), Some(organization)) = (user.filter(|user| user.keys.is_none()), organization) else {
             return Ok((routing::decide(facts), None));
@@ -185,6 +227,13 @@ impl Mailer {
         let id = QueueId::random(&mut rand::rng());
         self.store.begin(id).await.map_err(fault)
     }
+}
+
+fn held(facts: &Facts) -> Decision {
+    routing::decide(&Facts {
+        finding: unknown(Actor::Recipient),
+        ..facts.clone()
+    })
 }
 
 fn fault(_: store::Error) -> Outcome {

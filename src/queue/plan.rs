@@ -301,7 +301,7 @@ impl Planner {
 }
 
 /// Rule Q1.
-fn unknown(actor: Actor) -> DmtpFinding {
+pub(super) fn unknown(actor: Actor) -> DmtpFinding {
     DmtpFinding::Held(Hold {
         rule: Rule::Q1,
         actor: Some(actor),

@@ -52,6 +52,9 @@ pub enum Error {
     /// There is no signing request of that user that waits.
     #[error("no signing request of that user waits")]
     NoRequest,
+    /// The signing key was taken out of service for that user, and stays there.
+    #[error("the signing key was taken out of service: it takes a new one")]
+    Revoked,
     /// Another request of that user waits than the one named.
     #[error("another signing request of that user waits")]
     OtherRequest,

@@ -348,6 +348,7 @@ impl Published {
         let organization = self.organization(address.domain()).await?;
         let organization = organization.ok_or(Error::NoOrganization)?;
         let request = verify_request(request, predecessor.as_ref())?;
+        self.refuse_revoked(address, request.signing_key()).await?;
         let signer = Signer::new(&organization.signet, &organization.keys.signing)?;
         let mut builder = signer.sign(&request)?;
         if let Some(set) = &key_set {
@@ -359,7 +360,20 @@ impl Published {
         let replaces = predecessor.and_then(|user| user.full_fingerprint());
         self.publish(address.to_string(), &signet, private_keys, kem_keys, replaces)
             .await?;
+        // What another key signed ahead can be used no more, and must not count as a supply.
+        self.drop_foreign_key_sets(address, &verified.signing_key())
+            .await?;
         Ok(verified)
+    }
+
+    /// A key that was taken out of service stays there. Errors: [`Error::Revoked`].
+    async fn refuse_revoked(&self, address: &Mailbox, key: VerifyingKey) -> Result<(), Error> {
+        for past in self.store.signet_history(&fold(address)).await? {
+            if past.revoked_at.is_some() && Signet::decode(&past.signet.object)?.signing_key()? == key {
+                return Err(Error::Revoked);
+            }
+        }
+        Ok(())
     }
 
     /// `replaces` is what the signet was made from, `None` for the first one of its name.

@@ -758,7 +758,8 @@ fn traps_are_made_of_addresses_that_nobody_needs() {
     let home = Home::with_alice();
     assert_eq!(home.done(&["trap", "list"]), "There are no traps.\n");
     home.done(&["trap", "add", "trap@hermail.test"]);
-    home.done(&["trap", "add", "ALICE@hermail.test"]);
+    home.done(&["trap", "add", "ALICE@hermail.test", "--existing"]);
+    home.done(&["trap", "add", "alice@hermail.test"]);
     let listed = json_lines(&home.done(&["trap", "list", "--json"]));
     let addresses: Vec<_> = listed
         .iter()
@@ -783,6 +784,7 @@ fn traps_are_made_of_addresses_that_nobody_needs() {
         ("Abuse@hermail.test", "honest people write to it"),
         ("sales@hermail.test", "there is an alias of that name"),
         ("pat@hermail.test", "its keys are not kept here"),
+        ("alice@hermail.test", "--existing takes it from its user"),
         ("trap@elsewhere.test", "the domain is not served here"),
     ] {
         let said = home.fails(1, &["trap", "add", address]);

@@ -17,7 +17,7 @@ pub type Stamp = Vec<(PathBuf, u64, Option<SystemTime>)>;
 
 /// The lists in a file, or in every file of a folder whose name does not begin with a dot.
 ///
-/// Errors: [`Error::Unreadable`], [`Error::Pem`].
+/// Errors: [`Error::Unreadable`], [`Error::Pem`], [`Error::NoRevocationList`].
 pub fn read(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, Error> {
     let mut lists = Vec::new();
     for file in files(path)? {
@@ -26,7 +26,11 @@ pub fn read(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, E
             true => {
                 let read =
                     CertificateRevocationListDer::pem_slice_iter(&octets).collect::<Result<Vec<_>, _>>();
-                lists.extend(read.map_err(|error| Error::Pem(file.display().to_string(), error))?);
+                let read = read.map_err(|error| Error::Pem(file.display().to_string(), error))?;
+                if read.is_empty() {
+                    return Err(Error::NoRevocationList(file.display().to_string()));
+                }
+                lists.extend(read);
             }
             false => lists.push(octets.into()),
         }
@@ -52,7 +56,8 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
         let entry = entry.map_err(unreadable(path))?;
         let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
         let file = entry.path();
-        if !is_hidden && file.is_file() {
+        // A link that leads nowhere is an error: what it led to must not be forgotten in silence.
+        if !is_hidden && fs::metadata(&file).map_err(unreadable(&file))?.is_file() {
             files.push(file);
         }
     }
@@ -63,4 +68,29 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
 fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let path = path.display().to_string();
     |error| Error::Unreadable(path, error)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// A certificate in its place, say: nobody would notice that nothing is checked.
+    #[test]
+    fn a_file_in_pem_without_a_list_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        fs::write(
+            &file,
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        )
+        .unwrap();
+        assert!(matches!(read(&file), Err(Error::NoRevocationList(_))));
+        assert!(matches!(read(folder.path()), Err(Error::NoRevocationList(_))));
+        fs::remove_file(&file).unwrap();
+        assert!(read(folder.path()).unwrap().is_empty());
+        std::os::unix::fs::symlink(folder.path().join("nowhere"), &file).unwrap();
+        assert!(matches!(read(folder.path()), Err(Error::Unreadable(..))));
+    }
 }

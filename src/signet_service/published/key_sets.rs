@@ -61,6 +61,15 @@ pub struct Due {
     pub left: usize,
 }
 
+/// Errors: [`Older`](key_set::Error::Older) than the one that the signet has.
+fn is_no_older(signet: &VerifiedUser, set: &SignedKeySet) -> Result<(), key_set::Error> {
+    let present = SignedKeySet::of(signet.signet()).ok().flatten();
+    match present.is_some_and(|present| set.created() < present.created()) {
+        true => Err(key_set::Error::Older),
+        false => Ok(()),
+    }
+}
+
 /// A key set for a signet that is being made.
 pub(super) struct NewKeySet {
     value: Vec<u8>,
@@ -130,12 +139,13 @@ impl Published {
     /// Errors: [`Error::NoSignet`], [`Error::KeySet`] if it may not be used now or another one has come after it.
     pub async fn publish_key_set(&self, address: &Mailbox, value: &[u8]) -> Result<VerifiedUser, Error> {
         let user = self.user(address).await?.ok_or(Error::NoSignet)?;
+        if user.signet.signet().undefined_field(FIELD) == Some(value) {
+            // Published already, by a try whose answer was lost, or with the request.
+            return Ok(user.signet);
+        }
         let set = SignedKeySet::decode(Kind::User, &user.signet.signing_key(), value)?;
         set.accept(seconds(self.clock.now()))?;
-        let present = SignedKeySet::of(user.signet.signet()).ok().flatten();
-        if present.is_some_and(|present| set.created() < present.created()) {
-            return Err(crate::dime::key_set::Error::Older.into());
-        }
+        is_no_older(&user.signet, &set)?;
         self.republish(address, &user.signet, value, None).await
     }
 
@@ -152,7 +162,15 @@ impl Published {
         let (owner, now) = (user.signet.signing_key(), seconds(self.clock.now()));
         let ahead: Result<Vec<KeySetAhead>, key_set::Error> =
             values.iter().map(|value| set_ahead(value, &owner, now)).collect();
-        self.store.keep_key_sets_ahead(&fold(address), ahead?).await?;
+        let ahead = ahead?;
+        let due = ahead.iter().filter(|set| set.publish_at <= self.clock.now());
+        if let Some(newest) = due.max_by_key(|set| set.publish_at) {
+            is_no_older(
+                &user.signet,
+                &SignedKeySet::decode(Kind::User, &owner, &newest.value)?,
+            )?;
+        }
+        self.store.keep_key_sets_ahead(&fold(address), ahead).await?;
         self.publish_due(address).await
     }
 
@@ -185,6 +203,21 @@ impl Published {
             published: published?,
             left: later.len(),
         })
+    }
+
+    /// Forgets the key sets signed ahead if `owner` did not sign them.
+    pub(super) async fn drop_foreign_key_sets(
+        &self,
+        address: &Mailbox,
+        owner: &VerifyingKey,
+    ) -> Result<(), Error> {
+        let name = fold(address);
+        let sets = self.store.key_sets_ahead(&name).await?;
+        let is_own = |set: &KeySetAhead| SignedKeySet::decode(Kind::User, owner, &set.value).is_ok();
+        match sets.iter().map(|set| set.publish_at).max() {
+            Some(last) if !sets.iter().any(is_own) => Ok(self.store.drop_key_sets_ahead(&name, last).await?),
+            _ => Ok(()),
+        }
     }
 
     /// The private KEM keys of a domain or address of ours that still exist, by signet, the newest first: with these its

@@ -92,7 +92,8 @@ impl Published {
     /// Keeps the request of a user who has the keys, with a key set if there is one, until an administrator decides. It takes
     /// the place of an earlier one.
     ///
-    /// Errors: [`Error::NotServed`], [`Error::NoDmtpForm`], and why the request or the key set cannot be used.
+    /// Errors: [`Error::NotServed`], [`Error::NoDmtpForm`], [`Error::Revoked`], and why the request or the key set cannot
+    /// be used.
     pub async fn submit_request(
         &self,
         address: &Mailbox,
@@ -107,6 +108,7 @@ impl Published {
         }
         let predecessor = self.user(&address).await?.map(|user| user.signet);
         let request = verify_request(request, predecessor.as_ref())?;
+        self.refuse_revoked(&address, request.signing_key()).await?;
         if let Some(value) = key_set {
             let set = SignedKeySet::decode(Kind::User, &request.signing_key(), value)?;
             set.accept(super::seconds(self.clock.now()))?;
@@ -181,8 +183,11 @@ impl Published {
             .is_some_and(|current| current.ssr_fingerprint() == signet.ssr_fingerprint());
         let predecessor = current.as_ref().filter(|_| !kept);
         let verified = verify_user(signet, &organization.signet, predecessor, &address)?;
+        self.refuse_revoked(&address, verified.signing_key()).await?;
         let replaces = current.as_ref().and_then(VerifiedUser::full_fingerprint);
         self.publish(address.to_string(), verified.signet(), None, None, replaces)
+            .await?;
+        self.drop_foreign_key_sets(&address, &verified.signing_key())
             .await?;
         Ok(verified)
     }

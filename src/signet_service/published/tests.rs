@@ -6,8 +6,8 @@ use super::*;
 use crate::base::time::{ManualClock, Timestamp};
 use crate::crypto::at_rest::Key;
 use crate::dime::signet::{self, Custody};
-use crate::store::MasterKey;
 use crate::store::sqlite::SqliteStore;
+use crate::store::{KeySetAhead, MasterKey};
 
 struct Fixture {
     published: Published,
@@ -285,6 +285,75 @@ async fn an_approval_that_was_cut_off_is_finished_by_the_next() {
         ));
         fixture.clock.advance(Duration::from_secs(1));
     }
+}
+
+/// Whoever has the key that was lost has the old request, too.
+#[tokio::test]
+async fn a_key_that_was_revoked_does_not_come_back() {
+    let fixture = served().await;
+    let published = &fixture.published;
+    let (lost, fresh) = (user_keys(), user_keys());
+    let asked = request(&lost).unwrap();
+    published.submit_request(&bob(), &asked, None).await.unwrap();
+    let signet = published.publish_request(&bob(), &asked).await.unwrap();
+    published.revoke(&bob()).await.unwrap();
+    fixture.clock.advance(Duration::from_secs(1));
+    for refused in [
+        published.approve(&bob(), None).await,
+        published.publish_request(&bob(), &asked).await,
+        published.publish_signed(&bob(), signet.signet()).await,
+        published
+            .submit_request(&bob(), &asked, None)
+            .await
+            .map(|()| signet.clone()),
+    ] {
+        assert!(matches!(refused, Err(Error::Revoked)), "{refused:?}");
+    }
+    assert!(published.user(&bob()).await.unwrap().is_none());
+    published
+        .submit_request(&bob(), &request(&fresh).unwrap(), None)
+        .await
+        .unwrap();
+    let anew = published.approve(&bob(), None).await.unwrap();
+    assert_eq!(anew.signing_key(), fresh.signing.verifying_key());
+}
+
+#[tokio::test]
+async fn key_sets_may_come_twice_and_go_with_their_key() {
+    let fixture = served().await;
+    let published = &fixture.published;
+    let keys = user_keys();
+    let asked = request(&keys).unwrap();
+    let set = key_set(&keys, &fixture);
+    let first = published
+        .publish_request_with(&bob(), &asked, &set)
+        .await
+        .unwrap();
+    let again = published.keep_key_sets(&bob(), &[&set]).await.unwrap();
+    assert_eq!(
+        again,
+        Due {
+            published: true,
+            left: 0
+        }
+    );
+    let current = published.user(&bob()).await.unwrap().unwrap().signet;
+    assert_eq!(current.full_fingerprint(), first.full_fingerprint());
+
+    let name = fold(&bob());
+    fixture.clock.advance(Duration::from_secs(3600));
+    let later = KeySetAhead {
+        publish_at: fixture.clock.now().after(Duration::from_secs(14 * 24 * 3600)),
+        value: key_set(&keys, &fixture),
+    };
+    published
+        .store
+        .keep_key_sets_ahead(&name, vec![later])
+        .await
+        .unwrap();
+    let changed = rotation_request(&user_keys(), &keys.signing).unwrap();
+    published.publish_request(&bob(), &changed).await.unwrap();
+    assert!(published.store.key_sets_ahead(&name).await.unwrap().is_empty());
 }
 
 #[tokio::test]

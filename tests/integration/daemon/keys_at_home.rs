@@ -1,6 +1,7 @@
 //! Users whose private keys never were on the server.
 
 use dimed::base::encoding::base64_decode;
+use dimed::cli::Exit;
 use dimed::dime::convert::from_dmime1;
 use dimed::dime::dmime1::inspect::readable;
 use dimed::dime::dmime1::{Limits, Message};
@@ -231,6 +232,33 @@ async fn a_colleague_s_letter_is_sealed_in_format_1_for_a_user_without_a_key_set
     assert_same_letter(&String::from_utf8(from_dmime1(&content).mime).unwrap(), &letter);
     hismail.idle().await;
     served.stop().await;
+}
+
+/// Whoever had keys gets no plain text because there are none now; others get their mail meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_colleague_s_letter_waits_while_there_is_no_signet_to_seal_it_for() {
+    let world = World::new().await;
+    let hismail = world.organization("hismail.test").accounts(&["bob", "dora"]);
+    let hismail = hismail.build().await;
+    add_pat(&hismail).await;
+    hismail.cli(&["signet", "revoke", "pat@hismail.test"]).await;
+    // Nor does a broken signet matter where none is needed.
+    hismail
+        .change_database("UPDATE signets SET object = x'00' WHERE name = 'dora@hismail.test'")
+        .await;
+    let served = hismail.start().await;
+    let (pat, bob) = ("pat@hismail.test", "bob@hismail.test");
+    let (exit, explained) = hismail.answered(&["route", "explain", pat, "--from", bob]).await;
+    assert!(explained.contains("(local_held_q1)"), "{explained}");
+    assert_eq!(exit, Exit::TryLater);
+    hismail
+        .submit("bob", &[pat, "dora@hismail.test"], &letter_of_bob())
+        .await;
+    assert_same_letter(&hismail.maildir("dora").only().await, &letter_of_bob());
+    let waits = async || hismail.cli(&["queue", "list"]).await.contains(pat);
+    assert!(waits().await && hismail.maildir("pat").count() == 0);
+    served.stop().await;
+    assert!(waits().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -75,7 +75,7 @@ impl Owner {
         use signet_service::Error as E;
         match error {
             E::NotServed | E::NoOrganization => Reply::plain(550, "your domain has no keys to sign with"),
-            E::NoDmtpForm | E::NoSignet | E::KeptHere => Reply::plain(550, error.to_string()),
+            E::NoDmtpForm | E::NoSignet | E::KeptHere | E::Revoked => Reply::plain(550, error.to_string()),
             E::Signet(_) | E::KeySet(_) => refused(error),
             E::Store(store::Error::Exists) => Reply::plain(554, "two key sets are due at the same time"),
             E::Store(store::Error::Changed) => Reply::plain(451, "somebody else has just published"),
