@@ -139,11 +139,20 @@ fn next(domain: &Domain, keys: &[DkimKey]) -> String {
     let any = |state| keys.iter().any(|key| key.state == state);
     if any(DkimState::Generated) {
         format!(
-            "Next: publish what `dimed dns records {domain}` prints; once DNS has the new keys they are put to use, by the \
-             daemon or by `dimed dkim rotate {domain}`."
+            "Next: publish what `dimed dns records {domain}` prints; once DNS has the new keys, the daemon puts them \
+             to use within the hour; `dimed dkim list {domain}` shows it."
         )
     } else if any(DkimState::Replaced) {
-        "Next: leave the records as they are; eight days after a key was replaced it is forgotten, and its record can go.".into()
+        let unsigned = match any(DkimState::Active) {
+            true => String::new(),
+            false => format!(
+                "No key is in use, and mail is not signed: `dimed dkim rotate {domain}` makes new ones. "
+            ),
+        };
+        format!(
+            "{unsigned}Next: leave the records as they are; eight days after a key was replaced it is forgotten, and its \
+             record can go."
+        )
     } else if any(DkimState::Active) {
         format!("Mail is signed. `dimed dkim rotate {domain}` replaces the keys.")
     } else {
