@@ -130,7 +130,8 @@ impl Custody<'_> {
         Ok(chain.iter().any(has_it))
     }
 
-    /// The user's signets from that one on, as far as each follows from the one before.
+    /// The user's signets from that one on, as far as each follows from the one before. There may be a thousand signatures to
+    /// check, so that is not done on a thread that serves sessions.
     async fn chain(
         &self,
         inquiry: &mut Inquiry<'_>,
@@ -142,9 +143,14 @@ impl Custody<'_> {
             Err(Error::NotFound | Error::Invalid(_)) => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
-        let (links, _) = signet::walk(key, &history);
-        history.truncate(links.len());
-        Ok(history)
+        let key = *key;
+        let followed = tokio::task::spawn_blocking(move || {
+            let links = signet::walk(&key, &history).0.len();
+            history.truncate(links);
+            history
+        });
+        // Of a check that did not end nothing follows.
+        Ok(followed.await.unwrap_or_default())
     }
 
     async fn pin(&self, user: &VerifiedUser) -> Result<(), Error> {

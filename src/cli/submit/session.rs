@@ -42,7 +42,7 @@ impl Session {
     /// Connects, checks the certificate, and logs in.
     pub async fn open(account: &Account, password: &Secret<String>) -> Result<Self, Error> {
         let roots = match &account.access.ca_file {
-            Some(file) => WebPki::from_file(file)?,
+            Some(file) => WebPki::load(file)?,
             None => WebPki::system()?,
         };
         let (mut session, tls) = Self::connect(account, &roots).await?;

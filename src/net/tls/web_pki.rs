@@ -43,17 +43,6 @@ pub enum Untrusted {
 }
 
 impl WebPki {
-    /// Loads roots from a PEM file.
-    pub fn load(path: &Path) -> Result<Self, Error> {
-        let named = |error| Error::Pem(path.display().to_string(), error);
-        let certificates = CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(named)?;
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(certificates);
-        Self::with_roots(roots)
-    }
-
     /// Loads the system's roots; a machine without any verifies nothing.
     pub fn system() -> Result<Self, Error> {
         let mut roots = RootCertStore::empty();
@@ -61,8 +50,10 @@ impl WebPki {
         Self::with_roots(roots)
     }
 
-    /// Uses the certificates in a PEM file.
-    pub fn from_file(path: &Path) -> Result<Self, Error> {
+    /// Loads roots from a PEM file.
+    ///
+    /// Errors: [`Error::Pem`], [`Error::NoCertificate`].
+    pub fn load(path: &Path) -> Result<Self, Error> {
         let named = |error| Error::Pem(path.display().to_string(), error);
         let certificates = CertificateDer::pem_file_iter(path)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
