@@ -87,10 +87,14 @@ impl DmtpDelivery {
             matches!(&sent, Err(DxError::Permanent { reply, .. }) if reply.code == STALE_SIGNET);
         let outcome = match sent {
             Ok(id) => {
-                let outcome = Outcome::Relayed(RemoteReply {
+                let remote = RemoteReply {
                     host: session.host().to_string(),
                     reply: format!("250 OK [{}]", id.unwrap_or_default()),
-                });
+                };
+                let outcome = Outcome::Relayed {
+                    remote,
+                    reports: false,
+                };
                 session.quit().await;
                 outcome
             }

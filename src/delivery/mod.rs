@@ -17,8 +17,13 @@ use crate::mail::reply::{EnhancedStatus, Reply};
 pub enum Outcome {
     /// In a mailbox of ours.
     Delivered,
-    /// Accepted by the next host, which said so.
-    Relayed(RemoteReply),
+    /// Accepted by the next host.
+    Relayed {
+        /// What it said.
+        remote: RemoteReply,
+        /// It was told what the sender asked for, and reports what becomes of the message (RFC 3461).
+        reports: bool,
+    },
     /// Worth another attempt.
     Deferred(Diagnosis),
     /// Never to succeed.
@@ -28,7 +33,7 @@ pub enum Outcome {
 impl Outcome {
     /// Whether the recipient needs no further attempt and no report.
     pub fn is_success(&self) -> bool {
-        matches!(self, Self::Delivered | Self::Relayed(_))
+        matches!(self, Self::Delivered | Self::Relayed { .. })
     }
 
     /// Deferred or failed, as the first digit of the reply says.

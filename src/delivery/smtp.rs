@@ -14,8 +14,9 @@ use super::{Diagnosis, Outcome};
 use crate::base::machine::TlsInfo;
 use crate::domains::sts::MtaSts;
 use crate::domains::{MailHosts, mail_hosts};
-use crate::mail::address::{Domain, Mailbox, ReversePath};
+use crate::mail::address::{Domain, ReversePath};
 use crate::mail::demand::TlsDemand;
+use crate::mail::notify::MessageRequest;
 use crate::mail::reply::EnhancedStatus;
 use crate::net::connect::Outgoing;
 use crate::net::connection::Connection;
@@ -25,6 +26,7 @@ use crate::net::tls::{self, Connector, WebPki};
 use crate::routing::{HostReason, HostTls, SmtpTls};
 use crate::smtp::client::{Client, Params, Protocol, Timeouts, TlsPolicy, Transaction};
 
+pub use crate::smtp::client::Recipient;
 pub use way::{Common, NoAddress, Way, find};
 
 /// MX hosts tried in one attempt.
@@ -72,7 +74,7 @@ pub struct Job<'a> {
     /// Where failures are reported.
     pub reverse_path: &'a ReversePath,
     /// At least one.
-    pub recipients: &'a [Mailbox],
+    pub recipients: &'a [Recipient],
     /// Octets of the body.
     pub size_bytes: u64,
     /// The body has octets above 127.
@@ -83,6 +85,8 @@ pub struct Job<'a> {
     pub wanted: SmtpTls,
     /// The TLS that the author demands.
     pub demand: TlsDemand,
+    /// What the sender wants to be told.
+    pub request: &'a MessageRequest,
 }
 
 impl Job<'_> {
@@ -392,6 +396,7 @@ fn transaction(job: &Job<'_>) -> Transaction {
         eight_bit: job.eight_bit,
         require_tls: job.demand == TlsDemand::Required,
         smtputf8: job.smtputf8,
+        request: job.request.clone(),
     }
 }
 

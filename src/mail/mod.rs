@@ -7,6 +7,8 @@ pub mod dsn;
 pub mod headers;
 pub mod line_ends;
 pub mod notice;
+pub mod notify;
 pub mod repair;
 pub mod reply;
 pub mod trace;
+pub mod xtext;

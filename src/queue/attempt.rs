@@ -24,6 +24,7 @@ use crate::delivery::maildir;
 use crate::delivery::smtp::{self, SmtpDelivery};
 use crate::delivery::{Diagnosis, Outcome};
 use crate::mail::address::{Domain, Mailbox};
+use crate::mail::notify::MessageRequest;
 use crate::mail::reply::EnhancedStatus;
 use crate::routing::{Decision, DmtpFinding, Reason, Route, SmtpTls};
 use crate::store::{
@@ -166,9 +167,9 @@ impl Mailer {
     }
 
     async fn send<'a>(&'a self, progress: &mut Progress<'a>, planned: Vec<Planned<'a>>) {
-        let recipients: Vec<Mailbox> = planned
+        let recipients: Vec<smtp::Recipient> = planned
             .iter()
-            .filter_map(|one| one.recipient.forward_path.mailbox().cloned())
+            .filter_map(|one| one.recipient.forward_path.mailbox().cloned().map(Into::into))
             .collect();
         if recipients.is_empty() {
             return;
@@ -193,6 +194,7 @@ impl Mailer {
                 .max()
                 .unwrap_or(SmtpTls::Opportunistic),
             demand: claim.envelope.demand.tls,
+            request: &MessageRequest::default(),
         };
         let report = self
             .smtp

@@ -67,7 +67,7 @@ impl Conclusion<'_> {
     fn conclude<'a>(&self, claim: &Claim, result: &Result<'a>) -> Concluded<'a> {
         let (state, report, words) = match &result.outcome {
             Outcome::Delivered => (SettledState::Delivered, None, "delivered".to_owned()),
-            Outcome::Relayed(remote) => (
+            Outcome::Relayed { remote, .. } => (
                 SettledState::Relayed,
                 None,
                 format!("relayed to {}: {}", remote.host, remote.reply),
@@ -245,7 +245,14 @@ mod tests {
             host: "mx.hismail.test".into(),
             reply: "250 2.0.0 Ok".into(),
         };
-        let settled = settle(&claim, &Outcome::Relayed(reply), Duration::ZERO);
+        let settled = settle(
+            &claim,
+            &Outcome::Relayed {
+                remote: reply,
+                reports: true,
+            },
+            Duration::ZERO,
+        );
         assert_eq!(settled.settlements[0].state, SettledState::Relayed);
         assert_eq!(
             settled.settlements[0].note,

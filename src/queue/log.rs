@@ -27,7 +27,7 @@ impl<'a> Words<'a> {
     fn of(outcome: &'a Outcome) -> Self {
         let (word, diagnosis, reply) = match outcome {
             Outcome::Delivered => ("delivered", None, None),
-            Outcome::Relayed(remote) => ("relayed", None, Some(remote)),
+            Outcome::Relayed { remote, .. } => ("relayed", None, Some(remote)),
             Outcome::Deferred(diagnosis) => ("deferred", Some(diagnosis), diagnosis.remote.as_ref()),
             Outcome::Failed(diagnosis) => ("failed", Some(diagnosis), diagnosis.remote.as_ref()),
         };

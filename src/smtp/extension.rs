@@ -23,8 +23,51 @@ pub struct Extensions {
     pub require_tls: bool,
     /// AUTH (RFC 4954) with these mechanisms; those that we do not know are left out.
     pub auth: Vec<Mechanism>,
+    /// DSN (RFC 3461).
+    pub dsn: bool,
+    /// LIMITS (RFC 9422).
+    pub limits: Limits,
     /// HELP.
     pub help: bool,
+}
+
+/// What a server says it will not go beyond; those that we do not know are left out, as are values that are none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// RCPTMAX: recipients of one transaction.
+    pub recipients: Option<usize>,
+    /// MAILMAX: transactions of one session.
+    pub transactions: Option<usize>,
+}
+
+impl Limits {
+    fn parse<'a>(words: impl Iterator<Item = &'a str>) -> Self {
+        let mut limits = Self::default();
+        for (name, value) in words.filter_map(|word| word.split_once('=')) {
+            match name.to_ascii_uppercase().as_str() {
+                "RCPTMAX" => limits.recipients = limit(value),
+                "MAILMAX" => limits.transactions = limit(value),
+                _ => (),
+            }
+        }
+        limits
+    }
+
+    fn keyword(&self) -> String {
+        let limits = [("RCPTMAX", self.recipients), ("MAILMAX", self.transactions)];
+        let named = limits
+            .into_iter()
+            .filter_map(|(name, limit)| Some((name, limit?)));
+        named.fold("LIMITS".to_owned(), |line, (name, limit)| {
+            format!("{line} {name}={limit}")
+        })
+    }
+}
+
+/// One to six digits, not all of them 0 (RFC 9422 §3).
+fn limit(value: &str) -> Option<usize> {
+    let is_number = (1..=6).contains(&value.len()) && value.bytes().all(|octet| octet.is_ascii_digit());
+    value.parse().ok().filter(|limit| is_number && *limit > 0)
 }
 
 impl Extensions {
@@ -41,6 +84,7 @@ impl Extensions {
     pub fn keywords(&self) -> Vec<String> {
         let mechanisms: Vec<&str> = self.auth.iter().map(|mechanism| mechanism.name()).collect();
         let auth = format!("AUTH {}", mechanisms.join(" "));
+        let limits = self.limits.keyword();
         let size = match self.size {
             Some(limit) => format!("SIZE {limit}"),
             None => String::new(),
@@ -55,6 +99,8 @@ impl Extensions {
             (self.starttls, "STARTTLS"),
             (self.require_tls, "REQUIRETLS"),
             (!self.auth.is_empty(), auth.as_str()),
+            (self.dsn, "DSN"),
+            (self.limits != Limits::default(), limits.as_str()),
             (self.help, "HELP"),
         ]
         .into_iter()
@@ -76,6 +122,8 @@ impl Extensions {
             "STARTTLS" => self.starttls = true,
             "REQUIRETLS" => self.require_tls = true,
             "AUTH" => self.auth.extend(words.filter_map(Mechanism::from_name)),
+            "DSN" => self.dsn = true,
+            "LIMITS" => self.limits = Limits::parse(words),
             "HELP" => self.help = true,
             _ => (),
         }
@@ -110,6 +158,27 @@ mod tests {
     }
 
     #[test]
+    fn limits_are_numbers_of_few_digits() {
+        let limits = |text: &str| Extensions::parse(&lines(&format!("mx.test\nLIMITS {text}"))).limits;
+        assert_eq!(
+            limits("rcptmax=20 RCPTDOMAINMAX=1 MAILMAX=5").recipients,
+            Some(20)
+        );
+        assert_eq!(limits("RCPTMAX=20 MAILMAX=000005").transactions, Some(5));
+        for none in [
+            "",
+            "RCPTMAX",
+            "RCPTMAX=",
+            "RCPTMAX=0",
+            "RCPTMAX=-1",
+            "RCPTMAX=+1",
+            "RCPTMAX=1000000",
+        ] {
+            assert_eq!(limits(none), Limits::default(), "{none:?}");
+        }
+    }
+
+    #[test]
     fn parse_inverts_keywords() {
         let all = Extensions {
             pipelining: true,
@@ -121,6 +190,11 @@ mod tests {
             starttls: true,
             require_tls: true,
             auth: Mechanism::ALL.to_vec(),
+            dsn: true,
+            limits: Limits {
+                recipients: Some(1000),
+                transactions: Some(10),
+            },
             help: true,
         };
         for extensions in [all, Extensions::default()] {

@@ -11,6 +11,7 @@ use super::world::Organization;
 use crate::base::id::QueueId;
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::headers;
+use crate::mail::notify::MessageRequest;
 use crate::mail::reply::Reply;
 use crate::net::connection::Connection;
 use crate::net::stream::Stream;
@@ -78,11 +79,12 @@ fn params(from: &Organization) -> anyhow::Result<Params> {
 fn transaction(from: &Organization, to: &Mailbox, message: &[u8]) -> Transaction {
     Transaction {
         reverse_path: ReversePath(Some(from.user.clone())),
-        recipients: vec![to.clone()],
+        recipients: vec![to.clone().into()],
         size_bytes: message.len() as u64,
         eight_bit: !message.is_ascii(),
         require_tls: false,
         smtputf8: !headers::split(message).block.is_ascii(),
+        request: MessageRequest::default(),
     }
 }
 

@@ -43,15 +43,17 @@ impl Session<'_> {
                 Ok(Some(Event::NeedBody)) => feed(connection.machine(), body).await,
                 Ok(Some(Event::Done(outcome))) => {
                     let tls = connection.machine().tls().cloned();
+                    let reports = connection.machine().offered().dsn;
                     connection.machine().quit();
                     say_goodbye(connection).await;
-                    return self.done(tls, outcome);
+                    return self.done(tls, outcome, reports);
                 }
                 Ok(Some(Event::Failed { failure, verdicts })) => {
                     let tls = connection.machine().tls().cloned();
+                    let reports = connection.machine().offered().dsn;
                     // The failure is what counts; the farewell is a courtesy.
                     let _ = connection.send().await;
-                    return self.broken(tls, &failure, handshake, verdicts);
+                    return self.broken(tls, &failure, handshake, verdicts, reports);
                 }
                 Ok(Some(Event::Ready)) => {}
                 Ok(None | Some(Event::Closed)) => return Err(lost(self.host)),
@@ -83,12 +85,17 @@ impl Session<'_> {
         }
     }
 
-    fn done(&self, tls: Option<TlsInfo>, outcome: client::Outcome) -> Result<Report, HostFailure> {
+    fn done(
+        &self,
+        tls: Option<TlsInfo>,
+        outcome: client::Outcome,
+        reports: bool,
+    ) -> Result<Report, HostFailure> {
         let outcomes = match outcome {
             client::Outcome::Lacking(Need::RequireTls) => return Err(promises_nothing(self.host)),
             client::Outcome::Verdicts(verdicts) => verdicts
                 .into_iter()
-                .map(|verdict| judged(self.host, verdict))
+                .map(|verdict| judged(self.host, verdict, reports))
                 .collect(),
             client::Outcome::Lacking(need) => vec![lacking(self.host, need); self.count],
         };
@@ -103,6 +110,7 @@ impl Session<'_> {
         failure: &Failure,
         handshake: Option<String>,
         verdicts: Vec<Option<Verdict>>,
+        reports: bool,
     ) -> Result<Report, HostFailure> {
         let tls_to_blame = matches!(failure, Failure::TlsHandshake | Failure::TlsUnavailable(_));
         let status = match tls_to_blame {
@@ -121,7 +129,9 @@ impl Session<'_> {
         let open = Outcome::Deferred(diagnosis);
         let outcomes = verdicts
             .into_iter()
-            .map(|verdict| verdict.map_or_else(|| open.clone(), |verdict| judged(self.host, verdict)))
+            .map(|verdict| {
+                verdict.map_or_else(|| open.clone(), |verdict| judged(self.host, verdict, reports))
+            })
             .collect();
         Ok(Report::by(self.host, tls, outcomes))
     }
@@ -142,12 +152,16 @@ async fn say_goodbye(mut connection: Connection<Client>) {
     let _ = timeout(FAREWELL, farewell).await;
 }
 
-fn judged(host: &Domain, verdict: Verdict) -> Outcome {
+/// `reports`: the host has DSN.
+fn judged(host: &Domain, verdict: Verdict, reports: bool) -> Outcome {
     match verdict {
-        Verdict::Accepted(reply) => Outcome::Relayed(RemoteReply {
-            host: host.to_string(),
-            reply: reply.to_string(),
-        }),
+        Verdict::Accepted(reply) => Outcome::Relayed {
+            remote: RemoteReply {
+                host: host.to_string(),
+                reply: reply.to_string(),
+            },
+            reports,
+        },
         Verdict::Rejected(reply) => Outcome::from_refusal(host.as_str(), &reply),
     }
 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 pub use outcome::{
-    Failure, Need, Outcome, Params, Protocol, Stage, Timeouts, TlsPolicy, Transaction, Verdict,
+    Failure, Need, Outcome, Params, Protocol, Recipient, Stage, Timeouts, TlsPolicy, Transaction, Verdict,
 };
 
 use super::data::Encoder;

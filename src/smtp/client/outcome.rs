@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::mail::address::{Domain, Mailbox, ReversePath};
+use crate::mail::notify::{MessageRequest, RecipientRequest};
 use crate::mail::reply::Reply;
 use crate::smtp::auth::Credentials;
 use crate::smtp::reply;
@@ -77,7 +78,7 @@ pub struct Transaction {
     /// Where failures are reported.
     pub reverse_path: ReversePath,
     /// In the order of the verdicts.
-    pub recipients: Vec<Mailbox>,
+    pub recipients: Vec<Recipient>,
     /// Octets of the message, for SIZE.
     pub size_bytes: u64,
     /// The message has octets above 127, so the server must know 8BITMIME.
@@ -86,6 +87,26 @@ pub struct Transaction {
     pub require_tls: bool,
     /// The message has header fields in UTF-8, so the server must know SMTPUTF8. Addresses count by themselves.
     pub smtputf8: bool,
+    /// What the sender wants to be told; dropped if the server has no DSN.
+    pub request: MessageRequest,
+}
+
+/// One who is to get the message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// Who.
+    pub mailbox: Mailbox,
+    /// What the sender wants to be told of this one; dropped if the server has no DSN.
+    pub request: RecipientRequest,
+}
+
+impl From<Mailbox> for Recipient {
+    fn from(mailbox: Mailbox) -> Self {
+        Self {
+            mailbox,
+            request: RecipientRequest::default(),
+        }
+    }
 }
 
 impl Transaction {
@@ -94,7 +115,7 @@ impl Transaction {
         let international = |mailbox: &Mailbox| mailbox.needs_utf8();
         self.smtputf8
             || self.reverse_path.0.as_ref().is_some_and(international)
-            || self.recipients.iter().any(international)
+            || self.recipients.iter().any(|one| international(&one.mailbox))
     }
 }
 

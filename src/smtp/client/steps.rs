@@ -1,9 +1,10 @@
 //! What follows from each reply.
 
 use super::{
-    Client, Event, Failure, Need, Outcome, Protocol, Stage, State, Step, TlsPolicy, Transaction, Verdict,
-    WINDOW, Work,
+    Client, Event, Failure, Need, Outcome, Protocol, Recipient, Stage, State, Step, TlsPolicy, Transaction,
+    Verdict, WINDOW, Work,
 };
+use crate::mail::notify::{EnvelopeId, MessageRequest, OriginalRecipient, RecipientRequest};
 use crate::mail::reply::Reply;
 use crate::smtp::auth::Mechanism;
 use crate::smtp::data::Encoder;
@@ -177,7 +178,7 @@ impl Client {
         }
         self.say(Step::Mail, self.mail_line(&transaction));
         for (index, recipient) in transaction.recipients.iter().enumerate() {
-            self.say(Step::Rcpt(index), format!("RCPT TO:<{recipient}>"));
+            self.say(Step::Rcpt(index), self.rcpt_line(recipient));
         }
         self.work = Some(Work {
             verdicts: vec![None; transaction.recipients.len()],
@@ -212,6 +213,25 @@ impl Client {
         }
         if transaction.require_tls {
             line.push_str(" REQUIRETLS");
+        }
+        if self.offered.dsn {
+            let MessageRequest { ret, envelope_id } = &transaction.request;
+            put_parameter(&mut line, "RET", ret.map(|ret| ret.as_str().to_owned()));
+            put_parameter(&mut line, "ENVID", envelope_id.as_ref().map(EnvelopeId::to_value));
+        }
+        line
+    }
+
+    fn rcpt_line(&self, recipient: &Recipient) -> String {
+        let mut line = format!("RCPT TO:<{}>", recipient.mailbox);
+        if self.offered.dsn {
+            let RecipientRequest { notify, original } = &recipient.request;
+            put_parameter(&mut line, "NOTIFY", notify.to_value());
+            put_parameter(
+                &mut line,
+                "ORCPT",
+                original.as_ref().map(OriginalRecipient::to_value),
+            );
         }
         line
     }
@@ -291,5 +311,11 @@ impl Client {
             self.sent.push_back(step);
             self.wait.restart();
         }
+    }
+}
+
+fn put_parameter(line: &mut String, keyword: &str, value: Option<String>) {
+    if let Some(value) = value {
+        line.push_str(&format!(" {keyword}={value}"));
     }
 }

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::mail::address::ReversePath;
+use crate::mail::address::{Mailbox, ReversePath};
+use crate::mail::notify::MessageRequest;
 
 const START: Duration = Duration::ZERO;
 
@@ -21,12 +22,13 @@ fn transaction(recipients: usize) -> Transaction {
     Transaction {
         reverse_path: ReversePath::parse("<alice@hermail.test>").unwrap(),
         recipients: (0..recipients)
-            .map(|n| format!("r{n}@hismail.test").parse().unwrap())
+            .map(|n| format!("r{n}@hismail.test").parse::<Mailbox>().unwrap().into())
             .collect(),
         size_bytes: 7,
         eight_bit: false,
         require_tls: false,
         smtputf8: false,
+        request: MessageRequest::default(),
     }
 }
 

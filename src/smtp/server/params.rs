@@ -6,7 +6,7 @@ use crate::base::machine::TlsInfo;
 use crate::mail::address::Domain;
 use crate::mail::reply::Reply;
 use crate::smtp::auth::Mechanism;
-use crate::smtp::extension::Extensions;
+use crate::smtp::extension::{self, Extensions};
 
 /// Parameters of a session.
 #[derive(Debug, Clone)]
@@ -102,6 +102,8 @@ impl Params {
             starttls: self.starttls && tls.is_none(),
             require_tls: tls.is_some(),
             auth: self.mechanisms(tls),
+            dsn: false,
+            limits: extension::Limits::default(),
             help: true,
         }
     }

@@ -4,6 +4,7 @@ use dimed::base::machine::TlsInfo;
 use dimed::base::secret::Secret;
 use dimed::crypto::scram::Verifier;
 use dimed::mail::address::{ForwardPath, Mailbox, ReversePath};
+use dimed::mail::notify::{EnvelopeId, MessageRequest, Notify, OriginalRecipient, RecipientRequest, Ret};
 use dimed::mail::reply::Reply;
 use dimed::smtp::auth::Credentials;
 use dimed::smtp::client::{self, Client, Outcome, Protocol, TlsPolicy, Transaction, Verdict};
@@ -276,7 +277,8 @@ impl Owner for Sender {
 }
 
 /// Settings: `@protocol lmtp`, `@tls never|required|active`, `@login yes`, `@from mailbox`, `@to mailbox` (repeated),
-/// `@message text with escapes`, `@again count`, `@8bit yes`, `@utf8 yes`, `@requiretls yes`.
+/// `@message text with escapes`, `@again count`, `@8bit yes`, `@utf8 yes`, `@requiretls yes`,
+/// `@ret value`, `@envid value`, `@notify value`, `@orcpt value`.
 fn client(transcript: &Transcript, piece: usize) -> Bare<Sender> {
     let policy = match transcript.setting("tls") {
         Some("never") => TlsPolicy::Never,
@@ -310,12 +312,23 @@ fn sender(transcript: &Transcript) -> Sender {
     )
     .unwrap();
     let from = transcript.setting("from").unwrap_or("alice@hermail.test");
-    let recipients: Vec<Mailbox> = transcript
+    let request = |text: &str| RecipientRequest {
+        notify: Notify::parse(text).unwrap(),
+        original: transcript
+            .setting("orcpt")
+            .map(|text| OriginalRecipient::parse(text).unwrap()),
+    };
+    let recipients: Vec<client::Recipient> = transcript
         .values("to")
         .into_iter()
-        .map(|to| to.parse().unwrap())
+        .map(|to| to.parse::<Mailbox>().unwrap().into())
         .collect();
-    let bob = || vec!["bob@hismail.test".parse().unwrap()];
+    let bob = || {
+        vec![client::Recipient {
+            mailbox: "bob@hismail.test".parse().unwrap(),
+            request: transcript.setting("notify").map(request).unwrap_or_default(),
+        }]
+    };
     Sender {
         transaction: Transaction {
             reverse_path: ReversePath::parse(&format!("<{from}>")).unwrap(),
@@ -324,6 +337,12 @@ fn sender(transcript: &Transcript) -> Sender {
             eight_bit: transcript.setting("8bit").is_some(),
             require_tls: transcript.setting("requiretls").is_some(),
             smtputf8: transcript.setting("utf8").is_some(),
+            request: MessageRequest {
+                ret: transcript.setting("ret").map(|text| Ret::parse(text).unwrap()),
+                envelope_id: transcript
+                    .setting("envid")
+                    .map(|text| EnvelopeId::parse(text).unwrap()),
+            },
         },
         message,
         pieces: Vec::new().into_iter(),
