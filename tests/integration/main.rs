@@ -20,6 +20,7 @@ mod dns;
 mod downgrade;
 mod fuzz_seeds;
 mod messages;
+mod peers;
 mod policy;
 mod properties;
 mod readme;

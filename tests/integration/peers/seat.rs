@@ -1,0 +1,181 @@
+//! Where a peer runs: its folder, its address, its user and its process.
+
+use std::net::IpAddr;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::support::PATIENCE;
+use crate::support::loopback::Loopback;
+use crate::support::name_server::done;
+
+/// How long a peer has to end by itself.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Who runs a peer that is not to be root: `nobody` where the tests run as root, otherwise whoever runs them.
+pub struct User {
+    /// The user's name.
+    pub name: String,
+    /// The name of the user's own group.
+    pub group: String,
+    uid: u32,
+    gid: u32,
+}
+
+impl User {
+    /// That user.
+    pub fn ordinary() -> Self {
+        let of: &[&str] = if is_root() { &["nobody"] } else { &[] };
+        let id = |option: &str| done(Command::new("id").arg(option).args(of)).trim().to_owned();
+        Self {
+            name: id("-un"),
+            group: id("-gn"),
+            uid: id("-u").parse().unwrap(),
+            gid: id("-g").parse().unwrap(),
+        }
+    }
+}
+
+/// The tests run as root.
+pub fn is_root() -> bool {
+    done(Command::new("id").arg("-u")).trim() == "0"
+}
+
+/// A folder and an address.
+pub struct Seat {
+    /// The address, on which every port is the peer's.
+    pub ip: IpAddr,
+    /// Who runs the peer.
+    pub user: User,
+    home: TempDir,
+    _loopback: Loopback,
+}
+
+impl Seat {
+    /// A new one.
+    pub fn take() -> Self {
+        let loopback = Loopback::take();
+        let seat = Self {
+            ip: loopback.ip,
+            user: User::ordinary(),
+            home: tempfile::tempdir().unwrap(),
+            _loopback: loopback,
+        };
+        seat.give(seat.home());
+        seat
+    }
+
+    /// The folder.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// A path in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// A new folder of the peer.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(&path).unwrap();
+        self.give(&path);
+        path
+    }
+
+    /// A new file of the peer.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, content).unwrap();
+        self.give(&path);
+        path
+    }
+
+    /// Gives a path to the peer's user, with everything below.
+    pub fn give(&self, path: &Path) {
+        if is_root() {
+            let owner = format!("{}:{}", self.user.uid, self.user.gid);
+            done(Command::new("chown").args(["-R", &owner]).arg(path));
+        }
+    }
+
+    /// Starts a program as the peer's user.
+    pub fn start(&self, command: &mut Command) -> Process {
+        if is_root() {
+            command.uid(self.user.uid).gid(self.user.gid);
+        }
+        self.file("log", "");
+        Process::start(command, &self.path("log"))
+    }
+
+    /// What the peer logged, in the file `log` of its folder.
+    pub fn log(&self) -> String {
+        let octets = std::fs::read(self.path("log")).unwrap_or_default();
+        String::from_utf8_lossy(&octets).into_owned()
+    }
+
+    /// Waits until the log has those words.
+    pub async fn logs(&self, words: &str) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !self.log().contains(words) {
+            let waits = tokio::time::Instant::now() < deadline;
+            assert!(waits, "no {words:?} in the peer's log:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// A process and those that it starts; stopped when dropped.
+pub struct Process(Child);
+
+impl Process {
+    /// Starts a program; what it says on standard error is appended to the log.
+    pub fn start(command: &mut Command, log: &Path) -> Self {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .process_group(0)
+            .spawn();
+        Self(child.unwrap_or_else(|error| panic!("{command:?} does not start: {error}")))
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
+    /// Asks it to end, and forces its whole group to.
+    fn stop(&mut self) {
+        self.signal("-TERM", &self.0.id().to_string());
+        let asked = Instant::now();
+        while self.runs() && asked.elapsed() < GRACE {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.signal("-KILL", &format!("-{}", self.0.id()));
+        // It may have ended already.
+        let _ = self.0.wait();
+    }
+
+    fn signal(&self, signal: &str, target: &str) {
+        // Whom it is for may have gone.
+        let _ = Command::new("kill")
+            .args([signal, "--", target])
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
