@@ -11,12 +11,15 @@ pub struct Maildir(pub PathBuf);
 impl Maildir {
     /// All messages, in the order of their delivery as far as their names tell.
     pub fn messages(&self) -> Vec<String> {
+        let text = |octets| String::from_utf8(octets).unwrap();
+        self.octets().into_iter().map(text).collect()
+    }
+
+    /// The same, whatever is in them.
+    pub fn octets(&self) -> Vec<Vec<u8>> {
         let mut paths = files(&self.0.join("new"));
         paths.sort();
-        paths
-            .iter()
-            .map(|path| String::from_utf8(std::fs::read(path).unwrap()).unwrap())
-            .collect()
+        paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
     }
 
     /// How many messages there are.
@@ -26,9 +29,15 @@ impl Maildir {
 
     /// Waits until `count` messages are there, and fails if there are more.
     pub async fn expect(&self, count: usize) -> Vec<String> {
+        self.expect_octets(count).await;
+        self.messages()
+    }
+
+    /// The same, whatever is in them.
+    pub async fn expect_octets(&self, count: usize) -> Vec<Vec<u8>> {
         let what = format!("{count} messages in {}", self.0.display());
         eventually(&what, || (self.count() >= count).then_some(())).await;
-        let messages = self.messages();
+        let messages = self.octets();
         assert_eq!(messages.len(), count, "more than {what}");
         messages
     }

@@ -2,13 +2,14 @@
 
 use super::dovecot::Dovecot;
 use super::imap::Fetched;
+use super::{bring, hard_messages, large_message};
 use crate::support::maildir::Maildir;
 use crate::support::organization::Organization;
-use crate::support::talk::Talk;
 use crate::support::world::World;
 
 /// Octets of the large message.
 const LARGE: usize = 5 << 20;
+const SENDER: &str = "carol@plain.test";
 
 /// An organization that delivers to where Dovecot reads.
 async fn hismail(world: &World, dovecot: &Dovecot, accounts: &[&str]) -> Organization {
@@ -18,32 +19,6 @@ async fn hismail(world: &World, dovecot: &Dovecot, accounts: &[&str]) -> Organiz
     };
     let builder = world.organization("hismail.test").plain().accounts(accounts);
     builder.config(change).build().await
-}
-
-/// Brings octets, which have no line that starts with a dot, by SMTP.
-async fn bring(hismail: &Organization, to: &str, octets: &[u8]) {
-    let mut talk = Talk::smtp(hismail.ip).await;
-    talk.ask("MAIL FROM:<carol@plain.test> BODY=8BITMIME SMTPUTF8", "250")
-        .await;
-    talk.ask(&format!("RCPT TO:<{to}>"), "250").await;
-    talk.ask("DATA", "354").await;
-    talk.send(octets).await;
-    talk.ask(".", "250").await;
-}
-
-/// What every reader of mail knows to be hard.
-fn messages() -> Vec<Vec<u8>> {
-    let header = b"From: carol@plain.test\r\nSubject: one\r\n\r\n".as_slice();
-    let line = [b"x".repeat(990), b"\r\n".to_vec()].concat();
-    vec![
-        [header, b"hello\r\n"].concat(),
-        [header, b" \r\n\t\r\nFrom here\r\n\r\n\r\n"].concat(),
-        [header, b"caf\xE9 na\xEFve \xFF\r\n"].concat(),
-        "From: Zoë <carol@plain.test>\r\nSubject: Grüße 漢字\r\n\r\nπάντα ῥεῖ\r\n"
-            .as_bytes()
-            .to_vec(),
-        [header, &line.repeat(LARGE / line.len())].concat(),
-    ]
 }
 
 /// The names of the files of a folder of a Maildir.
@@ -71,9 +46,10 @@ async fn what_we_deliver_is_read_by_imap_octet_for_octet() {
     let dovecot = Dovecot::start(&["bob@hismail.test"]).await;
     let hismail = hismail(&world, &dovecot, &["bob"]).await;
     let served = hismail.start().await;
-    let sent = messages();
+    let mut sent = hard_messages(SENDER).to_vec();
+    sent.push(large_message(SENDER, LARGE));
     for octets in &sent {
-        bring(&hismail, "bob@hismail.test", octets).await;
+        bring(hismail.ip, SENDER, "bob@hismail.test", octets).await;
     }
     hismail.idle().await;
     let told = sizes(&names(&dovecot.maildir("bob@hismail.test"), "new"));
@@ -104,7 +80,8 @@ async fn mail_that_comes_while_a_mail_program_works_disturbs_nothing() {
     let hismail = hismail(&world, &dovecot, &["bob"]).await;
     let served = hismail.start().await;
     let maildir = dovecot.maildir("bob@hismail.test");
-    bring(&hismail, "bob@hismail.test", &messages()[0]).await;
+    let [plain, .., utf8] = hard_messages(SENDER);
+    bring(hismail.ip, SENDER, "bob@hismail.test", &plain).await;
     maildir.expect(1).await;
     dovecot.take_over();
     let mut imap = dovecot.imap("bob@hismail.test").await;
@@ -113,13 +90,13 @@ async fn mail_that_comes_while_a_mail_program_works_disturbs_nothing() {
     let kept = names(&maildir, "cur");
     assert!(kept[0].ends_with(":2,FS"), "{kept:?}");
 
-    bring(&hismail, "bob@hismail.test", &messages()[3]).await;
+    bring(hismail.ip, SENDER, "bob@hismail.test", &utf8).await;
     maildir.expect(1).await;
     dovecot.take_over();
     let read = imap.read("INBOX").await;
     let flags: Vec<&str> = read.iter().map(|fetched| fetched.flags.as_str()).collect();
     assert_eq!(flags, ["\\Flagged \\Seen", "\\Recent"]);
-    assert!(read[1].octets.ends_with(&messages()[3]));
+    assert!(read[1].octets.ends_with(&utf8));
     served.stop().await;
 }
 
@@ -131,15 +108,16 @@ async fn accounts_of_any_name_have_maildirs_of_their_own() {
     let dovecot = Dovecot::start(&users).await;
     let hismail = hismail(&world, &dovecot, &["jürgen", "a/b"]).await;
     let served = hismail.start().await;
+    let [plain, ..] = hard_messages(SENDER);
     for user in users {
-        bring(&hismail, user, &messages()[0]).await;
+        bring(hismail.ip, SENDER, user, &plain).await;
         dovecot.maildir(user).expect(1).await;
     }
     dovecot.take_over();
     for user in users {
         let read = dovecot.imap(user).await.read("INBOX").await;
         assert_eq!(read.len(), 1, "{user}");
-        assert!(read[0].octets.ends_with(&messages()[0]));
+        assert!(read[0].octets.ends_with(&plain));
     }
     served.stop().await;
 }

@@ -13,7 +13,7 @@ use crate::support::loopback::Loopback;
 use crate::support::name_server::done;
 
 /// How long a peer has to end by itself.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Who runs a peer that is not to be root: `nobody` where the tests run as root, otherwise whoever runs them.
 pub struct User {
@@ -36,6 +36,11 @@ impl User {
             uid: id("-u").parse().unwrap(),
             gid: id("-g").parse().unwrap(),
         }
+    }
+
+    /// The numbers of the user and the group.
+    pub fn ids(&self) -> (u32, u32) {
+        (self.uid, self.gid)
     }
 }
 
@@ -111,10 +116,23 @@ impl Seat {
         Process::start(command, &self.path("log"))
     }
 
-    /// What the peer logged, in the file `log` of its folder.
+    /// What the peer logged, in the files of its folder whose names end in `log`.
     pub fn log(&self) -> String {
-        let octets = std::fs::read(self.path("log")).unwrap_or_default();
-        String::from_utf8_lossy(&octets).into_owned()
+        let entries = std::fs::read_dir(self.home()).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let logs = paths.filter(|path| path.to_str().unwrap().ends_with("log"));
+        logs.map(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned())
+            .collect()
+    }
+
+    /// Waits until somebody listens on a port.
+    pub async fn listens(&self, port: u16) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while tokio::net::TcpStream::connect((self.ip, port)).await.is_err() {
+            let waits = tokio::time::Instant::now() < deadline;
+            assert!(waits, "nobody listens on port {port}:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Waits until the log has those words.
