@@ -24,6 +24,7 @@ pub struct Rspamd {
     seat: Seat,
 }
 
+#[allow(dead_code)] // a peer is described once, whatever of it is asked for
 impl Rspamd {
     /// It asks nobody about anything.
     pub async fn start() -> Self {
