@@ -18,6 +18,8 @@ use super::answer::Answer;
 use super::context::Context;
 use crate::accounts;
 use crate::config::{Config, Validation};
+use crate::crypto::ed25519::VerifyingKey;
+use crate::dime::signet::VerifiedOrg;
 use crate::mail::address::Domain;
 use crate::store::LocalDomain;
 
@@ -95,6 +97,7 @@ async fn print_check(
     let around = check::Surroundings {
         certificates: &certificates,
         now_secs: context.now().unix_secs(),
+        former_keys: former_keys(&context, domain).await?,
     };
     let hosts = records::hosts(&context.config, local.dime.as_ref());
     let mut findings = check::all(&*resolver, &lines, &hosts, &around).await;
@@ -116,6 +119,14 @@ async fn print_check(
     };
     answer.write(json, out)?;
     Ok(checked.exit())
+}
+
+/// Primary keys that the domain had, or was about to have.
+async fn former_keys(context: &Context, domain: &Domain) -> anyhow::Result<Vec<VerifyingKey>> {
+    let mut keys = context.store.withdrawn_keys(domain).await?;
+    let past = context.published().past_organizations(domain).await?;
+    keys.extend(past.iter().map(VerifiedOrg::primary_key));
+    Ok(keys)
 }
 
 async fn local(context: &Context, domain: &Domain) -> anyhow::Result<LocalDomain> {

@@ -113,8 +113,8 @@ fn of_daemon(error: &daemon::Error) -> Exit {
 fn of_store(error: &store::Error) -> Exit {
     use store::Error as E;
     match error {
-        // Also where somebody else was faster.
-        E::Database(_) | E::NotCommitted(_) | E::LeaseLost | E::Changed => Exit::TryLater,
+        // Also where somebody else was faster, or reads.
+        E::Database(_) | E::NotCommitted(_) | E::LeaseLost | E::Changed | E::LogInUse => Exit::TryLater,
         E::File(_) | E::WrongMasterKey | E::Schema(_) | E::NotDurable(_) => Exit::Configuration,
         _ => Exit::No,
     }

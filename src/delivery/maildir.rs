@@ -56,6 +56,8 @@ pub struct Copy {
     pub recipient: RecipientId,
     /// When the message was accepted.
     pub accepted_at: Timestamp,
+    /// It is sealed for each delivery anew, and may have another size each time. Then the size is not in its name.
+    pub sealed_anew: bool,
 }
 
 /// The Maildirs of all accounts.
@@ -110,6 +112,7 @@ impl Maildirs {
                 self.hostname
             ),
             size_bytes: 0,
+            has_fixed_size: !copy.sealed_anew,
         })
     }
 
@@ -145,6 +148,7 @@ pub struct Delivery {
     folder: PathBuf,
     name: String,
     size_bytes: u64,
+    has_fixed_size: bool,
 }
 
 impl Delivery {
@@ -160,7 +164,10 @@ impl Delivery {
         self.file.flush().await?;
         self.file.sync_all().await?;
         let new = self.folder.join("new");
-        let target = new.join(format!("{},S={}", self.name, self.size_bytes));
+        let target = new.join(match self.has_fixed_size {
+            true => format!("{},S={}", self.name, self.size_bytes),
+            false => self.name,
+        });
         blocking(move || {
             std::fs::rename(&self.temporary.0, &target)?;
             folder::sync(&new)?;
@@ -212,6 +219,7 @@ mod tests {
         Copy {
             recipient: RecipientId::parse(&id).unwrap(),
             accepted_at: Timestamp(1_800_000_000_000),
+            sealed_anew: false,
         }
     }
 
@@ -272,6 +280,26 @@ mod tests {
             .collect();
         bodies.sort();
         assert_eq!(bodies, [b"1", b"2"]);
+    }
+
+    #[tokio::test]
+    async fn a_repeated_delivery_replaces_the_first_though_it_was_sealed_anew_to_another_size() {
+        let home = tempfile::tempdir().unwrap();
+        let maildirs = maildirs(home.path());
+        let bob: Mailbox = "bob@hismail.test".parse().unwrap();
+        for text in [&b"sealed"[..], b"sealed again"] {
+            let copy = Copy {
+                sealed_anew: true,
+                ..copy(1)
+            };
+            let mut delivery = maildirs.begin(&bob, copy).await.unwrap();
+            delivery.write(text).await.unwrap();
+            delivery.commit().await.unwrap();
+        }
+        let new = maildirs.folder(&bob).join("new");
+        let left = names(&new);
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert_eq!(std::fs::read(new.join(&left[0])).unwrap(), b"sealed again");
     }
 
     #[tokio::test]

@@ -14,12 +14,12 @@ const LINE: usize = 76;
 /// Octets of an object that are encoded at a time: whole lines.
 const BLOCK: usize = 1024 * LINE / 4 * 3;
 
-/// The header, with the empty line behind it.
-pub fn header(host: &Domain, recipient: &Mailbox, now: Timestamp) -> String {
+/// The header, with the empty line behind it, of a message that came in at that time.
+pub fn header(host: &Domain, recipient: &Mailbox, accepted_at: Timestamp) -> String {
     format!(
         "Date: {}\r\nFrom: <MAILER-DAEMON@{host}>\r\nTo: <{recipient}>\r\nSubject: Sealed message\r\n\
          MIME-Version: 1.0\r\nContent-Type: application/vnd.dime\r\nContent-Transfer-Encoding: base64\r\n\r\n",
-        rfc5322(now),
+        rfc5322(accepted_at),
     )
 }
 

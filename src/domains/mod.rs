@@ -41,6 +41,9 @@ pub struct Limits {
     pub ttl_floor: Duration,
     /// A larger TTL counts as this much; 7 days.
     pub ttl_ceiling: Duration,
+    /// How long a pin without proof lasts at most; 30 days. Deviation from §7.2, which knows no such bound: whoever forges
+    /// one answer could keep mail for a domain waiting for ten years.
+    pub unproven_ceiling: Duration,
     /// How long an absence is remembered.
     pub absence_ttl: Duration,
     /// For how many domains an absence is remembered.
@@ -52,6 +55,7 @@ impl Default for Limits {
         Self {
             ttl_floor: Duration::from_secs(60),
             ttl_ceiling: Duration::from_secs(7 * 24 * 3600),
+            unproven_ceiling: Duration::from_secs(30 * 24 * 3600),
             absence_ttl: Duration::from_secs(60),
             absences: 4096,
         }
@@ -278,8 +282,8 @@ impl Domains {
     ) -> Result<(), Error> {
         match lookup {
             RecordLookup::Found { record, proof } => {
-                let ttl = pinning::bounded_ttl(ttl, &self.limits);
-                if let Some(pin) = pinning::replacement(domain, record, *proof, pin, ttl, now) {
+                let life = pinning::Life::of(record, *proof, ttl, &self.limits);
+                if let Some(pin) = pinning::replacement(domain, record, *proof, pin, life, now) {
                     self.store.set_pin(pin).await?;
                 }
                 if pin.is_some_and(|pin| changes_keys(record, *proof, pin)) {

@@ -35,8 +35,30 @@ pub(super) fn is_fresh(pin: &Pin, limits: &Limits, now: Timestamp) -> bool {
     now < pin.refresh_at && pin.refresh_at <= now.after(limits.ttl_ceiling)
 }
 
+/// How long a record is relied on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Life {
+    /// Until it is fetched again.
+    ttl: Duration,
+    /// Until it must not be used any more.
+    expiry: Duration,
+}
+
+impl Life {
+    /// What the record and its TTL say, within our bounds.
+    pub(super) fn of(record: &ManagementRecord, proof: Proof, ttl: Duration, limits: &Limits) -> Self {
+        let ttl = bounded_ttl(ttl, limits);
+        let expiry = record.expiry_days.map_or(ttl, |days| DAY * u32::from(days));
+        let expiry = match proof {
+            Proof::Secure => expiry,
+            Proof::Insecure => expiry.min(limits.unproven_ceiling),
+        };
+        Self { ttl, expiry }
+    }
+}
+
 /// The TTL within our bounds. Zero stays zero: such a record serves one delivery.
-pub(super) fn bounded_ttl(ttl: Duration, limits: &Limits) -> Duration {
+fn bounded_ttl(ttl: Duration, limits: &Limits) -> Duration {
     match ttl.is_zero() {
         true => ttl,
         false => ttl.clamp(limits.ttl_floor, limits.ttl_ceiling),
@@ -52,18 +74,16 @@ pub(super) fn replacement(
     record: &ManagementRecord,
     proof: Proof,
     pin: Option<&PinnedRecord>,
-    ttl: Duration,
+    life: Life,
     now: Timestamp,
 ) -> Option<Pin> {
-    let refresh_at = now.after(ttl);
-    let expiry = |days: u16| now.after(DAY * u32::from(days));
     let fresh = Pin {
         domain: domain.clone(),
         record: record.render_kept().ok()?,
         secure: proof == Proof::Secure,
         first_seen_at: now,
-        refresh_at,
-        expires_at: record.expiry_days.map_or(refresh_at, expiry),
+        refresh_at: now.after(life.ttl),
+        expires_at: now.after(life.expiry),
     };
     match (proof, pin) {
         (Proof::Secure, _) | (Proof::Insecure, None) => Some(fresh),

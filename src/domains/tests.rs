@@ -209,6 +209,24 @@ async fn a_pin_ends_at_its_expiry_or_without_one_at_the_ttl() {
     }
 }
 
+/// One forged answer does not decide about ten years.
+#[tokio::test]
+async fn a_pin_without_proof_lasts_thirty_days_at_most() {
+    for (days, proof, life) in [
+        (3650, INSECURE, 30),
+        (31, INSECURE, 30),
+        (30, INSECURE, 30),
+        (29, INSECURE, 29),
+        (3650, SECURE, 3650),
+    ] {
+        let world = World::new();
+        let record = text(1, &format!("exp={days}"));
+        world.see(published(&record, HOUR, proof)).await;
+        let expires_at = world.pin().unwrap().expires_at;
+        assert_eq!(expires_at, world.clock.now().after(DAY * life), "{days} {proof:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_ttl_of_zero_serves_one_delivery() {
     let world = World::new();

@@ -171,6 +171,7 @@ impl Mailer {
             copy: maildir::Copy {
                 recipient: planned.recipient.id,
                 accepted_at: progress.claim.accepted_at,
+                sealed_anew: true,
             },
             // As the destination of a sealed message has it: who wrote is for the recipient alone.
             reverse_path: &ReversePath::NULL,
@@ -191,7 +192,7 @@ impl Mailer {
     ) -> Result<Box<dyn BodyWriter>, Outcome> {
         let mut object = self.object(progress, sealing).await?;
         let mut writer = self.begin().await?;
-        let header = wrapper::header(&self.host, &sealing.recipient, self.clock.now());
+        let header = wrapper::header(&self.host, &sealing.recipient, progress.claim.accepted_at);
         writer.write(header.as_bytes()).await.map_err(fault)?;
         let work = move || {
             let done = wrapper::body(Reader::new(&mut object), Appender::new(&mut *writer));

@@ -152,6 +152,7 @@ impl Mailer {
             copy: maildir::Copy {
                 recipient: planned.recipient.id,
                 accepted_at: progress.claim.accepted_at,
+                sealed_anew: false,
             },
             reverse_path: &progress.claim.envelope.reverse_path,
         };

@@ -5,7 +5,8 @@
 //! | the current one | the one seen before, or a later one of its chain of custody |
 //! | the author's, which a message names | the same, or an earlier one: the message may have been under way while keys changed |
 //!
-//! The key seen last is pinned; an earlier one never takes the place of a later one.
+//! The key seen last is pinned; an earlier one never takes the place of a later one. Anybody can name anybody in a message, so
+//! an author's key is pinned after a signature has shown that the message is the author's.
 
 use std::time::Duration;
 
@@ -16,10 +17,13 @@ use crate::crypto::ed25519::VerifyingKey;
 use crate::dime::fingerprint::CryptoFingerprint;
 use crate::dime::signet::{self, Signet, VerifiedUser, self_signed_key};
 use crate::mail::address::Mailbox;
-use crate::store::{CustodyPin, Store, fold};
+use crate::store::{self, CustodyPin, Store, Witnessed, fold};
 
 /// How long somebody's signing key is remembered after it was last seen.
 const KEPT_FOR: Duration = Duration::from_secs(400 * 24 * 3600);
+
+/// How often a signet is judged anew because others have pinned another one meanwhile.
+const TRIES: usize = 4;
 
 /// What is known of one user's signing key.
 pub(super) struct Custody<'a> {
@@ -38,6 +42,24 @@ struct Seen {
     signet: Option<CryptoFingerprint>,
 }
 
+impl Seen {
+    fn pin(&self) -> Option<CustodyPin> {
+        self.signet.map(|signet| CustodyPin {
+            signing_key: self.key,
+            signet,
+        })
+    }
+}
+
+/// An author's signing key, to be pinned once a message has proven to be the author's
+/// ([`Directory::remember_author`](super::Directory::remember_author)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sighting {
+    name: String,
+    before: Option<CustodyPin>,
+    pin: CustodyPin,
+}
+
 /// How a signing key stands to the one seen before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
@@ -50,30 +72,48 @@ enum Standing {
 impl Custody<'_> {
     /// Checks the current signet, and pins its signing key.
     pub async fn keep(&self, inquiry: &mut Inquiry<'_>, user: &VerifiedUser) -> Result<(), Error> {
-        let seen = self.seen().await?;
-        match self.later(inquiry, user, seen.as_ref()).await? {
-            Some(_) => self.pin(user).await,
-            None => Err(broken(self.address)),
+        for _ in 0..TRIES {
+            let seen = self.seen().await?;
+            if self.later(inquiry, user, seen.as_ref()).await?.is_none() {
+                return Err(broken(self.address));
+            }
+            let sighting = self.sighting(user, seen.as_ref());
+            if pin(self.store, sighting, false, self.now).await? {
+                return Ok(());
+            }
         }
+        Err(store::Error::Changed.into())
     }
 
-    /// Checks a signet that a message names as its author's, and pins its signing key if it is a new one, or `refresh`.
-    pub async fn keep_author(
+    /// Checks a signet that a message names as its author's. What is to be pinned: its signing key if it is a new one, or
+    /// `refresh`.
+    pub async fn judge_author(
         &self,
         inquiry: &mut Inquiry<'_>,
         user: &VerifiedUser,
         refresh: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Sighting>, Error> {
         let seen = self.seen().await?;
         let standing = match (self.later(inquiry, user, seen.as_ref()).await?, &seen) {
             (None, Some(seen)) if self.is_earlier(inquiry, user, &seen.key).await? => Some(Standing::Earlier),
             (standing, _) => standing,
         };
         match standing {
-            Some(Standing::New | Standing::Later) => self.pin(user).await,
-            Some(Standing::Same) if refresh => self.pin(user).await,
-            Some(Standing::Same | Standing::Earlier) => Ok(()),
+            Some(Standing::New | Standing::Later) => Ok(Some(self.sighting(user, seen.as_ref()))),
+            Some(Standing::Same) if refresh => Ok(Some(self.sighting(user, seen.as_ref()))),
+            Some(Standing::Same | Standing::Earlier) => Ok(None),
             None => Err(broken(self.address)),
+        }
+    }
+
+    fn sighting(&self, user: &VerifiedUser, seen: Option<&Seen>) -> Sighting {
+        Sighting {
+            name: fold(self.address),
+            before: seen.and_then(Seen::pin),
+            pin: CustodyPin {
+                signing_key: user.signing_key(),
+                signet: user.crypto_fingerprint(),
+            },
         }
     }
 
@@ -152,15 +192,31 @@ impl Custody<'_> {
         // Of a check that did not end nothing follows.
         Ok(followed.await.unwrap_or_default())
     }
+}
 
-    async fn pin(&self, user: &VerifiedUser) -> Result<(), Error> {
-        let pin = CustodyPin {
-            signing_key: user.signing_key(),
-            signet: user.crypto_fingerprint(),
-        };
-        let (name, until) = (fold(self.address), self.now.after(KEPT_FOR));
-        Ok(self.store.pin_custody(&name, pin, until, self.now).await?)
+/// Pins the key of an author whose message it has proven to be. Errors: [`Changed`](store::Error::Changed) if another key has
+/// been pinned since it was judged.
+pub(super) async fn pin_author(store: &dyn Store, sighting: Sighting, now: Timestamp) -> Result<(), Error> {
+    let (name, key) = (sighting.name.clone(), sighting.pin.signing_key);
+    if pin(store, sighting, true, now).await? {
+        return Ok(());
     }
+    match store.custody_pin(&name, now).await? {
+        Some(pin) if pin.signing_key == key => Ok(()),
+        _ => Err(store::Error::Changed.into()),
+    }
+}
+
+/// Whether what was seen before is still what is pinned.
+async fn pin(store: &dyn Store, sighting: Sighting, author: bool, now: Timestamp) -> Result<bool, Error> {
+    let after = Witnessed {
+        pin: sighting.pin,
+        expires_at: now.after(KEPT_FOR),
+        as_author: author,
+    };
+    Ok(store
+        .pin_custody(&sighting.name, sighting.before, after, now)
+        .await?)
 }
 
 /// A key that may be somebody else's is for a person to look at.

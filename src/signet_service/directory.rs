@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Published;
-use super::custody::Custody;
+use super::custody::{self, Custody, Sighting};
 use super::inquiry::{Error, Inquiry};
 use crate::base::time::Clock;
 use crate::dime::dmime2::signets::Known;
@@ -48,6 +48,8 @@ pub struct Named<S> {
     pub key_set: Option<SignedKeySet>,
     /// Whether it is the owner's current one. Not looked up, and `false`, where the key set decides already.
     pub is_current: bool,
+    /// What is to be remembered of an author whose message it proves to be: see [`Directory::remember_author`].
+    pub sighting: Option<Sighting>,
 }
 
 impl<S> Named<S> {
@@ -120,20 +122,28 @@ impl Directory {
     }
 
     /// The same for the author of a message that has come in. The signing key must follow from the one that the author was
-    /// last seen with, or lead to it: the chain of custody is followed, and where it is broken the message waits.
+    /// last seen with, or lead to it: the chain of custody is followed, and where it is broken the message waits. With what
+    /// [`remember_author`](Self::remember_author) is to be told, if anything.
     pub async fn author_of(
         &self,
         organization: &VerifiedOrg,
         address: &Mailbox,
         wanted: Wanted,
-    ) -> Result<VerifiedUser, Error> {
+    ) -> Result<(VerifiedUser, Option<Sighting>), Error> {
         if self.store.local_domain(address.domain()).await?.is_some() {
-            return self.our_user(address, wanted).await;
+            return Ok((self.our_user(address, wanted).await?, None));
         }
         let mut visit = self.visit(address.domain()).await?;
         let found = visit.author_of(organization, address, wanted).await;
         visit.inquiry.end().await;
         found
+    }
+
+    /// Remembers the signing key of an author whose signature under a message has been verified.
+    ///
+    /// Errors: [`Changed`](store::Error::Changed) if another key of the author has been seen meanwhile.
+    pub async fn remember_author(&self, sighting: Sighting) -> Result<(), Error> {
+        custody::pin_author(self.store.as_ref(), sighting, self.clock.now()).await
     }
 
     /// That signet of an organization, with what decides whether it was in force at `created` (`dmime2.md` §13, E4).
@@ -157,6 +167,7 @@ impl Directory {
             key_set: SignedKeySet::of(signet.signet()).ok().flatten(),
             signet,
             is_current,
+            sighting: None,
         })
     }
 
@@ -168,7 +179,7 @@ impl Directory {
         wanted: FullFingerprint,
         created: u64,
     ) -> Result<Named<VerifiedUser>, Error> {
-        let signet = self
+        let (signet, sighting) = self
             .author_of(organization, address, Wanted::Full(wanted))
             .await?;
         let is_current = match Owner::from(&signet).was_in_force(created) {
@@ -182,6 +193,7 @@ impl Directory {
             key_set: SignedKeySet::of(signet.signet()).ok().flatten(),
             signet,
             is_current,
+            sighting,
         })
     }
 
@@ -319,19 +331,19 @@ impl Visit<'_> {
         organization: &VerifiedOrg,
         address: &Mailbox,
         wanted: Wanted,
-    ) -> Result<VerifiedUser, Error> {
+    ) -> Result<(VerifiedUser, Option<Sighting>), Error> {
         let (directory, inquiry) = (self.directory, &mut self.inquiry);
         let custody = directory.custody(address);
         if let Some(user) = remembered_user(directory, organization, address, wanted).await? {
-            custody.keep_author(inquiry, &user, false).await?;
-            return Ok(user);
+            let sighting = custody.judge_author(inquiry, &user, false).await?;
+            return Ok((user, sighting));
         }
         let user = fresh_user(inquiry, organization, address, wanted).await?;
-        custody.keep_author(inquiry, &user, true).await?;
+        let sighting = custody.judge_author(inquiry, &user, true).await?;
         directory
             .remember(store::fold(address), user.signet(), wanted)
             .await?;
-        Ok(user)
+        Ok((user, sighting))
     }
 }
 

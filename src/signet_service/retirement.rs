@@ -3,8 +3,8 @@
 //! | State | What the operator does | Next |
 //! |---|---|---|
 //! | announced | publishes the record with policy `experimental` and an expiry of one day | once DNS has it: expiring |
-//! | expiring | nothing | a day after the expiry of the record before it, when everybody has forgotten that: withdrawn |
-//! | withdrawn | removes the record | once DNS has been without it for three days: the domain is served without DIME |
+//! | expiring | nothing | a day after TTL and expiry of the record before it, when everybody has forgotten that: withdrawn |
+//! | withdrawn | removes the record | once DNS has been without it for nine days: the domain is served without DIME |
 //!
 //! The domain takes sealed mail up to the end.
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::Error;
 use crate::base::observe;
-use crate::base::time::Clock;
+use crate::base::time::{Clock, Timestamp};
 use crate::dime::record::{ManagementRecord, Policy, Published, owner_name};
 use crate::mail::address::Domain;
 use crate::net::dns::{Lookup, Resolver};
@@ -21,11 +21,15 @@ use crate::store::{self, Retirement, RetirementState, Store};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// The longest time for which records without an expiry are kept (`management-record.md` §7.2). Days.
-const LONGEST_TTL: u16 = 7;
+/// The longest time for which a record is taken from a cache (`management-record.md` §7.2).
+const LONGEST_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The expiry of the last record, and time for secondary name servers and caches.
-const RECORD_RUNS_OUT: Duration = Duration::from_secs(3 * 24 * 3600);
+/// For secondary name servers, and caches that keep records a little longer.
+const GRACE: Duration = DAY;
+
+/// From when DNS has no record: one may come from a cache for its TTL, which cannot be seen any more, and is then believed until
+/// its expiry.
+const RECORD_RUNS_OUT: Duration = Duration::from_secs((7 + 1 + 1) * 24 * 3600);
 
 /// Takes domains out of DIME.
 #[derive(Clone)]
@@ -40,8 +44,8 @@ pub struct Retiring {
 
 /// What DNS has.
 enum Seen {
-    /// A record that everybody forgets soon.
-    Short,
+    /// A record that everybody forgets soon, and its TTL. From a cache it is what is left of it.
+    Short(Duration),
     /// Another record.
     Other,
     /// None.
@@ -110,16 +114,28 @@ impl Retiring {
         let is_due = now_at.due_at.is_some_and(|due| due <= now);
         let domain = &now_at.name;
         let (to, wait) = match (now_at.state, self.seen(domain).await) {
-            (S::Announced, Seen::Short | Seen::Nothing) => {
-                (S::Expiring, Some(self.pins_run_out(domain).await?))
+            (S::Announced, Seen::Short(ttl)) => (S::Expiring, Some(self.pins_run_out(domain, ttl).await?)),
+            (S::Announced, Seen::Nothing) => {
+                (S::Expiring, Some(self.pins_run_out(domain, LONGEST_TTL).await?))
             }
             (S::Expiring, Seen::Other) => (S::Announced, None),
+            (S::Expiring, Seen::Short(ttl)) => {
+                // A cache that has asked again shows more of the TTL.
+                let due_at = now_at.since.after(self.pins_run_out(domain, ttl).await?);
+                if now_at.due_at.is_none_or(|due| due < due_at) {
+                    return self.wait_until(now_at, due_at).await;
+                }
+                match is_due {
+                    true => (S::Withdrawn, None),
+                    false => return Ok(()),
+                }
+            }
             (S::Expiring, _) if is_due => (S::Withdrawn, None),
             (S::Withdrawn, Seen::Nothing) if is_due => {
                 return Ok(self.store.finish_retirement(domain).await?);
             }
             (S::Withdrawn, Seen::Nothing) if now_at.due_at.is_none() => (S::Withdrawn, Some(RECORD_RUNS_OUT)),
-            (S::Withdrawn, Seen::Short | Seen::Other) if now_at.due_at.is_some() => (S::Withdrawn, None),
+            (S::Withdrawn, Seen::Short(_) | Seen::Other) if now_at.due_at.is_some() => (S::Withdrawn, None),
             _ => return Ok(()),
         };
         let due_at = wait.map(|wait| now.after(wait));
@@ -129,20 +145,28 @@ impl Retiring {
         Ok(advanced.await?)
     }
 
-    /// How long others may remember the record before the one that announces it.
-    async fn pins_run_out(&self, domain: &Domain) -> Result<Duration, Error> {
+    async fn wait_until(&self, now_at: &Retirement, due_at: Timestamp) -> Result<(), Error> {
+        let (state, since) = (now_at.state, now_at.since);
+        let advanced = self
+            .store
+            .advance_retirement(&now_at.name, state, state, since, Some(due_at));
+        Ok(advanced.await?)
+    }
+
+    /// How long others may remember the record before the one that announces it: a cache gives it to them for its TTL, and they
+    /// keep it until its expiry.
+    async fn pins_run_out(&self, domain: &Domain, ttl: Duration) -> Result<Duration, Error> {
         let served = self.store.local_domain(domain).await?;
         let expiry = served
             .and_then(|served| served.dime)
             .and_then(|dime| dime.expiry_days);
-        let days = expiry.unwrap_or(0).max(LONGEST_TTL);
-        Ok(DAY * (u32::from(days) + 1))
+        Ok(DAY * u32::from(expiry.unwrap_or(0)) + ttl.min(LONGEST_TTL) + GRACE)
     }
 
     async fn seen(&self, domain: &Domain) -> Seen {
         match self.resolver.txt(&owner_name(domain)).await {
-            Lookup::Found { value, .. } => match Published::read(&value) {
-                Published::Record(record) => of(&record),
+            Lookup::Found { value, ttl, .. } => match Published::read(&value) {
+                Published::Record(record) => of(&record, ttl),
                 Published::Unusable(_) => Seen::Other,
                 Published::Nothing => Seen::Nothing,
             },
@@ -152,9 +176,9 @@ impl Retiring {
     }
 }
 
-fn of(record: &ManagementRecord) -> Seen {
+fn of(record: &ManagementRecord, ttl: Duration) -> Seen {
     match (record.policy, record.expiry_days) {
-        (Policy::Experimental, Some(1)) => Seen::Short,
+        (Policy::Experimental, Some(1)) => Seen::Short(ttl),
         _ => Seen::Other,
     }
 }

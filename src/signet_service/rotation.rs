@@ -5,7 +5,7 @@
 //! | generated | once DNS has the record with both primary keys: published | the new signet, under a chain of custody, is published: active |
 //! | published | once nobody can have the record before it any more: seen | – |
 //! | seen | the new signet is published, in which the old primary key may still sign users' signets; then the new one signs them all: active | – |
-//! | active | after 16 days: the old key is taken out of the signet, and the old private keys are erased: retired | after 16 days: done |
+//! | active | after 16 days: the old key is taken out of the signet, and the old private keys are erased: retired. In a zone that nothing is proven of it takes as long as others may remember the record | after 16 days: done |
 //! | retired | once DNS has the record without the old key: done | – |
 //!
 //! Every step looks at what is there before it does anything, so that one that was cut off is finished by the next try.
@@ -29,17 +29,22 @@ use crate::dime::record::{self, owner_name};
 use crate::dime::signet::Signet;
 use crate::dmtp::name::Name;
 use crate::mail::address::{Domain, Mailbox};
-use crate::net::dns::{Lookup, Resolver};
+use crate::net::dns::{Lookup, Proof, Resolver};
 use crate::store::{self, Rollover, RolloverState, Store};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Names looked at in one query.
 const PAGE: u32 = 100;
 
 /// How long secondary name servers, and caches that keep records a little longer, are given beyond the record's TTL.
-const GRACE: Duration = Duration::from_secs(24 * 3600);
+const GRACE: Duration = DAY;
 
 /// The least TTL that is reckoned with, because a cache may have told us less than the zone says.
 const LEAST_TTL: Duration = Duration::from_secs(3600);
+
+/// Nobody relies on a greater one (`management-record.md` §7.2).
+const LONGEST_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Steps taken in one go, at most: more than there are.
 const MAX_STEPS: usize = 8;
@@ -55,6 +60,14 @@ pub struct Rotation {
     pub published: Arc<Published>,
     /// Shows what is in DNS.
     pub resolver: Arc<dyn Resolver>,
+}
+
+/// A management record of ours as DNS has it.
+struct InDns {
+    keys: Vec<VerifyingKey>,
+    /// From a cache it is what is left of it.
+    ttl: Duration,
+    proof: Proof,
 }
 
 /// How a change of keys stands.
@@ -119,28 +132,36 @@ impl Rotation {
 
     /// Calls a change of keys off and erases the new keys; the state it was in, or `None` if none is under way.
     ///
-    /// What is published stays valid. Errors: [`Error::NewKeysInUse`] once a signet with the new keys is published;
+    /// What is published stays valid. Errors: [`LogInUse`](store::Error::LogInUse) if it is called off, and the new keys may
+    /// still be in the log of the database, until it is repeated; [`Error::NewKeysInUse`] once a signet with the new keys is published;
     /// [`Changed`](store::Error::Changed) if a step was taken meanwhile.
     pub async fn cancel(&self, name: &Name) -> Result<Option<RolloverState>, Error> {
         let text = name.to_string();
         let Some(rollover) = self.store.rollover(&text).await? else {
+            // Repeated because the log was in use.
+            self.store.finish_erasing().await?;
             return Ok(None);
         };
         let current = self.store.current_signet(&text).await?;
         if rollover.state >= RolloverState::Active {
             return Err(Error::NewKeysInUse);
         }
-        if let Some(current) = &current {
-            let key = Signet::decode(&current.object)?.signing_key()?;
-            if key == self.new_key(name, &rollover).await? {
-                return Err(Error::NewKeysInUse);
-            }
+        let new = self.new_key(name, &rollover).await?;
+        if let Some(current) = &current
+            && Signet::decode(&current.object)?.signing_key()? == new
+        {
+            return Err(Error::NewKeysInUse);
         }
         let current = current.map(|current| current.full);
-        self.store
-            .cancel_rollover(&rollover.name, rollover.state, current)
-            .await?;
-        tell(name, "cancelled");
+        let in_record = matches!(name, Name::Organization(_)).then_some(new);
+        let cancelled = self
+            .store
+            .cancel_rollover(&rollover.name, rollover.state, current, in_record)
+            .await;
+        if matches!(cancelled, Ok(()) | Err(store::Error::LogInUse)) {
+            tell(name, "cancelled");
+        }
+        cancelled?;
         Ok(Some(rollover.state))
     }
 
@@ -244,8 +265,8 @@ impl Rotation {
                 .await?,
         ];
         match self.in_dns(domain).await {
-            Some((keys, ttl)) if both.iter().all(|key| keys.contains(key)) => {
-                let wait = ttl.max(LEAST_TTL) + GRACE;
+            Some(found) if both.iter().all(|key| found.keys.contains(key)) => {
+                let wait = copies_last(found.ttl);
                 self.enter(rollover, RolloverState::Published, Some(wait)).await
             }
             _ => Ok(()),
@@ -258,8 +279,13 @@ impl Rotation {
             .new_key(&Name::Organization(domain.clone()), rollover)
             .await?;
         match self.in_dns(domain).await {
-            Some((keys, _)) if !keys.contains(&new) => {
+            Some(found) if !found.keys.contains(&new) => {
                 self.enter(rollover, RolloverState::Generated, None).await
+            }
+            // A cache that has asked again shows more of the TTL.
+            Some(found) if rollover.due_at < Some(rollover.since.after(copies_last(found.ttl))) => {
+                let due_at = rollover.since.after(copies_last(found.ttl));
+                self.wait_until(rollover, due_at).await
             }
             Some(_) if self.is_due(rollover) => self.enter(rollover, RolloverState::Seen, None).await,
             _ => Ok(()),
@@ -277,8 +303,19 @@ impl Rotation {
                 .await?;
         }
         self.resign_users(domain).await?;
-        self.enter(rollover, RolloverState::Active, Some(OLD_KEYS_KEPT))
-            .await
+        let wait = OLD_KEYS_KEPT.max(self.pins_last(domain).await?);
+        self.enter(rollover, RolloverState::Active, Some(wait)).await
+    }
+
+    /// How long the record must have the old key for those who remember the record before. Where DNSSEC vouches for it they take
+    /// what they find; elsewhere it must share a key with what they remember (`management-record.md` §7.4).
+    async fn pins_last(&self, domain: &Domain) -> Result<Duration, Error> {
+        if matches!(self.in_dns(domain).await, Some(found) if found.proof == Proof::Secure) {
+            return Ok(Duration::ZERO);
+        }
+        let dime = self.store.local_domain(domain).await?.and_then(|served| served.dime);
+        let days = dime.and_then(|dime| dime.expiry_days).unwrap_or(0);
+        Ok(DAY * u32::from(days) + GRACE)
     }
 
     async fn retire(&self, domain: &Domain, rollover: &Rollover) -> Result<(), Error> {
@@ -299,7 +336,7 @@ impl Rotation {
     async fn look_for_old(&self, domain: &Domain, rollover: &Rollover) -> Result<(), Error> {
         let old = self.old_key(rollover).await?;
         match self.in_dns(domain).await {
-            Some((keys, _)) if !keys.contains(&old) => {
+            Some(found) if !found.keys.contains(&old) => {
                 Ok(self.store.end_rollover(&rollover.name, rollover.state).await?)
             }
             _ => Ok(()),
@@ -326,13 +363,17 @@ impl Rotation {
         }
     }
 
-    /// Primary keys in the published record, and its TTL; `None` if there is no usable record now.
-    async fn in_dns(&self, domain: &Domain) -> Option<(Vec<VerifyingKey>, Duration)> {
-        let Lookup::Found { value, ttl, .. } = self.resolver.txt(&owner_name(domain)).await else {
+    /// What is published; `None` if there is no usable record now.
+    async fn in_dns(&self, domain: &Domain) -> Option<InDns> {
+        let Lookup::Found { value, ttl, proof } = self.resolver.txt(&owner_name(domain)).await else {
             return None;
         };
         match record::Published::read(&value) {
-            record::Published::Record(record) => Some((record.primary_keys, ttl)),
+            record::Published::Record(record) => Some(InDns {
+                keys: record.primary_keys,
+                ttl,
+                proof,
+            }),
             record::Published::Nothing | record::Published::Unusable(_) => None,
         }
     }
@@ -371,6 +412,15 @@ impl Rotation {
             .is_some_and(|due: Timestamp| due <= self.clock.now())
     }
 
+    /// In the same state.
+    async fn wait_until(&self, rollover: &Rollover, due_at: Timestamp) -> Result<(), Error> {
+        let (state, since) = (rollover.state, rollover.since);
+        let advanced = self
+            .store
+            .advance_rollover(&rollover.name, state, state, since, Some(due_at));
+        Ok(advanced.await?)
+    }
+
     async fn enter(
         &self,
         rollover: &Rollover,
@@ -384,6 +434,11 @@ impl Rotation {
             .advance_rollover(&rollover.name, rollover.state, state, now, due_at);
         Ok(entered.await?)
     }
+}
+
+/// How long a record before the present one may come from a cache.
+fn copies_last(ttl: Duration) -> Duration {
+    ttl.clamp(LEAST_TTL, LONGEST_TTL) + GRACE
 }
 
 impl std::fmt::Debug for Rotation {

@@ -71,7 +71,7 @@ pub trait KeySets: Send + Sync {
 
     /// Destroys the private KEM keys that are due; how many there were.
     ///
-    /// What held them is overwritten, in the database and in its log.
+    /// What held them is overwritten, in the database and in its log; [`Error::LogInUse`] if it is not, and is to be tried again.
     async fn destroy_kem_keys(&self, now: Timestamp) -> Result<u64, Error>;
 
     /// Puts key sets signed ahead in the place of those that `name` had.
@@ -80,8 +80,8 @@ pub trait KeySets: Send + Sync {
     /// The key sets of `name` that were signed ahead, in the order in which they are due.
     async fn key_sets_ahead(&self, name: &str) -> Result<Vec<KeySetAhead>, Error>;
 
-    /// Drops those that were due until `until`: they have been published, or have been passed over.
-    async fn drop_key_sets_ahead(&self, name: &str, until: Timestamp) -> Result<(), Error>;
+    /// Drops exactly these: they have been published, or have been passed over. What has come meanwhile stays.
+    async fn drop_key_sets_ahead(&self, name: &str, sets: Vec<KeySetAhead>) -> Result<(), Error>;
 
     /// What is pinned of the key sets of `name` and not forgotten at `now`.
     async fn key_set_pin(&self, name: &str, now: Timestamp) -> Result<Option<KeySetPin>, Error>;

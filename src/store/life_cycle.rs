@@ -139,6 +139,21 @@ pub struct CustodyPin {
     pub signet: CryptoFingerprint,
 }
 
+/// Keys to remember.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Witnessed {
+    /// The keys.
+    pub pin: CustodyPin,
+    /// When they are forgotten.
+    pub expires_at: Timestamp,
+    /// They were seen with a message of theirs. Others decide how many such there are, so of those whom nobody here has
+    /// written to only the [`MAX_AUTHORS`] seen last are remembered.
+    pub as_author: bool,
+}
+
+/// Keys remembered at most of authors whom nobody here has written to.
+pub const MAX_AUTHORS: u32 = 50_000;
+
 /// Life cycles on disk. Names are domains and addresses, found without regard to case.
 #[async_trait]
 pub trait LifeCycle: Send + Sync {
@@ -167,14 +182,21 @@ pub trait LifeCycle: Send + Sync {
     ) -> Result<(), Error>;
     /// Forgets a change of keys that is in state `from`; else [`Error::Changed`].
     async fn end_rollover(&self, name: &str, from: RolloverState) -> Result<(), Error>;
-    /// Erases the new private keys of a change of keys and forgets it, if it is in state `from` and `current` still is the
-    /// current signet; else [`Error::Changed`]. What held the keys is overwritten.
+    /// Erases the new private keys of a change of keys and forgets it, though not the public key that DNS may have already, if it is in state `from` and `current` still is the
+    /// current signet; else [`Error::Changed`]. What held the keys is overwritten; [`Error::LogInUse`] if it is not
+    /// in the log, which others use.
     async fn cancel_rollover(
         &self,
         name: &str,
         from: RolloverState,
         current: Option<FullFingerprint>,
+        in_record: Option<VerifyingKey>,
     ) -> Result<(), Error>;
+    /// Public keys of changes of keys that were called off.
+    async fn withdrawn_keys(&self, name: &Domain) -> Result<Vec<VerifyingKey>, Error>;
+
+    /// Overwrites in the log what was erased by a call that ended in [`Error::LogInUse`].
+    async fn finish_erasing(&self) -> Result<(), Error>;
 
     /// Takes signets of `name` out of service; how many were in service.
     async fn revoke_signets(
@@ -183,7 +205,8 @@ pub trait LifeCycle: Send + Sync {
         signets: &[CryptoFingerprint],
         now: Timestamp,
     ) -> Result<u64, Error>;
-    /// Erases the private keys of replaced signets that are due; how many there were. What held them is overwritten.
+    /// Erases the private keys of replaced signets that are due; how many there were. What held them is overwritten;
+    /// [`Error::LogInUse`] if it is not, and is to be tried again.
     async fn erase_private_keys(&self, now: Timestamp) -> Result<u64, Error>;
 
     /// Puts a request in the place of the one that its name had.
@@ -224,14 +247,14 @@ pub trait LifeCycle: Send + Sync {
 
     /// The keys that `name` had, if not forgotten at `now`.
     async fn custody_pin(&self, name: &str, now: Timestamp) -> Result<Option<CustodyPin>, Error>;
-    /// Remembers them until then.
+    /// Remembers keys in the place of `before`; `false`, and nothing is changed, if that is not what is there.
     async fn pin_custody(
         &self,
         name: &str,
-        pin: CustodyPin,
-        expires_at: Timestamp,
+        before: Option<CustodyPin>,
+        after: Witnessed,
         now: Timestamp,
-    ) -> Result<(), Error>;
+    ) -> Result<bool, Error>;
     /// Forgets them; whether there was anything.
     async fn forget_custody_pin(&self, name: &str) -> Result<bool, Error>;
 }

@@ -70,6 +70,9 @@ pub enum Error {
     /// What was to be replaced has been replaced meanwhile; nothing was changed.
     #[error("it has changed meanwhile")]
     Changed,
+    /// Something was erased from the database, and its log, which others are using, may still hold it.
+    #[error("the log of the database is in use, and may still hold what was to be erased")]
+    LogInUse,
     /// The schema is newer than this program, or a migration failed.
     #[error("the database schema cannot be used: {0}")]
     Schema(#[source] sqlx::migrate::MigrateError),

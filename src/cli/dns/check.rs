@@ -5,6 +5,7 @@ use futures_util::future::join_all;
 use super::certificate::Certificates;
 use super::records::{Data, Line, Wanted, mx_item, srv_item, tlsa_item};
 use crate::cli::Exit;
+use crate::crypto::ed25519::VerifyingKey;
 use crate::dime::record::{self, MAX_RECORD_OCTETS, ManagementRecord};
 use crate::mail::address::Domain;
 use crate::net::dns::{Lookup, Proof, Resolver, SelfTest};
@@ -26,6 +27,8 @@ pub enum Problem {
     Differs,
     /// There is more than one record where there must be one.
     Several,
+    /// It has a key of ours that is out of use.
+    FormerKey,
     /// It is not a management record.
     Unparsable(record::Error),
     /// There is a management record though the domain has no DIME, or is leaving it.
@@ -59,6 +62,7 @@ impl Problem {
             Self::Missing => "missing",
             Self::Differs => "differs",
             Self::Several => "several",
+            Self::FormerKey => "former_key",
             Self::Unparsable(_) => "unparsable",
             Self::Leftover => "leftover",
             Self::Bogus => "bogus",
@@ -80,6 +84,7 @@ impl Problem {
             Self::Missing => "missing",
             Self::Differs => "differs",
             Self::Several => "more than one record, and others believe none",
+            Self::FormerKey => "right, but for a key of ours that is out of use: it may be taken out",
             Self::Unparsable(error) => return format!("not a management record: {error}"),
             Self::Leftover => "to be removed: the domain has no DIME, and others may hold its mail",
             Self::Bogus => "fails DNSSEC validation: the zone is broken, or somebody interferes",
@@ -171,6 +176,8 @@ pub struct Surroundings<'a> {
     pub certificates: &'a Certificates,
     /// Unix time.
     pub now_secs: i64,
+    /// Primary keys that the domain had, or was about to have.
+    pub former_keys: Vec<VerifyingKey>,
 }
 
 /// Looks everything up, at the same time.
@@ -387,12 +394,32 @@ fn management(
         }
     };
     if record != *expected {
-        finding.add(Problem::Differs, true);
+        let former = without_former_keys(&record, expected, &around.former_keys) == *expected;
+        match former {
+            true => finding.add(Problem::FormerKey, false),
+            false => finding.add(Problem::Differs, true),
+        }
         (finding.lacking, finding.excess) = apart;
     }
     about_certificates(&mut finding, &record, around);
     about_trust(&mut finding, &record, around);
     finding
+}
+
+/// The record without keys of ours that are out of use, and without what they alone may have signed.
+fn without_former_keys(
+    record: &ManagementRecord,
+    expected: &ManagementRecord,
+    former: &[VerifyingKey],
+) -> ManagementRecord {
+    let mut rest = record.clone();
+    rest.primary_keys
+        .retain(|key| expected.primary_keys.contains(key) || !former.contains(key));
+    if rest.primary_keys.len() < record.primary_keys.len() {
+        rest.tls_signatures
+            .retain(|signature| expected.tls_signatures.contains(signature));
+    }
+    rest
 }
 
 fn about_certificates(finding: &mut Finding, record: &ManagementRecord, around: &Surroundings<'_>) {

@@ -126,7 +126,7 @@ async fn management(
         plan.signers.iter().map(sign).collect::<Vec<_>>()
     };
     let record = ManagementRecord {
-        primary_keys: plan.signers.iter().map(SigningKey::verifying_key).collect(),
+        primary_keys: plan.primary_keys,
         tls_signatures: vouched.into_iter().flatten().flat_map(signed).collect(),
         policy: plan.policy,
         delivery_hosts: dime.delivery_hosts.clone(),

@@ -13,8 +13,8 @@ use crate::cli::context::Context;
 use crate::cli::{Exit, load};
 use crate::dmtp::name::Name;
 use crate::mail::date::rfc5322;
-use crate::signet_service::Progress;
-use crate::store::{Rollover, RolloverState};
+use crate::signet_service::{Error, Progress};
+use crate::store::{self, Rollover, RolloverState};
 
 /// Replace the keys of a domain, or of a user whose keys are kept here, and say how far that is and what comes next.
 ///
@@ -30,7 +30,8 @@ pub struct Rotate {
     /// Only say how far it is.
     #[arg(long)]
     status: bool,
-    /// Call the change off, and erase the new keys. Refused once a signet with the new keys is published.
+    /// Call the change off, and erase the new keys; where others keep the database's log in use, that takes another try (75).
+    /// Refused once a signet with the new keys is published.
     ///
     /// What is published stays valid. Where DNS has both keys of a domain already, publish what `dimed dns records` prints
     /// after this, without haste.
@@ -45,8 +46,13 @@ pub async fn run(rotate: &Rotate, path: &Path, json: bool, out: &mut dyn Write) 
     let name = &rotate.name;
     if rotate.cancel {
         let cancelled = rotation.cancel(name).await;
-        let cancelled =
-            cancelled.with_context(|| format!("the change of keys of {name} cannot be called off"))?;
+        let is_partly_done = matches!(cancelled, Err(Error::Store(store::Error::LogInUse)));
+        let cancelled = cancelled.with_context(|| match is_partly_done {
+            true => format!(
+                "the change of keys of {name} is called off, but its new keys are not erased everywhere; repeat this later"
+            ),
+            false => format!("the change of keys of {name} cannot be called off"),
+        })?;
         called_off(name, cancelled).write(json, out)?;
         return Ok(Exit::Done);
     }
@@ -126,7 +132,7 @@ fn next(name: &Name, rollover: &Rollover) -> String {
             "Next: the new keys are being put to use; repeat this command, or wait for the daemon.".into()
         }
         (RolloverState::Active, Name::Organization(_)) => {
-            format!("Next: on {due} the old keys are erased; until then leave the record as it is.")
+            format!("Next: on {due} the old key leaves the record; until then leave the record as it is.")
         }
         (RolloverState::Active, Name::User(_)) => format!("Next: on {due} the old keys are erased."),
         (RolloverState::Retired, _) => {

@@ -155,9 +155,8 @@ impl Arrival<'_> {
         if sealed.author.domain() != self.origin {
             return Err(Refused.into());
         }
-        let author = self
-            .services
-            .directory
+        let directory = &self.services.directory;
+        let (author, sighting) = directory
             .author_of(&origin, &sealed.author, Wanted::Crypto(sealed.author_signet))
             .await?;
         let (address, own) = (address.clone(), own.clone());
@@ -178,6 +177,9 @@ impl Arrival<'_> {
         };
         let (opened, rebuilt) = aside(self.services, work).await??;
         self.services.gate.admit_author(self.origin, author_key).await?;
+        if let Some(sighting) = sighting {
+            directory.remember_author(sighting).await?;
+        }
         let marker = Verification::of_format1(&self.services.config.server.hostname, &opened).to_string();
         Ok(Delivery {
             reverse_path: ReversePath(Some(sealed.author)),

@@ -163,6 +163,7 @@ impl Arrival<'_> {
             key_set: SignedKeySet::of(user.signet.signet()).ok().flatten(),
             is_current: current == Some(Status::Current),
             signet: user.signet,
+            sighting: None,
         }))
     }
 

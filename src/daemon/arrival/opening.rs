@@ -65,10 +65,14 @@ impl Opening<'_> {
         let reading = self.read().await?;
         let parties = self.parties(&reading).await?;
         let author = parties.author.as_ref().map(|author| author.signet.signing_key());
+        let sighting = parties.author.as_ref().and_then(|author| author.sighting.clone());
         let verified = aside(arrival.services, move || verify(reading, &parties)).await??;
         if let Some(author) = author {
             let gate = &arrival.services.gate;
             gate.admit_author(arrival.origin, author).await?;
+        }
+        if let Some(sighting) = sighting {
+            arrival.services.directory.remember_author(sighting).await?;
         }
         let mail = aside(arrival.services, move || open(verified, object, writer, &host)).await??;
         Ok(Mail { author, ..mail })

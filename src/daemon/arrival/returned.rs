@@ -116,6 +116,7 @@ impl Arrival<'_> {
             signet,
             key_set: None,
             is_current: true,
+            sighting: None,
         }))?;
         let mut signets: Vec<_> = current.into_iter().collect();
         let named = self.origin_signet.map(|named| FullFingerprint(named.0));

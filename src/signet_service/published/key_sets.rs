@@ -197,7 +197,7 @@ impl Published {
             break;
         }
         if !due.is_empty() {
-            self.store.drop_key_sets_ahead(&name, now).await?;
+            self.store.drop_key_sets_ahead(&name, due).await?;
         }
         Ok(Due {
             published: published?,
@@ -214,9 +214,9 @@ impl Published {
         let name = fold(address);
         let sets = self.store.key_sets_ahead(&name).await?;
         let is_own = |set: &KeySetAhead| SignedKeySet::decode(Kind::User, owner, &set.value).is_ok();
-        match sets.iter().map(|set| set.publish_at).max() {
-            Some(last) if !sets.iter().any(is_own) => Ok(self.store.drop_key_sets_ahead(&name, last).await?),
-            _ => Ok(()),
+        match sets.is_empty() || sets.iter().any(is_own) {
+            true => Ok(()),
+            false => Ok(self.store.drop_key_sets_ahead(&name, sets).await?),
         }
     }
 

@@ -2,7 +2,8 @@
 //! management record says meanwhile.
 
 use super::{Error, Published, User, fold, folded};
-use crate::crypto::ed25519::SigningKey;
+use crate::base::secret::Secret;
+use crate::crypto::ed25519::{SigningKey, VerifyingKey};
 use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, SsrFingerprint};
 use crate::dime::key_set::SignedKeySet;
 use crate::dime::keys::OrgKeys;
@@ -15,7 +16,9 @@ use crate::store::{DimeSettings, NewKemKeys, RetirementState, RolloverState, Sig
 /// What the management record of a domain of ours says at this point of its keys' lives.
 #[derive(Debug, Clone)]
 pub struct RecordPlan {
-    /// The primary keys, in the order of the record. Each of them vouches for the certificates.
+    /// The primary keys, in the order of the record.
+    pub primary_keys: Vec<VerifyingKey>,
+    /// Those that vouch for the certificates: all of which the private half still exists.
     pub signers: Vec<SigningKey>,
     /// The policy.
     pub policy: Policy,
@@ -38,8 +41,10 @@ impl Published {
             Some(RetirementState::Announced | RetirementState::Expiring) => (Policy::Experimental, Some(1)),
             Some(RetirementState::Withdrawn) => return Ok(None),
         };
+        let (primary_keys, signers) = self.primary_keys(domain).await?;
         Ok(Some(RecordPlan {
-            signers: self.signers(domain).await?,
+            primary_keys,
+            signers,
             policy,
             expiry_days,
         }))
@@ -73,20 +78,27 @@ impl Published {
         }))
     }
 
-    async fn signers(&self, domain: &Domain) -> Result<Vec<SigningKey>, Error> {
+    /// While keys are being changed, the old one and the new one; and the private halves that exist.
+    async fn primary_keys(&self, domain: &Domain) -> Result<(Vec<VerifyingKey>, Vec<SigningKey>), Error> {
         let name = domain.as_str();
         let under_way = self.store.rollover(name).await?;
-        if let Some(rollover) = under_way.filter(|rollover| rollover.state < RolloverState::Retired) {
-            let old = self.store.private_keys(name, rollover.replaces).await?;
-            let new = self.store.rollover_keys(name).await?;
-            let both = old.into_iter().chain(new).map(|armored| {
-                let keys = OrgKeys::from_armor(super::text(&armored)?)?;
-                Ok(keys.signing)
-            });
-            return both.collect();
-        }
-        let organization = self.organization(domain).await?.ok_or(Error::NoOrganization)?;
-        Ok(vec![organization.keys.signing])
+        let Some(rollover) = under_way.filter(|rollover| rollover.state < RolloverState::Retired) else {
+            let organization = self.organization(domain).await?.ok_or(Error::NoOrganization)?;
+            let key = organization.keys.signing;
+            return Ok((vec![key.verifying_key()], vec![key]));
+        };
+        let before = self.store.signet_by_fingerprint(name, rollover.replaces.into());
+        let before = before.await?.ok_or(Error::NoSignet)?;
+        let old = self.store.private_keys(name, rollover.replaces).await?;
+        let new = self.store.rollover_keys(name).await?.ok_or(Error::NoKeys)?;
+        let new = signing_key(&new)?;
+        let primary_keys = vec![
+            Signet::decode(&before.object)?.signing_key()?,
+            new.verifying_key(),
+        ];
+        let mut signers = Vec::from_iter(old.as_ref().map(signing_key).transpose()?);
+        signers.push(new);
+        Ok((primary_keys, signers))
     }
 
     /// Keeps the request of a user who has the keys, with a key set if there is one, until an administrator decides. It takes
@@ -244,4 +256,8 @@ impl Published {
             .revoke_signets(&name, &revoked, self.clock.now())
             .await?)
     }
+}
+
+fn signing_key(armored: &Secret<Vec<u8>>) -> Result<SigningKey, Error> {
+    Ok(OrgKeys::from_armor(super::text(armored)?)?.signing)
 }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 
 use super::*;
-use crate::base::time::{ManualClock, Timestamp};
+use crate::base::time::ManualClock;
 use crate::crypto::at_rest::Key;
 use crate::dime::keys::OrgKeys;
 use crate::dime::record::SubdomainPolicy;
@@ -15,7 +15,8 @@ use crate::signet_service::{Published, RecordPlan};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{DimeSettings, LocalDomain, MasterKey};
 
-const DAY: u64 = 24 * 3600;
+const HOUR: u64 = 3600;
+const DAY: u64 = 24 * HOUR;
 const POK: &str = "pok=HhtCW02mHkP7T1+5u3V1eZKnkTL8ZwqOTdVmvmB1sN4";
 
 struct Zone(Mutex<Lookup<Vec<Vec<u8>>>>);
@@ -97,11 +98,15 @@ impl Bed {
     }
 
     fn dns(&self, text: Option<&str>) {
+        self.dns_for(HOUR, text);
+    }
+
+    fn dns_for(&self, ttl_secs: u64, text: Option<&str>) {
         let proof = Proof::Secure;
         *self.zone.0.lock().unwrap() = match text {
             Some(rest) => Lookup::Found {
                 value: vec![format!("ver=1 {POK} {rest}").into_bytes()],
-                ttl: Duration::from_secs(3600),
+                ttl: Duration::from_secs(ttl_secs),
                 proof,
             },
             None => Lookup::Absent { proof },
@@ -138,9 +143,9 @@ async fn a_domain_leaves_when_nobody_remembers_its_record() {
     assert_eq!((plan.policy, plan.expiry_days), (Policy::Experimental, Some(1)));
 
     bed.dns(Some("pol=experimental exp=1"));
-    assert_eq!(bed.retire().await, (S::Expiring, Some(31 * DAY)));
+    assert_eq!(bed.retire().await, (S::Expiring, Some(31 * DAY + HOUR)));
     bed.later(DAY);
-    assert_eq!(bed.retire().await, (S::Expiring, Some(30 * DAY)));
+    assert_eq!(bed.retire().await, (S::Expiring, Some(30 * DAY + HOUR)));
     bed.dns(Some("pol=strict exp=30"));
     assert_eq!(
         bed.retire().await,
@@ -149,19 +154,19 @@ async fn a_domain_leaves_when_nobody_remembers_its_record() {
     );
     bed.dns(Some("pol=experimental exp=1"));
     bed.retire().await;
-    bed.later(31 * DAY - 1);
+    bed.later(31 * DAY + HOUR - 1);
     assert_eq!(bed.retire().await, (S::Expiring, Some(1)));
     bed.later(1);
     assert_eq!(bed.retire().await, (S::Withdrawn, None));
     assert!(bed.plan().await.is_none());
 
     bed.dns(None);
-    assert_eq!(bed.retire().await, (S::Withdrawn, Some(3 * DAY)));
+    assert_eq!(bed.retire().await, (S::Withdrawn, Some(9 * DAY)));
     bed.dns(Some("pol=experimental exp=1"));
     assert_eq!(bed.retire().await, (S::Withdrawn, None), "not gone everywhere");
     bed.dns(None);
     bed.retire().await;
-    bed.later(3 * DAY - 1);
+    bed.later(9 * DAY - 1);
     bed.retiring.pass().await.unwrap();
     assert!(
         bed.retiring
@@ -190,6 +195,31 @@ async fn a_domain_leaves_when_nobody_remembers_its_record() {
     assert!(matches!(again, Err(Error::NotServed)), "{again:?}");
 }
 
+/// A cache shows what is left of the TTL, and all of it once it has asked again.
+#[tokio::test]
+async fn the_ttl_that_others_may_have_is_waited_for() {
+    use RetirementState as S;
+    let bed = Bed::new().await;
+    let short = Some("pol=experimental exp=1");
+    bed.dns_for(5, short);
+    assert_eq!(bed.retire().await, (S::Expiring, Some(31 * DAY + 5)));
+    bed.later(HOUR);
+    bed.dns_for(7 * DAY, short);
+    assert_eq!(bed.retire().await, (S::Expiring, Some(38 * DAY - HOUR)));
+    bed.dns_for(DAY, short);
+    assert_eq!(bed.retire().await, (S::Expiring, Some(38 * DAY - HOUR)));
+    // Nobody relies on more.
+    bed.dns_for(90 * DAY, short);
+    assert_eq!(bed.retire().await, (S::Expiring, Some(38 * DAY - HOUR)));
+    bed.later(38 * DAY - HOUR);
+    assert_eq!(bed.retire().await, (S::Withdrawn, None));
+
+    // Removed at once, against what was asked for: how long it lasts cannot be seen.
+    let bed = Bed::new().await;
+    bed.dns(None);
+    assert_eq!(bed.retire().await, (S::Expiring, Some(38 * DAY)));
+}
+
 /// A failure of DNS is no absence.
 #[tokio::test]
 async fn nothing_moves_while_dns_does_not_answer() {
@@ -201,7 +231,7 @@ async fn nothing_moves_while_dns_does_not_answer() {
     }
     bed.dns(Some("pol=experimental exp=1"));
     bed.retire().await;
-    bed.later(31 * DAY);
+    bed.later(32 * DAY);
     bed.retire().await;
     *bed.zone.0.lock().unwrap() = Lookup::Failed;
     bed.later(10 * DAY);

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -23,18 +24,21 @@ const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
 
 /// What DNS has of the management record.
-#[derive(Default)]
-struct Zone(Mutex<Option<String>>);
+struct Zone {
+    text: Mutex<Option<String>>,
+    ttl_secs: AtomicU64,
+    proof: Proof,
+}
 
 #[async_trait]
 impl Resolver for Zone {
     async fn txt(&self, name: &str) -> Lookup<Vec<Vec<u8>>> {
         assert_eq!(name, "_dx.hismail.test");
-        match &*self.0.lock().unwrap() {
+        match &*self.text.lock().unwrap() {
             Some(text) => Lookup::Found {
                 value: vec![text.clone().into_bytes()],
-                proof: Proof::Secure,
-                ttl: Duration::from_secs(2 * HOUR),
+                proof: self.proof,
+                ttl: Duration::from_secs(self.ttl_secs.load(Ordering::Relaxed)),
             },
             None => Lookup::Failed,
         }
@@ -70,11 +74,20 @@ struct Bed {
 impl Bed {
     /// With an organization, Bob whose keys are kept, and Pat who has signed a key set at home.
     async fn new() -> Self {
+        Self::in_zone(Proof::Secure).await
+    }
+
+    async fn in_zone(proof: Proof) -> Self {
         let home = tempfile::tempdir().unwrap();
+        let zone = Zone {
+            text: Mutex::default(),
+            ttl_secs: AtomicU64::new(2 * HOUR),
+            proof,
+        };
         let bed = Self {
             path: home.path().join("dimed.db"),
             clock: Arc::new(ManualClock::new(Timestamp(1_800_000_000_000))),
-            zone: Arc::default(),
+            zone: Arc::new(zone),
             _home: home,
         };
         let rotation = bed.open().await;
@@ -117,7 +130,7 @@ impl Bed {
     /// Puts those keys into DNS.
     fn publish(&self, keys: &[VerifyingKey]) {
         let keys = keys.iter().map(|key| format!(" pok={}", base64_unpadded(&key.0)));
-        *self.zone.0.lock().unwrap() = Some(format!("ver=1{} pol=mixed", keys.collect::<String>()));
+        *self.zone.text.lock().unwrap() = Some(format!("ver=1{} pol=mixed", keys.collect::<String>()));
     }
 
     fn later(&self, secs: u64) {
@@ -140,8 +153,7 @@ impl Bed {
             .published
             .record_plan(&domain(), &settings())
             .await;
-        let signers = plan.unwrap().unwrap().signers;
-        signers.iter().map(|key| key.verifying_key()).collect()
+        plan.unwrap().unwrap().primary_keys
     }
 
     async fn primary(&self) -> VerifyingKey {
@@ -291,6 +303,60 @@ async fn an_organization_gets_new_keys_step_by_step_whenever_it_is_killed() {
         Progress::None
     );
     assert_eq!(bed.planned().await, [new]);
+}
+
+/// Others who remember the record before, and can prove nothing, accept the next one because it shares a key with that.
+#[tokio::test]
+async fn without_proof_the_old_key_stays_in_the_record_as_long_as_others_remember_it() {
+    let bed = Bed::in_zone(Proof::Insecure).await;
+    let served = LocalDomain {
+        name: domain(),
+        dime: Some(settings()),
+        created_at: bed.clock.now(),
+    };
+    bed.open().await.store.add_domain(served).await.unwrap();
+    let old = bed.primary().await;
+    bed.rotate(&organization()).await;
+    let planned = bed.planned().await;
+    bed.publish(&planned);
+    bed.rotate(&organization()).await;
+    bed.later(26 * HOUR);
+    let active = bed.rotate(&organization()).await;
+    let due = bed.clock.now().after(Duration::from_secs(31 * DAY));
+    assert_eq!((active.state, active.due_at), (RolloverState::Active, Some(due)));
+
+    // The private half goes when nothing under way needs it; the new key vouches for the certificates then.
+    bed.later(30 * DAY);
+    bed.open().await.pass().await.unwrap();
+    let plan = bed.open().await.published.record_plan(&domain(), &settings()).await;
+    let plan = plan.unwrap().unwrap();
+    assert_eq!(plan.primary_keys, [old, planned[1]]);
+    let signers: Vec<_> = plan.signers.iter().map(|key| key.verifying_key()).collect();
+    assert_eq!(signers, [planned[1]]);
+    bed.later(DAY);
+    assert_eq!(bed.rotate(&organization()).await.state, RolloverState::Retired);
+    assert_eq!(bed.planned().await, [planned[1]]);
+}
+
+/// A cache shows what is left of the TTL, and all of it once it has asked again.
+#[tokio::test]
+async fn the_ttl_that_others_may_have_is_waited_for() {
+    let bed = Bed::new().await;
+    bed.rotate(&organization()).await;
+    bed.publish(&bed.planned().await);
+    bed.zone.ttl_secs.store(5, Ordering::Relaxed);
+    let begun = bed.clock.now();
+    let due = |secs| Some(begun.after(Duration::from_secs(secs)));
+    assert_eq!(bed.rotate(&organization()).await.due_at, due(25 * HOUR));
+    bed.later(HOUR);
+    bed.zone.ttl_secs.store(7 * DAY, Ordering::Relaxed);
+    let waiting = bed.rotate(&organization()).await;
+    assert_eq!((waiting.since, waiting.due_at), (begun, due(8 * DAY)));
+    bed.zone.ttl_secs.store(5, Ordering::Relaxed);
+    bed.later(8 * DAY - HOUR - 1);
+    assert_eq!(bed.rotate(&organization()).await.state, RolloverState::Published);
+    bed.later(1);
+    assert_eq!(bed.rotate(&organization()).await.state, RolloverState::Active);
 }
 
 /// Killed between any two of the steps of activation, the next try goes on where it stood and does nothing twice.
@@ -606,7 +672,7 @@ async fn what_was_called_off_is_not_published_by_a_step_that_had_begun() {
     for state in [RolloverState::Generated, RolloverState::Active] {
         let refused = late
             .store
-            .cancel_rollover("bob@hismail.test", state, Some(current.full))
+            .cancel_rollover("bob@hismail.test", state, Some(current.full), None)
             .await;
         assert!(matches!(refused, Err(store::Error::Changed)), "{refused:?}");
     }
@@ -637,4 +703,26 @@ async fn keys_of_a_change_that_was_called_off_are_gone_from_the_files() {
     assert!(holds(&sealed));
     rotation.cancel(&user()).await.unwrap();
     assert!(!holds(&sealed));
+}
+
+/// Somebody reads the database all the time.
+#[tokio::test]
+async fn keys_that_could_not_be_erased_from_the_log_are_erased_by_the_next_try() {
+    let bed = Bed::new().await;
+    let rotation = bed.open().await;
+    rotation.begin(&user()).await.unwrap();
+    let options = SqliteConnectOptions::new().filename(&bed.path);
+    let mut reader = options.connect().await.unwrap();
+    sqlx::query("BEGIN").execute(&mut reader).await.unwrap();
+    sqlx::query("SELECT * FROM rollovers").execute(&mut reader).await.unwrap();
+    let cancelled = rotation.cancel(&user()).await;
+    let in_use = matches!(cancelled, Err(Error::Store(store::Error::LogInUse)));
+    assert!(in_use, "{cancelled:?}");
+    assert_eq!(rotation.progress(&user()).await.unwrap(), Progress::None);
+    let log = bed.path.with_extension("db-wal");
+    let length = || std::fs::metadata(&log).unwrap().len();
+    assert!(length() > 0);
+    reader.close().await.unwrap();
+    assert_eq!(rotation.cancel(&user()).await.unwrap(), None);
+    assert_eq!(length(), 0);
 }

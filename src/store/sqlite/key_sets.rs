@@ -1,5 +1,7 @@
 //! Private KEM keys, key sets signed ahead, and pins of key sets.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{ConnectOptions, query, query_as, query_scalar};
@@ -9,6 +11,10 @@ use crate::base::time::Timestamp;
 use crate::dime::fingerprint::FullFingerprint;
 use crate::dime::key_set::Pin;
 use crate::store::{Error, KeySetAhead, KeySetPin, KeySets, NewKemKeys, StoredKemKeys, fold_name};
+
+/// How often it is tried to cut the log off, and how long each try waits for those who use it.
+const LOG_TRIES: usize = 4;
+const LOG_WAIT: Duration = Duration::from_millis(1500);
 
 /// Pins dropped with each new one: more than come, so that they get fewer.
 const EXPIRED_PINS_PER_CALL: i64 = 16;
@@ -86,16 +92,19 @@ impl KeySets for SqliteStore {
         Ok(rows.into_iter().map(set).collect())
     }
 
-    async fn drop_key_sets_ahead(&self, name: &str, until: Timestamp) -> Result<(), Error> {
+    async fn drop_key_sets_ahead(&self, name: &str, sets: Vec<KeySetAhead>) -> Result<(), Error> {
         let name = fold_name(name);
         self.inner
             .write(move |db| {
                 Box::pin(async move {
-                    query("DELETE FROM key_sets_ahead WHERE name = ? AND publish_at <= ?")
-                        .bind(name)
-                        .bind(until.0)
-                        .execute(db)
-                        .await?;
+                    for set in sets {
+                        query("DELETE FROM key_sets_ahead WHERE name = ? AND publish_at = ? AND value = ?")
+                            .bind(&name)
+                            .bind(set.publish_at.0)
+                            .bind(set.value)
+                            .execute(&mut *db)
+                            .await?;
+                    }
                     Ok(())
                 })
             })
@@ -178,7 +187,8 @@ impl KeySets for SqliteStore {
 impl SqliteStore {
     /// Overwrites private keys that are due, then removes them; how many were overwritten. Both statements take the time.
     ///
-    /// Zeros come first, in a transaction of their own: pages that a deletion frees are not written any more.
+    /// Zeros come first, in a transaction of their own: pages that a deletion frees are not written any more. They stay until
+    /// the log is without the keys, too, so that the next call tries again: [`Error::LogInUse`].
     pub(super) async fn erase_due(
         &self,
         overwrite: &'static str,
@@ -187,8 +197,8 @@ impl SqliteStore {
     ) -> Result<u64, Error> {
         let overwritten = self.write_at(overwrite, now).await?;
         if overwritten > 0 {
-            self.write_at(remove, now).await?;
             self.empty_log().await?;
+            self.write_at(remove, now).await?;
         }
         Ok(overwritten)
     }
@@ -204,14 +214,22 @@ impl SqliteStore {
             .await
     }
 
-    /// Brings everything from the log into the database, and cuts the log off. Not done while others use it.
+    /// Brings everything from the log into the database, and cuts the log off. Errors: [`Error::LogInUse`] if others used it
+    /// all the time.
     pub(super) async fn empty_log(&self) -> Result<(), Error> {
-        let options = self.inner.readers.options().clone();
-        let mut connection = options.read_only(false).connect().await?;
-        query("PRAGMA wal_checkpoint(TRUNCATE)")
-            .execute(&mut connection)
-            .await?;
-        Ok(())
+        let options = (*self.inner.readers.options()).clone();
+        let options = options.read_only(false).busy_timeout(LOG_WAIT);
+        let mut connection = options.connect().await?;
+        for _ in 0..LOG_TRIES {
+            // Whether others were in the way, pages in the log, pages brought into the database.
+            let (is_busy, ..): (bool, i64, i64) = query_as("PRAGMA wal_checkpoint(TRUNCATE)")
+                .fetch_one(&mut connection)
+                .await?;
+            if !is_busy {
+                return Ok(());
+            }
+        }
+        Err(Error::LogInUse)
     }
 }
 

@@ -8,10 +8,11 @@ use super::signets::demand_current;
 use super::{SqliteStore, exists};
 use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
+use crate::crypto::ed25519::VerifyingKey;
 use crate::dime::fingerprint::{CryptoFingerprint, FullFingerprint};
 use crate::mail::address::Domain;
 use crate::store::{
-    CustodyPin, Error, LifeCycle, Retirement, RetirementState, Rollover, RolloverState, SigningRequest,
+    CustodyPin, Error, LifeCycle, MAX_AUTHORS, Retirement, RetirementState, Rollover, RolloverState, SigningRequest, Witnessed,
     fold_name,
 };
 
@@ -113,6 +114,7 @@ impl LifeCycle for SqliteStore {
         name: &str,
         from: RolloverState,
         current: Option<FullFingerprint>,
+        in_record: Option<VerifyingKey>,
     ) -> Result<(), Error> {
         let name = fold_name(name);
         self.inner
@@ -122,15 +124,37 @@ impl LifeCycle for SqliteStore {
                     // In one step, so that there never is a change of keys without its keys.
                     query("PRAGMA secure_delete = ON").execute(&mut *db).await?;
                     let done = query("DELETE FROM rollovers WHERE name = ? AND state = ?")
-                        .bind(name)
+                        .bind(&name)
                         .bind(from.name())
                         .execute(&mut *db)
                         .await;
-                    query("PRAGMA secure_delete = FAST").execute(db).await?;
-                    demand_one(&done?)
+                    query("PRAGMA secure_delete = FAST").execute(&mut *db).await?;
+                    demand_one(&done?)?;
+                    if let Some(key) = in_record {
+                        query("INSERT OR IGNORE INTO withdrawn_keys (name, key) VALUES (?, ?)")
+                            .bind(name)
+                            .bind(&key.0[..])
+                            .execute(db)
+                            .await?;
+                    }
+                    Ok(())
                 })
             })
             .await?;
+        self.empty_log().await
+    }
+
+    async fn withdrawn_keys(&self, name: &Domain) -> Result<Vec<VerifyingKey>, Error> {
+        let keys: Vec<Vec<u8>> = query_scalar("SELECT key FROM withdrawn_keys WHERE name = ?")
+            .bind(name.as_str())
+            .fetch_all(&self.inner.readers)
+            .await?;
+        let key = |key: Vec<u8>| key.try_into().map(VerifyingKey);
+        let keys: Result<_, _> = keys.into_iter().map(key).collect();
+        keys.map_err(|_| Error::Unreadable("withdrawn key"))
+    }
+
+    async fn finish_erasing(&self) -> Result<(), Error> {
         self.empty_log().await
     }
 
@@ -350,28 +374,42 @@ impl LifeCycle for SqliteStore {
     async fn pin_custody(
         &self,
         name: &str,
-        pin: CustodyPin,
-        expires_at: Timestamp,
+        before: Option<CustodyPin>,
+        after: Witnessed,
         now: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let name = fold_name(name);
-        let master = &self.inner.master;
-        let (tag, sealed) = (master.custody_tag(&name), master.seal_custody(&name, &pin));
+        let master = self.inner.master.clone();
         self.inner
             .write(move |db| {
                 Box::pin(async move {
                     forget_expired(db, now).await?;
+                    let tag = master.custody_tag(&name);
+                    let sealed: Option<Vec<u8>> =
+                        query_scalar("SELECT sealed FROM custody_pins WHERE name_tag = ? AND expires_at > ?")
+                            .bind(&tag)
+                            .bind(now.0)
+                            .fetch_optional(&mut *db)
+                            .await?;
+                    let there = sealed.map(|sealed| master.open_custody(&name, &sealed));
+                    if there.transpose()? != before {
+                        return Ok(false);
+                    }
                     query(
-                        "INSERT INTO custody_pins (name_tag, sealed, expires_at) VALUES (?, ?, ?) \
+                        "INSERT INTO custody_pins (name_tag, sealed, expires_at, written_to) VALUES (?, ?, ?, ?) \
                          ON CONFLICT (name_tag) DO UPDATE SET sealed = excluded.sealed, \
-                         expires_at = excluded.expires_at",
+                         expires_at = excluded.expires_at, written_to = MAX(written_to, excluded.written_to)",
                     )
                     .bind(tag)
-                    .bind(sealed)
-                    .bind(expires_at.0)
-                    .execute(db)
+                    .bind(master.seal_custody(&name, &after.pin))
+                    .bind(after.expires_at.0)
+                    .bind(!after.as_author)
+                    .execute(&mut *db)
                     .await?;
-                    Ok(())
+                    if before.is_none() && after.as_author {
+                        forget_oldest_authors(db, MAX_AUTHORS).await?;
+                    }
+                    Ok(true)
                 })
             })
             .await
@@ -455,6 +493,19 @@ async fn forget_expired(db: &mut SqliteConnection, now: Timestamp) -> Result<(),
     Ok(())
 }
 
+/// Leaves those seen last. More go than come, so that they get fewer.
+async fn forget_oldest_authors(db: &mut SqliteConnection, most: u32) -> Result<(), Error> {
+    query(
+        "DELETE FROM custody_pins WHERE rowid IN (SELECT rowid FROM custody_pins WHERE written_to = 0 \
+         ORDER BY expires_at DESC LIMIT ? OFFSET ?)",
+    )
+    .bind(EXPIRED_PINS_PER_CALL)
+    .bind(most)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 #[derive(sqlx::FromRow)]
 struct RolloverRow {
     name: String,
@@ -518,5 +569,46 @@ impl RetirementRow {
             since: Timestamp(self.since),
             due_at: self.due_at.map(Timestamp),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::base::time::ManualClock;
+    use crate::crypto::at_rest::Key;
+    use crate::store::MasterKey;
+
+    /// Of seven authors the last four stay, and so does whoever was written to, however long ago.
+    #[tokio::test]
+    async fn keys_of_authors_do_not_pile_up_and_push_out_nobody_who_was_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = Timestamp(1_800_000_000_000);
+        let master = MasterKey(Key::from_bytes([7; 32]));
+        let path = folder.path().join("dimed.db");
+        let store = SqliteStore::open(&path, master, Arc::new(ManualClock::new(now)));
+        let store = store.await.unwrap();
+        let name = |number: u8| format!("user{number}@evil.test");
+        for number in 0..9 {
+            let after = Witnessed {
+                pin: CustodyPin {
+                    signing_key: VerifyingKey([number; 32]),
+                    signet: CryptoFingerprint([number; 64]),
+                },
+                expires_at: Timestamp(now.0 + 1000 + i64::from(number)),
+                as_author: number > 1,
+            };
+            assert!(store.pin_custody(&name(number), None, after, now).await.unwrap());
+        }
+        let forget = store.inner.write(|db| Box::pin(forget_oldest_authors(db, 4)));
+        forget.await.unwrap();
+        for number in 0..9 {
+            let found = store.custody_pin(&name(number), now).await.unwrap();
+            assert_eq!(found.is_some(), number < 2 || number >= 5, "{number}");
+        }
     }
 }

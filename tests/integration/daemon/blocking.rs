@@ -168,6 +168,35 @@ async fn a_blocked_author_of_format_1_is_refused_too() {
     pair.stop().await;
 }
 
+async fn remembers_an_author_once_admitted(format: u8) {
+    let pair = Pair::new(format, |_| {}).await;
+    let key = pair.key_of("alice").await;
+    let remembered = async || {
+        let services = pair.hismail.services().await;
+        let now = services.clock.now();
+        let pin = services.store.custody_pin("alice@hermail.test", now).await;
+        pin.unwrap().map(|pin| pin.signing_key)
+    };
+    pair.block("author-key", &text(key)).await;
+    pair.comes_back("alice", 1).await;
+    assert_eq!(remembered().await, None);
+    pair.unblock("author-key", &text(key)).await;
+    pair.arrives("alice", 1).await;
+    assert_eq!(remembered().await, Some(key));
+    pair.stop().await;
+}
+
+/// Nobody's key is remembered before a message has proven to be theirs and has been let in.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_author_is_remembered_once_a_message_of_theirs_is_taken() {
+    remembers_an_author_once_admitted(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_author_of_format_1_is_remembered_once_a_message_of_theirs_is_taken() {
+    remembers_an_author_once_admitted(1).await;
+}
+
 /// The list answers nobody who has not proven to be on it.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_listed_cannot_be_found_out_by_others() {

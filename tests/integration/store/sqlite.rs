@@ -120,6 +120,32 @@ async fn destroyed_private_kem_keys_leave_no_octet_behind() {
     assert_eq!(found(&sealed), 0);
 }
 
+/// A reader keeps old pages of the log alive. What is not erased is not called erased, and the next call finishes it.
+#[tokio::test]
+async fn keys_that_the_log_still_holds_are_not_called_destroyed() {
+    let bed = SqliteBed::new();
+    let store = bed.store().await;
+    let publication = suite::with_kem_keys("bob@hismail.test", 10, 100);
+    store.publish_signet(publication).await.unwrap();
+    let sealed: Vec<u8> = query_scalar("SELECT sealed FROM kem_keys")
+        .fetch_one(&mut bed.raw().await)
+        .await
+        .unwrap();
+    let is_there = || bed.all_octets().windows(sealed.len()).any(|window| window == sealed);
+
+    let mut reader = bed.raw().await;
+    query("BEGIN").execute(&mut reader).await.unwrap();
+    query("SELECT COUNT(*) FROM kem_keys").execute(&mut reader).await.unwrap();
+    let destroyed = store.destroy_kem_keys(noon_plus(100)).await;
+    assert!(matches!(destroyed, Err(Error::LogInUse)), "{destroyed:?}");
+    assert!(is_there());
+    assert!(store.kem_keys("bob@hismail.test").await.unwrap().is_empty());
+    query("COMMIT").execute(&mut reader).await.unwrap();
+    assert_eq!(store.destroy_kem_keys(noon_plus(100)).await.unwrap(), 1);
+    assert!(!is_there());
+    assert_eq!(store.destroy_kem_keys(noon_plus(100)).await.unwrap(), 0);
+}
+
 macro_rules! behaves {
     ($($test:ident)*) => {
         $(

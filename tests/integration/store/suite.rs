@@ -978,7 +978,13 @@ pub async fn key_sets_signed_ahead_wait_in_their_order(bed: &dyn Bed) {
     assert_eq!(ahead().await, [set(1), set(2), set(3)]);
     // Two that are due at once are not taken, and change nothing.
     assert!(matches!(keep(vec![set(4), set(4)]).await, Err(Error::Exists)));
-    store.drop_key_sets_ahead(bob, noon_plus(2)).await.unwrap();
+    // Another one has come for the same time since they were read: it stays.
+    let replaced = KeySetAhead {
+        value: vec![0; 10],
+        ..set(3)
+    };
+    let seen = vec![set(1), set(2), replaced];
+    store.drop_key_sets_ahead(bob, seen).await.unwrap();
     assert_eq!(ahead().await, [set(3)]);
     assert!(store.key_sets_ahead("eve@hismail.test").await.unwrap().is_empty());
 }
@@ -1478,14 +1484,18 @@ pub async fn pins_of_signing_keys_are_replaced_forgotten_and_expire(bed: &dyn Be
         signet: CryptoFingerprint([octet; 64]),
     };
     let name = "bob@elsewhere.test";
-    store
-        .pin_custody(name, pin(1), noon_plus(10), NOON)
-        .await
-        .unwrap();
-    store
-        .pin_custody(name, pin(2), noon_plus(20), NOON)
-        .await
-        .unwrap();
+    let put = async |before: Option<CustodyPin>, octet, minutes| {
+        let after = Witnessed {
+            pin: pin(octet),
+            expires_at: noon_plus(minutes),
+            as_author: true,
+        };
+        store.pin_custody(name, before, after, NOON).await.unwrap()
+    };
+    assert!(put(None, 1, 10).await);
+    assert!(!put(None, 3, 10).await, "somebody else was faster");
+    assert!(put(Some(pin(1)), 2, 20).await);
+    assert!(!put(Some(pin(1)), 3, 30).await, "an older look does not undo it");
     let seen = async |minutes| {
         store
             .custody_pin("Bob@elsewhere.test", noon_plus(minutes))
