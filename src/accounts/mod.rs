@@ -31,6 +31,9 @@ pub enum Error {
     /// Aliases lead to each other, too far, or to too many.
     #[error("the aliases lead in a circle, too far, or to too many addresses")]
     AliasLoop,
+    /// An alias would lead to the address that it is.
+    #[error("an alias leads to another address than its own")]
+    AliasToItself,
     /// The password could not be hashed.
     #[error("the password could not be hashed")]
     Hash,
@@ -111,8 +114,14 @@ impl Accounts {
     }
 
     /// Makes an alias of ours for a mailbox here or elsewhere.
+    ///
+    /// Errors: [`Error::ForeignDomain`], [`Error::AliasToItself`], and [`store::Error::Exists`] if there is an account of
+    /// that name.
     pub async fn create_alias(&self, alias: &Mailbox, target: &Mailbox) -> Result<(), Error> {
         self.demand_local(alias).await?;
+        if store::fold(alias) == store::fold(target) {
+            return Err(Error::AliasToItself);
+        }
         Ok(self.store.add_alias(alias, target).await?)
     }
 

@@ -158,6 +158,16 @@ async fn an_exact_address_comes_before_one_without_its_detail() {
 }
 
 #[tokio::test]
+async fn an_alias_does_not_lead_to_itself() {
+    let Fixture { accounts, _home } = fixture().await;
+    let sales = "sales@hermail.test".parse().unwrap();
+    for target in ["sales@hermail.test", "Sales@HERMAIL.test"] {
+        let made = accounts.create_alias(&sales, &target.parse().unwrap()).await;
+        assert!(matches!(made, Err(Error::AliasToItself)), "{target}");
+    }
+}
+
+#[tokio::test]
 async fn aliases_lead_to_each_target_once() {
     let Fixture { accounts, _home } = fixture().await;
     alias(&accounts, "sales@hermail.test", "alice@hermail.test").await;

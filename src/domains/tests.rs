@@ -223,7 +223,11 @@ async fn a_pin_without_proof_lasts_thirty_days_at_most() {
         let record = text(1, &format!("exp={days}"));
         world.see(published(&record, HOUR, proof)).await;
         let expires_at = world.pin().unwrap().expires_at;
-        assert_eq!(expires_at, world.clock.now().after(DAY * life), "{days} {proof:?}");
+        assert_eq!(
+            expires_at,
+            world.clock.now().after(DAY * life),
+            "{days} {proof:?}"
+        );
     }
 }
 

@@ -313,7 +313,11 @@ impl Rotation {
         if matches!(self.in_dns(domain).await, Some(found) if found.proof == Proof::Secure) {
             return Ok(Duration::ZERO);
         }
-        let dime = self.store.local_domain(domain).await?.and_then(|served| served.dime);
+        let dime = self
+            .store
+            .local_domain(domain)
+            .await?
+            .and_then(|served| served.dime);
         let days = dime.and_then(|dime| dime.expiry_days).unwrap_or(0);
         Ok(DAY * u32::from(days) + GRACE)
     }

@@ -328,7 +328,12 @@ async fn without_proof_the_old_key_stays_in_the_record_as_long_as_others_remembe
     // The private half goes when nothing under way needs it; the new key vouches for the certificates then.
     bed.later(30 * DAY);
     bed.open().await.pass().await.unwrap();
-    let plan = bed.open().await.published.record_plan(&domain(), &settings()).await;
+    let plan = bed
+        .open()
+        .await
+        .published
+        .record_plan(&domain(), &settings())
+        .await;
     let plan = plan.unwrap().unwrap();
     assert_eq!(plan.primary_keys, [old, planned[1]]);
     let signers: Vec<_> = plan.signers.iter().map(|key| key.verifying_key()).collect();
@@ -714,7 +719,10 @@ async fn keys_that_could_not_be_erased_from_the_log_are_erased_by_the_next_try()
     let options = SqliteConnectOptions::new().filename(&bed.path);
     let mut reader = options.connect().await.unwrap();
     sqlx::query("BEGIN").execute(&mut reader).await.unwrap();
-    sqlx::query("SELECT * FROM rollovers").execute(&mut reader).await.unwrap();
+    sqlx::query("SELECT * FROM rollovers")
+        .execute(&mut reader)
+        .await
+        .unwrap();
     let cancelled = rotation.cancel(&user()).await;
     let in_use = matches!(cancelled, Err(Error::Store(store::Error::LogInUse)));
     assert!(in_use, "{cancelled:?}");

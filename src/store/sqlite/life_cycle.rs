@@ -12,8 +12,8 @@ use crate::crypto::ed25519::VerifyingKey;
 use crate::dime::fingerprint::{CryptoFingerprint, FullFingerprint};
 use crate::mail::address::Domain;
 use crate::store::{
-    CustodyPin, Error, LifeCycle, MAX_AUTHORS, Retirement, RetirementState, Rollover, RolloverState, SigningRequest, Witnessed,
-    fold_name,
+    CustodyPin, Error, LifeCycle, MAX_AUTHORS, Retirement, RetirementState, Rollover, RolloverState,
+    SigningRequest, Witnessed, fold_name,
 };
 
 /// Pins dropped with each new one: more than come, so that they get fewer.

@@ -131,11 +131,18 @@ async fn keys_that_the_log_still_holds_are_not_called_destroyed() {
         .fetch_one(&mut bed.raw().await)
         .await
         .unwrap();
-    let is_there = || bed.all_octets().windows(sealed.len()).any(|window| window == sealed);
+    let is_there = || {
+        bed.all_octets()
+            .windows(sealed.len())
+            .any(|window| window == sealed)
+    };
 
     let mut reader = bed.raw().await;
     query("BEGIN").execute(&mut reader).await.unwrap();
-    query("SELECT COUNT(*) FROM kem_keys").execute(&mut reader).await.unwrap();
+    query("SELECT COUNT(*) FROM kem_keys")
+        .execute(&mut reader)
+        .await
+        .unwrap();
     let destroyed = store.destroy_kem_keys(noon_plus(100)).await;
     assert!(matches!(destroyed, Err(Error::LogInUse)), "{destroyed:?}");
     assert!(is_there());
