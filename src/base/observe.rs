@@ -142,7 +142,7 @@ pub const KEY_ROLLOVER_FAILED: &str = "key.rollover_failed";
 pub const KEY_ERASED: &str = "key.erased";
 /// A signet of ours was taken out of service.
 pub const SIGNET_REVOKED: &str = "signet.revoked";
-/// The files with certificate revocation lists have changed, and are in use.
+/// The files with certificate revocation lists have been read, at the start or because they have changed, and are in use.
 pub const TLS_REVOCATION_LISTS_READ: &str = "tls.revocation_lists_read";
 /// They have changed and cannot be used; those from before stay in use.
 pub const TLS_REVOCATION_LISTS_UNREADABLE: &str = "tls.revocation_lists_unreadable";

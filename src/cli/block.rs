@@ -269,8 +269,8 @@ fn object(entry: &Block) -> Value {
         "by": entry.by.name(),
         "reason": entry.reason,
         "origin": entry.origin.as_ref().map(ToString::to_string),
-        "since_unix_ms": entry.since.0,
-        "until_unix_ms": entry.until.map(|Timestamp(until)| until),
+        "since": entry.since.unix_secs(),
+        "until": entry.until.map(Timestamp::unix_secs),
     })
 }
 
@@ -291,7 +291,7 @@ fn event_text(event: &BlockEvent) -> String {
 
 fn event_object(event: &BlockEvent) -> Value {
     json!({
-        "at_unix_ms": event.at.0,
+        "at": event.at.unix_secs(),
         "by": event.doer.name(),
         "what": event.deed.name(),
         "kind": event.identity.kind(),

@@ -5,46 +5,45 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::exit::told;
 use super::{Exit, load};
 use crate::config::{self, Config};
-use crate::mail::address::Domain;
 use crate::net::tls::{Acceptor, Identity, WebPki};
 
 /// How to answer.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// One JSON object, which also says what is wrong.
+    /// One JSON object.
     #[arg(long)]
     json: bool,
 }
 
 /// Reads everything that the configuration at `path` names.
 pub fn run(arguments: &Arguments, path: &Path, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    match load(path).and_then(|config| check(&config)) {
-        Ok(host) => {
-            let answer = Answer {
-                text: format!("The configuration of {host} can be used.\n"),
-                json: json!({ "result": "done", "hostname": host.as_str() }),
-            };
-            answer.write(arguments.json, out)?;
-            Ok(Exit::Done)
-        }
-        Err(error) if arguments.json => {
-            let refused = json!({ "result": "refused", "message": told(&error) });
-            writeln!(out, "{refused:#}")?;
-            Ok(Exit::of(&error))
-        }
-        Err(error) => Err(error),
+    let config = load(path).and_then(check)?;
+    answer(&config).write(arguments.json, out)?;
+    Ok(Exit::Done)
+}
+
+fn answer(config: &Config) -> Answer {
+    let (host, warnings) = (&config.server.hostname, config.warnings());
+    let mut text = format!("The configuration of {host} can be used.\n");
+    text.extend(warnings.iter().map(|warning| format!("Look again: {warning}.\n")));
+    let objects: Vec<Value> = warnings
+        .iter()
+        .map(|warning| json!({ "code": warning.code(), "message": warning.to_string() }))
+        .collect();
+    Answer {
+        text,
+        json: json!({ "result": "done", "hostname": host.as_str(), "warnings": objects }),
     }
 }
 
-/// The host whose configuration it is.
-fn check(config: &Config) -> anyhow::Result<Domain> {
-    config::load_master_key(config).context("the master key cannot be used")?;
+/// The configuration, if it can be used.
+fn check(config: Config) -> anyhow::Result<Config> {
+    config::load_master_key(&config).context("the master key cannot be used")?;
     for (certificate, key) in config.tls.pairs() {
         Acceptor::new(&Identity::load(certificate, key)?)
             .with_context(|| format!("{} and {}", certificate.display(), key.display()))?;
@@ -54,5 +53,5 @@ fn check(config: &Config) -> anyhow::Result<Domain> {
     }
     config.outbound.roots()?;
     config.dns.resolver()?;
-    Ok(config.server.hostname.clone())
+    Ok(config)
 }

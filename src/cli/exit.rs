@@ -3,6 +3,8 @@
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
+use serde_json::{Value, json};
+
 use super::{files, submit};
 use crate::{accounts, config, daemon, net, signet_service, store};
 
@@ -43,6 +45,15 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())
     }
+}
+
+/// A failure, for programs.
+pub fn object(exit: Exit, told: &str) -> Value {
+    let result = match exit {
+        Exit::TryLater => "try_later",
+        _ => "refused",
+    };
+    json!({ "result": result, "message": told })
 }
 
 /// A failure with all its causes in one line; a cause that the one above it quotes is not said again.

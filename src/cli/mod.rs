@@ -1,6 +1,7 @@
 //! The command line, one file per family of commands.
 //!
-//! Arguments are parsed first and given meaning after that. Output is for people; `--json` is for programs.
+//! Arguments are parsed first and given meaning after that. Output is for people; `--json` is for programs: what every family
+//! says then is JSON on standard output, of failures, too, and times in it are Unix seconds.
 
 mod account;
 pub mod answer;
@@ -25,6 +26,7 @@ mod staged;
 pub mod submit;
 mod trap;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -106,6 +108,7 @@ pub enum Command {
 /// Parses the arguments of this process and does as they say.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let for_programs = are_for_programs(std::env::args_os());
     let done = tokio::runtime::Runtime::new()
         .context("the runtime cannot be started")
         .and_then(|runtime| runtime.block_on(run(arguments, &mut io::stdout())));
@@ -113,9 +116,14 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) if is_broken_pipe(&error) => Exit::Done.into(),
         Err(error) => {
+            let told = exit::told(&error);
+            let exit = Exit::of(&error);
             // Nobody is left to be told if this fails.
-            let _ = writeln!(io::stderr(), "dimed: {}", exit::told(&error));
-            Exit::of(&error).into()
+            let _ = writeln!(io::stderr(), "dimed: {told}");
+            if for_programs {
+                let _ = writeln!(io::stdout(), "{:#}", exit::object(exit, &told));
+            }
+            exit.into()
         }
     }
 }
@@ -149,6 +157,13 @@ fn load(path: &Path) -> anyhow::Result<Config> {
             "there is no configuration (name one with --config, or start from config/dimed.toml)",
         ),
     })
+}
+
+/// Whether a program is to be answered. Behind `--` there are names.
+fn are_for_programs(arguments: impl Iterator<Item = OsString>) -> bool {
+    arguments
+        .take_while(|argument| argument != "--")
+        .any(|argument| argument == "--json")
 }
 
 /// Whoever read our output has seen enough.

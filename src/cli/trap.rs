@@ -173,7 +173,7 @@ async fn list(context: &Context, json: bool, out: &mut dyn Write) -> anyhow::Res
             true => writeln!(
                 out,
                 "{}",
-                json!({ "address": trap.address.to_string(), "since_unix_ms": since.0 })
+                json!({ "address": trap.address.to_string(), "since": since.unix_secs() })
             )?,
             false => writeln!(out, "{}  since {}", trap.address, rfc5322(since))?,
         }

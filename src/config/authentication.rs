@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Error;
+
 /// `[authentication]`: SPF, DKIM and DMARC.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -9,8 +11,18 @@ pub struct Authentication {
     /// What follows from the authentication of mail that other hosts bring on `listen.smtp`. Default `mark`.
     pub incoming: Incoming,
     /// Whether mail that an alias passes on to another host goes under a seal (ARC) that says what was found when it came.
-    /// Needs keys of the domain that the host is in (`dimed dkim`). Default false.
+    /// Needs keys of the domain that the host is in (`dimed dkim`), and `incoming` other than `off`. Default false.
     pub arc: bool,
+}
+
+impl Authentication {
+    /// Errors: [`Error::NothingToSeal`].
+    pub(super) fn check(&self) -> Result<(), Error> {
+        match self.arc && self.incoming == Incoming::Off {
+            true => Err(Error::NothingToSeal),
+            false => Ok(()),
+        }
+    }
 }
 
 /// What follows from the authentication of mail from other hosts.

@@ -34,6 +34,12 @@ pub enum Error {
          tls.certificate or tls.smtp_certificate to one of a public authority first"
     )]
     EnforcedSelfSigned,
+    /// What is to be sealed is never found out.
+    #[error(
+        "authentication.arc seals what authentication.incoming finds out, and that is \"off\": set it to \"mark\" or \
+         \"enforce\", or leave arc out"
+    )]
+    NothingToSeal,
     /// The AD bit of servers elsewhere is not believed.
     #[error(transparent)]
     NotLoopback(#[from] NotLoopback),

@@ -13,6 +13,7 @@ mod mta_sts;
 mod paths;
 mod routing;
 mod sections;
+mod warnings;
 
 use std::path::Path;
 
@@ -27,6 +28,7 @@ pub use mta_sts::{MtaSts, Publication};
 pub use paths::MaildirPattern;
 pub use routing::Routing;
 pub use sections::*;
+pub use warnings::Warning;
 
 /// Where the configuration file is looked for when nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/dimed/dimed.toml";
@@ -98,6 +100,7 @@ impl Config {
     pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
         let config: Self = toml::from_str(text).map_err(|error| Error::invalid(path, text, &error))?;
         config.check_own_policy()?;
+        config.authentication.check()?;
         Ok(config)
     }
 
@@ -228,6 +231,16 @@ mod tests {
         assert!(Config::parse(&format!("{head}mx = [\"mx.example.net\"]\n"), Path::new("x")).is_ok());
         let testing = head.replace("enforce", "testing");
         assert!(Config::parse(&testing, Path::new("x")).is_ok());
+    }
+
+    #[test]
+    fn nothing_is_sealed_that_was_not_found_out() {
+        let head = "[server]\nhostname = \"mx.example\"\n[authentication]\narc = true\n";
+        assert!(
+            refused(&format!("{head}incoming = \"off\"\n"))
+                .contains("seals what authentication.incoming finds out")
+        );
+        assert!(Config::parse(head, Path::new("x")).is_ok());
     }
 
     #[test]

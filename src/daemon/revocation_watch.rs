@@ -20,6 +20,11 @@ pub async fn run(roots: WebPki, stop: CancellationToken) {
 }
 
 async fn watch(roots: &WebPki) {
+    tracing::info!(
+        event = observe::TLS_REVOCATION_LISTS_READ,
+        count = roots.revocation_lists(),
+        "the revocation lists are in use"
+    );
     let mut failing = false;
     loop {
         sleep(EVERY).await;
@@ -30,6 +35,7 @@ async fn watch(roots: &WebPki) {
         if let Ok(true) = &looked {
             tracing::info!(
                 event = observe::TLS_REVOCATION_LISTS_READ,
+                count = roots.revocation_lists(),
                 "the revocation lists have changed and are in use"
             );
         }

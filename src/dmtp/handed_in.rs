@@ -53,30 +53,43 @@ pub fn unpack(mut octets: &[u8], most: usize) -> Option<Vec<&[u8]>> {
     (!items.is_empty()).then_some(items)
 }
 
-/// A signing request that waits for an administrator, or was rejected.
+/// A signing request that no signet in service was made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
     /// Which.
     pub request: SsrFingerprint,
-    /// When it came; whole seconds travel.
+    /// When it came, or when the signet made from it was published; whole seconds travel.
     pub submitted_at: Timestamp,
-    /// When and why it was rejected; no more than [`MAX_REASON`] octets travel.
-    pub rejected: Option<(Timestamp, String)>,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// What became of a signing request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It waits for an administrator.
+    Waiting,
+    /// It was rejected then, and why; no more than [`MAX_REASON`] octets travel.
+    Rejected(Timestamp, String),
+    /// The signet made from it was taken out of service then.
+    Revoked(Timestamp),
 }
 
 impl Pending {
-    /// The answer to SSR: `250 OK [WAITING] [fingerprint] [seconds]`, or
-    /// `250 OK [REJECTED] [fingerprint] [seconds] [seconds] [reason in base64]`. Times are Unix seconds.
+    /// The answer to SSR: `250 OK [WAITING] [fingerprint] [seconds]`,
+    /// `250 OK [REJECTED] [fingerprint] [seconds] [seconds] [reason in base64]`, or
+    /// `250 OK [REVOKED] [fingerprint] [seconds] [seconds]`. Times are Unix seconds.
     pub fn reply(&self) -> Reply {
         let (request, submitted) = (self.request, self.submitted_at.unix_secs());
         Reply::plain(
             250,
-            match &self.rejected {
-                None => format!("OK [WAITING] [{request}] [{submitted}]"),
-                Some((at, reason)) => {
+            match &self.fate {
+                Fate::Waiting => format!("OK [WAITING] [{request}] [{submitted}]"),
+                Fate::Rejected(at, reason) => {
                     let (at, reason) = (at.unix_secs(), base64(cut(reason).as_bytes()));
                     format!("OK [REJECTED] [{request}] [{submitted}] [{at}] [{reason}]")
                 }
+                Fate::Revoked(at) => format!("OK [REVOKED] [{request}] [{submitted}] [{}]", at.unix_secs()),
             },
         )
     }
@@ -89,21 +102,22 @@ impl Pending {
         let (state, values) = values?
             .split_first()
             .map(|(state, rest)| (*state, rest.to_vec()))?;
-        let [request, submitted, rejected @ ..] = values.as_slice() else {
+        let [request, submitted, more @ ..] = values.as_slice() else {
             return None;
         };
-        let rejected = match (state, rejected) {
-            ("WAITING", []) => None,
+        let fate = match (state, more) {
+            ("WAITING", []) => Fate::Waiting,
             ("REJECTED", [at, reason]) => {
                 let reason = String::from_utf8(base64_decode(reason).ok()?).ok()?;
-                Some((seconds(at)?, cut(&reason).to_owned()))
+                Fate::Rejected(seconds(at)?, cut(&reason).to_owned())
             }
+            ("REVOKED", [at]) => Fate::Revoked(seconds(at)?),
             _ => return None,
         };
         Some(Self {
             request: SsrFingerprint::parse(request).ok()?,
             submitted_at: seconds(submitted)?,
-            rejected,
+            fate,
         })
     }
 }
@@ -168,7 +182,7 @@ mod tests {
         let waiting = Pending {
             request: SsrFingerprint([7; 64]),
             submitted_at: at(1_800_000_000),
-            rejected: None,
+            fate: Fate::Waiting,
         };
         let reply = waiting.reply();
         assert_eq!(
@@ -178,11 +192,19 @@ mod tests {
         assert_eq!(Pending::read(&reply), Some(waiting.clone()));
         for reason in ["", "come by with your passport", "Schlüssel zu alt"] {
             let rejected = Pending {
-                rejected: Some((at(1_800_000_060), reason.to_owned())),
+                fate: Fate::Rejected(at(1_800_000_060), reason.to_owned()),
                 ..waiting.clone()
             };
             assert_eq!(Pending::read(&rejected.reply()), Some(rejected));
         }
+        let revoked = Pending {
+            fate: Fate::Revoked(at(1_800_000_060)),
+            ..waiting.clone()
+        };
+        let reply = revoked.reply();
+        let line = format!("OK [REVOKED] [{}] [1800000000] [1800000060]", revoked.request);
+        assert_eq!(reply.lines, [line]);
+        assert_eq!(Pending::read(&reply), Some(revoked));
     }
 
     #[test]
@@ -190,11 +212,13 @@ mod tests {
         let rejected = Pending {
             request: SsrFingerprint([7; 64]),
             submitted_at: at(0),
-            rejected: Some((at(0), "ü".repeat(3000))),
+            fate: Fate::Rejected(at(0), "ü".repeat(3000)),
         };
         let reply = rejected.reply();
         assert!(fits(&reply, MAX_LINE));
-        let (_, reason) = Pending::read(&reply).unwrap().rejected.unwrap();
+        let Fate::Rejected(_, reason) = Pending::read(&reply).unwrap().fate else {
+            panic!("{reply:?}");
+        };
         assert_eq!(reason, "ü".repeat(MAX_REASON / 2));
     }
 
@@ -210,6 +234,8 @@ mod tests {
             format!("OK [WAITING] [{print}] [1] [2]"),
             format!("OK [LOST] [{print}] [1]"),
             format!("OK [REJECTED] [{print}] [1] [2]"),
+            format!("OK [REVOKED] [{print}] [1]"),
+            format!("OK [REVOKED] [{print}] [1] [2] [3]"),
             format!("OK [REJECTED] [{print}] [1] [2] [%]"),
             format!("[WAITING] [{print}] [1]"),
             "OK [WAITING] [x] [1]".to_owned(),

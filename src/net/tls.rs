@@ -55,8 +55,8 @@ pub enum Error {
     #[error("cannot read {0}")]
     Unreadable(String, #[source] io::Error),
     /// A revocation list is not one that can be used.
-    #[error("{0} has a revocation list that cannot be used")]
-    RevocationList(String, #[source] rustls::client::VerifierBuilderError),
+    #[error("{0} has a revocation list that cannot be used: {1}")]
+    RevocationList(String, &'static str),
     /// A file in PEM that holds other things than revocation lists, so that nothing would be checked.
     #[error("{0} has no revocation list")]
     NoRevocationList(String),

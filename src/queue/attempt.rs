@@ -201,7 +201,8 @@ impl Mailer {
             .smtp
             .deliver(&claim.destination, &job, &mut progress.body)
             .await;
-        log::smtp(claim, &report, progress.elapsed());
+        let reasons = planned.iter().map(|one| &one.decision.reason);
+        log::smtp(claim, reasons, &report, progress.elapsed());
         for (one, outcome) in planned.iter().zip(report.outcomes) {
             progress.add(one, outcome);
         }

@@ -118,8 +118,13 @@ pub fn sealed_again(claim: &Claim) {
     );
 }
 
-/// An attempt by SMTP ended; one line for each different outcome.
-pub fn smtp(claim: &Claim, report: &smtp::Report, elapsed: Duration) {
+/// An attempt by SMTP ended; one line for each recipient, with the reason for the recipient's route.
+pub fn smtp<'a>(
+    claim: &Claim,
+    reasons: impl Iterator<Item = &'a Reason>,
+    report: &smtp::Report,
+    elapsed: Duration,
+) {
     for (host, protection) in &report.refused {
         tracing::warn!(
             event = observe::QUEUE_HOST_REFUSED,
@@ -133,12 +138,13 @@ pub fn smtp(claim: &Claim, report: &smtp::Report, elapsed: Duration) {
     }
     let host = report.host.as_ref().map_or("", |host| host.as_str());
     let protection = report.protection.as_ref();
-    for outcome in &report.outcomes {
+    for (outcome, reason) in report.outcomes.iter().zip(reasons) {
         let words = Words::of(outcome);
         tracing::info!(
             event = observe::QUEUE_ATTEMPT_SMTP,
             message.id = %claim.message,
             route.kind = "smtp",
+            route.reason = reason.code(),
             destination = %claim.destination,
             peer.host = host,
             tls.version = version(report.tls.as_ref()),

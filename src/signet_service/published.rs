@@ -21,9 +21,7 @@ use crate::dime::signet::{
 };
 use crate::dmtp::name::Name;
 use crate::mail::address::{Domain, Mailbox};
-use crate::store::{
-    NewKemKeys, Publication, RolloverState, SignetStanding, Store, StoredSignet, fold, fold_name,
-};
+use crate::store::{NewKemKeys, Publication, Rollover, SignetStanding, Store, StoredSignet, fold, fold_name};
 use key_sets::NewKeySet;
 pub(super) use key_sets::seconds;
 pub use key_sets::{Due, Offer, Times};
@@ -43,7 +41,7 @@ pub struct Published {
     clock: Arc<dyn Clock>,
     times: Times,
     pub(super) verified: Arc<Verified>,
-    during: Option<RolloverState>,
+    during: Option<Rollover>,
 }
 
 /// An organization of ours: its signet, verified, and its private keys.
@@ -85,11 +83,10 @@ impl Published {
         }
     }
 
-    /// Publishes only as long as the change of keys of the name is in that state; else
-    /// [`Changed`](crate::store::Error::Changed).
-    pub(super) fn during(&self, state: RolloverState) -> Self {
+    /// Publishes only as long as that change of keys is in that state; else [`Changed`](crate::store::Error::Changed).
+    pub(super) fn during(&self, rollover: &Rollover) -> Self {
         Self {
-            during: Some(state),
+            during: Some(rollover.clone()),
             ..self.clone()
         }
     }
@@ -406,7 +403,7 @@ impl Published {
             kem_keys,
             replaces: replaces.into(),
             erase_older_at: Some(self.clock.now().after(OLD_KEYS_KEPT)),
-            during: self.during,
+            during: self.during.clone(),
         };
         Ok(self.store.publish_signet(publication).await?)
     }

@@ -240,7 +240,7 @@ impl Rotation {
             _ => {
                 let keys = UserKeys::from_armor(&self.new_keys(rollover).await?)?;
                 self.published.user(address).await?.ok_or(Error::NoSignet)?;
-                let published = self.published.during(rollover.state);
+                let published = self.published.during(rollover);
                 published.publish_user(address, keys).await?;
                 self.enter(rollover, RolloverState::Active, Some(OLD_KEYS_KEPT))
                     .await
@@ -297,7 +297,7 @@ impl Rotation {
         let current = self.published.organization(domain).await?;
         let current = current.ok_or(Error::NoOrganization)?.signet.primary_key();
         if current != keys.signing.verifying_key() {
-            let published = self.published.during(rollover.state);
+            let published = self.published.during(rollover);
             published
                 .publish_organization_beside(domain, keys, Some(current))
                 .await?;

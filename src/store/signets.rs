@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{Error, NewKemKeys, RolloverState};
+use super::{Error, NewKemKeys, Rollover};
 use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
 use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, FullFingerprint, IdFingerprint};
@@ -38,8 +38,8 @@ pub struct Publication {
     /// When the private keys of earlier signets with other keys are erased, unless they are due before; `None` leaves
     /// them as they are.
     pub erase_older_at: Option<Timestamp>,
-    /// The change of keys that it is part of must be in this state, or nothing is published.
-    pub during: Option<RolloverState>,
+    /// The change of keys that it is part of must be this one, in this state, or nothing is published.
+    pub during: Option<Rollover>,
 }
 
 /// A signet of the history of a name.

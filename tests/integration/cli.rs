@@ -320,6 +320,66 @@ fn check_names_what_is_wrong() {
 }
 
 #[test]
+fn check_tells_what_is_worth_a_second_look_and_refuses_what_does_nothing() {
+    let home = Home::new();
+    home.done(&["domain", "add", "hermail.test"]);
+    let plain = fs::read_to_string(home.path("dimed.toml")).unwrap();
+    let check = |more: &str, code: i32| {
+        fs::write(home.path("dimed.toml"), format!("{plain}{more}")).unwrap();
+        match code {
+            0 => home.done(&["check"]),
+            _ => home.fails(code, &["check"]),
+        }
+    };
+    let said = check("[mta_sts]\nmode = \"testing\"\n", 0);
+    assert!(
+        said.ends_with(
+            "can be used.\nLook again: [mta_sts] has a policy, and without listen.http the daemon does not serve it: a web \
+             server must have a copy.\n"
+        ),
+        "{said}"
+    );
+    let refused = check("[authentication]\nincoming = \"off\"\narc = true\n", 78);
+    assert!(refused.contains("authentication.arc seals what"), "{refused}");
+}
+
+#[test]
+fn every_family_tells_programs_why_it_fails() {
+    let home = Home::with_alice();
+    for (code, line) in [
+        (1, "alias add eve@elsewhere.test alice@hermail.test"),
+        (1, "alias add bob@hermail.test Bob@hermail.test"),
+        (2, "block add domain hermail.test. --reason x"),
+        (1, "domain add hermail.test"),
+        (1, "domain retire elsewhere.test"),
+        (1, "dns check elsewhere.test"),
+        (1, "key rotate nobody@hermail.test"),
+        (1, "signet history nobody@hermail.test"),
+        (1, "trap add postmaster@hermail.test"),
+        (1, "dkim add elsewhere.test"),
+        (2, "signet show nosuch"),
+        (2, "signet fetch hermail.test --trust-anchors nosuch"),
+        (2, "signet fetch hermail.test --roots nosuch"),
+    ] {
+        let mut words: Vec<&str> = line.split(' ').collect();
+        words.push("--json");
+        let assert = home.dimed(&words).assert().code(code);
+        let output = assert.get_output();
+        let said: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{line}: {output:?}"));
+        let message = said["message"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{line}: {said}"));
+        assert_eq!(said["result"], "refused", "{line}");
+        let people = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            people.ends_with(&format!("dimed: {message}\n")),
+            "{line}: {people}"
+        );
+    }
+}
+
+#[test]
 fn check_reads_what_the_configuration_names() {
     let home = Home::new();
     for domain in ["hermail.test", "hismail.test"] {
@@ -671,11 +731,11 @@ fn the_block_list_is_kept_at_the_command_line() {
     ]);
     let said: Value = serde_json::from_str(&said).unwrap();
     let span = |entry: &Value| {
-        entry["until_unix_ms"]
+        entry["until"]
             .as_i64()
-            .map(|until| until - entry["since_unix_ms"].as_i64().unwrap())
+            .map(|until| until - entry["since"].as_i64().unwrap())
     };
-    assert_eq!(span(&said["entry"]), Some(3 * 24 * 3_600_000));
+    assert_eq!(span(&said["entry"]), Some(3 * 24 * 3600));
 
     let listed = json_lines(&home.done(&["block", "list", "--json"]));
     let shown: Vec<_> = listed
@@ -811,7 +871,11 @@ fn domains_accounts_aliases_and_the_check_answer_programs() {
         added,
         json!({ "result": "done", "domain": "hermail.test", "dime": true })
     );
-    assert_eq!(json(0, &["check"], "")["result"], "done");
+    let checked = json(0, &["check"], "");
+    assert_eq!(
+        checked,
+        json!({ "result": "done", "hostname": "mx.hermail.test", "warnings": [] })
+    );
     let alice = json(0, &["account", "add", "alice@hermail.test"], "correct horse\n");
     assert_eq!(
         alice,

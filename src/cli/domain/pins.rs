@@ -160,9 +160,9 @@ fn object(domain: &Domain, pin: Option<&Pin>, now: Timestamp) -> Value {
         "readable": pin.is_some(),
         "record": pin.map(|pin| &pin.record),
         "secure": pin.map(|pin| pin.secure),
-        "first_seen_at_unix_ms": pin.map(|pin| pin.first_seen_at.0),
-        "refresh_at_unix_ms": pin.map(|pin| pin.refresh_at.0),
-        "expires_at_unix_ms": pin.map(|pin| pin.expires_at.0),
+        "first_seen_at": pin.map(|pin| pin.first_seen_at.unix_secs()),
+        "refresh_at": pin.map(|pin| pin.refresh_at.unix_secs()),
+        "expires_at": pin.map(|pin| pin.expires_at.unix_secs()),
         "expired": pin.map(|pin| pin.expires_at <= now),
     })
 }

@@ -60,7 +60,14 @@ pub async fn run(rotate: &Rotate, path: &Path, json: bool, out: &mut dyn Write) 
         true => rotation.progress(name).await,
         false => rotation.rotate(name).await,
     };
-    let progress = progress.with_context(|| format!("the keys of {name} cannot be replaced"))?;
+    let keeps_them = matches!((&progress, name), (Err(Error::NoKeys), Name::User(_)));
+    let progress = progress.with_context(|| match keeps_them {
+        true => format!(
+            "the keys of {name} cannot be replaced here: their holder makes a request (`dimed signet new-request {name} \
+             --rotate OLDKEY`) and hands it in (`dimed signet request {name} FILE --submit HOST`)"
+        ),
+        false => format!("the keys of {name} cannot be replaced"),
+    })?;
     answer(name, &progress).write(json, out)?;
     Ok(Exit::Done)
 }

@@ -234,8 +234,8 @@ fn pin_object(pin: &PinnedRecord) -> Value {
     json!({
         "value": record_object(&pin.record),
         "proof": proof_word(pin.proof),
-        "first_seen_at_unix_ms": pin.first_seen_at.0,
-        "expires_at_unix_ms": pin.expires_at.0,
+        "first_seen_at": pin.first_seen_at.unix_secs(),
+        "expires_at": pin.expires_at.unix_secs(),
     })
 }
 

@@ -16,6 +16,7 @@ use clap::Args;
 use self::findings::Findings;
 use crate::base::time::{Clock, SystemClock};
 use crate::cli::answer::check_output;
+use crate::cli::exit::told;
 use crate::cli::files::{FileName, Outputs};
 use crate::cli::{Exit, Misuse, load};
 use crate::config::{self, Dns, Outbound, Validation};
@@ -24,6 +25,7 @@ use crate::dime::fingerprint::AnyFingerprint;
 use crate::dime::signet::Kind;
 use crate::dmtp::name::Name;
 use crate::domains::DxConnector;
+use crate::net::tls::WebPki;
 
 pub use error::Error;
 
@@ -169,6 +171,11 @@ impl Fetch {
     }
 }
 
+/// A file that an option names.
+fn unusable(option: &str, error: anyhow::Error) -> anyhow::Error {
+    Misuse(format!("{option}: {}", told(&error))).into()
+}
+
 impl Ways {
     fn connector(&self, config: &Path) -> anyhow::Result<DxConnector> {
         let (mut dns, mut outbound) = match config == Path::new(config::DEFAULT_PATH) {
@@ -191,6 +198,13 @@ impl Ways {
         outbound.dmtp_port = self.port.unwrap_or(outbound.dmtp_port);
         outbound.smtp_port = self.smtp_port.unwrap_or(outbound.smtp_port);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        Ok(daemon::dx_connector(&outbound, dns.resolver()?, None, &clock)?)
+        let resolver = dns.resolver().map_err(|error| match self.trust_anchors {
+            Some(_) => unusable("--trust-anchors", error.into()),
+            None => error.into(),
+        })?;
+        if let Some(path) = &self.roots {
+            WebPki::load(path).map_err(|error| unusable("--roots", error.into()))?;
+        }
+        Ok(daemon::dx_connector(&outbound, resolver, None, &clock)?)
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::read;
 use crate::base::observe;
 use crate::base::time::Timestamp;
-use crate::cli::answer::{Answer, printable};
+use crate::cli::answer::Answer;
 use crate::cli::context::Context;
 use crate::cli::files::FileName;
 use crate::cli::serve::start_log;
@@ -161,10 +161,11 @@ async fn reject(context: &Context, reject: &Reject) -> anyhow::Result<Answer> {
 }
 
 async fn waiting(context: &Context) -> anyhow::Result<Answer> {
-    let requests = context.store.signing_requests().await?;
+    let mut requests = context.store.signing_requests().await?;
+    requests.retain(|request| request.rejected.is_none());
     let mut text: String = requests.iter().map(line_of_request).collect();
     if requests.is_empty() {
-        text = "Nobody has asked for a signet.\n".into();
+        text = "Nobody waits for a signet.\n".into();
     }
     let requests: Vec<Value> = requests.iter().map(view_of_request).collect();
     Ok(Answer {
@@ -175,12 +176,8 @@ async fn waiting(context: &Context) -> anyhow::Result<Answer> {
 
 fn line_of_request(request: &SigningRequest) -> String {
     let came = rfc5322(request.submitted_at);
-    let state = match &request.rejected {
-        None => format!("waits since {came}"),
-        Some((at, reason)) => format!("rejected on {}: {}", rfc5322(*at), printable(reason)),
-    };
     let print = fingerprint(request).unwrap_or_else(|| "unreadable".into());
-    format!("{}  {state}\n  request {print}\n", request.name)
+    format!("{}  waits since {came}\n  request {print}\n", request.name)
 }
 
 fn fingerprint(request: &SigningRequest) -> Option<String> {
@@ -194,8 +191,6 @@ fn view_of_request(request: &SigningRequest) -> Value {
         "request": fingerprint(request),
         "submitted": request.submitted_at.unix_secs(),
         "key_set": request.key_set.is_some(),
-        "rejected": request.rejected.as_ref().map(|(at, _)| at.unix_secs()),
-        "reason": request.rejected.as_ref().map(|(_, reason)| reason),
     })
 }
 

@@ -17,7 +17,7 @@ use crate::cli::submit::{Access, Account, Error, Server, Session};
 use crate::cli::{Exit, Misuse, load};
 use crate::dime::key_set::{FILE_LABEL, KeySetFile};
 use crate::dime::signet::{self, Kind, Signet, verify_org, verify_user};
-use crate::dmtp::handed_in::{MAX_REQUEST, Pending, pack};
+use crate::dmtp::handed_in::{Fate, MAX_REQUEST, Pending, pack};
 use crate::dmtp::name::Name;
 use crate::mail::address::Mailbox;
 use crate::mail::date::rfc5322;
@@ -37,7 +37,8 @@ use crate::mail::date::rfc5322;
 /// which there is no proof but the server's certificate: dimed signet verify --pok demands the keys
 /// that DNS lists.
 ///
-/// Exit codes: 0 handed in, or granted; 1 refused or rejected, or the server has no such request;
+/// Exit codes: 0 handed in, or granted; 1 refused, rejected, revoked or replaced, or the server has no
+/// such request;
 /// 2 usage, or a file that cannot be read or written; 75 the request waits (--status), or the server
 /// cannot be reached; 78 the configuration, which is needed without --submit, cannot be used.
 ///
@@ -147,8 +148,14 @@ enum State {
     Waiting(Timestamp),
     /// It was rejected, with a reason.
     Rejected(Timestamp, String),
+    /// It was granted, and the signet was taken out of service.
+    Revoked(Timestamp),
+    /// It was granted, and the user has had other keys since.
+    Superseded,
     /// Another one has come after it.
     Replaced,
+    /// The user has a signet that was made from another one.
+    Other,
     /// It is not there.
     None,
 }
@@ -228,7 +235,12 @@ impl User {
         Ok(match state {
             State::Granted(_) => Exit::Done,
             State::Waiting(_) => Exit::TryLater,
-            State::Rejected(..) | State::Replaced | State::None => Exit::No,
+            State::Rejected(..)
+            | State::Revoked(_)
+            | State::Superseded
+            | State::Replaced
+            | State::Other
+            | State::None => Exit::No,
         })
     }
 
@@ -236,24 +248,27 @@ impl User {
     async fn find(&self, request: &Signet) -> Result<Found, Error> {
         let user = &self.account.user;
         let mut session = Session::open(&self.account, &self.password).await?;
-        let mut signets = None;
-        if let Ok(name) = Name::try_from(user)
-            && let Some(object) = session.signet(&name).await?
-        {
-            let domain = Name::Organization(user.domain().clone());
-            signets = session.signet(&domain).await?.map(|domain| (object, domain));
-        }
-        let is_ours = |object: &[u8]| {
+        let mut found = Found::default();
+        let is_ours = |object: &Vec<u8>| {
             let signet = Signet::decode(object).ok();
             signet.is_some_and(|signet| signet.ssr_fingerprint() == request.ssr_fingerprint())
         };
-        let signets = signets.filter(|(object, _)| is_ours(object));
-        let pending = match &signets {
-            Some(_) => None,
-            None => session.pending().await?,
-        };
+        if let Ok(name) = Name::try_from(user)
+            && let Some(object) = session.signet(&name).await?
+        {
+            found.has_signet = true;
+            if is_ours(&object) {
+                let domain = Name::Organization(user.domain().clone());
+                found.signets = session.signet(&domain).await?.map(|domain| (object, domain));
+            } else {
+                found.was_granted = session.history(user).await?.iter().any(is_ours);
+            }
+        }
+        if found.signets.is_none() && !found.was_granted {
+            found.pending = session.pending().await?;
+        }
         session.quit().await;
-        Ok(Found { signets, pending })
+        Ok(found)
     }
 
     fn judge(&self, request: &Signet, found: Found) -> anyhow::Result<State> {
@@ -263,14 +278,22 @@ impl User {
                 .map_err(|error| Refusal::new(&error))?;
             return Ok(State::Granted(Box::new(signet)));
         }
+        if found.was_granted {
+            return Ok(State::Superseded);
+        }
         Ok(match found.pending {
+            None if found.has_signet => State::Other,
             None => State::None,
-            Some(pending) if Some(pending.request) != request.ssr_fingerprint() => State::Replaced,
-            Some(Pending {
-                rejected: Some((at, reason)),
-                ..
-            }) => State::Rejected(at, reason),
-            Some(pending) => State::Waiting(pending.submitted_at),
+            Some(pending) if Some(pending.request) != request.ssr_fingerprint() => match pending.fate {
+                // Of an earlier one it is not known what came of it.
+                Fate::Revoked(_) => State::None,
+                Fate::Waiting | Fate::Rejected(..) => State::Replaced,
+            },
+            Some(pending) => match pending.fate {
+                Fate::Waiting => State::Waiting(pending.submitted_at),
+                Fate::Rejected(at, reason) => State::Rejected(at, reason),
+                Fate::Revoked(at) => State::Revoked(at),
+            },
         })
     }
 
@@ -308,6 +331,23 @@ impl User {
                 );
                 ("rejected", text, Some(("rejected", secs(at))))
             }
+            State::Revoked(at) => {
+                let text = format!(
+                    "The request of {user} was granted, and the signet was taken out of service on {}.",
+                    rfc5322(*at)
+                );
+                ("revoked", text, Some(("revoked", secs(at))))
+            }
+            State::Superseded => {
+                let text =
+                    format!("The request of {user} was granted; another signet has taken its place since.");
+                ("superseded", text, None)
+            }
+            State::Other => {
+                let text =
+                    format!("{host} has no such request; the signet of {user} was made from another one.");
+                ("other", text, None)
+            }
             State::Replaced => {
                 let text = format!("{host} has another request of {user}, which came after this one.");
                 ("replaced", text, None)
@@ -336,8 +376,14 @@ impl User {
     }
 }
 
-/// What a server says of a user's request. Signets are there if they are over the keys in it: the user's and the domain's.
+/// What a server says of a user's request.
+#[derive(Default)]
 struct Found {
+    /// The user's and the domain's, if they are over the keys in it.
     signets: Option<(Vec<u8>, Vec<u8>)>,
+    /// The user has a signet.
+    has_signet: bool,
+    /// One before the present one was made from it.
+    was_granted: bool,
     pending: Option<Pending>,
 }

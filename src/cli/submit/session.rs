@@ -14,7 +14,7 @@ use crate::cli::files::{self, FileName};
 use crate::dmtp::client::{self, Answer, Client, Entry, Event, Extensions, Limits, Message, Outcome};
 use crate::dmtp::handed_in::{KeySetsTaken, Pending};
 use crate::dmtp::name::Name;
-use crate::mail::address::Domain;
+use crate::mail::address::{Domain, Mailbox};
 use crate::net::connect::Outgoing;
 use crate::net::connection::{self, Connection};
 use crate::net::stream::Stream;
@@ -123,6 +123,16 @@ impl Session {
         match self.found(&mut nothing).await? {
             None => Ok(None),
             Some(Answer::Signet(object)) => Ok(Some(object)),
+            Some(_) => Err(senseless()),
+        }
+    }
+
+    /// A user's signets in service, as the server says; nothing about them is verified.
+    pub async fn history(&mut self, address: &Mailbox) -> Result<Vec<Vec<u8>>, Error> {
+        self.ask(|client| client.history(address, None, None))?;
+        match self.found(&mut nothing).await? {
+            None => Ok(Vec::new()),
+            Some(Answer::History(objects)) => Ok(objects),
             Some(_) => Err(senseless()),
         }
     }

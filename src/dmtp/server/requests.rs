@@ -3,7 +3,7 @@
 //! | The client sends | The server answers |
 //! |---|---|
 //! | `SSR SIZE=n` | `354 CONTINUE [token]`; after n octets and CRLF `250 OK` once the signing request is durable |
-//! | `SSR` | `250 OK [WAITING] …` or `250 OK [REJECTED] …` ([`Pending`]); `450` if none is there any more, or never was |
+//! | `SSR` | `250 OK [WAITING] …`, `[REJECTED] …` or `[REVOKED] …` ([`Pending`]); `450` if none is there any more, or never was |
 //! | `SETS SIZE=n` | `354 CONTINUE [token]`; after n octets and CRLF `250 OK [published] [waiting]` ([`KeySetsTaken`]) |
 //!
 //! The octets are packed as [`handed_in`](crate::dmtp::handed_in) says. Both are about the account that has logged in, and

@@ -12,7 +12,7 @@ use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
 use crate::crypto::scram::Verifier;
 use crate::dime::fingerprint::SsrFingerprint;
-use crate::dmtp::handed_in::{KeySetsTaken, MAX_KEY_SETS_OCTETS, MAX_REQUEST, Pending};
+use crate::dmtp::handed_in::{Fate, KeySetsTaken, MAX_KEY_SETS_OCTETS, MAX_REQUEST, Pending};
 use crate::smtp::auth::Login;
 
 const ALICE: &str = "alice@hermail.test";
@@ -104,7 +104,7 @@ impl Submission {
                 count => session.pending(&Pending {
                     request: SsrFingerprint([count as u8; 64]),
                     submitted_at: Timestamp(1_800_000_000_000),
-                    rejected: None,
+                    fate: Fate::Waiting,
                 }),
             },
             Event::HandIn(octets) => {
@@ -242,6 +242,22 @@ fn wrapped_keys_go_up_and_come_down_in_lines_of_their_own() {
         lines: lines.iter().map(|line| line[4..].to_owned()).collect(),
     };
     assert_eq!(reply::read_keys(&read), Some((keys, 1)));
+}
+
+/// What a buffer leaves behind when it grows is wiped by nobody.
+#[test]
+fn wrapped_keys_stay_where_their_first_octet_was_written() {
+    let mut submission = Submission::logged_in();
+    submission.ask("KEYS [0] SIZE=60000");
+    let mut places = std::collections::BTreeSet::new();
+    for _ in 0..60 {
+        submission.say(&[b'k'; 999]);
+        let Doing::Collecting(upload) = &submission.session.doing else {
+            panic!("nothing is collected");
+        };
+        places.insert(upload.octets.as_ptr());
+    }
+    assert_eq!(places.len(), 1);
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub(super) enum Load {
 pub(super) struct Upload {
     load: Load,
     size: usize,
-    octets: Zeroizing<Vec<u8>>,
+    pub(super) octets: Zeroizing<Vec<u8>>,
     pub(super) started: Wait,
 }
 
@@ -52,7 +52,8 @@ impl Session {
         self.doing = Doing::Collecting(Upload {
             load,
             size,
-            octets: Zeroizing::default(),
+            // All at once: a buffer that grew would leave copies behind that nobody wipes.
+            octets: Zeroizing::new(Vec::with_capacity(size)),
             started: Wait::default(),
         });
     }

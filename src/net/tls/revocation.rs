@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject;
+use webpki::BorrowedCertRevocationList;
 
 use super::Error;
 
@@ -17,25 +18,43 @@ pub type Stamp = Vec<(PathBuf, u64, Option<SystemTime>)>;
 
 /// The lists in a file, or in every file of a folder whose name does not begin with a dot.
 ///
-/// Errors: [`Error::Unreadable`], [`Error::Pem`], [`Error::NoRevocationList`].
+/// Errors: [`Error::Unreadable`], [`Error::Pem`], [`Error::NoRevocationList`], [`Error::RevocationList`]; all of them name the file.
 pub fn read(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, Error> {
     let mut lists = Vec::new();
     for file in files(path)? {
-        let octets = fs::read(&file).map_err(unreadable(&file))?;
-        match octets.starts_with(PEM) {
-            true => {
-                let read =
-                    CertificateRevocationListDer::pem_slice_iter(&octets).collect::<Result<Vec<_>, _>>();
-                let read = read.map_err(|error| Error::Pem(file.display().to_string(), error))?;
-                if read.is_empty() {
-                    return Err(Error::NoRevocationList(file.display().to_string()));
-                }
-                lists.extend(read);
-            }
-            false => lists.push(octets.into()),
+        let found = in_file(&file)?;
+        for list in &found {
+            let parsed = BorrowedCertRevocationList::from_der(list);
+            parsed.map_err(|error| Error::RevocationList(file.display().to_string(), why(&error)))?;
         }
+        lists.extend(found);
     }
     Ok(lists)
+}
+
+fn in_file(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, Error> {
+    let octets = fs::read(file).map_err(unreadable(file))?;
+    if !octets.starts_with(PEM) {
+        return Ok(vec![octets.into()]);
+    }
+    let read = CertificateRevocationListDer::pem_slice_iter(&octets).collect::<Result<Vec<_>, _>>();
+    let read = read.map_err(|error| Error::Pem(file.display().to_string(), error))?;
+    match read.is_empty() {
+        true => Err(Error::NoRevocationList(file.display().to_string())),
+        false => Ok(read),
+    }
+}
+
+fn why(error: &webpki::Error) -> &'static str {
+    use webpki::Error as E;
+    match error {
+        E::UnsupportedCrlVersion => "it is not of version 2",
+        E::UnsupportedDeltaCrl => "it is a delta list; only complete ones can be used",
+        E::UnsupportedIndirectCrl => "it is an indirect list, about certificates of several issuers",
+        E::UnsupportedCriticalExtension => "it has a critical extension that is not known here",
+        E::UnsupportedRevocationReason => "it gives a reason for a revocation that is not known here",
+        _ => "it is damaged, or neither PEM nor DER",
+    }
 }
 
 /// The state of the files now. Errors: [`Error::Unreadable`].

@@ -1,6 +1,7 @@
 //! Certificates that must lead to a trusted root, and must not have been revoked.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustls::client::WebPkiServerVerifier;
@@ -29,6 +30,8 @@ struct Lists {
     path: PathBuf,
     /// Of the files that were read last.
     stamp: Mutex<Stamp>,
+    /// How many lists are in use.
+    count: AtomicUsize,
 }
 
 /// Why a chain is not accepted.
@@ -84,20 +87,22 @@ impl WebPki {
     /// Errors: [`Error::Unreadable`], [`Error::Pem`], [`Error::RevocationList`].
     pub fn with_revocation_lists(&self, path: &Path) -> Result<Self, Error> {
         let stamp = revocation::stamp(path)?;
-        let verifier = checking(&self.0.roots, path)?;
+        let (verifier, count) = checking(&self.0.roots, path)?;
         Ok(Self(Arc::new(Shared {
             roots: Arc::clone(&self.0.roots),
             lists: Some(Lists {
                 path: path.to_owned(),
                 stamp: Mutex::new(stamp),
+                count: AtomicUsize::new(count),
             }),
             verifier: RwLock::new(verifier),
         })))
     }
 
-    /// Where the revocation lists are.
-    pub fn revocation_lists(&self) -> Option<&Path> {
-        self.0.lists.as_ref().map(|lists| lists.path.as_path())
+    /// How many revocation lists are in use; `None` where none are named.
+    pub fn revocation_lists(&self) -> Option<usize> {
+        let lists = self.0.lists.as_ref()?;
+        Some(lists.count.load(Ordering::Relaxed))
     }
 
     /// Reads the revocation lists again if a file has changed; whether one has. On an error those from before stay in use,
@@ -111,9 +116,10 @@ impl WebPki {
         if found == *stamp {
             return Ok(false);
         }
-        let verifier = checking(&self.0.roots, &lists.path)?;
+        let (verifier, count) = checking(&self.0.roots, &lists.path)?;
         *self.0.verifier.write().unwrap_or_else(PoisonError::into_inner) = verifier;
         *stamp = found;
+        lists.count.store(count, Ordering::Relaxed);
         Ok(true)
     }
 
@@ -142,15 +148,19 @@ impl WebPki {
     }
 }
 
-fn checking(roots: &Arc<RootCertStore>, path: &Path) -> Result<Arc<WebPkiServerVerifier>, Error> {
+/// With how many lists there are.
+fn checking(roots: &Arc<RootCertStore>, path: &Path) -> Result<(Arc<WebPkiServerVerifier>, usize), Error> {
     let lists = revocation::read(path)?;
+    let count = lists.len();
     let builder = WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), provider());
     let built = builder
         .with_crls(lists)
         .allow_unknown_revocation_status()
         .enforce_revocation_expiration()
         .build();
-    built.map_err(|error| Error::RevocationList(path.display().to_string(), error))
+    // Each was read by itself before.
+    let built = built.map_err(|_| Error::RevocationList(path.display().to_string(), "it cannot be used"));
+    Ok((built?, count))
 }
 
 impl ServerCertVerifier for WebPki {
@@ -263,18 +273,29 @@ mod tests {
             assert_eq!(judged(leaf), Ok(()));
         }
         assert!(!pki.reload().unwrap());
+        assert_eq!(pki.revocation_lists(), Some(0));
         let list = authority.list(&[1], 2100);
         let (pem, der) = (list.pem().unwrap().into_bytes(), list.der().to_vec());
         for octets in [pem, der] {
             fs::write(folder.path().join("list"), octets).unwrap();
             assert!(pki.reload().unwrap());
+            assert_eq!(pki.revocation_lists(), Some(1));
             assert_eq!(judged(&first), Err(Untrusted::Revoked));
             assert_eq!(judged(&second), Ok(()));
             // The same number of an issuer without a list.
             assert_eq!(judged(&other), Ok(()));
         }
         fs::write(folder.path().join("list"), "neither form").unwrap();
-        assert!(matches!(pki.reload(), Err(Error::RevocationList(..))));
+        let error = pki.reload().unwrap_err().to_string();
+        let file = folder.path().join("list");
+        assert_eq!(
+            error,
+            format!(
+                "{} has a revocation list that cannot be used: it is damaged, or neither PEM nor DER",
+                file.display()
+            )
+        );
+        assert_eq!(pki.revocation_lists(), Some(1));
         assert_eq!(judged(&first), Err(Untrusted::Revoked));
         fs::remove_file(folder.path().join("list")).unwrap();
         assert!(pki.reload().unwrap());

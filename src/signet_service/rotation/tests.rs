@@ -654,16 +654,26 @@ async fn what_was_called_off_is_not_published_by_a_step_that_had_begun() {
     let late = bed.open().await;
     late.begin(&user()).await.unwrap();
     let rollover = late.store.rollover("bob@hismail.test").await.unwrap().unwrap();
-    let keys = UserKeys::from_armor(&late.new_keys(&rollover).await.unwrap()).unwrap();
+    let armored = late.new_keys(&rollover).await.unwrap();
+    let keys = UserKeys::from_armor(&armored).unwrap();
     bed.open().await.cancel(&user()).await.unwrap();
     bed.later(1);
-    let published = late.published.during(rollover.state);
+    let published = late.published.during(&rollover);
     let refused = published.publish_user(&bob(), keys).await;
     assert!(
         matches!(refused, Err(Error::Store(store::Error::Changed))),
         "{refused:?}"
     );
     assert_eq!(bed.count("bob@hismail.test").await, 1);
+    // Nor if another change has begun since, which is in the same state.
+    let keys = UserKeys::from_armor(&armored).unwrap();
+    bed.open().await.begin(&user()).await.unwrap();
+    let refused = published.publish_user(&bob(), keys).await;
+    assert!(
+        matches!(refused, Err(Error::Store(store::Error::Changed))),
+        "{refused:?}"
+    );
+    bed.open().await.cancel(&user()).await.unwrap();
 
     // And the other way round: a signet that came out after the look keeps it from being called off.
     late.begin(&user()).await.unwrap();
@@ -681,6 +691,54 @@ async fn what_was_called_off_is_not_published_by_a_step_that_had_begun() {
             .await;
         assert!(matches!(refused, Err(store::Error::Changed)), "{refused:?}");
     }
+}
+
+/// The same of a domain, whose new keys are put to use while it is called off.
+#[tokio::test]
+async fn a_domain_s_keys_are_put_to_use_or_called_off_and_never_both() {
+    let bed = Bed::new().await;
+    let old = bed.primary().await;
+    let late = bed.open().await;
+    late.begin(&organization()).await.unwrap();
+    let (from, seen) = (RolloverState::Generated, RolloverState::Seen);
+    let now = bed.clock.now();
+    late.store
+        .advance_rollover("hismail.test", from, seen, now, None)
+        .await
+        .unwrap();
+    let rollover = late.store.rollover("hismail.test").await.unwrap().unwrap();
+    let current = late.store.current_signet("hismail.test").await.unwrap().unwrap();
+    let keys = OrgKeys::from_armor(&late.new_keys(&rollover).await.unwrap()).unwrap();
+    // Called off between the look and the publication.
+    bed.open().await.cancel(&organization()).await.unwrap();
+    let published = late.published.during(&rollover);
+    let refused = published
+        .publish_organization_beside(&domain(), keys, Some(old))
+        .await;
+    assert!(
+        matches!(refused, Err(Error::Store(store::Error::Changed))),
+        "{refused:?}"
+    );
+    assert_eq!((bed.primary().await, bed.count("hismail.test").await), (old, 1));
+
+    // Published between the look of who calls it off and the end.
+    bed.later(1);
+    late.begin(&organization()).await.unwrap();
+    let now = bed.clock.now();
+    late.store
+        .advance_rollover("hismail.test", from, seen, now, None)
+        .await
+        .unwrap();
+    bed.later(1);
+    assert_eq!(bed.rotate(&organization()).await.state, RolloverState::Active);
+    for state in [seen, RolloverState::Active] {
+        let refused = late
+            .store
+            .cancel_rollover("hismail.test", state, Some(current.full), None)
+            .await;
+        assert!(matches!(refused, Err(store::Error::Changed)), "{refused:?}");
+    }
+    assert_ne!(bed.primary().await, old);
 }
 
 /// Anybody who finds the database file and the master key finds no key that nobody uses.

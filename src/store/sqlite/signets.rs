@@ -1,5 +1,7 @@
 //! Signets and private keys.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{query, query_as, query_scalar};
@@ -11,8 +13,8 @@ use crate::base::time::Timestamp;
 use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, FullFingerprint, IdFingerprint};
 use crate::dime::signet::Signet;
 use crate::store::{
-    Error, HistoricSignet, MasterKey, Publication, RemoteSignet, Replaces, RolloverState, SignetStanding,
-    Signets, StoredSignet, Wanted, fold_name,
+    Error, HistoricSignet, MasterKey, Publication, RemoteSignet, Replaces, Rollover, SignetStanding, Signets,
+    StoredSignet, Wanted, fold_name,
 };
 
 /// Expired signets dropped with each new one: more than come, so that they get fewer.
@@ -64,8 +66,8 @@ impl Signets for SqliteStore {
             .write(move |db| {
                 Box::pin(async move {
                     demand_current(db, &name, &replaces).await?;
-                    if let Some(state) = during {
-                        demand_state(db, &name, state).await?;
+                    if let Some(rollover) = during {
+                        demand_rollover(db, &name, &rollover).await?;
                     }
                     query(
                         "INSERT INTO signets (name, crypto, complete, identifiable, object, private_keys, \
@@ -147,11 +149,18 @@ impl Signets for SqliteStore {
             .bind(fold_name(name))
             .fetch_all(&self.inner.readers)
             .await?;
+        // One row has the private keys of all that differ in the key set alone.
+        let kept: HashMap<Vec<u8>, Option<i64>> = rows
+            .iter()
+            .filter(|row| row.has_private_keys())
+            .map(|row| (row.crypto.clone(), row.erase_keys_at))
+            .collect();
         let historic = |row: SignetRow| {
+            let keys = kept.get(&row.crypto);
             Ok(HistoricSignet {
                 revoked_at: row.revoked_at.map(Timestamp),
-                keys_kept: row.private_keys.is_some(),
-                erase_keys_at: row.erase_keys_at.map(Timestamp),
+                keys_kept: keys.is_some(),
+                erase_keys_at: keys.copied().unwrap_or(row.erase_keys_at).map(Timestamp),
                 signet: row.open()?,
             })
         };
@@ -363,12 +372,15 @@ pub(super) async fn demand_current(
     fits.then_some(()).ok_or(Error::Changed)
 }
 
-async fn demand_state(db: &mut SqliteConnection, name: &str, state: RolloverState) -> Result<(), Error> {
-    let found: Option<i64> = query_scalar("SELECT 1 FROM rollovers WHERE name = ? AND state = ?")
-        .bind(name)
-        .bind(state.name())
-        .fetch_optional(db)
-        .await?;
+/// One that was called off, and another one begun since, is not the one.
+async fn demand_rollover(db: &mut SqliteConnection, name: &str, expected: &Rollover) -> Result<(), Error> {
+    let found: Option<i64> =
+        query_scalar("SELECT 1 FROM rollovers WHERE name = ? AND state = ? AND started_at = ?")
+            .bind(name)
+            .bind(expected.state.name())
+            .bind(expected.started_at.0)
+            .fetch_optional(db)
+            .await?;
     found.map(drop).ok_or(Error::Changed)
 }
 
@@ -434,6 +446,12 @@ struct SignetRow {
 }
 
 impl SignetRow {
+    /// Zeros are being erased.
+    fn has_private_keys(&self) -> bool {
+        let keys = self.private_keys.as_ref();
+        keys.is_some_and(|keys| keys.iter().any(|octet| *octet != 0))
+    }
+
     fn open(self) -> Result<StoredSignet, Error> {
         Ok(StoredSignet {
             name: self.name,

@@ -241,8 +241,7 @@ async fn traps_an_author(format: u8) {
     ] {
         assert_eq!(listed[0][field], *value);
     }
-    let days = (listed[0]["until_unix_ms"].as_i64().unwrap() - listed[0]["since_unix_ms"].as_i64().unwrap())
-        / (24 * 3_600_000);
+    let days = (listed[0]["until"].as_i64().unwrap() - listed[0]["since"].as_i64().unwrap()) / (24 * 3600);
     assert_eq!(days, 30);
     pair.comes_back("alice", 1).await;
     pair.arrives("eve", 1).await;

@@ -227,7 +227,9 @@ async fn mail_flows_while_an_organization_changes_its_keys() {
     let said = hismail.cli(&["key", "rotate", "hismail.test"]).await;
     assert!(said.starts_with("hismail.test: published since "), "{said}");
     exchange(3).await;
-    hismail.change_database("UPDATE rollovers SET due_at = 0").await;
+    hismail
+        .change_database("UPDATE rollovers SET due_at = 0, since = 0")
+        .await;
     let said = hismail.cli(&["key", "rotate", "hismail.test"]).await;
     assert!(said.starts_with("hismail.test: active since "), "{said}");
     let before = hismail.history("hismail.test").await;
@@ -237,7 +239,9 @@ async fn mail_flows_while_an_organization_changes_its_keys() {
     assert_eq!(hismail.cli(&["key", "rotate", "hismail.test"]).await, said);
     assert_eq!(hismail.history("hismail.test").await, before);
 
-    hismail.change_database("UPDATE rollovers SET due_at = 0").await;
+    hismail
+        .change_database("UPDATE rollovers SET due_at = 0, since = 0")
+        .await;
     let said = hismail.cli(&["key", "rotate", "hismail.test"]).await;
     assert!(said.starts_with("hismail.test: retired since "), "{said}");
     exchange(5).await;

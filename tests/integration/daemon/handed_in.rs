@@ -123,6 +123,11 @@ async fn new_keys_are_asked_for_over_a_rejection_and_with_custody_alone() {
         pat.hand_in(0, &format!("{REQUEST} new.ssr --status"))["result"],
         "granted"
     );
+    // The one before that, which Pat joined with, and one that nobody has seen again.
+    for (file, became) in [("my.ssr", "superseded"), ("old.ssr", "other")] {
+        let told = pat.hand_in(1, &format!("{REQUEST} {file} --status"));
+        assert_eq!(told["result"], became, "{file}");
+    }
 
     let org = served(&hismail, "hismail.test").await.unwrap();
     let org = verify_org(&org, &[org.signing_key().unwrap()], &hismail.name).unwrap();
@@ -132,6 +137,11 @@ async fn new_keys_are_asked_for_over_a_rejection_and_with_custody_alone() {
     let now = verify_user(&current, &org, Some(&before), &address).unwrap();
     assert_eq!(now.custody(), Custody::Proven);
     assert_eq!(hismail.history("pat@hismail.test").await.len(), 3);
+
+    hismail.cli(&["signet", "revoke", "pat@hismail.test"]).await;
+    let told = pat.hand_in(1, &format!("{REQUEST} new.ssr --status"));
+    assert_eq!(told["result"], "revoked");
+    assert!(told["revoked"].as_i64().unwrap() > 1_700_000_000, "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

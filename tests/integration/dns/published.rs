@@ -390,6 +390,44 @@ async fn every_fault_of_a_record_is_named_and_what_counts_ends_with_1() {
     assert_eq!(exit, Exit::No);
 }
 
+/// A change of keys was called off when DNS had both already.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_ours_that_is_out_of_use_does_no_harm_and_a_stranger_s_does() {
+    let stage = Stage::new().await;
+    let (dx, right) = ("_dx.hismail.test", record(&stage.records().await));
+    stage.organization.cli(&["key", "rotate", NAME]).await;
+    let both = stage.records().await;
+    stage.organization.cli(&["key", "rotate", NAME, "--cancel"]).await;
+    let after = stage.records().await;
+    assert_eq!(record(&after), right);
+    let knot = stage.serve(signed(&both)).await;
+    let (exit, report) = stage.check(knot.address).await;
+    assert_eq!(problems(&report, dx, "TXT"), ["former_key"], "{report:#}");
+    assert_eq!(exit, Exit::Done);
+    let excess = of(&report, dx, "excess");
+    assert!(
+        excess.len() == 2 && excess[0].starts_with("pok=") && excess[1].starts_with("tls="),
+        "{excess:?}"
+    );
+
+    let stranger = format!("ver=1 pok={}", "A".repeat(43));
+    for wrong in [
+        with_record(&after, &right.replace("ver=1", &stranger)),
+        // Beside it, something that counts.
+        with_record(&both, &record(&both).replace("pol=experimental", "pol=strict")),
+        // In the place of the key in use.
+        with_record(
+            &both,
+            &record(&both).replace(right.split(' ').nth(1).unwrap(), ""),
+        ),
+    ] {
+        knot.replace(&signed(&wrong));
+        let (exit, report) = stage.check(knot.address).await;
+        assert_eq!(problems(&report, dx, "TXT")[0], "differs!", "{report:#}");
+        assert_eq!(exit, Exit::No);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_about_to_break_is_said_in_time() {
     let stage = Stage::with_certificate(Some(3)).await;

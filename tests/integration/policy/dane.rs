@@ -234,6 +234,7 @@ async fn a_refused_host_leaves_the_next_one() {
     let sent = line("queue.attempt.smtp");
     for field in [
         "\"peer.host\":\"mx2.plain.test\"",
+        "\"route.reason\":\"record_",
         "\"tls.demanded\":\"dane\"",
         "\"tls.verified\":true",
     ] {

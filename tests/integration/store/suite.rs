@@ -1346,6 +1346,28 @@ pub async fn private_keys_of_replaced_signets_are_erased_when_they_are_due(bed: 
     // Under the same keys: they are not old.
     publish(20, 3, Some(noon_plus(200))).await;
     publish(30, 4, Some(noon_plus(300))).await;
+    // Another key set alone: the private keys are there already.
+    let renewed = StoredSignet {
+        full: FullFingerprint([5; 64]),
+        ..signet(name, 30, noon_plus(5))
+    };
+    store.publish_signet(renewed.into()).await.unwrap();
+    let history = async || {
+        let history = store.signet_history(name).await.unwrap();
+        let keys = history.iter().map(|past| (past.keys_kept, past.erase_keys_at));
+        keys.collect::<Vec<_>>()
+    };
+    let (due, later) = (Some(noon_plus(100)), Some(noon_plus(300)));
+    assert_eq!(
+        history().await,
+        [
+            (true, due),
+            (true, later),
+            (true, later),
+            (true, None),
+            (true, None)
+        ]
+    );
     let kept = async |octet| {
         let signet = CryptoFingerprint([octet; 64]);
         store.private_keys(name, signet).await.unwrap().is_some()
@@ -1357,6 +1379,8 @@ pub async fn private_keys_of_replaced_signets_are_erased_when_they_are_due(bed: 
     assert_eq!(store.erase_private_keys(noon_plus(299)).await.unwrap(), 0);
     assert_eq!(store.erase_private_keys(noon_plus(300)).await.unwrap(), 2);
     assert!(!kept(20).await && kept(30).await);
+    let kept_now: Vec<_> = history().await.iter().map(|(kept, _)| *kept).collect();
+    assert_eq!(kept_now, [false, false, false, true, true]);
     assert_eq!(store.erase_private_keys(noon_plus(9999)).await.unwrap(), 0);
 }
 

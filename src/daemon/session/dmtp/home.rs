@@ -2,20 +2,30 @@
 
 use super::Owner;
 use crate::base::observe;
+use crate::base::time::Timestamp;
 use crate::dime::signet::Signet;
-use crate::dmtp::handed_in::{KeySetsTaken, MAX_KEY_SETS, Pending, unpack};
+use crate::dmtp::handed_in::{Fate, KeySetsTaken, MAX_KEY_SETS, Pending, unpack};
 use crate::mail::reply::Reply;
 use crate::signet_service::{self, Due};
-use crate::store::{self, Account, SigningRequest, TrustMode, fold};
+use crate::store::{self, Account, SigningRequest, StoredSignet, TrustMode, fold};
 
 impl Owner {
     /// What became of the request that was handed in.
     pub(super) async fn pending(&self) -> Result<Pending, Reply> {
         let account = self.keeps_keys()?;
-        let stored = self.services.store.signing_request(&fold(&account.address)).await;
-        let stored = stored.map_err(|error| self.fault(&error))?;
-        let stored = stored.ok_or_else(|| Reply::plain(450, "no request is here"))?;
-        told(stored).ok_or_else(|| self.fault(&store::Error::Unreadable("signing request")))
+        let (name, store) = (fold(&account.address), &self.services.store);
+        let stored = store.signing_request(&name).await;
+        let pending = match stored.map_err(|error| self.fault(&error))? {
+            Some(stored) => told(stored),
+            None => {
+                let history = store.signet_history(&name).await;
+                let last = history.map_err(|error| self.fault(&error))?.pop();
+                let revoked = last.and_then(|last| last.revoked_at.map(|at| (last.signet, at)));
+                let (signet, at) = revoked.ok_or_else(|| Reply::plain(450, "no request is here"))?;
+                told_of_revocation(&signet, at)
+            }
+        };
+        pending.ok_or_else(|| self.fault(&store::Error::Unreadable("signing request")))
     }
 
     /// Stores a signing request and the key set that came with it, for an administrator to decide.
@@ -89,7 +99,18 @@ fn told(stored: SigningRequest) -> Option<Pending> {
     Some(Pending {
         request: Signet::decode(&stored.object).ok()?.ssr_fingerprint()?,
         submitted_at: stored.submitted_at,
-        rejected: stored.rejected,
+        fate: match stored.rejected {
+            None => Fate::Waiting,
+            Some((at, reason)) => Fate::Rejected(at, reason),
+        },
+    })
+}
+
+fn told_of_revocation(signet: &StoredSignet, at: Timestamp) -> Option<Pending> {
+    Some(Pending {
+        request: Signet::decode(&signet.object).ok()?.ssr_fingerprint()?,
+        submitted_at: signet.published_at,
+        fate: Fate::Revoked(at),
     })
 }
 

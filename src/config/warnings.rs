@@ -1,0 +1,88 @@
+//! What a configuration may well say, and most do not mean.
+
+use std::net::SocketAddr;
+
+use super::Config;
+use super::mta_sts::Publication;
+
+/// Something that can be meant, and is worth a second look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warning {
+    /// A policy is announced that only another web server can serve.
+    PolicyNotServed,
+    /// HTTP in the clear can be reached from elsewhere.
+    HttpInTheOpen(SocketAddr),
+}
+
+impl Warning {
+    /// A word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::PolicyNotServed => "mta_sts_not_served",
+            Self::HttpInTheOpen(_) => "http_not_loopback",
+        }
+    }
+}
+
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::PolicyNotServed => f.write_str(
+                "[mta_sts] has a policy, and without listen.http the daemon does not serve it: a web server must have a copy",
+            ),
+            Self::HttpInTheOpen(address) => write!(
+                f,
+                "listen.http has {address}, which others reach: it speaks HTTP in the clear, for a web server on this host"
+            ),
+        }
+    }
+}
+
+impl Config {
+    /// What is worth a second look.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let http = &self.listen.http;
+        let unserved = self.mta_sts.mode != Publication::Off && http.is_empty();
+        let open = http.iter().filter(|address| !address.ip().is_loopback());
+        let open = open.map(|address| Warning::HttpInTheOpen(*address));
+        unserved
+            .then_some(Warning::PolicyNotServed)
+            .into_iter()
+            .chain(open)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+
+    use super::*;
+
+    fn codes(text: &str) -> Vec<&'static str> {
+        let text = format!("[server]\nhostname = \"mx.example\"\n{text}");
+        let config = Config::parse(&text, Path::new("x")).unwrap();
+        config.warnings().iter().map(Warning::code).collect()
+    }
+
+    #[test]
+    fn what_is_worth_a_second_look_is_told() {
+        for (text, expected) in [
+            ("", &[][..]),
+            ("[mta_sts]\nmode = \"testing\"\n", &["mta_sts_not_served"]),
+            (
+                "[mta_sts]\nmode = \"testing\"\n[listen]\nhttp = [\"127.0.0.1:80\", \"[::1]:80\"]\n",
+                &[],
+            ),
+            (
+                "[listen]\nhttp = [\"[::1]:80\", \"192.0.2.1:80\"]\n",
+                &["http_not_loopback"],
+            ),
+            ("[listen]\nhttp = [\"0.0.0.0:80\"]\n", &["http_not_loopback"]),
+        ] {
+            assert_eq!(codes(text), expected, "{text}");
+        }
+    }
+}
