@@ -1,15 +1,13 @@
 //! RFC 7672 with Postfix on either side. What Postfix believes comes from Knot, and is validated by Unbound.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use dimed::config::Config;
 use dimed::net::authority::{KeyKind, Zone};
 use sha2::{Digest, Sha256};
 use tokio::task::block_in_place;
 
-use super::postfix::{Postfix, Tools};
-use super::seat::Seat;
+use super::postfix::{Postfix, Tools, shows};
 use super::{Mta, bring, hard_messages};
 use crate::support::certificates::{Certificate, Certification};
 use crate::support::loopback::SMTP;
@@ -103,23 +101,11 @@ async fn postfix_that_sends_by_dane_alone_sends_to_us() {
     served.stop().await;
 }
 
-/// Copies a certificate to where Postfix can read it, and has it used.
-fn shown(certificate: &Certificate, seat: &Seat) -> String {
-    let copy = |name: &str, from: &PathBuf| seat.file(name, std::fs::read(from).unwrap());
-    let [chain, key] = &certificate.files;
-    let (chain, key) = (copy("chain.pem", chain), copy("key.pem", key));
-    format!(
-        "smtpd_tls_security_level = may\nsmtpd_tls_cert_file = {}\nsmtpd_tls_key_file = {}\n",
-        chain.display(),
-        key.display()
-    )
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn we_send_to_postfix_when_its_key_is_the_one_in_dns() {
     let world = World::new().await;
     let certificate = issue(&world, "mx.plain.test");
-    let postfix = Postfix::start_with(world.name_server(), |seat| shown(&certificate, seat)).await;
+    let postfix = Postfix::start_with(world.name_server(), |seat| shows(seat, &certificate)).await;
     let zone = |digest: &[u8]| {
         let zone = Zone::signed(&domain("plain.test"), KeyKind::Ed25519).unwrap();
         zone.mx("", 10, &domain("mx.plain.test"))

@@ -11,11 +11,13 @@ mod imap;
 mod logins;
 mod maildirs;
 mod milters;
+mod nginx;
 mod opendkim;
 mod postfix;
 mod relays;
 mod rspamd;
 mod seat;
+mod strict_transport;
 
 use std::net::IpAddr;
 

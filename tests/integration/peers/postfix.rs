@@ -7,6 +7,7 @@ use std::process::Command;
 use super::Mta;
 use super::disguise::{Disguise, ENVIRONMENT, unpack};
 use super::seat::{Process, Seat};
+use crate::support::certificates::Certificate;
 use crate::support::loopback::SMTP;
 use crate::support::maildir::Maildir;
 use crate::support::name_server::done;
@@ -119,6 +120,17 @@ impl Tools {
         self.disguise.put_on(&mut command);
         command
     }
+}
+
+/// Lines that have it offer STARTTLS with a certificate.
+pub fn shows(seat: &Seat, certificate: &Certificate) -> String {
+    let [chain, key] = &certificate.files;
+    let (chain, key) = (seat.copy("chain.pem", chain), seat.copy("key.pem", key));
+    format!(
+        "smtpd_tls_security_level = may\nsmtpd_tls_cert_file = {}\nsmtpd_tls_key_file = {}\n",
+        chain.display(),
+        key.display()
+    )
 }
 
 fn main_cf(seat: &Seat, package: &Path) -> String {
