@@ -6,6 +6,7 @@ pub mod bytes;
 pub mod encoding;
 pub mod id;
 pub mod machine;
+pub mod network;
 pub mod observe;
 pub mod recent;
 pub mod secret;

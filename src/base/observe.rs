@@ -11,6 +11,8 @@ pub const DAEMON_STOPPED: &str = "daemon.stopped";
 pub const LISTENER_ACCEPT_FAILED: &str = "listener.accept_failed";
 /// A connection was dropped because its address has too many.
 pub const LISTENER_REFUSED: &str = "listener.refused";
+/// A connection to an address for proxies was dropped: it came from elsewhere, or did not say whose it is.
+pub const LISTENER_PROXY_REFUSED: &str = "listener.proxy_refused";
 
 /// A client of the HTTP port took too long, or sent what is not HTTP.
 pub const HTTP_BROKEN: &str = "http.broken";

@@ -40,6 +40,16 @@ pub enum Error {
          \"enforce\", or leave arc out"
     )]
     NothingToSeal,
+    /// An address for proxies that is not listened on.
+    #[error(
+        "{0} is in listen.proxied and in none of listen.smtp, dmtp, submission and submissions: name it there, too"
+    )]
+    ProxiedNowhere(std::net::SocketAddr),
+    /// Nobody could use the addresses for proxies.
+    #[error(
+        "listen.proxied has addresses and listen.proxies is empty: name the networks that the proxies are in"
+    )]
+    NoProxies,
     /// The AD bit of servers elsewhere is not believed.
     #[error(transparent)]
     NotLoopback(#[from] NotLoopback),

@@ -99,6 +99,7 @@ impl Config {
     /// Checks the text of a configuration file; `path` is only named in errors.
     pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
         let config: Self = toml::from_str(text).map_err(|error| Error::invalid(path, text, &error))?;
+        config.listen.check_proxied()?;
         config.check_own_policy()?;
         config.authentication.check()?;
         Ok(config)
@@ -190,6 +191,26 @@ mod tests {
             "{message}"
         );
         assert!(message.starts_with("dimed.toml:3:1: "), "{message}");
+    }
+
+    #[test]
+    fn addresses_for_proxies_are_listened_on_and_have_proxies() {
+        let listen = |text: &str| format!("[server]\nhostname = \"mx.example\"\n[listen]\n{text}\n");
+        let proxied = "smtp = [\"[::]:25\", \"[::]:2525\"]\nproxied = [\"[::]:2525\"]\n";
+        let config = Config::parse(
+            &listen(&format!("{proxied}proxies = [\"192.0.2.0/28\", \"::1\"]")),
+            Path::new("x"),
+        )
+        .unwrap();
+        assert_eq!(config.listen.proxies.len(), 2);
+        assert!(refused(&listen(proxied)).contains("listen.proxies is empty"));
+        let elsewhere = listen("proxied = [\"[::]:2525\"]\nproxies = [\"::1\"]");
+        assert!(refused(&elsewhere).starts_with("[::]:2525 is in listen.proxied and in none of"));
+        let wrong = refused(&listen("proxies = [\"192.0.2.1/28\"]"));
+        assert!(
+            wrong.contains("`192.0.2.1/28`: not an address or a network like 192.0.2.0/24"),
+            "{wrong}"
+        );
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::MaildirPattern;
+use super::{Error, MaildirPattern};
+use crate::base::network::Network;
 use crate::mail::address::{Domain, Mailbox};
 
 /// `[server]`: who we are and where we keep things.
@@ -30,6 +31,10 @@ pub struct Server {
     /// Time given to running transactions when the daemon is told to stop. Seconds, default 30.
     #[serde(default = "shutdown_grace_secs")]
     pub shutdown_grace_secs: u64,
+    /// Whether other hosts may ask for reports of deliveries, too (DSN, RFC 3461); our users always may. Whoever forges a
+    /// sender could have us write to that one for every message. Default `false`.
+    #[serde(default)]
+    pub dsn_for_other_hosts: bool,
 }
 
 impl Server {
@@ -40,6 +45,7 @@ impl Server {
             data_directory: data_directory(),
             master_key_file: master_key_file(),
             shutdown_grace_secs: shutdown_grace_secs(),
+            dsn_for_other_hosts: false,
         }
     }
 
@@ -75,6 +81,13 @@ pub struct Listen {
     pub submissions: Vec<SocketAddr>,
     /// HTTP in clear text, for a web server before us: the policy of `[mta_sts]`. Default `[]`.
     pub http: Vec<SocketAddr>,
+    /// Those of the addresses above, but for HTTP, whose connections all come through a proxy that says whose they are (PROXY
+    /// protocol, version 2). Default `[]`.
+    pub proxied: Vec<SocketAddr>,
+    /// Networks of such proxies, like `192.0.2.0/28`; connections from elsewhere to those addresses are refused.
+    /// Default `[]`.
+    #[serde(with = "texts")]
+    pub proxies: Vec<Network>,
 }
 
 impl Default for Listen {
@@ -86,6 +99,23 @@ impl Default for Listen {
             submission: everywhere(587),
             submissions: everywhere(465),
             http: Vec::new(),
+            proxied: Vec::new(),
+            proxies: Vec::new(),
+        }
+    }
+}
+
+impl Listen {
+    /// Addresses for proxies are among those that are listened on, and there are proxies.
+    pub(super) fn check_proxied(&self) -> Result<(), Error> {
+        let services = [&self.smtp, &self.dmtp, &self.submission, &self.submissions];
+        let is_bound = |address: &&SocketAddr| services.iter().any(|service| service.contains(address));
+        if let Some(nowhere) = self.proxied.iter().find(|address| !is_bound(address)) {
+            return Err(Error::ProxiedNowhere(*nowhere));
+        }
+        match self.proxies.is_empty() && !self.proxied.is_empty() {
+            true => Err(Error::NoProxies),
+            false => Ok(()),
         }
     }
 }

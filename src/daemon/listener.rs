@@ -1,4 +1,4 @@
-//! Accepts connections within limits and hands each to a session task of its own.
+//! Accepts connections within limits, learns from proxies whose they are, and hands each to a session task of its own.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -13,7 +13,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::base::network::Network;
 use crate::base::observe;
+use crate::net::proxy;
 
 /// How long to wait after `accept` failed, usually for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -96,7 +98,9 @@ pub struct Port<P> {
     /// What it is for.
     pub purpose: P,
     /// What peers with too many connections are told, where the protocol starts in clear text.
-    pub farewell: Option<String>,
+    pub farewell: Option<Arc<str>>,
+    /// The networks of proxies, if all connections come through one that says whose they are.
+    pub proxies: Option<Arc<[Network]>>,
 }
 
 /// Accepts until `shutdown`, running `serve` for every admitted connection as a task of `sessions`.
@@ -109,8 +113,8 @@ pub async fn run<P, S, F>(
     shutdown: CancellationToken,
     serve: S,
 ) where
-    P: Copy,
-    S: Fn(P, TcpStream, SocketAddr) -> F,
+    P: Copy + Send + 'static,
+    S: Fn(P, TcpStream, SocketAddr) -> F + Clone + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     for turn in (0..ports.len()).cycle() {
@@ -118,39 +122,80 @@ pub async fn run<P, S, F>(
             () = shutdown.cancelled() => return,
             accepted = accept(&ports, turn, &limits) => accepted,
         };
-        let Some((purpose, tcp, peer, admission)) = accepted else {
+        let Some(caller) = accepted else {
             continue;
         };
-        let session = serve(purpose, tcp, peer);
+        let (limits, serve) = (limits.clone(), serve.clone());
         sessions.spawn(async move {
-            session.await;
-            drop(admission);
+            let purpose = caller.purpose;
+            if let Some((tcp, peer, admission)) = caller.admitted(&limits).await {
+                serve(purpose, tcp, peer).await;
+                drop(admission);
+            }
         });
     }
 }
 
+/// A connection that holds a permit, and nothing else yet.
+struct Caller<P> {
+    purpose: P,
+    tcp: TcpStream,
+    peer: SocketAddr,
+    permit: OwnedSemaphorePermit,
+    farewell: Option<Arc<str>>,
+    proxies: Option<Arc<[Network]>>,
+}
+
+impl<P> Caller<P> {
+    /// The connection and whose it is, if that one may have another.
+    async fn admitted(mut self, limits: &ConnectionLimits) -> Option<(TcpStream, SocketAddr, Admission)> {
+        if let Some(proxies) = self.proxies.take() {
+            self.peer = self.behind(&proxies).await?;
+        }
+        let Some(admission) = limits.admit(self.peer.ip(), self.permit) else {
+            tracing::info!(event = observe::LISTENER_REFUSED, peer.ip = %self.peer.ip(), "too many connections from one address");
+            dismiss(self.tcp, self.farewell.as_deref());
+            return None;
+        };
+        Some((self.tcp, self.peer, admission))
+    }
+
+    /// Whom the proxy speaks for. Anybody else who speaks for others is not heard.
+    async fn behind(&mut self, proxies: &[Network]) -> Option<SocketAddr> {
+        let address = self.peer.ip();
+        if !proxies.iter().any(|network| network.contains(address)) {
+            tracing::info!(event = observe::LISTENER_PROXY_REFUSED, peer.ip = %address, "no proxy of ours");
+            return None;
+        }
+        match proxy::read(&mut self.tcp).await {
+            Ok(peer) => Some(peer.unwrap_or(self.peer)),
+            Err(error) => {
+                tracing::warn!(event = observe::LISTENER_PROXY_REFUSED, peer.ip = %address, %error, "a proxy did not say whom it speaks for");
+                None
+            }
+        }
+    }
+}
+
 /// The permit comes first, so that a full house leaves callers in the kernel's queue.
-async fn accept<P: Copy>(
-    ports: &[Port<P>],
-    turn: usize,
-    limits: &ConnectionLimits,
-) -> Option<(P, TcpStream, SocketAddr, Admission)> {
+async fn accept<P: Copy>(ports: &[Port<P>], turn: usize, limits: &ConnectionLimits) -> Option<Caller<P>> {
     let permit = Arc::clone(&limits.total).acquire_owned().await.ok()?;
     let (port, accepted) = first_caller(ports, turn).await;
-    let (tcp, peer) = match accepted {
-        Ok(accepted) => accepted,
+    match accepted {
+        Ok((tcp, peer)) => Some(Caller {
+            purpose: port.purpose,
+            tcp,
+            peer,
+            permit,
+            farewell: port.farewell.clone(),
+            proxies: port.proxies.clone(),
+        }),
         Err(error) => {
             tracing::warn!(event = observe::LISTENER_ACCEPT_FAILED, %error, "cannot accept a connection");
             tokio::time::sleep(ACCEPT_PAUSE).await;
-            return None;
+            None
         }
-    };
-    let Some(admission) = limits.admit(peer.ip(), permit) else {
-        tracing::info!(event = observe::LISTENER_REFUSED, peer.ip = %peer.ip(), "too many connections from one address");
-        dismiss(tcp, port.farewell.as_deref());
-        return None;
-    };
-    Some((port.purpose, tcp, peer, admission))
+    }
 }
 
 /// The next connection to any port; `turn` is the port that is looked at first, so that none is forgotten.

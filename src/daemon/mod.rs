@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 use self::listener::{ConnectionLimits, Port};
 use self::lock::Lock;
 use self::session::Purpose;
+use crate::base::network::Network;
 use crate::base::observe;
 use crate::config::{self, Config};
 use crate::net::tls;
@@ -135,16 +136,19 @@ impl Daemon {
         }
     }
 
-    fn listen(&mut self, bound: Vec<(Purpose, TcpListener)>) {
+    fn listen(&mut self, bound: Vec<Bound>) {
         let limits = &self.services.config.limits;
         let limits = ConnectionLimits::new(limits.connections.get(), limits.connections_per_address.get());
         // RFC 5321 §3.8: a 421 in place of the greeting.
         let host = &self.services.config.server.hostname;
-        let farewell = format!("421 {host} Too many connections from your address\r\n");
-        let port = |(purpose, listener): (Purpose, TcpListener)| Port {
-            listener,
-            purpose,
-            farewell: purpose.greets_in_clear().then(|| farewell.clone()),
+        let farewell: Arc<str> =
+            format!("421 {host} Too many connections from your address, try again later\r\n").into();
+        let proxies: Arc<[Network]> = self.services.config.listen.proxies.clone().into();
+        let port = |bound: Bound| Port {
+            listener: bound.listener,
+            purpose: bound.purpose,
+            farewell: bound.purpose.greets_in_clear().then(|| Arc::clone(&farewell)),
+            proxies: bound.is_proxied.then(|| Arc::clone(&proxies)),
         };
         let ports = bound.into_iter().map(port).collect();
         let (services, stop) = (Arc::clone(&self.services), self.stop.clone());
@@ -163,6 +167,7 @@ impl Daemon {
             listener,
             purpose: (),
             farewell: None,
+            proxies: None,
         };
         let ports = bound.into_iter().map(port).collect();
         let services = Arc::clone(&self.services);
@@ -215,7 +220,15 @@ fn start_runner(services: &Services, stop: &CancellationToken) -> Result<JoinHan
     Ok(tokio::spawn(runner.run(stop.clone())))
 }
 
-async fn bind(config: &Config) -> Result<Vec<(Purpose, TcpListener)>, Error> {
+/// An address with its service.
+struct Bound {
+    purpose: Purpose,
+    listener: TcpListener,
+    /// Every connection comes through a proxy.
+    is_proxied: bool,
+}
+
+async fn bind(config: &Config) -> Result<Vec<Bound>, Error> {
     let listen = &config.listen;
     let wanted = [
         (Purpose::Dual, &listen.smtp),
@@ -226,7 +239,11 @@ async fn bind(config: &Config) -> Result<Vec<(Purpose, TcpListener)>, Error> {
     let mut bound = Vec::new();
     for (purpose, addresses) in wanted {
         let listeners = listen_on(addresses).await?;
-        bound.extend(listeners.into_iter().map(|listener| (purpose, listener)));
+        bound.extend(addresses.iter().zip(listeners).map(|(address, listener)| Bound {
+            purpose,
+            listener,
+            is_proxied: listen.proxied.contains(address),
+        }));
     }
     Ok(bound)
 }

@@ -7,6 +7,7 @@ pub mod dane;
 pub mod dns;
 pub mod dx_certificate;
 pub mod https;
+pub mod proxy;
 pub mod self_signed;
 pub mod stream;
 pub mod tls;

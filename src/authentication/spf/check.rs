@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::Verdict;
 use super::expand::DomainSpec;
-use super::record::{Mechanism, Network, Prefixes, Record, is_record};
+use super::record::{Mechanism, Prefixes, Record, is_record};
 use crate::mail::address::Domain;
 use crate::net::dns::{Lookup, Resolver};
 
@@ -201,7 +201,7 @@ impl<'a> Evaluation<'a> {
         let client = self.client.address;
         let same_family = |address: &IpAddr| address.is_ipv4() == client.is_ipv4();
         let addresses = self.addresses(name, same_family).await?;
-        let near = |address: IpAddr| Network::around(address, prefixes).contains(client);
+        let near = |address: IpAddr| prefixes.around(address).contains(client);
         Ok(addresses.into_iter().any(near))
     }
 

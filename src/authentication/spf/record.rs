@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Verdict;
 use super::expand::DomainSpec;
+use crate::base::network::Network;
 
 /// Octets of a record that are read: more fits in no answer that DNS gives without TCP.
 const MAX_RECORD: usize = 4096;
@@ -54,36 +55,14 @@ pub struct Prefixes {
     pub v6: u8,
 }
 
-/// A network of either family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
-
-impl Network {
+impl Prefixes {
     /// The network of an address.
-    pub fn around(address: IpAddr, prefixes: Prefixes) -> Self {
-        let prefix = match address {
-            IpAddr::V4(_) => prefixes.v4,
-            IpAddr::V6(_) => prefixes.v6,
+    pub fn around(self, address: IpAddr) -> Network {
+        let bits = match address {
+            IpAddr::V4(_) => self.v4,
+            IpAddr::V6(_) => self.v6,
         };
-        Self { address, prefix }
-    }
-
-    /// Whether an address is in it. One of the other family is not.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(ours), IpAddr::V4(other)) => {
-                let differs = ours.to_bits() ^ other.to_bits();
-                differs.leading_zeros() >= u32::from(self.prefix)
-            }
-            (IpAddr::V6(ours), IpAddr::V6(other)) => {
-                let differs = ours.to_bits() ^ other.to_bits();
-                differs.leading_zeros() >= u32::from(self.prefix)
-            }
-            _ => false,
-        }
+        Network::around(address, bits)
     }
 }
 
@@ -203,7 +182,7 @@ fn network<A: std::str::FromStr + Into<IpAddr>>(argument: &str, most: u8) -> Opt
         None => (argument, most),
     };
     let address = address.parse::<A>().ok()?.into();
-    Some(Mechanism::Ip(Network { address, prefix }))
+    Some(Mechanism::Ip(Network::around(address, prefix)))
 }
 
 fn prefix(digits: &str, most: u8) -> Option<u8> {

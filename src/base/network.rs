@@ -1,0 +1,116 @@
+//! Networks of addresses: `192.0.2.0/24`, `2001:db8::/32`, or one address alone.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+/// All addresses that begin with the same bits. IPv4 addresses that come mapped into IPv6 are IPv4 addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+/// Not a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an address or a network like 192.0.2.0/24, whose bits beyond the length are 0")]
+pub struct Error;
+
+impl Network {
+    /// The addresses that have so many leading bits in common with this one.
+    pub fn around(address: IpAddr, bits: u8) -> Self {
+        Self { address, bits }
+    }
+
+    /// Whether the address is in it.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let common = match (self.address, address.to_canonical()) {
+            (IpAddr::V4(ours), IpAddr::V4(other)) => (ours.to_bits() ^ other.to_bits()).leading_zeros(),
+            (IpAddr::V6(ours), IpAddr::V6(other)) => (ours.to_bits() ^ other.to_bits()).leading_zeros(),
+            _ => return false,
+        };
+        common >= u32::from(self.bits)
+    }
+
+    /// Whether all bits beyond the leading ones are 0.
+    fn is_start(&self) -> bool {
+        let zeros = match self.address {
+            IpAddr::V4(v4) => 32 - v4.to_bits().trailing_zeros(),
+            IpAddr::V6(v6) => 128 - v6.to_bits().trailing_zeros(),
+        };
+        zeros <= u32::from(self.bits)
+    }
+}
+
+impl FromStr for Network {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| Error)?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let bits = match bits {
+            None => longest,
+            Some(bits) if bits.bytes().all(|digit| digit.is_ascii_digit()) => {
+                bits.parse().map_err(|_| Error)?
+            }
+            Some(_) => return Err(Error),
+        };
+        let network = Self { address, bits };
+        let is_network = bits <= longest && network.is_start() && address.to_canonical() == address;
+        is_network.then_some(network).ok_or(Error)
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn addresses_are_in_networks_that_begin_like_them() {
+        for (network, inside, outside) in [
+            ("192.0.2.0/24", "192.0.2.255", "192.0.3.0"),
+            ("192.0.2.0/24", "::ffff:192.0.2.7", "2001:db8::1"),
+            ("192.0.2.7", "192.0.2.7", "192.0.2.6"),
+            ("0.0.0.0/0", "203.0.113.1", "::1"),
+            ("2001:db8::/33", "2001:db8:7fff::1", "2001:db8:8000::1"),
+            ("::/0", "2001:db8::1", "192.0.2.1"),
+            ("::1", "::1", "::2"),
+        ] {
+            let parsed: Network = network.parse().unwrap();
+            assert!(parsed.contains(inside.parse().unwrap()), "{network} {inside}");
+            assert!(!parsed.contains(outside.parse().unwrap()), "{network} {outside}");
+            assert_eq!(parsed.to_string().parse(), Ok(parsed));
+        }
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused() {
+        for bad in [
+            "",
+            "/",
+            "192.0.2.0/",
+            "192.0.2.0/33",
+            "192.0.2.1/24",
+            "192.0.2.0/+8",
+            "192.0.2/24",
+            "::/129",
+            "2001:db8::1/64",
+            "::ffff:192.0.2.0/120",
+            "localhost",
+        ] {
+            assert_eq!(bad.parse::<Network>(), Err(Error), "{bad:?}");
+        }
+    }
+}
