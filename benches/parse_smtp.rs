@@ -99,6 +99,7 @@ fn session(bencher: divan::Bencher) {
         profile: Profile::Transfer,
         starttls: true,
         banner_tokens: Vec::new(),
+        dsn: false,
         limits: Limits::default(),
     };
     bencher.counter(BytesCount::new(script.len())).bench(|| {

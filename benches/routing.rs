@@ -17,6 +17,7 @@ use dimed::dime::record::ManagementRecord;
 use dimed::domains::{DomainFacts, PinnedRecord, RecordLookup};
 use dimed::mail::address::{Mailbox, ReversePath};
 use dimed::mail::demand::{Demand, TlsDemand};
+use dimed::mail::notify::MessageRequest;
 use dimed::net::dane::Dane;
 use dimed::net::dns::{Proof, Tlsa};
 use dimed::queue::plan::{Planned, Planner};
@@ -169,6 +170,7 @@ async fn claim(store: &dyn Store, recipient: &str) -> Claim {
             eight_bit: false,
             demand: Demand::default(),
             resealed: 0,
+            request: MessageRequest::default(),
         },
         content: Content::Mime,
         recipients: vec![recipient.into()],

@@ -10,6 +10,7 @@ use dimed::base::time::{Clock, SystemClock};
 use dimed::crypto::at_rest::Key;
 use dimed::mail::address::{Mailbox, ReversePath};
 use dimed::mail::demand::Demand;
+use dimed::mail::notify::MessageRequest;
 use dimed::store::sqlite::SqliteStore;
 use dimed::store::{Content, Envelope, FollowUp, MasterKey, NewMessage, Source, Spool};
 use divan::Bencher;
@@ -76,6 +77,7 @@ fn message(number: usize) -> FollowUp {
                 eight_bit: false,
                 demand: Demand::default(),
                 resealed: 0,
+                request: MessageRequest::default(),
             },
             content: Content::Mime,
             recipients: vec![mailbox(&format!("bob@d{}.test", number % 100)).into()],

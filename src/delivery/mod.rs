@@ -24,6 +24,8 @@ pub enum Outcome {
         /// It was told what the sender asked for, and reports what becomes of the message (RFC 3461).
         reports: bool,
     },
+    /// The address stands for others, who get the message in its place.
+    Expanded,
     /// Worth another attempt.
     Deferred(Diagnosis),
     /// Never to succeed.
@@ -31,9 +33,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether the recipient needs no further attempt and no report.
+    /// Whether the recipient needs no further attempt, and is not to be reported as one who does without the message.
     pub fn is_success(&self) -> bool {
-        matches!(self, Self::Delivered | Self::Relayed { .. })
+        matches!(self, Self::Delivered | Self::Relayed { .. } | Self::Expanded)
     }
 
     /// Deferred or failed, as the first digit of the reply says.

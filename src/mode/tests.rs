@@ -17,6 +17,7 @@ fn params() -> Params {
             profile: smtp::server::Profile::Transfer,
             starttls: true,
             banner_tokens: vec!["DMTPv1".into()],
+            dsn: false,
             limits: smtp::server::Limits::default(),
         },
         dmtp: dmtp::server::Parameters {

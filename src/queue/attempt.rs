@@ -24,11 +24,11 @@ use crate::delivery::maildir;
 use crate::delivery::smtp::{self, SmtpDelivery};
 use crate::delivery::{Diagnosis, Outcome};
 use crate::mail::address::{Domain, Mailbox};
-use crate::mail::notify::MessageRequest;
+use crate::mail::notify::{OriginalRecipient, RecipientRequest};
 use crate::mail::reply::EnhancedStatus;
 use crate::routing::{Decision, DmtpFinding, Reason, Route, SmtpTls};
 use crate::store::{
-    self, Claim, Content, Envelope, FollowUp, FollowUpBody, NewMessage, Recipient, SettledState, Settlement,
+    self, Addressee, Claim, Content, Envelope, FollowUp, FollowUpBody, NewMessage, SettledState, Settlement,
     Source, Store,
 };
 
@@ -106,6 +106,10 @@ impl Mailer {
         let mut progress = Progress::new(self, claim);
         let mut by_smtp = Vec::new();
         for one in planned {
+            if one.recipient.expanded {
+                progress.add(&one, Outcome::Expanded);
+                continue;
+            }
             self.report_route(claim, &one);
             match (&one.decision.route, &one.sealing) {
                 (Route::Local, Some(sealing)) => self.deliver_sealed(&mut progress, &one, sealing).await,
@@ -157,20 +161,30 @@ impl Mailer {
             reverse_path: &progress.claim.envelope.reverse_path,
         };
         let report = self.local.deliver(&job, &mut progress.body).await;
-        if !report.forward_to.is_empty() {
-            match progress.forward(self, report.forward_to).await {
+        let is_forwarded = !report.forward_to.is_empty();
+        if is_forwarded {
+            match progress.forward(self, planned, report.forward_to).await {
                 Ok(follow_up) => progress.settled.follow_ups.push(follow_up),
                 Err(diagnosis) => return progress.add(planned, Outcome::Deferred(diagnosis)),
             }
         }
-        log::local(progress.claim, &report.outcome, progress.elapsed());
-        progress.add(planned, report.outcome);
+        let outcome = match report.outcome {
+            Outcome::Delivered if is_forwarded => Outcome::Expanded,
+            outcome => outcome,
+        };
+        log::local(progress.claim, &outcome, progress.elapsed());
+        progress.add(planned, outcome);
     }
 
     async fn send<'a>(&'a self, progress: &mut Progress<'a>, planned: Vec<Planned<'a>>) {
         let recipients: Vec<smtp::Recipient> = planned
             .iter()
-            .filter_map(|one| one.recipient.forward_path.mailbox().cloned().map(Into::into))
+            .filter_map(|one| {
+                Some(smtp::Recipient {
+                    mailbox: one.recipient.forward_path.mailbox()?.clone(),
+                    request: one.recipient.request.clone(),
+                })
+            })
             .collect();
         if recipients.is_empty() {
             return;
@@ -195,7 +209,7 @@ impl Mailer {
                 .max()
                 .unwrap_or(SmtpTls::Opportunistic),
             demand: claim.envelope.demand.tls,
-            request: &MessageRequest::default(),
+            request: &claim.envelope.request,
         };
         let report = self
             .smtp
@@ -222,7 +236,10 @@ impl Mailer {
     }
 
     async fn conclude(&self, mut progress: Progress<'_>) -> Settled {
-        let header = match progress.results.iter().all(|result| result.outcome.is_success()) {
+        let untold = |result: &Concluded<'_>| {
+            result.outcome.is_success() && !result.recipient.request.notify.of_success()
+        };
+        let header = match progress.results.iter().all(untold) {
             true => Vec::new(),
             false => progress.first_piece().await,
         };
@@ -328,11 +345,17 @@ impl<'a> Progress<'a> {
 
     /// The message once more, for the mailboxes elsewhere that an alias leads to. It goes on by SMTP, so what was opened
     /// here is made safe; the copy is never held whole.
-    async fn forward(&mut self, mailer: &Mailer, targets: Vec<Mailbox>) -> Result<FollowUp, Diagnosis> {
+    async fn forward(
+        &mut self,
+        mailer: &Mailer,
+        planned: &Planned<'_>,
+        targets: Vec<Mailbox>,
+    ) -> Result<FollowUp, Diagnosis> {
         let id = QueueId::random(&mut rand::rng());
         self.safe_size().await?;
         let copied = copy(&mut self.body, mailer.store.as_ref(), id).await;
         self.body.as_stored();
+        let request = expanded_from(planned);
         let message = NewMessage {
             id,
             envelope: Envelope {
@@ -341,7 +364,10 @@ impl<'a> Progress<'a> {
                 ..self.claim.envelope.clone()
             },
             content: Content::Mime,
-            recipients: targets.into_iter().map(Recipient::from).collect(),
+            recipients: targets
+                .into_iter()
+                .map(|target| Addressee::new(target, request.clone()))
+                .collect(),
             accepted_at: self.claim.accepted_at,
             due_at: mailer.clock.now(),
             ticket: None,
@@ -358,6 +384,17 @@ pub(super) fn results_for_all<'a>(claim: &'a Claim, outcome: &Outcome, route: &s
         route: route.to_owned(),
     };
     claim.recipients.iter().map(result).collect()
+}
+
+/// What is to be told of those whom an address stands for: not that it succeeded, which is told of the address
+/// (RFC 3461 §5.2.7.2).
+fn expanded_from(planned: &Planned<'_>) -> RecipientRequest {
+    let RecipientRequest { notify, original } = &planned.recipient.request;
+    let named = planned.recipient.forward_path.mailbox();
+    RecipientRequest {
+        notify: notify.without_success(),
+        original: original.clone().or_else(|| named.map(OriginalRecipient::of)),
+    }
 }
 
 /// Another body with the same octets.

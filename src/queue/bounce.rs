@@ -1,34 +1,119 @@
-//! Reports to the reverse-path: that a message failed, or that it is delayed.
+//! Reports to the reverse-path: that a message failed, that it is delayed, or, where the sender asked for it, that all is well.
 //!
 //! A report is a follow-up of the settlement that calls for it, so both become durable in one transaction.
 
 use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
-use crate::delivery::Diagnosis;
+use crate::delivery::{Diagnosis, RemoteReply};
 use crate::mail::address::{Domain, Mailbox, ReversePath};
 use crate::mail::demand::Demand;
-use crate::mail::dsn::{Action, FinalRecipient, RecipientReport, RemoteDiagnostic, Report};
+use crate::mail::dsn::{Action, FinalRecipient, Original, RecipientReport, RemoteDiagnostic, Report};
+use crate::mail::notify::{MessageRequest, Notify, OriginalRecipient, Ret};
+use crate::mail::reply::EnhancedStatus;
 use crate::store::{Claim, Content, Envelope, FollowUp, NewMessage, Recipient, Source};
 
-/// What a report says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Occasion {
-    /// The recipients will not get the message.
-    Failed,
-    /// They are still being tried.
+/// What a sender is told of one recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// The recipient will not get the message.
+    Failed(Diagnosis),
+    /// It is still being tried.
     Delayed {
+        /// Why it has not worked yet.
+        diagnosis: Diagnosis,
         /// Until when.
         will_retry_until: Timestamp,
     },
+    /// It is in the recipient's mailbox.
+    Delivered,
+    /// This host has it, which does not report what becomes of it.
+    Relayed(RemoteReply),
+    /// Others have it in the place of the address.
+    Expanded,
 }
 
-/// One recipient, and why.
+/// What may stand in one report together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing more is tried.
+    Failure,
+    /// It goes on.
+    Delay,
+    /// All is well.
+    Success,
+}
+
+impl News {
+    /// In which report it stands.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Failed(_) => Kind::Failure,
+            Self::Delayed { .. } => Kind::Delay,
+            Self::Delivered | Self::Relayed(_) | Self::Expanded => Kind::Success,
+        }
+    }
+
+    /// Whether a sender wants to be told who asked for this.
+    pub fn is_wanted(&self, notify: Notify) -> bool {
+        match self.kind() {
+            Kind::Failure => notify.of_failure(),
+            Kind::Delay => notify.of_delay(),
+            Kind::Success => notify.of_success(),
+        }
+    }
+
+    fn action(&self) -> Action {
+        match self {
+            Self::Failed(_) => Action::Failed,
+            Self::Delayed { .. } => Action::Delayed,
+            Self::Delivered => Action::Delivered,
+            Self::Relayed(_) => Action::Relayed,
+            Self::Expanded => Action::Expanded,
+        }
+    }
+
+    fn status(&self) -> EnhancedStatus {
+        match self {
+            Self::Failed(diagnosis) | Self::Delayed { diagnosis, .. } => diagnosis.status,
+            Self::Delivered | Self::Relayed(_) | Self::Expanded => EnhancedStatus(2, 0, 0),
+        }
+    }
+
+    fn explanation(&self) -> String {
+        match self {
+            Self::Failed(diagnosis) | Self::Delayed { diagnosis, .. } => diagnosis.text.clone(),
+            Self::Delivered => "It is in the mailbox.".to_owned(),
+            Self::Relayed(remote) => {
+                format!(
+                    "{} took it. No more is heard of it, unless it fails later.",
+                    remote.host
+                )
+            }
+            Self::Expanded => {
+                "The address stands for others, to whom it was sent on. No more is heard of it, unless it fails."
+                    .to_owned()
+            }
+        }
+    }
+
+    fn remote(&self) -> Option<&RemoteReply> {
+        match self {
+            Self::Failed(diagnosis) | Self::Delayed { diagnosis, .. } => diagnosis.remote.as_ref(),
+            Self::Relayed(remote) => Some(remote),
+            Self::Delivered | Self::Expanded => None,
+        }
+    }
+}
+
+/// One recipient, and what there is to tell.
 #[derive(Debug, Clone)]
 pub struct Affected<'a> {
     /// Who.
     pub recipient: FinalRecipient,
-    /// Why.
-    pub diagnosis: &'a Diagnosis,
+    /// Whom the sender named first, if that was said.
+    pub original: Option<&'a OriginalRecipient>,
+    /// What.
+    pub news: &'a News,
 }
 
 impl From<&Recipient> for FinalRecipient {
@@ -49,21 +134,18 @@ pub struct Bounce<'a> {
     pub id: QueueId,
     /// Now: the time of the attempt, and of the report.
     pub now: Timestamp,
-    /// What it says.
-    pub occasion: Occasion,
 }
 
 impl Bounce<'_> {
-    /// The report on some recipients of a claim; `None` if nobody is to be told.
+    /// The report on some recipients of a claim, with news of one kind; `None` if nobody is to be told.
     ///
-    /// A message with a null reverse-path is never reported on (RFC 5321 §4.5.5). `header` is the
-    /// start of the original, whose header goes back with the report; empty if nobody here can read it. The report goes
+    /// A message with a null reverse-path is never reported on (RFC 5321 §4.5.5). `start` is the
+    /// start of the original, whose header goes back with the report, or all of it if the sender asked for that and it is a
+    /// failure (RFC 3461 §4.3); empty if nobody here can read it. The report goes
     /// by SMTP, so what came sealed is not told to those on the way: neither its header nor who its recipient is.
-    pub fn report(&self, claim: &Claim, affected: &[Affected<'_>], header: &[u8]) -> Option<FollowUp> {
+    pub fn report(&self, claim: &Claim, affected: &[Affected<'_>], start: &[u8]) -> Option<FollowUp> {
         let to = claim.envelope.reverse_path.0.as_ref()?;
-        if affected.is_empty() {
-            return None;
-        }
+        let kind = affected.first()?.news.kind();
         let recipients: Vec<_> = affected
             .iter()
             .map(|affected| RecipientReport {
@@ -77,45 +159,49 @@ impl Bounce<'_> {
             to,
             date: self.now,
             arrived_at: claim.accepted_at,
+            envelope_id: claim.envelope.request.envelope_id.as_ref(),
             recipients: &recipients,
-            original: match came_sealed(claim) {
-                true => &[],
-                false => header,
+            original: match kind {
+                _ if came_sealed(claim) => Original::Header(&[]),
+                Kind::Failure if is_wanted_whole(claim, start) => Original::Whole(start),
+                _ => Original::Header(start),
             },
         };
-        Some(FollowUp::new(self.message(to), report.render()))
+        let octets = report.render();
+        Some(FollowUp::new(self.message(to, octets.is_ascii()), octets))
     }
 
     fn recipient(&self, affected: &Affected<'_>) -> RecipientReport {
-        let Affected { recipient, diagnosis } = affected;
-        let (action, will_retry_until) = match self.occasion {
-            Occasion::Failed => (Action::Failed, None),
-            Occasion::Delayed { will_retry_until } => (Action::Delayed, Some(will_retry_until)),
-        };
+        let news = affected.news;
         RecipientReport {
-            recipient: recipient.clone(),
-            action,
-            status: diagnosis.status,
-            explanation: diagnosis.text.clone(),
-            remote: diagnosis.remote.as_ref().map(|remote| RemoteDiagnostic {
+            recipient: affected.recipient.clone(),
+            original: affected.original.cloned(),
+            action: news.action(),
+            status: news.status(),
+            explanation: news.explanation(),
+            remote: news.remote().map(|remote| RemoteDiagnostic {
                 host: remote.host.clone(),
                 reply: remote.reply.clone(),
             }),
             last_attempt_at: self.now,
-            will_retry_until,
+            will_retry_until: match news {
+                News::Delayed { will_retry_until, .. } => Some(*will_retry_until),
+                _ => None,
+            },
         }
     }
 
-    fn message(&self, to: &Mailbox) -> NewMessage {
+    fn message(&self, to: &Mailbox, is_ascii: bool) -> NewMessage {
         NewMessage {
             id: self.id,
             envelope: Envelope {
                 reverse_path: ReversePath::NULL,
                 source: Source::Local,
                 smtputf8: to.needs_utf8(),
-                eight_bit: false,
+                eight_bit: !is_ascii,
                 demand: Demand::default(),
                 resealed: 0,
+                request: MessageRequest::default(),
             },
             content: Content::Mime,
             recipients: vec![to.clone().into()],
@@ -124,6 +210,13 @@ impl Bounce<'_> {
             ticket: None,
         }
     }
+}
+
+/// The sender asked for the message, and `start` is all of it: what is longer than a piece comes back with its header alone.
+fn is_wanted_whole(claim: &Claim, start: &[u8]) -> bool {
+    claim.envelope.request.ret == Some(Ret::Full)
+        && claim.content == Content::Mime
+        && claim.size_bytes == start.len() as u64
 }
 
 /// The message came over DMTP from an author elsewhere.
@@ -146,8 +239,7 @@ mod tests {
 
     use super::*;
     use crate::base::id::LeaseToken;
-    use crate::delivery::RemoteReply;
-    use crate::mail::reply::EnhancedStatus;
+    use crate::mail::notify::EnvelopeId;
 
     const ARRIVED: Timestamp = Timestamp(1_728_892_800_000);
     const NOW: Timestamp = Timestamp(1_728_892_860_000);
@@ -164,6 +256,7 @@ mod tests {
                 eight_bit: false,
                 demand: Demand::default(),
                 resealed: 0,
+                request: MessageRequest::default(),
             },
             content,
             size_bytes: 20,
@@ -173,35 +266,49 @@ mod tests {
         }
     }
 
-    fn report(claim: &Claim, occasion: Occasion) -> Option<FollowUp> {
-        let bounce = Bounce {
-            host: &"mx.hermail.test".parse().unwrap(),
-            id: QueueId::parse("0123456789BCDFGHJKLMNPQRS").unwrap(),
-            now: NOW,
-            occasion,
-        };
-        let diagnosis = Diagnosis {
+    fn diagnosis() -> Diagnosis {
+        Diagnosis {
             status: EnhancedStatus(5, 1, 1),
             text: "mx.hismail.test refused the message".into(),
             remote: Some(RemoteReply {
                 host: "mx.hismail.test".into(),
                 reply: "550 5.1.1 no such user".into(),
             }),
+        }
+    }
+
+    fn bounce(claim: &Claim, affected: &[Affected<'_>]) -> Option<FollowUp> {
+        let bounce = Bounce {
+            host: &"mx.hermail.test".parse().unwrap(),
+            id: QueueId::parse("0123456789BCDFGHJKLMNPQRS").unwrap(),
+            now: NOW,
         };
+        bounce.report(claim, affected, b"Subject: hello\r\n\r\nbody\r\n")
+    }
+
+    fn report(claim: &Claim, news: &News) -> Option<FollowUp> {
         let affected = Affected {
             recipient: FinalRecipient::Mailbox("bob@hismail.test".parse().unwrap()),
-            diagnosis: &diagnosis,
+            original: None,
+            news,
         };
-        bounce.report(claim, &[affected], b"Subject: hello\r\n\r\nbody\r\n")
+        bounce(claim, &[affected])
+    }
+
+    fn text(report: &FollowUp) -> String {
+        String::from_utf8(report.body.whole().unwrap().to_vec()).unwrap()
     }
 
     #[test]
     fn a_report_goes_to_the_reverse_path_and_cannot_itself_be_bounced() {
-        let FollowUp { message, body, .. } =
-            report(&claim("alice@hermail.test", Content::Mime), Occasion::Failed).unwrap();
+        let FollowUp { message, body, .. } = report(
+            &claim("alice@hermail.test", Content::Mime),
+            &News::Failed(diagnosis()),
+        )
+        .unwrap();
         assert_eq!(
             message.recipients,
-            [Recipient::parse("alice@hermail.test").unwrap()]
+            [Recipient::parse("alice@hermail.test").unwrap().into()]
         );
         assert_eq!(message.envelope.reverse_path, ReversePath::NULL);
         assert_eq!(message.envelope.source, Source::Local);
@@ -227,7 +334,7 @@ mod tests {
     fn a_report_on_what_came_sealed_names_neither_recipient_nor_subject() {
         let mut claim = claim("alice@hermail.test", Content::Mime);
         claim.envelope.source = Source::Dmtp("hermail.test".parse().unwrap());
-        let FollowUp { body, .. } = report(&claim, Occasion::Failed).unwrap();
+        let FollowUp { body, .. } = report(&claim, &News::Failed(diagnosis())).unwrap();
         let body = String::from_utf8(body.whole().unwrap().to_vec()).unwrap();
         assert!(body.contains("Final-Recipient: x-dime; @hismail.test\r\n"));
         assert!(
@@ -238,31 +345,65 @@ mod tests {
 
     #[test]
     fn a_null_reverse_path_gets_no_report() {
-        assert!(report(&claim("", Content::Mime), Occasion::Failed).is_none());
-        let bounce = Bounce {
-            host: &"mx.hermail.test".parse().unwrap(),
-            id: QueueId::random(&mut rand::rng()),
-            now: NOW,
-            occasion: Occasion::Failed,
-        };
-        let nobody = bounce.report(&claim("alice@hermail.test", Content::Mime), &[], b"");
+        let failed = News::Failed(diagnosis());
+        assert!(report(&claim("", Content::Mime), &failed).is_none());
+        let nobody = bounce(&claim("alice@hermail.test", Content::Mime), &[]);
         assert!(nobody.is_none(), "nor does a report on nobody go out");
     }
 
     #[test]
     fn a_delay_is_no_failure() {
-        let occasion = Occasion::Delayed {
+        let news = News::Delayed {
+            diagnosis: diagnosis(),
             will_retry_until: Timestamp(ARRIVED.0 + 432_000_000),
         };
-        let delayed = report(&claim("alice@hermail.test", Content::Mime), occasion).unwrap();
-        let body = String::from_utf8(delayed.body.whole().unwrap().to_vec()).unwrap();
+        let body = text(&report(&claim("alice@hermail.test", Content::Mime), &news).unwrap());
         assert!(body.contains("\r\nAction: delayed\r\nStatus: 4.1.1\r\n"));
         assert!(body.contains("\r\nWill-Retry-Until: Sat, 19 Oct 2024 08:00:00 +0000\r\n"));
     }
 
     #[test]
     fn a_sender_beyond_ascii_needs_smtputf8() {
-        let utf8 = report(&claim("zoë@hermail.test", Content::Mime), Occasion::Failed).unwrap();
-        assert!(utf8.message.envelope.smtputf8);
+        let utf8 = report(
+            &claim("zoë@hermail.test", Content::Mime),
+            &News::Failed(diagnosis()),
+        )
+        .unwrap();
+        assert!(utf8.message.envelope.smtputf8 && utf8.message.envelope.eight_bit);
+    }
+
+    /// RFC 3461 §4.3: a wish for failures, and as far as we have the message at hand.
+    #[test]
+    fn a_message_comes_back_whole_where_that_is_wanted_and_it_failed() {
+        let mut claim = claim("alice@hermail.test", Content::Mime);
+        claim.size_bytes = b"Subject: hello\r\n\r\nbody\r\n".len() as u64;
+        let failed = News::Failed(diagnosis());
+        assert!(!text(&report(&claim, &failed).unwrap()).contains("\r\nbody\r\n"));
+        claim.envelope.request.ret = Some(Ret::Full);
+        let whole = text(&report(&claim, &failed).unwrap());
+        assert!(whole.contains("Content-Type: message/rfc822\r\n") && whole.contains("\r\nbody\r\n"));
+        let delivered = text(&report(&claim, &News::Delivered).unwrap());
+        assert!(!delivered.contains("\r\nbody\r\n"));
+        claim.size_bytes += 1;
+        assert!(!text(&report(&claim, &failed).unwrap()).contains("\r\nbody\r\n"));
+        claim.size_bytes -= 1;
+        claim.envelope.source = Source::Dmtp("hermail.test".parse().unwrap());
+        assert!(!text(&report(&claim, &failed).unwrap()).contains("\r\nbody\r\n"));
+    }
+
+    #[test]
+    fn a_report_says_by_which_names_the_sender_knows_message_and_recipient() {
+        let mut claim = claim("alice@hermail.test", Content::Mime);
+        claim.envelope.request.envelope_id = EnvelopeId::parse("QQ314");
+        let original = OriginalRecipient::parse("rfc822;sales@hismail.test").unwrap();
+        let affected = Affected {
+            recipient: FinalRecipient::Mailbox("bob@hismail.test".parse().unwrap()),
+            original: Some(&original),
+            news: &News::Expanded,
+        };
+        let body = text(&bounce(&claim, &[affected]).unwrap());
+        assert!(body.contains("Original-Envelope-Id: QQ314\r\n"));
+        assert!(body.contains("Original-Recipient: rfc822; sales@hismail.test\r\n"));
+        assert!(body.contains("Action: expanded\r\nStatus: 2.0.0\r\n"));
     }
 }

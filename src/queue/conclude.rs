@@ -2,7 +2,7 @@
 
 use rand::Rng;
 
-use super::bounce::{Affected, Bounce, Occasion};
+use super::bounce::{Affected, Bounce, Kind, News};
 use super::runner::Settled;
 use super::schedule::{Next, Schedule};
 use crate::base::id::QueueId;
@@ -41,22 +41,19 @@ pub struct Conclusion<'a> {
 struct Concluded<'a> {
     recipient: &'a ClaimedRecipient,
     state: SettledState,
-    report: Option<(Occasion, Diagnosis)>,
+    news: Option<News>,
     note: String,
 }
 
 impl Conclusion<'_> {
-    /// Settles all results; `header` is the start of the message, for reports.
-    pub fn settle(&self, claim: &Claim, results: &[Result<'_>], header: &[u8]) -> Settled {
+    /// Settles all results; `start` is the start of the message, for reports.
+    pub fn settle(&self, claim: &Claim, results: &[Result<'_>], start: &[u8]) -> Settled {
         let concluded: Vec<_> = results
             .iter()
             .map(|result| self.conclude(claim, result))
             .collect();
-        let failed = |occasion: &Occasion| matches!(occasion, Occasion::Failed);
-        let reports = [
-            self.report(claim, &concluded, header, failed),
-            self.report(claim, &concluded, header, |occasion| !failed(occasion)),
-        ];
+        let kinds = [Kind::Failure, Kind::Delay, Kind::Success];
+        let reports = kinds.map(|kind| self.report(claim, &concluded, start, kind));
         Settled {
             settlements: concluded.into_iter().map(settlement).collect(),
             follow_ups: reports.into_iter().flatten().collect(),
@@ -65,20 +62,30 @@ impl Conclusion<'_> {
     }
 
     fn conclude<'a>(&self, claim: &Claim, result: &Result<'a>) -> Concluded<'a> {
-        let (state, report, words) = match &result.outcome {
-            Outcome::Delivered => (SettledState::Delivered, None, "delivered".to_owned()),
-            Outcome::Relayed { remote, .. } => (
+        let (state, news, words) = match &result.outcome {
+            Outcome::Delivered => (
+                SettledState::Delivered,
+                Some(News::Delivered),
+                "delivered".to_owned(),
+            ),
+            Outcome::Relayed { remote, reports } => (
                 SettledState::Relayed,
-                None,
+                (!reports).then(|| News::Relayed(remote.clone())),
                 format!("relayed to {}: {}", remote.host, remote.reply),
+            ),
+            Outcome::Expanded => (
+                SettledState::Expanded,
+                Some(News::Expanded),
+                "sent on to those whom it stands for".to_owned(),
             ),
             Outcome::Failed(diagnosis) => failed(diagnosis),
             Outcome::Deferred(diagnosis) => self.deferred(claim, result.recipient, diagnosis),
         };
+        let notify = result.recipient.request.notify;
         Concluded {
             recipient: result.recipient,
             state,
-            report,
+            news: news.filter(|news| news.is_wanted(notify)),
             note: format!("{}; {words}", result.route),
         }
     }
@@ -88,7 +95,7 @@ impl Conclusion<'_> {
         claim: &Claim,
         recipient: &ClaimedRecipient,
         diagnosis: &Diagnosis,
-    ) -> (SettledState, Option<(Occasion, Diagnosis)>, String) {
+    ) -> (SettledState, Option<News>, String) {
         let age = self.now.since(claim.accepted_at);
         let jitter = rand::rng().next_u32() as u16;
         match self.schedule.next(recipient.attempts + 1, age, jitter) {
@@ -99,9 +106,11 @@ impl Conclusion<'_> {
                     due_at: self.now.after(after),
                     delay_reported: warn || recipient.delay_reported,
                 };
-                let will_retry_until = claim.accepted_at.after(self.schedule.lifetime);
-                let report = warn.then(|| (Occasion::Delayed { will_retry_until }, diagnosis.clone()));
-                (state, report, format!("deferred: {diagnosis}"))
+                let news = warn.then(|| News::Delayed {
+                    diagnosis: diagnosis.clone(),
+                    will_retry_until: claim.accepted_at.after(self.schedule.lifetime),
+                });
+                (state, news, format!("deferred: {diagnosis}"))
             }
         }
     }
@@ -110,39 +119,35 @@ impl Conclusion<'_> {
         &self,
         claim: &Claim,
         concluded: &[Concluded<'_>],
-        header: &[u8],
-        wanted: impl Fn(&Occasion) -> bool,
+        start: &[u8],
+        kind: Kind,
     ) -> Option<FollowUp> {
-        let concerned: Vec<_> = concluded
+        let affected: Vec<_> = concluded
             .iter()
-            .filter_map(|one| Some((one.recipient, one.report.as_ref()?)))
-            .filter(|(_, (occasion, _))| wanted(occasion))
-            .collect();
-        let (_, (occasion, _)) = concerned.first()?;
-        let affected: Vec<_> = concerned
-            .iter()
-            .map(|(recipient, (_, diagnosis))| Affected {
+            .filter_map(|one| Some((one.recipient, one.news.as_ref()?)))
+            .filter(|(_, news)| news.kind() == kind)
+            .map(|(recipient, news)| Affected {
                 recipient: self.known.map_or_else(
                     || FinalRecipient::from(&recipient.forward_path),
                     |mailbox| FinalRecipient::Mailbox(mailbox.clone()),
                 ),
-                diagnosis,
+                original: recipient.request.original.as_ref(),
+                news,
             })
             .collect();
         let bounce = Bounce {
             host: self.host,
             id: QueueId::random(&mut rand::rng()),
             now: self.now,
-            occasion: *occasion,
         };
-        bounce.report(claim, &affected, header)
+        bounce.report(claim, &affected, start)
     }
 }
 
-fn failed(diagnosis: &Diagnosis) -> (SettledState, Option<(Occasion, Diagnosis)>, String) {
+fn failed(diagnosis: &Diagnosis) -> (SettledState, Option<News>, String) {
     (
         SettledState::Failed(diagnosis.status),
-        Some((Occasion::Failed, diagnosis.clone())),
+        Some(News::Failed(diagnosis.clone())),
         format!("failed: {diagnosis}"),
     )
 }
@@ -175,6 +180,7 @@ mod tests {
     use crate::delivery::RemoteReply;
     use crate::mail::address::ReversePath;
     use crate::mail::demand::Demand;
+    use crate::mail::notify::{MessageRequest, Notify, RecipientRequest};
     use crate::store::{Content, Envelope, Recipient, Source};
 
     const ACCEPTED: Timestamp = Timestamp(1_800_000_000_000);
@@ -183,6 +189,8 @@ mod tests {
         ClaimedRecipient {
             id: RecipientId::random(&mut rand::rng()),
             forward_path: Recipient::parse(address).unwrap(),
+            request: RecipientRequest::default(),
+            expanded: false,
             attempts: 0,
             delay_reported,
         }
@@ -200,6 +208,7 @@ mod tests {
                 eight_bit: false,
                 demand: Demand::default(),
                 resealed: 0,
+                request: MessageRequest::default(),
             },
             content: Content::Mime,
             size_bytes: 1,
@@ -324,5 +333,105 @@ mod tests {
         let claim = claim("", vec![recipient("bob@hismail.test", false)]);
         let failed = Outcome::Failed(Diagnosis::local(EnhancedStatus(5, 1, 1), "no such mailbox"));
         assert!(settle(&claim, &failed, Duration::ZERO).follow_ups.is_empty());
+    }
+
+    fn asking(notify: &str) -> Claim {
+        let mut bob = recipient("bob@hismail.test", false);
+        bob.request.notify = Notify::parse(notify).unwrap();
+        claim("alice@hermail.test", vec![bob])
+    }
+
+    fn relayed(reports: bool) -> Outcome {
+        let remote = RemoteReply {
+            host: "mx.hismail.test".into(),
+            reply: "250 2.0.0 Ok".into(),
+        };
+        Outcome::Relayed { remote, reports }
+    }
+
+    #[test]
+    fn a_success_is_told_to_those_who_asked_for_it() {
+        let old = Duration::from_secs(4 * 3600);
+        let failed = Outcome::Failed(Diagnosis::local(EnhancedStatus(5, 1, 1), "no such mailbox"));
+        for (outcome, action) in [
+            (Outcome::Delivered, "delivered"),
+            (relayed(false), "relayed"),
+            (Outcome::Expanded, "expanded"),
+        ] {
+            let settled = settle(&asking("SUCCESS"), &outcome, Duration::ZERO);
+            assert!(report(&settled).contains(&format!("Action: {action}\r\n")));
+            for others in ["NEVER", "FAILURE,DELAY"] {
+                let settled = settle(&asking(others), &outcome, Duration::ZERO);
+                assert!(settled.follow_ups.is_empty(), "{others} {action}");
+            }
+        }
+        // The next host does it.
+        assert!(
+            settle(&asking("SUCCESS"), &relayed(true), Duration::ZERO)
+                .follow_ups
+                .is_empty()
+        );
+        assert!(
+            settle(&asking("SUCCESS"), &failed, Duration::ZERO)
+                .follow_ups
+                .is_empty()
+        );
+        assert!(settle(&asking("SUCCESS"), &deferred(), old).follow_ups.is_empty());
+    }
+
+    #[test]
+    fn failures_and_delays_are_told_as_asked() {
+        let old = Duration::from_secs(4 * 3600);
+        let failed = Outcome::Failed(Diagnosis::local(EnhancedStatus(5, 1, 1), "no such mailbox"));
+        assert!(report(&settle(&asking("FAILURE"), &failed, old)).contains("Action: failed\r\n"));
+        assert!(report(&settle(&asking("DELAY"), &deferred(), old)).contains("Action: delayed\r\n"));
+        for (notify, outcome) in [
+            ("DELAY", &failed),
+            ("NEVER", &failed),
+            ("FAILURE", &deferred()),
+            ("NEVER", &deferred()),
+        ] {
+            let settled = settle(&asking(notify), outcome, old);
+            assert!(settled.follow_ups.is_empty(), "{notify} {outcome:?}");
+            assert_eq!(settled.settlements.len(), 1, "and is settled all the same");
+        }
+    }
+
+    #[test]
+    fn recipients_with_other_fates_stand_in_other_reports() {
+        let mut recipients = [
+            recipient("bob@hismail.test", false),
+            recipient("eve@hismail.test", false),
+        ];
+        for one in &mut recipients {
+            one.request.notify = Notify::parse("SUCCESS,FAILURE").unwrap();
+        }
+        let claim = claim("alice@hermail.test", recipients.to_vec());
+        let failed = Outcome::Failed(Diagnosis::local(EnhancedStatus(5, 1, 1), "no such mailbox"));
+        let results: Vec<_> = claim
+            .recipients
+            .iter()
+            .zip([Outcome::Delivered, failed])
+            .map(|(recipient, outcome)| Result {
+                recipient,
+                outcome,
+                route: "local: local".into(),
+            })
+            .collect();
+        let conclusion = Conclusion {
+            schedule: &Schedule::default(),
+            host: &"mx.hermail.test".parse().unwrap(),
+            now: ACCEPTED,
+            known: None,
+        };
+        let settled = conclusion.settle(&claim, &results, b"");
+        let texts: Vec<_> = settled
+            .follow_ups
+            .iter()
+            .map(|report| String::from_utf8(report.body.whole().unwrap().to_vec()).unwrap())
+            .collect();
+        assert_eq!(texts.len(), 2);
+        assert!(texts[0].contains("eve@hismail.test") && !texts[0].contains("bob@hismail.test"));
+        assert!(texts[1].contains("bob@hismail.test") && !texts[1].contains("eve@hismail.test"));
     }
 }

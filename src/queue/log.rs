@@ -28,6 +28,7 @@ impl<'a> Words<'a> {
         let (word, diagnosis, reply) = match outcome {
             Outcome::Delivered => ("delivered", None, None),
             Outcome::Relayed { remote, .. } => ("relayed", None, Some(remote)),
+            Outcome::Expanded => ("expanded", None, None),
             Outcome::Deferred(diagnosis) => ("deferred", Some(diagnosis), diagnosis.remote.as_ref()),
             Outcome::Failed(diagnosis) => ("failed", Some(diagnosis), diagnosis.remote.as_ref()),
         };

@@ -17,7 +17,7 @@ use crate::mail::address::Mailbox;
 use crate::mail::reply::EnhancedStatus;
 use crate::signet_service::Wanted;
 use crate::store::{
-    self, Claim, Content, Envelope, FollowUp, FollowUpBody, MAX_RESEALED, NewMessage, Recipient, Source,
+    self, Addressee, Claim, Content, Envelope, FollowUp, FollowUpBody, MAX_RESEALED, NewMessage, Source,
 };
 
 impl Mailer {
@@ -38,6 +38,8 @@ impl Mailer {
         if !self.has_newer(&reopened.recipient, reopened.sealed_for).await {
             return None;
         }
+        let request = claim.recipients.first().map(|one| one.request.clone());
+        let request = request.unwrap_or_default();
         log::sealed_again(claim);
         let Reopened {
             recipient, writer, ..
@@ -49,7 +51,7 @@ impl Mailer {
                 ..claim.envelope.clone()
             },
             content: Content::Mime,
-            recipients: vec![Recipient::Mailbox(recipient)],
+            recipients: vec![Addressee::new(recipient, request)],
             accepted_at: claim.accepted_at,
             due_at: self.clock.now(),
             ticket: None,

@@ -10,6 +10,7 @@ use crate::crypto::ed25519::SigningKey;
 use crate::dime::dmime2::returned::{Status, Ticket};
 use crate::mail::address::{Domain, ReversePath};
 use crate::mail::demand::Demand;
+use crate::mail::notify::MessageRequest;
 use crate::mail::reply::EnhancedStatus;
 use crate::signet_service::Error;
 use crate::store::{
@@ -81,9 +82,10 @@ impl Mailer {
                 eight_bit: true,
                 demand: Demand::default(),
                 resealed: 0,
+                request: MessageRequest::default(),
             },
             content: Content::Returned,
-            recipients: vec![Recipient::Sealed(origin.clone())],
+            recipients: vec![Recipient::Sealed(origin.clone()).into()],
             accepted_at: now,
             due_at: now,
             ticket: None,

@@ -11,9 +11,11 @@ use crate::delivery::seal::{self, seal_and_sign};
 use crate::delivery::{Diagnosis, Outcome};
 use crate::dime::selection::Choice;
 use crate::dime::{convert, dmime2};
+use crate::mail::notify::RecipientRequest;
 use crate::mail::reply::EnhancedStatus;
 use crate::store::{
-    self, Claim, Content, Envelope, FollowUp, FollowUpBody, NewMessage, Recipient, SettledState, Settlement,
+    self, Addressee, Claim, Content, Envelope, FollowUp, FollowUpBody, NewMessage, Recipient, SettledState,
+    Settlement,
 };
 
 /// Octets of sealed objects that one attempt makes, at least one object. They are held until the attempt is settled,
@@ -35,12 +37,15 @@ impl Mailer {
             Choice::Format2 { suite, author_copy } => self
                 .seal_format2(progress, sealing, (suite, author_copy))
                 .await
-                .map(|sealed| self.in_place(progress.claim, sealed)),
+                .map(|sealed| self.in_place(progress.claim, planned, sealed)),
             Choice::Format1 => {
                 let object = self.seal_format1(progress, sealing).await;
                 object.map(|object| {
                     let id = QueueId::random(&mut rand::rng());
-                    FollowUp::new(self.sealed_message(progress.claim, id, Content::Dmime1), object)
+                    FollowUp::new(
+                        self.sealed_message(progress.claim, planned, id, Content::Dmime1),
+                        object,
+                    )
                 })
             }
             Choice::Hold(_) => Err(Outcome::Deferred(refusal(4, &planned.decision.reason))),
@@ -102,16 +107,27 @@ impl Mailer {
     }
 
     /// The origin remembers the object in the transaction that settles.
-    fn in_place(&self, claim: &Claim, sealed: seal::Sealed) -> FollowUp {
+    fn in_place(&self, claim: &Claim, planned: &Planned<'_>, sealed: seal::Sealed) -> FollowUp {
         FollowUp {
-            message: self.sealed_message(claim, sealed.id, Content::Dmime2),
+            message: self.sealed_message(claim, planned, sealed.id, Content::Dmime2),
             body: FollowUpBody::Spooled(sealed.writer.finish()),
             replay: Some(sealed.replay),
         }
     }
 
-    /// The sealed message names its author only in its encrypted envelope, and its recipient nowhere but inside.
-    fn sealed_message(&self, claim: &Claim, id: QueueId, content: Content) -> NewMessage {
+    /// The sealed message names its author only in its encrypted envelope, and its recipient nowhere but inside: whom the
+    /// author named first (ORCPT) is forgotten.
+    fn sealed_message(
+        &self,
+        claim: &Claim,
+        planned: &Planned<'_>,
+        id: QueueId,
+        content: Content,
+    ) -> NewMessage {
+        let request = RecipientRequest {
+            notify: planned.recipient.request.notify,
+            original: None,
+        };
         NewMessage {
             id,
             envelope: Envelope {
@@ -120,7 +136,10 @@ impl Mailer {
                 ..claim.envelope.clone()
             },
             content,
-            recipients: vec![Recipient::Sealed(claim.destination.clone())],
+            recipients: vec![Addressee::new(
+                Recipient::Sealed(claim.destination.clone()),
+                request,
+            )],
             accepted_at: claim.accepted_at,
             due_at: self.clock.now(),
             ticket: None,

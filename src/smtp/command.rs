@@ -4,6 +4,8 @@
 
 use crate::base::secret::Secret;
 use crate::mail::address::{self, ForwardPath, ReversePath};
+use crate::mail::notify::{EnvelopeId, MessageRequest, Notify, OriginalRecipient, RecipientRequest, Ret};
+use crate::mail::xtext;
 
 /// One command with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +67,9 @@ pub struct MailFrom {
     pub require_tls: bool,
     /// AUTH was given (RFC 4954 §5); we trust nobody's word, so its value is dropped.
     pub auth: bool,
-    /// The path has characters outside ASCII, which only SMTPUTF8 allows.
+    /// RET and ENVID (RFC 3461).
+    pub request: MessageRequest,
+    /// It has characters outside ASCII, which only SMTPUTF8 allows.
     pub is_international: bool,
 }
 
@@ -74,7 +78,9 @@ pub struct MailFrom {
 pub struct RcptTo {
     /// Where the message is to go.
     pub forward_path: ForwardPath,
-    /// The path has characters outside ASCII, which only SMTPUTF8 allows.
+    /// NOTIFY and ORCPT (RFC 3461).
+    pub request: RecipientRequest,
+    /// Path or ORCPT has characters outside ASCII, which only SMTPUTF8 allows.
     pub is_international: bool,
 }
 
@@ -185,18 +191,33 @@ fn mail_from(rest: &str) -> Result<MailFrom, Error> {
         smtputf8: false,
         require_tls: false,
         auth: false,
-        is_international: !path.is_ascii(),
+        request: MessageRequest::default(),
+        is_international: !rest.is_ascii(),
     };
+    each_parameter(parameters, |keyword, value| mail.set(keyword, value))?;
+    Ok(mail)
+}
+
+/// Hands out the parameters; each may be given once.
+fn each_parameter(
+    parameters: &str,
+    mut set: impl FnMut(&str, Option<&str>) -> Result<(), Error>,
+) -> Result<(), Error> {
     let mut seen = Vec::new();
     for parameter in parameters.split_ascii_whitespace() {
         let (keyword, value) = keyword_and_value(parameter);
         if seen.contains(&keyword) {
             return Err(Error::Arguments);
         }
-        mail.set(&keyword, value)?;
+        set(&keyword, value)?;
         seen.push(keyword);
     }
-    Ok(mail)
+    Ok(())
+}
+
+/// A value that reads as what the parameter takes.
+fn known<T>(value: Option<T>) -> Result<Option<T>, Error> {
+    value.map(Some).ok_or(Error::Arguments)
 }
 
 impl MailFrom {
@@ -207,7 +228,11 @@ impl MailFrom {
             ("SMTPUTF8", None) => self.smtputf8 = true,
             ("REQUIRETLS", None) => self.require_tls = true,
             ("AUTH", Some(mailbox)) if is_xtext(mailbox) => self.auth = true,
-            ("SIZE" | "BODY" | "SMTPUTF8" | "REQUIRETLS" | "AUTH", _) => return Err(Error::Arguments),
+            ("RET", Some(ret)) => self.request.ret = known(Ret::parse(ret))?,
+            ("ENVID", Some(id)) => self.request.envelope_id = known(EnvelopeId::parse(id))?,
+            ("SIZE" | "BODY" | "SMTPUTF8" | "REQUIRETLS" | "AUTH" | "RET" | "ENVID", _) => {
+                return Err(Error::Arguments);
+            }
             _ => return Err(Error::Parameter),
         }
         Ok(())
@@ -249,31 +274,35 @@ fn body_value(text: &str) -> Result<Body, Error> {
     }
 }
 
-/// RFC 3461 §4: printable ASCII, `=` excluded, where `+` starts two upper-case hexadecimal digits. `<>` is allowed.
+/// `<>` is allowed.
 fn is_xtext(text: &str) -> bool {
-    let is_hex = |octet: &u8| octet.is_ascii_digit() || (b'A'..=b'F').contains(octet);
-    let is_plain = text
-        .bytes()
-        .all(|octet| octet.is_ascii_graphic() && octet != b'=');
-    let escapes_hold = text.split('+').skip(1).all(|after| {
-        after
-            .as_bytes()
-            .get(..2)
-            .is_some_and(|digits| digits.iter().all(is_hex))
-    });
-    !text.is_empty() && is_plain && escapes_hold
+    !text.is_empty() && xtext::decode(text).is_some()
 }
 
 fn rcpt_to(rest: &str) -> Result<RcptTo, Error> {
     let (path, parameters) = path_and_parameters(rest, "TO:")?;
     let forward_path = ForwardPath::parse(path).map_err(Error::ForwardPath)?;
-    if !parameters.is_empty() {
-        return Err(Error::Parameter);
-    }
-    Ok(RcptTo {
+    let mut rcpt = RcptTo {
         forward_path,
-        is_international: !path.is_ascii(),
-    })
+        request: RecipientRequest::default(),
+        is_international: !rest.is_ascii(),
+    };
+    each_parameter(parameters, |keyword, value| rcpt.set(keyword, value))?;
+    Ok(rcpt)
+}
+
+impl RcptTo {
+    fn set(&mut self, keyword: &str, value: Option<&str>) -> Result<(), Error> {
+        match (keyword, value) {
+            ("NOTIFY", Some(notify)) => {
+                self.request.notify = Notify::parse(notify).ok_or(Error::Arguments)?;
+            }
+            ("ORCPT", Some(original)) => self.request.original = known(OriginalRecipient::parse(original))?,
+            ("NOTIFY" | "ORCPT", _) => return Err(Error::Arguments),
+            _ => return Err(Error::Parameter),
+        }
+        Ok(())
+    }
 }
 
 /// Cuts `FROM:<path> parameters` in two. White space after the colon is tolerated, missing brackets are not.

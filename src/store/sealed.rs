@@ -6,7 +6,7 @@
 //! | envelope | message key | the message, and the columns kept in clear beside it |
 //! | body piece | message key | the message and the piece's number |
 //! | ticket for a return | message key | the message |
-//! | forward-path, attempt note | message key | the recipient, and the attempt |
+//! | forward-path with what is to be told of it, attempt note | message key | the recipient, and the attempt |
 //! | private DIME keys | derived from the master key for that signet | the signet |
 //! | private KEM keys | derived from the master key for that signet | the signet |
 //! | wrapped keys of a cautious user | derived from the master key for that account | the account and the version |
@@ -22,7 +22,7 @@ use zeroize::Zeroize;
 
 use super::domains::Pin as DomainPin;
 use super::sts::StsEntry;
-use super::{Content, CustodyPin, Envelope, Error, MAX_RESEALED, Recipient, Source};
+use super::{Addressee, Content, CustodyPin, Envelope, Error, MAX_RESEALED, Recipient, Source};
 use crate::base::bytes::Reader;
 use crate::base::id::{QueueId, RecipientId};
 use crate::base::secret::Secret;
@@ -33,6 +33,7 @@ use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, FullFingerprin
 use crate::dime::key_set::{KemKeys, Pin};
 use crate::mail::address::{Domain, Mailbox, ReversePath};
 use crate::mail::demand::{Demand, TlsDemand};
+use crate::mail::notify::{EnvelopeId, MessageRequest, Notify, OriginalRecipient, RecipientRequest, Ret};
 
 /// The key above all others. It comes from outside the database (DESIGN.md §6).
 #[derive(Debug, Clone)]
@@ -352,20 +353,13 @@ impl MessageKey {
         decode_envelope(&plain).ok_or(Error::Unreadable("envelope"))
     }
 
-    pub(super) fn seal_forward_path(&self, recipient: RecipientId, path: &Recipient) -> Vec<u8> {
-        self.seal(&format!("forward-path {recipient}"), path.to_string().as_bytes())
+    pub(super) fn seal_addressee(&self, recipient: RecipientId, addressee: &Addressee) -> Vec<u8> {
+        self.seal(&format!("forward-path {recipient}"), &encode_addressee(addressee))
     }
 
-    pub(super) fn open_forward_path(
-        &self,
-        recipient: RecipientId,
-        sealed: &[u8],
-    ) -> Result<Recipient, Error> {
+    pub(super) fn open_addressee(&self, recipient: RecipientId, sealed: &[u8]) -> Result<Addressee, Error> {
         let plain = self.open(&format!("forward-path {recipient}"), sealed, "forward-path")?;
-        String::from_utf8(plain)
-            .ok()
-            .and_then(|text| Recipient::parse(&text))
-            .ok_or(Error::Unreadable("forward-path"))
+        decode_addressee(&plain).ok_or(Error::Unreadable("forward-path"))
     }
 
     pub(super) fn seal_note(&self, recipient: RecipientId, attempt: u32, note: &str) -> Vec<u8> {
@@ -426,6 +420,13 @@ impl MessageKey {
 /// | 2 + n | reverse-path; empty if null |
 /// | 1 | source: 0 local, 1 submission, 2 SMTP, 3 DMTP, 4 a domain of ours |
 /// | 2 + n | submission: the mailbox; DMTP, a domain of ours: the domain; else empty |
+///
+/// Only if the sender asked for something (RFC 3461):
+///
+/// | Size | Content |
+/// |---|---|
+/// | 1 | RET: 0 not given, 1 FULL, 2 HDRS |
+/// | 2 + n | ENVID as it is written, empty if not given |
 fn encode_envelope(envelope: &Envelope) -> Vec<u8> {
     let (source, name) = match &envelope.source {
         Source::Local => (0, String::new()),
@@ -438,6 +439,9 @@ fn encode_envelope(envelope: &Envelope) -> Vec<u8> {
     put_text(&mut out, &envelope.reverse_path.to_string());
     out.push(source);
     put_text(&mut out, &name);
+    if envelope.request != MessageRequest::default() {
+        put_request(&mut out, &envelope.request);
+    }
     out
 }
 
@@ -457,6 +461,10 @@ fn decode_envelope(plain: &[u8]) -> Option<Envelope> {
         (4, name) => Source::Domain(Domain::parse(name).ok()?),
         _ => return None,
     };
+    let request = match reader.is_empty() {
+        true => MessageRequest::default(),
+        false => take_request(&mut reader)?,
+    };
     reader.finish().ok()?;
     Some(Envelope {
         reverse_path,
@@ -465,7 +473,99 @@ fn decode_envelope(plain: &[u8]) -> Option<Envelope> {
         eight_bit: flags & 2 != 0,
         demand,
         resealed: flags >> RESEALED_SHIFT,
+        request,
     })
+}
+
+fn put_request(out: &mut Vec<u8>, request: &MessageRequest) {
+    out.push(match request.ret {
+        None => 0,
+        Some(Ret::Full) => 1,
+        Some(Ret::Headers) => 2,
+    });
+    let envelope_id = request.envelope_id.as_ref().map(EnvelopeId::to_value);
+    put_text(out, &envelope_id.unwrap_or_default());
+}
+
+/// `None` also for one that asks for nothing.
+fn take_request(reader: &mut Reader<'_>) -> Option<MessageRequest> {
+    let ret = match reader.u8().ok()? {
+        0 => None,
+        1 => Some(Ret::Full),
+        2 => Some(Ret::Headers),
+        _ => return None,
+    };
+    let envelope_id = match take_text(reader)? {
+        "" => None,
+        text => Some(EnvelopeId::parse(text)?),
+    };
+    let request = MessageRequest { ret, envelope_id };
+    (request != MessageRequest::default()).then_some(request)
+}
+
+/// The forward-path as text, and only if something is asked for or it was expanded:
+///
+/// | Size | Content |
+/// |---|---|
+/// | 1 | 0, which no forward-path has |
+/// | 1 | NOTIFY: 0 not given, 1 NEVER, else 2, plus 4 for SUCCESS, plus 8 for FAILURE, plus 16 for DELAY; plus 32 if it was expanded |
+/// | n | ORCPT as it is written in ASCII, empty if not given |
+fn encode_addressee(addressee: &Addressee) -> Vec<u8> {
+    let mut out = addressee.path.to_string().into_bytes();
+    let RecipientRequest { notify, original } = &addressee.request;
+    let flags = notify_flags(*notify) | u8::from(addressee.expanded) << 5;
+    if flags != 0 || original.is_some() {
+        out.extend_from_slice(&[0, flags]);
+        let original = original.as_ref().map(OriginalRecipient::to_value);
+        out.extend_from_slice(original.unwrap_or_default().as_bytes());
+    }
+    out
+}
+
+fn decode_addressee(plain: &[u8]) -> Option<Addressee> {
+    let end = memchr::memchr(0, plain).unwrap_or(plain.len());
+    let (path, asked) = plain.split_at(end);
+    let path = Recipient::parse(std::str::from_utf8(path).ok()?)?;
+    let Some((flags, original)) = asked.get(1..).and_then(<[u8]>::split_first) else {
+        return asked.is_empty().then(|| path.into());
+    };
+    let original = match original {
+        [] => None,
+        text => Some(OriginalRecipient::parse(std::str::from_utf8(text).ok()?)?),
+    };
+    let notify = notify(flags & 31)?;
+    let is_known = flags & !63 == 0 && (*flags != 0 || original.is_some());
+    is_known.then_some(Addressee {
+        path,
+        request: RecipientRequest { notify, original },
+        expanded: flags & 32 != 0,
+    })
+}
+
+fn notify_flags(notify: Notify) -> u8 {
+    match notify {
+        Notify::Unsaid => 0,
+        Notify::Never => 1,
+        Notify::Of {
+            success,
+            failure,
+            delay,
+        } => 2 | u8::from(success) << 2 | u8::from(failure) << 3 | u8::from(delay) << 4,
+    }
+}
+
+fn notify(flags: u8) -> Option<Notify> {
+    match flags {
+        0 => Some(Notify::Unsaid),
+        1 => Some(Notify::Never),
+        2 => None,
+        some if some & 3 == 2 => Some(Notify::Of {
+            success: some & 4 != 0,
+            failure: some & 8 != 0,
+            delay: some & 16 != 0,
+        }),
+        _ => None,
+    }
 }
 
 /// Where the count of [`Envelope::resealed`] begins in the flags.
@@ -564,6 +664,7 @@ mod tests {
             eight_bit: false,
             demand: Demand::default(),
             resealed: 0,
+            request: MessageRequest::default(),
         }
     }
 
@@ -636,6 +737,7 @@ mod tests {
             eight_bit: true,
             demand: Demand::default(),
             resealed: 0,
+            request: MessageRequest::default(),
         };
         assert_eq!(encode_envelope(&bounce), [2, 0, 0, 0, 0, 0]);
         assert_eq!(decode_envelope(&[2, 0, 0, 0, 0, 0]), Some(bounce));
@@ -674,6 +776,83 @@ mod tests {
         }
         // A source without a name that brings one.
         assert_eq!(decode_envelope(&[0, 0, 0, 2, 0, 1, b'x']), None);
+        // A request that asks for nothing, that RET does not have, and that goes on.
+        for bad in [
+            &[0, 0, 0][..],
+            &[3, 0, 0],
+            &[1, 0],
+            &[1, 0, 0, 0],
+            &[0, 0, 1, b'='],
+        ] {
+            let octets = [&[0, 0, 0, 0, 0, 0], bad].concat();
+            assert_eq!(decode_envelope(&octets), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_sender_asks_for_survives() {
+        let full = MessageRequest {
+            ret: Some(Ret::Full),
+            envelope_id: EnvelopeId::parse("QQ+20314"),
+        };
+        let headers = MessageRequest {
+            ret: Some(Ret::Headers),
+            envelope_id: None,
+        };
+        for request in [full, headers] {
+            let envelope = Envelope {
+                request,
+                ..envelope(Source::Smtp)
+            };
+            assert_eq!(decode_envelope(&encode_envelope(&envelope)), Some(envelope));
+        }
+    }
+
+    fn asking(notify: &str, original: Option<&str>) -> Addressee {
+        let request = RecipientRequest {
+            notify: Notify::parse(notify).unwrap_or_default(),
+            original: original.map(|text| OriginalRecipient::parse(text).unwrap()),
+        };
+        Addressee::new("zoë@hismail.test".parse::<Mailbox>().unwrap(), request)
+    }
+
+    #[test]
+    fn what_is_asked_of_a_recipient_survives() {
+        let plain = asking("", None);
+        assert_eq!(encode_addressee(&plain), "zoë@hismail.test".as_bytes(), "as ever");
+        let sealed = Addressee {
+            path: Recipient::parse("@hismail.test").unwrap(),
+            ..asking("SUCCESS", None)
+        };
+        assert_eq!(encode_addressee(&sealed), b"@hismail.test\0\x06");
+        let expanded = Addressee {
+            expanded: true,
+            ..asking("", None)
+        };
+        let original = Some("utf-8;zo\\x{EB}@hismail.test");
+        for addressee in [
+            plain,
+            sealed,
+            expanded,
+            asking("NEVER", None),
+            asking("", original),
+            asking("SUCCESS,FAILURE,DELAY", original),
+        ] {
+            assert_eq!(decode_addressee(&encode_addressee(&addressee)), Some(addressee));
+        }
+        for bad in [
+            "\0",
+            "\0\0",
+            "\0\x02",
+            "\0\x03",
+            "\0\x05",
+            "\0\x41",
+            "\0\x01bob",
+            "\0\x01\0",
+        ] {
+            let octets = format!("bob@hismail.test{bad}");
+            assert_eq!(decode_addressee(octets.as_bytes()), None, "{bad:?}");
+        }
     }
 
     proptest! {
@@ -681,6 +860,15 @@ mod tests {
         fn arbitrary_envelopes_never_panic(octets: Vec<u8>) {
             if let Some(envelope) = decode_envelope(&octets) {
                 prop_assert_eq!(decode_envelope(&encode_envelope(&envelope)), Some(envelope));
+            }
+        }
+
+        #[test]
+        fn arbitrary_addressees_never_panic(octets: Vec<u8>) {
+            for octets in [octets.clone(), [b"bob@hismail.test\0", &octets[..]].concat()] {
+                if let Some(addressee) = decode_addressee(&octets) {
+                    prop_assert_eq!(decode_addressee(&encode_addressee(&addressee)), Some(addressee));
+                }
             }
         }
     }

@@ -9,6 +9,7 @@ use crate::base::id::{LeaseToken, QueueId, RecipientId};
 use crate::base::time::Timestamp;
 use crate::mail::address::{Domain, Mailbox, ReversePath};
 use crate::mail::demand::Demand;
+use crate::mail::notify::{MessageRequest, RecipientRequest};
 use crate::mail::reply::EnhancedStatus;
 
 /// Where a message came from. Part of the envelope, so encrypted at rest.
@@ -90,6 +91,36 @@ impl fmt::Display for Recipient {
     }
 }
 
+/// A recipient of a message about to enter the spool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addressee {
+    /// Who.
+    pub path: Recipient,
+    /// What the sender wants to be told of this one. For a sealed message it names nobody.
+    pub request: RecipientRequest,
+    /// The address stands for others, who are addressees of their own: nothing is delivered for it, and all that is left to
+    /// do is to say so (RFC 3461 §5.2.7.2).
+    pub expanded: bool,
+}
+
+impl Addressee {
+    /// With what the sender asks for.
+    pub fn new(path: impl Into<Recipient>, request: RecipientRequest) -> Self {
+        Self {
+            path: path.into(),
+            request,
+            expanded: false,
+        }
+    }
+}
+
+/// Somebody of whom nothing in particular is to be told.
+impl<R: Into<Recipient>> From<R> for Addressee {
+    fn from(path: R) -> Self {
+        Self::new(path, RecipientRequest::default())
+    }
+}
+
 /// What is known of a message beside its recipients and body. Encrypted at rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
@@ -105,6 +136,8 @@ pub struct Envelope {
     pub demand: Demand,
     /// How often it was sealed again because its recipient had new keys; at most [`MAX_RESEALED`].
     pub resealed: u8,
+    /// What the sender wants to be told.
+    pub request: MessageRequest,
 }
 
 /// How often a message is sealed again before its failure stands.
@@ -120,7 +153,7 @@ pub struct NewMessage {
     /// What the body is.
     pub content: Content,
     /// At least one.
-    pub recipients: Vec<Recipient>,
+    pub recipients: Vec<Addressee>,
     /// When it was accepted; the age of the message counts from here.
     pub accepted_at: Timestamp,
     /// When delivery is first tried.
@@ -181,6 +214,10 @@ pub struct ClaimedRecipient {
     pub id: RecipientId,
     /// Where it goes.
     pub forward_path: Recipient,
+    /// What the sender wants to be told.
+    pub request: RecipientRequest,
+    /// See [`Addressee::expanded`].
+    pub expanded: bool,
     /// Attempts made before this one.
     pub attempts: u32,
     /// Whether a delay has been reported already.

@@ -10,8 +10,9 @@ use dimed::crypto::at_rest::Key;
 use dimed::delivery::Diagnosis;
 use dimed::mail::address::{Mailbox, ReversePath};
 use dimed::mail::demand::Demand;
+use dimed::mail::notify::MessageRequest;
 use dimed::mail::reply::{EnhancedStatus, Reply};
-use dimed::queue::bounce::{Affected, Bounce, Occasion};
+use dimed::queue::bounce::{Affected, Bounce, News};
 use dimed::queue::schedule::{Next, Schedule};
 use dimed::store::sqlite::SqliteStore;
 use dimed::store::*;
@@ -38,9 +39,10 @@ async fn enqueue(store: &dyn Store, reverse_path: Option<&str>) {
             eight_bit: false,
             demand: Demand::default(),
             resealed: 0,
+            request: MessageRequest::default(),
         },
         content: Content::Mime,
-        recipients: vec![Recipient::parse("nobody@hismail.test").unwrap()],
+        recipients: vec![Recipient::parse("nobody@hismail.test").unwrap().into()],
         accepted_at: ACCEPTED,
         due_at: ACCEPTED,
         ticket: None,
@@ -67,12 +69,14 @@ async fn claim_at(store: &dyn Store, now: Timestamp) -> Claim {
 async fn fail(store: &dyn Store, claim: &Claim, now: Timestamp) -> Result<bool, Error> {
     let refusal = Reply::new(550, EnhancedStatus(5, 1, 1), "no such user");
     let diagnosis = Diagnosis::remote("mx.hismail.test", &refusal);
+    let news = News::Failed(diagnosis.clone());
     let affected: Vec<Affected> = claim
         .recipients
         .iter()
         .map(|recipient| Affected {
             recipient: (&recipient.forward_path).into(),
-            diagnosis: &diagnosis,
+            original: None,
+            news: &news,
         })
         .collect();
     let settlements = claim
@@ -88,7 +92,6 @@ async fn fail(store: &dyn Store, claim: &Claim, now: Timestamp) -> Result<bool, 
         host: &"mx.hermail.test".parse().unwrap(),
         id: QueueId::random(&mut rand::rng()),
         now,
-        occasion: Occasion::Failed,
     };
     let first_piece = store.read_piece(claim.message, 0).await?.unwrap_or_default();
     let report = bounce.report(claim, &affected, &first_piece);

@@ -23,6 +23,8 @@ pub struct Behaviour {
     pub tls: Option<Acceptor>,
     /// Offers REQUIRETLS once there is TLS.
     pub require_tls: bool,
+    /// Offers DSN.
+    pub dsn: bool,
     /// Answers so many times MAIL with 451 first.
     pub deferrals: usize,
     /// Takes messages and closes the connection without a word.
@@ -170,7 +172,8 @@ impl Session {
             false if offers => "250-STARTTLS\r\n",
             false => "",
         };
-        self.say(&format!("250-sink\r\n{tls}250-8BITMIME\r\n250 PIPELINING"))
+        let dsn = if self.behaviour.dsn { "250-DSN\r\n" } else { "" };
+        self.say(&format!("250-sink\r\n{tls}{dsn}250-8BITMIME\r\n250 PIPELINING"))
             .await;
     }
 

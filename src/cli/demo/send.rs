@@ -50,6 +50,7 @@ async fn session(from: &Organization, to: &Mailbox, message: &[u8]) -> anyhow::R
                 connection.machine().tls_started(peer.info);
             }
             Some(Event::Ready) => {}
+            Some(Event::Rewind) => pieces = message.chunks(PIECE),
             Some(Event::NeedBody) => feed(connection.machine(), &mut pieces),
             Some(Event::Done(outcome)) => {
                 connection.machine().quit();

@@ -13,8 +13,9 @@ use crate::dime::keys::UserKeys;
 use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::demand::Demand;
+use crate::mail::notify::MessageRequest;
 use crate::signet_service::{Organization, Wanted};
-use crate::store::{BodyWriter, Content, Envelope, NewMessage, Recipient, ReplayEntry, Source};
+use crate::store::{BodyWriter, Content, Envelope, NewMessage, ReplayEntry, Source};
 
 /// How long an object is remembered, so that a copy of it is not delivered again. Longer than any sender's queue.
 pub(super) const REMEMBERED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -222,9 +223,10 @@ impl Arrival<'_> {
                 eight_bit: !delivery.mime.is_ascii(),
                 demand: Demand::default(),
                 resealed: 0,
+                request: MessageRequest::default(),
             },
             content: Content::Mime,
-            recipients: vec![Recipient::Mailbox(recipient.clone())],
+            recipients: vec![recipient.clone().into()],
             accepted_at: now,
             due_at: now,
             ticket: None,

@@ -15,11 +15,10 @@ use crate::dime::key_set::SignedKeySet;
 use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::mail::address::Mailbox;
 use crate::mail::demand::Demand;
+use crate::mail::notify::MessageRequest;
 use crate::signet_service::{LookupError, Named, Status, Wanted};
 use crate::store::blocking::Reader;
-use crate::store::{
-    BodyWriter, Committed, Content, Envelope, NewMessage, Recipient, ReplayEntry, Role, Source, fold,
-};
+use crate::store::{BodyWriter, Committed, Content, Envelope, NewMessage, ReplayEntry, Role, Source, fold};
 
 /// Octets of a returned message that headers may be part of; above that the envelope alone goes back.
 const MAX_RETURN: u64 = 256 << 10;
@@ -209,9 +208,10 @@ impl Arrival<'_> {
                 eight_bit: mail.eight_bit,
                 demand: Demand::default(),
                 resealed: 0,
+                request: MessageRequest::default(),
             },
             content: Content::Mime,
-            recipients: vec![Recipient::Mailbox(recipient.clone())],
+            recipients: vec![recipient.clone().into()],
             accepted_at: now,
             due_at: now,
             ticket: Some(ticket.encode()),

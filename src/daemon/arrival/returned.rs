@@ -18,12 +18,11 @@ use crate::dime::fingerprint::FullFingerprint;
 use crate::dime::signet::VerifiedOrg;
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::demand::Demand;
-use crate::mail::dsn::{Action, FinalRecipient, RecipientReport, Report};
+use crate::mail::dsn::{Action, FinalRecipient, Original, RecipientReport, Report};
+use crate::mail::notify::MessageRequest;
 use crate::mail::reply::EnhancedStatus;
 use crate::signet_service::{Named, Wanted};
-use crate::store::{
-    BodyWriter, Committed, Content, Envelope, NewMessage, Recipient, ReplayEntry, Role, Source,
-};
+use crate::store::{BodyWriter, Committed, Content, Envelope, NewMessage, ReplayEntry, Role, Source};
 
 /// Octets of a returned message at most: hashes of 4096 chunks and all the headers there can be. We ask for no more.
 const MAX_BYTES: u64 = 1 << 20;
@@ -199,6 +198,7 @@ impl Arrival<'_> {
         let status = &report.status;
         let recipients = [RecipientReport {
             recipient,
+            original: None,
             action: Action::Failed,
             status: EnhancedStatus(5, status.subject.into(), status.detail.into()),
             explanation: format!("{} took the message and could not deliver it", self.origin),
@@ -218,8 +218,9 @@ impl Arrival<'_> {
             to: author,
             date: now,
             arrived_at: time(created),
+            envelope_id: None,
             recipients: &recipients,
-            original: &header.unwrap_or_default(),
+            original: Original::Header(header.as_deref().unwrap_or_default()),
         };
         report.render()
     }
@@ -234,9 +235,10 @@ impl Arrival<'_> {
                 eight_bit: false,
                 demand: Demand::default(),
                 resealed: 0,
+                request: MessageRequest::default(),
             },
             content: Content::Mime,
-            recipients: vec![Recipient::Mailbox(author)],
+            recipients: vec![author.into()],
             accepted_at: now,
             due_at: now,
             ticket: None,

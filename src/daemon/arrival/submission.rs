@@ -19,6 +19,7 @@ use crate::dime::keys::OrgKeys;
 use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::mail::address::{Domain, Mailbox, ReversePath};
 use crate::mail::demand::Demand;
+use crate::mail::notify::MessageRequest;
 use crate::queue::plan::dime_form;
 use crate::signet_service::{LookupError, Named, Organization, Wanted};
 use crate::store::blocking::Reader;
@@ -246,9 +247,10 @@ impl Submission<'_> {
                 eight_bit: true,
                 demand: Demand::default(),
                 resealed: 0,
+                request: MessageRequest::default(),
             },
             content,
-            recipients: vec![Recipient::Sealed(self.destination.clone())],
+            recipients: vec![Recipient::Sealed(self.destination.clone()).into()],
             accepted_at: now,
             due_at: now,
             ticket: None,

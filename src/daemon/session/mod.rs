@@ -228,6 +228,10 @@ impl Serving {
             },
             starttls: true,
             banner_tokens,
+            dsn: match self.purpose {
+                Purpose::Submission | Purpose::Submissions => true,
+                Purpose::Dual | Purpose::Dmtp => self.services.config.server.dsn_for_other_hosts,
+            },
             limits: (&self.services.config.limits).into(),
         }
     }

@@ -13,12 +13,13 @@ use crate::daemon::intake::{Complete, Completion, Failure, Intake};
 use crate::dime::record::Policy;
 use crate::mail::address::{Domain, ForwardPath, Mailbox};
 use crate::mail::demand::Demand;
+use crate::mail::notify::{OriginalRecipient, RecipientRequest};
 use crate::mail::reply::{EnhancedStatus, Reply};
 use crate::mail::trace::{Arrival, Received};
 use crate::routing::{self, Route};
-use crate::smtp::command::MailFrom;
+use crate::smtp::command::{MailFrom, RcptTo};
 use crate::smtp::server::{Event, Login, Session, replies};
-use crate::store::{Account, Content, Envelope, NewMessage, Recipient, Source, TrustMode};
+use crate::store::{Account, Addressee, Content, Envelope, NewMessage, Source, TrustMode};
 
 /// The owner of one SMTP session.
 pub struct Owner {
@@ -35,10 +36,49 @@ pub struct Owner {
 /// From MAIL to the end of data.
 struct Transaction {
     mail: MailFrom,
-    recipients: Vec<Recipient>,
+    recipients: Vec<Addressee>,
     /// Somebody is in a DIME domain, so the message will have to be sealed.
     to_be_sealed: bool,
     intake: Option<Intake>,
+}
+
+impl Transaction {
+    /// Whoever is named twice, by aliases too, gets the message once.
+    fn add(&mut self, addressee: Addressee) {
+        let same =
+            |known: &&mut Addressee| known.path == addressee.path && known.expanded == addressee.expanded;
+        match self.recipients.iter_mut().find(same) {
+            Some(known) => known.request.notify = known.request.notify.or(addressee.request.notify),
+            None => self.recipients.push(addressee),
+        }
+    }
+}
+
+/// Those whom an address stands for, with what the sender wants to be told (RFC 3461 §5.2.7): of one, the same as of the
+/// address; of several, nothing more once it has been told that it was sent on to them.
+fn addressees(named: &Mailbox, targets: Vec<Mailbox>, request: RecipientRequest) -> Vec<Addressee> {
+    let is_list = targets.len() > 1;
+    let is_told = is_list && request.notify.of_success();
+    let original = match request == RecipientRequest::default() || targets.first() == Some(named) {
+        true => request.original.clone(),
+        false => request
+            .original
+            .clone()
+            .or_else(|| Some(OriginalRecipient::of(named))),
+    };
+    let passed_on = RecipientRequest {
+        notify: match is_list {
+            true => request.notify.without_success(),
+            false => request.notify,
+        },
+        original,
+    };
+    let expanded = is_told.then(|| Addressee {
+        expanded: true,
+        ..Addressee::new(named.clone(), request)
+    });
+    let to_target = |target| Addressee::new(target, passed_on.clone());
+    targets.into_iter().map(to_target).chain(expanded).collect()
 }
 
 /// Who gets mail for a forward-path.
@@ -72,8 +112,8 @@ impl Owner {
         match event {
             Event::Hello(_) | Event::Reset | Event::DataAborted(_) => self.transaction = None,
             Event::MailFrom(mail) => answer(session, self.mail(mail)),
-            Event::RcptTo(path) => {
-                let answered = self.rcpt(&path).await;
+            Event::RcptTo(rcpt) => {
+                let answered = self.rcpt(rcpt).await;
                 answer(session, answered);
             }
             Event::Verifier { .. } if !self.login.begin() => session.refuse(too_many_logins()),
@@ -152,24 +192,22 @@ impl Owner {
         Ok(())
     }
 
-    async fn rcpt(&mut self, path: &ForwardPath) -> Result<(), Reply> {
-        let mailbox = match path {
-            ForwardPath::Mailbox(mailbox) => mailbox.clone(),
+    async fn rcpt(&mut self, rcpt: RcptTo) -> Result<(), Reply> {
+        let mailbox = match rcpt.forward_path {
+            ForwardPath::Mailbox(mailbox) => mailbox,
             ForwardPath::Postmaster => self.postmaster().await?,
         };
         let accepted = match self.services.accounts.resolve(&mailbox).await {
             Ok(Resolution::Targets(targets)) => self.local(&mailbox, targets).await?,
             Ok(Resolution::Unknown) => return Err(replies::no_such_mailbox()),
-            Ok(Resolution::NotLocal) => self.remote(mailbox).await?,
+            Ok(Resolution::NotLocal) => self.remote(mailbox.clone()).await?,
             Err(accounts::Error::AliasLoop) => return Err(replies::alias_loop()),
             Err(error) => return Err(self.fault(&error)),
         };
         if let Some(open) = &mut self.transaction {
             open.to_be_sealed |= accepted.to_be_sealed;
-            for mailbox in accepted.recipients.into_iter().map(Recipient::Mailbox) {
-                if !open.recipients.contains(&mailbox) {
-                    open.recipients.push(mailbox);
-                }
+            for addressee in addressees(&mailbox, accepted.recipients, rcpt.request) {
+                open.add(addressee);
             }
         }
         Ok(())
@@ -370,6 +408,7 @@ impl Owner {
                 eight_bit,
                 demand,
                 resealed: 0,
+                request: open.mail.request,
             },
             content: Content::Mime,
             recipients: open.recipients,

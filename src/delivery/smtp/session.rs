@@ -55,6 +55,7 @@ impl Session<'_> {
                     let _ = connection.send().await;
                     return self.broken(tls, &failure, handshake, verdicts, reports);
                 }
+                Ok(Some(Event::Rewind)) => body.rewind(),
                 Ok(Some(Event::Ready)) => {}
                 Ok(None | Some(Event::Closed)) => return Err(lost(self.host)),
                 Err(error) => {

@@ -9,10 +9,9 @@ use crate::mail::address::{Domain, Mailbox, ReversePath};
 use crate::mail::date::rfc5322;
 use crate::mail::demand::Demand;
 use crate::mail::notice::Notice;
+use crate::mail::notify::MessageRequest;
 use crate::signet_service::published::seconds;
-use crate::store::{
-    self, Committed, Content, Envelope, KeySetAhead, NewMessage, Recipient, ReplayEntry, Source, fold,
-};
+use crate::store::{self, Committed, Content, Envelope, KeySetAhead, NewMessage, ReplayEntry, Source, fold};
 
 const DAY: u64 = 24 * 3600;
 
@@ -110,9 +109,10 @@ impl Renewal {
                 eight_bit: false,
                 demand: Demand::default(),
                 resealed: 0,
+                request: MessageRequest::default(),
             },
             content: Content::Mime,
-            recipients: vec![Recipient::Mailbox(address.clone())],
+            recipients: vec![address.clone().into()],
             accepted_at: now,
             due_at: now,
             ticket: None,

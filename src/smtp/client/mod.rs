@@ -4,6 +4,7 @@ pub mod outcome;
 mod steps;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::Duration;
 
 pub use outcome::{
@@ -28,6 +29,9 @@ pub enum Event {
     StartTls,
     /// The session is set up; the first transaction begins at once if it has been given already.
     Ready,
+    /// The server takes only so many recipients at a time (RFC 9422), and the next of them are to come: the message is wanted
+    /// once more, from its start.
+    Rewind,
     /// The next piece of the message is wanted: [`Client::body`], [`Client::body_end`] or [`Client::body_abort`].
     NeedBody,
     /// The transaction is over, and another may be started.
@@ -61,6 +65,8 @@ pub struct Client {
     /// Given, not begun.
     next: Option<Transaction>,
     work: Option<Work>,
+    /// How many MAIL commands have been given.
+    transactions: usize,
     /// The server still holds the remains of a transaction.
     needs_reset: bool,
     quit_when_idle: bool,
@@ -108,21 +114,40 @@ enum Step {
 /// A transaction in progress.
 #[derive(Debug)]
 struct Work {
+    transaction: Transaction,
+    /// Those of its recipients whose turn it is.
+    batch: Range<usize>,
     verdicts: Vec<Option<Verdict>>,
     mail_refused: Option<Reply>,
     encoder: Encoder,
 }
 
 impl Work {
-    /// Recipients that the server accepted at RCPT and has not judged since.
+    fn new(transaction: Transaction) -> Self {
+        Self {
+            batch: 0..0,
+            verdicts: vec![None; transaction.recipients.len()],
+            mail_refused: None,
+            encoder: Encoder::default(),
+            transaction,
+        }
+    }
+
+    /// Recipients of the batch that the server accepted at RCPT and has not judged since.
     fn undecided(&self) -> Vec<usize> {
-        let open = |(index, verdict): (usize, &Option<Verdict>)| verdict.is_none().then_some(index);
-        self.verdicts.iter().enumerate().filter_map(open).collect()
+        let is_open = |index: &usize| matches!(self.verdicts.get(*index), Some(None));
+        self.batch.clone().filter(is_open).collect()
     }
 
     fn decide(&mut self, index: usize, verdict: Verdict) {
         if let Some(place) = self.verdicts.get_mut(index) {
             *place = Some(verdict);
+        }
+    }
+
+    fn decide_batch(&mut self, verdict: &Verdict) {
+        for index in self.undecided() {
+            self.decide(index, verdict.clone());
         }
     }
 
@@ -144,6 +169,7 @@ impl Client {
             tls,
             next: None,
             work: None,
+            transactions: 0,
             needs_reset: false,
             quit_when_idle: false,
             unsent: VecDeque::new(),
@@ -222,6 +248,12 @@ impl Client {
         if self.state == State::Idle {
             self.go_on();
         }
+    }
+
+    /// Whether the server takes another transaction in this session, as far as it has said (RFC 9422 §4.1).
+    pub fn takes_more(&self) -> bool {
+        let most = self.offered.limits.transactions;
+        most.is_none_or(|most| self.transactions < most)
     }
 
     /// What the server offers, as far as it has said.

@@ -5,7 +5,7 @@ use super::{
     Verdict, WINDOW, Work,
 };
 use crate::mail::notify::{EnvelopeId, MessageRequest, OriginalRecipient, RecipientRequest};
-use crate::mail::reply::Reply;
+use crate::mail::reply::{EnhancedStatus, Reply};
 use crate::smtp::auth::Mechanism;
 use crate::smtp::data::Encoder;
 use crate::smtp::extension::Extensions;
@@ -172,19 +172,31 @@ impl Client {
             self.events.push_back(Event::Done(Outcome::Lacking(need)));
             return self.go_on();
         }
+        self.work = Some(Work::new(transaction));
+        self.begin_batch();
+    }
+
+    /// Begins with as many of the recipients that are left as the server takes in one transaction.
+    fn begin_batch(&mut self) {
+        let Some(mut work) = self.work.take() else {
+            return;
+        };
+        let most = self.offered.limits.recipients.unwrap_or(usize::MAX);
+        let start = work.batch.end;
+        work.batch = start..start.saturating_add(most).min(work.verdicts.len());
+        work.encoder = Encoder::default();
         self.state = State::Envelope;
         if self.needs_reset {
             self.say(Step::Reset, "RSET".to_owned());
         }
-        self.say(Step::Mail, self.mail_line(&transaction));
-        for (index, recipient) in transaction.recipients.iter().enumerate() {
-            self.say(Step::Rcpt(index), self.rcpt_line(recipient));
+        self.transactions += 1;
+        self.say(Step::Mail, self.mail_line(&work.transaction));
+        for index in work.batch.clone() {
+            if let Some(recipient) = work.transaction.recipients.get(index) {
+                self.say(Step::Rcpt(index), self.rcpt_line(recipient));
+            }
         }
-        self.work = Some(Work {
-            verdicts: vec![None; transaction.recipients.len()],
-            mail_refused: None,
-            encoder: Encoder::default(),
-        });
+        self.work = Some(work);
         self.transmit();
     }
 
@@ -249,7 +261,7 @@ impl Client {
                 self.unsent.clear();
             }
             (Step::Rcpt(index), false) if work.mail_refused.is_none() => work.decide(index, verdict),
-            (Step::Data, false) | (Step::Final, _) => work.decide_rest(&verdict),
+            (Step::Data, false) | (Step::Final, _) => work.decide_batch(&verdict),
             (Step::FinalOf(index), _) => work.decide(index, verdict),
             _ => (),
         }
@@ -289,8 +301,19 @@ impl Client {
         }
     }
 
+    /// The batch is through: the next, or the end.
     fn finish(&mut self) {
-        let Some(work) = self.work.take() else { return };
+        if self
+            .work
+            .as_ref()
+            .is_some_and(|work| work.verdicts.contains(&None))
+            && self.takes_more()
+        {
+            self.events.push_back(Event::Rewind);
+            return self.begin_batch();
+        }
+        let Some(mut work) = self.work.take() else { return };
+        work.decide_rest(&Verdict::Rejected(no_more_transactions()));
         let verdicts = work.verdicts.into_iter().flatten().collect();
         self.events.push_back(Event::Done(Outcome::Verdicts(verdicts)));
         self.go_on();
@@ -318,4 +341,10 @@ fn put_parameter(line: &mut String, keyword: &str, value: Option<String>) {
     if let Some(value) = value {
         line.push_str(&format!(" {keyword}={value}"));
     }
+}
+
+/// What those are left with whom the server takes in no transaction of this session.
+fn no_more_transactions() -> Reply {
+    let text = "The server takes no more transactions in this session (LIMITS)";
+    Reply::new(451, EnhancedStatus(4, 5, 3), text)
 }

@@ -108,6 +108,7 @@ fn mail_reads_its_parameters() {
             smtputf8: false,
             require_tls: false,
             auth: false,
+            request: MessageRequest::default(),
             is_international: false,
         }
     );
@@ -131,7 +132,13 @@ fn mail_refuses_wrong_parameters() {
         ("SMTPUTF8=yes", Error::Arguments),
         ("AUTH=a=b", Error::Arguments),
         ("AUTH=a+2x", Error::Arguments),
-        ("RET=HDRS", Error::Parameter),
+        ("RET", Error::Arguments),
+        ("RET=ALL", Error::Arguments),
+        ("RET=FULL ret=HDRS", Error::Arguments),
+        ("ENVID=", Error::Arguments),
+        ("ENVID=a=b", Error::Arguments),
+        ("ENVID=a+0Ab", Error::Arguments),
+        ("NOTIFY=NEVER", Error::Parameter),
         ("FOO", Error::Parameter),
         ("=", Error::Parameter),
     ] {
@@ -159,15 +166,53 @@ fn paths_end_at_the_bracket_outside_quotes() {
 }
 
 #[test]
-fn address_literals_and_parameters_are_refused_at_rcpt() {
+fn address_literals_are_refused_at_rcpt() {
     let literal = parse(b"RCPT TO:<bob@[192.0.2.1]>");
     assert_eq!(literal, Err(Error::ForwardPath(address::Error::Domain)));
-    assert_eq!(parse(b"RCPT TO:<bob@b.test> NOTIFY=NEVER"), Err(Error::Parameter));
     assert!(matches!(parse(b"RCPT TO:<>"), Err(Error::ForwardPath(_))));
     assert!(matches!(
         parse(b"MAIL FROM:<a@[IPv6:::1]>"),
         Err(Error::ReversePath(_))
     ));
+}
+
+#[test]
+fn requests_for_reports_are_read() {
+    let mail = mail("MAIL FROM:<a@b.test> ret=hdrs ENVID=QQ+2B314").unwrap();
+    assert_eq!(mail.request.ret, Some(Ret::Headers));
+    assert_eq!(mail.request.envelope_id, EnvelopeId::parse("QQ+2B314"));
+    let line = "RCPT TO:<bob@b.test> NOTIFY=success,DELAY orcpt=rfc822;sales@b.test";
+    let Ok(Command::Rcpt(rcpt)) = parse(line.as_bytes()) else {
+        panic!("{line}")
+    };
+    assert_eq!(Some(rcpt.request.notify), Notify::parse("SUCCESS,DELAY"));
+    assert_eq!(
+        rcpt.request.original,
+        OriginalRecipient::parse("rfc822;sales@b.test")
+    );
+    assert!(!rcpt.is_international);
+    let Ok(Command::Rcpt(rcpt)) = parse("RCPT TO:<bob@b.test> ORCPT=utf-8;zoë@b.test".as_bytes()) else {
+        panic!("not a recipient")
+    };
+    assert!(rcpt.is_international, "that takes SMTPUTF8");
+}
+
+#[test]
+fn rcpt_refuses_wrong_parameters() {
+    for (parameters, error) in [
+        ("NOTIFY", Error::Arguments),
+        ("NOTIFY=", Error::Arguments),
+        ("NOTIFY=NEVER,FAILURE", Error::Arguments),
+        ("NOTIFY=NEVER NOTIFY=NEVER", Error::Arguments),
+        ("ORCPT=bob@b.test", Error::Arguments),
+        ("ORCPT=rfc822;b+0D+0Ab", Error::Arguments),
+        ("ORCPT=rfc822;bü@b.test", Error::Arguments),
+        ("RET=FULL", Error::Parameter),
+        ("FOO", Error::Parameter),
+    ] {
+        let line = format!("RCPT TO:<bob@b.test> {parameters}");
+        assert_eq!(parse(line.as_bytes()), Err(error), "{parameters}");
+    }
 }
 
 #[test]
@@ -188,7 +233,7 @@ proptest! {
     }
 
     #[test]
-    fn command_like_lines_never_panic(line in "(MAIL FROM:|RCPT TO:|AUTH |EHLO )[<>\"\\\\@:, =a-zé+.]{0,40}") {
+    fn command_like_lines_never_panic(line in "(MAIL FROM:|RCPT TO:|RCPT TO:<a@b.c> NOTIFY=|RCPT TO:<a@b.c> ORCPT=|AUTH |EHLO )[<>\"\\\\@:;{}, =a-zé+.]{0,40}") {
         let _ = parse(line.as_bytes());
     }
 }

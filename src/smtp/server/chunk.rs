@@ -34,13 +34,13 @@ impl Session {
         if let Some(transaction) = &mut self.known.transaction {
             transaction.chunked = Some(decoder);
         }
-        self.data_wait.restart();
+        self.begin_data();
         self.read_chunk(chunk, None);
     }
 
     pub(super) fn read_chunk(&mut self, chunk: Chunk, refusal: Option<Reply>) {
         if refusal.is_some() {
-            self.data_wait.restart();
+            self.begin_data();
         }
         self.state = State::Chunk(Incoming {
             chunk,
@@ -70,6 +70,7 @@ impl Session {
             decode(decoder, octets, &mut self.events);
         }
         incoming.remaining -= length as u64;
+        self.data_octets = self.data_octets.saturating_add(length as u64);
         let is_complete = incoming.remaining == 0;
         self.wait.restart();
         if is_complete {

@@ -1,6 +1,7 @@
 //! What each command does, and whether it may be given now.
 
 use super::{End, Event, Known, Profile, Question, Session, State, Transaction, replies};
+use crate::mail::notify::{MessageRequest, RecipientRequest};
 use crate::mail::reply::Reply;
 use crate::smtp::command::{self, Command, Hello, MailFrom, RcptTo};
 
@@ -105,6 +106,9 @@ impl Session {
         if mail.require_tls && self.tls.is_none() {
             return Err(replies::parameter_not_supported());
         }
+        if mail.request != MessageRequest::default() && !self.params.dsn {
+            return Err(replies::parameter_not_supported());
+        }
         if mail.is_international && !mail.smtputf8 {
             return Err(replies::smtputf8_needed());
         }
@@ -116,9 +120,14 @@ impl Session {
 
     fn add_recipient(&mut self, rcpt: RcptTo) -> Result<(), Reply> {
         let limit = self.params.limits.recipients;
+        let is_offered = self.params.dsn || rcpt.request == RecipientRequest::default();
         let transaction = self.known.transaction()?;
         if transaction.chunked.is_some() {
             return Err(replies::out_of_order("The message has begun"));
+        }
+        if !is_offered {
+            transaction.refused += 1;
+            return Err(replies::parameter_not_supported());
         }
         if rcpt.is_international && !transaction.smtputf8 {
             transaction.refused += 1;
@@ -134,7 +143,7 @@ impl Session {
             }
             return Ok(());
         }
-        self.ask(Question::RcptTo, Event::RcptTo(rcpt.forward_path));
+        self.ask(Question::RcptTo, Event::RcptTo(rcpt));
         Ok(())
     }
 

@@ -15,17 +15,20 @@ use self::chunk::Incoming;
 pub use super::auth::Login;
 use super::auth::dialogue::Dialogue;
 use super::auth::scram;
-use super::command::{self, Hello, MailFrom};
+use super::command::{self, Hello, MailFrom, RcptTo};
 use super::data::{BareLineEnds, Bounds, Decoder, Fault};
 use super::line::{Scan, Skip, scan, skip};
 use crate::base::machine::{Machine, TlsInfo, Wait};
-use crate::mail::address::ForwardPath;
 use crate::mail::reply::Reply;
 
 /// Replies not yet fetched beyond which no more commands are read.
 const OUT_MAX: usize = 4096;
 /// Octets of message data handled, and yielded as one event, at a time.
 const PIECE: usize = 64 * 1024;
+/// Octets of a message that have to come in each second, on average.
+const SLOWEST: u64 = 100;
+/// How often a sender may be silent for as long as [`Limits::data_block`] beyond that.
+const PAUSES: u32 = 3;
 
 /// What a [`Session`] asks of, or reports to, its owner.
 ///
@@ -38,7 +41,7 @@ pub enum Event {
     /// A transaction is to begin. Question.
     MailFrom(MailFrom),
     /// A recipient is to be added to the transaction. Question.
-    RcptTo(ForwardPath),
+    RcptTo(RcptTo),
     /// A user wants to log in by SCRAM. Question, answered by [`Session::offer_verifier`] or
     /// [`Session::refuse`]; also for users who do not exist.
     Verifier {
@@ -113,7 +116,12 @@ pub struct Session {
     tally: Tally,
     shutting_down: bool,
     wait: Wait,
+    /// Since the message began.
     data_wait: Wait,
+    /// Octets of it that have come.
+    data_octets: u64,
+    /// Since the session began, or a message was accepted.
+    patience: Wait,
     out: Vec<u8>,
     events: VecDeque<Event>,
 }
@@ -197,6 +205,8 @@ impl Session {
             shutting_down: false,
             wait: Wait::default(),
             data_wait: Wait::default(),
+            data_octets: 0,
+            patience: Wait::default(),
             out: Vec::new(),
             events: VecDeque::new(),
         }
@@ -299,6 +309,7 @@ impl Session {
             Question::FirstChunk(chunk) => self.start_chunks(chunk),
             Question::DataEnd => {
                 self.known.transaction = None;
+                self.patience.restart();
                 self.tally = Tally::default();
             }
         }
@@ -323,7 +334,24 @@ impl Session {
 
     fn start_data(&mut self) {
         self.state = State::Data(Decoder::new(self.bounds()));
+        self.begin_data();
+    }
+
+    pub(super) fn begin_data(&mut self) {
         self.data_wait.restart();
+        self.data_octets = 0;
+    }
+
+    /// Until when the message has to be complete: what dribbles in holds up nobody for long.
+    fn data_deadline(&self) -> Duration {
+        let limits = &self.params.limits;
+        let at_slowest = Duration::from_secs(self.data_octets / SLOWEST);
+        let total = limits
+            .data_block
+            .saturating_mul(PAUSES)
+            .saturating_add(at_slowest)
+            .min(limits.data_total);
+        self.data_wait.deadline(total)
     }
 
     fn bounds(&self) -> Bounds {
@@ -335,6 +363,11 @@ impl Session {
                 Profile::Transfer => BareLineEnds::Refused,
             },
         }
+    }
+
+    fn is_between_chunks(&self) -> bool {
+        let open = self.known.transaction.as_ref();
+        open.is_some_and(|open| open.chunked.is_some())
     }
 
     /// Closes between two transactions if that is due.
@@ -447,6 +480,7 @@ impl Session {
         };
         let consumed = decode(decoder, input, &mut self.events);
         let (fault, size_bytes, is_complete) = (decoder.fault(), decoder.size_bytes(), decoder.is_complete());
+        self.data_octets = self.data_octets.saturating_add(consumed as u64);
         if consumed > 0 {
             self.wait.restart();
         }
@@ -498,6 +532,7 @@ impl Machine for Session {
         }
         self.wait.observe(elapsed);
         self.data_wait.observe(elapsed);
+        self.patience.observe(elapsed);
         consumed
     }
 
@@ -516,11 +551,16 @@ impl Machine for Session {
         match self.state {
             State::Answer(_) | State::Handshake | State::Closed => None,
             State::Command | State::LineEnd | State::AuthResponse(_) => {
-                Some(self.wait.deadline(limits.command))
+                let command = self.wait.deadline(limits.command);
+                let between = match self.is_between_chunks() {
+                    true => self.data_deadline(),
+                    false => self.patience.deadline(limits.data_total),
+                };
+                Some(command.min(between))
             }
             State::Data(_) | State::Chunk(_) => {
                 let block = self.wait.deadline(limits.data_block);
-                Some(block.min(self.data_wait.deadline(limits.data_total)))
+                Some(block.min(self.data_deadline()))
             }
         }
     }

@@ -19,6 +19,8 @@ pub struct Params {
     pub starttls: bool,
     /// Words after `ESMTP` in the banner; dual mode adds `DMTPv1` (`dmtp.md` §5.1).
     pub banner_tokens: Vec<String>,
+    /// Whether clients may ask for reports (RFC 3461).
+    pub dsn: bool,
     /// Bounds on what the client may ask of us.
     pub limits: Limits,
 }
@@ -51,7 +53,7 @@ pub struct Limits {
     pub command: Duration,
     /// The wait for the next octets of a message.
     pub data_block: Duration,
-    /// The wait for a complete message.
+    /// The wait for a complete message; and for the next one that is accepted, counted without the time that messages took.
     pub data_total: Duration,
 }
 
@@ -102,8 +104,11 @@ impl Params {
             starttls: self.starttls && tls.is_none(),
             require_tls: tls.is_some(),
             auth: self.mechanisms(tls),
-            dsn: false,
-            limits: extension::Limits::default(),
+            dsn: self.dsn,
+            limits: extension::Limits {
+                recipients: Some(self.limits.recipients),
+                transactions: None,
+            },
             help: true,
         }
     }

@@ -1,20 +1,32 @@
 //! All replies that an SMTP session sends, in one place (RFC 5321 §4.2, RFC 3463).
+//!
+//! Many end up before a person's eyes, so a refusal says what is wrong and, where it is not plain, what to do about it. What is
+//! wrong over here and may pass is 4xx.
 
 use super::Question;
 use crate::mail::address;
 use crate::mail::reply::{EnhancedStatus, Reply};
+use crate::smtp::MAX_LINE;
 use crate::smtp::auth::dialogue::Refused;
 use crate::smtp::command;
 use crate::smtp::data::Fault;
 
 /// Wrong user name or password, without saying which (RFC 4954 §6).
 pub fn authentication_failed() -> Reply {
-    reply(535, (5, 7, 8), "Authentication credentials invalid")
+    reply(
+        535,
+        (5, 7, 8),
+        "Authentication credentials invalid: check user name and password",
+    )
 }
 
 /// An unknown mailbox of ours.
 pub fn no_such_mailbox() -> Reply {
-    reply(550, (5, 1, 1), "No such mailbox here")
+    reply(
+        550,
+        (5, 1, 1),
+        "No such mailbox here: check the address for mistakes",
+    )
 }
 
 /// Aliases that lead to nobody but each other.
@@ -24,7 +36,11 @@ pub fn alias_loop() -> Reply {
 
 /// Mail for other domains from somebody we do not know.
 pub fn relaying_denied() -> Reply {
-    reply(550, (5, 7, 1), "Relaying denied")
+    reply(
+        550,
+        (5, 7, 1),
+        "Relaying denied: log in on the submission port to send to other domains",
+    )
 }
 
 /// A failure of ours that may pass.
@@ -93,14 +109,30 @@ pub(super) fn send_response(challenge: &str) -> Reply {
 /// The refusal of a line that is no command.
 pub(super) fn no_command(error: command::Error) -> Reply {
     match error {
-        command::Error::NotText => reply(500, (5, 5, 2), "Line is not text"),
+        command::Error::NotText => reply(
+            500,
+            (5, 5, 2),
+            "Line is not text: it has to be UTF-8 without control characters",
+        ),
         command::Error::UnknownVerb => reply(500, (5, 5, 2), "Command not recognized"),
         command::Error::Arguments | command::Error::ChunkSize => {
             reply(501, (5, 5, 4), "Syntax error in arguments")
         }
-        command::Error::Parameter => reply(555, (5, 5, 4), "Parameter not supported"),
-        command::Error::ReversePath(error) => reply(501, path_status(error, 7, 8), "Bad sender address"),
-        command::Error::ForwardPath(error) => reply(501, path_status(error, 3, 2), "Bad recipient address"),
+        command::Error::Parameter => reply(
+            555,
+            (5, 5, 4),
+            "Parameter not supported: the reply to EHLO says which are",
+        ),
+        command::Error::ReversePath(error) => reply(
+            501,
+            path_status(error, 7, 8),
+            "Bad sender address: it is written <name@domain>",
+        ),
+        command::Error::ForwardPath(error) => reply(
+            501,
+            path_status(error, 3, 2),
+            "Bad recipient address: it is written <name@domain>",
+        ),
     }
 }
 
@@ -124,23 +156,44 @@ pub(super) fn no_login(refused: Refused) -> Reply {
 /// The one reply to a message that was swallowed.
 pub(super) fn fault(fault: Fault) -> Reply {
     match fault {
-        Fault::BareCr | Fault::BareLf => reply(550, (5, 6, 11), "Message has CR or LF by itself"),
-        Fault::Nul => reply(550, (5, 6, 11), "Message has NUL"),
-        Fault::LineTooLong => reply(550, (5, 6, 0), "Message has a line that is too long"),
+        Fault::BareCr | Fault::BareLf => reply(
+            550,
+            (5, 6, 11),
+            "Message has CR or LF by itself: its lines have to end in CRLF",
+        ),
+        Fault::Nul => reply(
+            550,
+            (5, 6, 11),
+            "Message has NUL: send what is not text as base64",
+        ),
+        Fault::LineTooLong => reply(
+            550,
+            (5, 6, 0),
+            "Message has a line that is too long: send it as quoted-printable or base64",
+        ),
         Fault::TooLarge => too_large(),
     }
 }
 
 pub(super) fn too_large() -> Reply {
-    reply(552, (5, 3, 4), "Message too large")
+    reply(
+        552,
+        (5, 3, 4),
+        "Message too large: the reply to EHLO says what is taken (SIZE)",
+    )
 }
 
 pub(super) fn line_too_long() -> Reply {
-    reply(500, (5, 5, 2), "Line too long")
+    let text = format!("Line too long: at most {MAX_LINE} octets are read");
+    reply(500, (5, 5, 2), &text)
 }
 
 pub(super) fn bare_line_end() -> Reply {
-    reply(521, (5, 5, 2), "CR or LF by itself, closing connection")
+    reply(
+        521,
+        (5, 5, 2),
+        "CR or LF by itself, closing connection: lines end in CRLF",
+    )
 }
 
 pub(super) fn unimplemented() -> Reply {
@@ -156,19 +209,31 @@ pub(super) fn out_of_order(text: &str) -> Reply {
 }
 
 pub(super) fn starttls_first() -> Reply {
-    reply(530, (5, 7, 0), "STARTTLS first")
+    reply(
+        530,
+        (5, 7, 0),
+        "STARTTLS first: turn on encryption in your mail program",
+    )
 }
 
 pub(super) fn authentication_required() -> Reply {
-    reply(530, (5, 7, 0), "Authentication required")
+    reply(530, (5, 7, 0), "Authentication required: log in first")
 }
 
 pub(super) fn encryption_required() -> Reply {
-    reply(538, (5, 7, 11), "Encryption required for authentication")
+    reply(
+        538,
+        (5, 7, 11),
+        "Encryption required for authentication: give STARTTLS first",
+    )
 }
 
 pub(super) fn unknown_mechanism() -> Reply {
-    reply(504, (5, 5, 4), "Authentication mechanism not supported")
+    reply(
+        504,
+        (5, 5, 4),
+        "Authentication mechanism not supported: the reply to EHLO says which are",
+    )
 }
 
 pub(super) fn authentication_cancelled() -> Reply {
@@ -180,15 +245,23 @@ pub(super) fn parameter_not_supported() -> Reply {
 }
 
 pub(super) fn smtputf8_needed() -> Reply {
-    reply(553, (5, 6, 7), "Address needs SMTPUTF8")
+    reply(
+        553,
+        (5, 6, 7),
+        "Address needs SMTPUTF8: say so at MAIL, or use one in ASCII",
+    )
 }
 
 pub(super) fn too_many_recipients() -> Reply {
-    reply(452, (4, 5, 3), "Too many recipients")
+    reply(
+        452,
+        (4, 5, 3),
+        "Too many recipients: send to the others in another transaction",
+    )
 }
 
 pub(super) fn no_valid_recipients() -> Reply {
-    reply(554, (5, 5, 1), "No valid recipients")
+    reply(554, (5, 5, 1), "No valid recipients: all of them were refused")
 }
 
 pub(super) fn too_many_errors() -> Reply {

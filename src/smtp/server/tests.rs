@@ -14,6 +14,7 @@ fn params() -> Params {
         profile: Profile::Transfer,
         starttls: true,
         banner_tokens: Vec::new(),
+        dsn: false,
         limits: Limits::default(),
     }
 }

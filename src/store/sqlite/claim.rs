@@ -196,9 +196,12 @@ async fn open_message(
 fn open_recipient(key: &MessageKey, row: &LeasedRow) -> Result<ClaimedRecipient, Error> {
     let (_, id, forward_path, attempts, delay_reported) = row;
     let id = RecipientId::parse(id).ok_or(Error::Unreadable("recipient id"))?;
+    let addressee = key.open_addressee(id, forward_path)?;
     Ok(ClaimedRecipient {
         id,
-        forward_path: key.open_forward_path(id, forward_path)?,
+        forward_path: addressee.path,
+        request: addressee.request,
+        expanded: addressee.expanded,
         // The row already counts this attempt.
         attempts: u32::try_from(attempts - 1).map_err(|_| Error::Unreadable("attempts"))?,
         delay_reported: *delay_reported,

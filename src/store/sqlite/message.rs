@@ -95,17 +95,17 @@ impl SealedMessage {
 }
 
 fn seal_recipients(key: &MessageKey, message: &NewMessage) -> Vec<SealedRecipient> {
-    let seal = |path| {
+    let seal = |addressee| {
         let id = RecipientId::random(&mut rand::rng());
-        (id, key.seal_forward_path(id, path))
+        (id, key.seal_addressee(id, addressee))
     };
     message
         .recipients
         .iter()
-        .map(|path| (path, seal(path)))
-        .map(|(path, (id, forward_path))| SealedRecipient {
+        .map(|addressee| (addressee, seal(addressee)))
+        .map(|(addressee, (id, forward_path))| SealedRecipient {
             id: id.to_string(),
-            destination: path.domain().to_string(),
+            destination: addressee.path.domain().to_string(),
             forward_path,
         })
         .collect()

@@ -87,7 +87,7 @@ impl ListedRow {
             size_bytes: beside.size_bytes,
             content: beside.content,
             reverse_path: envelope.reverse_path,
-            forward_path: key.open_forward_path(recipient, &self.forward_path)?,
+            forward_path: key.open_addressee(recipient, &self.forward_path)?.path,
             attempts: self.attempts,
             due_at: self.due_at.map(Timestamp),
             in_progress: self.leased_until.is_some_and(|end| end > now.0),

@@ -8,6 +8,7 @@ use dimed::base::time::{Clock, SystemClock};
 use dimed::config::{self, Config};
 use dimed::mail::address::ReversePath;
 use dimed::mail::demand::Demand;
+use dimed::mail::notify::MessageRequest;
 use dimed::store::sqlite::SqliteStore;
 use dimed::store::{Content, Envelope, MasterKey, NewMessage, Recipient, Source, Spool};
 
@@ -108,9 +109,10 @@ async fn opened(organization: &Organization, address: &str, mime: &[u8]) {
             eight_bit: true,
             demand: Demand::default(),
             resealed: 0,
+            request: MessageRequest::default(),
         },
         content: Content::Mime,
-        recipients: vec![Recipient::Mailbox(address.parse().unwrap())],
+        recipients: vec![Recipient::Mailbox(address.parse().unwrap()).into()],
         accepted_at: clock.now(),
         due_at: clock.now(),
         ticket: None,

@@ -10,6 +10,7 @@ use dimed::crypto::at_rest::Key;
 use dimed::dime::fingerprint::CryptoFingerprint;
 use dimed::mail::address::ReversePath;
 use dimed::mail::demand::Demand;
+use dimed::mail::notify::MessageRequest;
 use dimed::store::sqlite::SqliteStore;
 use dimed::store::*;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -335,6 +336,7 @@ async fn files_name_no_person_and_show_no_text_of_a_queued_message() {
             eight_bit: false,
             demand: Demand::default(),
             resealed: 0,
+            request: MessageRequest::default(),
         };
         let new = NewMessage {
             envelope,

@@ -17,6 +17,7 @@ use dimed::dime::record::{Policy, SubdomainPolicy};
 use dimed::dime::signet::{OrgBuilder, Signet, id};
 use dimed::mail::address::{Domain, Mailbox, ReversePath};
 use dimed::mail::demand::Demand;
+use dimed::mail::notify::MessageRequest;
 use dimed::mail::reply::EnhancedStatus;
 use dimed::store::*;
 
@@ -62,6 +63,7 @@ pub fn message(recipients: &[&str]) -> NewMessage {
             eight_bit: false,
             demand: Demand::default(),
             resealed: 0,
+            request: MessageRequest::default(),
         },
         content: Content::Mime,
         recipients: recipients.iter().map(|text| mailbox(text).into()).collect(),
@@ -397,6 +399,7 @@ pub async fn follow_ups_enter_with_the_settlement(bed: &dyn Bed) {
                 eight_bit: false,
                 demand: Demand::default(),
                 resealed: 0,
+                request: MessageRequest::default(),
             },
             ..message(&["alice@hermail.test"])
         },

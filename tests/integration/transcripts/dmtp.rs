@@ -207,6 +207,7 @@ fn dual(transcript: &Transcript) -> Dual {
             profile: smtp::server::Profile::Transfer,
             starttls: true,
             banner_tokens: vec!["DMTPv1".into()],
+            dsn: false,
             limits: smtp::server::Limits::default(),
         },
         dmtp: parameters(transcript),

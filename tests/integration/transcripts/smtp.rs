@@ -8,7 +8,7 @@ use dimed::mail::notify::{EnvelopeId, MessageRequest, Notify, OriginalRecipient,
 use dimed::mail::reply::Reply;
 use dimed::smtp::auth::Credentials;
 use dimed::smtp::client::{self, Client, Outcome, Protocol, TlsPolicy, Transaction, Verdict};
-use dimed::smtp::command::{Body, MailFrom};
+use dimed::smtp::command::{Body, MailFrom, RcptTo};
 use dimed::smtp::server::{self, Abort, Limits, Login, Params, Profile, Session, replies};
 
 use super::{Bare, Handled, Owner, Transcript, hold_all, unescape};
@@ -77,6 +77,24 @@ fn describe_mail(mail: &MailFrom) -> String {
     if mail.require_tls {
         text.push_str(" requiretls");
     }
+    if let Some(ret) = mail.request.ret {
+        text.push_str(&format!(" ret {}", ret.as_str()));
+    }
+    if let Some(id) = &mail.request.envelope_id {
+        text.push_str(&format!(" envid {}", id.as_str()));
+    }
+    text
+}
+
+fn describe_rcpt(rcpt: &RcptTo) -> String {
+    let mut text = format!("RcptTo <{}>", rcpt.forward_path);
+    if let Some(notify) = rcpt.request.notify.to_value() {
+        text.push_str(&format!(" notify {notify}"));
+    }
+    if let Some(original) = &rcpt.request.original {
+        let (kind, address) = original.typed();
+        text.push_str(&format!(" orcpt {kind} {address}"));
+    }
     text
 }
 
@@ -92,9 +110,9 @@ impl Owner for Host {
                 answer(session, full.map_or(Ok(()), Err));
                 describe_mail(&mail)
             }
-            Event::RcptTo(path) => {
-                answer(session, self.judge_recipient(&path));
-                format!("RcptTo <{path}>")
+            Event::RcptTo(rcpt) => {
+                answer(session, self.judge_recipient(&rcpt.forward_path));
+                describe_rcpt(&rcpt)
             }
             Event::Verifier { identity } => {
                 session.offer_verifier(Verifier::derive(&password(), 4096, b"salt"), "server");
@@ -148,7 +166,7 @@ impl Owner for Host {
     }
 }
 
-/// Settings: `@port transfer|submission|submissions`, `@starttls no`, `@dual yes`, `@storage full`,
+/// Settings: `@port transfer|submission|submissions`, `@starttls no`, `@dual yes`, `@dsn yes`, `@storage full`,
 /// `@limit name number`.
 fn session(transcript: &Transcript, piece: usize) -> Bare<Host> {
     let port = transcript.setting("port").unwrap_or("transfer");
@@ -163,6 +181,7 @@ fn session(transcript: &Transcript, piece: usize) -> Bare<Host> {
         profile,
         starttls: transcript.setting("starttls") != Some("no"),
         banner_tokens: dual.then(|| "DMTPv1".to_owned()).into_iter().collect(),
+        dsn: profile == Profile::Submission || transcript.setting("dsn") == Some("yes"),
         limits: limits(transcript),
     };
     let host = Host {
@@ -204,9 +223,13 @@ struct Sender {
 
 impl Sender {
     fn start(&mut self, client: &mut Client) {
+        self.rewind();
+        assert!(client.start(self.transaction.clone()));
+    }
+
+    fn rewind(&mut self) {
         let pieces: Vec<_> = self.message.chunks(5).map(<[u8]>::to_vec).collect();
         self.pieces = pieces.into_iter();
-        assert!(client.start(self.transaction.clone()));
     }
 
     fn after(&mut self, client: &mut Client) {
@@ -239,6 +262,10 @@ impl Owner for Sender {
         let note = match event {
             Event::StartTls => return Handled::StartTls("StartTls".into()),
             Event::Ready => "Ready".into(),
+            Event::Rewind => {
+                self.rewind();
+                "Rewind".into()
+            }
             Event::NeedBody => {
                 match self.pieces.next() {
                     Some(piece) => client.body(&piece),

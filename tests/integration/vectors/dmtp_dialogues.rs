@@ -244,6 +244,7 @@ fn dual() -> Dual {
             profile: smtp::server::Profile::Transfer,
             starttls: true,
             banner_tokens: Vec::new(),
+            dsn: false,
             limits: smtp::server::Limits::default(),
         },
         dmtp: parameters("stub.example"),
