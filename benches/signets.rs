@@ -142,6 +142,8 @@ async fn add(services: &Services, address: &str) -> Person {
         scram_verifier: None,
         trust_mode: TrustMode::Trustful,
         trap_since: None,
+        disabled_at: None,
+        quota_bytes: None,
         created_at: SystemClock.now(),
     };
     services.store.add_account(account).await.unwrap();

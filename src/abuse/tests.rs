@@ -150,6 +150,8 @@ async fn trap(bed: &Bed) -> Mailbox {
         trust_mode: TrustMode::Trustful,
         created_at: bed.clock.now(),
         trap_since: None,
+        disabled_at: None,
+        quota_bytes: None,
     };
     let address = account.address.clone();
     bed.store.add_account(account).await.unwrap();

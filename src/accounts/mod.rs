@@ -108,6 +108,8 @@ impl Accounts {
             trust_mode: new.trust_mode,
             created_at: now,
             trap_since: None,
+            disabled_at: None,
+            quota_bytes: None,
         };
         self.store.add_account(account.clone()).await?;
         Ok(account)

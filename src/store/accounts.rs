@@ -1,4 +1,4 @@
-//! Accounts and aliases.
+//! Accounts, and the addresses that they may write under.
 
 use async_trait::async_trait;
 
@@ -33,6 +33,21 @@ pub struct Account {
     pub created_at: Timestamp,
     /// Since when it is a trap, if it is one: an address that only spammers write to.
     pub trap_since: Option<Timestamp>,
+    /// Since when nobody can log in to it, if so. Its mail still comes.
+    pub disabled_at: Option<Timestamp>,
+    /// Octets that its mailbox may hold, 0 for any; `None` for what the configuration says.
+    pub quota_bytes: Option<u64>,
+}
+
+/// What came of removing an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removal {
+    /// It is gone, and all keys that were kept of it.
+    Done,
+    /// Nothing was changed: these aliases lead to it.
+    AliasesLeadHere(Vec<Mailbox>),
+    /// There is none.
+    Missing,
 }
 
 /// The form under which an address of ours is looked up: lower case, without needless quotes.
@@ -58,10 +73,43 @@ pub trait Accounts: Send + Sync {
     async fn set_trap(&self, address: &Mailbox, since: Option<Timestamp>) -> Result<bool, Error>;
     /// All traps, by address.
     async fn list_traps(&self) -> Result<Vec<Account>, Error>;
-    /// Adds a target to an alias; [`Error::Exists`] if the alias has it already, or is an account's address.
-    async fn add_alias(&self, alias: &Mailbox, target: &Mailbox) -> Result<(), Error>;
-    /// Where an alias leads, by address; empty if there is none.
-    async fn alias_targets(&self, alias: &Mailbox) -> Result<Vec<Mailbox>, Error>;
+    /// Accounts by address, of one domain or of all, from behind `after` on, `limit` at most.
+    async fn list_accounts(
+        &self,
+        domain: Option<&Domain>,
+        after: Option<&Mailbox>,
+        limit: u32,
+    ) -> Result<Vec<Account>, Error>;
+    /// Removes an account with everything that is kept of it, private keys included: what held those is overwritten. Its
+    /// signets are taken out of service.
+    ///
+    /// Aliases that lead to it lose that target, if `with_aliases` says so; otherwise they are in the way.
+    async fn remove_account(
+        &self,
+        address: &Mailbox,
+        with_aliases: bool,
+        now: Timestamp,
+    ) -> Result<Removal, Error>;
+    /// Keeps everybody from logging in to an account, or lets its user in again; whether there is such an account.
+    async fn set_disabled(&self, address: &Mailbox, since: Option<Timestamp>) -> Result<bool, Error>;
+    /// Replaces what a password is checked against; whether there is such an account.
+    async fn set_password(
+        &self,
+        address: &Mailbox,
+        password_hash: String,
+        scram_verifier: Option<String>,
+    ) -> Result<bool, Error>;
+    /// Sets the quota of an account; whether there is such an account.
+    async fn set_quota(&self, address: &Mailbox, quota_bytes: Option<u64>) -> Result<bool, Error>;
+
+    /// Lets an account write under an address, or `*@domain`; [`Error::Missing`] without such an account, [`Error::Exists`]
+    /// if it may already.
+    async fn grant_sender(&self, account: &Mailbox, sender: &Mailbox) -> Result<(), Error>;
+    /// Takes that back; whether it was so.
+    async fn withdraw_sender(&self, account: &Mailbox, sender: &Mailbox) -> Result<bool, Error>;
+    /// The addresses that an account was let write under, by address.
+    async fn granted_senders(&self, account: &Mailbox) -> Result<Vec<Mailbox>, Error>;
+
     /// A secret of this installation, from which comes what logins of people without an account are answered with. It is the
     /// same after a restart, as the answers for those who have one are.
     fn nobody_secret(&self) -> Secret<[u8; 32]>;

@@ -48,6 +48,24 @@ pub struct Pin {
     pub expires_at: Timestamp,
 }
 
+/// What came of removing a domain of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DomainRemoval {
+    /// It is not served any more, and all keys that were kept of it are gone.
+    Done,
+    /// Nothing was changed: there are accounts and aliases in it.
+    HasAddresses {
+        /// Accounts.
+        accounts: u64,
+        /// Aliases.
+        aliases: u64,
+    },
+    /// Nothing was changed: mail for so many of its recipients waits.
+    MailWaits(u64),
+    /// It is not served here.
+    Missing,
+}
+
 /// Domains on disk.
 #[async_trait]
 pub trait Domains: Send + Sync {
@@ -59,6 +77,9 @@ pub trait Domains: Send + Sync {
     async fn list_domains(&self) -> Result<Vec<LocalDomain>, Error>;
     /// The first of them.
     async fn first_domain(&self) -> Result<Option<LocalDomain>, Error>;
+    /// Stops to serve a domain without addresses, and erases everything that is kept of it, private keys included. Its
+    /// signets, and those that its users had, are taken out of service.
+    async fn remove_domain(&self, name: &Domain, now: Timestamp) -> Result<DomainRemoval, Error>;
     /// The pin of a remote domain; [`Error::Unreadable`] if it is not as we wrote it.
     async fn pin(&self, domain: &Domain) -> Result<Option<Pin>, Error>;
     /// Sets or replaces a pin.

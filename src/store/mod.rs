@@ -5,6 +5,7 @@
 //! database alone gives away neither a key nor, for any message, more than one domain.
 
 mod accounts;
+mod aliases;
 pub mod blocking;
 mod blocks;
 mod body;
@@ -21,6 +22,7 @@ pub mod sqlite;
 mod sts;
 
 pub use accounts::*;
+pub use aliases::*;
 pub use blocking::Pieces;
 pub use blocks::*;
 pub use body::*;
@@ -83,7 +85,7 @@ pub enum Error {
 
 /// Everything the daemon keeps.
 pub trait Store:
-    Spool + Signets + KeySets + LifeCycle + Accounts + KeyDeposits + Domains + StsPolicies + Blocks + DkimKeys
+    Spool + Signets + KeySets + LifeCycle + Accounts + Aliases + KeyDeposits + Domains + StsPolicies + Blocks + DkimKeys
 {
 }
 
@@ -93,6 +95,7 @@ impl<T> Store for T where
         + KeySets
         + LifeCycle
         + Accounts
+        + Aliases
         + KeyDeposits
         + Domains
         + StsPolicies

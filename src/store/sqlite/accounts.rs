@@ -1,13 +1,15 @@
-//! Accounts and aliases.
+//! Accounts, and the addresses that they may write under.
 
 use async_trait::async_trait;
+use sqlx::sqlite::SqliteConnection;
 use sqlx::{query, query_as, query_scalar};
 
+use super::life_cycle::{erase_keys, securely};
 use super::{SqliteStore, exists};
 use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
 use crate::mail::address::{Domain, Mailbox};
-use crate::store::{Account, Accounts, Error, TrustMode, fold};
+use crate::store::{Account, Accounts, Error, Removal, TrustMode, fold};
 
 #[async_trait]
 impl Accounts for SqliteStore {
@@ -16,6 +18,7 @@ impl Accounts for SqliteStore {
             .write(move |db| {
                 Box::pin(async move {
                     let folded = fold(&account.address);
+                    let quota = account.quota_bytes.map(stored_octets);
                     let is_alias: bool =
                         query_scalar("SELECT EXISTS (SELECT 1 FROM aliases WHERE folded = ?)")
                             .bind(&folded)
@@ -26,7 +29,8 @@ impl Accounts for SqliteStore {
                     }
                     query(
                         "INSERT INTO accounts (folded, domain, address, password_hash, scram_verifier, \
-                         trust_mode, created_at, trap_since) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                         trust_mode, created_at, trap_since, disabled_at, quota_bytes) \
+                         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     )
                     .bind(folded)
                     .bind(account.address.domain().as_str())
@@ -36,6 +40,8 @@ impl Accounts for SqliteStore {
                     .bind(trust_mode_text(account.trust_mode))
                     .bind(account.created_at.0)
                     .bind(account.trap_since.map(|since| since.0))
+                    .bind(account.disabled_at.map(|since| since.0))
+                    .bind(quota)
                     .execute(db)
                     .await
                     .map_err(exists)?;
@@ -55,7 +61,8 @@ impl Accounts for SqliteStore {
 
     async fn oldest_account(&self, domain: &Domain) -> Result<Option<Account>, Error> {
         let row: Option<AccountRow> = query_as(
-            "SELECT * FROM accounts WHERE domain = ? AND trap_since IS NULL ORDER BY created_at, folded LIMIT 1",
+            "SELECT * FROM accounts WHERE domain = ? AND trap_since IS NULL AND disabled_at IS NULL \
+             ORDER BY created_at, folded LIMIT 1",
         )
         .bind(domain.as_str())
         .fetch_optional(&self.inner.readers)
@@ -87,8 +94,98 @@ impl Accounts for SqliteStore {
         rows.into_iter().map(AccountRow::open).collect()
     }
 
-    async fn add_alias(&self, alias: &Mailbox, target: &Mailbox) -> Result<(), Error> {
-        let (folded, target) = (fold(alias), target.to_string());
+    async fn list_accounts(
+        &self,
+        domain: Option<&Domain>,
+        after: Option<&Mailbox>,
+        limit: u32,
+    ) -> Result<Vec<Account>, Error> {
+        let rows: Vec<AccountRow> = query_as(
+            "SELECT * FROM accounts WHERE folded > ? AND (?2 IS NULL OR domain = ?2) ORDER BY folded LIMIT ?",
+        )
+        .bind(after.map(fold).unwrap_or_default())
+        .bind(domain.map(Domain::as_str))
+        .bind(limit)
+        .fetch_all(&self.inner.readers)
+        .await?;
+        rows.into_iter().map(AccountRow::open).collect()
+    }
+
+    async fn remove_account(
+        &self,
+        address: &Mailbox,
+        with_aliases: bool,
+        now: Timestamp,
+    ) -> Result<Removal, Error> {
+        let address = address.clone();
+        let removal = self
+            .inner
+            .write(move |db| Box::pin(remove(db, address, with_aliases, now)))
+            .await?;
+        if removal == Removal::Done {
+            self.empty_log().await?;
+        }
+        Ok(removal)
+    }
+
+    async fn set_disabled(&self, address: &Mailbox, since: Option<Timestamp>) -> Result<bool, Error> {
+        let folded = fold(address);
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    let changed = query("UPDATE accounts SET disabled_at = ? WHERE folded = ?")
+                        .bind(since.map(|since| since.0))
+                        .bind(folded)
+                        .execute(db)
+                        .await?;
+                    Ok(changed.rows_affected() == 1)
+                })
+            })
+            .await
+    }
+
+    async fn set_password(
+        &self,
+        address: &Mailbox,
+        password_hash: String,
+        scram_verifier: Option<String>,
+    ) -> Result<bool, Error> {
+        let folded = fold(address);
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    let changed =
+                        query("UPDATE accounts SET password_hash = ?, scram_verifier = ? WHERE folded = ?")
+                            .bind(password_hash)
+                            .bind(scram_verifier)
+                            .bind(folded)
+                            .execute(db)
+                            .await?;
+                    Ok(changed.rows_affected() == 1)
+                })
+            })
+            .await
+    }
+
+    async fn set_quota(&self, address: &Mailbox, quota_bytes: Option<u64>) -> Result<bool, Error> {
+        let folded = fold(address);
+        let quota = quota_bytes.map(stored_octets);
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    let changed = query("UPDATE accounts SET quota_bytes = ? WHERE folded = ?")
+                        .bind(quota)
+                        .bind(folded)
+                        .execute(db)
+                        .await?;
+                    Ok(changed.rows_affected() == 1)
+                })
+            })
+            .await
+    }
+
+    async fn grant_sender(&self, account: &Mailbox, sender: &Mailbox) -> Result<(), Error> {
+        let (folded, sender) = (fold(account), fold(sender));
         self.inner
             .write(move |db| {
                 Box::pin(async move {
@@ -97,12 +194,12 @@ impl Accounts for SqliteStore {
                             .bind(&folded)
                             .fetch_one(&mut *db)
                             .await?;
-                    if is_account {
-                        return Err(Error::Exists);
+                    if !is_account {
+                        return Err(Error::Missing);
                     }
-                    query("INSERT INTO aliases (folded, target) VALUES (?, ?)")
+                    query("INSERT INTO senders (folded, sender) VALUES (?, ?)")
                         .bind(folded)
-                        .bind(target)
+                        .bind(sender)
                         .execute(db)
                         .await
                         .map_err(exists)?;
@@ -112,13 +209,28 @@ impl Accounts for SqliteStore {
             .await
     }
 
-    async fn alias_targets(&self, alias: &Mailbox) -> Result<Vec<Mailbox>, Error> {
-        let targets: Vec<String> =
-            query_scalar("SELECT target FROM aliases WHERE folded = ? ORDER BY target")
-                .bind(fold(alias))
-                .fetch_all(&self.inner.readers)
-                .await?;
-        targets.iter().map(|target| mailbox(target)).collect()
+    async fn withdraw_sender(&self, account: &Mailbox, sender: &Mailbox) -> Result<bool, Error> {
+        let (folded, sender) = (fold(account), fold(sender));
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    let done = query("DELETE FROM senders WHERE folded = ? AND sender = ?")
+                        .bind(folded)
+                        .bind(sender)
+                        .execute(db)
+                        .await?;
+                    Ok(done.rows_affected() > 0)
+                })
+            })
+            .await
+    }
+
+    async fn granted_senders(&self, account: &Mailbox) -> Result<Vec<Mailbox>, Error> {
+        let senders: Vec<String> = query_scalar("SELECT sender FROM senders WHERE folded = ? ORDER BY sender")
+            .bind(fold(account))
+            .fetch_all(&self.inner.readers)
+            .await?;
+        senders.iter().map(|sender| mailbox(sender)).collect()
     }
 
     fn nobody_secret(&self) -> Secret<[u8; 32]> {
@@ -134,6 +246,8 @@ struct AccountRow {
     trust_mode: String,
     created_at: i64,
     trap_since: Option<i64>,
+    disabled_at: Option<i64>,
+    quota_bytes: Option<i64>,
 }
 
 impl AccountRow {
@@ -145,11 +259,58 @@ impl AccountRow {
             trust_mode: trust_mode_from(&self.trust_mode)?,
             created_at: Timestamp(self.created_at),
             trap_since: self.trap_since.map(Timestamp),
+            disabled_at: self.disabled_at.map(Timestamp),
+            quota_bytes: self.quota_bytes.map(i64::unsigned_abs),
         })
     }
 }
 
-fn mailbox(stored: &str) -> Result<Mailbox, Error> {
+/// Removes an account and everything that is kept of it.
+async fn remove(
+    db: &mut SqliteConnection,
+    address: Mailbox,
+    with_aliases: bool,
+    now: Timestamp,
+) -> Result<Removal, Error> {
+    let folded = fold(&address);
+    let is_account: bool = query_scalar("SELECT EXISTS (SELECT 1 FROM accounts WHERE folded = ?)")
+        .bind(&folded)
+        .fetch_one(&mut *db)
+        .await?;
+    if !is_account {
+        return Ok(Removal::Missing);
+    }
+    let leading = super::aliases::leading_to(db, &folded).await?;
+    if !with_aliases && !leading.is_empty() {
+        let mut aliases: Vec<Mailbox> = leading.into_iter().map(|leading| leading.alias).collect();
+        aliases.dedup();
+        return Ok(Removal::AliasesLeadHere(aliases));
+    }
+    for one in leading {
+        super::aliases::remove(db, &one.alias, Some(&one.target), now).await?;
+    }
+    securely(db, |db| {
+        Box::pin(async move {
+            for sql in [
+                "DELETE FROM accounts WHERE folded = ?",
+                "DELETE FROM senders WHERE folded = ?",
+                "DELETE FROM key_deposits WHERE folded = ?",
+            ] {
+                query(sql).bind(&folded).execute(&mut *db).await?;
+            }
+            erase_keys(db, &folded, now).await
+        })
+    })
+    .await?;
+    Ok(Removal::Done)
+}
+
+/// The database has no unsigned numbers; nobody has that much room.
+fn stored_octets(octets: u64) -> i64 {
+    i64::try_from(octets).unwrap_or(i64::MAX)
+}
+
+pub(super) fn mailbox(stored: &str) -> Result<Mailbox, Error> {
     Mailbox::parse(stored).map_err(|_| Error::Unreadable("address"))
 }
 

@@ -1,13 +1,15 @@
 //! Domains of ours, and pins of others.
 
 use async_trait::async_trait;
-use sqlx::{query, query_as};
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{query, query_as, query_scalar};
 
+use super::life_cycle::{erase_keys, securely};
 use super::{SqliteStore, exists};
 use crate::base::time::Timestamp;
 use crate::dime::record::{Policy, SubdomainPolicy};
 use crate::mail::address::Domain;
-use crate::store::{DimeSettings, Domains, Error, LocalDomain, MasterKey, Pin};
+use crate::store::{DimeSettings, DomainRemoval, Domains, Error, LocalDomain, MasterKey, Pin};
 
 #[async_trait]
 impl Domains for SqliteStore {
@@ -58,6 +60,16 @@ impl Domains for SqliteStore {
             .fetch_optional(&self.inner.readers)
             .await?;
         row.map(DomainRow::open).transpose()
+    }
+
+    async fn remove_domain(&self, name: &Domain, now: Timestamp) -> Result<DomainRemoval, Error> {
+        let name = name.clone();
+        let removal = self
+            .inner
+            .change_kept(move |db| Box::pin(remove(db, name, now)))
+            .await?;
+        self.empty_log().await?;
+        Ok(removal)
     }
 
     async fn pin(&self, domain: &Domain) -> Result<Option<Pin>, Error> {
@@ -131,6 +143,49 @@ impl Domains for SqliteStore {
         };
         rows.into_iter().map(open).collect()
     }
+}
+
+/// Removes a domain that nothing stands in the way of.
+async fn remove(db: &mut SqliteConnection, name: Domain, now: Timestamp) -> Result<DomainRemoval, Error> {
+    let count = async |db: &mut SqliteConnection, sql: &'static str| -> Result<u64, Error> {
+        let count: i64 = query_scalar(sql).bind(name.as_str()).fetch_one(db).await?;
+        Ok(count.unsigned_abs())
+    };
+    if count(db, "SELECT COUNT(*) FROM local_domains WHERE name = ?").await? == 0 {
+        return Ok(DomainRemoval::Missing);
+    }
+    let accounts = count(db, "SELECT COUNT(*) FROM accounts WHERE domain = ?").await?;
+    let aliases = "SELECT COUNT(DISTINCT folded) FROM aliases WHERE folded LIKE '%@' || ?";
+    let aliases = count(db, aliases).await?;
+    if accounts > 0 || aliases > 0 {
+        return Ok(DomainRemoval::HasAddresses { accounts, aliases });
+    }
+    let waits = "SELECT COUNT(*) FROM recipients WHERE destination = ? AND state IN ('waiting', 'held', 'quarantined')";
+    let waits = count(db, waits).await?;
+    if waits > 0 {
+        return Ok(DomainRemoval::MailWaits(waits));
+    }
+    let names: Vec<String> =
+        query_scalar("SELECT DISTINCT name FROM signets WHERE name = ?1 OR name LIKE '%@' || ?1")
+            .bind(name.as_str())
+            .fetch_all(&mut *db)
+            .await?;
+    securely(db, |db| {
+        Box::pin(async move {
+            for sql in [
+                "DELETE FROM local_domains WHERE name = ?",
+                "DELETE FROM retirements WHERE name = ?",
+                "DELETE FROM dkim_keys WHERE domain = ?",
+            ] {
+                query(sql).bind(name.as_str()).execute(&mut *db).await?;
+            }
+            for name in names {
+                erase_keys(db, &name, now).await?;
+            }
+            Ok(DomainRemoval::Done)
+        })
+    })
+    .await
 }
 
 #[derive(sqlx::FromRow)]

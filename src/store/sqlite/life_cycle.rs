@@ -5,6 +5,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteQueryResult};
 use sqlx::{query, query_as, query_scalar};
 
 use super::signets::demand_current;
+use super::writer::Work;
 use super::{SqliteStore, exists};
 use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
@@ -122,14 +123,18 @@ impl LifeCycle for SqliteStore {
                 Box::pin(async move {
                     demand_current(db, &name, &current.into()).await?;
                     // In one step, so that there never is a change of keys without its keys.
-                    query("PRAGMA secure_delete = ON").execute(&mut *db).await?;
-                    let done = query("DELETE FROM rollovers WHERE name = ? AND state = ?")
-                        .bind(&name)
-                        .bind(from.name())
-                        .execute(&mut *db)
-                        .await;
-                    query("PRAGMA secure_delete = FAST").execute(&mut *db).await?;
-                    demand_one(&done?)?;
+                    let gone = name.clone();
+                    securely(db, |db| {
+                        Box::pin(async move {
+                            let done = query("DELETE FROM rollovers WHERE name = ? AND state = ?")
+                                .bind(gone)
+                                .bind(from.name())
+                                .execute(db)
+                                .await?;
+                            demand_one(&done)
+                        })
+                    })
+                    .await?;
                     if let Some(key) = in_record {
                         query("INSERT OR IGNORE INTO withdrawn_keys (name, key) VALUES (?, ?)")
                             .bind(name)
@@ -463,6 +468,37 @@ fn demand_one(done: &SqliteQueryResult) -> Result<(), Error> {
         0 => Err(Error::Changed),
         _ => Ok(()),
     }
+}
+
+/// Does some work after which nothing is left of what it deletes, in pages that are freed neither. The log is to be emptied
+/// once it is committed.
+pub(super) async fn securely<T>(
+    db: &mut SqliteConnection,
+    work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T>,
+) -> Result<T, Error> {
+    query("PRAGMA secure_delete = ON").execute(&mut *db).await?;
+    let done = work(&mut *db).await;
+    query("PRAGMA secure_delete = FAST").execute(db).await?;
+    done
+}
+
+/// Takes all signets of a domain or address, folded, out of service, and erases every private key that is kept of it.
+pub(super) async fn erase_keys(db: &mut SqliteConnection, name: &str, now: Timestamp) -> Result<(), Error> {
+    query("UPDATE signets SET revoked_at = ? WHERE name = ? AND revoked_at IS NULL")
+        .bind(now.0)
+        .bind(name)
+        .execute(&mut *db)
+        .await?;
+    for sql in [
+        "UPDATE signets SET private_keys = NULL WHERE name = ? AND private_keys IS NOT NULL",
+        "DELETE FROM kem_keys WHERE name = ?",
+        "DELETE FROM key_sets_ahead WHERE name = ?",
+        "DELETE FROM rollovers WHERE name = ?",
+        "DELETE FROM signing_requests WHERE name = ?",
+    ] {
+        query(sql).bind(name).execute(&mut *db).await?;
+    }
+    Ok(())
 }
 
 async fn revoke(

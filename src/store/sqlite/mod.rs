@@ -12,6 +12,7 @@
 //! that were never committed; a lock file beside the database tells ([`file`]).
 
 mod accounts;
+mod aliases;
 mod blocks;
 mod body;
 mod claim;

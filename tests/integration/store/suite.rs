@@ -1033,6 +1033,8 @@ pub async fn accounts_are_found_without_regard_to_case(bed: &dyn Bed) {
         trust_mode: TrustMode::Cautious,
         created_at: NOON,
         trap_since: None,
+        disabled_at: None,
+        quota_bytes: None,
     };
     let amy = Account {
         address: mailbox("amy@hismail.test"),
@@ -1070,6 +1072,8 @@ pub async fn an_address_is_an_account_or_an_alias(bed: &dyn Bed) {
         trust_mode: TrustMode::Trustful,
         created_at: NOON,
         trap_since: None,
+        disabled_at: None,
+        quota_bytes: None,
     };
     let (sales, bob, carol) = (
         mailbox("Sales@hismail.test"),

@@ -271,6 +271,8 @@ pub async fn the_account_in_charge_is_no_trap(bed: &dyn Bed) {
         trust_mode: TrustMode::Trustful,
         created_at: noon_plus(minute),
         trap_since: None,
+        disabled_at: None,
+        quota_bytes: None,
     };
     for (local, minute) in [("Bob", 2), ("amy", 1), ("trap", 0)] {
         store.add_account(account(local, minute)).await.unwrap();
