@@ -98,6 +98,7 @@ fn session(bencher: divan::Bencher) {
         host: "mx.hismail.test".parse().expect("a domain"),
         profile: Profile::Transfer,
         starttls: true,
+        scram: true,
         banner_tokens: Vec::new(),
         dsn: false,
         limits: Limits::default(),

@@ -134,7 +134,7 @@ impl Dual {
                 let session = dmtp::server::Session::new(parameters, dmtp::server::Entry::Upgraded);
                 let session = match self.params.smtp.profile {
                     Profile::Transfer => session,
-                    Profile::Submission => session.with_logins(info),
+                    Profile::Submission => session.with_logins(info, self.params.smtp.scram),
                 };
                 self.state = State::Dmtp(Box::new(session));
             }

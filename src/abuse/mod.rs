@@ -1,5 +1,5 @@
 //! Who may leave messages by DMTP, and how many, once it is proven who they are: the block list, limits by origin, and
-//! traps.
+//! traps. How much our own accounts may send ([`Sending`]).
 //!
 //! | What | Known as soon as |
 //! |---|---|
@@ -14,9 +14,11 @@
 //!
 //! Returned messages pass: they answer mail of our own authors, once each, and tell them what became of it.
 
+mod sending;
 #[cfg(test)]
 mod tests;
 
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +28,8 @@ use crate::base::time::Clock;
 use crate::crypto::ed25519::VerifyingKey;
 use crate::mail::address::{Domain, Mailbox};
 use crate::store::{self, Identity, Store, Trapped};
+
+pub use sending::{Reserved, Sending, TooMuch};
 
 /// Time in which a used-up share comes back.
 const SPAN: Duration = Duration::from_secs(3600);
@@ -72,6 +76,11 @@ pub struct Gate {
     kib: Option<Allowance<Domain>>,
 }
 
+/// So many within an hour; `None` for no limit.
+fn share<K: Hash + Eq + Clone>(most: u32) -> Option<Allowance<K>> {
+    (most > 0).then(|| Allowance::new(most, SPAN / most))
+}
+
 /// What a message has used of its origin's share.
 #[derive(Debug)]
 #[must_use]
@@ -88,7 +97,6 @@ impl Admission {
 impl Gate {
     /// A gate with the block list in `store`. What origins have used is in memory, and forgotten with it.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
-        let share = |most: u32| (most > 0).then(|| Allowance::new(most, SPAN / most));
         let messages = share(settings.messages_per_hour);
         let kib = share(settings.mib_per_hour.saturating_mul(1024));
         Self {

@@ -1,7 +1,9 @@
-//! Users, their passwords, aliases and trust modes.
+//! Users, their passwords, aliases and trust modes; under which addresses they may write.
 
+mod dovecot;
 mod password;
 mod resolve;
+mod senders;
 
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use crate::mail::address::Mailbox;
 use crate::smtp::auth::Login;
 use crate::store::{self, Account, Store, TrustMode};
 
+pub use dovecot::Dovecot;
 pub use password::{Cost, Passwords, check_password};
 pub use resolve::{Resolution, Target};
 
@@ -37,6 +40,18 @@ pub enum Error {
     /// The password could not be hashed.
     #[error("the password could not be hashed")]
     Hash,
+    /// The address is taken by an account.
+    #[error("there is an account of that name")]
+    IsAccount,
+    /// The address is taken by an alias.
+    #[error("an alias of that name leads to {0}; `dimed alias remove` makes room")]
+    IsAlias(String),
+    /// `*` stands for all addresses of a domain that are nobody's.
+    #[error("`*` takes what is for nobody else, and can be an alias only")]
+    IsCatchAll,
+    /// Whoever checks passwords for us does not answer, or not as agreed.
+    #[error("passwords cannot be checked now: {0}")]
+    Unavailable(&'static str),
     /// The store failed, or says that the address is taken.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -53,6 +68,8 @@ pub struct Settings {
     pub cost: Cost,
     /// Password checks that run at the same time.
     pub concurrent_checks: usize,
+    /// Who checks passwords; `None` for this server.
+    pub dovecot: Option<Dovecot>,
 }
 
 impl Default for Settings {
@@ -62,6 +79,7 @@ impl Default for Settings {
             postmaster: None,
             cost: Cost::default(),
             concurrent_checks: 2,
+            dovecot: None,
         }
     }
 }
@@ -97,10 +115,9 @@ impl Accounts {
 
     /// Makes an account with a hashed password. Keys and signet are made apart ([`crate::signet_service`]).
     ///
-    /// Errors: [`Error::ForeignDomain`], [`Error::UnfitPassword`], and [`store::Error::Exists`] if the address is
-    /// taken by an account or alias.
+    /// Errors: those of [`demand_free`](Self::demand_free), and [`Error::UnfitPassword`].
     pub async fn create(&self, new: NewAccount, now: Timestamp) -> Result<Account, Error> {
-        self.demand_local(&new.address).await?;
+        self.demand_free(&new.address).await?;
         let account = Account {
             address: new.address,
             password_hash: self.passwords.hash(new.password.clone()).await?,
@@ -115,31 +132,85 @@ impl Accounts {
         Ok(account)
     }
 
+    /// Whether an account of that name may be made. Errors: [`Error::ForeignDomain`], [`Error::IsCatchAll`], and
+    /// [`Error::IsAccount`] or [`Error::IsAlias`] if the address is taken.
+    pub async fn demand_free(&self, address: &Mailbox) -> Result<(), Error> {
+        self.demand_local(address).await?;
+        if address.local() == "*" {
+            return Err(Error::IsCatchAll);
+        }
+        if self.store.account(address).await?.is_some() {
+            return Err(Error::IsAccount);
+        }
+        let targets = self.store.alias_targets(address).await?;
+        match targets.is_empty() {
+            true => Ok(()),
+            false => Err(Error::IsAlias(list(&targets))),
+        }
+    }
+
     /// Makes an alias of ours for a mailbox here or elsewhere.
     ///
-    /// Errors: [`Error::ForeignDomain`], [`Error::AliasToItself`], and [`store::Error::Exists`] if there is an account of
-    /// that name.
+    /// Errors: [`Error::ForeignDomain`], [`Error::AliasToItself`], [`Error::IsAccount`], and [`store::Error::Exists`] if it
+    /// leads there already.
     pub async fn create_alias(&self, alias: &Mailbox, target: &Mailbox) -> Result<(), Error> {
         self.demand_local(alias).await?;
         if store::fold(alias) == store::fold(target) {
             return Err(Error::AliasToItself);
         }
+        if self.store.account(alias).await?.is_some() {
+            return Err(Error::IsAccount);
+        }
         Ok(self.store.add_alias(alias, target).await?)
+    }
+
+    /// Gives an account another password. Sessions that were opened with the one before send nothing more.
+    ///
+    /// Errors: [`Error::UnfitPassword`], and [`store::Error::Missing`] without such an account.
+    pub async fn set_password(&self, address: &Mailbox, password: Secret<String>) -> Result<(), Error> {
+        let hash = self.passwords.hash(password.clone()).await?;
+        let verifier = self.passwords.scram_verifier(password).await?;
+        match self.store.set_password(address, hash, verifier).await? {
+            true => Ok(()),
+            false => Err(store::Error::Missing.into()),
+        }
     }
 
     /// The account that `identity` names, if the password is right.
     ///
-    /// An unknown user costs the same work as a wrong password, so the time taken tells nothing. Nobody logs in to a trap.
-    /// Errors: [`Error::Refused`] for both.
+    /// An unknown user costs the same work as a wrong password, so the time taken tells nothing. Nobody logs in to a trap, or
+    /// to an account that is disabled. Errors: [`Error::Refused`] for all of them; [`Error::Unavailable`].
     pub async fn authenticate(&self, identity: &str, password: &Secret<String>) -> Result<Account, Error> {
-        let account = match Mailbox::parse(identity) {
-            Ok(address) => self.store.account(&address).await?,
-            Err(_) => None,
+        let address = Mailbox::parse(identity).ok();
+        let account = match &address {
+            Some(address) => self.store.account(address).await?,
+            None => None,
         };
-        let hash = account.as_ref().map(|account| account.password_hash.clone());
-        let right = self.passwords.verify(password.clone(), hash).await?;
-        let account = account.filter(|account| right && account.trap_since.is_none());
+        let right = match (&self.settings.dovecot, &address) {
+            (None, _) => {
+                let hash = account.as_ref().map(|account| account.password_hash.clone());
+                self.passwords.verify(password.clone(), hash).await?
+            }
+            (Some(dovecot), Some(address)) => dovecot.verify(address, password).await?,
+            (Some(_), None) => false,
+        };
+        let account = account.filter(|account| right && may_log_in(account));
         account.ok_or(Error::Refused)
+    }
+
+    /// Whether logins by SCRAM can be checked here: not if somebody else has the passwords.
+    pub fn offers_scram(&self) -> bool {
+        self.settings.dovecot.is_none()
+    }
+
+    /// Whether somebody who logged in as that account would still get in, with the same password.
+    pub async fn is_still_in(&self, account: &Account) -> Result<bool, Error> {
+        let now = self.store.account(&account.address).await?;
+        Ok(now.is_some_and(|now| {
+            may_log_in(&now)
+                && now.password_hash == account.password_hash
+                && now.created_at == account.created_at
+        }))
     }
 
     /// The account of somebody who logs in, however. Errors: [`Error::Refused`].
@@ -175,8 +246,7 @@ impl Accounts {
     pub async fn proven(&self, identity: &str) -> Result<Account, Error> {
         let address = Mailbox::parse(identity).map_err(|_| Error::Refused)?;
         let account = self.store.account(&address).await?;
-        let account = account.filter(|account| account.trap_since.is_none());
-        account.ok_or(Error::Refused)
+        account.filter(may_log_in).ok_or(Error::Refused)
     }
 
     /// The account with exactly that address, apart from case.
@@ -190,6 +260,15 @@ impl Accounts {
             None => Err(Error::ForeignDomain),
         }
     }
+}
+
+fn may_log_in(account: &Account) -> bool {
+    account.trap_since.is_none() && account.disabled_at.is_none()
+}
+
+fn list(mailboxes: &[Mailbox]) -> String {
+    let texts: Vec<String> = mailboxes.iter().map(Mailbox::to_string).collect();
+    texts.join(", ")
 }
 
 #[cfg(test)]

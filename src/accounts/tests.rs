@@ -117,7 +117,7 @@ async fn accounts_are_unique_and_in_domains_of_ours() {
         trust_mode: TrustMode::Trustful,
     };
     let taken = accounts.create(new("aLICE@hermail.test"), Timestamp(9)).await;
-    assert!(matches!(taken, Err(Error::Store(store::Error::Exists))));
+    assert!(matches!(taken, Err(Error::IsAccount)));
     let foreign = accounts.create(new("bob@hismail.test"), Timestamp(9)).await;
     assert!(matches!(foreign, Err(Error::ForeignDomain)));
 }

@@ -1,10 +1,7 @@
 //! The domain in whose name a message speaks: that of its From field (RFC 5322 §3.4, RFC 9989 §5.3.1).
 
 use crate::mail::address::Domain;
-use crate::mail::headers;
-
-/// Mailboxes in From that are looked at.
-const MAX_MAILBOXES: usize = 64;
+use crate::mail::{headers, mailboxes};
 
 /// Who claims to have written a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +23,7 @@ pub fn author(block: &[u8]) -> Author {
     let Ok(value) = std::str::from_utf8(field.value()) else {
         return Author::Unusable;
     };
-    let Some(domains) = bare(value).and_then(|value| domains(&value)) else {
+    let Some(domains) = domains(value) else {
         return Author::Unusable;
     };
     match domains.split_first() {
@@ -36,76 +33,13 @@ pub fn author(block: &[u8]) -> Author {
     }
 }
 
-/// Stands for a quoted string.
-const QUOTED: char = '"';
-
-/// The value without comments, and without what is in quotes; `None` if one of them has no end.
-fn bare(value: &str) -> Option<String> {
-    let mut out = String::with_capacity(value.len());
-    let mut chars = value.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '"' => {
-                skip_quoted(&mut chars)?;
-                out.push(QUOTED);
-            }
-            '(' => skip_comment(&mut chars)?,
-            ')' => return None,
-            c => out.push(c),
-        }
-    }
-    Some(out)
-}
-
-fn skip_quoted(chars: &mut std::str::Chars<'_>) -> Option<()> {
-    loop {
-        match chars.next()? {
-            '"' => return Some(()),
-            '\\' => drop(chars.next()?),
-            _ => {}
-        }
-    }
-}
-
-fn skip_comment(chars: &mut std::str::Chars<'_>) -> Option<()> {
-    let mut depth = 1u32;
-    while depth > 0 {
-        match chars.next()? {
-            '(' => depth = depth.checked_add(1)?,
-            ')' => depth -= 1,
-            '\\' => drop(chars.next()?),
-            _ => {}
-        }
-    }
-    Some(())
-}
-
 /// The domains of a list of mailboxes and groups; `None` if one of them is no mailbox.
 fn domains(list: &str) -> Option<Vec<Domain>> {
-    let mut found = Vec::new();
-    for item in list.split([',', ';']) {
-        // The name of a group.
-        let mailbox = item.rsplit_once(':').map_or(item, |(_, mailbox)| mailbox).trim();
-        if mailbox.is_empty() {
-            continue;
-        }
-        found.push(domain(mailbox)?);
-        if found.len() > MAX_MAILBOXES {
-            return None;
-        }
-    }
-    Some(found)
-}
-
-fn domain(mailbox: &str) -> Option<Domain> {
-    let address = match mailbox.split_once('<') {
-        Some((_, address)) => address.strip_suffix('>')?,
-        None => mailbox,
-    };
-    let (local, domain) = address.split_once('@')?;
-    let plain = |text: &str| !text.contains(['<', '>', '@']);
-    let fits = !local.trim().is_empty() && plain(local) && plain(domain);
-    fits.then(|| domain.trim().parse().ok()).flatten()
+    let addresses = mailboxes::addresses(list)?;
+    addresses
+        .iter()
+        .map(|address| address.domain.parse().ok())
+        .collect()
 }
 
 #[cfg(test)]

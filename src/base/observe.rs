@@ -74,6 +74,10 @@ pub const SESSION_CLOSED: &str = "session.closed";
 pub const SESSION_BROKEN: &str = "session.broken";
 /// A login was refused.
 pub const SMTP_AUTH_REFUSED: &str = "smtp.auth.refused";
+/// A login could not be judged.
+pub const LOGIN_UNDECIDED: &str = "login.undecided";
+/// An account has sent its share for the hour.
+pub const SUBMISSION_LIMITED: &str = "submission.limited";
 /// A message was accepted and is durable.
 pub const SMTP_MESSAGE_ACCEPTED: &str = "smtp.message.accepted";
 /// SPF, DKIM and DMARC of a message from another host were checked.
@@ -142,6 +146,10 @@ pub const KEY_ROLLOVER: &str = "key.rollover";
 pub const KEY_ROLLOVER_FAILED: &str = "key.rollover_failed";
 /// Private keys that were replaced long enough ago were erased.
 pub const KEY_ERASED: &str = "key.erased";
+/// An operator removed an account.
+pub const ACCOUNT_REMOVED: &str = "account.removed";
+/// An operator has a domain served no more.
+pub const DOMAIN_REMOVED: &str = "domain.removed";
 /// A signet of ours was taken out of service.
 pub const SIGNET_REVOKED: &str = "signet.revoked";
 /// The files with certificate revocation lists have been read, at the start or because they have changed, and are in use.

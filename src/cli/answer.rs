@@ -1,13 +1,16 @@
 //! What commands of the tools say, in either form.
 
+use std::fmt::Display;
 use std::io::Write;
 
+use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::files::FileName;
 use super::refusal::Refusal;
 use super::{Exit, Misuse};
 use crate::dime::signet;
+use crate::store;
 
 /// Something to say to people and to programs.
 pub struct Answer {
@@ -58,6 +61,17 @@ pub fn check_output(json: bool, out: &FileName) -> Result<(), Misuse> {
         true => Err(Misuse("with --json, name a file with --out".into())),
         false => Ok(()),
     }
+}
+
+/// What came of removing something, with its private keys.
+pub fn removed<T>(done: Result<T, store::Error>, name: &dyn Display) -> anyhow::Result<T> {
+    let in_log = matches!(done, Err(store::Error::LogInUse));
+    done.with_context(|| match in_log {
+        true => format!(
+            "{name} is removed, but the log of the database may still have its keys; repeat this until there is none"
+        ),
+        false => format!("{name} cannot be removed"),
+    })
 }
 
 /// Text from an object, made safe for a terminal: what is not printable is escaped.

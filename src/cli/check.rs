@@ -8,8 +8,11 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
+use super::context::Context;
 use super::{Exit, load};
-use crate::config::{self, Config};
+use crate::accounts::{self, Dovecot, Resolution};
+use crate::config::{self, Config, PasswordsAt};
+use crate::mail::address::Mailbox;
 use crate::net::tls::{Acceptor, Identity, WebPki};
 
 /// How to answer.
@@ -21,8 +24,8 @@ pub struct Arguments {
 }
 
 /// Reads everything that the configuration at `path` names.
-pub fn run(arguments: &Arguments, path: &Path, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let config = load(path).and_then(check)?;
+pub async fn run(arguments: &Arguments, path: &Path, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let config = check(load(path)?).await?;
     answer(&config).write(arguments.json, out)?;
     Ok(Exit::Done)
 }
@@ -42,7 +45,7 @@ fn answer(config: &Config) -> Answer {
 }
 
 /// The configuration, if it can be used.
-fn check(config: Config) -> anyhow::Result<Config> {
+async fn check(config: Config) -> anyhow::Result<Config> {
     config::load_master_key(&config).context("the master key cannot be used")?;
     for (certificate, key) in config.tls.pairs() {
         Acceptor::new(&Identity::load(certificate, key)?)
@@ -53,5 +56,35 @@ fn check(config: Config) -> anyhow::Result<Config> {
     }
     config.outbound.roots()?;
     config.dns.resolver()?;
-    Ok(config)
+    if let PasswordsAt::Dovecot(socket) = &config.accounts.authentication {
+        let probed = Dovecot::new(socket.clone()).probe().await;
+        probed.with_context(|| format!("{} cannot be used", socket.display()))?;
+    }
+    if !config.server.database().exists() {
+        return Ok(config);
+    }
+    let context = Context::open(config).await?;
+    check_in_charge(&context).await?;
+    Ok(context.config)
 }
+
+/// Every domain must have somebody who gets mail for its postmaster (RFC 5321 §4.5.1), and about abuse (RFC 2142).
+async fn check_in_charge(context: &Context) -> anyhow::Result<()> {
+    let accounts = context.accounts();
+    for domain in context.store.list_domains().await? {
+        for local in ["postmaster", "abuse"] {
+            let address = Mailbox::parse(&format!("{local}@{}", domain.name))?;
+            match accounts.resolve(&address).await {
+                Ok(Resolution::Targets(_)) => {}
+                Ok(_) | Err(accounts::Error::AliasLoop) => return Err(NobodyInCharge(address).into()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Mail that must be taken would be refused.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody gets mail for {0}: add an account or alias of that name, or set `postmaster` in [accounts]")]
+pub struct NobodyInCharge(Mailbox);

@@ -1,6 +1,7 @@
 //! `dimed domain …`.
 
 mod pins;
+mod served;
 
 use std::io::Write;
 
@@ -26,6 +27,14 @@ pub enum Command {
     ///
     /// On first use this makes the database and the master key, too.
     Add(Add),
+    /// List the domains that are served here.
+    List(served::List),
+    /// Show a domain, and who gets mail for its postmaster.
+    Show(served::Show),
+    /// Serve a domain no more, and erase its private keys.
+    ///
+    /// It must have no accounts and aliases, no mail may wait for it, and it must have left DIME (`retire`).
+    Remove(served::Remove),
     /// Show what is pinned of the management records of other domains.
     Pins(pins::Pins),
     /// Forget what is pinned of another domain's management record, and believe what its DNS says next.
@@ -93,6 +102,9 @@ fn subdomain_policy(text: &str) -> Result<SubdomainPolicy, &'static str> {
 pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
     match command {
         Command::Add(add) => self::add(add, config, out).await,
+        Command::List(list) => served::list(&list, config, out).await,
+        Command::Show(show) => served::show(&show, config, out).await,
+        Command::Remove(remove) => served::remove(&remove, config, out).await,
         Command::Pins(pins) => pins::show(pins, config, out).await,
         Command::ForgetPin(forget) => pins::forget(forget, config, out).await,
         Command::Retire(retire) => self::retire(&retire, config, out).await,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{files, submit};
+use super::{check, files, submit};
 use crate::{accounts, config, daemon, net, signet_service, store};
 
 /// How a command ended.
@@ -92,7 +92,7 @@ fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = cause.downcast_ref::<submit::Error>() {
         return Some(error.exit());
     }
-    if cause.is::<config::Error>() || cause.is::<net::tls::Error>() {
+    if cause.is::<config::Error>() || cause.is::<net::tls::Error>() || cause.is::<check::NobodyInCharge>() {
         return Some(Exit::Configuration);
     }
     if let Some(error) = cause.downcast_ref::<daemon::Error>() {
@@ -106,6 +106,7 @@ fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         cause.downcast_ref::<signet_service::Error>(),
     ) {
         (Some(accounts::Error::Store(error)), _) => Some(of_store(error)),
+        (Some(accounts::Error::Unavailable(_)), _) => Some(Exit::TryLater),
         (_, Some(signet_service::Error::Store(error))) => Some(of_store(error)),
         _ => None,
     }

@@ -4,6 +4,7 @@
 //! says then is JSON on standard output, of failures, too, and times in it are Unix seconds.
 
 mod account;
+mod alias;
 pub mod answer;
 mod block;
 mod check;
@@ -67,7 +68,7 @@ pub enum Command {
     Account(account::Command),
     /// Other addresses of users, here or elsewhere.
     #[command(subcommand)]
-    Alias(account::AliasCommand),
+    Alias(alias::Command),
     #[allow(
         missing_docs,
         reason = "its arguments have the documentation, which is the help"
@@ -134,10 +135,10 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
     match arguments.command {
         Command::Serve => serve::run(load(path)?).await,
         Command::Demo(arguments) => demo::run(arguments, out).await,
-        Command::Check(arguments) => check::run(&arguments, path, out),
+        Command::Check(arguments) => check::run(&arguments, path, out).await,
         Command::Domain(command) => domain::run(command, load(path)?, out).await,
         Command::Account(command) => account::run(command, load(path)?, out).await,
-        Command::Alias(command) => account::run_alias(command, load(path)?, out).await,
+        Command::Alias(command) => alias::run(command, load(path)?, out).await,
         Command::Signet(arguments) => signet::run(arguments, path, out).await,
         Command::Key(arguments) => key::run(arguments, path, out).await,
         Command::Message(arguments) => message::run(*arguments, out).await,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Accounts, Config, Dns, Error, Limits, Outbound, Queue, Validation};
+use super::{Accounts, Config, Dns, Error, Limits, Outbound, PasswordsAt, Queue, Validation};
 use crate::accounts;
 use crate::delivery::maildir::Maildirs;
 use crate::mail::address::Domain;
@@ -59,6 +59,10 @@ impl From<&Accounts> for accounts::Settings {
                 scram_rounds: accounts.scram_rounds.get(),
             },
             concurrent_checks: accounts.password_checks.get(),
+            dovecot: match &accounts.authentication {
+                PasswordsAt::Own => None,
+                PasswordsAt::Dovecot(socket) => Some(accounts::Dovecot::new(socket.clone())),
+            },
         }
     }
 }
@@ -184,7 +188,8 @@ impl Config {
     /// The Maildirs of all accounts.
     pub fn maildirs(&self) -> Maildirs {
         let pattern = self.delivery.maildir.in_data(&self.server.data_directory);
-        Maildirs::new(pattern, self.server.hostname.clone())
+        let quota = u64::from(self.delivery.quota_mib) << 20;
+        Maildirs::new(pattern, self.server.hostname.clone()).with_quota(quota)
     }
 }
 

@@ -13,6 +13,7 @@ mod mta_sts;
 mod paths;
 mod routing;
 mod sections;
+mod submission;
 mod warnings;
 
 use std::path::Path;
@@ -28,6 +29,7 @@ pub use mta_sts::{MtaSts, Publication};
 pub use paths::MaildirPattern;
 pub use routing::Routing;
 pub use sections::*;
+pub use submission::{FromPolicy, Submission};
 pub use warnings::Warning;
 
 /// Where the configuration file is looked for when nothing else is said.
@@ -75,6 +77,9 @@ pub struct Config {
     /// `[accounts]`.
     #[serde(default)]
     pub accounts: Accounts,
+    /// `[submission]`.
+    #[serde(default)]
+    pub submission: Submission,
     /// `[delivery]`.
     #[serde(default)]
     pub delivery: Delivery,
@@ -121,6 +126,7 @@ impl Config {
             authentication: Authentication::default(),
             dmime: Dmime::default(),
             accounts: Accounts::default(),
+            submission: Submission::default(),
             delivery: Delivery::default(),
             log: Log::default(),
         }

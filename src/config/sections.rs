@@ -421,6 +421,40 @@ pub struct Accounts {
     pub scram_rounds: NonZeroU32,
     /// Password checks that run at the same time. Default 2.
     pub password_checks: NonZeroUsize,
+    /// Who checks passwords. Default `own`.
+    #[serde(with = "text")]
+    pub authentication: PasswordsAt,
+}
+
+/// Who has the passwords of our accounts and checks them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PasswordsAt {
+    /// `own`: this server.
+    Own,
+    /// `dovecot:PATH`: Dovecot, at its Unix socket for authentication clients. Accounts are made here all the same. There is
+    /// no login by SCRAM then.
+    Dovecot(PathBuf),
+}
+
+impl Display for PasswordsAt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Own => f.write_str("own"),
+            Self::Dovecot(path) => write!(f, "dovecot:{}", path.display()),
+        }
+    }
+}
+
+impl FromStr for PasswordsAt {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            None if text == "own" => Ok(Self::Own),
+            Some(("dovecot", path)) if path.starts_with('/') => Ok(Self::Dovecot(path.into())),
+            _ => Err("neither `own` nor `dovecot:` with the absolute path of a socket"),
+        }
+    }
 }
 
 /// RFC 7677 §4 wants no less than 4096.
@@ -454,6 +488,7 @@ impl Default for Accounts {
             password_passes: const { NonZeroU32::new(2).unwrap() },
             scram_rounds: const { NonZeroU32::new(100_000).unwrap() },
             password_checks: const { NonZeroUsize::new(2).unwrap() },
+            authentication: PasswordsAt::Own,
         }
     }
 }
@@ -465,12 +500,16 @@ pub struct Delivery {
     /// Maildir of an account; `{data}`, `{domain}` and `{local}` are filled in.
     /// Default `{data}/mail/{domain}/{local}`.
     pub maildir: MaildirPattern,
+    /// MiB that a Maildir may hold, all folders together; 0 for any. `dimed account quota` sets others for single accounts.
+    /// Default 0.
+    pub quota_mib: u32,
 }
 
 impl Default for Delivery {
     fn default() -> Self {
         Self {
             maildir: MaildirPattern::under_data(),
+            quota_mib: 0,
         }
     }
 }

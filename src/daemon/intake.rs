@@ -7,11 +7,13 @@ use crate::authentication::{Examination, Summary};
 use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 use crate::dime::convert::{self, MAX_HEADER_BLOCK, clean::EntryCleaner};
-use crate::mail::address::Domain;
+use crate::mail::address::{Domain, Mailbox};
 use crate::mail::date::rfc5322;
 use crate::mail::demand::{self, Demand};
 use crate::mail::headers::{self, Collector, Gathered};
+use crate::mail::mailboxes::{Unreadable, originators};
 use crate::mail::repair::{self, Supplied};
+use crate::mail::trace;
 use crate::store::blocking::{Reader, store_error};
 use crate::store::{self, BodyWriter, Store};
 
@@ -67,6 +69,8 @@ pub struct Intake {
     /// Whether MAIL said REQUIRETLS.
     require_tls: bool,
     demand: Demand,
+    originators: Option<Result<Vec<Mailbox>, Unreadable>>,
+    deliveries: Vec<Mailbox>,
     eight_bit: bool,
     failure: Option<Failure>,
 }
@@ -89,6 +93,10 @@ pub struct Complete {
     pub demand: Demand,
     /// What its examination brought.
     pub examined: Option<Summary>,
+    /// Whom it names as authors and sender, if one of our users submits it.
+    pub originators: Option<Result<Vec<Mailbox>, Unreadable>>,
+    /// The mailboxes that it has been in before.
+    pub deliveries: Vec<Mailbox>,
 }
 
 impl Intake {
@@ -112,6 +120,8 @@ impl Intake {
             to_be_sealed: false,
             require_tls: false,
             demand: Demand::default(),
+            originators: None,
+            deliveries: Vec::new(),
             eight_bit: false,
             failure: None,
         })
@@ -173,6 +183,8 @@ impl Intake {
             eight_bit: self.eight_bit,
             demand: self.demand,
             examined,
+            originators: self.originators,
+            deliveries: self.deliveries,
         })
     }
 
@@ -203,6 +215,7 @@ impl Intake {
             Some(completion) => completion.repair(&raw.finish())?,
             None => raw.finish(),
         };
+        self.originators = Some(originators(&front));
         self.demand.dime = demand::forbids_smtp(&front)?;
         let cleaned = self.cleaner.push(&front);
         self.take_cleaned(&cleaned).await
@@ -222,6 +235,7 @@ impl Intake {
         if headers::count(&front, "Received") >= MAX_HOPS {
             return Err(Failure::TooManyHops);
         }
+        self.deliveries = trace::deliveries(&front).collect();
         if let Some(examination) = &mut self.examination {
             let fields = examination.fields().await;
             self.writer.write(&fields).await?;

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::Error;
 use super::session::logins::Refusals;
-use crate::abuse::Gate;
+use crate::abuse::{Gate, Sending};
 use crate::accounts::Accounts;
 use crate::authentication::Keys;
 use crate::base::allowance::Allowance;
@@ -18,6 +18,7 @@ use crate::base::time::{Clock, SystemClock};
 use crate::config::{self, Config, Outbound, TrapMail};
 use crate::delivery::dmtp::DmtpDelivery;
 use crate::delivery::local::LocalDelivery;
+use crate::delivery::maildir::Maildirs;
 use crate::delivery::smtp::{Connectors, SmtpDelivery};
 use crate::domains::sts::MtaSts;
 use crate::domains::{Domains, DxConnector, DxPorts, Limits};
@@ -87,6 +88,10 @@ pub struct Services {
     pub budget: Budget,
     /// Is told what happens.
     pub observer: Arc<dyn Observer>,
+    /// The mailboxes of our users.
+    pub maildirs: Arc<Maildirs>,
+    /// How much each of our users may send.
+    pub sending: Sending,
     /// Keys that sign the mail of our domains.
     pub dkim: Arc<Keys>,
 }
@@ -130,6 +135,11 @@ impl Services {
             refused_logins: Refusals::new(config.limits.refused_logins_per_hour.get()),
             budget: budget(&config),
             directory,
+            maildirs: Arc::new(config.maildirs()),
+            sending: Sending::new(
+                config.submission.messages_per_hour,
+                config.submission.recipients_per_hour,
+            ),
             config,
             clock,
             store,
@@ -163,7 +173,7 @@ impl Services {
             planner: self.planner(),
             local: LocalDelivery {
                 accounts: Arc::clone(&self.accounts),
-                maildirs: self.config.maildirs(),
+                maildirs: Arc::clone(&self.maildirs),
                 keeps_trap_mail: self.config.abuse.trap_mail == TrapMail::Keep,
             },
             smtp: SmtpDelivery {

@@ -5,6 +5,7 @@
 //! Source: the Maildir specification, <https://cr.yp.to/proto/maildir.html>.
 
 mod folder;
+mod quota;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -23,6 +24,7 @@ use crate::base::id::RecipientId;
 use crate::base::time::Timestamp;
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::EnhancedStatus;
+use crate::store::Account;
 
 pub use folder::folder_name;
 
@@ -60,11 +62,24 @@ pub struct Copy {
     pub sealed_anew: bool,
 }
 
+/// Whether a mailbox takes so much more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// It does.
+    Fits,
+    /// Not before something is removed from it.
+    Full,
+    /// Not if it was empty either.
+    Never,
+}
+
 /// The Maildirs of all accounts.
 #[derive(Debug)]
 pub struct Maildirs {
     pattern: PathBuf,
     hostname: Domain,
+    /// Octets, for accounts without a quota of their own; 0 for any.
+    quota_bytes: u64,
     counter: AtomicU64,
     swept: Mutex<HashMap<PathBuf, Instant>>,
 }
@@ -75,9 +90,48 @@ impl Maildirs {
         Self {
             pattern,
             hostname,
+            quota_bytes: 0,
             counter: AtomicU64::new(0),
             swept: Mutex::default(),
         }
+    }
+
+    /// The same; each may hold that many octets, 0 for any, unless its account says otherwise.
+    pub fn with_quota(mut self, octets: u64) -> Self {
+        self.quota_bytes = octets;
+        self
+    }
+
+    /// The quota that holds for an account, in octets.
+    pub fn quota(&self, account: &Account) -> Option<u64> {
+        let quota = account.quota_bytes.unwrap_or(self.quota_bytes);
+        (quota > 0).then_some(quota)
+    }
+
+    /// Octets that the mailbox of an account holds.
+    pub async fn used(&self, account: &Account) -> Result<u64, Error> {
+        self.used_of(account, self.quota(account).unwrap_or(u64::MAX), 0)
+            .await
+    }
+
+    /// Whether the mailbox of an account takes that many octets more. Without a quota nothing is counted.
+    pub async fn room(&self, account: &Account, octets: u64) -> Result<Room, Error> {
+        let Some(quota) = self.quota(account) else {
+            return Ok(Room::Fits);
+        };
+        if octets > quota {
+            return Ok(Room::Never);
+        }
+        let used = self.used_of(account, quota, octets).await?;
+        match used >= quota || quota - used < octets {
+            true => Ok(Room::Full),
+            false => Ok(Room::Fits),
+        }
+    }
+
+    async fn used_of(&self, account: &Account, quota: u64, wanted: u64) -> Result<u64, Error> {
+        let folder = self.folder(&account.address);
+        blocking(move || quota::used(&folder, quota, wanted, SystemTime::now())).await
     }
 
     /// The Maildir of an account; addresses that differ only in case share one.
@@ -159,6 +213,11 @@ impl Delivery {
         Ok(())
     }
 
+    /// Octets written so far.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
     /// Makes the message durable and visible, and returns where it lies.
     pub async fn commit(mut self) -> Result<PathBuf, Error> {
         self.file.flush().await?;
@@ -171,6 +230,8 @@ impl Delivery {
         blocking(move || {
             std::fs::rename(&self.temporary.0, &target)?;
             folder::sync(&new)?;
+            // The message is there, whatever becomes of the count.
+            let _ = quota::add(&self.folder, self.size_bytes);
             Ok(target)
         })
         .await

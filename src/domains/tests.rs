@@ -69,6 +69,9 @@ impl store::Domains for Pins {
     async fn first_domain(&self) -> Result<Option<LocalDomain>, store::Error> {
         Ok(None)
     }
+    async fn remove_domain(&self, _: &Domain, _: Timestamp) -> Result<store::DomainRemoval, store::Error> {
+        Ok(store::DomainRemoval::Missing)
+    }
     async fn pin(&self, domain: &Domain) -> Result<Option<Pin>, store::Error> {
         Ok(self.0.lock().unwrap().get(domain).cloned())
     }

@@ -6,6 +6,7 @@ pub mod demand;
 pub mod dsn;
 pub mod headers;
 pub mod line_ends;
+pub mod mailboxes;
 pub mod notice;
 pub mod notify;
 pub mod repair;

@@ -1,10 +1,11 @@
-//! Trace fields: `Received` and `Return-Path` (RFC 5321 §4.4).
+//! Trace fields: `Received` and `Return-Path` (RFC 5321 §4.4), and `Delivered-To`.
 
 use std::fmt;
 use std::net::IpAddr;
 
-use super::address::{Domain, ReversePath};
+use super::address::{Domain, Mailbox, ReversePath};
 use super::date::rfc5322;
+use super::headers;
 use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 
@@ -118,6 +119,26 @@ pub fn return_path(path: &ReversePath) -> String {
     format!("Return-Path: <{path}>\r\n")
 }
 
+/// The field that final delivery writes, by which mail that comes back is known.
+const DELIVERED_TO: &str = "Delivered-To";
+
+/// `Delivered-To` fields that are looked at.
+const MAX_DELIVERIES: usize = 100;
+
+/// `Delivered-To` with its final CRLF: the mailbox that the message was for.
+pub fn delivered_to(mailbox: &Mailbox) -> String {
+    format!("{DELIVERED_TO}: {mailbox}\r\n")
+}
+
+/// The mailboxes that a message has been in before, as its header block says.
+pub fn deliveries(block: &[u8]) -> impl Iterator<Item = Mailbox> {
+    let fields = headers::fields(block).filter(|field| field.is(DELIVERED_TO));
+    let texts = fields.filter_map(|field| std::str::from_utf8(field.value()).ok());
+    texts
+        .filter_map(|text| Mailbox::parse(text).ok())
+        .take(MAX_DELIVERIES)
+}
+
 /// RFC 5321 §4.1.3.
 fn address_literal(address: IpAddr) -> String {
     match address.to_canonical() {
@@ -176,6 +197,19 @@ mod tests {
         let origin = "hermail.test".parse().unwrap();
         let field = render(&Arrival::Dmtp { origin });
         assert!(field.starts_with("Received: from hermail.test\r\n\tby mx.hismail.test with DMTP id "));
+    }
+
+    #[test]
+    fn deliveries_are_found_in_the_header_alone() {
+        let bob = "bob@hismail.test".parse().unwrap();
+        let field = delivered_to(&bob);
+        let message = format!(
+            "{field}Received: x\r\ndelivered-to :\r\n Eve@hismail.test\r\nDelivered-To: me\r\n\r\n{field}"
+        );
+        let found: Vec<String> = deliveries(message.as_bytes())
+            .map(|mailbox| mailbox.to_string())
+            .collect();
+        assert_eq!(found, ["bob@hismail.test", "Eve@hismail.test"]);
     }
 
     #[test]

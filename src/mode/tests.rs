@@ -16,6 +16,7 @@ fn params() -> Params {
             host: domain("mx.example.com"),
             profile: smtp::server::Profile::Transfer,
             starttls: true,
+            scram: true,
             banner_tokens: vec!["DMTPv1".into()],
             dsn: false,
             limits: smtp::server::Limits::default(),

@@ -81,7 +81,8 @@ pub trait Accounts: Send + Sync {
         limit: u32,
     ) -> Result<Vec<Account>, Error>;
     /// Removes an account with everything that is kept of it, private keys included: what held those is overwritten. Its
-    /// signets are taken out of service.
+    /// signets are taken out of service. [`Error::LogInUse`] if the log of the database may still have the keys; the next
+    /// call tries again to empty it.
     ///
     /// Aliases that lead to it lose that target, if `with_aliases` says so; otherwise they are in the way.
     async fn remove_account(

@@ -30,7 +30,7 @@ pub trait Aliases: Send + Sync {
         limit: u32,
     ) -> Result<Vec<AliasTarget>, Error>;
     /// Removes one target of an alias, or all; how many there were. With the last one, the signet that the alias has of its
-    /// own goes out of service, and its private keys are erased.
+    /// own goes out of service, and its private keys are erased. [`Error::LogInUse`] as for an account.
     async fn remove_alias(
         &self,
         alias: &Mailbox,

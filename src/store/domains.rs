@@ -78,7 +78,7 @@ pub trait Domains: Send + Sync {
     /// The first of them.
     async fn first_domain(&self) -> Result<Option<LocalDomain>, Error>;
     /// Stops to serve a domain without addresses, and erases everything that is kept of it, private keys included. Its
-    /// signets, and those that its users had, are taken out of service.
+    /// signets, and those that its users had, are taken out of service. [`Error::LogInUse`] as for an account.
     async fn remove_domain(&self, name: &Domain, now: Timestamp) -> Result<DomainRemoval, Error>;
     /// The pin of a remote domain; [`Error::Unreadable`] if it is not as we wrote it.
     async fn pin(&self, domain: &Domain) -> Result<Option<Pin>, Error>;

@@ -85,7 +85,17 @@ pub enum Error {
 
 /// Everything the daemon keeps.
 pub trait Store:
-    Spool + Signets + KeySets + LifeCycle + Accounts + Aliases + KeyDeposits + Domains + StsPolicies + Blocks + DkimKeys
+    Spool
+    + Signets
+    + KeySets
+    + LifeCycle
+    + Accounts
+    + Aliases
+    + KeyDeposits
+    + Domains
+    + StsPolicies
+    + Blocks
+    + DkimKeys
 {
 }
 

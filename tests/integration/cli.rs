@@ -167,7 +167,22 @@ fn published(fragment: &str) -> impl Iterator<Item = &str> {
 fn accounts_are_refused_where_they_do_not_belong() {
     let home = Home::with_alice();
     let taken = home.fails(1, &["account", "add", "ALICE@hermail.test"]);
-    assert!(taken.contains("exists already"), "{taken}");
+    assert!(
+        taken.ends_with("cannot be added: there is an account of that name\n"),
+        "{taken}"
+    );
+    home.done(&["alias", "add", "sales@hermail.test", "alice@hermail.test"]);
+    let taken = home.fails(1, &["account", "add", "Sales@hermail.test"]);
+    assert!(
+        taken.contains("an alias of that name leads to alice@hermail.test; `dimed alias remove`"),
+        "{taken}"
+    );
+    for everybody in ["*@hermail.test", "\"*\"@hermail.test"] {
+        let taken = home.fails(1, &["account", "add", everybody]);
+        assert!(taken.contains("can be an alias only"), "{taken}");
+    }
+    let taken = home.fails(1, &["alias", "add", "ALICE@hermail.test", "bob@hismail.test"]);
+    assert!(taken.ends_with("there is an account of that name\n"), "{taken}");
     let foreign = home.fails(1, &["account", "add", "bob@hismail.test"]);
     assert!(foreign.contains("not served here"), "{foreign}");
     home.fails(2, &["account", "add", "not an address"]);
@@ -254,6 +269,120 @@ fn routes_are_explained_without_sending() {
     assert_eq!(report["reason"]["code"], "record_lookup_failed");
 }
 
+/// Runs a command to its end; what it says on standard output.
+fn ends(home: &Home, code: i32, arguments: &[&str]) -> String {
+    let assert = home.dimed(arguments).write_stdin(PASSWORD).assert().code(code);
+    String::from_utf8(assert.get_output().stdout.clone()).unwrap()
+}
+
+#[test]
+fn accounts_are_looked_after_by_programs() {
+    let home = Home::with_alice();
+    let object = |code: i32, arguments: &[&str]| -> Value {
+        let said = ends(&home, code, &[arguments, &["--json"]].concat());
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {said}"))
+    };
+    let alice = "Alice@hermail.test";
+    home.done(&["alias", "add", "sales@hermail.test", alice]);
+    assert_eq!(object(0, &["account", "disable", alice])["disabled"], true);
+    assert!(object(0, &["account", "list"])["disabled"].is_i64());
+    assert_eq!(object(0, &["account", "enable", alice])["changed"], true);
+    assert_eq!(object(0, &["account", "enable", alice])["changed"], false);
+    assert_eq!(object(0, &["account", "passwd", alice])["in_use"], true);
+    let granted = object(0, &["account", "grant", alice, "ceo@bank.test"]);
+    assert_eq!(granted["may_write_as"], true);
+    let quota = object(0, &["account", "quota", alice, "1M"]);
+    assert_eq!(
+        (&quota["quota_octets"], &quota["used_octets"], &quota["own"]),
+        (&json!(1 << 20), &json!(0), &json!(true))
+    );
+    let shown = object(0, &["account", "show", "alice@hermail.test"]);
+    assert_eq!(shown["address"], alice);
+    assert_eq!(shown["aliases"], json!(["sales@hermail.test"]));
+    assert_eq!(shown["may_write_as"], json!(["ceo@bank.test"]));
+    assert_eq!(
+        (&shown["trust"], &shown["private_keys"]),
+        (&json!("trustful"), &json!(true))
+    );
+    assert!(shown["signet"].is_string());
+    let text = home.done(&["account", "show", alice]);
+    assert!(text.contains("\n  may write as  ceo@bank.test\n"), "{text}");
+    assert_eq!(
+        object(0, &["account", "withdraw", alice, "ceo@bank.test"])["may_write_as"],
+        false
+    );
+    assert_eq!(
+        object(1, &["account", "withdraw", alice, "ceo@bank.test"])["may_write_as"],
+        false
+    );
+    assert_eq!(
+        object(0, &["alias", "list"]),
+        json!({ "alias": "sales@hermail.test", "target": alice })
+    );
+    let leads = object(0, &["alias", "show", "sales@hermail.test"]);
+    assert_eq!(
+        (&leads["targets"], &leads["recipients"]),
+        (&json!([alice]), &json!([alice]))
+    );
+    assert_eq!(
+        object(1, &["alias", "show", "nobody@hermail.test"])["result"],
+        "nobody"
+    );
+    assert_eq!(object(0, &["domain", "list"])["policy"], "mixed");
+    assert_eq!(
+        object(0, &["domain", "show", "hermail.test"])["postmaster"],
+        json!([alice])
+    );
+    assert_eq!(
+        object(1, &["domain", "remove", "hermail.test"])["reason"],
+        "in_dime"
+    );
+    let refused = object(1, &["account", "remove", alice]);
+    assert_eq!(
+        (&refused["result"], &refused["aliases"]),
+        (&json!("refused"), &json!(["sales@hermail.test"]))
+    );
+    assert_eq!(
+        object(0, &["alias", "remove", "sales@hermail.test"])["removed"],
+        1
+    );
+    assert_eq!(object(0, &["account", "remove", alice])["result"], "done");
+    assert_eq!(
+        object(0, &["domain", "remove", "hermail.test", "--at-once"])["result"],
+        "done"
+    );
+    assert_eq!(home.done(&["domain", "list"]), "No domain is served here.\n");
+}
+
+#[test]
+fn what_is_not_there_or_has_no_meaning_is_refused() {
+    let home = Home::with_alice();
+    let bob = "bob@hermail.test";
+    for arguments in [
+        &["account", "show", bob][..],
+        &["account", "remove", bob],
+        &["account", "disable", bob],
+        &["account", "passwd", bob],
+        &["account", "quota", bob, "1M"],
+        &["account", "grant", bob, "sales@hermail.test"],
+        &["alias", "remove", bob],
+        &["domain", "show", "other.test"],
+        &["domain", "remove", "other.test"],
+    ] {
+        let message = home.fails(1, arguments);
+        assert!(message.ends_with(": there is none\n"), "{arguments:?}: {message}");
+    }
+    let alice = "alice@hermail.test";
+    home.fails(2, &["account", "quota", alice, "much"]);
+    home.fails(2, &["account", "passwd", alice, "a password in the open"]);
+    let short = home
+        .dimed(&["account", "passwd", alice])
+        .write_stdin("short")
+        .assert();
+    let message = String::from_utf8(short.code(1).get_output().stderr.clone()).unwrap();
+    assert!(message.contains("8 to 1024 octets"), "{message}");
+}
+
 #[test]
 fn aliases_are_made_once() {
     let home = Home::with_alice();
@@ -303,6 +432,20 @@ fn check_names_what_is_wrong() {
     let message = home.fails(78, &["check"]);
     assert!(message.contains("run `dimed domain add` once"), "{message}");
     home.done(&["domain", "add", "hermail.test"]);
+    let message = home.fails(78, &["check"]);
+    assert_eq!(
+        message,
+        "dimed: nobody gets mail for postmaster@hermail.test: add an account or alias of that name, or set \
+         `postmaster` in [accounts]\n"
+    );
+    home.done(&["alias", "add", "postmaster@hermail.test", "carol@plain.test"]);
+    home.done(&["alias", "add", "abuse@hermail.test", "nobody@hermail.test"]);
+    let message = home.fails(78, &["check"]);
+    assert!(
+        message.contains("nobody gets mail for abuse@hermail.test"),
+        "{message}"
+    );
+    home.done(&["alias", "add", "abuse@hermail.test", "carol@plain.test"]);
     assert_eq!(
         home.done(&["check"]),
         "The configuration of mx.hermail.test can be used.\n"
@@ -386,6 +529,7 @@ fn check_reads_what_the_configuration_names() {
         home.done(&["domain", "add", domain]);
     }
     let plain = fs::read_to_string(home.path("dimed.toml")).unwrap();
+    let plain = plain.replace("[accounts]\n", "[accounts]\npostmaster = \"admin@plain.test\"\n");
     let (first, second) = (certificate(&home, "first"), certificate(&home, "second"));
     let tls = |certificate: &str, key: &str| {
         format!("{plain}[tls]\ncertificate = \"{certificate}.pem\"\nkey = \"{key}.key\"\n")
@@ -871,12 +1015,20 @@ fn domains_accounts_aliases_and_the_check_answer_programs() {
         added,
         json!({ "result": "done", "domain": "hermail.test", "dime": true })
     );
+    let nobody = json(78, &["check"], "");
+    assert!(
+        nobody["message"]
+            .as_str()
+            .unwrap()
+            .contains("postmaster@hermail.test"),
+        "{nobody}"
+    );
+    let alice = json(0, &["account", "add", "alice@hermail.test"], "correct horse\n");
     let checked = json(0, &["check"], "");
     assert_eq!(
         checked,
         json!({ "result": "done", "hostname": "mx.hermail.test", "warnings": [] })
     );
-    let alice = json(0, &["account", "add", "alice@hermail.test"], "correct horse\n");
     assert_eq!(
         alice,
         json!({ "result": "done", "address": "alice@hermail.test", "trust": "trustful", "signet": true })

@@ -15,7 +15,7 @@ use super::zones;
 use crate::base::encoding::base64;
 use crate::base::secret::Secret;
 use crate::cli::{self, Exit};
-use crate::config::{self, Config};
+use crate::config::{self, Config, FromPolicy};
 use crate::crypto::at_rest::Key;
 use crate::daemon::Daemon;
 use crate::mail::address::{Domain, Mailbox};
@@ -197,6 +197,8 @@ impl Plan {
         config.listen.dmtp = at(around.ports.dmtp);
         config.listen.submission = at(around.ports.submission);
         config.listen.submissions = Vec::new();
+        // Whoever tries a message of theirs (--eml) is in its From field.
+        config.submission.from = FromPolicy::Off;
         config.dns.servers = vec![around.name_server];
         config.dns.trust_anchors = Some(around.anchors.to_owned());
         let port = |number| NonZeroU16::new(number).unwrap_or(NonZeroU16::MAX);

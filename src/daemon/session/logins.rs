@@ -4,7 +4,10 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::accounts;
 use crate::base::allowance::{Allowance, Use};
+use crate::base::id::SessionId;
+use crate::base::observe;
 use crate::daemon::listener::counted_as;
 
 /// Time in which a used-up share comes back.
@@ -57,10 +60,20 @@ impl Login {
         }
     }
 
+    /// Nobody could say whether it was right, so it does not count either.
+    pub fn undecided(&mut self) {
+        self.succeeded();
+    }
+
     /// It was refused.
     pub fn refused(&mut self) {
         self.leave = None;
     }
+}
+
+/// A login that nobody can judge, by whichever protocol.
+pub fn note_undecided(session: &SessionId, error: &accounts::Error) {
+    tracing::error!(event = observe::LOGIN_UNDECIDED, session.id = %session, %error, "a login could not be judged");
 }
 
 #[cfg(test)]

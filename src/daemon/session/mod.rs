@@ -227,6 +227,7 @@ impl Serving {
                 Purpose::Dual | Purpose::Dmtp => Profile::Transfer,
             },
             starttls: true,
+            scram: self.services.accounts.offers_scram(),
             banner_tokens,
             dsn: match self.purpose {
                 Purpose::Submission | Purpose::Submissions => true,

@@ -1,10 +1,14 @@
 //! What an SMTP session may do here: log in, name senders and recipients, and leave messages.
 
+mod room;
+mod sending;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::logins::{self, Login as LoginGuard};
 use super::{Purpose, fresh_nonce, incoming};
+use crate::abuse::Reserved;
 use crate::accounts::{self, Resolution, Target};
 use crate::base::id::{QueueId, SessionId};
 use crate::base::observe;
@@ -19,7 +23,7 @@ use crate::mail::trace::{Arrival, Received};
 use crate::routing::{self, Route};
 use crate::smtp::command::{MailFrom, RcptTo};
 use crate::smtp::server::{Event, Login, Session, replies};
-use crate::store::{Account, Addressee, Content, Envelope, NewMessage, Source, TrustMode};
+use crate::store::{Account, Addressee, Content, Envelope, NewMessage, Source, TrustMode, fold};
 
 /// The owner of one SMTP session.
 pub struct Owner {
@@ -40,6 +44,8 @@ struct Transaction {
     /// Somebody is in a DIME domain, so the message will have to be sealed.
     to_be_sealed: bool,
     intake: Option<Intake>,
+    /// Of what its author may send.
+    reserved: Reserved,
 }
 
 impl Transaction {
@@ -111,7 +117,10 @@ impl Owner {
     pub async fn handle(&mut self, session: &mut Session, event: Event) {
         match event {
             Event::Hello(_) | Event::Reset | Event::DataAborted(_) => self.transaction = None,
-            Event::MailFrom(mail) => answer(session, self.mail(mail)),
+            Event::MailFrom(mail) => {
+                let answered = self.mail(mail).await;
+                answer(session, answered);
+            }
             Event::RcptTo(rcpt) => {
                 let answered = self.rcpt(rcpt).await;
                 answer(session, answered);
@@ -157,7 +166,15 @@ impl Owner {
                 self.note_refused_login();
                 Err(replies::authentication_failed())
             }
-            Err(error) => Err(self.fault(&error)),
+            Err(error) => {
+                self.login.undecided();
+                logins::note_undecided(&self.id, &error);
+                Err(reply(
+                    454,
+                    (4, 7, 0),
+                    "Temporary authentication failure, try again later",
+                ))
+            }
         }
     }
 
@@ -171,19 +188,10 @@ impl Owner {
         );
     }
 
-    /// A user of ours writes under the account's own address only.
-    fn mail(&mut self, mail: MailFrom) -> Result<(), Reply> {
-        if let Some(account) = &self.account {
-            let own = mail
-                .reverse_path
-                .0
-                .as_ref()
-                .is_none_or(|path| crate::store::fold(path) == crate::store::fold(&account.address));
-            if !own {
-                return Err(reply(550, (5, 7, 1), "That sender address is not yours"));
-            }
-        }
+    async fn mail(&mut self, mail: MailFrom) -> Result<(), Reply> {
+        let reserved = self.admit_sender(&mail).await?;
         self.transaction = Some(Transaction {
+            reserved,
             mail,
             recipients: Vec::new(),
             to_be_sealed: false,
@@ -204,6 +212,7 @@ impl Owner {
             Err(accounts::Error::AliasLoop) => return Err(replies::alias_loop()),
             Err(error) => return Err(self.fault(&error)),
         };
+        self.admit_recipient()?;
         if let Some(open) = &mut self.transaction {
             open.to_be_sealed |= accepted.to_be_sealed;
             for addressee in addressees(&mailbox, accepted.recipients, rcpt.request) {
@@ -229,6 +238,7 @@ impl Owner {
         if self.must_seal_for(&targets).await? {
             return Err(to_be_sealed_at_home());
         }
+        self.demand_room(&targets).await?;
         let mut accepted = Accepted {
             recipients: Vec::with_capacity(targets.len()),
             to_be_sealed: false,
@@ -376,11 +386,17 @@ impl Owner {
             eight_bit,
             demand,
             examined,
+            originators,
+            deliveries,
         } = complete;
+        refuse_circle(&deliveries, &open.recipients)?;
         incoming::judge(&self.id, id, examined)?;
+        self.check_originators(originators).await?;
+        let reserved = std::mem::take(&mut open.reserved);
         let recipients = open.recipients.len();
         let message = self.message(id, open, eight_bit, demand);
         writer.commit(message).await.map_err(|error| self.fault(&error))?;
+        reserved.spend();
         self.accepted += 1;
         tracing::info!(
             event = observe::SMTP_MESSAGE_ACCEPTED,
@@ -449,6 +465,22 @@ impl Owner {
     fn fault(&self, error: &(dyn std::error::Error + 'static)) -> Reply {
         tracing::error!(event = observe::SMTP_FAULT, session.id = %self.id, error, "a session met a fault of ours");
         replies::local_error()
+    }
+}
+
+/// Where every recipient has had the message before, the other side is told now, and nobody by mail.
+fn refuse_circle(deliveries: &[Mailbox], recipients: &[Addressee]) -> Result<(), Reply> {
+    let has_had = |recipient: &Addressee| {
+        let mailbox = recipient.path.mailbox();
+        mailbox.is_some_and(|mailbox| deliveries.iter().any(|before| fold(before) == fold(mailbox)))
+    };
+    match recipients.iter().all(has_had) {
+        true => Err(reply(
+            554,
+            (5, 4, 6),
+            "The message has been in that mailbox before: it goes in circles",
+        )),
+        false => Ok(()),
     }
 }
 

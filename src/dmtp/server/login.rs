@@ -29,6 +29,7 @@ const MAX_FAILURES: u32 = 3;
 #[derive(Debug)]
 pub(super) struct Logins {
     tls: TlsInfo,
+    scram: bool,
     failures: u32,
     pub(super) authenticated: bool,
     /// Waits for the owner's verifier.
@@ -36,10 +37,12 @@ pub(super) struct Logins {
 }
 
 impl Session {
-    /// Makes it a session of the submission port: AUTH is offered, and MAIL, KEYS, SSR and SETS need it.
-    pub fn with_logins(mut self, tls: TlsInfo) -> Self {
+    /// Makes it a session of the submission port: AUTH is offered, by SCRAM if that can be checked, and MAIL, KEYS, SSR and
+    /// SETS need it.
+    pub fn with_logins(mut self, tls: TlsInfo, scram: bool) -> Self {
         self.logins = Some(Logins {
             tls,
+            scram,
             failures: 0,
             authenticated: false,
             opening: None,
@@ -62,7 +65,7 @@ impl Session {
     /// The line of EHLO that names the mechanisms.
     pub(super) fn auth_line(&self) -> Option<String> {
         let logins = self.logins.as_ref()?;
-        let names: Vec<&str> = Mechanism::offered(&logins.tls)
+        let names: Vec<&str> = Mechanism::offered(&logins.tls, logins.scram)
             .into_iter()
             .map(Mechanism::name)
             .collect();
@@ -81,7 +84,7 @@ impl Session {
         if logins.authenticated || !matches!(self.stage, Stage::Connected | Stage::Greeted) {
             return self.fault(503, "AUTH comes once, and before MAIL");
         }
-        let offered = Mechanism::offered(&logins.tls);
+        let offered = Mechanism::offered(&logins.tls, logins.scram);
         let Some(mechanism) = Mechanism::from_name(mechanism).filter(|named| offered.contains(named)) else {
             return self.fault(504, "unknown authentication mechanism");
         };

@@ -37,7 +37,7 @@ impl Submission {
             cipher: "x".into(),
             exporter: Some(Secret::new([7; 32])),
         };
-        let session = Session::new(parameters, Entry::Upgraded).with_logins(tls);
+        let session = Session::new(parameters, Entry::Upgraded).with_logins(tls, true);
         let mut submission = Self {
             session,
             deposits: Vec::new(),

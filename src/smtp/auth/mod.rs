@@ -37,11 +37,12 @@ impl Mechanism {
         }
     }
 
-    /// What a server offers over that channel, in the order of preference.
-    pub fn offered(tls: &TlsInfo) -> Vec<Self> {
+    /// What a server offers over that channel, in the order of preference; SCRAM only if it has verifiers.
+    pub fn offered(tls: &TlsInfo, scram: bool) -> Vec<Self> {
         let is_offered = |mechanism: &Self| match mechanism {
-            Self::ScramSha256Plus => tls.exporter.is_some(),
-            Self::ScramSha256 | Self::Plain | Self::Login => true,
+            Self::ScramSha256Plus => scram && tls.exporter.is_some(),
+            Self::ScramSha256 => scram,
+            Self::Plain | Self::Login => true,
         };
         Self::ALL.into_iter().filter(is_offered).collect()
     }

@@ -17,6 +17,8 @@ pub struct Params {
     pub profile: Profile,
     /// Whether STARTTLS is available.
     pub starttls: bool,
+    /// Whether logins by SCRAM can be checked.
+    pub scram: bool,
     /// Words after `ESMTP` in the banner; dual mode adds `DMTPv1` (`dmtp.md` §5.1).
     pub banner_tokens: Vec<String>,
     /// Whether clients may ask for reports (RFC 3461).
@@ -87,7 +89,7 @@ impl Params {
     /// How a client can log in: only under TLS, bound to it where it can be.
     pub(super) fn mechanisms(&self, tls: Option<&TlsInfo>) -> Vec<Mechanism> {
         match tls.filter(|_| self.profile == Profile::Submission) {
-            Some(tls) => Mechanism::offered(tls),
+            Some(tls) => Mechanism::offered(tls, self.scram),
             None => Vec::new(),
         }
     }

@@ -13,6 +13,7 @@ fn params() -> Params {
         host: "mx.hismail.test".parse().unwrap(),
         profile: Profile::Transfer,
         starttls: true,
+        scram: true,
         banner_tokens: Vec::new(),
         dsn: false,
         limits: Limits::default(),

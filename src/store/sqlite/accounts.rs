@@ -101,7 +101,7 @@ impl Accounts for SqliteStore {
         limit: u32,
     ) -> Result<Vec<Account>, Error> {
         let rows: Vec<AccountRow> = query_as(
-            "SELECT * FROM accounts WHERE folded > ? AND (?2 IS NULL OR domain = ?2) ORDER BY folded LIMIT ?",
+            "SELECT * FROM accounts WHERE folded > ?1 AND (?2 IS NULL OR domain = ?2) ORDER BY folded LIMIT ?3",
         )
         .bind(after.map(fold).unwrap_or_default())
         .bind(domain.map(Domain::as_str))
@@ -122,9 +122,7 @@ impl Accounts for SqliteStore {
             .inner
             .write(move |db| Box::pin(remove(db, address, with_aliases, now)))
             .await?;
-        if removal == Removal::Done {
-            self.empty_log().await?;
-        }
+        self.empty_log().await?;
         Ok(removal)
     }
 
@@ -226,10 +224,11 @@ impl Accounts for SqliteStore {
     }
 
     async fn granted_senders(&self, account: &Mailbox) -> Result<Vec<Mailbox>, Error> {
-        let senders: Vec<String> = query_scalar("SELECT sender FROM senders WHERE folded = ? ORDER BY sender")
-            .bind(fold(account))
-            .fetch_all(&self.inner.readers)
-            .await?;
+        let senders: Vec<String> =
+            query_scalar("SELECT sender FROM senders WHERE folded = ? ORDER BY sender")
+                .bind(fold(account))
+                .fetch_all(&self.inner.readers)
+                .await?;
         senders.iter().map(|sender| mailbox(sender)).collect()
     }
 

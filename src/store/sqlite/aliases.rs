@@ -58,8 +58,8 @@ impl Aliases for SqliteStore {
         });
         // No domain has a character that LIKE takes for more than itself.
         let rows: Vec<(String, String)> = query_as(
-            "SELECT folded, target FROM aliases WHERE (folded, target) > (?, ?) \
-             AND (?3 IS NULL OR folded LIKE '%@' || ?3) ORDER BY folded, target LIMIT ?",
+            "SELECT folded, target FROM aliases WHERE (folded, target) > (?1, ?2) \
+             AND (?3 IS NULL OR folded LIKE '%@' || ?3) ORDER BY folded, target LIMIT ?4",
         )
         .bind(alias)
         .bind(target)

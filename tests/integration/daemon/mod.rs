@@ -1,5 +1,6 @@
 //! The daemon end to end: real sockets, real DNS with signed zones, real databases, and real processes where it matters.
 
+mod accounts;
 mod aliases;
 mod at_once;
 mod blocking;
@@ -18,16 +19,19 @@ mod key_sets;
 mod keys_at_home;
 mod large;
 mod life_cycle;
+mod local_parts;
 mod mapping;
 mod outbound;
 mod privacy;
 mod proxied;
+mod quotas;
 mod receiving;
 mod reports;
 mod resealing;
 mod returns;
 mod sealed_submission;
 mod sealing_crash;
+mod senders;
 mod shutdown;
 mod signets;
 mod submission;

@@ -89,7 +89,13 @@ fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
 }
 
 /// Logs in by SCRAM as a client does; the last reply, which to a right password comes behind the server's own proof.
-async fn log_in_by_scram(talk: &mut Talk, header: &str, bound: &[u8], user: &str, password: &str) -> String {
+pub(super) async fn log_in_by_scram(
+    talk: &mut Talk,
+    header: &str,
+    bound: &[u8],
+    user: &str,
+    password: &str,
+) -> String {
     let mechanism = if bound.is_empty() {
         "SCRAM-SHA-256"
     } else {

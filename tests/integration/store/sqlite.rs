@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use dimed::base::time::ManualClock;
 use dimed::crypto::at_rest::Key;
 use dimed::dime::fingerprint::CryptoFingerprint;
-use dimed::mail::address::ReversePath;
+use dimed::mail::address::{Mailbox, ReversePath};
 use dimed::mail::demand::Demand;
 use dimed::mail::notify::MessageRequest;
 use dimed::store::sqlite::SqliteStore;
@@ -154,6 +154,49 @@ async fn keys_that_the_log_still_holds_are_not_called_destroyed() {
     assert_eq!(store.destroy_kem_keys(noon_plus(100)).await.unwrap(), 0);
 }
 
+/// The same of the keys of an account that is removed.
+#[tokio::test]
+async fn keys_of_removed_accounts_leave_no_octet_behind() {
+    let bed = SqliteBed::new();
+    let store = bed.store().await;
+    let names: Vec<Mailbox> = (10..60)
+        .map(|octet| suite::mailbox(&format!("user{octet}@hismail.test")))
+        .collect();
+    for (octet, name) in (10..60).zip(&names) {
+        store
+            .add_account(suite::account(&name.to_string()))
+            .await
+            .unwrap();
+        let publication = suite::with_kem_keys(&name.to_string(), octet, 100);
+        store.publish_signet(publication).await.unwrap();
+        store
+            .put_key_deposit(name, vec![octet; 6000], 0, NOON)
+            .await
+            .unwrap();
+    }
+    let sealed: Vec<Vec<u8>> =
+        query_scalar("SELECT sealed FROM kem_keys UNION ALL SELECT sealed FROM key_deposits")
+            .fetch_all(&mut bed.raw().await)
+            .await
+            .unwrap();
+    // Long values do not lie in one piece.
+    let starts: Vec<&[u8]> = sealed
+        .iter()
+        .map(|sealed| &sealed[..64.min(sealed.len())])
+        .collect();
+    let found = || {
+        let all = bed.all_octets();
+        let is_there = |start: &&&[u8]| all.windows(start.len()).any(|window| window == **start);
+        starts.iter().filter(is_there).count()
+    };
+    assert_eq!(found(), 100);
+    for name in &names {
+        let removed = store.remove_account(name, false, NOON).await.unwrap();
+        assert_eq!(removed, Removal::Done);
+    }
+    assert_eq!(found(), 0);
+}
+
 macro_rules! behaves {
     ($($test:ident)*) => {
         $(
@@ -239,6 +282,12 @@ behaves! {
     several_trapped_authors_block_their_domain_if_that_is_wanted
     traps_make_a_bounded_number_of_entries_for_a_domain
     the_account_in_charge_is_no_trap
+    accounts_are_listed_in_pages
+    what_an_operator_changes_of_an_account_stays
+    senders_are_granted_and_withdrawn
+    an_account_goes_with_everything_of_its_own
+    aliases_are_listed_in_pages_and_lose_their_targets
+    a_domain_goes_when_nothing_is_in_it
 }
 
 #[tokio::test]

@@ -23,9 +23,11 @@ use dimed::store::*;
 
 mod blocks;
 mod bodies;
+mod people;
 
 pub use blocks::*;
 pub use bodies::*;
+pub use people::*;
 
 /// A database that tests may open several times.
 #[async_trait]

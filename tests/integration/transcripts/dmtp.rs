@@ -206,6 +206,7 @@ fn dual(transcript: &Transcript) -> Dual {
             host: "mx.hismail.test".parse().unwrap(),
             profile: smtp::server::Profile::Transfer,
             starttls: true,
+            scram: true,
             banner_tokens: vec!["DMTPv1".into()],
             dsn: false,
             limits: smtp::server::Limits::default(),

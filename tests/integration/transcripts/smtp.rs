@@ -180,6 +180,7 @@ fn session(transcript: &Transcript, piece: usize) -> Bare<Host> {
         host: "mx.hismail.test".parse().unwrap(),
         profile,
         starttls: transcript.setting("starttls") != Some("no"),
+        scram: true,
         banner_tokens: dual.then(|| "DMTPv1".to_owned()).into_iter().collect(),
         dsn: profile == Profile::Submission || transcript.setting("dsn") == Some("yes"),
         limits: limits(transcript),

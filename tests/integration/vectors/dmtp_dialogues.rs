@@ -243,6 +243,7 @@ fn dual() -> Dual {
             host,
             profile: smtp::server::Profile::Transfer,
             starttls: true,
+            scram: true,
             banner_tokens: Vec::new(),
             dsn: false,
             limits: smtp::server::Limits::default(),

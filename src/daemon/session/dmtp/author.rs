@@ -1,6 +1,9 @@
 //! What an author who has logged in may do: submit what was sealed at home, and keep wrapped keys here.
 
+use std::time::Instant;
+
 use super::Owner;
+use crate::abuse::Reserved;
 use crate::accounts;
 use crate::base::id::QueueId;
 use crate::base::observe;
@@ -39,7 +42,11 @@ impl Owner {
                 self.note_refused_login();
                 Err(Reply::plain(535, "authentication failed"))
             }
-            Err(error) => Err(self.fault(&error)),
+            Err(error) => {
+                self.login.undecided();
+                logins::note_undecided(&self.id, &error);
+                Err(Reply::plain(451, "logins cannot be checked now, try again later"))
+            }
         }
     }
 
@@ -55,7 +62,7 @@ impl Owner {
 
     /// An author submits for the own domain, which must have keys to sign with.
     pub(super) async fn may_submit_from(&self, origin: &Domain) -> Result<(), Reply> {
-        let account = self.author()?;
+        let account = self.present_author().await?;
         if account.address.domain() != origin {
             return Err(Reply::plain(550, "that domain is not yours"));
         }
@@ -91,14 +98,17 @@ impl Owner {
         destination: &Domain,
     ) -> Result<QueueId, Reply> {
         let size_bytes = object.size_bytes();
+        let account = self.author()?;
+        let reserved = self.reserve(account)?;
         let submission = Submission {
             services: &self.services,
-            account: self.author()?,
+            account,
             destination,
             id,
         };
         match submission.take(object).await {
             Ok(id) => {
+                reserved.spend();
                 self.accepted += 1;
                 tracing::info!(
                     event = observe::DMTP_SUBMISSION_ACCEPTED,
@@ -127,6 +137,19 @@ impl Owner {
         }
     }
 
+    /// What a message for one recipient uses of its author's share.
+    fn reserve(&self, account: &Account) -> Result<Reserved, Reply> {
+        let (sending, now) = (&self.services.sending, Instant::now());
+        let reserved = sending.message(&account.address, now).and_then(|mut reserved| {
+            sending.recipient(&account.address, &mut reserved, now)?;
+            Ok(reserved)
+        });
+        reserved.map_err(|error| {
+            tracing::warn!(event = observe::SUBMISSION_LIMITED, session.id = %self.id, "{error}; its mail is put off");
+            Reply::plain(451, "too many messages from your account within the hour, try again later")
+        })
+    }
+
     pub(super) async fn keys(&self, session: &mut Session) {
         match self.deposit().await {
             Ok(Some(deposit)) => session.keys(&deposit.octets, deposit.version),
@@ -136,14 +159,14 @@ impl Owner {
     }
 
     async fn deposit(&self) -> Result<Option<store::KeyDeposit>, Reply> {
-        let account = self.cautious()?;
+        let account = self.cautious().await?;
         let deposit = self.services.store.key_deposit(&account.address).await;
         deposit.map_err(|error| self.fault(&error))
     }
 
     /// Stores wrapped keys; the version they got.
     pub(super) async fn deposit_keys(&self, octets: Vec<u8>, replaces: u64) -> Result<u64, Reply> {
-        let account = self.cautious()?;
+        let account = self.cautious().await?;
         if !wrapped::are_user_keys(&octets) {
             let text = "only user keys wrapped under a passphrase are stored";
             return Err(Reply::plain(554, text));
@@ -168,14 +191,27 @@ impl Owner {
         }
     }
 
-    pub(super) fn author(&self) -> Result<&Account, Reply> {
+    /// The author, if the account still lets its user in: sessions last.
+    pub(super) async fn present_author(&self) -> Result<&Account, Reply> {
+        let account = self.author()?;
+        match self.services.accounts.is_still_in(account).await {
+            Ok(true) => Ok(account),
+            Ok(false) => Err(Reply::plain(
+                550,
+                "your account or its password has changed: log in again",
+            )),
+            Err(error) => Err(self.fault(&error)),
+        }
+    }
+
+    fn author(&self) -> Result<&Account, Reply> {
         self.account
             .as_ref()
             .ok_or_else(|| Reply::plain(530, "AUTH comes first"))
     }
 
-    fn cautious(&self) -> Result<&Account, Reply> {
-        let account = self.author()?;
+    async fn cautious(&self) -> Result<&Account, Reply> {
+        let account = self.present_author().await?;
         match account.trust_mode {
             TrustMode::Cautious => Ok(account),
             TrustMode::Trustful => Err(Reply::plain(550, "your keys are kept here already")),

@@ -12,7 +12,7 @@ use crate::store::{self, Account, SigningRequest, StoredSignet, TrustMode, fold}
 impl Owner {
     /// What became of the request that was handed in.
     pub(super) async fn pending(&self) -> Result<Pending, Reply> {
-        let account = self.keeps_keys()?;
+        let account = self.keeps_keys().await?;
         let (name, store) = (fold(&account.address), &self.services.store);
         let stored = store.signing_request(&name).await;
         let pending = match stored.map_err(|error| self.fault(&error))? {
@@ -30,7 +30,7 @@ impl Owner {
 
     /// Stores a signing request and the key set that came with it, for an administrator to decide.
     pub(super) async fn hand_in(&self, octets: &[u8]) -> Result<(), Reply> {
-        let account = self.keeps_keys()?;
+        let account = self.keeps_keys().await?;
         let items = unpack(octets, 2).ok_or_else(not_packed)?;
         let [request, key_set @ ..] = items.as_slice() else {
             return Err(not_packed());
@@ -53,7 +53,7 @@ impl Owner {
 
     /// Stores key sets, and publishes what is due.
     pub(super) async fn take_key_sets(&self, octets: &[u8]) -> Result<KeySetsTaken, Reply> {
-        let account = self.keeps_keys()?;
+        let account = self.keeps_keys().await?;
         let values = unpack(octets, MAX_KEY_SETS).ok_or_else(not_packed)?;
         let kept = self.services.published.keep_key_sets(&account.address, &values);
         let Due { published, left } = kept.await.map_err(|error| self.judge(&error))?;
@@ -69,8 +69,8 @@ impl Owner {
         })
     }
 
-    fn keeps_keys(&self) -> Result<&Account, Reply> {
-        let account = self.author()?;
+    async fn keeps_keys(&self) -> Result<&Account, Reply> {
+        let account = self.present_author().await?;
         match account.trust_mode {
             TrustMode::Cautious | TrustMode::Paranoid => Ok(account),
             TrustMode::Trustful => Err(Reply::plain(

@@ -1,0 +1,115 @@
+//! How much each account may send within an hour: whoever has guessed a password, or lives on a user's machine, is stopped
+//! before others take the whole host for a spammer.
+//!
+//! Counted in memory, for at most as many accounts as [`Allowance`] remembers; a restart forgives.
+
+use std::time::Instant;
+
+use super::share;
+use crate::base::allowance::{Allowance, Use};
+use crate::mail::address::Mailbox;
+use crate::store::fold;
+
+/// What each account may send.
+#[derive(Debug, Clone)]
+pub struct Sending {
+    messages: Option<Allowance<String>>,
+    recipients: Option<Allowance<String>>,
+}
+
+/// The account has sent its share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the account has sent too much within the hour")]
+pub struct TooMuch;
+
+/// What a message uses of its author's share. It comes back unless the message is taken.
+#[derive(Debug, Default)]
+pub struct Reserved(Vec<Use<String>>);
+
+impl Reserved {
+    /// The message is taken.
+    pub fn spend(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(Use::give_back);
+    }
+}
+
+impl Sending {
+    /// So many messages and recipients of one account within an hour; 0 for no limit.
+    pub fn new(messages_per_hour: u32, recipients_per_hour: u32) -> Self {
+        Self {
+            messages: share(messages_per_hour),
+            recipients: share(recipients_per_hour),
+        }
+    }
+
+    /// Room for another message.
+    pub fn message(&self, account: &Mailbox, now: Instant) -> Result<Reserved, TooMuch> {
+        let mut reserved = Reserved::default();
+        reserve(self.messages.as_ref(), account, &mut reserved, now)?;
+        Ok(reserved)
+    }
+
+    /// Room for another recipient of a message.
+    pub fn recipient(&self, account: &Mailbox, reserved: &mut Reserved, now: Instant) -> Result<(), TooMuch> {
+        reserve(self.recipients.as_ref(), account, reserved, now)
+    }
+}
+
+fn reserve(
+    share: Option<&Allowance<String>>,
+    account: &Mailbox,
+    reserved: &mut Reserved,
+    now: Instant,
+) -> Result<(), TooMuch> {
+    if let Some(share) = share {
+        reserved.0.push(share.take(fold(account), now).ok_or(TooMuch)?);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_taken_does_not_count_and_an_hour_brings_all_back() {
+        let sending = Sending::new(2, 3);
+        let (alice, start) = ("alice@hermail.test".parse().unwrap(), Instant::now());
+        for _ in 0..5 {
+            let mut open = sending.message(&alice, start).unwrap();
+            sending.recipient(&alice, &mut open, start).unwrap();
+        }
+        let mut first = sending
+            .message(&"Alice@HERMAIL.test".parse().unwrap(), start)
+            .unwrap();
+        for _ in 0..3 {
+            sending.recipient(&alice, &mut first, start).unwrap();
+        }
+        assert_eq!(sending.recipient(&alice, &mut first, start), Err(TooMuch));
+        first.spend();
+        sending.message(&alice, start).unwrap().spend();
+        assert!(sending.message(&alice, start).is_err());
+        assert!(
+            sending
+                .message(&"bob@hermail.test".parse().unwrap(), start)
+                .is_ok()
+        );
+        let later = start + Duration::from_secs(3600);
+        let mut open = sending.message(&alice, later).unwrap();
+        sending.recipient(&alice, &mut open, later).unwrap();
+        let unbounded = Sending::new(0, 0);
+        for _ in 0..10_000 {
+            unbounded.message(&alice, start).unwrap().spend();
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! `dimed account remove`.
+
+use std::io::Write;
+
+use clap::Args;
+use serde_json::json;
+
+use super::missing;
+use crate::base::observe;
+use crate::cli::Exit;
+use crate::cli::answer::{Answer, removed};
+use crate::cli::context::Context;
+use crate::cli::serve::start_log;
+use crate::mail::address::Mailbox;
+use crate::store::Removal;
+
+/// Whom to remove.
+#[derive(Debug, Args)]
+pub struct Remove {
+    /// Address of the user.
+    address: Mailbox,
+    /// Also where aliases lead to the user: they lose that target, and are gone if it was their last.
+    #[arg(long)]
+    with_aliases: bool,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Removes a user.
+pub async fn remove(context: &Context, remove: &Remove, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let address = &remove.address;
+    let removal = context
+        .store
+        .remove_account(address, remove.with_aliases, context.now())
+        .await;
+    match removed(removal, address)? {
+        Removal::Missing => Err(missing(address)),
+        Removal::AliasesLeadHere(aliases) => {
+            let aliases: Vec<String> = aliases.iter().map(Mailbox::to_string).collect();
+            let answer = Answer {
+                text: format!(
+                    "{address} stays: aliases lead to it ({}). Let them lead elsewhere, or say --with-aliases.\n",
+                    aliases.join(", ")
+                ),
+                json: json!({ "result": "refused", "address": address.to_string(), "aliases": aliases }),
+            };
+            answer.write(remove.json, out)?;
+            Ok(Exit::No)
+        }
+        Removal::Done => {
+            start_log(&context.config);
+            tracing::warn!(event = observe::ACCOUNT_REMOVED, domain = %address.domain(),
+                "by order of an administrator, an account is removed, and its private keys are erased");
+            let maildir = context.config.maildirs().folder(address);
+            let answer = Answer {
+                text: format!(
+                    "{address} is removed: mail for it is refused, its signet is out of service, and its private keys are \
+                     erased.\nIts mail stays in {}.\n",
+                    maildir.display()
+                ),
+                json: json!({
+                    "result": "done",
+                    "address": address.to_string(),
+                    "maildir": maildir.display().to_string(),
+                }),
+            };
+            answer.write(remove.json, out)?;
+            Ok(Exit::Done)
+        }
+    }
+}

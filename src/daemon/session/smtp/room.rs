@@ -1,0 +1,28 @@
+//! Whether mailboxes of ours have room, as far as a session can know.
+
+use super::{Owner, reply};
+use crate::accounts::Target;
+use crate::delivery::maildir::Room;
+use crate::mail::reply::Reply;
+
+impl Owner {
+    /// Refuses what is for one account alone whose mailbox has no room for it. Where others get it, too, each delivery sees for
+    /// itself.
+    pub(super) async fn demand_room(&self, targets: &[Target]) -> Result<(), Reply> {
+        let [Target::Local(account)] = targets else {
+            return Ok(());
+        };
+        let announced = self.transaction.as_ref().and_then(|open| open.mail.size_bytes);
+        let room = self.services.maildirs.room(account, announced.unwrap_or(0)).await;
+        match room {
+            // Whether it can be written is found out when it is.
+            Ok(Room::Fits) | Err(_) => Ok(()),
+            Ok(Room::Full) => Err(reply(452, (4, 2, 2), "The mailbox is full, try again later")),
+            Ok(Room::Never) => Err(reply(
+                552,
+                (5, 2, 2),
+                "The message is larger than the whole mailbox: send less at a time",
+            )),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What a user who has logged in may send: under which addresses, and how much.
+
+use std::time::Instant;
+
+use super::{Owner, reply};
+use crate::abuse::{Reserved, TooMuch};
+use crate::base::observe;
+use crate::config::FromPolicy;
+use crate::mail::address::Mailbox;
+use crate::mail::mailboxes::Unreadable;
+use crate::mail::reply::Reply;
+use crate::smtp::command::MailFrom;
+
+impl Owner {
+    /// Whether the user may begin this message; what it uses of the account's share. Everybody else may.
+    ///
+    /// Sessions last, so it is looked whether the account still lets its user in.
+    pub(super) async fn admit_sender(&self, mail: &MailFrom) -> Result<Reserved, Reply> {
+        let Some(account) = &self.account else {
+            return Ok(Reserved::default());
+        };
+        let accounts = &self.services.accounts;
+        let still_in = accounts.is_still_in(account).await;
+        if !still_in.map_err(|error| self.fault(&error))? {
+            let text = "Your account or its password has changed: log in again";
+            return Err(reply(550, (5, 7, 1), text));
+        }
+        // Reports of mail programs come from nobody (RFC 8098 §2.1).
+        if let Some(path) = &mail.reverse_path.0 {
+            self.demand_own(path, "MAIL FROM").await?;
+        }
+        let reserved = self.services.sending.message(&account.address, Instant::now());
+        reserved.map_err(|error| {
+            self.note_limit(error);
+            let text = "Too many messages from your account within the hour, try again later";
+            reply(450, (4, 7, 1), text)
+        })
+    }
+
+    /// Another recipient of the user's message.
+    pub(super) fn admit_recipient(&mut self) -> Result<(), Reply> {
+        let (Some(account), Some(open)) = (&self.account, &mut self.transaction) else {
+            return Ok(());
+        };
+        let sending = &self.services.sending;
+        let room = sending.recipient(&account.address, &mut open.reserved, Instant::now());
+        room.map_err(|error| {
+            self.note_limit(error);
+            let text = "Too many recipients from your account within the hour, try again later";
+            reply(452, (4, 7, 1), text)
+        })
+    }
+
+    /// Whether the user may write in the name of everybody whom From and Sender name.
+    pub(super) async fn check_originators(
+        &self,
+        named: Option<Result<Vec<Mailbox>, Unreadable>>,
+    ) -> Result<(), Reply> {
+        let Some(named) = named.filter(|_| self.services.config.submission.from == FromPolicy::Strict) else {
+            return Ok(());
+        };
+        let named = named.map_err(|error| {
+            let text = format!(
+                "{}: write it as in \"Name <you@your.domain>\"",
+                super::capitalized(&error)
+            );
+            reply(550, (5, 6, 0), &text)
+        })?;
+        for mailbox in &named {
+            self.demand_own(mailbox, "From or Sender").await?;
+        }
+        Ok(())
+    }
+
+    /// The address is told to the one who sent it, and to nobody else.
+    async fn demand_own(&self, sender: &Mailbox, place: &str) -> Result<(), Reply> {
+        let Some(account) = &self.account else {
+            return Ok(());
+        };
+        let may = self.services.accounts.may_write_as(account, sender).await;
+        match may.map_err(|error| self.fault(&error))? {
+            true => Ok(()),
+            false => Err(reply(
+                550,
+                (5, 7, 1),
+                &format!(
+                    "The address in {place} is not yours: use the one of your account, or ask the postmaster to grant it"
+                ),
+            )),
+        }
+    }
+
+    fn note_limit(&self, error: TooMuch) {
+        tracing::warn!(
+            event = observe::SUBMISSION_LIMITED,
+            session.id = %self.id,
+            "{error}; its mail is put off"
+        );
+    }
+}

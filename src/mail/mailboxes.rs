@@ -1,0 +1,206 @@
+//! The addresses in a field that lists mailboxes (RFC 5322 §3.4), as far as a mail host needs them: without names,
+//! comments, groups and routes.
+
+use super::address::Mailbox;
+use super::headers;
+
+/// Mailboxes in a field that are looked at.
+const MAX_MAILBOXES: usize = 64;
+
+/// An address as it is written: what stands before and after the `@`, without comments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddrSpec {
+    /// A dot-string or quoted string, unless it is neither.
+    pub local: String,
+    /// A domain, unless it is none.
+    pub domain: String,
+}
+
+impl AddrSpec {
+    /// The mailbox, if it is one.
+    pub fn mailbox(&self) -> Option<Mailbox> {
+        Mailbox::parse(&format!("{}@{}", self.local, self.domain)).ok()
+    }
+}
+
+/// The addresses of a list, in order; `None` if it is not one, could be read in two ways, or is very long.
+pub fn addresses(list: &str) -> Option<Vec<AddrSpec>> {
+    let Bare { text, quoted } = bare(list)?;
+    let mut found = Vec::new();
+    for item in text.split([',', ';']) {
+        // The name of a group.
+        let mailbox = item.rsplit_once(':').map_or(item, |(_, mailbox)| mailbox).trim();
+        if mailbox.is_empty() {
+            continue;
+        }
+        found.push(address(mailbox, &quoted)?);
+        if found.len() > MAX_MAILBOXES {
+            return None;
+        }
+    }
+    Some(found)
+}
+
+/// A field that says who wrote or sent a message, and cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the field {0} does not name mailboxes that can be read")]
+pub struct Unreadable(pub &'static str);
+
+/// Everybody whom a header block names as an author or as the sender (RFC 5322 §3.6.2).
+///
+/// Errors: [`Unreadable`] if one of these fields cannot be read, or names nobody.
+pub fn originators(block: &[u8]) -> Result<Vec<Mailbox>, Unreadable> {
+    let mut all = Vec::new();
+    for name in ["From", "Sender"] {
+        for field in headers::fields(block).filter(|field| field.is(name)) {
+            let value = std::str::from_utf8(field.value()).map_err(|_| Unreadable(name))?;
+            let list = addresses(value).filter(|list| !list.is_empty());
+            let mailboxes =
+                list.and_then(|list| list.iter().map(AddrSpec::mailbox).collect::<Option<Vec<_>>>());
+            all.extend(mailboxes.ok_or(Unreadable(name))?);
+        }
+    }
+    Ok(all)
+}
+
+/// A list without comments, in which each quoted string is its number in quotes.
+struct Bare {
+    text: String,
+    quoted: Vec<String>,
+}
+
+/// `None` if a comment or quoted string has no end.
+fn bare(value: &str) -> Option<Bare> {
+    let mut bare = Bare {
+        text: String::with_capacity(value.len()),
+        quoted: Vec::new(),
+    };
+    let mut chars = value.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => {
+                bare.text.push_str(&format!("\"{}\"", bare.quoted.len()));
+                bare.quoted.push(quoted(&mut chars)?);
+            }
+            '(' => skip_comment(&mut chars)?,
+            ')' => return None,
+            c => bare.text.push(c),
+        }
+    }
+    Some(bare)
+}
+
+/// A quoted string whose first quote is taken, with both.
+fn quoted(chars: &mut std::str::Chars<'_>) -> Option<String> {
+    let mut text = String::from('"');
+    loop {
+        let c = chars.next()?;
+        text.push(c);
+        match c {
+            '"' => return Some(text),
+            '\\' => text.push(chars.next()?),
+            _ => {}
+        }
+    }
+}
+
+fn skip_comment(chars: &mut std::str::Chars<'_>) -> Option<()> {
+    let mut depth = 1u32;
+    while depth > 0 {
+        match chars.next()? {
+            '(' => depth = depth.checked_add(1)?,
+            ')' => depth -= 1,
+            '\\' => drop(chars.next()?),
+            _ => {}
+        }
+    }
+    Some(())
+}
+
+fn address(mailbox: &str, quoted: &[String]) -> Option<AddrSpec> {
+    let address = match mailbox.split_once('<') {
+        Some((_, address)) => address.strip_suffix('>')?,
+        None => mailbox,
+    };
+    let (local, domain) = address.split_once('@')?;
+    let plain = |text: &str| !text.contains(['<', '>', '@']);
+    let (local, domain) = (local.trim(), domain.trim());
+    let fits = !local.is_empty() && plain(local) && plain(domain);
+    fits.then(|| AddrSpec {
+        local: spelled(local, quoted),
+        domain: domain.to_owned(),
+    })
+}
+
+/// A local-part with its quoted string in place of the number.
+fn spelled(local: &str, quoted: &[String]) -> String {
+    let number = local.strip_prefix('"').and_then(|local| local.strip_suffix('"'));
+    let number = number.and_then(|number| number.parse::<usize>().ok());
+    let text = number.and_then(|number| quoted.get(number));
+    text.map_or(local, String::as_str).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn of(list: &str) -> Option<Vec<String>> {
+        let mailbox = |address: &AddrSpec| address.mailbox().map(|mailbox| mailbox.to_string());
+        addresses(list)?.iter().map(mailbox).collect()
+    }
+
+    #[test]
+    fn addresses_are_found_whatever_stands_around_them() {
+        for (list, found) in [
+            ("a@b.test", vec!["a@b.test"]),
+            ("\"x, <e@evil.test>\" <a@B.TEST>", vec!["a@b.test"]),
+            ("(e@evil.test) a@b.test (c (d))", vec!["a@b.test"]),
+            ("=?utf-8?q?e=40evil.test?= <a@b.test>", vec!["a@b.test"]),
+            (
+                "A\r\n\t<a@b.test>,\r\n C <c@d.test>",
+                vec!["a@b.test", "c@d.test"],
+            ),
+            ("Group: a@b.test, \"c\" <c@d.test>;", vec!["a@b.test", "c@d.test"]),
+            ("\"one\" <\"b, \\\"c\"@d.test>", vec!["\"b, \\\"c\"@d.test"]),
+            ("undisclosed:;", vec![]),
+        ] {
+            let found: Vec<String> = found.into_iter().map(String::from).collect();
+            assert_eq!(of(list), Some(found), "{list}");
+        }
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_not_read() {
+        for list in [
+            "nobody",
+            "<a@b.test> <c@d.test>",
+            "<a@b.test>x",
+            "a@b.test@c.test",
+            "\"a@b.test",
+            "a@b.test)",
+            "a b@c.test",
+            "\"0\" \"1\"@c.test",
+            "a@[192.0.2.1]",
+        ] {
+            assert_eq!(of(list), None, "{list}");
+        }
+        assert_eq!(of(&"a@b.test,".repeat(65)), None);
+    }
+
+    #[test]
+    fn authors_and_sender_are_all_named() {
+        let block =
+            b"From: a@b.test, c@d.test\r\nSender : e@f.test\r\nReply-To: x@x.test\r\n\r\nFrom: y@y.test\r\n";
+        let named: Vec<_> = originators(block)
+            .unwrap()
+            .iter()
+            .map(Mailbox::to_string)
+            .collect();
+        assert_eq!(named, ["a@b.test", "c@d.test", "e@f.test"]);
+        assert_eq!(originators(b"From: undisclosed:;\r\n"), Err(Unreadable("From")));
+        let sender = b"From: a@b.test\r\nSender: a@b.test\r\nsender: who\r\n";
+        assert_eq!(originators(sender), Err(Unreadable("Sender")));
+    }
+}
