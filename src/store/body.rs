@@ -19,6 +19,9 @@ use crate::mail::address::Domain;
 /// Bodies are cut into pieces of at most this many octets, so that a large message costs bounded memory.
 pub const PIECE_BYTES: usize = 256 * 1024;
 
+/// How long after an object could last be taken it may come back (`dmime2.md` §12.3, B6), and a day.
+const RETURNED_WITHIN: Duration = Duration::from_secs(16 * 24 * 60 * 60);
+
 /// Remembers that an object was taken, in the transaction that stores what came of it.
 ///
 /// Doing the two apart from each other would lose a message whose sender tries again after a crash between them
@@ -64,6 +67,17 @@ impl ReplayEntry {
             key: *key,
             digest: replay.digest,
             until: Timestamp(0).after(Duration::from_secs(replay.expires)),
+        }
+    }
+
+    /// Beside what an origin remembers: that the author wants no report if the message comes back. Kept for as long as it may.
+    pub fn untold(self) -> Self {
+        let digest = Sha512::of(&[b"untold\0", &self.key]).finish();
+        let (key, _) = digest.split_first_chunk().unwrap_or((&[0; 32], &[]));
+        Self {
+            key: *key,
+            until: self.until.after(RETURNED_WITHIN),
+            ..self
         }
     }
 

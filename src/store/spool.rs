@@ -357,6 +357,9 @@ pub trait Spool: Send + Sync {
     /// What was kept beside a message to return it with, if anything was.
     async fn ticket(&self, message: QueueId) -> Result<Option<Vec<u8>>, Error>;
 
+    /// Whether an entry is remembered, whatever its digest.
+    async fn remembers(&self, entry: ReplayEntry) -> Result<bool, Error>;
+
     /// Records what became of claimed recipients and stores what follows from it, in one transaction.
     /// A message whose recipients are all final is erased with its key.
     /// Nothing is changed in case of [`Error::LeaseLost`]: another runner may have taken over; and of

@@ -45,6 +45,11 @@ impl Arrival<'_> {
         let author = passed.envelope.author.clone();
         let id = QueueId::random(&mut rand::rng());
         let entry = ReplayEntry::of(Role::Returned, self.destination, &passed.returned.replay());
+        let sent = ReplayEntry::of(Role::Origin, self.destination, &passed.returned.replay());
+        if self.services.store.remembers(sent.untold()).await? {
+            // The author asked to be told nothing (RFC 3461 §4.1).
+            return Ok(id);
+        }
         let report = self.report(octets, &author, &destination, (id, now)).await?;
         let mut writer = self.services.store.begin(id).await?;
         writer.write(self.trace(id, now).as_bytes()).await?;

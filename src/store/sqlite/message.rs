@@ -8,7 +8,8 @@ use crate::base::id::RecipientId;
 use crate::base::time::Timestamp;
 use crate::store::sealed::{ClearColumns, MasterKey, MessageKey};
 use crate::store::{
-    Committed, Content, Error, FollowUp, FollowUpBody, NewMessage, PIECE_BYTES, ReplayEntry, Trapped,
+    Addressee, Committed, Content, Error, FollowUp, FollowUpBody, NewMessage, PIECE_BYTES, ReplayEntry,
+    Trapped,
 };
 
 /// A message as its rows will be; sealed before the writer sees it, so that encryption runs on all cores.
@@ -25,6 +26,8 @@ pub(super) struct SealedMessage {
     /// Pieces not stored yet, with their numbers.
     pieces: Vec<(u32, Vec<u8>)>,
     pub(super) replay: Option<ReplayEntry>,
+    /// Of a sealed message of which no failure is to be told.
+    untold: Option<ReplayEntry>,
     /// Who wrote to a trap.
     pub(super) trapped: Option<Trapped>,
 }
@@ -47,6 +50,10 @@ impl SealedMessage {
         };
         Ok(Self {
             replay: follow_up.replay,
+            untold: follow_up
+                .replay
+                .filter(|_| is_silent(&follow_up.message))
+                .map(ReplayEntry::untold),
             ..sealed?
         })
     }
@@ -89,9 +96,16 @@ impl SealedMessage {
             in_parts: number > 0,
             pieces: last.into_iter().collect(),
             replay: None,
+            untold: None,
             trapped: None,
         })
     }
+}
+
+/// Nobody is to be told if it fails.
+fn is_silent(message: &NewMessage) -> bool {
+    let is_silent = |addressee: &Addressee| !addressee.request.notify.of_failure();
+    message.recipients.iter().all(is_silent)
 }
 
 fn seal_recipients(key: &MessageKey, message: &NewMessage) -> Vec<SealedRecipient> {
@@ -126,6 +140,9 @@ pub(super) async fn store_message(
             body::adopt_pieces(db, &message.id).await?;
         }
         insert_message(db, message).await?;
+        if let Some(untold) = message.untold {
+            replay::remember(db, untold, now).await?;
+        }
         if let Some(trapped) = &message.trapped {
             blocks::spring(db, trapped, now).await?;
         }

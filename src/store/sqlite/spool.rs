@@ -13,7 +13,7 @@ use crate::base::id::{LeaseToken, QueueId, RecipientId};
 use crate::base::time::Timestamp;
 use crate::store::{
     AttemptEntry, BodyWriter, Claim, Committed, Error, FollowUp, FollowUpBody, QuarantinedEntry, QueueEntry,
-    QueuePosition, Selection, Settlement, Spool,
+    QueuePosition, ReplayEntry, Selection, Settlement, Spool,
 };
 
 #[async_trait]
@@ -83,6 +83,14 @@ impl Spool for SqliteStore {
         };
         let key = self.inner.master.unwrap(message, &wrapped_key)?;
         key.open_ticket(&sealed).map(Some)
+    }
+
+    async fn remembers(&self, entry: ReplayEntry) -> Result<bool, Error> {
+        let remembered = query_scalar("SELECT EXISTS (SELECT 1 FROM replay_entries WHERE entry = ?)")
+            .bind(&entry.key[..])
+            .fetch_one(&self.inner.readers)
+            .await?;
+        Ok(remembered)
     }
 
     async fn settle(

@@ -1,5 +1,7 @@
 //! What senders ask to be told of deliveries (RFC 3461), and what they are told.
 
+use std::num::NonZeroU64;
+
 use crate::support::loopback::Loopback;
 use crate::support::organization::Organization;
 use crate::support::sink::{Behaviour, Sink};
@@ -211,6 +213,40 @@ async fn sealed_mail_is_reported_as_relayed_to_its_author_alone() {
     // Whom the author named first is not kept beside the sealed message.
     assert!(!report.contains("first@hismail.test"), "{report}");
     assert!(!delivered.contains("QQ314"), "{delivered}");
+}
+
+/// What the destination took and could not deliver comes back, and is told as the author asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn sealed_mail_that_comes_back_is_not_reported_to_who_wants_nothing() {
+    let world = World::new().await;
+    let hermail = world
+        .organization("hermail.test")
+        .accounts(&["alice"])
+        .build()
+        .await;
+    let hismail = world
+        .organization("hismail.test")
+        .accounts(&["bob"])
+        .config(|config| config.queue.lifetime_secs = NonZeroU64::new(1).unwrap())
+        .build()
+        .await;
+    hismail.block_mailbox("bob");
+    let (here, there) = (hermail.start().await, hismail.start().await);
+    for (notify, reports) in [(" NOTIFY=NEVER", 0), (" NOTIFY=SUCCESS", 1), ("", 2)] {
+        submit(&hermail, "", &[&format!("<bob@hismail.test>{notify}")]).await;
+        hermail.idle().await;
+        hismail.idle().await;
+        hermail.idle().await;
+        assert_eq!(hermail.maildir("alice").count(), reports, "{notify}");
+    }
+    assert_eq!(there.witness.objects().len(), 3, "all of them were taken");
+    here.stop().await;
+    there.stop().await;
+    let reports = hermail.maildir("alice").messages();
+    let failed = reports
+        .iter()
+        .filter(|report| report.contains("Action: failed\r\n"));
+    assert_eq!(failed.count(), 1, "{reports:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
