@@ -17,6 +17,7 @@ mod passwords;
 mod postfix;
 mod quota;
 mod relays;
+mod reports;
 mod rspamd;
 mod seat;
 mod strict_transport;
