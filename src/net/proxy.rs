@@ -101,6 +101,8 @@ fn source<const N: usize>(reader: &mut Reader<'_>, address: fn([u8; N]) -> IpAdd
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn header(command: u8, transport: u8, rest: &[u8]) -> Vec<u8> {
@@ -160,6 +162,20 @@ mod tests {
         let cut = "the connection ended before the PROXY header did";
         assert_eq!(refused(header(0x21, 0x11, &V4)[..20].to_vec()).await, cut);
         assert_eq!(refused(SIGNATURE.to_vec()).await, cut);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_read_within_bounds(rest in proptest::collection::vec(any::<u8>(), 0..300), start: [u8; 4]) {
+            let octets = [&SIGNATURE[..], &start, &rest].concat();
+            let mut all = [0; START];
+            all.copy_from_slice(&octets[..START]);
+            if let Ok(length) = length(&all) {
+                prop_assert!(length <= MOST);
+                let named = peer(all[12], all[13], &rest);
+                prop_assert!(all[12] == 0x21 || matches!(named, Ok(None)));
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

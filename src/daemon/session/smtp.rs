@@ -472,7 +472,9 @@ impl Owner {
 fn refuse_circle(deliveries: &[Mailbox], recipients: &[Addressee]) -> Result<(), Reply> {
     let has_had = |recipient: &Addressee| {
         let mailbox = recipient.path.mailbox();
-        mailbox.is_some_and(|mailbox| deliveries.iter().any(|before| fold(before) == fold(mailbox)))
+        // What stands for others has no mailbox.
+        recipient.expanded
+            || mailbox.is_some_and(|mailbox| deliveries.iter().any(|before| fold(before) == fold(mailbox)))
     };
     match recipients.iter().all(has_had) {
         true => Err(reply(
