@@ -14,8 +14,15 @@ pub enum Author {
     Unusable,
 }
 
-/// Reads the From field of a header block.
-pub fn author(block: &[u8]) -> Author {
+/// Reads the From field at the front of a message.
+///
+/// A header that does not consist of fields names nobody: some programs pass over a line that is no field, and find one more From
+/// after it.
+pub fn author(message: &[u8]) -> Author {
+    let headers::Split { block, rest } = headers::split(message);
+    if !(rest.is_empty() || rest.starts_with(b"\r\n")) {
+        return Author::Unusable;
+    }
     let mut fields = headers::fields(block).filter(|field| field.is("From"));
     let (Some(field), None) = (fields.next(), fields.next()) else {
         return Author::Unusable;
@@ -96,6 +103,8 @@ mod tests {
             "a@b..test",
             "undisclosed:;",
             "a b@c.test d",
+            "e@evil.test: a@b.test;",
+            "e@evil.test\0 <a@b.test>",
         ] {
             assert_eq!(of(from), Author::Unusable, "{from}");
         }
@@ -103,6 +112,12 @@ mod tests {
             "From: a@b.test\r\nFrom: a@b.test\r\n\r\n",
             "From: a@b.test\r\nfrom : c@d.test\r\n\r\n",
             "To: a@b.test\r\n\r\n",
+            "From: a@b.test\r\nno field\r\nFrom: e@evil.test\r\n\r\n",
+            "From: a@b.test\r\nFr\u{f6}m: e@evil.test\r\n\r\n",
+            "From: a@b.test\r\nFrom\u{b}: e@evil.test\r\n\r\n",
+            "From: a@b.test\r\n: empty name\r\n\r\n",
+            " From: e@evil.test\r\nFrom: a@b.test\r\n\r\n",
+            "From: a@b.test\r\nTo: x\r\n \r\nFrom: e@evil.test\r\n\r\n",
         ] {
             assert_eq!(author(block.as_bytes()), Author::Unusable, "{block}");
         }

@@ -28,8 +28,11 @@ pub fn addresses(list: &str) -> Option<Vec<AddrSpec>> {
     let Bare { text, quoted } = bare(list)?;
     let mut found = Vec::new();
     for item in text.split([',', ';']) {
-        // The name of a group.
-        let mailbox = item.rsplit_once(':').map_or(item, |(_, mailbox)| mailbox).trim();
+        let mailbox = match item.split_once(':') {
+            Some((group, _)) if group.contains(['@', '<', '>']) => return None,
+            Some((_, mailbox)) => mailbox.trim(),
+            None => item.trim(),
+        };
         if mailbox.is_empty() {
             continue;
         }
@@ -69,8 +72,12 @@ struct Bare {
     quoted: Vec<String>,
 }
 
-/// `None` if a comment or quoted string has no end.
+/// `None` if a comment or quoted string has no end, or at characters that have no place in a list: some programs end a value
+/// at a control character, and some take a backslash outside quotes for an escape.
 fn bare(value: &str) -> Option<Bare> {
+    if value.contains(|c: char| c.is_control() && !matches!(c, '\t' | '\r' | '\n')) {
+        return None;
+    }
     let mut bare = Bare {
         text: String::with_capacity(value.len()),
         quoted: Vec::new(),
@@ -83,7 +90,7 @@ fn bare(value: &str) -> Option<Bare> {
                 bare.quoted.push(quoted(&mut chars)?);
             }
             '(' => skip_comment(&mut chars)?,
-            ')' => return None,
+            ')' | '\\' => return None,
             c => bare.text.push(c),
         }
     }
@@ -117,13 +124,15 @@ fn skip_comment(chars: &mut std::str::Chars<'_>) -> Option<()> {
     Some(())
 }
 
+/// Encoded words have no place in an address (RFC 2047 §5), and programs that decode them there show another one.
 fn address(mailbox: &str, quoted: &[String]) -> Option<AddrSpec> {
     let address = match mailbox.split_once('<') {
+        Some((name, _)) if name.contains('>') => return None,
         Some((_, address)) => address.strip_suffix('>')?,
         None => mailbox,
     };
     let (local, domain) = address.split_once('@')?;
-    let plain = |text: &str| !text.contains(['<', '>', '@']);
+    let plain = |text: &str| !text.contains(['<', '>', '@', ':']) && !text.contains("=?");
     let (local, domain) = (local.trim(), domain.trim());
     let fits = !local.is_empty() && plain(local) && plain(domain);
     fits.then(|| AddrSpec {
@@ -182,6 +191,16 @@ mod tests {
             "a@b.test)",
             "a b@c.test",
             "\"0\" \"1\"@c.test",
+            "e@evil.test: a@b.test;",
+            "<e@evil.test>: a@b.test;",
+            "G: H: a@b.test;",
+            "e@evil.test> <a@b.test>",
+            "\\\"e@evil.test\" <a@b.test>",
+            "e@evil.test\0 <a@b.test>",
+            "e@evil.test\u{b} <a@b.test>",
+            "e@evil.test\u{85} <a@b.test>",
+            "=?utf-8?q?e=40evil.test=00?=@b.test",
+            "E <=?utf-8?q?e=40evil.test=00?=@b.test>",
             "a@[192.0.2.1]",
         ] {
             assert_eq!(of(list), None, "{list}");
