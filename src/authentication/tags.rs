@@ -7,6 +7,11 @@ const MAX_TAGS: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotTags;
 
+/// Without folding white space at either end. Other blanks of Unicode are part of the text.
+pub fn trimmed(text: &str) -> &str {
+    text.trim_matches([' ', '\t', '\r', '\n'])
+}
+
 /// The tags of a list, in order, each name once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tags<'a>(Vec<(&'a str, &'a str)>);
@@ -17,15 +22,15 @@ impl<'a> Tags<'a> {
         let mut tags: Vec<(&str, &str)> = Vec::new();
         let mut parts = text.split(';').peekable();
         while let Some(part) = parts.next() {
-            if part.trim().is_empty() && parts.peek().is_none() {
+            if trimmed(part).is_empty() && parts.peek().is_none() {
                 break;
             }
             let (name, value) = part.split_once('=').ok_or(NotTags)?;
-            let name = name.trim();
+            let name = trimmed(name);
             if !is_name(name) || tags.iter().any(|(other, _)| *other == name) || tags.len() == MAX_TAGS {
                 return Err(NotTags);
             }
-            tags.push((name, value.trim()));
+            tags.push((name, trimmed(value)));
         }
         Ok(Self(tags))
     }
@@ -35,9 +40,9 @@ impl<'a> Tags<'a> {
     pub fn parse_tolerantly(text: &'a str) -> Self {
         let mut tags: Vec<(&str, &str)> = Vec::new();
         for (name, value) in text.split(';').filter_map(|part| part.split_once('=')) {
-            let name = name.trim();
+            let name = trimmed(name);
             if is_name(name) && tags.iter().all(|(other, _)| *other != name) && tags.len() < MAX_TAGS {
-                tags.push((name, value.trim()));
+                tags.push((name, trimmed(value)));
             }
         }
         Self(tags)
@@ -78,7 +83,19 @@ mod tests {
         assert_eq!(tags.value("a"), Some("rsa-sha256"));
         assert_eq!(tags.value("b").map(without_space), Some("ab=".into()));
         assert_eq!(tags.value("A"), None);
-        for text in ["v=1; v=1", "v", "=1", "v=1;;a=2", "1v=1", "v=1; b c=2"] {
+        assert_eq!(
+            Tags::parse("d=\u{a0}a.test").unwrap().value("d"),
+            Some("\u{a0}a.test")
+        );
+        for text in [
+            "v=1; v=1",
+            "v",
+            "=1",
+            "v=1;;a=2",
+            "1v=1",
+            "v=1; b c=2",
+            "v=1;\u{a0}b=2",
+        ] {
             assert_eq!(Tags::parse(text), Err(NotTags), "{text}");
         }
         assert!(Tags::parse(&"a".repeat(9)).is_err());

@@ -41,7 +41,9 @@ impl Canonical {
             Self::Relaxed => {
                 out.extend(field.name.to_ascii_lowercase());
                 out.push(b':');
-                relaxed_value(field.value(), out);
+                let colon = field.raw.iter().position(|octet| *octet == b':');
+                let value = colon.and_then(|at| field.raw.get(at + 1..));
+                relaxed_value(value.unwrap_or_default(), out);
                 out.extend_from_slice(b"\r\n");
             }
         }
@@ -273,6 +275,26 @@ mod tests {
                 "{body:?}"
             );
         }
+    }
+
+    #[test]
+    fn only_blanks_and_tabs_are_blanks() {
+        for (raw, relaxed) in [
+            ("A:\r\n", "a:\r\n"),
+            ("A: \t\r\n \r\n", "a:\r\n"),
+            ("A \t:\tb\r\n", "a:b\r\n"),
+            ("A:b\r\n \r\n\tc", "a:b c\r\n"),
+            ("A: \u{c}b\u{c} \r\n", "a:\u{c}b\u{c}\r\n"),
+            ("A: \u{a0}b\u{b}\r\n", "a:\u{a0}b\u{b}\r\n"),
+        ] {
+            let mut out = Vec::new();
+            fields(raw.as_bytes()).for_each(|field| Canonical::Relaxed.field(&field, &mut out));
+            assert_eq!(String::from_utf8(out).unwrap(), relaxed, "{raw:?}");
+        }
+        assert_eq!(
+            hashed(Canonical::Relaxed, b"a\x0c\r\n\x0b"),
+            of(b"a\x0c\r\n\x0b\r\n")
+        );
     }
 
     /// RFC 6376 §3.4.5.

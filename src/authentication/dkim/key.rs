@@ -2,7 +2,7 @@
 
 use super::rsa;
 use super::signature::{Algorithm, Signature};
-use crate::authentication::tags::{Tags, without_space};
+use crate::authentication::tags::{Tags, trimmed, without_space};
 use crate::base::encoding::{base64, base64_decode};
 use crate::crypto::ed25519;
 use crate::crypto::hash::sha256;
@@ -78,23 +78,23 @@ pub async fn find(resolver: &dyn Resolver, signature: &Signature) -> Result<Key,
 }
 
 fn may_be_key(record: &str) -> bool {
-    let start = record.trim_start();
-    record.contains("p=") && (!start.starts_with("v=") || start.starts_with("v=DKIM1"))
+    let tags = Tags::parse_tolerantly(record);
+    tags.value("p").is_some() && tags.value("v").is_none_or(|version| version == "DKIM1")
 }
 
 /// Reads a record as the key of a signature.
-pub(super) fn parse(record: &str, signature: &Signature) -> Result<Key, NoKey> {
+pub fn parse(record: &str, signature: &Signature) -> Result<Key, NoKey> {
     if record.len() > MAX_RECORD {
         return Err(NoKey::Unusable);
     }
     let tags = Tags::parse(record).map_err(|_| NoKey::Unusable)?;
     let one_of = |name: &str, wanted: &[&str]| {
         tags.value(name)
-            .is_none_or(|list| list.split(':').any(|item| wanted.contains(&item.trim())))
+            .is_none_or(|list| list.split(':').any(|item| wanted.contains(&trimmed(item))))
     };
     let has_flag = |flag: &str| {
         let flags = tags.value("t").unwrap_or_default();
-        flags.split(':').any(|item| item.trim() == flag)
+        flags.split(':').any(|item| trimmed(item) == flag)
     };
     let is_first = tags.first().is_some_and(|(name, _)| name == "v");
     let fits = tags
@@ -178,6 +178,24 @@ mod tests {
         for (record, signature, expected) in cases {
             let record = record.replace("p=K", &format!("p={point}"));
             assert_eq!(parse(&record, signature).map(drop), expected, "{record}");
+        }
+    }
+    /// Records that are none do not make a key one of several; broken ones do.
+    #[test]
+    fn what_may_be_a_key_is_told_by_its_tags() {
+        for (record, is_key) in [
+            ("v=DKIM1; p=QUJD", true),
+            ("v = DKIM1 ; k=rsa ; p = QUJD", true),
+            ("p=", true),
+            ("v=DKIM1; p=QUJD;;", true),
+            ("v=DKIM1; k=rsa", false),
+            ("v=DKIM2; p=QUJD", false),
+            ("v=spf1 include:a.test exp=b.test -all", false),
+            ("google-site-verification=p=x", false),
+            ("v=DMARC1; p=none", false),
+            ("", false),
+        ] {
+            assert_eq!(may_be_key(record), is_key, "{record}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The field `DKIM-Signature` as values (RFC 6376 §3.5).
 
 use super::canonical::Canonical;
-use crate::authentication::tags::{Tags, without_space};
+use crate::authentication::tags::{Tags, trimmed, without_space};
 use crate::base::encoding::base64_decode;
 use crate::mail::address::Domain;
 
@@ -12,8 +12,10 @@ pub const FIELD: &str = "DKIM-Signature";
 const MAX_SIGNED: usize = 256;
 /// Octets of a signature: RSA with 4096 bits.
 const MAX_SIGNATURE: usize = 512;
-/// Octets of a selector.
-const MAX_SELECTOR: usize = 128;
+/// Octets of a name in DNS.
+const MAX_NAME: usize = 253;
+/// Octets of a label.
+const MAX_LABEL: usize = 63;
 
 /// How a signature is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +134,7 @@ impl Signature {
 
     /// Reads the tags of a signature over fields that its kind names.
     pub fn of_header(tags: &Tags<'_>) -> Result<Self, Flaw> {
-        Ok(Self {
+        let signature = Self {
             algorithm: Algorithm::parse(required(tags, "a")?).ok_or(Flaw::Unsupported)?,
             domain: required(tags, "d")?.parse().map_err(|_| Flaw::Syntax)?,
             selector: selector(required(tags, "s")?)?,
@@ -143,7 +145,12 @@ impl Signature {
             body_length: None,
             identity_is_domain: true,
             octets: octets(required(tags, "b")?)?,
-        })
+        };
+        // A name that DNS cannot be asked for is no question that might be answered later.
+        match signature.key_name().len() <= MAX_NAME {
+            true => Ok(signature),
+            false => Err(Flaw::Syntax),
+        }
     }
 
     /// Where its key is.
@@ -159,13 +166,16 @@ fn required<'a>(tags: &Tags<'a>, name: &str) -> Result<&'a str, Flaw> {
 }
 
 fn asks_dns(query: &str) -> bool {
-    query.split(':').any(|method| method.trim() == "dns/txt")
+    query.split(':').any(|method| trimmed(method) == "dns/txt")
 }
 
 fn forms(value: Option<&str>) -> Option<(Canonical, Canonical)> {
     let value = value.unwrap_or("simple/simple");
     let (header, body) = value.split_once('/').unwrap_or((value, "simple"));
-    Some((Canonical::parse(header.trim())?, Canonical::parse(body.trim())?))
+    Some((
+        Canonical::parse(trimmed(header))?,
+        Canonical::parse(trimmed(body))?,
+    ))
 }
 
 fn octets(value: &str) -> Result<Vec<u8>, Flaw> {
@@ -179,12 +189,12 @@ fn octets(value: &str) -> Result<Vec<u8>, Flaw> {
 /// Labels of letters, digits, hyphens and underscores.
 fn selector(value: &str) -> Result<String, Flaw> {
     let is_label = |label: &str| {
-        !label.is_empty()
+        (1..=MAX_LABEL).contains(&label.len())
             && label
                 .bytes()
                 .all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_'))
     };
-    match value.len() <= MAX_SELECTOR && value.split('.').all(is_label) {
+    match value.split('.').all(is_label) {
         true => Ok(value.to_ascii_lowercase()),
         false => Err(Flaw::Syntax),
     }
@@ -194,7 +204,7 @@ fn signed(value: &str) -> Result<Vec<String>, Flaw> {
     let names: Vec<String> = value
         .split(':')
         .take(MAX_SIGNED + 1)
-        .map(|name| name.trim().to_ascii_lowercase())
+        .map(|name| trimmed(name).to_ascii_lowercase())
         .collect();
     if names.len() > MAX_SIGNED || names.iter().any(String::is_empty) {
         return Err(Flaw::Syntax);
@@ -309,13 +319,23 @@ mod tests {
         );
         assert!(!read("i=x@sub.example.org").unwrap().identity_is_domain);
         assert_eq!(read("l=10").unwrap().body_length, Some(10));
+        assert!(read("t=999999999999").is_ok() && read("x=999999999999").is_ok());
+        let longest = read(&format!("s={}a", "a.".repeat(114))).unwrap();
+        assert_eq!(longest.key_name().len(), 252);
     }
 
     #[test]
     fn what_cannot_be_checked_is_refused_with_the_reason() {
         let long = format!("h=from{}", ":x".repeat(256));
         let large = format!("b={}", "AAAA".repeat(200));
-        let cases: [(&str, Flaw); 20] = [
+        let label = format!("s={}", "a".repeat(64));
+        let name = format!("s={}a", "a.".repeat(115));
+        let cases: [(&str, Flaw); 25] = [
+            (&label, Flaw::Syntax),
+            (&name, Flaw::Syntax),
+            ("h=\u{a0}from", Flaw::FromUnsigned),
+            ("l=1234567890123", Flaw::Syntax),
+            ("t=2000\u{a0}", Flaw::Syntax),
             ("v=2", Flaw::Unsupported),
             ("v=", Flaw::Syntax),
             ("a=rsa-sha1", Flaw::Unsupported),
