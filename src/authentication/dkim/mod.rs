@@ -98,15 +98,26 @@ impl HashedBodies {
 
 /// Checks the signatures of a header block; those that hold so far still depend on the body. `now` in unix seconds.
 pub async fn check(resolver: &dyn Resolver, block: &[u8], now: u64) -> Vec<Checked> {
-    let index = Index::of(block);
     let fields = headers::fields(block).filter(|field| field.is(FIELD));
-    let fields: Vec<_> = fields.take(MAX_SIGNATURES).collect();
-    let checks = fields.iter().map(|field| one(resolver, &index, field, now));
+    let read = fields
+        .take(MAX_SIGNATURES)
+        .map(|field| (field, Signature::parse(field.value(), now)));
+    let read: Vec<_> = read.collect();
+    let signatures = read.iter().filter_map(|(_, signature)| signature.as_ref().ok());
+    let index = Index::of(block, signatures.flat_map(|signature| &signature.signed));
+    let checks = read
+        .into_iter()
+        .map(|(field, signature)| one(resolver, &index, field, signature));
     join_all(checks).await
 }
 
-async fn one(resolver: &dyn Resolver, index: &Index<'_>, field: &Field<'_>, now: u64) -> Checked {
-    let signature = match Signature::parse(field.value(), now) {
+async fn one(
+    resolver: &dyn Resolver,
+    index: &Index<'_>,
+    field: Field<'_>,
+    signature: Result<Signature, Flaw>,
+) -> Checked {
+    let signature = match signature {
         Ok(signature) => signature,
         Err(flaw) => {
             return Checked {
@@ -117,7 +128,7 @@ async fn one(resolver: &dyn Resolver, index: &Index<'_>, field: &Field<'_>, now:
     };
     let verdict = match key::find(resolver, &signature).await {
         Err(why) => Verdict::NoKey(why),
-        Ok(key) => judge(&key, index, field, &signature),
+        Ok(key) => judge(&key, index, &field, &signature),
     };
     Checked {
         signature: Some(signature),
@@ -138,17 +149,19 @@ fn judge(key: &Key, index: &Index<'_>, field: &Field<'_>, signature: &Signature)
     }
 }
 
-/// The fields of a header block by their names, so that many signatures over many fields cost little.
+/// Fields of a header block by their names, so that many signatures over many fields cost little. Only those that somebody asks
+/// for: a block may have tens of thousands of names, and this is held while DNS is asked.
 pub(super) struct Index<'a>(HashMap<Vec<u8>, Vec<Field<'a>>>);
 
 impl<'a> Index<'a> {
-    pub(super) fn of(block: &'a [u8]) -> Self {
-        let mut index: HashMap<Vec<u8>, Vec<Field<'a>>> = HashMap::new();
+    /// The fields of these names, which are in lower case.
+    pub(super) fn of(block: &'a [u8], names: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
+        let names = names.into_iter().map(|name| (name.as_ref().to_vec(), Vec::new()));
+        let mut index: HashMap<Vec<u8>, Vec<Field<'a>>> = names.collect();
         for field in headers::fields(block) {
-            index
-                .entry(field.name.to_ascii_lowercase())
-                .or_default()
-                .push(field);
+            if let Some(fields) = index.get_mut(&field.name.to_ascii_lowercase()) {
+                fields.push(field);
+            }
         }
         Self(index)
     }

@@ -98,7 +98,7 @@ impl Signer {
         bodies: &HashedBodies,
         now: u64,
     ) -> Vec<u8> {
-        let index = Index::of(block);
+        let index = Index::of(block, OVERSIGNED.iter().chain(&SIGNED));
         let names = names(&index);
         let text = format!(
             "{field}: {first}; a={}; c=relaxed/relaxed;\r\n\td={}; s={}; t={now};\r\n\th={};\r\n\tbh={};\r\n\tb=",

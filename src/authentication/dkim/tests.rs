@@ -45,10 +45,10 @@ fn verdicts(message: &str, records: &[&str]) -> Vec<Verdict> {
     let mut bodies = Bodies::default();
     bodies.push(split.rest.strip_prefix(b"\r\n").unwrap());
     let bodies = bodies.finish();
-    let index = Index::of(split.block);
     let fields = headers::fields(split.block).filter(|field| field.is(FIELD));
     let judged = fields.zip(records).map(|(field, record)| {
         let signature = Signature::parse(field.value(), 1_528_637_909).unwrap();
+        let index = Index::of(split.block, &signature.signed);
         let key = key::parse(record, &signature).unwrap();
         match judge(&key, &index, &field, &signature) {
             Verdict::Pass => bodies.judge(&signature),
@@ -61,6 +61,58 @@ fn verdicts(message: &str, records: &[&str]) -> Vec<Verdict> {
 #[test]
 fn the_message_of_rfc_8463_passes_under_both_algorithms() {
     assert_eq!(verdicts(RFC_8463, &KEYS), [Verdict::Pass; 2]);
+}
+
+/// RFC 6376, appendix A.2, as errata 3192 and 4926 have it.
+const RFC_6376: &str = "DKIM-Signature: v=1; a=rsa-sha256; s=brisbane; d=example.com;\r\n      \
+ c=simple/simple; q=dns/txt; i=joe@football.example.com;\r\n      \
+ h=Received : From : To : Subject : Date : Message-ID;\r\n      \
+ bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=;\r\n      \
+ b=AuUoFEfDxTDkHlLXSZEpZj79LICEps6eda7W3deTVFOk4yAUoqOB\r\n      \
+ 4nujc7YopdG5dWLSdNg6xNAZpOPr+kHxt1IrE+NahM6L/LbvaHut\r\n      \
+ KVdkLLkpVaVVQPzeRDI009SO2Il5Lu7rDNH6mZckBdrIx0orEtZV\r\n      \
+ 4bmp/YzhwvcubU4=;\r\n\
+Received: from client1.football.example.com  [192.0.2.1]\r\n      \
+ by submitserver.example.com with SUBMISSION;\r\n      \
+ Fri, 11 Jul 2003 21:01:54 -0700 (PDT)\r\n\
+From: Joe SixPack <joe@football.example.com>\r\n\
+To: Suzie Q <suzie@shopping.example.net>\r\n\
+Subject: Is dinner ready?\r\n\
+Date: Fri, 11 Jul 2003 21:00:37 -0700 (PDT)\r\n\
+Message-ID: <20030712040037.46341.5F8J@football.example.com>\r\n\
+\r\n\
+Hi.\r\n\
+\r\n\
+We lost the game. Are you hungry yet?\r\n\
+\r\n\
+Joe.\r\n";
+
+/// Appendix C.
+const RFC_6376_KEY: &str = "k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDwIRP/UC3SBsEmGqZ9ZJW3/DkMoGeLnQg1fWn7/zYtIxN2SnFCjxOC\
+     KG9v3b4jYfcTNh5ijSsq631uBItLa7od+v/RtdC2UzJ1lWT947qR+Rcac2gbto/NMqJ0fzfVjH4OuKhitdY9tf6mcwGjaNBcWToIMmPSPDdQPNUYckcQ2QIDAQAB";
+
+/// In simple form every octet counts, but empty lines at the end of the body.
+#[test]
+fn the_message_of_rfc_6376_passes_in_simple_form_and_no_octet_of_it_may_change() {
+    let holds = |message: &str| verdicts(message, &[RFC_6376_KEY]) == [Verdict::Pass];
+    assert!(holds(RFC_6376));
+    assert!(holds(&format!("{RFC_6376}\r\n\r\n")) && holds(RFC_6376.trim_end()));
+    for (from, to) in [
+        ("Subject: Is", "subject: Is"),
+        ("Subject: Is", "Subject:  Is"),
+        ("com  [192", "com [192"),
+        ("\r\n\r\nHi.", "\r\n\r\n\r\nHi."),
+        ("Joe.\r\n", "Joe. \r\n"),
+        ("Joe.\r\n", "Joe.\r\n \r\n"),
+        ("q=dns/txt; i", "q=dns/txt;  i"),
+        ("DKIM-Signature:", "Dkim-Signature:"),
+    ] {
+        let changed = RFC_6376.replace(from, to);
+        assert_ne!(changed, RFC_6376, "{from}");
+        assert!(!holds(&changed), "{from:?} to {to:?}");
+    }
+    // What a field holds in its own b= is not signed, but has to say the same.
+    assert!(holds(&RFC_6376.replace("b=AuUo", "b= A uUo")));
 }
 
 #[test]
@@ -184,12 +236,24 @@ fn a_signature_that_leaves_a_part_of_the_body_unsigned_does_not_hold() {
 #[test]
 fn work_for_one_signature_is_bounded_by_the_header() {
     let block = "X: y\r\n".repeat(1000);
-    let index = Index::of(block.as_bytes());
+    let names = vec!["x".to_owned(); 256];
+    let index = Index::of(block.as_bytes(), &names);
     let own = Field {
         name: b"DKIM-Signature",
         raw: b"DKIM-Signature: b=\r\n",
     };
-    let names = vec!["x".to_owned(); 256];
     let signed = index.signed(&names, Canonical::Relaxed, &own);
     assert_eq!(signed.len(), 256 * "x:y\r\n".len() + "dkim-signature:b=".len());
+}
+
+/// A header of tens of thousands of names costs no more than the names that are signed.
+#[test]
+fn only_fields_that_are_named_are_kept() {
+    let many: String = (0..10_000).map(|number| format!("X{number}: y\r\n")).collect();
+    let index = Index::of(many.as_bytes(), ["x7", "x9999", "from"]);
+    assert_eq!(index.0.len(), 3);
+    assert_eq!(
+        ["x7", "x9999", "from", "x8"].map(|name| index.count(name)),
+        [1, 1, 0, 0]
+    );
 }
