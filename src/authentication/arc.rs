@@ -4,6 +4,9 @@
 //! all sets. A chain that does not hold is left as it is: it proves nothing, whatever is added.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::dkim::canonical::Canonical;
 use super::dkim::key::{self, NoKey};
@@ -21,6 +24,9 @@ const SEAL: &str = "ARC-Seal";
 
 /// Sets of one message (RFC 8617 §4.2.1).
 const MAX_SETS: usize = 50;
+
+/// Time for the keys of all sets together, which the message names.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The fields of one host.
 #[derive(Default)]
@@ -46,7 +52,10 @@ pub async fn seal(
 ) -> Option<Vec<u8>> {
     let found = own_results(block, server)?;
     let sets = sets(block).ok().filter(|sets| sets.len() < MAX_SETS)?;
-    check(resolver, block, &sets, bodies).await.ok()?;
+    timeout(PATIENCE, check(resolver, block, &sets, bodies))
+        .await
+        .ok()?
+        .ok()?;
     let instance = sets.len() + 1;
     let status = if sets.is_empty() { "none" } else { "pass" };
     let results = [format!("{RESULTS}: i={instance}; ").as_bytes(), found, b"\r\n"].concat();
@@ -88,6 +97,11 @@ impl<'a> Set<'a> {
     }
 }
 
+/// How many sets a message has; `None` if they are no chain.
+pub fn length(block: &[u8]) -> Option<usize> {
+    sets(block).ok().map(|sets| sets.len())
+}
+
 /// The sets of a message, from the first to the last; each must be complete, and none missing.
 fn sets(block: &[u8]) -> Result<Vec<Set<'_>>, Broken> {
     let mut sets: BTreeMap<usize, Set<'_>> = BTreeMap::new();
@@ -120,7 +134,7 @@ fn instance(field: &Field<'_>) -> Option<usize> {
     plain.then(|| digits.parse().ok()).flatten()
 }
 
-/// Whether the last signature and all seals hold (RFC 8617 §5.2).
+/// Whether the last signature and all seals hold (RFC 8617 §5.2). What can be told without DNS is told first.
 async fn check(
     resolver: &dyn Resolver,
     block: &[u8],
@@ -130,41 +144,58 @@ async fn check(
     let Some(last) = sets.last().and_then(|set| set.signature) else {
         return Ok(());
     };
-    let index = Index::of(block);
-    let signature = read(&last, Signature::of_message)?;
-    let signed = |own: &Field<'_>| index.signed(&signature.signed, signature.header_form, own);
-    verify(resolver, &signature, &last, signed).await?;
+    let signature = read(&last, signature)?;
     if bodies.judge(&signature) != Verdict::Pass {
         return Err(Broken);
     }
-    for (number, set) in sets.iter().enumerate() {
-        let seal = set.seal.ok_or(Broken)?;
-        if status(&seal) != Some(if number == 0 { "none" } else { "pass" }) {
-            return Err(Broken);
-        }
+    let seals = sets.iter().enumerate().map(|(number, set)| {
+        let field = set.seal.ok_or(Broken)?;
+        let status = if number == 0 { "none" } else { "pass" };
+        let seal = read(&field, |tags| seal_of(tags, status))?;
+        Ok::<_, Broken>((field, seal))
+    });
+    let seals: Vec<_> = seals.collect::<Result<_, Broken>>()?;
+    let index = Index::of(block, &signature.signed);
+    let signed = |own: &Field<'_>| index.signed(&signature.signed, signature.header_form, own);
+    verify(resolver, &signature, &last, signed).await?;
+    for (number, (field, seal)) in seals.iter().enumerate().rev() {
         let before = sets[..number].iter().flat_map(Set::fields);
         let fields = before
-            .chain(set.results.iter())
-            .chain(set.signature.iter())
+            .chain(sets[number].results.iter())
+            .chain(sets[number].signature.iter())
             .copied();
-        let read = read(&seal, Signature::of_header)?;
-        verify(resolver, &read, &seal, |own| sealed(fields, own)).await?;
+        verify(resolver, seal, field, |own| sealed(fields, own)).await?;
     }
     Ok(())
 }
 
-fn read(
-    field: &Field<'_>,
-    of: impl FnOnce(&Tags<'_>) -> Result<Signature, super::dkim::signature::Flaw>,
-) -> Result<Signature, Broken> {
-    let text = std::str::from_utf8(field.value()).map_err(|_| Broken)?;
-    of(&Tags::parse(text).map_err(|_| Broken)?).map_err(|_| Broken)
+/// A signature over the message, which covers no seal (RFC 8617 §4.1.2).
+fn signature(tags: &Tags<'_>) -> Result<Signature, Broken> {
+    let signature = Signature::of_message(tags).map_err(|_| Broken)?;
+    match signature
+        .signed
+        .iter()
+        .any(|name| SEAL.eq_ignore_ascii_case(name))
+    {
+        true => Err(Broken),
+        false => Ok(signature),
+    }
 }
 
-fn status<'a>(seal: &Field<'a>) -> Option<&'a str> {
-    Tags::parse(std::str::from_utf8(seal.value()).ok()?)
-        .ok()?
-        .value("cv")
+/// A seal that says `status` of the sets before it. What it covers is fixed, so it must not name fields (RFC 8617 §4.1.3).
+fn seal_of(tags: &Tags<'_>, status: &str) -> Result<Signature, Broken> {
+    match tags.value("cv") == Some(status) && tags.value("h").is_none() {
+        true => Signature::of_header(tags).map_err(|_| Broken),
+        false => Err(Broken),
+    }
+}
+
+fn read(
+    field: &Field<'_>,
+    of: impl FnOnce(&Tags<'_>) -> Result<Signature, Broken>,
+) -> Result<Signature, Broken> {
+    let text = std::str::from_utf8(field.value()).map_err(|_| Broken)?;
+    of(&Tags::parse(text).map_err(|_| Broken)?)
 }
 
 async fn verify(
@@ -193,3 +224,6 @@ fn sealed<'a>(fields: impl Iterator<Item = Field<'a>>, own: &Field<'_>) -> Vec<u
     out.truncate(out.len() - b"\r\n".len());
     out
 }
+
+#[cfg(test)]
+mod tests;
