@@ -1,6 +1,6 @@
 //! DMARC (RFC 9989): whether one of the proven domains is the author's, and what the author's domain wants otherwise.
 
-use super::tags::Tags;
+use super::tags::{Tags, trimmed};
 use crate::mail::address::Domain;
 use crate::net::dns::{Lookup, Resolver};
 
@@ -10,6 +10,8 @@ const LONG_NAME: usize = 8;
 const MAX_RECORDS: usize = 32;
 /// Octets of a record that are looked at.
 const MAX_RECORD: usize = 4096;
+/// Octets of a name in DNS.
+const MAX_NAME: usize = 253;
 
 /// What is to become of mail that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,6 +60,7 @@ enum PublicSuffix {
 /// A policy record (RFC 9989 §4.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Record {
+    /// None if any of the three is there and is no policy (§4.10.1).
     policy: Option<Policy>,
     subdomains: Option<Policy>,
     missing: Option<Policy>,
@@ -71,20 +74,21 @@ struct Record {
 impl Record {
     /// Reads a record; `None` if it is not one of DMARC.
     fn parse(text: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(text.get(..MAX_RECORD).unwrap_or(text)).ok()?;
-        let (version, _) = text.split_once(';').unwrap_or((text, ""));
+        let text = String::from_utf8_lossy(text.get(..MAX_RECORD).unwrap_or(text));
+        let (version, _) = text.split_once(';').unwrap_or((&text, ""));
         let (name, version) = version.split_once('=')?;
-        if name.trim() != "v" || version.trim() != "DMARC1" {
+        if trimmed(name) != "v" || trimmed(version) != "DMARC1" {
             return None;
         }
-        let tags = Tags::parse_tolerantly(text);
+        let tags = Tags::parse_tolerantly(&text);
         let policy = |name| tags.value(name).and_then(Policy::parse);
+        let wrong = |name| tags.value(name).is_some() && policy(name).is_none();
         let says = |name, value: &str| {
             tags.value(name)
                 .is_some_and(|said| said.eq_ignore_ascii_case(value))
         };
         Some(Self {
-            policy: policy("p"),
+            policy: policy("p").filter(|_| !wrong("sp") && !wrong("np")),
             subdomains: policy("sp"),
             missing: policy("np"),
             strict_dkim: says("adkim", "s"),
@@ -240,9 +244,14 @@ fn names(start: &Domain) -> impl Iterator<Item = Domain> {
     std::iter::once(start.clone()).chain(above)
 }
 
-/// The one record at a name; several are none.
+/// The one record at a name; several are none. A name that is too long to ask for has none: somebody could choose one below
+/// any domain.
 async fn record(resolver: &dyn Resolver, name: &Domain) -> Result<Option<Record>, Temporary> {
-    let texts = match resolver.txt(&format!("_dmarc.{name}")).await {
+    let name = format!("_dmarc.{name}");
+    if name.len() > MAX_NAME {
+        return Ok(None);
+    }
+    let texts = match resolver.txt(&name).await {
         Lookup::Found { value, .. } => value,
         Lookup::Absent { .. } => return Ok(None),
         Lookup::Bogus | Lookup::Failed => return Err(Temporary),

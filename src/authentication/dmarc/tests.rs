@@ -22,7 +22,7 @@ fn a_record_says_what_it_is_first_and_what_is_wrong_after_that_does_not_count() 
         assert_eq!(Record::parse(text.as_bytes()), None, "{text}");
     }
     let record = record_of(
-        "v = DMARC1 ; p=Reject; sp=bogus; np=none; adkim=s; aspf=x; t=y; psd=n; rua=mailto:a@b.test; pct=0",
+        "v = DMARC1 ; p=Reject; junk; np=none; adkim=s; aspf=x; t=y; p=none; psd=n; rua=mailto:a@b.test; pct=0; x\u{fc}=y",
     );
     assert_eq!(record.policy, Some(Policy::Reject));
     assert_eq!((record.subdomains, record.missing), (None, Some(Policy::None)));
@@ -30,6 +30,22 @@ fn a_record_says_what_it_is_first_and_what_is_wrong_after_that_does_not_count() 
     assert!(record.testing && record.wants_reports);
     assert_eq!(record.suffix, PublicSuffix::No);
     assert_eq!(record_of("v=DMARC1").policy, None);
+    let foreign = Record::parse(b"v=DMARC1; x=caf\xe9; p=reject").unwrap();
+    assert_eq!(foreign.policy, Some(Policy::Reject));
+}
+
+/// RFC 9989 §4.10.1: a policy that cannot be read makes none of all.
+#[test]
+fn a_wrong_policy_makes_a_record_without_policy() {
+    for text in [
+        "v=DMARC1; p=rejct; rua=mailto:a@b.test",
+        "v=DMARC1; p=; sp=none",
+        "v=DMARC1; p=reject; sp=quarantin",
+        "v=DMARC1; p=reject; np=",
+        "v=DMARC1; sp=reject",
+    ] {
+        assert_eq!(record_of(text).policy, None, "{text}");
+    }
 }
 
 /// RFC 9989 §4.10: eight names at most, whatever a peer writes.
