@@ -101,6 +101,25 @@ pub struct Host {
     pub first: Proof,
 }
 
+/// A kind of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// A records.
+    V4,
+    /// AAAA records.
+    V6,
+}
+
+impl Family {
+    /// The one that an address belongs to.
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+}
+
 /// Asks DNS. Implementations bound every wait.
 #[async_trait]
 pub trait Resolver: Send + Sync {
@@ -110,8 +129,9 @@ pub trait Resolver: Send + Sync {
     async fn mx(&self, domain: &Domain) -> Lookup<Vec<Mx>>;
     /// A and AAAA records.
     async fn addresses(&self, host: &Domain) -> Lookup<Vec<IpAddr>>;
-    /// A and AAAA records at a name that need not be a host's, such as `_spf.example.org`. Asks nobody unless implemented.
-    async fn addresses_at(&self, _name: &str) -> Lookup<Vec<IpAddr>> {
+    /// Records of one family at a name that need not be a host's, such as `_spf.example.org`: any printable ASCII, dots between
+    /// labels. Asks nobody unless implemented.
+    async fn addresses_at(&self, _name: &str, _family: Family) -> Lookup<Vec<IpAddr>> {
         Lookup::Failed
     }
     /// PTR records of an address: names that it says it has. Asks nobody unless implemented.

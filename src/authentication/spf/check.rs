@@ -11,7 +11,7 @@ use super::Verdict;
 use super::expand::DomainSpec;
 use super::record::{Mechanism, Prefixes, Record, is_record};
 use crate::mail::address::Domain;
-use crate::net::dns::{Lookup, Resolver};
+use crate::net::dns::{Family, Lookup, Resolver};
 
 /// Terms that ask DNS, in all records together (§4.6.4).
 const MAX_LOOKUPS: u32 = 10;
@@ -167,7 +167,7 @@ impl<'a> Evaluation<'a> {
             Mechanism::Exists(name) => {
                 self.count_lookup()?;
                 let name = name.expand(self.client, domain);
-                let addresses = self.addresses(&name, IpAddr::is_ipv4).await?;
+                let addresses = self.addresses(&name, Family::V4).await?;
                 Ok(!addresses.is_empty())
             }
             Mechanism::A(name, prefixes) => {
@@ -199,8 +199,7 @@ impl<'a> Evaluation<'a> {
 
     async fn is_at(&mut self, name: &str, prefixes: Prefixes) -> Result<bool, Stop> {
         let client = self.client.address;
-        let same_family = |address: &IpAddr| address.is_ipv4() == client.is_ipv4();
-        let addresses = self.addresses(name, same_family).await?;
+        let addresses = self.addresses(name, Family::of(client)).await?;
         let near = |address: IpAddr| prefixes.around(address).contains(client);
         Ok(addresses.into_iter().any(near))
     }
@@ -248,21 +247,16 @@ impl<'a> Evaluation<'a> {
         Ok(false)
     }
 
-    /// The wanted addresses of a name; none of them is a void look-up.
-    async fn addresses(&mut self, name: &str, wanted: impl Fn(&IpAddr) -> bool) -> Result<Vec<IpAddr>, Stop> {
+    /// The addresses of a name; none is a void look-up. The other family has no say, neither in what is found nor in a failure.
+    async fn addresses(&mut self, name: &str, family: Family) -> Result<Vec<IpAddr>, Stop> {
         if !is_name(name) {
             return self.count_void().map(|()| Vec::new());
         }
-        let mut addresses = match self.resolver.addresses_at(name).await {
-            Lookup::Found { value, .. } => value,
-            Lookup::Absent { .. } => Vec::new(),
-            Lookup::Bogus | Lookup::Failed => return Err(Stop::Temporary),
-        };
-        addresses.retain(wanted);
-        if addresses.is_empty() {
-            self.count_void()?;
+        match self.resolver.addresses_at(name, family).await {
+            Lookup::Found { value, .. } => Ok(value),
+            Lookup::Absent { .. } => self.count_void().map(|()| Vec::new()),
+            Lookup::Bogus | Lookup::Failed => Err(Stop::Temporary),
         }
-        Ok(addresses)
     }
 
     fn count_lookup(&mut self) -> Result<(), Stop> {
@@ -282,13 +276,9 @@ impl<'a> Evaluation<'a> {
     }
 }
 
-/// Whether DNS can be asked: other names cannot exist.
+/// Whether DNS can be asked: other names cannot exist. A local-part brings more than letters and digits into a name.
 fn is_name(name: &str) -> bool {
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|octet| octet.is_ascii_graphic() && octet != b'\\')
-    };
+    let is_printable = |octet: u8| (b' '..=b'~').contains(&octet);
+    let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(is_printable);
     name.len() <= 253 && name.contains('.') && name.split('.').all(is_label)
 }

@@ -16,6 +16,8 @@ pub struct DomainSpec(Vec<Part>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Literal(String),
+    /// `%%`, `%_` or `%-`.
+    Escape(&'static str),
     Macro(Macro),
 }
 
@@ -56,6 +58,7 @@ impl DomainSpec {
         for part in &self.0 {
             match part {
                 Part::Literal(text) => name.push_str(text),
+                Part::Escape(text) => name.push_str(text),
                 Part::Macro(one) => name.push_str(&one.value(client, domain)),
             }
             if name.len() > MAX_EXPANSION {
@@ -68,12 +71,11 @@ impl DomainSpec {
 
 /// The part that starts with `%`, and what follows.
 fn expansion(text: &str) -> Option<(Part, &str)> {
-    let literal = |what: &str| Part::Literal(what.to_owned());
     let rest = text.get(2..);
     match text.as_bytes().get(1)? {
-        b'%' => Some((literal("%"), rest?)),
-        b'_' => Some((literal(" "), rest?)),
-        b'-' => Some((literal("%20"), rest?)),
+        b'%' => Some((Part::Escape("%"), rest?)),
+        b'_' => Some((Part::Escape(" "), rest?)),
+        b'-' => Some((Part::Escape("%20"), rest?)),
         b'{' => {
             let (inner, after) = rest?.split_once('}')?;
             Some((Part::Macro(Macro::parse(inner)?), after))
@@ -82,13 +84,13 @@ fn expansion(text: &str) -> Option<(Part, &str)> {
     }
 }
 
-/// A domain-spec ends in a macro or in a label that begins with a letter or digit and is not all digits (§7.1).
+/// A domain-spec ends in a macro or in a dot and a label that begins with a letter or digit and is not all digits (§7.1).
 fn ends_well(parts: &[Part]) -> bool {
     match parts.last() {
         Some(Part::Literal(text)) => {
             let text = text.strip_suffix('.').unwrap_or(text);
             let Some((_, top)) = text.rsplit_once('.') else {
-                return parts.len() > 1 && !text.is_empty();
+                return false;
             };
             let is_label = |c: char| c.is_ascii_alphanumeric() || c == '-';
             !top.is_empty()
@@ -274,10 +276,23 @@ mod tests {
             "a..",
             "%{d}.é.test",
             "a.test.%{d",
+            "%{d}com",
+            "a.%%com",
+            "a.test..",
+            "a.test/24",
+            "a.test:8080",
         ] {
             assert_eq!(DomainSpec::parse(text), None, "{text}");
         }
-        assert!(DomainSpec::parse("%{i}.example.org").is_some());
+        for text in [
+            "%{i}.example.org",
+            "a.%{d}",
+            "a.%%",
+            "%{d}.com.",
+            "a:b/c@d.example.org",
+        ] {
+            assert!(DomainSpec::parse(text).is_some(), "{text}");
+        }
     }
 
     #[test]

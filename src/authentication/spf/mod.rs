@@ -1,8 +1,8 @@
 //! SPF (RFC 7208): whether a host may send mail in a domain's name.
 
 mod check;
-mod expand;
-mod record;
+pub mod expand;
+pub mod record;
 
 pub use check::{Client, Identity, check};
 

@@ -157,16 +157,15 @@ impl Mechanism {
     }
 }
 
-/// `[:domain-spec][/prefix][//prefix]`.
+/// `[:domain-spec][/prefix][//prefix]`. A slash that no number follows is part of the name.
 fn located(argument: &str) -> Option<(Option<DomainSpec>, Prefixes)> {
-    let (argument, v6) = match argument.rsplit_once("//") {
+    let is_number = |(_, digits): &(&str, &str)| digits.bytes().all(|octet| octet.is_ascii_digit());
+    let (argument, v6) = match argument.rsplit_once("//").filter(is_number) {
         Some((rest, digits)) => (rest, prefix(digits, 128)?),
         None => (argument, 128),
     };
-    // A slash may also be a delimiter in a macro.
-    let slash = argument.rfind('/').filter(|at| !argument[*at..].contains('}'));
-    let (name, v4) = match slash {
-        Some(at) => (&argument[..at], prefix(&argument[at + 1..], 32)?),
+    let (name, v4) = match argument.rsplit_once('/').filter(is_number) {
+        Some((rest, digits)) => (rest, prefix(digits, 32)?),
         None => (argument, 32),
     };
     let name = match name {
@@ -215,6 +214,12 @@ mod tests {
             "v=spf1 redirect=_spf.example.com exp=explain._spf.%{d}",
             "v=spf1 moo.cow-far_out=man:dog/cat -all",
             "v=spf1 unknown= include:_spf.example.com",
+            "v=spf1 a:foo:bar/baz.example.com mx:foo//bar.example.com/24//64",
+            "v=spf1 a:%{d}/24 a:%{l1r/}/0//0 mx//0",
+            "v=spf1 a:macro%%percent%_%_space%-url-space.example.com -all",
+            "v=spf1 all -all",
+            "v=spf1 include:o.spf.example.com. ~all",
+            "v=spf1 ip6:::ffff:192.0.2.1/128 ip4:0.0.0.0/0",
         ] {
             assert!(Record::parse(text.as_bytes()).is_some(), "{text}");
         }
@@ -248,6 +253,27 @@ mod tests {
             "v=spf1 x=%{",
             "v=spf1 =x",
             "v=spf1\ta",
+            "v=spf1 a/24//",
+            "v=spf1 a//24/64",
+            "v=spf1 a:/24",
+            "v=spf1 a:museum.",
+            "v=spf1 a:example.com:8080",
+            "v=spf1 a:111.222.33.44",
+            "v=spf1 mx:abc.123",
+            "v=spf1 include:a.example.com/24",
+            "v=spf1 ptr/0",
+            "v=spf1 -all.",
+            "v=spf1 ip4:192.0.2.1//32",
+            "v=spf1 ip4:192.0.2.1:8080",
+            "v=spf1 ip6:fe80::1%eth0",
+            "v=spf1 ip6::CAFE::BABE",
+            "v=spf1 ip6:[2001:db8::1]",
+            "v=spf1 exists:%(ir).example.com",
+            "v=spf1 moo.cow/far_out=man:dog/cat",
+            "v=spf1 1up=foo",
+            "v=spf1 exp=-all",
+            "v=spf1 redirect:a.example.com",
+            "v=spf1 a:foo.example.com\0",
             "v=spf10 a",
             "v=spf1 \u{e9}",
         ] {

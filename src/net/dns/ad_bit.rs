@@ -10,7 +10,7 @@ use hickory_resolver::net::{DnsError, NetError};
 
 use super::answer::{self, Ask, Step};
 use super::upstream::{UDP_PAYLOAD_OCTETS, Upstream};
-use super::{Host, Lookup, Mx, Proof, Resolver, SelfTest, Servers, Srv, Tlsa};
+use super::{Family, Host, Lookup, Mx, Proof, Resolver, SelfTest, Servers, Srv, Tlsa};
 use crate::mail::address::Domain;
 
 /// A server that is not on loopback, or none: its AD bit could be anybody's.
@@ -117,8 +117,8 @@ impl Resolver for AdBitResolver {
         answer::addresses(self, host).await
     }
 
-    async fn addresses_at(&self, name: &str) -> Lookup<Vec<std::net::IpAddr>> {
-        answer::addresses_at(self, name).await
+    async fn addresses_at(&self, name: &str, family: Family) -> Lookup<Vec<std::net::IpAddr>> {
+        answer::addresses_at(self, name, family).await
     }
 
     async fn names(&self, address: std::net::IpAddr) -> Lookup<Vec<Domain>> {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::time::timeout;
 
-use super::{Host, Lookup, Mx, Proof, Srv, Tlsa};
+use super::{Family, Host, Lookup, Mx, Proof, Srv, Tlsa};
 use crate::mail::address::Domain;
 
 /// Aliases that are followed in a row.
@@ -99,11 +99,12 @@ pub(super) async fn addresses(asker: &impl Ask, host: &Domain) -> Lookup<Vec<IpA
     }
 }
 
-/// The same for a name that need not be a host's.
-pub(super) async fn addresses_at(asker: &impl Ask, name: &str) -> Lookup<Vec<IpAddr>> {
-    match absolute(name) {
-        Some(name) => both_families(asker, name).await.0,
-        None => Lookup::Failed,
+/// Those of one family, at a name that need not be a host's.
+pub(super) async fn addresses_at(asker: &impl Ask, name: &str, family: Family) -> Lookup<Vec<IpAddr>> {
+    match (absolute(name), family) {
+        (None, _) => Lookup::Failed,
+        (Some(name), Family::V4) => lookup(asker, name, RecordType::A, v4).await,
+        (Some(name), Family::V6) => lookup(asker, name, RecordType::AAAA, v6).await,
     }
 }
 
@@ -152,16 +153,24 @@ fn located(host: &Domain, addresses: Vec<IpAddr>, trails: &[Trail]) -> Host {
 /// Both families at once, and where the aliases of those that were found led. One family that is there makes up for the
 /// other's failure; it never makes an absence.
 async fn both_families(asker: &impl Ask, name: Name) -> (Lookup<Vec<IpAddr>>, Vec<Trail>) {
-    let v6 = trailed(asker, name.clone(), RecordType::AAAA, |data| match data {
-        RData::AAAA(address) => Some(IpAddr::V6(address.0)),
-        _ => None,
-    });
-    let v4 = trailed(asker, name, RecordType::A, |data| match data {
-        RData::A(address) => Some(IpAddr::V4(address.0)),
-        _ => None,
-    });
+    let v6 = trailed(asker, name.clone(), RecordType::AAAA, v6);
+    let v4 = trailed(asker, name, RecordType::A, v4);
     let ((v6, trail6), (v4, trail4)) = tokio::join!(v6, v4);
     (either(v6, v4), trail6.into_iter().chain(trail4).collect())
+}
+
+fn v4(data: &RData) -> Option<IpAddr> {
+    match data {
+        RData::A(address) => Some(IpAddr::V4(address.0)),
+        _ => None,
+    }
+}
+
+fn v6(data: &RData) -> Option<IpAddr> {
+    match data {
+        RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+        _ => None,
+    }
 }
 
 fn either(first: Lookup<Vec<IpAddr>>, second: Lookup<Vec<IpAddr>>) -> Lookup<Vec<IpAddr>> {
@@ -195,11 +204,15 @@ fn either(first: Lookup<Vec<IpAddr>>, second: Lookup<Vec<IpAddr>>) -> Lookup<Vec
     }
 }
 
-/// A fully qualified name; `None` if it is not a name at all.
+/// A fully qualified name; `None` if it is not a name at all. Labels are taken as they are (RFC 2181 §11): those of SPF may be
+/// local-parts.
 fn absolute(text: &str) -> Option<Name> {
-    let mut name = Name::from_ascii(text).ok()?;
-    name.set_fqdn(true);
-    Some(name)
+    let is_printable = |octet: u8| (b' '..=b'~').contains(&octet);
+    if !text.bytes().all(is_printable) {
+        return None;
+    }
+    let text = text.strip_suffix('.').unwrap_or(text);
+    Name::from_labels(text.split('.').map(str::as_bytes)).ok()
 }
 
 /// The outer `None` for what is no host, such as an address in place of a name; the inner one for the root, which stands for

@@ -25,7 +25,7 @@ use super::answer::{self, Ask, Step};
 use super::denial::{self, Cut};
 use super::dname::Redirection;
 use super::upstream::{UDP_PAYLOAD_OCTETS, Upstream, from_wildcard};
-use super::{Host, Lookup, Mx, NameServers, Proof, Resolver, SelfTest, Srv, Tlsa, TrustAnchors};
+use super::{Family, Host, Lookup, Mx, NameServers, Proof, Resolver, SelfTest, Srv, Tlsa, TrustAnchors};
 use crate::mail::address::Domain;
 
 /// How long the keys of an anchored zone are kept at most.
@@ -369,8 +369,8 @@ impl Resolver for HickoryResolver {
         answer::addresses(self, host).await
     }
 
-    async fn addresses_at(&self, name: &str) -> Lookup<Vec<std::net::IpAddr>> {
-        answer::addresses_at(self, name).await
+    async fn addresses_at(&self, name: &str, family: Family) -> Lookup<Vec<std::net::IpAddr>> {
+        answer::addresses_at(self, name, family).await
     }
 
     async fn names(&self, address: std::net::IpAddr) -> Lookup<Vec<Domain>> {

@@ -4,6 +4,7 @@ mod hostile;
 mod incoming;
 mod outgoing;
 mod peers;
+mod spf;
 
 use dimed::authentication::{Bodies, Signer, SigningKey, rsa};
 use dimed::config::{Config, Incoming};

@@ -21,6 +21,8 @@ pub enum Trick {
     DropKeysOf(&'static str),
     /// SERVFAIL.
     ServerFailure,
+    /// SERVFAIL for one type.
+    FailFor(RecordType),
     /// SERVFAIL, as a validating server does for bogus data.
     FailUnlessCheckingDisabled,
     /// Another id than the query's.
@@ -100,6 +102,7 @@ async fn reply(server: SocketAddr, trick: Trick, query: Message) -> Option<Vec<u
         }
         Trick::Garbage => return Some(vec![0xFF; 40]),
         Trick::ServerFailure => true,
+        Trick::FailFor(kind) => asked.query_type() == kind,
         Trick::FailUnlessCheckingDisabled => !query.metadata.checking_disabled,
         _ => false,
     };
