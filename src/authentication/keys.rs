@@ -28,6 +28,9 @@ const KEPT: Duration = Duration::from_secs(8 * 24 * 3600);
 /// How long keys are used without looking whether they have been replaced.
 const REMEMBERED: Duration = Duration::from_secs(30);
 
+/// Domains that are remembered: those of our users and hosts, and all above them.
+const MAX_KNOWN: usize = 10_000;
+
 /// Signers of a domain, and when they were read.
 type Known = (Timestamp, Arc<[Signer]>);
 
@@ -142,7 +145,7 @@ impl Keys {
         let keys = self.store.dkim_keys(domain).await?;
         let active = keys.into_iter().filter(|key| key.state == DkimState::Active);
         let signers: Arc<[Signer]> = active.map(signer).collect::<Result<_, _>>()?;
-        self.locked().insert(domain.clone(), (now, Arc::clone(&signers)));
+        remember(&mut self.locked(), domain, (now, Arc::clone(&signers)));
         Ok(signers)
     }
 
@@ -162,6 +165,17 @@ impl Keys {
     fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<Domain, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Forgets what is too old to be used when there is no room for another domain, and everything if that is not enough.
+fn remember(known: &mut HashMap<Domain, Known>, domain: &Domain, fresh: Known) {
+    if !known.contains_key(domain) && known.len() >= MAX_KNOWN {
+        known.retain(|_, (read_at, _)| fresh.0.since(*read_at) < REMEMBERED);
+        if known.len() >= MAX_KNOWN {
+            known.clear();
+        }
+    }
+    known.insert(domain.clone(), fresh);
 }
 
 /// A key of each kind, with the last letter of its selector.
@@ -198,4 +212,35 @@ fn signer(key: DkimKey) -> Result<Signer, Error> {
         selector: key.selector,
         key: signing,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn domains_that_are_remembered_are_bounded() {
+        let (mut known, start) = (HashMap::new(), Timestamp(1_800_000_000_000));
+        let mut put = |number: usize, now: Timestamp| {
+            let domain = format!("d{number}.test").parse().unwrap();
+            remember(&mut known, &domain, (now, Arc::from([])));
+            known.len()
+        };
+        for number in 0..MAX_KNOWN {
+            put(number, start);
+        }
+        assert_eq!(put(7, start), MAX_KNOWN);
+        // All of them are fresh: there is nothing better to forget.
+        assert_eq!(put(MAX_KNOWN, start), 1);
+        for number in 0..MAX_KNOWN / 2 {
+            put(number, start);
+        }
+        let later = start.after(REMEMBERED);
+        for number in MAX_KNOWN / 2..MAX_KNOWN - 1 {
+            put(number, later);
+        }
+        assert_eq!(put(MAX_KNOWN + 1, later), MAX_KNOWN / 2);
+    }
 }
