@@ -136,14 +136,35 @@ impl EntryCleaner {
         }
     }
 
-    /// Backslashes do not hide the name: in a quoted string they mean nothing.
+    /// Backslashes do not hide the name, which mean nothing in a quoted string, nor do folds and comments inside it. A field whose
+    /// results somebody gives who is written in other letters or as an encoded word may mean us, too.
     fn is_named_in(&self, field: &[u8]) -> bool {
-        let length = self.server.len().max(1);
         let plain: Vec<u8> = field.iter().copied().filter(|octet| *octet != b'\\').collect();
-        plain
-            .windows(length)
-            .any(|window| window.eq_ignore_ascii_case(&self.server))
+        let bare = without_comments(&plain);
+        let length = self.server.len().max(1);
+        let is_in = |text: &[u8]| {
+            text.windows(length)
+                .any(|window| window.eq_ignore_ascii_case(&self.server))
+        };
+        let who = bare.split(|octet| *octet == b';').next().unwrap_or_default();
+        is_in(&plain) || is_in(&bare) || !who.is_ascii() || who.windows(2).any(|window| window == b"=?")
     }
+}
+
+/// Text without comments and blanks. What closes no comment goes, too.
+fn without_comments(text: &[u8]) -> Vec<u8> {
+    let mut depth = 0_usize;
+    let mut out = Vec::with_capacity(text.len());
+    for octet in text {
+        match octet {
+            b'(' => depth += 1,
+            b')' => depth = depth.saturating_sub(1),
+            b' ' | b'\t' | b'\r' | b'\n' => {}
+            octet if depth == 0 => out.push(*octet),
+            _ => {}
+        }
+    }
+    out
 }
 
 impl Treatment {
@@ -212,4 +233,52 @@ fn starts_with(octets: &[u8], front: &[u8]) -> bool {
     octets
         .get(..front.len())
         .is_some_and(|start| start.eq_ignore_ascii_case(front))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERVER: &str = "mx.xn--bcher-kva.test";
+
+    #[test]
+    fn no_spelling_hides_that_results_are_said_to_be_ours() {
+        for who in [
+            "mx.xn--bcher-kva.test;",
+            "MX.XN--Bcher-kva.TEST;",
+            "mx.xn--bcher-kva.test.;",
+            "\"mx.xn--bcher-kva.test\" 1;",
+            "\"mx\\.xn--\\bcher-kva.test\";",
+            "(a (b) c) mx.xn--bcher-kva.test;",
+            "\r\n\tmx.xn--bcher-kva.test\r\n ;",
+            "mx.(a)xn--bcher-kva(b\r\n ).test;",
+            "mx.\r\n xn--bcher-kva.test;",
+            "\"mx.xn--bcher-\r\n\tkva.test\";",
+            "mx.b\u{fc}cher.test;",
+            "\u{ff4d}x.xn--bcher-kva.tes\u{ff54};",
+            "=?utf-8?q?mx=2Exn--bcher-kva=2Etest?=;",
+            "other.test; spf=pass (mx.xn--bcher-kva.test)",
+            "relay.mx.xn--bcher-kva.test;",
+        ] {
+            for name in ["Authentication-Results:", "AUTHENTICATION-results \t :"] {
+                let message = format!("A: b\r\n{name} {who} dmarc=pass\r\nC: d\r\n\r\n");
+                let cleaned = clean_on_entry(message.as_bytes(), SERVER);
+                assert_eq!(String::from_utf8_lossy(&cleaned), "A: b\r\nC: d\r\n\r\n", "{who}");
+            }
+        }
+    }
+
+    #[test]
+    fn results_of_others_stay() {
+        for field in [
+            "Authentication-Results: mx.other.test; spf=pass (b\u{fc}cher) smtp.mailfrom=b.test\r\n",
+            "Authentication-Results: b\r\n\t.test (=?utf-8?q?x?=); none\r\n",
+            "ARC-Authentication-Results: i=1; mx.xn--bcher-kva.test; dmarc=pass\r\n",
+            "Authentication-Results mx.xn--bcher-kva.test;\r\n",
+        ] {
+            let message = format!("{field}\r\nbody");
+            let cleaned = clean_on_entry(message.as_bytes(), SERVER);
+            assert_eq!(String::from_utf8_lossy(&cleaned), message);
+        }
+    }
 }
