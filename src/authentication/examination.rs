@@ -116,8 +116,7 @@ impl Examination {
             Front::Complete(front) => front,
             _ => &[],
         };
-        let block = headers::split(front).block;
-        let findings = find(self.resolver.as_ref(), &self.sender, block, self.now).await;
+        let findings = find(self.resolver.as_ref(), &self.sender, front, self.now).await;
         let findings = self.findings.insert(findings);
         let fields = findings.fields(&self.server, self.enforced, None);
         // The body needs no header any more.
@@ -145,7 +144,7 @@ pub enum Outcome {
     Quarantine,
     /// It is not taken: its author's domain says so.
     Reject,
-    /// It is not taken: it does not say in one way who wrote it.
+    /// It is not taken: it does not say in one way of which domain its author is.
     NoAuthor,
     /// It is not taken now: DNS does not answer.
     TryLater,
@@ -178,8 +177,9 @@ pub struct Findings {
     aligned: Vec<Option<bool>>,
 }
 
-async fn find(resolver: &dyn Resolver, sender: &Sender, block: &[u8], now: u64) -> Findings {
-    let author = author(block);
+async fn find(resolver: &dyn Resolver, sender: &Sender, front: &[u8], now: u64) -> Findings {
+    let author = author(front);
+    let block = headers::split(front).block;
     let discover = async {
         match &author {
             Author::Domain(domain) => timeout(PATIENCE, dmarc::discover(resolver, domain))
@@ -303,11 +303,20 @@ impl Findings {
         if !enforced {
             return Outcome::Accept;
         }
-        match (self.dmarc(Some(bodies)), self.policy(), &self.author) {
-            (_, _, Author::Unusable) => Outcome::NoAuthor,
-            ("temperror", ..) => Outcome::TryLater,
-            ("fail", Policy::Reject, _) => Outcome::Reject,
-            ("fail", Policy::Quarantine, _) => Outcome::Quarantine,
+        match (
+            &self.author,
+            &self.discovery,
+            self.dmarc(Some(bodies)),
+            self.policy(),
+        ) {
+            // DMARC is silent about authors of several domains (RFC 9989 §5.3.1), so one more address would lead around any policy.
+            (Author::Unusable | Author::Several, ..) => Outcome::NoAuthor,
+            (_, Discovery::Failed, ..) => Outcome::TryLater,
+            // Whatever may come of it, nothing would be done.
+            (.., Policy::None) => Outcome::Accept,
+            (_, _, "temperror", _) => Outcome::TryLater,
+            (_, _, "fail", Policy::Reject) => Outcome::Reject,
+            (_, _, "fail", Policy::Quarantine) => Outcome::Quarantine,
             _ => Outcome::Accept,
         }
     }

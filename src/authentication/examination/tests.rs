@@ -67,3 +67,35 @@ fn the_best_signature_speaks_for_all() {
     assert_eq!(best(vec!["fail", "pass"]), "pass");
     assert_eq!(best(vec!["neutral", "permerror"]), "permerror");
 }
+
+/// What DNS does not tell now matters only where something may follow from it.
+#[test]
+fn mail_is_put_off_only_if_a_policy_may_forbid_it() {
+    let bodies = Bodies::default().finish();
+    for (policy, spf, outcome) in [
+        ("none", spf::Verdict::TempError, Outcome::Accept),
+        ("quarantine", spf::Verdict::TempError, Outcome::TryLater),
+        ("reject", spf::Verdict::TempError, Outcome::TryLater),
+        ("reject", spf::Verdict::Pass, Outcome::Accept),
+        ("reject", spf::Verdict::Fail, Outcome::Reject),
+        ("quarantine", spf::Verdict::Fail, Outcome::Quarantine),
+    ] {
+        let mut findings = Findings {
+            hello: None,
+            mail_from: Some(("a.test".parse().unwrap(), spf)),
+            signatures: Vec::new(),
+            author: Author::Domain("a.test".parse().unwrap()),
+            discovery: dmarc::discovered("a.test", policy),
+            spf_aligned: Some(true),
+            aligned: Vec::new(),
+        };
+        assert_eq!(findings.outcome(true, &bodies), outcome, "{policy} {spf:?}");
+        assert_eq!(findings.outcome(false, &bodies), Outcome::Accept);
+        findings.discovery = Discovery::Failed;
+        assert_eq!(findings.outcome(true, &bodies), Outcome::TryLater);
+        for author in [Author::Several, Author::Unusable] {
+            findings.author = author;
+            assert_eq!(findings.outcome(true, &bodies), Outcome::NoAuthor);
+        }
+    }
+}

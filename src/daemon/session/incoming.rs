@@ -64,7 +64,7 @@ pub(super) fn judge(session: &SessionId, message: QueueId, examined: Option<Summ
         Outcome::NoAuthor => Err(Reply::new(
             550,
             EnhancedStatus(5, 7, 1),
-            "The message must have one From field that names its author",
+            "The header must consist of fields, and one From field must name an author of one domain",
         )),
         Outcome::TryLater => Err(Reply::new(
             451,
