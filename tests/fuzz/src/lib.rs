@@ -6,7 +6,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a broken property is a finding
 
 pub mod actors;
+pub mod authentication;
 pub mod correspondents;
+pub mod dkim;
+pub mod dns;
 pub mod framing;
 pub mod hostile;
 pub mod keys;
@@ -16,6 +19,7 @@ pub mod message2;
 pub mod record;
 pub mod returned;
 pub mod signet;
+pub mod spf;
 pub mod text;
 
 /// A property over arbitrary octets; it panics where it does not hold.
@@ -24,7 +28,9 @@ pub type Property = fn(&[u8]);
 /// The property of every target, by the name of the target and of its folder of seeds.
 pub const TARGETS: &[(&str, Property)] = &[
     ("armor", keys::armor),
+    ("authentication", authentication::authentication),
     ("clean", mapping::clean),
+    ("dkim", dkim::dkim),
     ("dmime1", message1::message),
     ("dmime2", message2::message),
     ("dmime2_plaintext", message2::plaintext),
@@ -37,4 +43,5 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("record", record::record),
     ("returned", returned::returned),
     ("signet", signet::signet),
+    ("spf", spf::spf),
 ];
