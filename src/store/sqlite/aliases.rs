@@ -120,17 +120,19 @@ pub(super) async fn remove(
         .await?;
     let mut removed = 0;
     for stored in &rows {
-        if match target {
+        let goes = match target {
             Some(target) => fold(target) == fold(&mailbox(stored)?),
             None => true,
-        } {
-            let done = query("DELETE FROM aliases WHERE folded = ? AND target = ?")
-                .bind(&folded)
-                .bind(stored)
-                .execute(&mut *db)
-                .await?;
-            removed += done.rows_affected();
+        };
+        if !goes {
+            continue;
         }
+        let done = query("DELETE FROM aliases WHERE folded = ? AND target = ?")
+            .bind(&folded)
+            .bind(stored)
+            .execute(&mut *db)
+            .await?;
+        removed += done.rows_affected();
     }
     if removed > 0 && removed == rows.len() as u64 {
         securely(db, |db| {
