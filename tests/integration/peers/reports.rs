@@ -6,7 +6,7 @@ use crate::support::organization::Organization;
 use crate::support::talk::Talk;
 use crate::support::world::World;
 
-const LETTER: &str = "From: somebody@plain.test\r\nSubject: tell me\r\n\r\nthe body of it\r\n";
+const LETTER: &str = "From: alice@hermail.test\r\nSubject: tell me\r\n\r\nthe body of it\r\n";
 
 /// Sends a letter with these arguments of MAIL and RCPT in a session that is ready for MAIL.
 async fn ask(talk: &mut Talk, mail: &str, rcpt: &str) {
