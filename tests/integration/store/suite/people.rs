@@ -152,7 +152,7 @@ pub async fn an_account_goes_with_everything_of_its_own(bed: &dyn Bed) {
     );
     assert_eq!(
         store.alias_targets(&mailbox("all@a.test")).await.unwrap(),
-        [eve.clone()]
+        std::slice::from_ref(&eve)
     );
     // Nothing of anybody else.
     assert!(store.current_signet("eve@a.test").await.unwrap().is_some());
