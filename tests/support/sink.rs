@@ -25,6 +25,8 @@ pub struct Behaviour {
     pub require_tls: bool,
     /// Offers DSN.
     pub dsn: bool,
+    /// Takes so many recipients in a transaction, and says so.
+    pub recipients: Option<usize>,
     /// Answers so many times MAIL with 451 first.
     pub deferrals: usize,
     /// Takes messages and closes the connection without a word.
@@ -173,8 +175,14 @@ impl Session {
             false => "",
         };
         let dsn = if self.behaviour.dsn { "250-DSN\r\n" } else { "" };
-        self.say(&format!("250-sink\r\n{tls}{dsn}250-8BITMIME\r\n250 PIPELINING"))
-            .await;
+        let limits = match self.behaviour.recipients {
+            Some(most) => format!("250-LIMITS RCPTMAX={most}\r\n"),
+            None => String::new(),
+        };
+        self.say(&format!(
+            "250-sink\r\n{tls}{dsn}{limits}250-8BITMIME\r\n250 PIPELINING"
+        ))
+        .await;
     }
 
     async fn start_tls(&mut self) {
@@ -206,6 +214,9 @@ impl Session {
     async fn rcpt(&mut self, line: &str) {
         if let Some(refusal) = self.behaviour.refusal {
             return self.say(refusal).await;
+        }
+        if self.behaviour.recipients == Some(self.current.rcpt.len()) {
+            return self.say("452 4.5.3 too many").await;
         }
         self.current.rcpt.push(line["RCPT TO:".len()..].to_owned());
         self.say("250 ok").await;

@@ -50,6 +50,33 @@ async fn another_mail_server_gets_mail_by_mx_over_tls() {
     there.stop().await;
 }
 
+/// RFC 9422.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_recipients_are_named_than_a_host_takes() {
+    let world = World::new().await;
+    let hermail = hermail(&world).await;
+    let host = Loopback::take();
+    world.plain_domain("plain.test", host.ip);
+    let behaviour = Behaviour {
+        recipients: Some(2),
+        ..Behaviour::default()
+    };
+    let sink = Sink::start(host.ip, behaviour).await;
+    let served = hermail.start().await;
+    let to = ["a", "b", "c", "d", "e"].map(|local| format!("{local}@plain.test"));
+    let to: Vec<&str> = to.iter().map(String::as_str).collect();
+    hermail.submit("alice", &to, MESSAGE).await;
+    let taken = sink.taken(3).await;
+    hermail.idle().await;
+    served.stop().await;
+    let counts: Vec<usize> = taken.iter().map(|one| one.rcpt.len()).collect();
+    assert_eq!(counts, [2, 2, 1]);
+    for one in &taken {
+        assert!(one.message.ends_with(MESSAGE), "all of it each time: {one:?}");
+    }
+    assert_eq!(sink.attempts().len(), 3, "none was named in vain");
+}
+
 /// A wildcard answers for the name of the management record, too, with texts that are none.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_domain_with_texts_under_every_name_gets_mail_by_smtp() {
