@@ -96,6 +96,7 @@ fn one_host_by_dane(bencher: divan::Bencher) {
         sts: Sts::Covered,
         wanted: SmtpTls::VerifiedIfPossible,
         demand: TlsDemand::Required,
+        transport: None,
     };
     bencher.bench(|| decide_host(black_box(&facts)));
 }

@@ -23,7 +23,7 @@
 //! | [`abuse`] | block list, limits by origin, traps |
 //! | [`signet_service`] | our signets published, anybody's found and verified |
 //! | [`routing`] | pure: facts about a recipient domain in, one route and its reason out |
-//! | [`delivery`] | one attempt each: Maildir, SMTP, DMTP |
+//! | [`delivery`] | one attempt each: Maildir, LMTP, SMTP, DMTP |
 //! | [`queue`] | the runner and its leases, the plan of an attempt, retry schedule, bounces |
 //! | [`config`] | TOML and defaults |
 //! | [`daemon`] | listeners, sessions, shutdown |
@@ -47,11 +47,14 @@
 //!    comes from another host, while it streams into the [`store`]. DMTP: the object is checked as destination, opened with a trustful recipient's keys, and its author
 //!    verified by asking the origin, all before the one final reply. On the submission port an author who has logged in
 //!    leaves what was sealed at home; it is checked and signed as origin. `250` is sent after the commit.
-//! 2. **Claimed.** [`queue::runner`] leases due recipients, one message and one domain at a time.
+//! 2. **Claimed.** [`queue::runner`] leases due recipients, one message and one domain at a time, and no more for a domain than
+//!    its window has room for ([`queue::windows`]).
 //! 3. **Planned.** [`queue::plan`] collects the facts, asks for signets where the domain has a management record, and has
 //!    [`routing::decide`] name the route and its reason for each recipient.
-//! 4. **Out.** To a Maildir, sealed first if a trustful author writes to an account whose keys are elsewhere; by SMTP,
-//!    signed, to the domain's MX hosts, each with the TLS that [`routing::decide_host`] demands; or sealed: the message is replaced,
+//! 4. **Out.** To a Maildir or a mailbox server, sealed first if a trustful author writes to an account whose keys are
+//!    elsewhere; by SMTP, converted if the host needs that, signed last, to the domain's MX hosts or the host that the operator
+//!    names, each with the TLS that [`routing::decide_host`] demands, in a session that several messages may share
+//!    ([`delivery::pool`]); or sealed: the message is replaced,
 //!    in the transaction that settles it, by one D/MIME object per recipient, whose row names only the destination domain,
 //!    and that object is then transferred by DMTP. If the recipient has other keys by then, the object is opened with the
 //!    author's own keys, and the message goes back to 2, a few times at most.

@@ -1,6 +1,7 @@
 //! `dimed check`.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -11,7 +12,9 @@ use super::answer::Answer;
 use super::context::Context;
 use super::{Exit, load};
 use crate::accounts::{self, Dovecot, Resolution};
+use crate::base::secret::Secret;
 use crate::config::{self, Config, PasswordsAt};
+use crate::delivery::smtp::parse_credentials;
 use crate::mail::address::Mailbox;
 use crate::net::tls::{Acceptor, Identity, WebPki};
 
@@ -55,6 +58,14 @@ async fn check(config: Config) -> anyhow::Result<Config> {
         WebPki::load(path).with_context(|| format!("{} has no root certificates", path.display()))?;
     }
     config.outbound.roots()?;
+    for path in config
+        .outbound
+        .transports
+        .iter()
+        .filter_map(|transport| transport.credentials.as_deref())
+    {
+        check_credentials(path).with_context(|| format!("{}: not credentials", path.display()))?;
+    }
     config.dns.resolver()?;
     if let PasswordsAt::Dovecot(socket) = &config.accounts.authentication {
         let probed = Dovecot::new(socket.clone()).probe().await;
@@ -88,3 +99,11 @@ async fn check_in_charge(context: &Context) -> anyhow::Result<()> {
 #[derive(Debug, thiserror::Error)]
 #[error("nobody gets mail for {0}: add an account or alias of that name, or set `postmaster` in [accounts]")]
 pub struct NobodyInCharge(Mailbox);
+/// Name and password for another host, which nobody else may read.
+fn check_credentials(path: &Path) -> anyhow::Result<()> {
+    let mode = std::fs::metadata(path)?.permissions().mode();
+    anyhow::ensure!(mode & 0o077 == 0, "others can read it: run `chmod 600` on it");
+    let text = Secret::new(std::fs::read(path)?);
+    parse_credentials(text.expose())?;
+    Ok(())
+}

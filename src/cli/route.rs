@@ -16,13 +16,15 @@ use crate::accounts::{self, Resolution, Target};
 use crate::base::time::{Clock, SystemClock};
 use crate::config::Config;
 use crate::daemon;
-use crate::delivery::smtp::{Common, MAX_HOSTS, find};
+use crate::delivery::smtp::{Common, MAX_HOSTS, find, to_address};
+use crate::domains::sts::StsFacts;
 use crate::domains::{self, MailHosts};
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::demand::{Demand, TlsDemand};
-use crate::net::dns::Resolver;
+use crate::net::dns::{Proof, Resolver};
 use crate::queue::parties::Sender;
 use crate::queue::plan::{Planner, dime_form};
+use crate::routing::transport::Endpoint;
 use crate::routing::{Decision, Reason, Route, decide};
 use crate::store::{LocalDomain, Source};
 use fate::Fate;
@@ -34,7 +36,8 @@ use report::{Hosts, Report};
 pub enum Command {
     /// Look up what is known of a recipient's domain, and say which way mail would take and why. Sends nothing.
     ///
-    /// By SMTP, every mail host is named with what DANE and MTA-STS demand of its TLS.
+    /// By SMTP, every mail host is named with what DANE and MTA-STS demand of its TLS, or the host that the configuration
+    /// names for the domain.
     ///
     /// A DIME domain is asked for its signet and the recipient's. What their key sets say is remembered, as it is when mail
     /// is sent; the format that follows is part of the answer.
@@ -204,25 +207,45 @@ async fn mail(
     hosts: &Hosts,
     (decision, demand): (&Decision, TlsDemand),
 ) -> anyhow::Result<Option<Mail>> {
-    let (Hosts::Mail(MailHosts::Hosts { hosts, proof }), Route::Smtp { tls }) = (hosts, &decision.route)
-    else {
+    let Route::Smtp { tls, transport } = &decision.route else {
         return Ok(None);
     };
     let dx = &planner.directory.dx;
-    let sts = dx.sts.facts(destination).await?;
-    let common = Common {
+    let common = |list, sts| Common {
         destination,
-        list: *proof,
-        sts: &sts,
+        list,
+        sts,
         wanted: *tls,
         demand,
         port: context.config.outbound.smtp_port.get(),
+        transport: None,
     };
-    let mut ways = Vec::new();
-    for host in hosts.iter().take(MAX_HOSTS) {
-        ways.push((host.clone(), find(dx.resolver.as_ref(), host, &common).await));
+    match (hosts, transport) {
+        (_, Some(transport)) => {
+            let sts = StsFacts::none();
+            let common = Common {
+                port: transport.port,
+                transport: Some(transport),
+                ..common(Proof::Secure, &sts)
+            };
+            let way = match &transport.host {
+                Endpoint::Host(host) => find(dx.resolver.as_ref(), host, &common).await,
+                Endpoint::Address(address) => Ok(to_address(*address, &common)),
+            };
+            let ways = vec![(transport.host.to_string(), way)];
+            Ok(Some(Mail { sts: None, ways }))
+        }
+        (Hosts::Mail(MailHosts::Hosts { hosts, proof }), None) => {
+            let sts = dx.sts.facts(destination).await?;
+            let common = common(*proof, &sts);
+            let mut ways = Vec::new();
+            for host in hosts.iter().take(MAX_HOSTS) {
+                ways.push((host.to_string(), find(dx.resolver.as_ref(), host, &common).await));
+            }
+            Ok(Some(Mail { sts: Some(sts), ways }))
+        }
+        _ => Ok(None),
     }
-    Ok(Some(Mail { sts, ways }))
 }
 
 async fn hosts(resolver: &dyn Resolver, address: &Mailbox, decision: &Decision) -> Hosts {
@@ -232,6 +255,10 @@ async fn hosts(resolver: &dyn Resolver, address: &Mailbox, decision: &Decision) 
             let hosts = domains::delivery_hosts(resolver, record, address.domain(), &mut rng);
             Hosts::Delivery(hosts.await)
         }
+        Route::Smtp {
+            transport: Some(transport),
+            ..
+        } => Hosts::Operators(Arc::clone(transport)),
         Route::Smtp { .. } => Hosts::Mail(domains::mail_hosts(resolver, address.domain(), &mut rng).await),
         _ => Hosts::None,
     }

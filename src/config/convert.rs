@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Accounts, Config, Dns, Error, Limits, Outbound, PasswordsAt, Queue, Validation};
+use super::{Accounts, Config, Dns, Error, Limits, Local, Outbound, PasswordsAt, Queue, Validation};
 use crate::accounts;
+use crate::delivery::lmtp::{self, LmtpDelivery};
+use crate::delivery::local::{Mailboxes, Means};
 use crate::delivery::maildir::Maildirs;
 use crate::mail::address::Domain;
 use crate::net::connect::Outgoing;
@@ -16,6 +18,7 @@ use crate::net::https::HttpsClient;
 use crate::net::self_signed;
 use crate::net::tls::{self, Connector, Identity, WebPki};
 use crate::queue::schedule::Schedule;
+use crate::routing::Transports;
 use crate::{dmtp, smtp};
 
 /// How long the fetch of an MTA-STS policy may take (RFC 8461 §3.3 suggests a minute).
@@ -149,6 +152,15 @@ fn anchors(path: &Path) -> Result<TrustAnchors, Error> {
     })
 }
 
+impl From<Local> for Means {
+    fn from(local: Local) -> Self {
+        match local {
+            Local::Maildir => Self::Maildir,
+            Local::Lmtp => Self::Lmtp,
+        }
+    }
+}
+
 impl From<&Queue> for Schedule {
     fn from(queue: &Queue) -> Self {
         let warning = Duration::from_secs(queue.delay_warning_secs);
@@ -190,6 +202,28 @@ impl Config {
         let pattern = self.delivery.maildir.in_data(&self.server.data_directory);
         let quota = u64::from(self.delivery.quota_mib) << 20;
         Maildirs::new(pattern, self.server.hostname.clone()).with_quota(quota)
+    }
+
+    /// Where the mail of all accounts lies.
+    pub fn mailboxes(&self, maildirs: Arc<Maildirs>) -> Mailboxes {
+        let delivery = &self.delivery;
+        let lmtp = |server: &lmtp::Server| {
+            LmtpDelivery::new(server.clone(), (&self.outbound).into(), self.helo().clone())
+        };
+        let domains = delivery.domains.iter();
+        Mailboxes {
+            maildirs,
+            lmtp: delivery.lmtp.as_ref().map(lmtp),
+            means: delivery.local.into(),
+            of_domains: domains
+                .map(|(domain, local)| (domain.clone(), (*local).into()))
+                .collect(),
+        }
+    }
+
+    /// The hosts that the operator names.
+    pub fn transports(&self) -> Transports {
+        Transports::new(self.outbound.transports.iter().map(Into::into).collect())
     }
 }
 

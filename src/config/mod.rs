@@ -14,6 +14,7 @@ mod paths;
 mod routing;
 mod sections;
 mod submission;
+mod transports;
 mod warnings;
 
 use std::path::Path;
@@ -30,6 +31,7 @@ pub use paths::MaildirPattern;
 pub use routing::Routing;
 pub use sections::*;
 pub use submission::{FromPolicy, Submission};
+pub use transports::{Protection, Transport};
 pub use warnings::Warning;
 
 /// Where the configuration file is looked for when nothing else is said.

@@ -1,5 +1,6 @@
 //! The sections of the configuration file. Every field says what it means, in which unit, and its default.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
@@ -8,8 +9,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{Error, MaildirPattern};
+use super::{Error, MaildirPattern, Transport};
 use crate::base::network::Network;
+use crate::delivery::lmtp;
 use crate::mail::address::{Domain, Mailbox};
 
 /// `[server]`: who we are and where we keep things.
@@ -305,6 +307,9 @@ pub struct Outbound {
     pub source_address: Option<IpAddr>,
     /// Longest wait for a connection. Seconds, default 30.
     pub connect_timeout_secs: NonZeroU64,
+    /// Hosts for the mail of some domains that goes by SMTP, in the place of those that DNS names. Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub transports: Vec<Transport>,
 }
 
 impl Default for Outbound {
@@ -319,6 +324,7 @@ impl Default for Outbound {
             helo: None,
             source_address: None,
             connect_timeout_secs: const { NonZeroU64::new(30).unwrap() },
+            transports: Vec::new(),
         }
     }
 }
@@ -329,6 +335,9 @@ impl Default for Outbound {
 pub struct Queue {
     /// Deliveries that run at the same time. Default 20.
     pub runners: NonZeroUsize,
+    /// Deliveries to one domain at the same time, at most: 5 at first, more while its hosts answer, half as many each time
+    /// they do not. Default 20.
+    pub per_destination: NonZeroUsize,
     /// Wait after the first failed attempt; it doubles with every further one. Seconds, default 300.
     pub retry_first_secs: NonZeroU64,
     /// Longest wait between two attempts. Seconds, default 14400 (4 hours).
@@ -345,6 +354,7 @@ impl Default for Queue {
     fn default() -> Self {
         Self {
             runners: const { NonZeroUsize::new(20).unwrap() },
+            per_destination: const { NonZeroUsize::new(20).unwrap() },
             retry_first_secs: const { NonZeroU64::new(300).unwrap() },
             retry_max_secs: const { NonZeroU64::new(14_400).unwrap() },
             lifetime_secs: const { NonZeroU64::new(432_000).unwrap() },
@@ -495,8 +505,16 @@ impl Default for Accounts {
 
 /// `[delivery]`: where mail for our users ends up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, try_from = "RawDelivery")]
 pub struct Delivery {
+    /// How mail gets into mailboxes. Default `maildir`.
+    pub local: Local,
+    /// Where a mailbox server takes mail by LMTP: `unix:` and a path, or an IP address and port. Default: none.
+    #[serde(with = "optional_text", skip_serializing_if = "Option::is_none")]
+    pub lmtp: Option<lmtp::Server>,
+    /// The same as `local` for some of our domains. Default: none.
+    #[serde(with = "domains", skip_serializing_if = "BTreeMap::is_empty")]
+    pub domains: BTreeMap<Domain, Local>,
     /// Maildir of an account; `{data}`, `{domain}` and `{local}` are filled in.
     /// Default `{data}/mail/{domain}/{local}`.
     pub maildir: MaildirPattern,
@@ -505,9 +523,71 @@ pub struct Delivery {
     pub quota_mib: u32,
 }
 
+/// How mail gets into mailboxes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Local {
+    /// We write it into Maildirs.
+    Maildir,
+    /// The mailbox server of `lmtp` gets it.
+    Lmtp,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawDelivery {
+    local: Local,
+    #[serde(with = "optional_text")]
+    lmtp: Option<lmtp::Server>,
+    #[serde(with = "domains")]
+    domains: BTreeMap<Domain, Local>,
+    maildir: MaildirPattern,
+    quota_mib: u32,
+}
+
+impl Default for RawDelivery {
+    fn default() -> Self {
+        let Delivery {
+            local,
+            lmtp,
+            domains,
+            maildir,
+            quota_mib,
+        } = Delivery::default();
+        Self {
+            local,
+            lmtp,
+            domains,
+            maildir,
+            quota_mib,
+        }
+    }
+}
+
+impl TryFrom<RawDelivery> for Delivery {
+    type Error = &'static str;
+
+    fn try_from(raw: RawDelivery) -> Result<Self, Self::Error> {
+        let by_lmtp = raw.local == Local::Lmtp || raw.domains.values().any(|local| *local == Local::Lmtp);
+        if by_lmtp && raw.lmtp.is_none() {
+            return Err("mail is to go by LMTP, and `lmtp` does not say where");
+        }
+        Ok(Self {
+            local: raw.local,
+            lmtp: raw.lmtp,
+            domains: raw.domains,
+            maildir: raw.maildir,
+            quota_mib: raw.quota_mib,
+        })
+    }
+}
+
 impl Default for Delivery {
     fn default() -> Self {
         Self {
+            local: Local::Maildir,
+            lmtp: None,
+            domains: BTreeMap::new(),
             maildir: MaildirPattern::under_data(),
             quota_mib: 0,
         }
@@ -572,14 +652,17 @@ impl From<LogLevel> for tracing::Level {
 }
 
 /// Values that have a text form of their own.
-mod text {
+pub(super) mod text {
     use super::*;
 
-    pub fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::config) fn serialize<T: Display, S: Serializer>(
+        value: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_str(value)
     }
 
-    pub fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+    pub(in crate::config) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
     where
         T: FromStr<Err: Display>,
         D: Deserializer<'de>,
@@ -632,6 +715,29 @@ mod optional_text {
         D: Deserializer<'de>,
     {
         text::deserialize(deserializer).map(Some)
+    }
+}
+
+/// A table whose keys are domains.
+mod domains {
+    use super::*;
+
+    pub fn serialize<S: Serializer>(
+        values: &BTreeMap<Domain, Local>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(values.iter().map(|(domain, local)| (domain.as_str(), local)))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<Domain, Local>, D::Error> {
+        let named = BTreeMap::<String, Local>::deserialize(deserializer)?;
+        let entry = |(name, local): (String, Local)| match Domain::parse(&name) {
+            Ok(domain) => Ok((domain, local)),
+            Err(error) => Err(D::Error::custom(format_args!("`{name}` is {error}"))),
+        };
+        named.into_iter().map(entry).collect()
     }
 }
 

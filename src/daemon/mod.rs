@@ -34,6 +34,7 @@ use crate::config::{self, Config};
 use crate::net::tls;
 use crate::queue::observer::Observer;
 use crate::queue::runner::Runner;
+use crate::queue::windows::Windows;
 use crate::store;
 
 pub use services::{Services, dx_connector, planner};
@@ -215,6 +216,7 @@ fn start_runner(services: &Services, stop: &CancellationToken) -> Result<JoinHan
         Arc::clone(&services.clock),
         Arc::new(services.mailer()?),
         services.config.queue.runners.get(),
+        Windows::new(services.config.queue.per_destination.get()),
         Duration::from_secs(services.config.queue.lease_secs.get()),
     );
     Ok(tokio::spawn(runner.run(stop.clone())))

@@ -19,7 +19,7 @@ use crate::config::{self, Config, Outbound, TrapMail};
 use crate::delivery::dmtp::DmtpDelivery;
 use crate::delivery::local::LocalDelivery;
 use crate::delivery::maildir::Maildirs;
-use crate::delivery::smtp::{Connectors, SmtpDelivery};
+use crate::delivery::smtp::{self, Connectors, SmtpDelivery};
 use crate::domains::sts::MtaSts;
 use crate::domains::{Domains, DxConnector, DxPorts, Limits};
 use crate::mail::address::Domain;
@@ -27,6 +27,7 @@ use crate::net::dns::Resolver;
 use crate::net::tls::{Acceptor, Connector};
 use crate::queue::attempt::Mailer;
 use crate::queue::observer::Observer;
+use crate::queue::outages::Outages;
 use crate::queue::plan::Planner;
 use crate::queue::signing::Signing;
 use crate::signet_service::{Desk, Directory, Enumeration, Published};
@@ -161,6 +162,7 @@ impl Services {
             published: Arc::clone(&self.published),
             policy: (&self.config.dmime).into(),
             settings: (&self.config.routing).into(),
+            transports: self.config.transports(),
             clock: Arc::clone(&self.clock),
         }
     }
@@ -173,7 +175,7 @@ impl Services {
             planner: self.planner(),
             local: LocalDelivery {
                 accounts: Arc::clone(&self.accounts),
-                maildirs: Arc::clone(&self.maildirs),
+                mailboxes: self.config.mailboxes(Arc::clone(&self.maildirs)),
                 keeps_trap_mail: self.config.abuse.trap_mail == TrapMail::Keep,
             },
             smtp: SmtpDelivery {
@@ -183,6 +185,7 @@ impl Services {
                 connectors: Connectors::new(self.dx.roots.as_ref())?,
                 hello: self.config.helo().clone(),
                 port: self.config.outbound.smtp_port.get(),
+                sessions: smtp::sessions(),
             },
             signing: Signing {
                 keys: Arc::clone(&self.dkim),
@@ -196,6 +199,7 @@ impl Services {
             schedule: (&self.config.queue).into(),
             host: self.config.server.hostname.clone(),
             budget: self.budget.clone(),
+            outages: Outages::new(Duration::from_secs(self.config.queue.retry_first_secs.get())),
             observer: Arc::clone(&self.observer),
         })
     }
@@ -228,6 +232,7 @@ pub fn planner(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) 
         published,
         policy: (&config.dmime).into(),
         settings: (&config.routing).into(),
+        transports: config.transports(),
         clock: Arc::clone(clock),
     })
 }

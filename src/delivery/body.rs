@@ -9,8 +9,19 @@ use crate::base::id::QueueId;
 use crate::dime::convert::MAX_HEADER_BLOCK;
 use crate::dime::convert::delivery::{Judge, Safe, Sender};
 use crate::mail::headers::{self, Collector, Gathered};
+use crate::mail::survey::Survey;
 use crate::store::blocking::StoredBody;
-use crate::store::{Error, Pieces, Store};
+use crate::store::{BodyWriter, Error, Pieces, Store};
+
+/// Octets of a message, in their order.
+#[async_trait]
+pub trait Octets: Send {
+    /// The next piece; `None` after the last.
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, Error>;
+
+    /// Goes back to the first.
+    fn rewind(&mut self);
+}
 
 /// Reads a body from its beginning.
 pub struct Body {
@@ -21,6 +32,10 @@ pub struct Body {
     unreadable: Option<&'static str>,
     safe: Option<Safe>,
     sender: Option<Sender>,
+    /// Given in the place of what is stored.
+    converted: Option<Box<dyn BodyWriter>>,
+    /// The first piece, if it is the only one: messages are read several times.
+    only_piece: Option<Vec<u8>>,
     /// Fields that go before the message.
     signatures: Vec<u8>,
     /// They are next.
@@ -38,6 +53,8 @@ impl Body {
             unreadable: None,
             safe: None,
             sender: None,
+            converted: None,
+            only_piece: None,
             signatures: Vec::new(),
             at_start: true,
         }
@@ -93,6 +110,7 @@ impl Body {
     /// Gives the message as it is stored again.
     pub fn as_stored(&mut self) {
         self.safe = None;
+        self.converted = None;
         self.signatures.clear();
         self.rewind();
     }
@@ -117,14 +135,46 @@ impl Body {
         })
     }
 
-    /// The next piece as it is stored.
+    /// The next piece as it is stored, or as it was converted.
     async fn read(&mut self) -> Result<Option<Vec<u8>>, Error> {
-        let piece = self.store.read_piece(self.message, self.next).await;
-        if let Err(Error::Unreadable(what)) = &piece {
-            self.unreadable = Some(what);
-        }
+        let index = self.next;
         self.next += 1;
+        if let Some(converted) = &mut self.converted {
+            return converted.read_piece(index).await;
+        }
+        if let (0, Some(piece)) = (index, &self.only_piece) {
+            return Ok(Some(piece.clone()));
+        }
+        let piece = self.store.read_piece(self.message, index).await;
+        match &piece {
+            Ok(Some(piece)) if index == 0 && piece.len() as u64 == self.size_bytes => {
+                self.only_piece = Some(piece.clone());
+            }
+            Err(Error::Unreadable(what)) => self.unreadable = Some(what),
+            _ => {}
+        }
         piece
+    }
+
+    /// What the message is like as it is given now.
+    pub async fn survey(&mut self) -> Result<Survey, Error> {
+        self.rewind();
+        let mut survey = Survey::default();
+        while let Some(piece) = self.next().await? {
+            survey.push(&piece);
+        }
+        self.rewind();
+        Ok(survey)
+    }
+
+    /// From now on gives these octets, which are kept in the spool meanwhile and belong to nobody. Their number.
+    pub async fn give_instead(&mut self, octets: &[u8]) -> Result<u64, Error> {
+        let id = QueueId::random(&mut rand::rng());
+        let mut writer = self.store.begin(id).await?;
+        writer.write(octets).await?;
+        self.as_stored();
+        self.converted = Some(writer);
+        Ok(octets.len() as u64)
     }
 
     /// What of the message was found not to be readable, if anything was: trying again will not help.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Diagnosis, Outcome, RemoteReply};
+use super::{Contact, Diagnosis, Outcome, RemoteReply};
 use crate::base::machine::TlsInfo;
 use crate::dime::fingerprint::FullFingerprint;
 use crate::dime::record::ManagementRecord;
@@ -52,6 +52,29 @@ pub struct Report {
     /// The recipient has other keys than those the message was sealed for, says the host.
     pub stale_signet: bool,
 }
+
+impl Report {
+    /// Nobody was spoken to.
+    pub fn without_session(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            peer: None,
+            stale_signet: false,
+        }
+    }
+
+    /// Whether the other side was there.
+    pub fn contact(&self) -> Contact {
+        match (&self.peer, &self.outcome) {
+            (Some(_), _) => Contact::Reached,
+            (None, Outcome::Deferred(why)) if why.status == UNREACHABLE => Contact::Unreachable,
+            (None, _) => Contact::Unknown,
+        }
+    }
+}
+
+/// No host answered.
+const UNREACHABLE: EnhancedStatus = EnhancedStatus(4, 4, 1);
 
 /// The reply to MAIL on a submission port, where we come when nobody takes a connection on the right one (`dmtp.md` §9.1).
 const LOGIN_FIRST: u16 = 530;
@@ -121,7 +144,7 @@ fn outcome_of(error: &DxError) -> Outcome {
         }
         DxError::NullMx => Outcome::Failed(Diagnosis::local(EnhancedStatus(5, 1, 10), error.to_string())),
         DxError::Certificate { .. } => local(EnhancedStatus(4, 7, 5), error.to_string()),
-        _ => local(EnhancedStatus(4, 4, 1), error.to_string()),
+        _ => local(UNREACHABLE, error.to_string()),
     }
 }
 

@@ -1,23 +1,66 @@
-//! Mail for accounts of ours.
+//! Mail for accounts of ours: into Maildirs, or to a mailbox server.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::letter::{Letter, Plain};
+use super::lmtp::LmtpDelivery;
 use super::maildir::{self, Maildirs, Room};
 use super::{Diagnosis, Outcome};
 use crate::accounts::{Accounts, Resolution, Target};
-use crate::mail::address::{Mailbox, ReversePath};
+use crate::mail::address::{Domain, Mailbox, ReversePath};
 use crate::mail::reply::EnhancedStatus;
 use crate::mail::trace::{delivered_to, deliveries, return_path};
 use crate::store::{self, Account, Pieces, fold};
 
-/// Delivers into Maildirs.
+/// Delivers to our users.
 pub struct LocalDelivery {
     /// Who an address stands for.
     pub accounts: Arc<Accounts>,
     /// Where their mail lies.
-    pub maildirs: Arc<Maildirs>,
+    pub mailboxes: Mailboxes,
     /// Whether mail for traps is written, too; else it ends here.
     pub keeps_trap_mail: bool,
+}
+
+/// How mail gets into mailboxes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Means {
+    /// Written by us.
+    Maildir,
+    /// By a mailbox server.
+    Lmtp,
+}
+
+/// Where the mail of all accounts lies.
+pub struct Mailboxes {
+    /// Of those whose mail we write.
+    pub maildirs: Arc<Maildirs>,
+    /// The mailbox server, if there is one.
+    pub lmtp: Option<LmtpDelivery>,
+    /// For domains that nothing else is said of.
+    pub means: Means,
+    /// For others.
+    pub of_domains: HashMap<Domain, Means>,
+}
+
+impl Mailboxes {
+    /// The mailbox server of an account, if it has one.
+    fn server_of(&self, account: &Mailbox) -> Option<&LmtpDelivery> {
+        let means = self.of_domains.get(account.domain()).unwrap_or(&self.means);
+        self.lmtp.as_ref().filter(|_| *means == Means::Lmtp)
+    }
+}
+
+/// Those whom an address stands for, by how their mail gets to them.
+#[derive(Debug, Default)]
+pub struct Recipients {
+    /// Accounts whose mail we write.
+    pub by_us: Vec<Account>,
+    /// Accounts of a mailbox server.
+    pub by_server: Vec<Mailbox>,
+    /// Mailboxes elsewhere.
+    pub elsewhere: Vec<Mailbox>,
 }
 
 /// One copy of a message and whom it is for.
@@ -57,40 +100,87 @@ enum Failure {
 }
 
 impl LocalDelivery {
-    /// Delivers to everybody the address stands for.
+    /// Delivers a message of plain lines to everybody the address stands for.
     pub async fn deliver(&self, job: &Job<'_>, body: &mut dyn Pieces) -> Report {
-        match has_been_at(job.address, body).await {
+        let recipients = match self.recipients(job.address, body).await {
+            Ok(recipients) => recipients,
+            Err(outcome) => return outcome.into(),
+        };
+        let mut outcomes = vec![self.write_all(&recipients.by_us, job, body).await];
+        if !recipients.by_server.is_empty() {
+            let mut letter = Plain::new(body);
+            let handed = self.hand_over(job.reverse_path, &recipients.by_server, &mut letter);
+            outcomes.extend(handed.await);
+        }
+        Report {
+            outcome: worst(outcomes),
+            forward_to: recipients.elsewhere,
+        }
+    }
+
+    /// Finds out whom an address stands for. Errors: what becomes of the message, if that is nobody, cannot be found out, or was
+    /// the case before.
+    pub async fn recipients(&self, address: &Mailbox, body: &mut dyn Pieces) -> Result<Recipients, Outcome> {
+        match has_been_at(address, body).await {
             Ok(false) => {}
             Ok(true) => {
                 let text = "the message has been in this mailbox before: it goes in circles";
-                return Outcome::Failed(Diagnosis::local(EnhancedStatus(5, 4, 6), text)).into();
+                return Err(Outcome::Failed(Diagnosis::local(EnhancedStatus(5, 4, 6), text)));
             }
-            Err(_) => return deferred("the message cannot be read").into(),
+            Err(_) => return Err(deferred("the message cannot be read")),
         }
-        let targets = match self.accounts.resolve(job.address).await {
+        let targets = match self.accounts.resolve(address).await {
             Ok(Resolution::Targets(targets)) => targets,
             Ok(Resolution::Unknown | Resolution::NotLocal) => {
                 let diagnosis = Diagnosis::local(EnhancedStatus(5, 1, 1), "there is no such mailbox here");
-                return Outcome::Failed(diagnosis).into();
+                return Err(Outcome::Failed(diagnosis));
             }
-            Err(_) => return deferred("the address cannot be looked up").into(),
+            Err(_) => return Err(deferred("the address cannot be looked up")),
         };
-        let mut forward_to = Vec::new();
+        let mut recipients = Recipients::default();
         for target in targets {
             match target {
-                Target::Remote(mailbox) => forward_to.push(mailbox),
+                Target::Remote(mailbox) => recipients.elsewhere.push(mailbox),
                 Target::Local(account) if account.trap_since.is_some() && !self.keeps_trap_mail => {}
-                Target::Local(account) => match self.write(&account, job, body).await {
-                    Ok(()) => {}
-                    Err(Failure::Mailbox(error)) => return error.outcome().into(),
-                    Err(Failure::Room(room)) => return no_room(room).into(),
-                    Err(Failure::Spool) => return deferred("the message cannot be read").into(),
+                Target::Local(account) => match self.mailboxes.server_of(&account.address) {
+                    Some(_) => recipients.by_server.push(account.address),
+                    None => recipients.by_us.push(*account),
                 },
             }
         }
-        Report {
-            outcome: Outcome::Delivered,
-            forward_to,
+        Ok(recipients)
+    }
+
+    /// Writes a message into the Maildirs of these accounts, up to the first that cannot be written.
+    pub async fn write_all(&self, accounts: &[Account], job: &Job<'_>, body: &mut dyn Pieces) -> Outcome {
+        for account in accounts {
+            match self.write(account, job, body).await {
+                Ok(()) => {}
+                Err(Failure::Mailbox(error)) => return error.outcome(),
+                Err(Failure::Room(room)) => return no_room(room),
+                Err(Failure::Spool) => return deferred("the message cannot be read"),
+            }
+        }
+        Outcome::Delivered
+    }
+
+    /// Hands a message over to the mailbox server of these accounts, once; an outcome for each, in their order.
+    pub async fn hand_over(
+        &self,
+        reverse_path: &ReversePath,
+        accounts: &[Mailbox],
+        letter: &mut dyn Letter,
+    ) -> Vec<Outcome> {
+        match &self.mailboxes.lmtp {
+            Some(server) => server.deliver(reverse_path, accounts, letter).await,
+            None => vec![deferred("there is no mailbox server"); accounts.len()],
+        }
+    }
+
+    /// Ends what is kept open for more mail.
+    pub async fn close(&self) {
+        if let Some(server) = &self.mailboxes.lmtp {
+            server.close().await;
         }
     }
 
@@ -99,6 +189,7 @@ impl LocalDelivery {
         // How much it will be is known once it is written.
         self.demand_room(account, 0).await?;
         let mut delivery = self
+            .mailboxes
             .maildirs
             .begin(&account.address, job.copy)
             .await
@@ -116,7 +207,7 @@ impl LocalDelivery {
     }
 
     async fn demand_room(&self, account: &Account, octets: u64) -> Result<(), Failure> {
-        match self.maildirs.room(account, octets).await {
+        match self.mailboxes.maildirs.room(account, octets).await {
             Ok(Room::Fits) => Ok(()),
             Ok(room) => Err(Failure::Room(room)),
             Err(error) => Err(Failure::Mailbox(error)),
@@ -143,6 +234,17 @@ async fn has_been_at(address: &Mailbox, body: &mut dyn Pieces) -> Result<bool, s
     let first = body.piece(0).await?.unwrap_or_default();
     let is_here = |before: Mailbox| fold(&before) == fold(address);
     Ok(deliveries(&first).any(is_here))
+}
+
+/// What becomes of a recipient who stands for several accounts: it is tried again while that may help anybody.
+pub fn worst(outcomes: Vec<Outcome>) -> Outcome {
+    let rank = |outcome: &Outcome| match outcome {
+        Outcome::Delivered | Outcome::Relayed { .. } | Outcome::Expanded => 0,
+        Outcome::Failed(_) => 1,
+        Outcome::Deferred(_) => 2,
+    };
+    let worst = outcomes.into_iter().max_by_key(rank);
+    worst.unwrap_or(Outcome::Delivered)
 }
 
 fn deferred(text: &str) -> Outcome {

@@ -2,9 +2,13 @@
 
 pub mod body;
 pub mod dmtp;
+pub mod letter;
+pub mod lmtp;
 pub mod local;
 pub mod maildir;
+pub mod pool;
 pub mod seal;
+pub mod session;
 pub mod smtp;
 pub mod wrapper;
 
@@ -47,6 +51,18 @@ impl Outcome {
             Self::Deferred(diagnosis)
         }
     }
+}
+
+/// Whether the other side was there, for those who decide how many attempts are made at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Contact {
+    /// Nobody was asked, or it is no matter of being there.
+    #[default]
+    Unknown,
+    /// A host answered.
+    Reached,
+    /// None did, or none went on answering.
+    Unreachable,
 }
 
 /// Why an attempt did not succeed, in words fit for the sender.

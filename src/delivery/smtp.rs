@@ -1,39 +1,38 @@
-//! Mail to other hosts by SMTP: MX by MX, with the TLS that routing demands of each.
+//! Mail to other hosts by SMTP: MX by MX, or to the host that the operator names, with the TLS that routing demands of each.
 
-mod session;
+mod host;
 mod way;
 
-use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
 
-use self::session::Session;
-use super::body::Body;
-use super::{Diagnosis, Outcome};
+use super::letter::Letter;
+use super::pool::{self, Pool};
+use super::session::Failure;
+use super::{Contact, Diagnosis, Outcome};
 use crate::base::machine::TlsInfo;
-use crate::domains::sts::MtaSts;
+use crate::domains::sts::{MtaSts, StsFacts};
 use crate::domains::{MailHosts, mail_hosts};
 use crate::mail::address::{Domain, ReversePath};
 use crate::mail::demand::TlsDemand;
 use crate::mail::notify::MessageRequest;
 use crate::mail::reply::EnhancedStatus;
 use crate::net::connect::Outgoing;
-use crate::net::connection::Connection;
+use crate::net::dane::Dane;
 use crate::net::dns::{Proof, Resolver};
-use crate::net::stream::Stream;
 use crate::net::tls::{self, Connector, WebPki};
+use crate::routing::transport::{Endpoint, Transport};
 use crate::routing::{HostReason, HostTls, SmtpTls};
-use crate::smtp::client::{Client, Params, Protocol, Timeouts, TlsPolicy, Transaction};
+use crate::smtp::client::TlsPolicy;
 
 pub use crate::smtp::client::Recipient;
-pub use way::{Common, NoAddress, Way, find};
+pub use host::{CredentialsError, parse_credentials};
+pub use way::{Common, NoAddress, Way, find, to_address};
 
 /// MX hosts tried in one attempt.
 pub const MAX_HOSTS: usize = 5;
-
-/// Addresses tried for one host.
-const MAX_ADDRESSES: usize = 4;
 
 /// Sends mail to the hosts of other domains.
 pub struct SmtpDelivery {
@@ -49,6 +48,26 @@ pub struct SmtpDelivery {
     pub hello: Domain,
     /// 25, but for tests and the demo.
     pub port: u16,
+    /// Sessions that may be used again.
+    pub sessions: Arc<Pool<Key>>,
+}
+
+/// Whom a session leads to, and what was demanded of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    host: String,
+    port: u16,
+    policy: TlsPolicy,
+    is_verified: bool,
+    tls_from_start: bool,
+    dane: Option<Dane>,
+    /// In whose name.
+    login: Option<PathBuf>,
+}
+
+/// Where sessions with other hosts are kept.
+pub fn sessions() -> Arc<Pool<Key>> {
+    Arc::new(Pool::new(pool::Limits::default()))
 }
 
 /// How to do TLS; for DANE, the host's records have to be known first.
@@ -75,18 +94,14 @@ pub struct Job<'a> {
     pub reverse_path: &'a ReversePath,
     /// At least one.
     pub recipients: &'a [Recipient],
-    /// Octets of the body.
-    pub size_bytes: u64,
-    /// The body has octets above 127.
-    pub eight_bit: bool,
-    /// The header has UTF-8.
-    pub smtputf8: bool,
     /// The TLS that the route asks for.
     pub wanted: SmtpTls,
     /// The TLS that the author demands.
     pub demand: TlsDemand,
     /// What the sender wants to be told.
     pub request: &'a MessageRequest,
+    /// The host that the route names.
+    pub transport: Option<&'a Transport>,
 }
 
 impl Job<'_> {
@@ -102,13 +117,15 @@ pub struct Report {
     /// One for each recipient, in their order.
     pub outcomes: Vec<Outcome>,
     /// The host that gave the answers, if one did.
-    pub host: Option<Domain>,
+    pub host: Option<String>,
     /// TLS towards that host.
     pub tls: Option<TlsInfo>,
     /// What that TLS had to be.
     pub protection: Option<Protection>,
     /// Hosts that were tried before, or were not even tried, because of their TLS.
-    pub refused: Vec<(Domain, Protection)>,
+    pub refused: Vec<(String, Protection)>,
+    /// Whether anybody answered.
+    pub contact: Contact,
 }
 
 /// How the TLS towards a host had to be.
@@ -123,13 +140,15 @@ pub struct Protection {
 }
 
 impl Report {
-    fn same(job: &Job<'_>, outcome: &Outcome) -> Self {
+    /// The same for everybody, and no host has said so.
+    pub fn same(count: usize, outcome: &Outcome) -> Self {
         Self {
-            outcomes: vec![outcome.clone(); job.recipients.len()],
+            outcomes: vec![outcome.clone(); count],
             host: None,
             tls: None,
             protection: None,
             refused: Vec::new(),
+            contact: Contact::Unknown,
         }
     }
 
@@ -138,60 +157,35 @@ impl Report {
         let failed = |outcome: &Outcome| matches!(outcome, Outcome::Failed(_));
         self.host.is_none() && self.outcomes.iter().all(failed)
     }
-
-    fn by(host: &Domain, tls: Option<TlsInfo>, outcomes: Vec<Outcome>) -> Self {
-        Self {
-            outcomes,
-            host: Some(host.clone()),
-            tls,
-            protection: None,
-            refused: Vec::new(),
-        }
-    }
 }
 
-/// Why a host gave no verdicts.
-struct HostFailure {
-    diagnosis: Diagnosis,
-    /// It is the TLS that failed: worth trying with less of it, if less will do.
-    tls_to_blame: bool,
-    /// The host may have the message: another host must not be given a copy now.
-    leaves_doubt: bool,
-    /// It will be no better later.
-    is_permanent: bool,
-}
-
-impl HostFailure {
-    /// One that says nothing about TLS, and before which nothing can have been accepted.
-    fn plain(diagnosis: Diagnosis) -> Self {
-        Self {
-            diagnosis,
-            tls_to_blame: false,
-            leaves_doubt: false,
-            is_permanent: false,
-        }
-    }
-}
-
-/// One way of doing TLS with a host.
-struct Handshake<'a> {
-    policy: TlsPolicy,
-    connector: &'a Connector,
-    verified: bool,
+/// A host that may be tried.
+enum Target<'a> {
+    Named(&'a Domain),
+    Operators(&'a Transport),
 }
 
 impl SmtpDelivery {
-    /// Tries the domain's hosts in order until one gives verdicts.
-    pub async fn deliver(&self, destination: &Domain, job: &Job<'_>, body: &mut Body) -> Report {
-        let (hosts, list) = match self.hosts(destination).await {
-            Ok(found) => found,
-            Err(outcome) => return Report::same(job, &outcome),
+    /// Sends to the host that the job names, or tries the domain's hosts in order until one gives verdicts.
+    pub async fn deliver(&self, destination: &Domain, job: &Job<'_>, letter: &mut dyn Letter) -> Report {
+        let report = match job.transport {
+            Some(transport) => self.by_transport(transport, job, letter).await,
+            None => self.by_mx(destination, job, letter).await,
         };
-        let Ok(sts) = self.sts.facts(destination).await else {
+        report.unwrap_or_else(|outcome| Report::same(job.recipients.len(), &outcome))
+    }
+
+    async fn by_mx(
+        &self,
+        destination: &Domain,
+        job: &Job<'_>,
+        letter: &mut dyn Letter,
+    ) -> Result<Report, Outcome> {
+        let (hosts, list) = self.hosts(destination).await?;
+        let sts = self.sts.facts(destination).await.map_err(|_| {
             let text = "the domain's MTA-STS policy cannot be read";
-            let fault = Diagnosis::local(EnhancedStatus(4, 3, 0), text);
-            return Report::same(job, &Outcome::Deferred(fault));
-        };
+            Outcome::Deferred(Diagnosis::local(EnhancedStatus(4, 3, 0), text))
+        })?;
         let common = Common {
             destination,
             list,
@@ -199,35 +193,76 @@ impl SmtpDelivery {
             wanted: job.wanted,
             demand: job.demand,
             port: self.port,
+            transport: None,
         };
-        let report = self.in_turn(&hosts, &common, job, body).await;
+        let targets: Vec<Target<'_>> = hosts.iter().take(MAX_HOSTS).map(Target::Named).collect();
+        Ok(self.as_demanded(&targets, common, job, letter).await)
+    }
+
+    async fn by_transport(
+        &self,
+        transport: &Transport,
+        job: &Job<'_>,
+        letter: &mut dyn Letter,
+    ) -> Result<Report, Outcome> {
+        if matches!(&transport.host, Endpoint::Host(host) if *host == self.hello) {
+            return Err(Outcome::Deferred(Diagnosis::local(
+                EnhancedStatus(4, 4, 6),
+                "the host that the configuration names for the domain is this one",
+            )));
+        }
+        let sts = StsFacts::none();
+        let common = Common {
+            destination: &self.hello,
+            list: Proof::Secure,
+            sts: &sts,
+            wanted: job.wanted,
+            demand: job.demand,
+            port: transport.port,
+            transport: Some(transport),
+        };
+        let targets = [Target::Operators(transport)];
+        Ok(self.as_demanded(&targets, common, job, letter).await)
+    }
+
+    /// A report that nobody would take under its demand goes without it.
+    async fn as_demanded(
+        &self,
+        targets: &[Target<'_>],
+        common: Common<'_>,
+        job: &Job<'_>,
+        letter: &mut dyn Letter,
+    ) -> Report {
+        let report = self.in_turn(targets, &common, job, letter).await;
         if !(job.is_report_requiring_tls() && report.all_failed()) {
             return report;
         }
-        let (demand, common) = (
-            TlsDemand::Policy,
-            Common {
-                demand: TlsDemand::Policy,
-                ..common
-            },
-        );
-        self.in_turn(&hosts, &common, &Job { demand, ..*job }, body).await
+        let demand = TlsDemand::Policy;
+        let (common, job) = (Common { demand, ..common }, Job { demand, ..*job });
+        self.in_turn(targets, &common, &job, letter).await
     }
 
     /// The message is given up only if no host will ever do.
-    async fn in_turn(&self, hosts: &[Domain], common: &Common<'_>, job: &Job<'_>, body: &mut Body) -> Report {
+    async fn in_turn(
+        &self,
+        targets: &[Target<'_>],
+        common: &Common<'_>,
+        job: &Job<'_>,
+        letter: &mut dyn Letter,
+    ) -> Report {
         let mut last = Diagnosis::local(EnhancedStatus(4, 4, 1), "no host of the domain answers");
-        let (mut hopeless, mut refused) = (true, Vec::new());
-        for host in hosts.iter().take(MAX_HOSTS) {
-            let failure = match self.try_host(host, common, job, body, &mut refused).await {
+        let (mut hopeless, mut refused, mut unreachable) = (true, Vec::new(), true);
+        for target in targets {
+            let failure = match self.try_host(target, common, job, letter, &mut refused).await {
                 Ok(report) => return Report { refused, ..report },
                 Err(failure) => failure,
             };
+            unreachable &= failure.is_unreachable;
             if failure.leaves_doubt {
                 let outcome = Outcome::Deferred(failure.diagnosis);
                 return Report {
                     refused,
-                    ..Report::same(job, &outcome)
+                    ..Report::same(job.recipients.len(), &outcome)
                 };
             }
             if hopeless || !failure.is_permanent {
@@ -241,7 +276,11 @@ impl SmtpDelivery {
         };
         Report {
             refused,
-            ..Report::same(job, &outcome)
+            contact: match unreachable {
+                true => Contact::Unreachable,
+                false => Contact::Unknown,
+            },
+            ..Report::same(job.recipients.len(), &outcome)
         }
     }
 
@@ -279,139 +318,20 @@ impl SmtpDelivery {
             ))),
         }
     }
-
-    /// Finds the way to a host, and does what it has to about TLS; each handshake but the last asks for more than must be.
-    async fn try_host(
-        &self,
-        host: &Domain,
-        common: &Common<'_>,
-        job: &Job<'_>,
-        body: &mut Body,
-        refused: &mut Vec<(Domain, Protection)>,
-    ) -> Result<Report, HostFailure> {
-        let way = find(self.resolver.as_ref(), host, common)
-            .await
-            .map_err(|why| no_address(host, why))?;
-        let protection = |verified| Protection {
-            kind: way.decision.tls.kind(),
-            reason: way.decision.reason,
-            verified,
-        };
-        let dane = match &way.decision.tls {
-            HostTls::Dane(dane) => Some((Connector::dane(dane.clone()), dane.base_domain())),
-            _ => None,
-        };
-        let (dane, base) = dane.unzip();
-        let dane = dane.transpose().map_err(|error| unusable(host, &error))?;
-        let mut failure = refusal(&way);
-        for handshake in self.handshakes(&way.decision.tls, dane.as_ref()) {
-            match self
-                .try_session(&way, &handshake, base.unwrap_or(host), job, body)
-                .await
-            {
-                Ok(report) => {
-                    let protection = Some(protection(handshake.verified && report.tls.is_some()));
-                    return Ok(Report { protection, ..report });
-                }
-                Err(failed) if failed.tls_to_blame => failure = failed,
-                Err(failed) => return Err(failed),
-            }
-        }
-        refused.push((host.clone(), protection(false)));
-        Err(failure)
-    }
-
-    /// The handshakes that will do, the best first; none if the host gets no mail.
-    fn handshakes<'a>(&'a self, tls: &HostTls, dane: Option<&'a Connector>) -> Vec<Handshake<'a>> {
-        let required = |connector: Option<&'a Connector>| {
-            connector.map(|connector| Handshake {
-                policy: TlsPolicy::Required,
-                connector,
-                verified: true,
-            })
-        };
-        let any = |policy| Handshake {
-            policy,
-            connector: &self.connectors.any,
-            verified: false,
-        };
-        let pkix = required(self.connectors.pkix.as_ref());
-        let as_offered = [any(TlsPolicy::Opportunistic), any(TlsPolicy::Never)];
-        match tls {
-            HostTls::Dane(_) => required(dane).into_iter().collect(),
-            HostTls::Pkix => pkix.into_iter().collect(),
-            HostTls::Encrypted => vec![any(TlsPolicy::Required)],
-            HostTls::PkixIfPossible => pkix.into_iter().chain(as_offered).collect(),
-            HostTls::Opportunistic => as_offered.into(),
-            HostTls::Refused => Vec::new(),
-        }
-    }
-
-    async fn try_session(
-        &self,
-        way: &Way,
-        handshake: &Handshake<'_>,
-        server_name: &Domain,
-        job: &Job<'_>,
-        body: &mut Body,
-    ) -> Result<Report, HostFailure> {
-        let stream = self.connect(&way.host, &way.addresses).await?;
-        let mut client = Client::new(self.params(handshake.policy), None);
-        client.start(transaction(job));
-        body.rewind();
-        let session = Session {
-            host: &way.host,
-            connector: handshake.connector,
-            server_name,
-            count: job.recipients.len(),
-        };
-        session.run(Connection::new(stream, client), body).await
-    }
-
-    async fn connect(&self, host: &Domain, addresses: &[IpAddr]) -> Result<Stream, HostFailure> {
-        let unreachable = |_| {
-            let text = format!("{host} cannot be reached");
-            HostFailure::plain(Diagnosis::local(EnhancedStatus(4, 4, 1), text))
-        };
-        let tcp = self.outgoing.connect(addresses, self.port, MAX_ADDRESSES).await;
-        Stream::new(tcp.map_err(unreachable)?).map_err(unreachable)
-    }
-
-    fn params(&self, tls: TlsPolicy) -> Params {
-        Params {
-            hello: self.hello.clone(),
-            protocol: Protocol::Smtp,
-            tls,
-            credentials: None,
-            timeouts: Timeouts::default(),
-        }
-    }
 }
 
-fn transaction(job: &Job<'_>) -> Transaction {
-    Transaction {
-        reverse_path: job.reverse_path.clone(),
-        recipients: job.recipients.to_vec(),
-        size_bytes: job.size_bytes,
-        eight_bit: job.eight_bit,
-        require_tls: job.demand == TlsDemand::Required,
-        smtputf8: job.smtputf8,
-        request: job.request.clone(),
-    }
-}
-
-fn no_address(host: &Domain, why: NoAddress) -> HostFailure {
+fn no_address(host: &str, why: NoAddress) -> Failure {
     let text = format!("the address of {host} {why}");
-    HostFailure::plain(Diagnosis::local(EnhancedStatus(4, 4, 3), text))
+    Failure::plain(Diagnosis::local(EnhancedStatus(4, 4, 3), text))
 }
 
-fn unusable(host: &Domain, error: &tls::Error) -> HostFailure {
+fn unusable(host: &str, error: &tls::Error) -> Failure {
     let text = format!("TLS with {host} cannot be prepared: {error}");
-    HostFailure::plain(Diagnosis::local(EnhancedStatus(4, 3, 0), text))
+    Failure::plain(Diagnosis::local(EnhancedStatus(4, 3, 0), text))
 }
 
 /// Why a host gets no mail before it was even connected to. What the author requires cannot come true later.
-fn refusal(way: &Way) -> HostFailure {
+fn refusal(way: &Way) -> Failure {
     let reason = way.decision.reason;
     let status = match (reason, &way.decision.tls) {
         (HostReason::RequiredUnproven, _) => EnhancedStatus(5, 7, 30),
@@ -422,8 +342,8 @@ fn refusal(way: &Way) -> HostFailure {
         HostTls::Refused => format!("{}: {reason}", way.host),
         _ => format!("{}: {reason}, and there are no root certificates here", way.host),
     };
-    HostFailure {
+    Failure {
         is_permanent: reason == HostReason::RequiredUnproven,
-        ..HostFailure::plain(Diagnosis::local(status, text))
+        ..Failure::plain(Diagnosis::local(status, text))
     }
 }

@@ -11,5 +11,7 @@ pub mod notice;
 pub mod notify;
 pub mod repair;
 pub mod reply;
+pub mod seven_bit;
+pub mod survey;
 pub mod trace;
 pub mod xtext;

@@ -5,14 +5,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
-/// A TCP connection that may have been upgraded to TLS.
+/// A TCP connection that may have been upgraded to TLS, or one to a service on this machine.
 #[derive(Debug)]
 pub enum Stream {
     /// Clear text.
     Tcp(TcpStream),
+    /// On this machine; never upgraded.
+    Unix(UnixStream),
     /// TLS, on either side.
     Tls(Box<TlsStream<TcpStream>>),
     /// Closed, or given up while upgrading: every use is an error.
@@ -45,6 +47,7 @@ macro_rules! forward {
     ($self:ident, $method:ident($($arg:expr),*)) => {
         match $self.get_mut() {
             Stream::Tcp(tcp) => Pin::new(tcp).$method($($arg),*),
+            Stream::Unix(unix) => Pin::new(unix).$method($($arg),*),
             Stream::Tls(tls) => Pin::new(tls.as_mut()).$method($($arg),*),
             Stream::Closed => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }

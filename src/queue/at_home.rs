@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use super::attempt::{Mailer, Progress, our_fault};
-use super::log;
 use super::parties::Sender;
 use super::plan::{Error, Planned, Planner, Sealing, dime_form, unknown};
 use crate::base::id::QueueId;
@@ -153,8 +152,7 @@ impl Mailer {
             Ok(mut wrapped) => self.deliver_wrapped(progress, planned, &mut wrapped).await,
             Err(outcome) => outcome,
         };
-        log::local(progress.claim, &outcome, progress.elapsed());
-        progress.add(planned, outcome);
+        progress.add_local(planned, outcome);
     }
 
     async fn deliver_wrapped(

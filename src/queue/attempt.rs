@@ -1,5 +1,6 @@
 //! One attempt for the recipients of a claim: seal, send or deliver, and conclude.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +9,10 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::conclude::{Conclusion, Result as Concluded};
+use super::letter::Outgoing;
 use super::log;
 use super::observer::Observer;
+use super::outages::{Outages, next_hop};
 use super::plan::{Planned, Planner};
 use super::runner::{Attempt, Settled};
 use super::schedule::Schedule;
@@ -22,7 +25,7 @@ use crate::delivery::dmtp::DmtpDelivery;
 use crate::delivery::local::{self, LocalDelivery};
 use crate::delivery::maildir;
 use crate::delivery::smtp::{self, SmtpDelivery};
-use crate::delivery::{Diagnosis, Outcome};
+use crate::delivery::{Contact, Diagnosis, Outcome};
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::notify::{OriginalRecipient, RecipientRequest};
 use crate::mail::reply::EnhancedStatus;
@@ -54,6 +57,8 @@ pub struct Mailer {
     pub host: Domain,
     /// Memory for messages that are held whole.
     pub budget: Budget,
+    /// Next hosts that are not there.
+    pub outages: Outages,
     /// Is told what was decided.
     pub observer: Arc<dyn Observer>,
 }
@@ -82,12 +87,21 @@ impl Attempt for Mailer {
     async fn abandoned(&self, claim: &Claim) -> Settled {
         let diagnosis = Diagnosis::local(EnhancedStatus(4, 4, 7), "the attempt took too long");
         let outcome = Outcome::Deferred(diagnosis);
-        match claim.content {
+        let settled = match claim.content {
             Content::Mime => self.conclude_all(claim, &outcome, "abandoned").await,
             Content::Dmime1 | Content::Dmime2 | Content::Returned => {
                 self.abandon_transfer(claim, &outcome).await
             }
+        };
+        Settled {
+            contact: Contact::Unreachable,
+            ..settled
         }
+    }
+
+    async fn end(&self) {
+        self.smtp.sessions.close().await;
+        self.local.close().await;
     }
 }
 
@@ -104,7 +118,7 @@ impl Mailer {
             }
         };
         let mut progress = Progress::new(self, claim);
-        let mut by_smtp = Vec::new();
+        let (mut here, mut by_smtp) = (Vec::new(), Vec::new());
         for one in planned {
             if one.recipient.expanded {
                 progress.add(&one, Outcome::Expanded);
@@ -113,7 +127,7 @@ impl Mailer {
             self.report_route(claim, &one);
             match (&one.decision.route, &one.sealing) {
                 (Route::Local, Some(sealing)) => self.deliver_sealed(&mut progress, &one, sealing).await,
-                (Route::Local, None) => self.deliver(&mut progress, &one).await,
+                (Route::Local, None) => here.push(one),
                 (Route::Dmtp { .. }, Some(sealing)) => self.seal(&mut progress, &one, sealing).await,
                 (Route::Dmtp { .. } | Route::Defer, _) => {
                     progress.add(&one, Outcome::Deferred(refusal(4, &one.decision.reason)));
@@ -124,6 +138,7 @@ impl Mailer {
                 (Route::Smtp { .. }, _) => by_smtp.push(one),
             }
         }
+        self.deliver(&mut progress, here).await;
         self.send(&mut progress, by_smtp).await;
         self.conclude(progress).await
     }
@@ -147,10 +162,42 @@ impl Mailer {
         }
     }
 
-    async fn deliver<'a>(&'a self, progress: &mut Progress<'a>, planned: &Planned<'a>) {
-        let Some(mailbox) = planned.recipient.forward_path.mailbox() else {
-            return progress.add(planned, Outcome::Deferred(our_fault()));
-        };
+    /// To accounts of ours. Those of the mailbox server get the message together, each with a verdict of its own.
+    async fn deliver<'a>(&'a self, progress: &mut Progress<'a>, planned: Vec<Planned<'a>>) {
+        let mut here = Vec::new();
+        for one in planned {
+            match self.deliver_by_us(progress, &one).await {
+                Ok(recipients) => here.push((one, recipients)),
+                Err(outcome) => progress.add_local(&one, outcome),
+            }
+        }
+        let accounts: BTreeSet<_> = here
+            .iter()
+            .flat_map(|(_, recipients)| recipients.by_server.iter().cloned())
+            .collect();
+        let accounts: Vec<_> = accounts.into_iter().collect();
+        let outcomes = self.to_server(progress, &accounts).await;
+        for (one, recipients) in here {
+            let of = |account: &Mailbox| accounts.iter().position(|other| other == account);
+            let found = recipients.by_server.iter().filter_map(of);
+            let outcome = local::worst(found.filter_map(|at| outcomes.get(at).cloned()).collect());
+            let outcome = match outcome.is_success() && !recipients.elsewhere.is_empty() {
+                true => self.pass_on(progress, &one, recipients.elsewhere).await,
+                false => outcome,
+            };
+            progress.add_local(&one, outcome);
+        }
+    }
+
+    /// Writes into the Maildirs that the recipient stands for, and says who else it stands for.
+    async fn deliver_by_us<'a>(
+        &'a self,
+        progress: &mut Progress<'a>,
+        planned: &Planned<'a>,
+    ) -> Result<local::Recipients, Outcome> {
+        let fault = || Outcome::Deferred(our_fault());
+        let mailbox = planned.recipient.forward_path.mailbox().ok_or_else(fault)?;
+        let recipients = self.local.recipients(mailbox, &mut progress.body).await?;
         let job = local::Job {
             address: mailbox,
             copy: maildir::Copy {
@@ -160,20 +207,41 @@ impl Mailer {
             },
             reverse_path: &progress.claim.envelope.reverse_path,
         };
-        let report = self.local.deliver(&job, &mut progress.body).await;
-        let is_forwarded = !report.forward_to.is_empty();
-        if is_forwarded {
-            match progress.forward(self, planned, report.forward_to).await {
-                Ok(follow_up) => progress.settled.follow_ups.push(follow_up),
-                Err(diagnosis) => return progress.add(planned, Outcome::Deferred(diagnosis)),
-            }
+        let written = self.local.write_all(&recipients.by_us, &job, &mut progress.body);
+        match written.await {
+            Outcome::Delivered => Ok(recipients),
+            other => Err(other),
         }
-        let outcome = match report.outcome {
-            Outcome::Delivered if is_forwarded => Outcome::Expanded,
-            outcome => outcome,
-        };
-        log::local(progress.claim, &outcome, progress.elapsed());
-        progress.add(planned, outcome);
+    }
+
+    async fn to_server(&self, progress: &mut Progress<'_>, accounts: &[Mailbox]) -> Vec<Outcome> {
+        if accounts.is_empty() {
+            return Vec::new();
+        }
+        let claim = progress.claim;
+        let mut letter = Outgoing::home(self, claim, &mut progress.body);
+        let outcomes = self
+            .local
+            .hand_over(&claim.envelope.reverse_path, accounts, &mut letter)
+            .await;
+        progress.body.as_stored();
+        outcomes
+    }
+
+    /// To the mailboxes elsewhere that an alias leads to.
+    async fn pass_on(
+        &self,
+        progress: &mut Progress<'_>,
+        planned: &Planned<'_>,
+        elsewhere: Vec<Mailbox>,
+    ) -> Outcome {
+        match progress.forward(self, planned, elsewhere).await {
+            Ok(follow_up) => {
+                progress.settled.follow_ups.push(follow_up);
+                Outcome::Expanded
+            }
+            Err(diagnosis) => Outcome::Deferred(diagnosis),
+        }
     }
 
     async fn send<'a>(&'a self, progress: &mut Progress<'a>, planned: Vec<Planned<'a>>) {
@@ -186,23 +254,13 @@ impl Mailer {
                 })
             })
             .collect();
-        if recipients.is_empty() {
+        let Some(Route::Smtp { transport, .. }) = planned.first().map(|one| &one.decision.route) else {
             return;
-        }
-        let claim = progress.claim;
-        let size_bytes = match self.ready(progress).await {
-            Ok(size_bytes) => size_bytes,
-            Err(fault) => {
-                let outcome = Outcome::Deferred(fault);
-                return planned.iter().for_each(|one| progress.add(one, outcome.clone()));
-            }
         };
+        let claim = progress.claim;
         let job = smtp::Job {
             reverse_path: &claim.envelope.reverse_path,
             recipients: &recipients,
-            size_bytes,
-            eight_bit: claim.envelope.eight_bit,
-            smtputf8: claim.envelope.smtputf8,
             wanted: planned
                 .iter()
                 .filter_map(wanted_tls)
@@ -210,29 +268,26 @@ impl Mailer {
                 .unwrap_or(SmtpTls::Opportunistic),
             demand: claim.envelope.demand.tls,
             request: &claim.envelope.request,
+            transport: transport.as_deref(),
         };
-        let report = self
-            .smtp
-            .deliver(&claim.destination, &job, &mut progress.body)
-            .await;
+        let next_hop = next_hop(&claim.destination, transport.as_deref());
+        let report = match self.outages.of(&next_hop) {
+            Some(diagnosis) => smtp::Report::same(recipients.len(), &Outcome::Deferred(diagnosis)),
+            None => {
+                let mut letter = Outgoing::elsewhere(self, claim, &mut progress.body);
+                let report = self.smtp.deliver(&claim.destination, &job, &mut letter).await;
+                self.outages
+                    .note(&next_hop, report.contact, report.outcomes.first());
+                report
+            }
+        };
         let reasons = planned.iter().map(|one| &one.decision.reason);
         log::smtp(claim, reasons, &report, progress.elapsed());
+        progress.settled.contact = report.contact;
         for (one, outcome) in planned.iter().zip(report.outcomes) {
             progress.add(one, outcome);
         }
         progress.body.as_stored();
-    }
-
-    /// Octets of the message as it goes by DATA: safe, and signed if somebody here answers for it.
-    async fn ready(&self, progress: &mut Progress<'_>) -> Result<u64, Diagnosis> {
-        let size_bytes = progress.safe_size().await?;
-        let now = u64::try_from(self.clock.now().unix_secs()).unwrap_or(0);
-        let source = &progress.claim.envelope.source;
-        let fields = self.signing.fields(source, &mut progress.body, now).await;
-        let fields = fields.map_err(|_| our_fault())?;
-        let size_bytes = size_bytes + fields.len() as u64;
-        progress.body.put_before(fields);
-        Ok(size_bytes)
     }
 
     async fn conclude(&self, mut progress: Progress<'_>) -> Settled {
@@ -295,6 +350,15 @@ impl<'a> Progress<'a> {
             outcome,
             route: route_note(&planned.decision),
         });
+    }
+
+    /// The same for an account of ours, with a line in the log.
+    pub(super) fn add_local(&mut self, planned: &Planned<'a>, outcome: Outcome) {
+        if outcome.is_success() {
+            self.settled.contact = Contact::Reached;
+        }
+        log::local(self.claim, &outcome, self.elapsed());
+        self.add(planned, outcome);
     }
 
     pub(super) fn follow_up_bytes(&self) -> usize {
@@ -413,7 +477,7 @@ pub(super) fn route_note(decision: &Decision) -> String {
 
 fn wanted_tls(planned: &Planned<'_>) -> Option<SmtpTls> {
     match planned.decision.route {
-        Route::Smtp { tls } => Some(tls),
+        Route::Smtp { tls, .. } => Some(tls),
         _ => None,
     }
 }

@@ -57,7 +57,7 @@ impl Conclusion<'_> {
         Settled {
             settlements: concluded.into_iter().map(settlement).collect(),
             follow_ups: reports.into_iter().flatten().collect(),
-            unreadable: None,
+            ..Settled::default()
         }
     }
 

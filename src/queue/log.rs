@@ -137,7 +137,7 @@ pub fn smtp<'a>(
             "a mail host got no mail because of its TLS"
         );
     }
-    let host = report.host.as_ref().map_or("", |host| host.as_str());
+    let host = report.host.as_deref().unwrap_or("");
     let protection = report.protection.as_ref();
     for (outcome, reason) in report.outcomes.iter().zip(reasons) {
         let words = Words::of(outcome);

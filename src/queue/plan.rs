@@ -14,7 +14,7 @@ use crate::domains::{self, DomainFacts, Domains, DxError, RecordLookup, Standing
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::demand::Demand;
 use crate::net::dns::Proof;
-use crate::routing::{self, Allowances, Decision, DmtpFinding, Facts, ParentPolicy, Route};
+use crate::routing::{self, Allowances, Decision, DmtpFinding, Facts, ParentPolicy, Route, Transports};
 use crate::signet_service::{Directory, LookupError, Published, Wanted};
 use crate::store::{self, Claim, ClaimedRecipient, Source, Store};
 
@@ -74,6 +74,8 @@ pub struct Planner {
     pub policy: selection::Policy,
     /// What the operator allows and wants.
     pub settings: Settings,
+    /// The hosts that the operator names.
+    pub transports: Transports,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -164,6 +166,7 @@ impl Planner {
             finding: DmtpFinding::NotAsked,
             failing_for_long: false,
             allowances: self.settings.allowances,
+            transport: self.transports.of(destination),
         })
     }
 

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::windows::Windows;
 use crate::base::observe;
 use crate::base::time::Clock;
+use crate::delivery::Contact;
+use crate::mail::address::Domain;
 use crate::store::{Claim, Error, FollowUp, Settlement, Store};
 
 /// An attempt is abandoned when this part of its lease is left, so that it is still ours to settle.
@@ -40,6 +43,8 @@ pub struct Settled {
     pub follow_ups: Vec<FollowUp>,
     /// What of the message cannot be read: then its recipients are set aside instead.
     pub unreadable: Option<&'static str>,
+    /// Whether the other side was there.
+    pub contact: Contact,
 }
 
 /// Makes one attempt for the recipients of a claim.
@@ -50,6 +55,9 @@ pub trait Attempt: Send + Sync {
 
     /// What to record when [`attempt`](Self::attempt) was abandoned. Must not take long: the lease is about to end.
     async fn abandoned(&self, claim: &Claim) -> Settled;
+
+    /// No more attempts are made: ends what was kept open for them.
+    async fn end(&self) {}
 }
 
 /// The runner of one process.
@@ -59,18 +67,22 @@ pub struct Runner {
     attempt: Arc<dyn Attempt>,
     slots: Arc<Semaphore>,
     slow_slots: Arc<Semaphore>,
+    windows: Arc<Windows>,
+    /// Told when an attempt has ended, for there may be room again.
+    ended: Arc<Notify>,
     lease: Duration,
     tasks: TaskTracker,
 }
 
 impl Runner {
-    /// At most `concurrency` attempts at a time, each for at most the time of a `lease`. Slow ones are counted apart, so that
-    /// hosts that let us wait do not hold up mail for others.
+    /// At most `concurrency` attempts at a time, each for at most the time of a `lease`, and no more for one destination than
+    /// its window has room for. Slow ones are counted apart, so that hosts that let us wait do not hold up mail for others.
     pub fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         attempt: Arc<dyn Attempt>,
         concurrency: usize,
+        windows: Windows,
         lease: Duration,
     ) -> Self {
         Self {
@@ -79,6 +91,8 @@ impl Runner {
             attempt,
             slots: Arc::new(Semaphore::new(concurrency)),
             slow_slots: Arc::new(Semaphore::new(concurrency.saturating_mul(SLOW_PER_QUICK))),
+            windows: Arc::new(windows),
+            ended: Arc::default(),
             lease,
             tasks: TaskTracker::new(),
         }
@@ -103,6 +117,7 @@ impl Runner {
         }
         self.tasks.close();
         self.tasks.wait().await;
+        self.attempt.end().await;
     }
 
     /// `None` when it is time to stop.
@@ -116,15 +131,20 @@ impl Runner {
     async fn claim(&self) -> Result<Vec<Claim>, Error> {
         let now = self.clock.now();
         let limit = 1 + self.slots.available_permits();
-        self.store.claim(now, now.after(self.lease), limit).await
+        let rooms = self.windows.rooms();
+        self.store
+            .claim_within(now, now.after(self.lease), limit, rooms)
+            .await
     }
 
     async fn rest(&self) {
-        let due = self.store.next_due().await.ok().flatten();
+        let due = self.store.next_due_within(&self.windows.rooms()).await;
+        let due = due.ok().flatten();
         let pause = due.map_or(IDLE, |due| due.since(self.clock.now()).min(IDLE));
         tokio::select! {
             () = sleep(pause) => {}
             () = self.store.changed() => {}
+            () = self.ended.notified() => {}
         }
     }
 
@@ -136,9 +156,10 @@ impl Runner {
                 .take()
                 .or_else(|| Arc::clone(&self.slots).try_acquire_owned().ok());
             let slow_slots = Arc::clone(&self.slow_slots);
+            let place = Place::take(&self.windows, &self.ended, &claim.destination);
             let (store, attempt) = (Arc::clone(&self.store), Arc::clone(&self.attempt));
             self.tasks.spawn(async move {
-                let work = work_off(store.as_ref(), attempt.as_ref(), &claim, lease);
+                let work = work_off(store.as_ref(), attempt.as_ref(), (&claim, place), lease);
                 tokio::pin!(work);
                 if timeout(QUICK, &mut work).await.is_ok() {
                     return;
@@ -156,10 +177,45 @@ impl Runner {
     }
 }
 
+/// One of the attempts that a destination has room for, until it is dropped.
+struct Place {
+    windows: Arc<Windows>,
+    ended: Arc<Notify>,
+    destination: Domain,
+    contact: Contact,
+}
+
+impl Place {
+    fn take(windows: &Arc<Windows>, ended: &Arc<Notify>, destination: &Domain) -> Self {
+        windows.begin(destination);
+        Self {
+            windows: Arc::clone(windows),
+            ended: Arc::clone(ended),
+            destination: destination.clone(),
+            contact: Contact::Unknown,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.windows.end(&self.destination, self.contact);
+        self.ended.notify_one();
+    }
+}
+
 /// Makes the attempt and records what came of it.
-async fn work_off(store: &dyn Store, attempt: &dyn Attempt, claim: &Claim, lease: Duration) {
+async fn work_off(
+    store: &dyn Store,
+    attempt: &dyn Attempt,
+    (claim, mut place): (&Claim, Place),
+    lease: Duration,
+) {
     match attempt_within(lease, attempt, claim).await {
-        Some(settled) => settle(store, claim, settled).await,
+        Some(settled) => {
+            place.contact = settled.contact;
+            settle(store, claim, settled).await;
+        }
         None => {
             tracing::warn!(event = observe::QUEUE_LEASE_LOST, message.id = %claim.message, "an attempt did not end in time");
         }

@@ -8,7 +8,7 @@ use super::plan::{Planned, Sealing};
 use crate::base::id::QueueId;
 use crate::crypto::suite::hpke::Suite;
 use crate::delivery::seal::{self, seal_and_sign};
-use crate::delivery::{Diagnosis, Outcome};
+use crate::delivery::{Contact, Diagnosis, Outcome};
 use crate::dime::selection::Choice;
 use crate::dime::{convert, dmime2};
 use crate::mail::notify::RecipientRequest;
@@ -54,6 +54,8 @@ impl Mailer {
             Ok(follow_up) => {
                 log::sealed(progress.claim, sealing.choice, progress.elapsed());
                 progress.settled.follow_ups.push(follow_up);
+                // Its signets were had.
+                progress.settled.contact = Contact::Reached;
                 progress.settled.settlements.push(Settlement {
                     recipient: planned.recipient.id,
                     state: SettledState::Expanded,

@@ -36,6 +36,7 @@ impl Mailer {
         let attempt = AttemptId::random(&mut rand::rng());
         let mut body = Body::new(Arc::clone(&self.store), claim.message, claim.size_bytes);
         let report = self.hand_over(claim, &mut body, attempt).await;
+        let contact = report.contact();
         log::dmtp(claim, attempt, &report, started.elapsed());
         let report = match report.stale_signet {
             true => match self.seal_again(claim, &mut body).await {
@@ -49,6 +50,7 @@ impl Mailer {
             .conclude_sealed(claim, &report.outcome, "dmtp", &mut body, whole_lease)
             .await;
         settled.unreadable = body.unreadable();
+        settled.contact = contact;
         settled
     }
 
@@ -124,7 +126,15 @@ impl Mailer {
                 _ => None,
             },
         };
-        self.dmtp.deliver(job).await
+        // Others of its messages have just found out.
+        let next_hop = format!("dmtp:{destination}");
+        if let Some(diagnosis) = self.outages.of(&next_hop) {
+            return Report::without_session(Outcome::Deferred(diagnosis));
+        }
+        let report = self.dmtp.deliver(job).await;
+        self.outages
+            .note(&next_hop, report.contact(), Some(&report.outcome));
+        report
     }
 
     /// A message of format 2 is not sent after its time, however long the queue keeps others (`dmime2.md` §11).
@@ -206,7 +216,7 @@ fn replaced(claim: &Claim, follow_up: FollowUp) -> Settled {
     Settled {
         settlements: claim.recipients.iter().map(settlement).collect(),
         follow_ups: vec![follow_up],
-        unreadable: None,
+        ..Settled::default()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::SmtpTls;
+use super::transport::Protection;
 use crate::mail::address::Domain;
 use crate::mail::demand::TlsDemand;
 use crate::net::dane::Dane;
@@ -21,6 +22,9 @@ pub struct HostFacts {
     pub wanted: SmtpTls,
     /// What the author demands.
     pub demand: TlsDemand,
+    /// The operator names the host and demands this of it; then the list is as good as proven, and no policy of the
+    /// recipient's domain is about it.
+    pub transport: Option<Protection>,
 }
 
 /// What asking for a host's TLSA records has brought.
@@ -82,6 +86,8 @@ pub enum HostTls {
     Pkix,
     /// With any certificate, or no mail.
     Encrypted,
+    /// As [`Pkix`](Self::Pkix) if that can be had, or else as [`Encrypted`](Self::Encrypted).
+    PkixOrEncrypted,
     /// As [`Pkix`](Self::Pkix) if that can be had, or else as below.
     PkixIfPossible,
     /// As the host offers.
@@ -97,6 +103,7 @@ impl HostTls {
             Self::Dane(_) => "dane",
             Self::Pkix => "pkix",
             Self::Encrypted => "encrypted",
+            Self::PkixOrEncrypted => "pkix_or_encrypted",
             Self::PkixIfPossible => "pkix_if_possible",
             Self::Opportunistic => "opportunistic",
             Self::Refused => "refused",
@@ -128,6 +135,8 @@ pub enum HostReason {
     Waived,
     /// The domain's management record asks for verified TLS where it can be had.
     Record,
+    /// The operator names the host, and how it is protected.
+    Transport,
     /// Nothing is asked for.
     NoPolicy,
 }
@@ -146,6 +155,7 @@ impl HostReason {
             Self::RequiredUnproven => "requiretls_unproven",
             Self::Waived => "tls_not_required",
             Self::Record => "dime_policy",
+            Self::Transport => "transport",
             Self::NoPolicy => "no_policy",
         }
     }
@@ -164,6 +174,7 @@ impl fmt::Display for HostReason {
             Self::RequiredUnproven => "the author requires verified TLS (REQUIRETLS), and neither DNSSEC nor MTA-STS says that the host is the domain's",
             Self::Waived => "the author lets policies about TLS be ignored (TLS-Required: No)",
             Self::Record => "the domain's management record asks for a verified certificate where there is one",
+            Self::Transport => "the configuration names the host and says how it is to be protected",
             Self::NoPolicy => "nothing demands TLS",
         })
     }
@@ -182,10 +193,32 @@ pub struct HostDecision {
 ///
 /// DANE outranks MTA-STS (RFC 8461 §2); TLSA records that say nothing of the certificate leave that to MTA-STS.
 pub fn decide_host(facts: &HostFacts) -> HostDecision {
+    if let Some(least) = facts.transport {
+        return by_transport(facts, least);
+    }
     match facts.demand {
         TlsDemand::Waived => decision(HostTls::Opportunistic, HostReason::Waived),
         TlsDemand::Policy => by_policy(facts),
         TlsDemand::Required => required(facts, by_policy(facts)),
+    }
+}
+
+/// For a host that the operator names. TLSA records of the host and the recipient's management record can ask for more than the
+/// operator does, and never for less; that an author waives protection is said of policies, and not of the operator's word.
+fn by_transport(facts: &HostFacts, least: Protection) -> HostDecision {
+    use HostTls as T;
+    let asked = match facts.demand {
+        TlsDemand::Waived => decision(T::Opportunistic, HostReason::Waived),
+        TlsDemand::Policy | TlsDemand::Required => by_policy(facts),
+    };
+    match (&asked.tls, least, facts.demand) {
+        (T::Refused | T::Dane(_) | T::Pkix, _, _) => asked,
+        (_, Protection::Verified, _) => decision(T::Pkix, HostReason::Transport),
+        (_, _, TlsDemand::Required) => decision(T::Pkix, HostReason::Required),
+        (T::PkixIfPossible, Protection::Encrypted, _) => decision(T::PkixOrEncrypted, HostReason::Transport),
+        (_, Protection::Encrypted, _) => decision(T::Encrypted, HostReason::Transport),
+        (T::Opportunistic, Protection::Opportunistic, _) => decision(T::Opportunistic, HostReason::Transport),
+        (_, Protection::Opportunistic, _) => asked,
     }
 }
 
@@ -211,7 +244,7 @@ fn required(facts: &HostFacts, decided: HostDecision) -> HostDecision {
         HostTls::Refused => decided,
         _ if !proven => decision(HostTls::Refused, HostReason::RequiredUnproven),
         HostTls::Dane(_) | HostTls::Pkix => decided,
-        HostTls::Encrypted | HostTls::PkixIfPossible | HostTls::Opportunistic => {
+        HostTls::Encrypted | HostTls::PkixOrEncrypted | HostTls::PkixIfPossible | HostTls::Opportunistic => {
             decision(HostTls::Pkix, HostReason::Required)
         }
     }

@@ -6,9 +6,13 @@
 
 mod host;
 mod reason;
+pub mod transport;
 
 pub use host::{HostDecision, HostFacts, HostReason, HostTls, Sts, TlsaFinding, decide_host};
 pub use reason::{Basis, Reason};
+pub use transport::{Transport, Transports};
+
+use std::sync::Arc;
 
 use crate::dime::record::{ManagementRecord, Policy, SubdomainPolicy};
 use crate::dime::selection::Hold;
@@ -82,6 +86,8 @@ pub struct Facts {
     pub failing_for_long: bool,
     /// What the operator allows then.
     pub allowances: Allowances,
+    /// The host that the operator names for the domain.
+    pub transport: Option<Arc<Transport>>,
 }
 
 /// How well the SMTP connection must be protected.
@@ -109,6 +115,8 @@ pub enum Route {
     Smtp {
         /// Protection asked for.
         tls: SmtpTls,
+        /// To this host, in the place of those that DNS names.
+        transport: Option<Arc<Transport>>,
     },
     /// Nowhere now; try again, and bounce at the end of the queue's patience.
     Defer,
@@ -147,7 +155,7 @@ pub fn decide(facts: &Facts) -> Decision {
             _ => decision(Route::Local, Reason::LocalDomain),
         };
     }
-    let decided = below_parent(facts, by_record(facts));
+    let decided = by_transport(facts, below_parent(facts, by_record(facts)));
     let instead_of = decided.reason.code();
     match decided.route {
         Route::Smtp { .. } if facts.demand.dime => {
@@ -156,6 +164,20 @@ pub fn decide(facts: &Facts) -> Decision {
         Route::Smtp { .. } if facts.sender_policy == Some(Policy::Strict) => {
             without_smtp(&decided.reason, Reason::SenderIsStrict { instead_of })
         }
+        _ => decided,
+    }
+}
+
+/// Names the operator's host for mail that goes by SMTP. Whether it does is decided before, and without it.
+fn by_transport(facts: &Facts, decided: Decision) -> Decision {
+    match decided.route {
+        Route::Smtp { tls, .. } => Decision {
+            route: Route::Smtp {
+                tls,
+                transport: facts.transport.clone(),
+            },
+            reason: decided.reason,
+        },
         _ => decided,
     }
 }
@@ -253,16 +275,12 @@ fn by_finding(
         },
         (F::NoSuchSignet, Strict) => Route::Bounce,
         (F::NoAuthor, Strict) => Route::Bounce,
-        (F::NoSuchSignet | F::NoAuthor, Mixed) => Route::Smtp {
-            tls: SmtpTls::VerifiedIfPossible,
-        },
-        (F::NoSuchSignet | F::NoAuthor | F::Unreachable | F::NotCovered, Experimental) => Route::Smtp {
-            tls: SmtpTls::Opportunistic,
-        },
+        (F::NoSuchSignet | F::NoAuthor, Mixed) => by_smtp(SmtpTls::VerifiedIfPossible),
+        (F::NoSuchSignet | F::NoAuthor | F::Unreachable | F::NotCovered, Experimental) => {
+            by_smtp(SmtpTls::Opportunistic)
+        }
         (F::Unreachable | F::NotCovered, Mixed | Strict) => Route::Defer,
-        (F::CertificateRejected, Experimental) if may_fall_back => Route::Smtp {
-            tls: SmtpTls::Opportunistic,
-        },
+        (F::CertificateRejected, Experimental) if may_fall_back => by_smtp(SmtpTls::Opportunistic),
         (F::CertificateRejected | F::SignetInvalid | F::Held(_), _) => Route::Defer,
         (F::MessageRefused | F::KeysElsewhere, _) => Route::Bounce,
     };
@@ -277,7 +295,11 @@ fn by_finding(
 }
 
 fn smtp(tls: SmtpTls, reason: Reason) -> Decision {
-    decision(Route::Smtp { tls }, reason)
+    decision(by_smtp(tls), reason)
+}
+
+fn by_smtp(tls: SmtpTls) -> Route {
+    Route::Smtp { tls, transport: None }
 }
 
 fn decision(route: Route, reason: Reason) -> Decision {

@@ -38,7 +38,7 @@ fn outline(route: &Route) -> Expected {
     match route {
         Route::Local => Expected::Local,
         Route::Dmtp { record, proof } => Expected::Dmtp(*proof, record.policy),
-        Route::Smtp { tls } => Expected::Smtp(*tls),
+        Route::Smtp { tls, .. } => Expected::Smtp(*tls),
         Route::Defer => Expected::Defer,
         Route::Bounce => Expected::Bounce,
     }
@@ -81,6 +81,7 @@ fn facts(lookup: RecordLookup, pin: Option<PinnedRecord>) -> Facts {
         finding: F::NotAsked,
         failing_for_long: false,
         allowances: Allowances::default(),
+        transport: None,
     }
 }
 
@@ -426,4 +427,57 @@ fn every_reason_has_its_own_code_and_a_whole_sentence() {
         "The domain was seen with a DIME record that has not expired, and the lookup fails now; its policy is \
          strict; the recipient has no signet, and a strict domain takes nothing else."
     );
+}
+
+/// A host of the operator's choice is for what goes by SMTP anyway, and opens no way to SMTP.
+#[test]
+fn a_transport_changes_neither_route_nor_reason() {
+    use RecordLookup as L;
+    let transport = Arc::new(Transport {
+        domains: vec![transport::Pattern::All],
+        host: "smart.test".parse().unwrap(),
+        port: 587,
+        tls: transport::Protection::Verified,
+        tls_from_start: false,
+        login: None,
+    });
+    let mut seen = 0;
+    for lookup in [
+        L::Absent(Proof::Secure),
+        L::Absent(Proof::Insecure),
+        L::Bogus,
+        L::Failed,
+        found(1, Strict, Proof::Secure),
+        found(1, Mixed, Proof::Secure),
+        found(1, Experimental, Proof::Insecure),
+    ] {
+        for finding in [
+            F::NotAsked,
+            F::SignetValid,
+            F::NoSuchSignet,
+            F::Unreachable,
+            F::NoAuthor,
+        ] {
+            for dime in [false, true] {
+                let without = Facts {
+                    finding,
+                    demand: Demand {
+                        dime,
+                        ..Demand::default()
+                    },
+                    ..facts(lookup.clone(), None)
+                };
+                let with = Facts {
+                    transport: Some(Arc::clone(&transport)),
+                    ..without.clone()
+                };
+                assert_eq!(route(&with), route(&without));
+                if let Route::Smtp { transport: used, .. } = decide(&with).route {
+                    assert_eq!(used.as_ref(), Some(&transport));
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert!(seen > 5);
 }

@@ -206,13 +206,14 @@ impl Decoder {
     }
 }
 
-/// Puts a message into the form of the wire, piece by piece.
+/// Puts a message into the form of the wire, piece by piece: for DATA with dots doubled, for BDAT without.
 ///
 /// What it writes never has a CR or LF by itself: each becomes CRLF, because another host may take one for a line
 /// end where we do not (RFC 5321 §2.3.8).
 #[derive(Debug, Default)]
 pub struct Encoder {
     inside: Inside,
+    counted: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -225,6 +226,14 @@ enum Inside {
 }
 
 impl Encoder {
+    /// For data in counted chunks: dots mean nothing, and nothing marks the end.
+    pub fn counted() -> Self {
+        Self {
+            counted: true,
+            ..Self::default()
+        }
+    }
+
     /// Encodes the next piece of the message into `wire`.
     pub fn encode(&mut self, piece: &[u8], wire: &mut Vec<u8>) {
         wire.reserve(piece.len() + 16);
@@ -243,14 +252,16 @@ impl Encoder {
         if self.inside != Inside::LineStart {
             wire.extend_from_slice(b"\r\n");
         }
-        wire.extend_from_slice(b".\r\n");
+        if !self.counted {
+            wire.extend_from_slice(b".\r\n");
+        }
     }
 
     /// Writes octets up to the next line end and returns what follows.
     fn run<'a>(&mut self, input: &'a [u8], wire: &mut Vec<u8>) -> &'a [u8] {
         let length = memchr2(b'\r', b'\n', input).unwrap_or(input.len());
         let (text, rest) = input.split_at(length);
-        if self.inside == Inside::LineStart && text.starts_with(b".") {
+        if self.inside == Inside::LineStart && !self.counted && text.starts_with(b".") {
             wire.push(b'.');
         }
         wire.extend_from_slice(text);

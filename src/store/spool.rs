@@ -1,5 +1,6 @@
 //! The spool: messages, their recipients, and the leases under which work on them is done.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use async_trait::async_trait;
@@ -336,6 +337,36 @@ pub enum Selection {
     All,
 }
 
+/// How many more groups may be claimed for each destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rooms {
+    /// For these.
+    pub of: HashMap<Domain, usize>,
+    /// For each of the others.
+    pub others: usize,
+}
+
+impl Rooms {
+    /// As many as there are.
+    pub fn unbounded() -> Self {
+        Self {
+            of: HashMap::new(),
+            others: usize::MAX,
+        }
+    }
+
+    /// For that destination.
+    pub fn of(&self, destination: &Domain) -> usize {
+        self.of.get(destination).copied().unwrap_or(self.others)
+    }
+
+    /// Destinations for which there is none.
+    pub fn closed(&self) -> impl Iterator<Item = &Domain> {
+        let closed = self.of.iter().filter(|(_, room)| **room == 0);
+        closed.map(|(destination, _)| destination)
+    }
+}
+
 /// The queue on disk.
 #[async_trait]
 pub trait Spool: Send + Sync {
@@ -348,8 +379,24 @@ pub trait Spool: Send + Sync {
 
     /// Leases up to `limit` groups of due recipients until `leased_until`, oldest due first, fair across destinations.
     /// Counts the attempt in the same transaction. Rows whose lease has run out are due again.
-    async fn claim(&self, now: Timestamp, leased_until: Timestamp, limit: usize)
-    -> Result<Vec<Claim>, Error>;
+    async fn claim(
+        &self,
+        now: Timestamp,
+        leased_until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Claim>, Error> {
+        self.claim_within(now, leased_until, limit, Rooms::unbounded())
+            .await
+    }
+
+    /// The same, for each destination no more than there is room for.
+    async fn claim_within(
+        &self,
+        now: Timestamp,
+        leased_until: Timestamp,
+        limit: usize,
+        rooms: Rooms,
+    ) -> Result<Vec<Claim>, Error>;
 
     /// Piece `index` of a body, from 0; `None` after the last.
     async fn read_piece(&self, message: QueueId, index: u32) -> Result<Option<Vec<u8>>, Error>;
@@ -387,7 +434,12 @@ pub trait Spool: Send + Sync {
     async fn release_leases(&self, now: Timestamp) -> Result<u64, Error>;
 
     /// When the next recipient becomes due or a lease ends, if any waits.
-    async fn next_due(&self) -> Result<Option<Timestamp>, Error>;
+    async fn next_due(&self) -> Result<Option<Timestamp>, Error> {
+        self.next_due_within(&Rooms::unbounded()).await
+    }
+
+    /// The same, of destinations that there is room for.
+    async fn next_due_within(&self, rooms: &Rooms) -> Result<Option<Timestamp>, Error>;
 
     /// Waits until something was enqueued in this process; may wake without cause. For one waiter: a change that
     /// nobody waits for is kept for the next call.

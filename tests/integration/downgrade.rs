@@ -144,6 +144,7 @@ impl Sender {
             finding,
             failing_for_long: true,
             allowances: Allowances::default(),
+            transport: None,
         };
         decide(&facts).route
     }

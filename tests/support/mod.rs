@@ -5,6 +5,7 @@ pub mod certificates;
 pub mod child;
 pub mod home;
 pub mod loopback;
+pub mod mailbox_server;
 pub mod maildir;
 pub mod name_server;
 pub mod observer;

@@ -7,9 +7,9 @@ use dimed::mail::address::Domain;
 use dimed::net::self_signed;
 use dimed::net::stream::Stream;
 use dimed::net::tls::Acceptor;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
 use super::certificates::Certificate;
@@ -33,6 +33,12 @@ pub struct Behaviour {
     pub silent: bool,
     /// Answers every RCPT with this.
     pub refusal: Option<&'static str>,
+    /// Does not offer 8BITMIME.
+    pub seven_bit: bool,
+    /// Offers these extensions as well.
+    pub offers: &'static [&'static str],
+    /// Begins every session with TLS.
+    pub tls_first: bool,
 }
 
 impl Behaviour {
@@ -73,6 +79,11 @@ struct Seen {
     taken: Vec<Taken>,
     /// When MAIL was heard.
     attempts: Vec<Instant>,
+    sessions: usize,
+    /// Arguments of AUTH, and whether they came under TLS.
+    logins: Vec<(String, bool)>,
+    chunks: usize,
+    open: Vec<AbortHandle>,
 }
 
 /// The running server; stops when dropped.
@@ -84,13 +95,20 @@ pub struct Sink {
 impl Sink {
     /// Serves on the port for SMTP.
     pub async fn start(ip: IpAddr, behaviour: Behaviour) -> Self {
-        let listener = TcpListener::bind((ip, loopback::SMTP)).await.unwrap();
+        Self::start_on(ip, loopback::SMTP, behaviour).await
+    }
+
+    /// Serves on another port.
+    pub async fn start_on(ip: IpAddr, port: u16, behaviour: Behaviour) -> Self {
+        let listener = TcpListener::bind((ip, port)).await.unwrap();
         let seen = Arc::<Mutex<Seen>>::default();
         let shared = Arc::clone(&seen);
         let task = tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
+                shared.lock().unwrap().sessions += 1;
                 let session = Session::new(tcp, behaviour.clone(), Arc::clone(&shared));
-                tokio::spawn(session.run());
+                let session = tokio::spawn(session.run());
+                shared.lock().unwrap().open.push(session.abort_handle());
             }
         });
         Self { seen, task }
@@ -110,6 +128,28 @@ impl Sink {
         self.task.abort();
         // It ends with the abort, as told.
         let _ = (&mut self.task).await;
+    }
+
+    /// Closes all connections without a word.
+    pub fn hang_up(&self) {
+        for session in self.seen.lock().unwrap().open.drain(..) {
+            session.abort();
+        }
+    }
+
+    /// How many connections there were.
+    pub fn sessions(&self) -> usize {
+        self.seen.lock().unwrap().sessions
+    }
+
+    /// Who logged in how, and whether under TLS.
+    pub fn logins(&self) -> Vec<(String, bool)> {
+        self.seen.lock().unwrap().logins.clone()
+    }
+
+    /// How many chunks came by BDAT.
+    pub fn chunks(&self) -> usize {
+        self.seen.lock().unwrap().chunks
     }
 
     /// When attempts began.
@@ -148,6 +188,9 @@ impl Session {
 
     /// Until the client has gone.
     async fn run(mut self) {
+        if self.behaviour.tls_first {
+            self.shake_hands().await;
+        }
         self.say("220 sink ESMTP").await;
         while let Some(line) = self.line().await {
             match line.split(' ').next().unwrap() {
@@ -161,6 +204,8 @@ impl Session {
                         return;
                     }
                 }
+                "BDAT" => self.chunk(&line).await,
+                "AUTH" => self.log_in(&line).await,
                 "QUIT" => return self.say("221 bye").await,
                 _ => self.say("250 ok").await,
             }
@@ -175,18 +220,54 @@ impl Session {
             false => "",
         };
         let dsn = if self.behaviour.dsn { "250-DSN\r\n" } else { "" };
+        let eight_bit = match self.behaviour.seven_bit {
+            true => "",
+            false => "250-8BITMIME\r\n",
+        };
+        let offers: String = self
+            .behaviour
+            .offers
+            .iter()
+            .map(|keyword| format!("250-{keyword}\r\n"))
+            .collect();
         let limits = match self.behaviour.recipients {
             Some(most) => format!("250-LIMITS RCPTMAX={most}\r\n"),
             None => String::new(),
         };
         self.say(&format!(
-            "250-sink\r\n{tls}{dsn}{limits}250-8BITMIME\r\n250 PIPELINING"
+            "250-sink\r\n{tls}{dsn}{eight_bit}{limits}{offers}250 PIPELINING"
         ))
         .await;
     }
 
+    async fn log_in(&mut self, line: &str) {
+        let login = (line["AUTH ".len()..].to_owned(), self.current.tls);
+        self.seen.lock().unwrap().logins.push(login);
+        self.say("235 2.7.0 welcome").await;
+    }
+
+    async fn chunk(&mut self, line: &str) {
+        let mut words = line.split(' ').skip(1);
+        let mut chunk = vec![0; words.next().unwrap().parse().unwrap()];
+        self.stream.read_exact(&mut chunk).await.unwrap();
+        self.current.message += std::str::from_utf8(&chunk).unwrap();
+        self.seen.lock().unwrap().chunks += 1;
+        if words.next().is_none() {
+            return self.say("250 more").await;
+        }
+        self.say("250 taken").await;
+        let taken = self.current.clone();
+        self.current.rcpt.clear();
+        self.current.message.clear();
+        self.seen.lock().unwrap().taken.push(taken);
+    }
+
     async fn start_tls(&mut self) {
         self.say("220 go ahead").await;
+        self.shake_hands().await;
+    }
+
+    async fn shake_hands(&mut self) {
         let Stream::Tcp(tcp) = std::mem::replace(self.stream.get_mut(), Stream::Closed) else {
             panic!("TLS twice");
         };
@@ -242,6 +323,7 @@ impl Session {
         }
         let taken = self.current.clone();
         self.current.rcpt.clear();
+        self.current.message.clear();
         self.seen.lock().unwrap().taken.push(taken);
     }
 

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::arrive::patience;
 use super::world::Organization;
+use crate::base::encoding::hex;
 use crate::base::id::QueueId;
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::headers;
@@ -18,7 +19,7 @@ use crate::net::stream::Stream;
 use crate::net::tls::Connector;
 use crate::smtp::auth::Credentials;
 use crate::smtp::client::{
-    Client, Event, Outcome, Params, Protocol, Timeouts, TlsPolicy, Transaction, Verdict,
+    Client, Event, Login, Outcome, Params, Protocol, Timeouts, TlsPolicy, Transaction, Verdict,
 };
 
 /// Octets of the message given to the client at a time.
@@ -69,9 +70,13 @@ fn params(from: &Organization) -> anyhow::Result<Params> {
         hello: format!("client.{}", from.domain).parse()?,
         protocol: Protocol::Smtp,
         tls: TlsPolicy::Required,
-        credentials: Some(Credentials {
-            identity: from.user.to_string(),
-            password: from.password.clone(),
+        login: Some(Login {
+            credentials: Credentials {
+                identity: from.user.to_string(),
+                password: from.password.clone(),
+            },
+            nonce: hex(&rand::random::<[u8; 16]>()),
+            in_clear: false,
         }),
         timeouts: Timeouts::default(),
     })

@@ -27,6 +27,7 @@ impl Fate {
             (Route::Defer, _) => Self::Waits,
             (Route::Bounce, _) => Self::Returned,
             (_, Hosts::Mail(hosts)) => by_mail(hosts, report.mail.as_ref()),
+            (_, Hosts::Operators(_)) => report.mail.as_ref().map_or(Fate::Goes, by_ways),
             (_, Hosts::Delivery(DeliveryHosts::NullMx)) => Self::Returned,
             (_, Hosts::Delivery(DeliveryHosts::Bogus | DeliveryHosts::Failed)) => Self::Waits,
             _ => Self::Goes,
@@ -101,9 +102,10 @@ mod tests {
             sts,
             wanted: SmtpTls::Opportunistic,
             demand,
+            transport: None,
         };
         Ok(Way {
-            host: "mx.plain.test".parse().unwrap(),
+            host: "mx.plain.test".into(),
             addresses: vec!["192.0.2.1".parse().unwrap()],
             address_proof: Proof::Insecure,
             decision: decide_host(&facts),
@@ -112,17 +114,18 @@ mod tests {
     }
 
     fn fate(hosts: MailHosts, ways: Vec<Result<Way, NoAddress>>) -> Fate {
-        let host = || "mx.plain.test".parse().unwrap();
+        let host = || "mx.plain.test".to_owned();
         Fate::of(&Report {
             known: None,
             hosts: Hosts::Mail(hosts),
             mail: Some(Mail {
-                sts: StsFacts::none(),
+                sts: Some(StsFacts::none()),
                 ways: ways.into_iter().map(|way| (host(), way)).collect(),
             }),
             decision: Decision {
                 route: Route::Smtp {
                     tls: SmtpTls::Opportunistic,
+                    transport: None,
                 },
                 reason: Reason::Absent,
             },

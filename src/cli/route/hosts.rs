@@ -5,21 +5,21 @@ use serde_json::{Value, json};
 use crate::cli::record::{proof_word, proven};
 use crate::delivery::smtp::{NoAddress, Way};
 use crate::domains::sts::{Announced, Origin, Pattern, Policy, StsFacts};
-use crate::mail::address::Domain;
 use crate::routing::{HostTls, Sts, TlsaFinding};
 
 /// What was found out about the hosts that SMTP leads to.
 pub struct Mail {
-    /// The domain's MTA-STS policy.
-    pub sts: StsFacts,
+    /// The domain's MTA-STS policy; `None` where the operator names the host, which it says nothing of.
+    pub sts: Option<StsFacts>,
     /// The way to each host, in the order to be tried.
-    pub ways: Vec<(Domain, Result<Way, NoAddress>)>,
+    pub ways: Vec<(String, Result<Way, NoAddress>)>,
 }
 
 impl Mail {
     /// A line for the policy, and three for each host.
     pub fn lines(&self) -> Vec<(&'static str, String)> {
-        let mut lines = vec![("mta-sts", sts_text(&self.sts))];
+        let sts = self.sts.iter().map(|sts| ("mta-sts", sts_text(sts)));
+        let mut lines: Vec<_> = sts.collect();
         for (host, way) in &self.ways {
             match way {
                 Ok(way) => lines.extend(way_lines(way)),
@@ -31,7 +31,9 @@ impl Mail {
 
     /// The policy.
     pub fn sts_object(&self) -> Value {
-        let facts = &self.sts;
+        let Some(facts) = &self.sts else {
+            return Value::Null;
+        };
         let policy = facts.policy.as_ref();
         let (announced, id) = match &facts.announced {
             Announced::Id(id) => ("id", Some(id)),
@@ -57,7 +59,7 @@ impl Mail {
 
     /// One object for each host.
     pub fn ways_object(&self) -> Value {
-        let way = |(host, way): &(Domain, Result<Way, NoAddress>)| match way {
+        let way = |(host, way): &(String, Result<Way, NoAddress>)| match way {
             Ok(way) => way_object(way),
             Err(why) => json!({ "host": host.as_str(), "problem": format!("the address {why}") }),
         };
@@ -144,6 +146,7 @@ fn tls_text(tls: &HostTls) -> String {
         ),
         HostTls::Pkix => "with a certificate for the host's name under a trusted root".into(),
         HostTls::Encrypted => "with any certificate, never in clear text".into(),
+        HostTls::PkixOrEncrypted => "with a verified certificate if possible, never in clear text".into(),
         HostTls::PkixIfPossible => "with a verified certificate if possible".into(),
         HostTls::Opportunistic => "as the host offers".into(),
         HostTls::Refused => "this host gets no mail now".into(),

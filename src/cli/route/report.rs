@@ -1,5 +1,7 @@
 //! The facts about a route as people and programs read them.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::fate::Fate;
@@ -12,7 +14,8 @@ use crate::domains::{DeliveryHosts, DomainFacts, MailHosts, PinnedRecord, Record
 use crate::mail::address::Mailbox;
 use crate::mail::date::rfc5322;
 use crate::queue::parties::Parties;
-use crate::routing::{Decision, ParentPolicy, Reason, Route};
+use crate::routing::transport::Pattern;
+use crate::routing::{Decision, ParentPolicy, Reason, Route, Transport};
 use crate::signet_service::Known;
 
 /// Everything found out about the way to one recipient.
@@ -45,6 +48,8 @@ pub enum Hosts {
     Delivery(DeliveryHosts),
     /// By SMTP.
     Mail(MailHosts),
+    /// By SMTP to the host that the operator names.
+    Operators(Arc<Transport>),
 }
 
 impl Report {
@@ -100,6 +105,7 @@ impl Report {
             Hosts::None => {}
             Hosts::Delivery(hosts) => lines.push(("dx hosts", delivery_text(hosts))),
             Hosts::Mail(hosts) => lines.push(("mx hosts", mail_text(hosts))),
+            Hosts::Operators(transport) => lines.push(("transport", transport_text(transport))),
         }
         if let Some(mail) = &self.mail {
             lines.extend(mail.lines());
@@ -267,6 +273,43 @@ fn mail_text(hosts: &MailHosts) -> String {
     }
 }
 
+fn patterns(transport: &Transport) -> Vec<String> {
+    transport.domains.iter().map(Pattern::to_string).collect()
+}
+
+fn transport_text(transport: &Transport) -> String {
+    let login = match &transport.login {
+        Some(login) => format!(
+            "login with {} under {} TLS",
+            login.credentials.display(),
+            login.under.name()
+        ),
+        None => "no login".into(),
+    };
+    format!(
+        "{transport}, configured for {}; least TLS {}{}; {login}",
+        patterns(transport).join(" "),
+        transport.tls.name(),
+        match transport.tls_from_start {
+            true => ", from the start",
+            false => "",
+        }
+    )
+}
+
+fn transport_object(transport: &Transport) -> Value {
+    json!({
+        "kind": "transport",
+        "domains": patterns(transport),
+        "host": transport.host.to_string(),
+        "port": transport.port,
+        "tls": transport.tls.name(),
+        "tls_from_start": transport.tls_from_start,
+        "credentials": transport.login.as_ref().map(|login| login.credentials.display().to_string()),
+        "login_under": transport.login.as_ref().map(|login| login.under.name()),
+    })
+}
+
 fn hosts_object(hosts: &Hosts) -> Value {
     match hosts {
         Hosts::None => Value::Null,
@@ -283,6 +326,7 @@ fn hosts_object(hosts: &Hosts) -> Value {
             json!({ "kind": "mx", "hosts": hosts, "proof": proof_word(*proof) })
         }
         Hosts::Mail(other) => json!({ "kind": "mx", "problem": mail_text(other) }),
+        Hosts::Operators(transport) => transport_object(transport),
     }
 }
 
@@ -308,23 +352,24 @@ mod tests {
             sts: Sts::Covered,
             wanted: SmtpTls::Opportunistic,
             demand: TlsDemand::Policy,
+            transport: None,
         };
         let way = Way {
-            host: "mx.plain.test".parse().unwrap(),
+            host: "mx.plain.test".into(),
             addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
             address_proof: Proof::Insecure,
             decision: decide_host(&facts),
             facts,
         };
         Mail {
-            sts: StsFacts {
+            sts: Some(StsFacts {
                 announced: Announced::Id("7".into()),
                 policy: Some(std::sync::Arc::new(sts::Policy::parse(text).unwrap())),
                 origin: Origin::Kept,
-            },
+            }),
             ways: vec![
                 (way.host.clone(), Ok(way)),
-                ("mx2.plain.test".parse().unwrap(), Err(NoAddress::Failed)),
+                ("mx2.plain.test".into(), Err(NoAddress::Failed)),
             ],
         }
     }
@@ -353,6 +398,7 @@ mod tests {
             decision: Decision {
                 route: Route::Smtp {
                     tls: SmtpTls::Opportunistic,
+                    transport: None,
                 },
                 reason: Reason::ProvenAbsent,
             },

@@ -6,6 +6,7 @@ use crate::domains::sts::{Mode, StsFacts};
 use crate::mail::address::Domain;
 use crate::mail::demand::TlsDemand;
 use crate::net::dns::{Host, Lookup, Proof, Resolver, Tlsa};
+use crate::routing::transport::Transport;
 use crate::routing::{HostDecision, HostFacts, SmtpTls, Sts, TlsaFinding, decide_host};
 
 /// What all hosts of a domain have in common.
@@ -23,13 +24,15 @@ pub struct Common<'a> {
     pub demand: TlsDemand,
     /// Where hosts listen.
     pub port: u16,
+    /// What the operator says of the host.
+    pub transport: Option<&'a Transport>,
 }
 
 /// The way to one host.
 #[derive(Debug, Clone)]
 pub struct Way {
-    /// Its name.
-    pub host: Domain,
+    /// Its name, or its address if it has none.
+    pub host: String,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
     /// How far they are proven.
@@ -68,14 +71,34 @@ pub async fn find(resolver: &dyn Resolver, host: &Domain, common: &Common<'_>) -
         sts: sts(common.sts, host),
         wanted: common.wanted,
         demand: common.demand,
+        transport: common.transport.map(|transport| transport.tls),
     };
     Ok(Way {
-        host: host.clone(),
+        host: host.to_string(),
         addresses: found.addresses,
         address_proof,
         decision: decide_host(&facts),
         facts,
     })
+}
+
+/// The way to an address that the operator names. It has no name, so nothing in DNS says anything of it.
+pub fn to_address(address: IpAddr, common: &Common<'_>) -> Way {
+    let facts = HostFacts {
+        list: common.list,
+        tlsa: TlsaFinding::NotAsked,
+        sts: Sts::None,
+        wanted: common.wanted,
+        demand: common.demand,
+        transport: common.transport.map(|transport| transport.tls),
+    };
+    Way {
+        host: address.to_string(),
+        addresses: vec![address],
+        address_proof: Proof::Insecure,
+        decision: decide_host(&facts),
+        facts,
+    }
 }
 
 fn sts(facts: &StsFacts, host: &Domain) -> Sts {
@@ -101,10 +124,12 @@ async fn tlsa(
     if common.list != Proof::Secure || common.demand == TlsDemand::Waived {
         return TlsaFinding::NotAsked;
     }
+    // An operator who names a host does not let it pass for the recipients' domain.
+    let destination = common.transport.is_none().then_some(common.destination);
     for base in base_domains(host, found, address_proof) {
         match resolver.tlsa(&format!("_{}._tcp.{base}", common.port)).await {
             absent if is_absent(&absent) => {}
-            answer => return TlsaFinding::read(answer, names(base, host, common.destination)),
+            answer => return TlsaFinding::read(answer, names(base, host, destination)),
         }
     }
     match (address_proof, found.first) {
@@ -136,9 +161,9 @@ fn is_absent(answer: &Lookup<Vec<Tlsa>>) -> bool {
 }
 
 /// The TLSA base domain, the host's own name, and, as the list of hosts is proven, the domain (RFC 7672 §3.2.2).
-fn names(base: &Domain, host: &Domain, destination: &Domain) -> Vec<Domain> {
+fn names(base: &Domain, host: &Domain, destination: Option<&Domain>) -> Vec<Domain> {
     let mut names = vec![base.clone()];
-    for name in [host, destination] {
+    for name in [Some(host), destination].into_iter().flatten() {
         if !names.contains(name) {
             names.push(name.clone());
         }
@@ -189,13 +214,13 @@ mod tests {
         let named = names(
             &domain("big.test"),
             &domain("mx.plain.test"),
-            &domain("plain.test"),
+            Some(&domain("plain.test")),
         );
         assert_eq!(named, ["big.test", "mx.plain.test", "plain.test"].map(domain));
         let named = names(
             &domain("plain.test"),
             &domain("plain.test"),
-            &domain("plain.test"),
+            Some(&domain("plain.test")),
         );
         assert_eq!(named, [domain("plain.test")]);
     }

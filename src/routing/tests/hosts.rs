@@ -31,6 +31,7 @@ pub(super) fn host(tlsa: TlsaFinding, sts: Sts) -> HostFacts {
         sts,
         wanted: SmtpTls::Opportunistic,
         demand: TlsDemand::Policy,
+        transport: None,
     }
 }
 
@@ -154,6 +155,48 @@ fn waived_tls_is_opportunistic_whatever_policies_say() {
             let mut facts = host(tlsa.clone(), sts);
             facts.demand = TlsDemand::Waived;
             assert_eq!(decide_host(&facts).tls, HostTls::Opportunistic, "{facts:?}");
+        }
+    }
+}
+
+#[test]
+fn nothing_makes_a_host_that_the_operator_names_less_protected_than_it_has_to_be() {
+    use HostTls as T;
+    use SmtpTls::{Opportunistic as AsOffered, VerifiedIfPossible};
+    use TlsDemand::{Policy, Required, Waived};
+    use transport::Protection::{Encrypted, Opportunistic, Verified};
+    let rows = [
+        (Verified, AsOffered, Policy, T::Pkix),
+        (Verified, VerifiedIfPossible, Waived, T::Pkix),
+        (Verified, AsOffered, Required, T::Pkix),
+        (Encrypted, AsOffered, Policy, T::Encrypted),
+        (Encrypted, AsOffered, Waived, T::Encrypted),
+        (Encrypted, VerifiedIfPossible, Policy, T::PkixOrEncrypted),
+        (Encrypted, AsOffered, Required, T::Pkix),
+        (Opportunistic, AsOffered, Policy, T::Opportunistic),
+        (Opportunistic, VerifiedIfPossible, Policy, T::PkixIfPossible),
+        (Opportunistic, AsOffered, Required, T::Pkix),
+        (Opportunistic, VerifiedIfPossible, Waived, T::Opportunistic),
+    ];
+    for (least, wanted, demand, expected) in rows {
+        let facts = |tlsa| HostFacts {
+            wanted,
+            demand,
+            transport: Some(least),
+            ..host(tlsa, Sts::None)
+        };
+        let said = format!("{least:?} {wanted:?} {demand:?}");
+        assert_eq!(decide_host(&facts(TlsaFinding::NotAsked)).tls, expected, "{said}");
+        if demand != Waived {
+            let dane = T::Dane(dane());
+            assert_eq!(
+                decide_host(&facts(TlsaFinding::Usable(self::dane()))).tls,
+                dane,
+                "{said}"
+            );
+            assert_eq!(decide_host(&facts(TlsaFinding::Bogus)).tls, T::Refused, "{said}");
+            let unusable = decide_host(&facts(TlsaFinding::Unusable)).tls;
+            assert!(matches!(unusable, T::Encrypted | T::Pkix), "{said}");
         }
     }
 }

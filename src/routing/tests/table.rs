@@ -42,7 +42,7 @@ fn words(facts: &Facts) -> String {
         Route::Local if decision.reason == Reason::LocalSealed => "stays here, sealed".into(),
         Route::Local => "stays here".into(),
         Route::Dmtp { proof, .. } => format!("DMTP, {}", proof_word(proof)),
-        Route::Smtp { tls } => smtp_words(tls).into(),
+        Route::Smtp { tls, .. } => smtp_words(tls).into(),
         Route::Defer => "waits".into(),
         Route::Bounce => "comes back".into(),
     }
@@ -324,6 +324,7 @@ fn host_words(decision: &HostDecision) -> String {
         HostTls::Dane(_) => "certificate by TLSA",
         HostTls::Pkix => "certificate by root and name",
         HostTls::Encrypted => "any certificate, never clear text",
+        HostTls::PkixOrEncrypted => "certificate by root and name, if possible; never clear text",
         HostTls::PkixIfPossible => "certificate by root and name, if possible",
         HostTls::Opportunistic => "as offered",
         HostTls::Refused => "refused",

@@ -1,5 +1,6 @@
 //! The client's side of an SMTP or LMTP session.
 
+mod login;
 pub mod outcome;
 mod steps;
 
@@ -7,10 +8,12 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
+pub use login::Login;
 pub use outcome::{
     Failure, Need, Outcome, Params, Protocol, Recipient, Stage, Timeouts, TlsPolicy, Transaction, Verdict,
 };
 
+use self::login::Dialogue;
 use super::data::Encoder;
 use super::extension::Extensions;
 use super::reply::Reader;
@@ -67,6 +70,7 @@ pub struct Client {
     work: Option<Work>,
     /// How many MAIL commands have been given.
     transactions: usize,
+    login: Option<Dialogue>,
     /// The server still holds the remains of a transaction.
     needs_reset: bool,
     quit_when_idle: bool,
@@ -84,7 +88,7 @@ enum State {
     Handshake,
     Idle,
     Envelope,
-    /// The message is being sent; nothing is read meanwhile, so an early reply counts as the final one.
+    /// The message is being sent. After DATA nothing is read meanwhile, so an early reply counts as the final one.
     Body,
     EndOfData,
     Quitting,
@@ -104,6 +108,8 @@ enum Step {
     /// RCPT for the recipient of this index.
     Rcpt(usize),
     Data,
+    /// BDAT with more to come.
+    Chunk,
     /// End of data, for all recipients.
     Final,
     /// End of data, for the recipient of this index (LMTP).
@@ -120,6 +126,10 @@ struct Work {
     verdicts: Vec<Option<Verdict>>,
     mail_refused: Option<Reply>,
     encoder: Encoder,
+    /// The message goes by BDAT (RFC 3030).
+    in_chunks: bool,
+    /// A chunk was refused, so the rest need not be sent.
+    chunk_refused: bool,
 }
 
 impl Work {
@@ -129,6 +139,8 @@ impl Work {
             verdicts: vec![None; transaction.recipients.len()],
             mail_refused: None,
             encoder: Encoder::default(),
+            in_chunks: false,
+            chunk_refused: false,
             transaction,
         }
     }
@@ -170,6 +182,7 @@ impl Client {
             next: None,
             work: None,
             transactions: 0,
+            login: None,
             needs_reset: false,
             quit_when_idle: false,
             unsent: VecDeque::new(),
@@ -197,7 +210,10 @@ impl Client {
     /// The next piece of the message. The owner bounds its size; it is copied once.
     pub fn body(&mut self, piece: &[u8]) {
         if let (State::Body, Some(work)) = (self.state, &mut self.work) {
-            work.encoder.encode(piece, &mut self.out);
+            match work.in_chunks {
+                true => self.chunk(piece),
+                false => work.encoder.encode(piece, &mut self.out),
+            }
             if self.out.is_empty() {
                 self.events.push_back(Event::NeedBody);
             }
@@ -207,11 +223,18 @@ impl Client {
     /// The message is complete.
     pub fn body_end(&mut self) {
         if let (State::Body, Some(work)) = (self.state, &mut self.work) {
-            std::mem::take(&mut work.encoder).finish(&mut self.out);
-            self.sent = match self.params.protocol {
-                Protocol::Smtp => VecDeque::from([Step::Final]),
-                Protocol::Lmtp => work.undecided().into_iter().map(Step::FinalOf).collect(),
-            };
+            let encoder = std::mem::take(&mut work.encoder);
+            match (work.in_chunks, self.params.protocol) {
+                (true, _) => self.last_chunk(encoder),
+                (false, Protocol::Smtp) => {
+                    encoder.finish(&mut self.out);
+                    self.sent.push_back(Step::Final);
+                }
+                (false, Protocol::Lmtp) => {
+                    encoder.finish(&mut self.out);
+                    self.sent.extend(work.undecided().into_iter().map(Step::FinalOf));
+                }
+            }
             self.state = State::EndOfData;
             self.wait.restart();
         }
@@ -291,9 +314,42 @@ impl Client {
         match (self.state, self.sent.front()) {
             (State::Handshake, _) => Stage::StartTls,
             (State::Body, _) => Stage::Body,
+            // Once the last chunk is sent, the server may have the message, whatever replies are due before.
+            (State::EndOfData, _) => Stage::EndOfData,
             (_, Some(step)) => step.stage(),
             (_, None) => Stage::Idle,
         }
+    }
+
+    /// Asks for the next piece, unless it was asked for or the server has to catch up first: unread replies must not stop it.
+    fn ask_for_body(&mut self) {
+        let may_go_on = |work: &Work| !work.chunk_refused && (!work.in_chunks || self.sent.len() < WINDOW);
+        let is_wanted = self.state == State::Body && self.work.as_ref().is_some_and(may_go_on);
+        if is_wanted && !self.events.contains(&Event::NeedBody) {
+            self.events.push_back(Event::NeedBody);
+        }
+    }
+
+    /// Sends a piece as a chunk of its own.
+    fn chunk(&mut self, piece: &[u8]) {
+        let Some(work) = &mut self.work else { return };
+        let mut chunk = Vec::with_capacity(piece.len() + 2);
+        work.encoder.encode(piece, &mut chunk);
+        if !chunk.is_empty() {
+            self.out
+                .extend_from_slice(format!("BDAT {}\r\n", chunk.len()).as_bytes());
+            self.out.append(&mut chunk);
+            self.sent.push_back(Step::Chunk);
+        }
+    }
+
+    fn last_chunk(&mut self, encoder: Encoder) {
+        let mut chunk = Vec::new();
+        encoder.finish(&mut chunk);
+        self.out
+            .extend_from_slice(format!("BDAT {} LAST\r\n", chunk.len()).as_bytes());
+        self.out.append(&mut chunk);
+        self.sent.push_back(Step::Final);
     }
 
     fn take_reply(&mut self, input: &[u8]) -> usize {
@@ -313,7 +369,11 @@ impl Client {
 
     /// In these states whatever the server sends is a reply, or an error.
     fn is_listening(&self) -> bool {
-        !matches!(self.state, State::Handshake | State::Body | State::Closed)
+        match self.state {
+            State::Body => self.work.as_ref().is_some_and(|work| work.in_chunks),
+            State::Handshake | State::Closed => false,
+            _ => true,
+        }
     }
 }
 
@@ -362,7 +422,7 @@ impl Machine for Client {
         let limit = match self.sent.front()? {
             Step::Banner => timeouts.banner,
             Step::Data => timeouts.data,
-            Step::Final | Step::FinalOf(_) => timeouts.end_of_data,
+            Step::Chunk | Step::Final | Step::FinalOf(_) => timeouts.end_of_data,
             Step::Quit => timeouts.quit,
             _ => timeouts.command,
         };
@@ -373,9 +433,7 @@ impl Machine for Client {
         if self.out.is_empty() {
             return None;
         }
-        if self.state == State::Body && !self.events.contains(&Event::NeedBody) {
-            self.events.push_back(Event::NeedBody);
-        }
+        self.ask_for_body();
         Some(std::mem::take(&mut self.out))
     }
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use super::login::Login;
 use crate::mail::address::{Domain, Mailbox, ReversePath};
 use crate::mail::notify::{MessageRequest, RecipientRequest};
 use crate::mail::reply::Reply;
-use crate::smtp::auth::Credentials;
 use crate::smtp::reply;
 
 /// Parameters of a session.
@@ -17,8 +17,8 @@ pub struct Params {
     pub protocol: Protocol,
     /// Whether the session is to be encrypted.
     pub tls: TlsPolicy,
-    /// How to log in, if at all; done under TLS only.
-    pub credentials: Option<Credentials>,
+    /// How to log in, if at all.
+    pub login: Option<Login>,
     /// How long to wait for replies.
     pub timeouts: Timeouts,
 }
@@ -180,12 +180,15 @@ pub enum Failure {
     /// More octets followed the reply to STARTTLS in clear text: somebody injects replies.
     #[error("clear text after the reply to STARTTLS")]
     TlsInjection,
-    /// We are to log in, and there is no TLS or no AUTH PLAIN.
+    /// We are to log in, and there is no TLS or no mechanism that we know.
     #[error("authentication is not available")]
     AuthUnavailable,
     /// The login failed.
     #[error("authentication failed: {0}")]
     AuthRefused(Reply),
+    /// The server does not keep to the mechanism, or does not know the password itself.
+    #[error("the server could not show that it knows us")]
+    AuthUntrue,
     /// The server said 421.
     #[error("the server closes the session: {0}")]
     Closing(Reply),

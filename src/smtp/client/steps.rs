@@ -1,12 +1,13 @@
 //! What follows from each reply.
 
+use super::login::{Dialogue, Untrue};
 use super::{
     Client, Event, Failure, Need, Outcome, Protocol, Recipient, Stage, State, Step, TlsPolicy, Transaction,
     Verdict, WINDOW, Work,
 };
+use crate::base::secret::Secret;
 use crate::mail::notify::{EnvelopeId, MessageRequest, OriginalRecipient, RecipientRequest};
 use crate::mail::reply::{EnhancedStatus, Reply};
-use crate::smtp::auth::Mechanism;
 use crate::smtp::data::Encoder;
 use crate::smtp::extension::Extensions;
 
@@ -21,17 +22,18 @@ impl Step {
             Self::Mail => Stage::Mail,
             Self::Rcpt(_) => Stage::Rcpt,
             Self::Data => Stage::Data,
+            Self::Chunk => Stage::Body,
             Self::Final | Self::FinalOf(_) => Stage::EndOfData,
             Self::Quit => Stage::Quit,
         }
     }
 }
 
-/// DATA is answered by 354 or an error, everything else by 2xx or an error.
+/// DATA is answered by 354 or an error, AUTH by 334 too, everything else by 2xx or an error.
 fn is_meaningful(step: Step, reply: &Reply) -> bool {
     match reply.code / 100 {
         2 => step != Step::Data,
-        3 => step == Step::Data && reply.code == 354,
+        3 => matches!((step, reply.code), (Step::Data, 354) | (Step::Auth, 334)),
         _ => true,
     }
 }
@@ -69,14 +71,17 @@ impl Client {
             Step::Helo if reply.is_positive() => self.after_hello(),
             Step::Helo => self.fail_politely(Failure::HelloRefused(reply)),
             Step::StartTls => self.after_starttls(reply),
-            Step::Auth if reply.is_positive() => self.ready(),
-            Step::Auth => self.fail_politely(Failure::AuthRefused(reply)),
+            Step::Auth => self.after_auth(reply),
             Step::Reset => self.needs_reset = false,
             Step::Mail | Step::Rcpt(_) => {
                 self.judge(step, &reply);
                 self.after_envelope();
             }
             Step::Data => self.after_data(&reply),
+            Step::Chunk => {
+                self.judge(step, &reply);
+                self.after_chunk();
+            }
             Step::Final | Step::FinalOf(_) => {
                 self.judge(step, &reply);
                 self.after_final();
@@ -136,14 +141,36 @@ impl Client {
     }
 
     fn log_in(&mut self) {
-        let Some(credentials) = &self.params.credentials else {
+        let Some(login) = &self.params.login else {
             return self.ready();
         };
-        if self.tls.is_none() || !self.offered.auth.contains(&Mechanism::Plain) {
-            return self.fail_politely(Failure::AuthUnavailable);
+        match Dialogue::start(login, &self.offered.auth, self.tls.as_ref()) {
+            Some((dialogue, command)) => self.say_in_login(dialogue, &command),
+            None => self.fail_politely(Failure::AuthUnavailable),
         }
-        let response = credentials.encode_plain();
-        self.say(Step::Auth, format!("AUTH PLAIN {}", response.expose()));
+    }
+
+    fn say_in_login(&mut self, dialogue: Dialogue, line: &Secret<String>) {
+        self.login = Some(dialogue);
+        self.say(Step::Auth, line.expose().clone());
+    }
+
+    fn after_auth(&mut self, reply: Reply) {
+        let Some(dialogue) = self.login.take() else {
+            return self.fail(Failure::UnexpectedReply(Stage::Auth, reply));
+        };
+        match reply.code {
+            334 => match dialogue.respond(&reply.lines.concat()) {
+                Ok((dialogue, response)) => self.say_in_login(dialogue, &response),
+                Err(Untrue) => {
+                    self.out.extend_from_slice(b"*\r\n");
+                    self.fail_politely(Failure::AuthUntrue);
+                }
+            },
+            _ if !reply.is_positive() => self.fail_politely(Failure::AuthRefused(reply)),
+            _ if dialogue.may_end() => self.ready(),
+            _ => self.fail_politely(Failure::AuthUntrue),
+        }
     }
 
     fn ready(&mut self) {
@@ -184,7 +211,13 @@ impl Client {
         let most = self.offered.limits.recipients.unwrap_or(usize::MAX);
         let start = work.batch.end;
         work.batch = start..start.saturating_add(most).min(work.verdicts.len());
-        work.encoder = Encoder::default();
+        // In LMTP the reply to the last chunk would be one for each recipient; nothing says how that is read.
+        work.in_chunks = self.offered.chunking && self.params.protocol == Protocol::Smtp;
+        work.chunk_refused = false;
+        work.encoder = match work.in_chunks {
+            true => Encoder::counted(),
+            false => Encoder::default(),
+        };
         self.state = State::Envelope;
         if self.needs_reset {
             self.say(Step::Reset, "RSET".to_owned());
@@ -261,6 +294,10 @@ impl Client {
                 self.unsent.clear();
             }
             (Step::Rcpt(index), false) if work.mail_refused.is_none() => work.decide(index, verdict),
+            (Step::Chunk, false) => {
+                work.chunk_refused = true;
+                work.decide_batch(&verdict);
+            }
             (Step::Data, false) | (Step::Final, _) => work.decide_batch(&verdict),
             (Step::FinalOf(index), _) => work.decide(index, verdict),
             _ => (),
@@ -279,8 +316,24 @@ impl Client {
         } else if work.undecided().is_empty() {
             self.needs_reset = true;
             self.finish();
+        } else if work.in_chunks {
+            self.state = State::Body;
+            self.events.push_back(Event::NeedBody);
         } else {
             self.say(Step::Data, "DATA".to_owned());
+        }
+    }
+
+    /// A refused chunk ends the transaction once all that were sent are answered.
+    fn after_chunk(&mut self) {
+        let is_refused = self.work.as_ref().is_some_and(|work| work.chunk_refused);
+        match (self.state, is_refused) {
+            (State::Body, false) => self.ask_for_body(),
+            (State::Body, true) if self.sent.is_empty() => {
+                self.needs_reset = true;
+                self.finish();
+            }
+            _ => {}
         }
     }
 

@@ -13,7 +13,7 @@ fn params(tls: TlsPolicy) -> Params {
         hello: "mx.hermail.test".parse().unwrap(),
         protocol: Protocol::Smtp,
         tls,
-        credentials: None,
+        login: None,
         timeouts: Timeouts::default(),
     }
 }
@@ -181,9 +181,13 @@ fn debug_shows_no_password() {
     use crate::base::secret::Secret;
     use crate::smtp::auth::Credentials;
     let mut params = params(TlsPolicy::Never);
-    params.credentials = Some(Credentials {
-        identity: "tim".into(),
-        password: Secret::new("tanstaaf".into()),
+    params.login = Some(Login {
+        credentials: Credentials {
+            identity: "tim".into(),
+            password: Secret::new("tanstaaf".into()),
+        },
+        nonce: "fresh".into(),
+        in_clear: false,
     });
     let client = Client::new(params, None);
     assert!(!format!("{client:?}").contains("tanstaaf"));

@@ -11,7 +11,7 @@ use crate::base::id::{LeaseToken, QueueId, RecipientId};
 use crate::base::time::Timestamp;
 use crate::mail::address::Domain;
 use crate::store::sealed::{MasterKey, MessageKey};
-use crate::store::{Claim, ClaimedRecipient, Error};
+use crate::store::{Claim, ClaimedRecipient, Error, Rooms};
 
 /// Groups that one destination gets before it goes behind the others that are due.
 const GROUPS_PER_TURN: usize = 4;
@@ -23,23 +23,30 @@ const GROUP_RECIPIENTS: i64 = 100;
 pub(super) async fn claim(
     db: &mut SqliteConnection,
     master: &MasterKey,
-    now: Timestamp,
-    leased_until: Timestamp,
+    (now, leased_until): (Timestamp, Timestamp),
     limit: usize,
+    rooms: Rooms,
 ) -> Result<Vec<Claim>, Error> {
     let mut round = Round {
         db,
         master,
         now,
         leased_until,
+        rooms,
         claims: Vec::new(),
     };
     while round.claims.len() < limit {
         let Some(destination) = round.next_lane().await? else {
             break;
         };
-        let groups = GROUPS_PER_TURN.min(limit - round.claims.len());
+        // What cannot be read is set aside, and takes no room.
+        let name = Domain::parse(&destination).ok();
+        let before = round.claims.len();
+        let room = name.as_ref().map_or(usize::MAX, |name| round.rooms.of(name));
+        let groups = GROUPS_PER_TURN.min(limit - before).min(room);
         round.serve(&destination, groups).await?;
+        let taken = round.claims.len() - before;
+        round.rooms.of.extend(name.map(|name| (name, room - taken)));
     }
     Ok(round.claims)
 }
@@ -50,6 +57,7 @@ struct Round<'a> {
     master: &'a MasterKey,
     now: Timestamp,
     leased_until: Timestamp,
+    rooms: Rooms,
     claims: Vec<Claim>,
 }
 
@@ -59,6 +67,7 @@ impl Round<'_> {
     async fn next_lane(&mut self) -> Result<Option<String>, Error> {
         let lane = query_scalar(NEXT_LANE)
             .bind(self.now.0)
+            .bind(closed(&self.rooms))
             .fetch_optional(&mut *self.db)
             .await?;
         Ok(lane)
@@ -143,8 +152,20 @@ impl Round<'_> {
     }
 }
 
-/// The lane whose turn it is.
-const NEXT_LANE: &str = "SELECT destination FROM lanes WHERE turn_at <= ? ORDER BY turn_at, turn_no LIMIT 1";
+/// The lane whose turn it is, of those that there is room for. Lanes without room are stepped over: they are never more than
+/// attempts are under way.
+const NEXT_LANE: &str = "SELECT destination FROM lanes \
+    WHERE turn_at <= ? AND destination NOT IN (SELECT value FROM json_each(?)) ORDER BY turn_at, turn_no LIMIT 1";
+
+/// When it is the turn of the next of them.
+pub(super) const NEXT_TURN: &str = "SELECT turn_at FROM lanes \
+    WHERE destination NOT IN (SELECT value FROM json_each(?)) ORDER BY turn_at LIMIT 1";
+
+/// The lanes without room, as a list in JSON.
+pub(super) fn closed(rooms: &Rooms) -> String {
+    let names: Vec<&str> = rooms.closed().map(Domain::as_str).collect();
+    serde_json::Value::from(names).to_string()
+}
 
 /// Left to itself, the planner walks all that is due in the destination, hence the named indexes.
 const LEASE_GROUP: &str = "\

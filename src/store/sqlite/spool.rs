@@ -13,7 +13,7 @@ use crate::base::id::{LeaseToken, QueueId, RecipientId};
 use crate::base::time::Timestamp;
 use crate::store::{
     AttemptEntry, BodyWriter, Claim, Committed, Error, FollowUp, FollowUpBody, QuarantinedEntry, QueueEntry,
-    QueuePosition, ReplayEntry, Selection, Settlement, Spool,
+    QueuePosition, ReplayEntry, Rooms, Selection, Settlement, Spool,
 };
 
 #[async_trait]
@@ -33,11 +33,12 @@ impl Spool for SqliteStore {
         Ok(())
     }
 
-    async fn claim(
+    async fn claim_within(
         &self,
         now: Timestamp,
         leased_until: Timestamp,
         limit: usize,
+        rooms: Rooms,
     ) -> Result<Vec<Claim>, Error> {
         let master = self.inner.master.clone();
         let set_back = self.inner.last_claim_at.swap(now.0, Ordering::Relaxed) > now.0;
@@ -47,7 +48,7 @@ impl Spool for SqliteStore {
                     if set_back {
                         claim::forget_future_turns(db, now).await?;
                     }
-                    claim::claim(db, &master, now, leased_until, limit).await
+                    claim::claim(db, &master, (now, leased_until), limit, rooms).await
                 })
             })
             .await
@@ -149,9 +150,10 @@ impl Spool for SqliteStore {
             .await
     }
 
-    async fn next_due(&self) -> Result<Option<Timestamp>, Error> {
-        let turn: Option<i64> = query_scalar("SELECT MIN(turn_at) FROM lanes")
-            .fetch_one(&self.inner.readers)
+    async fn next_due_within(&self, rooms: &Rooms) -> Result<Option<Timestamp>, Error> {
+        let turn: Option<i64> = query_scalar(claim::NEXT_TURN)
+            .bind(claim::closed(rooms))
+            .fetch_optional(&self.inner.readers)
             .await?;
         Ok(turn.map(Timestamp))
     }

@@ -106,7 +106,7 @@ async fn a_user_is_told_by_mail_that_one_key_set_is_left_and_told_once() {
 }
 
 /// Adds a user of hismail whose private keys exist here alone, and returns them.
-async fn add_paranoid(hismail: &Organization, world: &World, local: &str) -> UserKeys {
+pub(super) async fn add_paranoid(hismail: &Organization, world: &World, local: &str) -> UserKeys {
     let keys = UserKeys::generate(&mut rand::rng());
     let (request, password) = (world.home().join("pat.ssr"), world.home().join("pat.password"));
     std::fs::write(&request, signet::request(&keys).unwrap().to_armor()).unwrap();

@@ -8,6 +8,7 @@ mod disguise;
 mod dovecot;
 mod exim;
 mod imap;
+mod lmtp;
 mod logins;
 mod maildirs;
 mod milters;

@@ -5,6 +5,7 @@ mod demand;
 mod proxy;
 mod revocation;
 mod sts;
+mod transports;
 
 use dimed::config::Config;
 use dimed::net::authority::Zone;

@@ -725,7 +725,10 @@ async fn claiming_costs_the_same_whatever_waits() {
         let visits = |step: &String| step.starts_with("SEARCH") || step.starts_with("SCAN");
         plans.push(steps.filter(visits).collect::<Vec<_>>());
     }
-    let next_lane = ["SEARCH lanes USING COVERING INDEX lanes_by_turn (turn_at<?)"];
+    let next_lane = [
+        "SEARCH lanes USING COVERING INDEX lanes_by_turn (turn_at<?)",
+        "SCAN json_each VIRTUAL TABLE INDEX 1:",
+    ];
     let lease_group = [
         "SEARCH recipients USING INTEGER PRIMARY KEY (rowid=?)",
         "SEARCH recipients USING INDEX recipients_by_message (message=? AND destination=?)",

@@ -322,7 +322,11 @@ fn client(transcript: &Transcript, piece: usize) -> Bare<Sender> {
         hello: "mx.hermail.test".parse().unwrap(),
         protocol: if is_lmtp { Protocol::Lmtp } else { Protocol::Smtp },
         tls: policy,
-        credentials: transcript.setting("login").map(|_| alice),
+        login: transcript.setting("login").map(|how| client::Login {
+            credentials: alice,
+            nonce: "rOprNGfwEbeRWgbNEkqO".into(),
+            in_clear: how == "clear",
+        }),
         timeouts: client::Timeouts::default(),
     };
     let mut sender = sender(transcript);

@@ -1,0 +1,221 @@
+//! Mail for accounts of ours to a mailbox server, such as Dovecot's, by LMTP (RFC 2033).
+//!
+//! The server gives a reply for each recipient, and adds `Return-Path` and what else its mailboxes want; nothing is
+//! added here, so that all recipients of a message share one transaction. Header fields in UTF-8 go to a server without
+//! SMTPUTF8, too: it keeps them, and the mail has arrived.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, io};
+
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::letter::{Form, Letter};
+use super::pool::{Limits, Pool};
+use super::session::{Failure, Session};
+use super::{Diagnosis, Outcome};
+use crate::mail::address::{Domain, Mailbox, ReversePath};
+use crate::mail::notify::MessageRequest;
+use crate::mail::reply::EnhancedStatus;
+use crate::net::connect::Outgoing;
+use crate::net::stream::Stream;
+use crate::smtp::client::{Params, Protocol, Timeouts, TlsPolicy, Transaction};
+
+/// How long connecting may take on this machine.
+const CONNECT: Duration = Duration::from_secs(30);
+
+/// What the sender is told. The server's own words would name places on this machine.
+const UNREACHABLE: &str = "the mailbox server cannot be reached";
+
+/// Where a mailbox server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Server {
+    /// On a socket of this machine.
+    Unix(PathBuf),
+    /// On a port.
+    Tcp(SocketAddr),
+}
+
+/// `unix:` and a path, or an address and a port.
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(address) => address.fmt(f),
+        }
+    }
+}
+
+/// A text that names no place of a mailbox server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("neither unix: with an absolute path nor an IP address and port, such as 127.0.0.1:24")]
+pub struct NotAServer;
+
+impl std::str::FromStr for Server {
+    type Err = NotAServer;
+
+    fn from_str(text: &str) -> Result<Self, NotAServer> {
+        match text.strip_prefix("unix:") {
+            Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
+            Some(_) => Err(NotAServer),
+            None => text.parse().map(Self::Tcp).map_err(|_| NotAServer),
+        }
+    }
+}
+
+/// Hands mail over to a mailbox server.
+pub struct LmtpDelivery {
+    /// Where it listens.
+    pub server: Server,
+    /// How to connect.
+    pub outgoing: Outgoing,
+    /// Our name, for LHLO.
+    pub hello: Domain,
+    sessions: Arc<Pool<()>>,
+}
+
+impl LmtpDelivery {
+    /// To one server.
+    pub fn new(server: Server, outgoing: Outgoing, hello: Domain) -> Self {
+        Self {
+            server,
+            outgoing,
+            hello,
+            sessions: Arc::new(Pool::new(Limits::default())),
+        }
+    }
+
+    /// Hands over one message for several accounts; an outcome for each, in their order.
+    pub async fn deliver(
+        &self,
+        reverse_path: &ReversePath,
+        accounts: &[Mailbox],
+        letter: &mut dyn Letter,
+    ) -> Vec<Outcome> {
+        match self.attempt(reverse_path, accounts, letter).await {
+            Ok(outcomes) => outcomes.into_iter().map(in_the_mailbox).collect(),
+            Err(failure) => vec![Outcome::Deferred(failure.diagnosis); accounts.len()],
+        }
+    }
+
+    /// In a session kept from before, or else in a new one.
+    async fn attempt(
+        &self,
+        reverse_path: &ReversePath,
+        accounts: &[Mailbox],
+        letter: &mut dyn Letter,
+    ) -> Result<Vec<Outcome>, Failure> {
+        if let Some(session) = self.sessions.take(&(), None).await {
+            match self.send(session, reverse_path, accounts, letter).await {
+                Err(failure) if !failure.leaves_doubt => {}
+                sent => return sent,
+            }
+        }
+        let session = self.open().await?;
+        self.send(session, reverse_path, accounts, letter).await
+    }
+
+    async fn open(&self) -> Result<Session, Failure> {
+        let stream = self.connect().await.map_err(|_| {
+            let diagnosis = Diagnosis::local(EnhancedStatus(4, 4, 1), UNREACHABLE);
+            Failure::plain(diagnosis)
+        })?;
+        let params = Params {
+            hello: self.hello.clone(),
+            protocol: Protocol::Lmtp,
+            tls: TlsPolicy::Never,
+            login: None,
+            timeouts: Timeouts::default(),
+        };
+        let server = "the mailbox server".to_owned();
+        Session::open((server, None), stream, params, None).await
+    }
+
+    async fn connect(&self) -> io::Result<Stream> {
+        match &self.server {
+            Server::Unix(path) => Ok(Stream::Unix(timeout(CONNECT, UnixStream::connect(path)).await??)),
+            Server::Tcp(address) => {
+                let addresses = [address.ip()];
+                Stream::new(self.outgoing.connect(&addresses, address.port(), 1).await?)
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        mut session: Session,
+        reverse_path: &ReversePath,
+        accounts: &[Mailbox],
+        letter: &mut dyn Letter,
+    ) -> Result<Vec<Outcome>, Failure> {
+        let offered = session.offered();
+        let form = Form {
+            smtputf8: true,
+            ..Form::from(&offered)
+        };
+        let sent = match letter.ready(form).await {
+            Ok(ready) => {
+                let transaction = Transaction {
+                    reverse_path: reverse_path.clone(),
+                    recipients: accounts.iter().cloned().map(Into::into).collect(),
+                    size_bytes: ready.size_bytes,
+                    eight_bit: ready.eight_bit,
+                    require_tls: false,
+                    smtputf8: ready.smtputf8 && offered.smtputf8,
+                    // It arrives here: whoever asked to be told is told by us.
+                    request: MessageRequest::default(),
+                };
+                session.send(transaction, letter).await
+            }
+            Err(outcome) => Ok(vec![outcome; accounts.len()]),
+        };
+        self.sessions.put((), session).await;
+        sent
+    }
+
+    /// Ends the sessions that wait for mail.
+    pub async fn close(&self) {
+        self.sessions.close().await;
+    }
+}
+
+fn in_the_mailbox(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Delivered | Outcome::Relayed { .. } | Outcome::Expanded => Outcome::Delivered,
+        Outcome::Deferred(diagnosis) => Outcome::Deferred(ours(diagnosis)),
+        Outcome::Failed(diagnosis) => Outcome::Failed(ours(diagnosis)),
+    }
+}
+
+/// The mailbox server is a part of this host: what it says, we say.
+fn ours(diagnosis: Diagnosis) -> Diagnosis {
+    match diagnosis.remote {
+        Some(remote) => Diagnosis {
+            text: format!("{}: {}", diagnosis.text, remote.reply),
+            remote: None,
+            ..diagnosis
+        },
+        None => diagnosis,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_sockets_or_ports() {
+        for text in ["unix:/run/dovecot/lmtp", "127.0.0.1:24", "[::1]:24"] {
+            assert_eq!(
+                text.parse().map(|server: Server| server.to_string()),
+                Ok(text.into())
+            );
+        }
+        for text in ["", "unix:", "unix:lmtp", "localhost:24", "127.0.0.1", "/run/lmtp"] {
+            assert_eq!(text.parse::<Server>(), Err(NotAServer), "{text}");
+        }
+    }
+}

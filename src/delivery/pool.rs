@@ -1,0 +1,166 @@
+//! Sessions that may be used for another message, for a short while.
+//!
+//! A session is kept under a key that says whom it leads to and what was demanded of its TLS when it was made, and given
+//! out for that very key alone: never for a stricter demand, nor in another's name.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::session::Session;
+
+/// How many sessions are kept, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// All together.
+    pub sessions: usize,
+    /// With the same key.
+    pub per_key: usize,
+    /// How long one waits for another message. Servers wait for five minutes (RFC 5321 §4.5.3.2.7).
+    pub idle: Duration,
+    /// Messages in one session.
+    pub messages: u32,
+    /// How old a session gets: after that, certificates and policies are looked at again.
+    pub age: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sessions: 50,
+            per_key: 20,
+            idle: Duration::from_secs(5),
+            messages: 100,
+            age: Duration::from_secs(300),
+        }
+    }
+}
+
+/// Idle sessions.
+#[derive(Debug)]
+pub struct Pool<K> {
+    limits: Limits,
+    idle: Mutex<Vec<Idle<K>>>,
+    /// Somebody looks after the idle ones. Changed under their lock only.
+    is_swept: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Idle<K> {
+    key: K,
+    session: Session,
+    since: Instant,
+}
+
+impl<K: PartialEq + Send + 'static> Pool<K> {
+    /// With nothing in it.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            idle: Mutex::default(),
+            is_swept: AtomicBool::new(false),
+        }
+    }
+
+    /// A session made for that key, with a host at one of those addresses; `addresses` of `None` do not matter.
+    pub async fn take(&self, key: &K, addresses: Option<&[IpAddr]>) -> Option<Session> {
+        while let Some(mut session) = self.find(key, addresses) {
+            if session.is_quiet().await {
+                return Some(session);
+            }
+        }
+        None
+    }
+
+    fn find(&self, key: &K, addresses: Option<&[IpAddr]>) -> Option<Session> {
+        let leads_there = |idle: &Idle<K>| match (addresses, idle.session.address()) {
+            (Some(addresses), Some(address)) => addresses.contains(&address),
+            (Some(_), None) => false,
+            (None, _) => true,
+        };
+        let mut idle = self.locked();
+        let fits =
+            |idle: &Idle<K>| idle.key == *key && leads_there(idle) && idle.since.elapsed() < self.limits.idle;
+        // The one used last is the least likely to have been given up by the host.
+        let at = idle.iter().rposition(fits)?;
+        Some(idle.remove(at).session)
+    }
+
+    /// Keeps a session if it may be used again and there is room, and ends it otherwise.
+    pub async fn put(self: &Arc<Self>, key: K, mut session: Session) {
+        if !session.is_open() {
+            return;
+        }
+        let is_worn = session.transactions() >= self.limits.messages
+            || session.age() >= self.limits.age
+            || !session.takes_more();
+        let left_over = match is_worn {
+            true => Some(session),
+            false => self.keep(key, session),
+        };
+        match left_over {
+            Some(session) => session.quit().await,
+            None => self.sweep_later(),
+        }
+    }
+
+    /// Gives the session back if there is no room for it.
+    fn keep(&self, key: K, session: Session) -> Option<Session> {
+        let mut idle = self.locked();
+        let same = idle.iter().filter(|idle| idle.key == key).count();
+        if idle.len() >= self.limits.sessions || same >= self.limits.per_key {
+            return Some(session);
+        }
+        idle.push(Idle {
+            key,
+            session,
+            since: Instant::now(),
+        });
+        None
+    }
+
+    /// Sees to it that what is idle for too long is ended. Does not keep the pool alive.
+    fn sweep_later(self: &Arc<Self>) {
+        if self.is_swept.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (pool, idle) = (Arc::downgrade(self), self.limits.idle);
+        tokio::spawn(async move {
+            loop {
+                sleep(idle).await;
+                let Some(pool) = pool.upgrade() else { return };
+                pool.end(|idle| idle.since.elapsed() >= pool.limits.idle).await;
+                if pool.is_left_alone() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Whether nothing is left to be looked after; then nobody looks any more.
+    fn is_left_alone(&self) -> bool {
+        let idle = self.locked();
+        if idle.is_empty() {
+            self.is_swept.store(false, Ordering::Relaxed);
+        }
+        idle.is_empty()
+    }
+
+    /// Ends all sessions.
+    pub async fn close(&self) {
+        self.end(|_| true).await;
+    }
+
+    async fn end(&self, is_over: impl Fn(&Idle<K>) -> bool) {
+        let over: Vec<_> = self.locked().extract_if(.., |idle| is_over(idle)).collect();
+        let farewells = over.into_iter().map(|idle| idle.session.quit());
+        futures_util::future::join_all(farewells).await;
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Vec<Idle<K>>> {
+        self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}

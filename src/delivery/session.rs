@@ -1,0 +1,378 @@
+//! One session with a host that takes mail by SMTP or LMTP, and the transactions in it.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::body::Octets;
+use super::{Diagnosis, Outcome, RemoteReply};
+use crate::base::machine::{Machine as _, TlsInfo};
+use crate::mail::reply::EnhancedStatus;
+use crate::net::connection::{self, Connection};
+use crate::net::stream::Stream;
+use crate::net::tls::Connector;
+use crate::smtp::client::{
+    self, Client, Event, Failure as Broken, Need, Params, Stage, Transaction, Verdict,
+};
+use crate::smtp::extension::Extensions;
+
+/// How long the answer to QUIT is waited for.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How TLS is done with a host.
+#[derive(Debug, Clone, Copy)]
+pub struct Tls<'a> {
+    /// What judges the certificate.
+    pub connector: &'a Connector,
+    /// The name to ask for.
+    pub server_name: &'a str,
+    /// Before the first word.
+    pub from_start: bool,
+}
+
+/// A session that is set up.
+#[derive(Debug)]
+pub struct Session {
+    connection: Connection<Client>,
+    host: String,
+    address: Option<IpAddr>,
+    transactions: u32,
+    opened: Instant,
+}
+
+/// Why a host gave no verdicts.
+#[derive(Debug)]
+pub struct Failure {
+    /// In words.
+    pub diagnosis: Diagnosis,
+    /// It is the TLS that failed: worth trying with less of it, if less will do.
+    pub tls_to_blame: bool,
+    /// The host may have the message: another host must not be given a copy now.
+    pub leaves_doubt: bool,
+    /// It will be no better later.
+    pub is_permanent: bool,
+    /// The host is not there, or does not speak.
+    pub is_unreachable: bool,
+}
+
+impl Failure {
+    /// One that says nothing about TLS, and before which nothing can have been accepted.
+    pub fn plain(diagnosis: Diagnosis) -> Self {
+        Self {
+            diagnosis,
+            tls_to_blame: false,
+            leaves_doubt: false,
+            is_permanent: false,
+            is_unreachable: false,
+        }
+    }
+
+    /// Nobody answers there.
+    pub fn unreachable(host: &dyn Display) -> Self {
+        let text = format!("{host} cannot be reached");
+        Self {
+            is_unreachable: true,
+            ..Self::plain(Diagnosis::local(EnhancedStatus(4, 4, 1), text))
+        }
+    }
+}
+
+impl Session {
+    /// Sets a session up: greeting, TLS and login, as the parameters say. The address is that of the host, if it has one.
+    pub async fn open(
+        (host, address): (String, Option<IpAddr>),
+        stream: Stream,
+        params: Params,
+        tls: Option<Tls<'_>>,
+    ) -> Result<Self, Failure> {
+        let (stream, info) = match (tls, stream) {
+            (Some(tls), Stream::Tcp(tcp)) if tls.from_start => {
+                let shaken = tls.connector.connect(tcp, tls.server_name).await;
+                let (stream, peer) = shaken.map_err(|error| handshake_failure(&host, &error))?;
+                (stream, Some(peer.info))
+            }
+            (_, stream) => (stream, None),
+        };
+        let mut session = Self {
+            connection: Connection::new(stream, Client::new(params, info)),
+            host,
+            address,
+            transactions: 0,
+            opened: Instant::now(),
+        };
+        session.set_up(tls).await?;
+        Ok(session)
+    }
+
+    async fn set_up(&mut self, tls: Option<Tls<'_>>) -> Result<(), Failure> {
+        let mut handshake = None;
+        loop {
+            match self.connection.next_event().await {
+                Ok(Some(Event::Ready)) => return Ok(()),
+                Ok(Some(Event::StartTls)) => handshake = self.start_tls(tls).await,
+                Ok(Some(Event::Failed { failure, .. })) => {
+                    // The failure is what counts; the farewell is a courtesy.
+                    let _ = self.connection.send().await;
+                    let is_unreachable = says_nothing(&failure) || wants_nobody(&failure);
+                    return Err(Failure {
+                        is_unreachable,
+                        ..self.broken(&failure, handshake)
+                    });
+                }
+                Ok(Some(Event::NeedBody | Event::Rewind | Event::Done(_))) => {}
+                Ok(None | Some(Event::Closed)) => return Err(self.lost()),
+                Err(error) => return Err(self.io_failure(&error)),
+            }
+        }
+    }
+
+    /// Why the handshake failed, if it did.
+    async fn start_tls(&mut self, tls: Option<Tls<'_>>) -> Option<String> {
+        let Some(tls) = tls else {
+            self.connection.machine().tls_failed();
+            return None;
+        };
+        match self.connection.connect_tls(tls.connector, tls.server_name).await {
+            Ok(peer) => {
+                self.connection.machine().tls_started(peer.info);
+                None
+            }
+            Err(error) => {
+                self.connection.machine().tls_failed();
+                Some(match error {
+                    connection::Error::Handshake(why) => why.to_string(),
+                    other => other.to_string(),
+                })
+            }
+        }
+    }
+
+    /// Sends one message; an outcome for each recipient, in their order.
+    ///
+    /// Verdicts given before the session broke are kept, and the other recipients deferred. It is an error if nobody has
+    /// a verdict.
+    pub async fn send(
+        &mut self,
+        transaction: Transaction,
+        body: &mut dyn Octets,
+    ) -> Result<Vec<Outcome>, Failure> {
+        let count = transaction.recipients.len();
+        self.transactions += 1;
+        if !self.connection.machine().start(transaction) {
+            return Err(self.lost());
+        }
+        loop {
+            match self.connection.next_event().await {
+                Ok(Some(Event::NeedBody)) => self.feed(body).await,
+                Ok(Some(Event::Rewind)) => body.rewind(),
+                Ok(Some(Event::Done(outcome))) => return self.done(outcome, count),
+                Ok(Some(Event::Failed { failure, verdicts })) => {
+                    // The failure is what counts; the farewell is a courtesy.
+                    let _ = self.connection.send().await;
+                    let failure = self.broken(&failure, None);
+                    return self.broken_off(failure, verdicts);
+                }
+                Ok(Some(Event::Ready | Event::StartTls)) => {}
+                Ok(None | Some(Event::Closed)) => return Err(self.lost()),
+                Err(error) => return self.cut_off(&error),
+            }
+        }
+    }
+
+    async fn feed(&mut self, body: &mut dyn Octets) {
+        let piece = body.next().await;
+        let client = self.connection.machine();
+        match piece {
+            Ok(Some(piece)) => client.body(&piece),
+            Ok(None) => client.body_end(),
+            Err(_) => client.body_abort(),
+        }
+    }
+
+    fn done(&mut self, outcome: client::Outcome, count: usize) -> Result<Vec<Outcome>, Failure> {
+        let reports = self.offered().dsn;
+        match outcome {
+            client::Outcome::Lacking(Need::RequireTls) => Err(promises_nothing(&self.host)),
+            client::Outcome::Verdicts(verdicts) => Ok(verdicts
+                .into_iter()
+                .map(|verdict| self.judged(verdict, reports))
+                .collect()),
+            client::Outcome::Lacking(need) => Ok(vec![lacking(&self.host, need); count]),
+        }
+    }
+
+    /// The connection failed under the session. Between the replies of LMTP the machine still knows what was answered.
+    fn cut_off(&mut self, error: &connection::Error) -> Result<Vec<Outcome>, Failure> {
+        let failure = self.io_failure(error);
+        let elapsed = self.connection.elapsed();
+        let machine = self.connection.machine();
+        machine.end_of_input(elapsed);
+        let told = std::iter::from_fn(|| machine.poll_event());
+        let verdicts = told.into_iter().find_map(|event| match event {
+            Event::Failed { verdicts, .. } => Some(verdicts),
+            _ => None,
+        });
+        self.broken_off(failure, verdicts.unwrap_or_default())
+    }
+
+    fn broken_off(
+        &mut self,
+        failure: Failure,
+        verdicts: Vec<Option<Verdict>>,
+    ) -> Result<Vec<Outcome>, Failure> {
+        if verdicts.iter().all(Option::is_none) {
+            return Err(failure);
+        }
+        let reports = self.offered().dsn;
+        let open = Outcome::Deferred(failure.diagnosis);
+        let outcome = |verdict: Option<Verdict>| match verdict {
+            Some(verdict) => self.judged(verdict, reports),
+            None => open.clone(),
+        };
+        Ok(verdicts.into_iter().map(outcome).collect())
+    }
+
+    fn broken(&self, failure: &Broken, handshake: Option<String>) -> Failure {
+        let tls_to_blame = matches!(failure, Broken::TlsHandshake | Broken::TlsUnavailable(_));
+        let status = match failure {
+            _ if tls_to_blame => EnhancedStatus(4, 7, 5),
+            Broken::AuthUnavailable | Broken::AuthRefused(_) | Broken::AuthUntrue => EnhancedStatus(4, 7, 8),
+            _ => EnhancedStatus(4, 4, 2),
+        };
+        let why = handshake.map_or_else(String::new, |why| format!(": {why}"));
+        Failure {
+            tls_to_blame,
+            leaves_doubt: failure.leaves_doubt(),
+            is_unreachable: says_nothing(failure),
+            ..Failure::plain(Diagnosis::local(status, format!("{}: {failure}{why}", self.host)))
+        }
+    }
+
+    fn lost(&self) -> Failure {
+        let text = format!("{} closed the connection", self.host);
+        Failure::plain(Diagnosis::local(EnhancedStatus(4, 4, 2), text))
+    }
+
+    fn io_failure(&mut self, error: &connection::Error) -> Failure {
+        let leaves_doubt = self.connection.machine().stage() == Stage::EndOfData;
+        let text = format!("{}: {error}", self.host);
+        Failure {
+            leaves_doubt,
+            ..Failure::plain(Diagnosis::local(EnhancedStatus(4, 4, 2), text))
+        }
+    }
+
+    fn judged(&self, verdict: Verdict, reports: bool) -> Outcome {
+        match verdict {
+            Verdict::Accepted(reply) => Outcome::Relayed {
+                remote: RemoteReply {
+                    host: self.host.clone(),
+                    reply: reply.to_string(),
+                },
+                reports,
+            },
+            Verdict::Rejected(reply) => Outcome::from_refusal(&self.host, &reply),
+        }
+    }
+
+    /// What the host offers.
+    pub fn offered(&mut self) -> Extensions {
+        self.connection.machine().offered().clone()
+    }
+
+    /// The TLS of the session.
+    pub fn tls(&mut self) -> Option<TlsInfo> {
+        self.connection.machine().tls().cloned()
+    }
+
+    /// Whether the host lets another transaction follow (RFC 9422).
+    pub fn takes_more(&mut self) -> bool {
+        self.connection.machine().takes_more()
+    }
+
+    /// Whom it is with.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Its address.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// Transactions so far.
+    pub fn transactions(&self) -> u32 {
+        self.transactions
+    }
+
+    /// How long it has lasted.
+    pub fn age(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
+    /// Whether another transaction can be started.
+    pub fn is_open(&mut self) -> bool {
+        !self.connection.machine().is_closed()
+    }
+
+    /// Whether the host has said nothing, and not closed the connection, since the session was left alone.
+    pub async fn is_quiet(&mut self) -> bool {
+        self.is_open()
+            && timeout(Duration::ZERO, self.connection.next_event())
+                .await
+                .is_err()
+    }
+
+    /// Ends the session. All results are known and wait to be recorded: a host that does not answer must not hold them up.
+    pub async fn quit(mut self) {
+        self.connection.machine().quit();
+        let farewell = async { while let Ok(Some(_)) = self.connection.next_event().await {} };
+        let _ = timeout(FAREWELL, farewell).await;
+    }
+}
+
+/// Failures of hosts that do not even greet us: tarpits, and machines that are overloaded.
+fn says_nothing(failure: &Broken) -> bool {
+    matches!(
+        failure,
+        Broken::TimedOut(_) | Broken::ConnectionLost(Stage::Banner | Stage::Hello)
+    )
+}
+
+/// Before the first message: the host has too many sessions, does not want any now, or does not let us in. More of them would
+/// not help.
+fn wants_nobody(failure: &Broken) -> bool {
+    match failure {
+        Broken::Closing(_) | Broken::AuthRefused(_) => true,
+        Broken::BannerRefused(reply) => !reply.is_permanent(),
+        _ => false,
+    }
+}
+
+fn handshake_failure(host: &str, error: &std::io::Error) -> Failure {
+    let text = format!("{host}: the TLS handshake failed: {error}");
+    Failure {
+        tls_to_blame: true,
+        ..Failure::plain(Diagnosis::local(EnhancedStatus(4, 7, 5), text))
+    }
+}
+
+fn lacking(host: &str, need: Need) -> Outcome {
+    let (status, what) = match need {
+        Need::EightBitMime => (EnhancedStatus(5, 6, 3), "eight-bit content"),
+        Need::SmtpUtf8 => (EnhancedStatus(5, 6, 7), "internationalized addresses or headers"),
+        Need::RequireTls => (EnhancedStatus(5, 7, 30), "messages that require TLS (REQUIRETLS)"),
+    };
+    Outcome::Failed(Diagnosis::local(status, format!("{host} does not take {what}")))
+}
+
+/// Another host may promise it (RFC 8689 §4.2.1).
+fn promises_nothing(host: &str) -> Failure {
+    let text = format!("{host} does not take messages that require TLS (REQUIRETLS)");
+    Failure {
+        is_permanent: true,
+        ..Failure::plain(Diagnosis::local(EnhancedStatus(5, 7, 30), text))
+    }
+}

@@ -1,0 +1,164 @@
+//! Next hosts that are not there. Every message waits by itself for its next attempt, and none of them shall have to find
+//! out again what the one before it has just found out.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::delivery::{Contact, Diagnosis, Outcome};
+use crate::mail::address::Domain;
+use crate::routing::Transport;
+
+/// The longest time for which a next host is left alone. Mail for it that comes meanwhile waits without an attempt.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// Outages remembered; beyond that nobody is left alone.
+const MOST: usize = 10_000;
+
+/// What is known of next hosts that did not answer.
+pub struct Outages {
+    first: Duration,
+    known: Mutex<HashMap<String, Outage>>,
+}
+
+#[derive(Debug)]
+struct Outage {
+    failures: u32,
+    until: Instant,
+    why: Diagnosis,
+}
+
+/// Where mail for a domain is taken by SMTP: what is not there for one of those mails is not there for the others.
+pub fn next_hop(destination: &Domain, transport: Option<&Transport>) -> String {
+    match transport {
+        Some(transport) => transport.to_string(),
+        None => destination.to_string(),
+    }
+}
+
+impl Outages {
+    /// A message that finds a host missing waits for `retry_first` before it is tried again. Others wait for a little less, so
+    /// that it is the first to find out.
+    pub fn new(retry_first: Duration) -> Self {
+        Self {
+            first: retry_first * 3 / 4,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Why the next host is left alone now, if it is.
+    pub fn of(&self, next_hop: &str) -> Option<Diagnosis> {
+        self.at(next_hop, Instant::now())
+    }
+
+    fn at(&self, next_hop: &str, now: Instant) -> Option<Diagnosis> {
+        let known = self.locked();
+        let outage = known.get(next_hop).filter(|outage| now < outage.until)?;
+        Some(Diagnosis {
+            text: format!("{}; it is left alone for a while", outage.why.text),
+            ..outage.why.clone()
+        })
+    }
+
+    /// Learns from an attempt.
+    pub fn note(&self, next_hop: &str, contact: Contact, outcome: Option<&Outcome>) {
+        self.note_at(next_hop, contact, outcome, Instant::now());
+    }
+
+    fn note_at(&self, next_hop: &str, contact: Contact, outcome: Option<&Outcome>, now: Instant) {
+        let mut known = self.locked();
+        match (contact, outcome) {
+            (Contact::Unknown, _) => {}
+            (Contact::Unreachable, Some(Outcome::Deferred(why))) => {
+                if known.len() >= MOST {
+                    known.retain(|_, outage| now < outage.until);
+                }
+                let failures = known.get(next_hop).map_or(0, |outage| outage.failures);
+                if known.len() < MOST || failures > 0 {
+                    let outage = Outage {
+                        failures: failures.saturating_add(1),
+                        until: now + self.pause(failures),
+                        why: why.clone(),
+                    };
+                    known.insert(next_hop.to_owned(), outage);
+                }
+            }
+            _ => {
+                known.remove(next_hop);
+            }
+        }
+    }
+
+    fn pause(&self, failures: u32) -> Duration {
+        let factor = 1u32.checked_shl(failures).unwrap_or(u32::MAX);
+        self.first.saturating_mul(factor).min(LONGEST)
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<String, Outage>> {
+        self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::mail::reply::EnhancedStatus;
+
+    const HOP: &str = "plain.test";
+
+    fn unreachable() -> Outcome {
+        Outcome::Deferred(Diagnosis::local(EnhancedStatus(4, 4, 1), "nobody is there"))
+    }
+
+    #[test]
+    fn a_host_that_is_not_there_is_left_alone_longer_and_longer_until_it_is_back() {
+        let outages = Outages::new(Duration::from_secs(200));
+        let mut now = Instant::now();
+        for secs in [150, 300, 600, 600] {
+            assert_eq!(outages.at(HOP, now), None);
+            outages.note_at(HOP, Contact::Unreachable, Some(&unreachable()), now);
+            let why = outages.at(HOP, now).unwrap();
+            assert_eq!(why.text, "nobody is there; it is left alone for a while");
+            assert_eq!(outages.at("other.test", now), None);
+            now += Duration::from_secs(secs);
+            assert!(
+                outages.at(HOP, now - Duration::from_millis(1)).is_some(),
+                "{secs}"
+            );
+        }
+        outages.note_at(HOP, Contact::Reached, None, now);
+        outages.note_at(HOP, Contact::Unreachable, Some(&unreachable()), now);
+        assert_eq!(outages.at(HOP, now + Duration::from_secs(150)), None);
+    }
+
+    #[test]
+    fn what_says_nothing_of_the_host_changes_nothing() {
+        let outages = Outages::new(Duration::from_secs(200));
+        let now = Instant::now();
+        outages.note_at(HOP, Contact::Unknown, Some(&unreachable()), now);
+        assert_eq!(outages.at(HOP, now), None);
+        outages.note_at(HOP, Contact::Unreachable, Some(&unreachable()), now);
+        outages.note_at(HOP, Contact::Unknown, None, now);
+        assert!(outages.at(HOP, now).is_some());
+    }
+
+    #[test]
+    fn no_more_is_remembered_than_there_is_room_for() {
+        let outages = Outages::new(Duration::from_secs(200));
+        let now = Instant::now();
+        for number in 0..MOST + 10 {
+            outages.note_at(
+                &number.to_string(),
+                Contact::Unreachable,
+                Some(&unreachable()),
+                now,
+            );
+        }
+        assert_eq!(outages.locked().len(), MOST);
+        let later = now + LONGEST;
+        outages.note_at(HOP, Contact::Unreachable, Some(&unreachable()), later);
+        assert_eq!(outages.locked().len(), 1);
+    }
+}

@@ -1,0 +1,176 @@
+//! Many messages for one destination: how many at a time, how often it is dialled, and what others get meanwhile.
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::support::eventually;
+use crate::support::loopback::{Loopback, SMTP};
+use crate::support::organization::Organization;
+use crate::support::sink::{Behaviour, Sink};
+use crate::support::world::World;
+
+const MESSAGE: &str = "From: alice@hermail.test\r\nMessage-ID: <1@hermail.test>\r\n\
+    Date: Tue, 3 Jun 2025 10:00:00 +0000\r\nSubject: out\r\n\r\nhello\r\n";
+
+/// Counts connections; keeps them open without a word, or closes them at once.
+struct Door {
+    count: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl Door {
+    async fn open(host: &Loopback, keeps: bool) -> Self {
+        let listener = TcpListener::bind((host.ip, SMTP)).await.unwrap();
+        let count = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&count);
+        let task = tokio::spawn(async move {
+            let mut kept = Vec::new();
+            while let Ok((tcp, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
+                if keeps {
+                    kept.push(tcp);
+                }
+            }
+        });
+        Self { count, task }
+    }
+
+    fn count(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn hermail(world: &World) -> Organization {
+    world
+        .organization("hermail.test")
+        .accounts(&["alice"])
+        .config(|config| {
+            config.queue.runners = NonZeroUsize::new(8).unwrap();
+            config.queue.retry_first_secs = NonZeroU64::new(120).unwrap();
+        })
+        .build()
+        .await
+}
+
+/// A tarpit beside a quick host: more mail for it than there are places leaves places for others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_never_speaks_holds_a_few_places_and_others_get_their_mail() {
+    let world = World::new().await;
+    let hermail = hermail(&world).await;
+    let hosts = [Loopback::take(), Loopback::take()];
+    world.plain_domain("tarpit.test", hosts[0].ip);
+    world.plain_domain("quick.test", hosts[1].ip);
+    let tarpit = Door::open(&hosts[0], true).await;
+    let sink = Sink::start(hosts[1].ip, Behaviour::default()).await;
+    let served = hermail.start().await;
+    for _ in 0..20 {
+        hermail.submit("alice", &["x@tarpit.test"], MESSAGE).await;
+    }
+    eventually("the tarpit to be dialled", || (tarpit.count() >= 5).then_some(())).await;
+    for count in 1..=10 {
+        let sent = tokio::time::Instant::now();
+        hermail.submit("alice", &["carol@quick.test"], MESSAGE).await;
+        sink.taken(count).await;
+        assert!(sent.elapsed() < Duration::from_secs(5), "{:?}", sent.elapsed());
+    }
+    assert_eq!(
+        tarpit.count(),
+        5,
+        "as many as for a destination of which nothing is known"
+    );
+    drop(tarpit);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_down_is_not_dialled_by_every_message() {
+    let world = World::new().await;
+    let hermail = hermail(&world).await;
+    let host = Loopback::take();
+    world.plain_domain("down.test", host.ip);
+    let door = Door::open(&host, false).await;
+    let served = hermail.start().await;
+    hermail.submit("alice", &["x@down.test"], MESSAGE).await;
+    until_waiting(&hermail, 1).await;
+    let dialled = door.count();
+    // With TLS, and then without.
+    assert!((1..=2).contains(&dialled), "{dialled}");
+    for count in 2..=6 {
+        hermail.submit("alice", &["x@down.test"], MESSAGE).await;
+        until_waiting(&hermail, count).await;
+    }
+    assert_eq!(door.count(), dialled);
+    let listed = hermail.cli(&["queue", "list"]).await;
+    assert!(listed.contains("it is left alone for a while"), "{listed}");
+    served.stop().await;
+}
+
+/// Waits until so many messages have had their first attempt.
+async fn until_waiting(hermail: &Organization, count: usize) {
+    let deadline = tokio::time::Instant::now() + crate::support::PATIENCE;
+    loop {
+        let listed = hermail.cli(&["queue", "list"]).await;
+        let tried = listed.matches("tried 1 time").count();
+        if tried == count && !listed.contains("being tried now") {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{listed}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_follow_each_other_share_a_session() {
+    let world = World::new().await;
+    let hermail = hermail(&world).await;
+    let host = Loopback::take();
+    // Two domains with one host.
+    world.plain_domain("one.test", host.ip);
+    let zone = dimed::net::authority::Zone::unsigned(&"two.test".parse().unwrap())
+        .unwrap()
+        .mx("", 10, &"mx.one.test".parse().unwrap());
+    world.put("two.test", &zone);
+    let sink = Sink::start(host.ip, Behaviour::with_tls(world.home())).await;
+    let served = hermail.start().await;
+    for count in 1..=6 {
+        let to = ["carol@one.test", "dave@two.test"][count % 2];
+        hermail.submit("alice", &[to], MESSAGE).await;
+        let taken = sink.taken(count).await;
+        assert!(taken[count - 1].tls);
+        assert_eq!(taken[count - 1].rcpt, [format!("<{to}>")]);
+        hermail.idle().await;
+    }
+    assert_eq!(sink.sessions(), 1);
+    served.stop().await;
+}
+
+/// The host gives up sessions that are idle: the next message finds out, and goes in a new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_the_host_has_given_up_is_not_missed() {
+    let world = World::new().await;
+    let hermail = hermail(&world).await;
+    let host = Loopback::take();
+    world.plain_domain("plain.test", host.ip);
+    let sink = Sink::start(host.ip, Behaviour::default()).await;
+    let served = hermail.start().await;
+    hermail.submit("alice", &["carol@plain.test"], MESSAGE).await;
+    sink.taken(1).await;
+    hermail.idle().await;
+    sink.hang_up();
+    hermail.submit("alice", &["carol@plain.test"], MESSAGE).await;
+    sink.taken(2).await;
+    assert_eq!(sink.sessions(), 2);
+    hermail.idle().await;
+    served.stop().await;
+}
