@@ -1,7 +1,14 @@
-//! SGNT and VRFY over one connection to a daemon with 100,000 accounts, names at random: cold, warm, and pipelined.
+//! SGNT and VRFY over one connection to a daemon with 100,000 accounts, names at random.
 //!
-//! The daemon is a process of its own, and the connection real TLS on loopback; the client shares the processors. Another
-//! number of accounts may be given: `cargo bench --bench signets -- 5000`.
+//! | Figure | What the daemon has in memory |
+//! |---|---|
+//! | cold | nothing: it has just started, and nothing of its database is in the page cache |
+//! | first | nothing either, but the database is in the page cache |
+//! | warm | what it keeps after everybody has been asked for once |
+//!
+//! The daemon is a process of its own, and the connection real TLS on loopback; the client shares the processors. `HELO`
+//! shows what a question costs that needs no signet. Another number of accounts may be given:
+//! `cargo bench --bench signets -- 5000`.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)] // a bench may panic
 
@@ -37,8 +44,8 @@ const ACCOUNTS: usize = 100_000;
 /// Accounts made at the same time, so that they share transactions.
 const AT_ONCE: usize = 64;
 
-/// Questions for a cold figure: each name once, so that there is nothing to find in memory.
-const COLD_QUESTIONS: usize = 5000;
+/// Questions for a figure with nothing in memory: each name once, so that there is nothing to find there.
+const FIRST_QUESTIONS: usize = 5000;
 
 /// How long a warm figure is taken, after as long without being counted.
 const WARM_FOR: Duration = Duration::from_secs(5);
@@ -98,13 +105,21 @@ async fn main() {
         started.elapsed()
     );
     let database = settle(&organization).await;
-    for question in [Question::Signet, Question::Verify] {
-        cold(&organization, &database, question, &people).await;
+    for (how, cold) in [("cold", true), ("first", false)] {
+        for question in [Question::Signet, Question::Verify] {
+            if cold {
+                forget(&database);
+            } else {
+                read(&database);
+            }
+            first(&organization, question, how, &people).await;
+        }
     }
-    // Whatever is not in the page cache yet.
-    std::io::copy(&mut File::open(&database).unwrap(), &mut std::io::sink()).unwrap();
+    read(&database);
     let daemon = organization.spawn().await;
+    fill(&organization, &people).await;
     for at_once in [1, PIPELINED] {
+        floor(&organization, at_once).await;
         for question in [Question::Signet, Question::Verify] {
             warm(&organization, question, at_once, &people).await;
         }
@@ -168,26 +183,63 @@ async fn settle(organization: &Organization) -> PathBuf {
     database
 }
 
-/// Against a daemon that has just started, with nothing of the database in the page cache.
-async fn cold(organization: &Organization, database: &Path, question: Question, people: &[Person]) {
+/// Takes the database out of the page cache.
+fn forget(database: &Path) {
     fadvise(File::open(database).unwrap(), 0, None, Advice::DontNeed).unwrap();
+}
+
+/// Brings into the page cache whatever is not there yet.
+fn read(database: &Path) {
+    std::io::copy(&mut File::open(database).unwrap(), &mut std::io::sink()).unwrap();
+}
+
+/// Against a daemon that has just started.
+async fn first(organization: &Organization, question: Question, how: &str, people: &[Person]) {
     let daemon = organization.spawn().await;
     let mut order: Vec<&Person> = people.iter().collect();
     order.shuffle(&mut rand::rng());
-    order.truncate(COLD_QUESTIONS);
+    order.truncate(FIRST_QUESTIONS);
     let mut talk = open(organization).await;
     let started = Instant::now();
     for person in &order {
         ask(&mut talk, question, &[person]).await;
     }
     report(
-        question,
-        "cold, one after the other",
+        question.name(),
+        &format!("{how}, one after the other"),
         order.len(),
         started.elapsed(),
     );
     drop(talk);
     end(daemon).await;
+}
+
+/// Asks for everybody once.
+async fn fill(organization: &Organization, people: &[Person]) {
+    let mut order: Vec<&Person> = people.iter().collect();
+    order.shuffle(&mut rand::rng());
+    let mut talk = open(organization).await;
+    let started = Instant::now();
+    for batch in order.chunks(PIPELINED) {
+        ask(&mut talk, Question::Signet, batch).await;
+    }
+    let how = format!("first, {PIPELINED} at a time");
+    report(Question::Signet.name(), &how, order.len(), started.elapsed());
+}
+
+/// What the connection takes.
+async fn floor(organization: &Organization, at_once: usize) {
+    let mut talk = open(organization).await;
+    let (mut asked, started) = (0, Instant::now());
+    let commands = "HELO <hermail.test>\r\n".repeat(at_once);
+    while started.elapsed() < WARM_FOR / 2 {
+        talk.send(commands.as_bytes()).await;
+        for _ in 0..at_once {
+            talk.expect("250 ").await;
+        }
+        asked += at_once;
+    }
+    report("HELO", &how_many(at_once), asked, started.elapsed());
 }
 
 async fn warm(organization: &Organization, question: Question, at_once: usize, people: &[Person]) {
@@ -202,11 +254,15 @@ async fn warm(organization: &Organization, question: Question, at_once: usize, p
             asked += batch.len();
         }
     }
-    let how = match at_once {
-        1 => "warm, one after the other".to_owned(),
-        several => format!("warm, {several} at a time"),
-    };
-    report(question, &how, asked, started.elapsed());
+    let how = format!("warm, {}", how_many(at_once));
+    report(question.name(), &how, asked, started.elapsed());
+}
+
+fn how_many(at_once: usize) -> String {
+    match at_once {
+        1 => "one after the other".to_owned(),
+        several => format!("{several} at a time"),
+    }
 }
 
 fn anybody(people: &[Person]) -> &Person {
@@ -227,9 +283,9 @@ async fn ask(talk: &mut Talk, question: Question, about: &[&Person]) {
     }
 }
 
-fn report(question: Question, how: &str, asked: usize, took: Duration) {
+fn report(what: &str, how: &str, asked: usize, took: Duration) {
     let rate = asked as f64 / took.as_secs_f64();
-    println!("{} {how}: {rate:.0}/s", question.name());
+    println!("{what} {how}: {rate:.0}/s");
 }
 
 async fn end(mut daemon: Process) {

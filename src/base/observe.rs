@@ -43,6 +43,8 @@ pub const DOMAIN_KEYS_CHANGED: &str = "domain.record.keys_changed";
 pub const DOMAIN_WITHDRAWN: &str = "domain.record.withdrawn";
 /// An operator has a pinned management record forgotten.
 pub const DOMAIN_PIN_FORGOTTEN: &str = "domain.pin.forgotten";
+/// Expired pins could not be dropped.
+pub const DOMAIN_PINS_FAILED: &str = "domain.pins.failed";
 /// A management record fails DNSSEC validation.
 pub const DOMAIN_BOGUS: &str = "domain.record.bogus";
 /// An MTA-STS policy that is in force could not be fetched again.

@@ -1,76 +1,106 @@
 //! A bounded memory of what was used lately.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
 /// A map within a bound of octets, as its user counts them, that forgets what has not been used for long.
 ///
-/// There are two halves. What is put in or used goes into the young one; when that is full it becomes the old one, and
-/// what was in the old one is gone. So something is forgotten after at least half of the bound in other things was used.
+/// Where there is no room for something new, what is in takes its turn: what was used since its last turn stays for another
+/// round, the rest goes. So all stays as long as there is room, and later what is asked for again and again.
 #[derive(Debug)]
 pub struct Recent<K, V> {
-    young: HashMap<K, Entry<V>>,
-    old: HashMap<K, Entry<V>>,
-    young_octets: usize,
-    half_octets: usize,
+    entries: HashMap<K, Entry<V>>,
+    /// Every key once, in the order of their turns.
+    turns: VecDeque<K>,
+    octets: usize,
+    most_octets: usize,
 }
 
 #[derive(Debug)]
 struct Entry<V> {
-    value: V,
+    /// `None` once it was forgotten by order. Its place counts until its turn, or until it is filled again.
+    value: Option<V>,
     octets: usize,
+    used: bool,
 }
 
 impl<K: Hash + Eq + Clone, V> Recent<K, V> {
     /// Holds `most_octets` at most.
     pub fn new(most_octets: usize) -> Self {
         Self {
-            young: HashMap::new(),
-            old: HashMap::new(),
-            young_octets: 0,
-            half_octets: most_octets / 2,
+            entries: HashMap::new(),
+            turns: VecDeque::new(),
+            octets: 0,
+            most_octets,
         }
     }
 
     /// What is known under that key.
-    pub fn get(&mut self, key: &K) -> Option<&V> {
-        if !self.young.contains_key(key) {
-            let (key, entry) = self.old.remove_entry(key)?;
-            self.put(key, entry);
-        }
-        self.young.get(key).map(|entry| &entry.value)
+    pub fn get<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
+        let entry = self.entries.get_mut(key)?;
+        entry.used = true;
+        entry.value.as_ref()
     }
 
     /// Puts something in that takes so many octets, its key included. What is larger than half of the bound is not kept.
     pub fn insert(&mut self, key: K, value: V, octets: usize) {
         self.forget(&key);
-        if octets <= self.half_octets {
-            self.put(key, Entry { value, octets });
+        if octets > self.most_octets / 2 {
+            return;
+        }
+        let before = self
+            .entries
+            .get_mut(&key)
+            .map_or(0, |entry| std::mem::take(&mut entry.octets));
+        self.octets -= before;
+        self.make_room(octets);
+        self.octets += octets;
+        let entry = Entry {
+            value: Some(value),
+            octets,
+            used: false,
+        };
+        if self.entries.insert(key.clone(), entry).is_none() {
+            self.turns.push_back(key);
+        }
+    }
+
+    /// Forgets what is known under that key.
+    pub fn forget<Q: Hash + Eq + ?Sized>(&mut self, key: &Q)
+    where
+        K: Borrow<Q>,
+    {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.value = None;
+            entry.used = false;
         }
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.young.clear();
-        self.old.clear();
-        self.young_octets = 0;
+        self.entries.clear();
+        self.turns.clear();
+        self.octets = 0;
     }
 
-    fn forget(&mut self, key: &K) {
-        self.old.remove(key);
-        if let Some(entry) = self.young.remove(key) {
-            self.young_octets -= entry.octets;
+    fn make_room(&mut self, octets: usize) {
+        while self.octets + octets > self.most_octets
+            && let Some(key) = self.turns.pop_front()
+        {
+            let was_used = self
+                .entries
+                .get_mut(&key)
+                .is_some_and(|entry| std::mem::take(&mut entry.used));
+            if was_used {
+                self.turns.push_back(key);
+            } else if let Some(gone) = self.entries.remove(&key) {
+                self.octets -= gone.octets;
+            }
         }
-    }
-
-    /// The key is in neither half.
-    fn put(&mut self, key: K, entry: Entry<V>) {
-        if self.young_octets + entry.octets > self.half_octets {
-            self.old = std::mem::take(&mut self.young);
-            self.young_octets = 0;
-        }
-        self.young_octets += entry.octets;
-        self.young.insert(key, entry);
     }
 }
 
@@ -84,13 +114,27 @@ mod tests {
         recent.insert("used", 0, 10);
         for number in 1..100 {
             recent.insert(if number % 2 == 0 { "even" } else { "odd" }, number, 10);
-            assert_eq!(recent.get(&"used"), Some(&0), "{number}");
+            assert_eq!(recent.get("used"), Some(&0), "{number}");
         }
-        for other in ["a", "b", "c", "d"] {
+        for other in ["a", "b", "c", "d", "e", "f"] {
             recent.insert(other, 1, 10);
         }
-        assert_eq!(recent.get(&"used"), None);
-        assert_eq!(recent.get(&"d"), Some(&1));
+        assert_eq!(recent.get("used"), None);
+        assert_eq!(recent.get("f"), Some(&1));
+    }
+
+    #[test]
+    fn all_stays_as_long_as_there_is_room() {
+        let mut recent = Recent::new(1000);
+        for number in 0..100 {
+            recent.insert(number, number, 10);
+        }
+        for number in (0..100).chain(0..100) {
+            assert_eq!(recent.get(&number), Some(&number));
+        }
+        recent.insert(100, 100, 10);
+        let left = (0..=100).filter(|number| recent.get(number).is_some());
+        assert_eq!(left.count(), 100, "one makes room for one");
     }
 
     #[test]
@@ -99,28 +143,36 @@ mod tests {
         for number in 0..10_000 {
             recent.insert(number, (), 10);
             recent.get(&(number / 2));
-            let held: usize = [&recent.young, &recent.old]
-                .iter()
-                .flat_map(|half| half.values())
-                .map(|entry| entry.octets)
-                .sum();
-            assert!(held <= 1000, "{held}");
+            recent.forget(&(number - 3));
+            recent.insert(number % 7, (), number as usize % 40);
+            let held: usize = recent.entries.values().map(|entry| entry.octets).sum();
+            assert!(held <= 1000 && held == recent.octets, "{held} {}", recent.octets);
+            assert_eq!(recent.turns.len(), recent.entries.len());
         }
         recent.insert(0, (), 501);
         assert_eq!(recent.get(&0), None, "larger than half");
     }
 
     #[test]
-    fn the_last_value_counts_in_either_half() {
+    fn what_was_forgotten_is_gone_and_can_come_back() {
         let mut recent = Recent::new(40);
         recent.insert("a", 1, 10);
-        recent.insert("b", 1, 10);
-        recent.insert("c", 1, 10);
-        // "a" is in the old half now.
-        recent.insert("a", 2, 10);
-        recent.insert("a", 3, 10);
-        assert_eq!(recent.get(&"a"), Some(&3));
+        recent.forget("a");
+        recent.forget("never here");
+        assert_eq!(recent.get("a"), None);
+        recent.insert("a", 2, 20);
+        assert_eq!(recent.get("a"), Some(&2));
+        assert_eq!(recent.octets, 20);
+    }
+
+    #[test]
+    fn the_last_value_counts() {
+        let mut recent = Recent::new(40);
+        for (key, value) in [("a", 1), ("b", 1), ("c", 1), ("a", 2), ("a", 3)] {
+            recent.insert(key, value, 10);
+        }
+        assert_eq!(recent.get("a"), Some(&3));
         recent.clear();
-        assert_eq!(recent.get(&"a"), None);
+        assert_eq!(recent.get("a"), None);
     }
 }

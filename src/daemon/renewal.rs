@@ -1,5 +1,5 @@
-//! Looks after our key sets, changes of keys, domains on their way out of DIME, and the block list, for as long as the
-//! daemon runs.
+//! Looks after our key sets, changes of keys, domains on their way out of DIME, the block list, and pins, for as long as
+//! the daemon runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,10 @@ use crate::store::{self, Store};
 
 /// Time between two passes.
 const EVERY: Duration = Duration::from_secs(3600);
+
+/// How long others' pins stay after they have expired. They are of no use, but a clock that is ahead for a while must not take
+/// those that still are.
+const PINS_KEPT_EXPIRED: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Everything that is looked after.
 pub struct Care {
@@ -43,6 +47,9 @@ pub async fn run(care: Care, stop: CancellationToken) {
             if let Err(error) = care.end_blocks().await {
                 tracing::error!(event = observe::BLOCK_FAILED, %error, "the block list cannot be looked after");
             }
+            if let Err(error) = care.drop_pins().await {
+                tracing::error!(event = observe::DOMAIN_PINS_FAILED, %error, "expired pins cannot be dropped");
+            }
             if let Err(error) = care.dkim.pass().await {
                 tracing::error!(event = observe::DKIM_KEY_FAILED, %error, "keys for DKIM cannot be looked after");
             }
@@ -56,6 +63,13 @@ pub async fn run(care: Care, stop: CancellationToken) {
 }
 
 impl Care {
+    /// Others decide for how many domains we are asked to pin records.
+    async fn drop_pins(&self) -> Result<(), store::Error> {
+        let before = self.clock.now().before(PINS_KEPT_EXPIRED);
+        while self.store.drop_expired_pins(before).await? > 0 {}
+        Ok(())
+    }
+
     /// Entries whose time is over hold no longer in any case; this clears them away.
     async fn end_blocks(&self) -> Result<(), store::Error> {
         loop {

@@ -6,7 +6,6 @@
 
 mod policy;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::base::observe;
+use crate::base::recent::Recent;
 use crate::base::time::{Clock, Timestamp};
 use crate::mail::address::Domain;
 use crate::net::dns::{Lookup, Resolver};
@@ -29,8 +29,8 @@ const MAX_OCTETS: usize = 64 * 1024;
 pub const PATH: &str = "/.well-known/mta-sts.txt";
 /// How long what was found out is remembered.
 const REMEMBERED: Duration = Duration::from_secs(300);
-/// For how many domains.
-const MAX_REMEMBERED: usize = 4096;
+/// Memory for that. Others decide how many domains there are, and how long their policies.
+const REMEMBERED_OCTETS: usize = 8 << 20;
 /// Age at which a policy is fetched again though its id is the same; half its life if that is less.
 const REFRESH_AFTER: Duration = Duration::from_secs(24 * 3600);
 
@@ -98,6 +98,19 @@ impl StsFacts {
             origin: Origin::None,
         }
     }
+
+    /// What its texts take in memory.
+    fn octets(&self) -> usize {
+        let id = match &self.announced {
+            Announced::Id(id) => id.len(),
+            Announced::No | Announced::Unknown => 0,
+        };
+        let why = match &self.origin {
+            Origin::FetchFailed(why) => why.len(),
+            Origin::None | Origin::Fetched | Origin::Kept => 0,
+        };
+        id + why + self.policy.as_ref().map_or(0, |policy| policy.octets())
+    }
 }
 
 /// Finds policies, and remembers.
@@ -106,7 +119,8 @@ pub struct MtaSts {
     store: Option<Arc<dyn store::StsPolicies>>,
     clock: Arc<dyn Clock>,
     source: Arc<dyn PolicySource>,
-    remembered: Mutex<HashMap<Domain, (Timestamp, StsFacts)>>,
+    /// What was found out, and until when it counts.
+    remembered: Mutex<Recent<Domain, (Timestamp, StsFacts)>>,
     /// Policies that expire until then have had their turn in being refreshed.
     place: Mutex<Timestamp>,
 }
@@ -131,7 +145,7 @@ impl MtaSts {
             store,
             clock,
             source,
-            remembered: Mutex::new(HashMap::new()),
+            remembered: Mutex::new(Recent::new(REMEMBERED_OCTETS)),
             place: Mutex::new(Timestamp(0)),
         }
     }
@@ -244,27 +258,23 @@ impl MtaSts {
     }
 
     fn remembered(&self, domain: &Domain, now: Timestamp) -> Option<StsFacts> {
-        let remembered = self
-            .remembered
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        let (until, facts) = remembered.get(domain)?;
+        let mut memory = self.memory();
+        let (until, facts) = memory.get(domain)?;
         (now < *until).then(|| facts.clone())
     }
 
     fn remember(&self, domain: &Domain, facts: &StsFacts, now: Timestamp) {
-        let mut remembered = self
-            .remembered
+        let max_age = facts.policy.as_ref().map_or(REMEMBERED, |policy| policy.max_age);
+        let until = now.after(REMEMBERED.min(max_age));
+        let octets = size_of::<(Domain, Timestamp, StsFacts)>() + domain.as_str().len() + facts.octets();
+        self.memory()
+            .insert(domain.clone(), (until, facts.clone()), octets);
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Recent<Domain, (Timestamp, StsFacts)>> {
+        self.remembered
             .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        if remembered.len() >= MAX_REMEMBERED {
-            remembered.retain(|_, (until, _)| now < *until);
-        }
-        if remembered.len() < MAX_REMEMBERED {
-            let max_age = facts.policy.as_ref().map_or(REMEMBERED, |policy| policy.max_age);
-            let until = now.after(REMEMBERED.min(max_age));
-            remembered.insert(domain.clone(), (until, facts.clone()));
-        }
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

@@ -82,6 +82,10 @@ impl store::Domains for Pins {
     async fn drop_pin(&self, domain: &Domain) -> Result<bool, store::Error> {
         Ok(self.0.lock().unwrap().remove(domain).is_some())
     }
+    async fn drop_expired_pins(&self, before: Timestamp) -> Result<u64, store::Error> {
+        self.0.lock().unwrap().retain(|_, pin| pin.expires_at >= before);
+        Ok(0)
+    }
     async fn list_pins(
         &self,
         _: Option<&Domain>,

@@ -21,7 +21,9 @@ use crate::dime::signet::{
 };
 use crate::dmtp::name::Name;
 use crate::mail::address::{Domain, Mailbox};
-use crate::store::{NewKemKeys, Publication, Rollover, SignetStanding, Store, StoredSignet, fold, fold_name};
+use crate::store::{
+    self, NewKemKeys, Publication, RangeBound, Rollover, SignetStanding, Store, StoredSignet, fold,
+};
 use key_sets::NewKeySet;
 pub(super) use key_sets::seconds;
 pub use key_sets::{Due, Offer, Times};
@@ -31,8 +33,11 @@ pub use life_cycle::RecordPlan;
 /// under way (`dmime2.md` §3.2, §11).
 pub const OLD_KEYS_KEPT: Duration = KEPT_AFTER_EXPIRY;
 
-/// Octets of all signets in one answer to HIST, at most.
-const MAX_HISTORY_OCTETS: usize = 4 << 20;
+/// What one answer to HIST may hold.
+const MOST_OF_A_HISTORY: RangeBound = RangeBound {
+    signets: MAX_HISTORY as u32,
+    octets: 4 << 20,
+};
 
 /// Publishes signets of our domains and users, and answers for them.
 #[derive(Clone)]
@@ -267,12 +272,8 @@ impl Published {
         name: &str,
         fingerprint: Option<AnyFingerprint>,
     ) -> Result<Option<Vec<u8>>, Error> {
-        let stored = match fingerprint {
-            Some(wanted) => self.store.signet_by_fingerprint(&fold_name(name), wanted).await?,
-            None => self.store.current_signet(&fold_name(name)).await?,
-        };
-        match stored {
-            Some(stored) => served(&stored.object),
+        match self.store.served_signet(name, fingerprint).await? {
+            Some(object) => served(&object),
             None => Ok(None),
         }
     }
@@ -280,7 +281,7 @@ impl Published {
     /// What `VRFY` answers: whether that signet of a domain or address of ours is the current one; `None` if it never
     /// was. Source: `dmtp.md` §6.8.
     pub async fn status(&self, name: &str, fingerprint: AnyFingerprint) -> Result<Option<Status>, Error> {
-        let standing = self.store.signet_standing(&fold_name(name), fingerprint).await?;
+        let standing = self.store.signet_standing(name, fingerprint).await?;
         Ok(
             standing.map(|SignetStanding { asked, current }| match asked == current {
                 true => Status::Current,
@@ -300,18 +301,14 @@ impl Published {
         stop: Option<AnyFingerprint>,
     ) -> Result<Option<Vec<Vec<u8>>>, Error> {
         let name = fold(address);
-        let range = self
-            .store
-            .signet_range(&name, start, stop, MAX_HISTORY as u32 + 1);
-        let Some(stored) = range.await? else {
-            return Ok(None);
+        let range = self.store.signet_range(&name, start, stop, MOST_OF_A_HISTORY);
+        let objects = match range.await {
+            Err(store::Error::TooLong) => return Err(Error::TooLong),
+            range => range?,
         };
-        let octets: usize = stored.iter().map(|signet| signet.object.len()).sum();
-        if stored.len() > MAX_HISTORY || octets > MAX_HISTORY_OCTETS {
-            return Err(Error::TooLong);
-        }
-        let served = stored.iter().map(|signet| served(&signet.object));
-        served.collect::<Result<Option<Vec<_>>, _>>()
+        let served = objects.iter().flatten().map(|object| served(object));
+        let signets = served.collect::<Result<Option<Vec<_>>, _>>()?;
+        Ok(signets.filter(|signets| !signets.is_empty()))
     }
 
     /// Signets with every set of keys that an organization of ours ever had, oldest first. Of some the private keys are erased.

@@ -86,6 +86,8 @@ pub trait Domains: Send + Sync {
     async fn set_pin(&self, pin: Pin) -> Result<(), Error>;
     /// Drops a pin, readable or not; whether there was one.
     async fn drop_pin(&self, domain: &Domain) -> Result<bool, Error>;
+    /// Drops pins that expired before then, some hundred at most; how many.
+    async fn drop_expired_pins(&self, before: Timestamp) -> Result<u64, Error>;
     /// Pins by domain, from behind `after` on, `limit` at most; `None` in place of one that is not as we wrote it.
     async fn list_pins(
         &self,

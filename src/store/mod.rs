@@ -66,6 +66,9 @@ pub enum Error {
     /// There is already one of that name.
     #[error("it exists already")]
     Exists,
+    /// It is more than may be read at once.
+    #[error("it is too long to be read at once")]
+    TooLong,
     /// There is none of that name.
     #[error("there is none")]
     Missing,

@@ -64,6 +64,15 @@ pub struct SignetStanding {
     pub current: FullFingerprint,
 }
 
+/// How much of a history may be read at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RangeBound {
+    /// Signets.
+    pub signets: u32,
+    /// Octets of their objects together.
+    pub octets: u32,
+}
+
 /// What a signet comes after. Two that were made from the same one at the same time are not both published: the second
 /// would have no chain of custody from the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,9 +163,18 @@ pub trait Signets: Send + Sync {
         fingerprint: AnyFingerprint,
     ) -> Result<Option<StoredSignet>, Error>;
 
+    /// The object of [`current_signet`](Self::current_signet), or of
+    /// [`signet_by_fingerprint`](Self::signet_by_fingerprint) with one, for whoever asks from outside. Quicker: it may come
+    /// from memory, and what another process has published or revoked counts only after some milliseconds.
+    async fn served_signet(
+        &self,
+        name: &str,
+        fingerprint: Option<AnyFingerprint>,
+    ) -> Result<Option<Vec<u8>>, Error>;
+
     /// Which signet of `name` has that fingerprint, of whichever kind, and which one is current: as
     /// [`signet_by_fingerprint`](Self::signet_by_fingerprint) and [`current_signet`](Self::current_signet) find them at the
-    /// same moment. `None` unless there are both.
+    /// same moment. `None` unless there are both. From memory like [`served_signet`](Self::served_signet).
     async fn signet_standing(
         &self,
         name: &str,
@@ -169,17 +187,18 @@ pub trait Signets: Send + Sync {
     /// All signets of `name`, oldest first.
     async fn signet_history(&self, name: &str) -> Result<Vec<HistoricSignet>, Error>;
 
-    /// The signets of `name` from `start` to `stop`, both included, oldest first, but at most `limit`, without those out
-    /// of service. Without `start` from the first, without `stop` to the newest.
+    /// The objects of the signets of `name` from `start` to `stop`, both included, oldest first, without those out of
+    /// service. Without `start` from the first, without `stop` to the newest.
     ///
     /// `None` if there is nothing of that name, or `start` or `stop` is not there, or `stop` is before `start`.
+    /// Errors: [`Error::TooLong`] for more than `most`, of which nothing is read.
     async fn signet_range(
         &self,
         name: &str,
         start: Option<AnyFingerprint>,
         stop: Option<AnyFingerprint>,
-        limit: u32,
-    ) -> Result<Option<Vec<StoredSignet>>, Error>;
+        most: RangeBound,
+    ) -> Result<Option<Vec<Vec<u8>>>, Error>;
 
     /// The private keys that belong to a signet of ours, if the server keeps them.
     async fn private_keys(

@@ -133,6 +133,12 @@ impl Pattern {
 }
 
 impl Policy {
+    /// What it takes in memory.
+    pub(super) fn octets(&self) -> usize {
+        let names: usize = self.hosts.iter().map(|host| host.name.as_str().len()).sum();
+        size_of::<Self>() + size_of_val(self.hosts.as_slice()) + names
+    }
+
     /// Reads the body of a policy file. Unknown keys are skipped, and of keys that may stand once the first counts.
     pub fn parse(text: &[u8]) -> Result<Self, Error> {
         let lines = lines(text)?;

@@ -245,3 +245,28 @@ async fn without_a_record_nothing_is_fetched() {
     assert_eq!(look(&sts).await, (None, Origin::None));
     assert_eq!(*world.fetched.lock().unwrap(), 0);
 }
+
+/// Others decide how many domains there are, and how long their policies.
+#[tokio::test]
+async fn what_is_remembered_is_bounded_in_octets() {
+    let (_, clock, sts) = world();
+    let long = (0..MAX_PATTERNS).fold(String::new(), |text, number| {
+        text + &format!("mx: {}.{number}.plain.test\n", "x".repeat(60))
+    });
+    let text = format!("version: STSv1\nmode: enforce\n{long}max_age: 86400\n");
+    let facts = StsFacts {
+        policy: Some(Arc::new(Policy::parse(text.as_bytes()).unwrap())),
+        ..StsFacts::none()
+    };
+    let held = facts.octets();
+    assert!((text.len()..2 * text.len()).contains(&held), "{held}");
+    let domain = |number: usize| -> Domain { format!("domain{number}.test").parse().unwrap() };
+    for number in 0..1000 {
+        sts.remember(&domain(number), &facts, clock.now());
+    }
+    let remembered = |number: &usize| sts.remembered(&domain(*number), clock.now()).is_some();
+    assert!(remembered(&999));
+    let count = (0..1000).filter(remembered).count();
+    assert!(count * held <= REMEMBERED_OCTETS, "{count}");
+    assert!((count + 2) * held > REMEMBERED_OCTETS, "{count}");
+}

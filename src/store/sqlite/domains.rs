@@ -11,6 +11,9 @@ use crate::dime::record::{Policy, SubdomainPolicy};
 use crate::mail::address::Domain;
 use crate::store::{DimeSettings, DomainRemoval, Domains, Error, LocalDomain, MasterKey, Pin};
 
+/// Expired pins dropped in one transaction.
+const EXPIRED_PINS_PER_CALL: i64 = 500;
+
 #[async_trait]
 impl Domains for SqliteStore {
     async fn add_domain(&self, domain: LocalDomain) -> Result<(), Error> {
@@ -125,6 +128,25 @@ impl Domains for SqliteStore {
                 })
             })
             .await
+    }
+
+    async fn drop_expired_pins(&self, before: Timestamp) -> Result<u64, Error> {
+        let dropped = self.inner.write(move |db| {
+            Box::pin(async move {
+                let done = query(
+                    "DELETE FROM pins WHERE domain IN \
+                     (SELECT domain FROM pins WHERE expires_at < ? ORDER BY expires_at LIMIT ?)",
+                )
+                .bind(before.0)
+                .bind(EXPIRED_PINS_PER_CALL)
+                .execute(db)
+                .await?;
+                Ok(done.rows_affected())
+            })
+        });
+        let dropped = dropped.await;
+        self.inner.kept.forget();
+        dropped
     }
 
     async fn list_pins(

@@ -39,9 +39,10 @@ use std::time::{Duration, Instant};
 
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, query, query_scalar};
+use sqlx::{ConnectOptions, query, query_as, query_scalar};
 use tokio::sync::Notify;
 
+use super::kept::signets::{CurrentSignet, KeptSignets, MOST_CHANGES};
 use super::kept::{self, Kept, Mark, Row};
 use super::{Error, MasterKey};
 use crate::base::time::Clock;
@@ -69,6 +70,7 @@ struct Inner {
     writer: Writer,
     readers: Readers,
     kept: Kept,
+    kept_signets: KeptSignets,
     changed: Notify,
     /// Milliseconds, to notice a clock that has been set back.
     last_claim_at: AtomicI64,
@@ -104,6 +106,7 @@ impl SqliteStore {
                 readers: Readers::new(options.clone()),
                 writer: Writer::start(connection, options),
                 kept: Kept::default(),
+                kept_signets: KeptSignets::default(),
                 changed: Notify::new(),
                 last_claim_at: AtomicI64::new(i64::MIN),
                 _file: file,
@@ -151,6 +154,50 @@ impl Inner {
                 Ok(self.kept.looked(own, count, now))
             }
         }
+    }
+
+    /// The current signet of a folded name: kept, or else read and then kept.
+    async fn kept_signet(&self, name: &str) -> Result<Option<Arc<CurrentSignet>>, Error> {
+        let mark = self.signets_mark().await?;
+        if let Some(signet) = self.kept_signets.row(mark, name) {
+            return Ok(Some(signet));
+        }
+        let signet = signets::read_current(&self.readers, name).await?.map(Arc::new);
+        if let Some(signet) = &signet {
+            self.kept_signets.keep(mark, name, signet);
+        }
+        Ok(signet)
+    }
+
+    /// The state that kept signets must belong to.
+    async fn signets_mark(&self) -> Result<Mark, Error> {
+        let now = Instant::now();
+        match self.kept_signets.mark(now) {
+            Ok(mark) => Ok(mark),
+            Err(since) => {
+                let changes: Vec<(i64, String)> =
+                    query_as("SELECT seq, name FROM signet_changes WHERE seq >= ? ORDER BY seq DESC LIMIT ?")
+                        .bind(since)
+                        .bind(MOST_CHANGES)
+                        .fetch_all(&self.readers)
+                        .await?;
+                Ok(self.kept_signets.looked(since, &changes, now))
+            }
+        }
+    }
+
+    /// As [`write`](Self::write), for what changes signets of a folded name. Returns when no process serves the old ones.
+    async fn change_signets<T, F>(&self, name: &str, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> writer::Work<'c, T> + Send + 'static,
+    {
+        let done = self.write(job).await;
+        self.kept_signets.forget(name);
+        if done.is_ok() {
+            tokio::time::sleep(kept::UNSEEN).await;
+        }
+        done
     }
 
     /// As [`write`](Self::write), for what an operator changes in tables of which rows are kept. Returns when no process

@@ -7,14 +7,16 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{query, query_as, query_scalar};
 
 use super::key_sets::add_kem_keys;
+use super::readers::Readers;
 use super::{SqliteStore, exists};
 use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
 use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, FullFingerprint, IdFingerprint};
 use crate::dime::signet::Signet;
+use crate::store::kept::signets::CurrentSignet;
 use crate::store::{
-    Error, HistoricSignet, MasterKey, Publication, RemoteSignet, Replaces, Rollover, SignetStanding, Signets,
-    StoredSignet, Wanted, fold_name,
+    Error, HistoricSignet, MasterKey, Publication, RangeBound, RemoteSignet, Replaces, Rollover, SignetStanding,
+    Signets, StoredSignet, Wanted, fold_name,
 };
 
 /// Expired signets dropped with each new one: more than come, so that they get fewer.
@@ -23,20 +25,28 @@ const EXPIRED_SIGNETS_PER_CALL: i64 = 16;
 /// Signets of others kept at most. Others decide how many there are: a domain can have users without end.
 const MAX_REMOTE_SIGNETS: i64 = 10_000;
 
-/// Where a history begins and ends. Parameters: name, fingerprint of any kind.
-const FIRST_PLACE: &str = "SELECT MIN(seq) FROM signets WHERE name = ?1 AND revoked_at IS NULL \
-     AND (?2 IS NULL OR crypto = ?2 OR complete = ?2 OR identifiable = ?2)";
-const LAST_PLACE: &str = "SELECT MAX(seq) FROM signets WHERE name = ?1 AND revoked_at IS NULL \
-     AND (?2 IS NULL OR crypto = ?2 OR complete = ?2 OR identifiable = ?2)";
-/// Parameters: name, first and last place, limit.
-const RANGE: &str = "SELECT * FROM signets WHERE name = ? AND revoked_at IS NULL \
-     AND seq BETWEEN ? AND ? ORDER BY seq LIMIT ?";
+/// Where a history begins and ends, and how much is in between: sizes are known without reading the objects. Parameters: name,
+/// fingerprints of any kind.
+const RANGE_SIZE: &str = "WITH ends AS (SELECT \
+     (SELECT MIN(seq) FROM signets WHERE name = ?1 AND revoked_at IS NULL \
+      AND (?2 IS NULL OR crypto = ?2 OR complete = ?2 OR identifiable = ?2)) AS first, \
+     (SELECT MAX(seq) FROM signets WHERE name = ?1 AND revoked_at IS NULL \
+      AND (?3 IS NULL OR crypto = ?3 OR complete = ?3 OR identifiable = ?3)) AS last) \
+     SELECT first, last, COUNT(*) AS count, SUM(length(object)) AS octets \
+     FROM ends JOIN signets ON name = ?1 AND revoked_at IS NULL AND seq BETWEEN first AND last";
+/// Parameters: name, first and last place.
+const RANGE: &str = "SELECT object FROM signets WHERE name = ? AND revoked_at IS NULL \
+     AND seq BETWEEN ? AND ? ORDER BY seq";
 
 /// The current signet, and which one was asked about. Parameters: name, fingerprint of any kind.
 const STANDING: &str = "SELECT crypto, complete, identifiable, revoked_at, \
      (SELECT complete FROM signets WHERE name = ?1 AND revoked_at IS NULL \
       AND (crypto = ?2 OR complete = ?2 OR identifiable = ?2) ORDER BY seq DESC LIMIT 1) AS asked \
      FROM signets WHERE name = ?1 ORDER BY seq DESC LIMIT 1";
+
+/// What is kept in memory of the current signet. Parameter: name.
+const CURRENT: &str = "SELECT crypto, complete, identifiable, object, revoked_at FROM signets \
+     WHERE name = ? ORDER BY seq DESC LIMIT 1";
 
 /// Parameters: name, now, tag of what is wanted.
 const REMOTE_CURRENT: &str = "SELECT * FROM remote_signets \
@@ -62,8 +72,9 @@ impl Signets for SqliteStore {
         let master = &self.inner.master;
         let sealed = private_keys.map(|keys| master.seal_private_keys(&name, &signet.crypto, &keys));
         let kem_keys = kem_keys.map(|kept| (master.seal_kem_keys(&name, &signet.full, &kept.keys), kept));
+        let changed = name.clone();
         self.inner
-            .write(move |db| {
+            .change_signets(&changed, move |db| {
                 Box::pin(async move {
                     demand_current(db, &name, &replaces).await?;
                     if let Some(rollover) = during {
@@ -121,18 +132,34 @@ impl Signets for SqliteStore {
         row.map(SignetRow::open).transpose()
     }
 
+    async fn served_signet(
+        &self,
+        name: &str,
+        fingerprint: Option<AnyFingerprint>,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let Some(current) = self.inner.kept_signet(&fold_name(name)).await? else {
+            return self.older_signet(name, fingerprint).await;
+        };
+        match fingerprint.is_none_or(|asked| current.is(&asked)) {
+            true => Ok(Some(current.object.clone())),
+            false => self.older_signet(name, fingerprint).await,
+        }
+    }
+
     async fn signet_standing(
         &self,
         name: &str,
         fingerprint: AnyFingerprint,
     ) -> Result<Option<SignetStanding>, Error> {
-        let row: Option<StandingRow> = query_as(STANDING)
-            .bind(fold_name(name))
-            .bind(&fingerprint.0[..])
-            .fetch_optional(&self.inner.readers)
-            .await?;
-        let in_service = row.filter(|row| row.revoked_at.is_none());
-        in_service.map_or(Ok(None), StandingRow::open)
+        let name = fold_name(name);
+        match self.inner.kept_signet(&name).await? {
+            None => Ok(None),
+            Some(current) if current.is(&fingerprint) => Ok(Some(SignetStanding {
+                asked: current.full,
+                current: current.full,
+            })),
+            Some(_) => self.older_standing(&name, fingerprint).await,
+        }
     }
 
     async fn signet_names(&self, after: Option<&str>, limit: u32) -> Result<Vec<String>, Error> {
@@ -172,24 +199,30 @@ impl Signets for SqliteStore {
         name: &str,
         start: Option<AnyFingerprint>,
         stop: Option<AnyFingerprint>,
-        limit: u32,
-    ) -> Result<Option<Vec<StoredSignet>>, Error> {
+        most: RangeBound,
+    ) -> Result<Option<Vec<Vec<u8>>>, Error> {
         let name = fold_name(name);
-        let Some(first) = self.place(FIRST_PLACE, &name, start).await? else {
+        let octets_of = |end: Option<AnyFingerprint>| end.map(|end| end.0.to_vec());
+        let size: RangeSize = query_as(RANGE_SIZE)
+            .bind(&name)
+            .bind(octets_of(start))
+            .bind(octets_of(stop))
+            .fetch_one(&self.inner.readers)
+            .await?;
+        let (Some(first), Some(last), Some(octets)) = (size.first, size.last, size.octets) else {
             return Ok(None);
         };
-        let Some(last) = self.place(LAST_PLACE, &name, stop).await? else {
-            return Ok(None);
-        };
-        let rows: Vec<SignetRow> = query_as(RANGE)
+        if size.count > most.signets.into() || octets > most.octets.into() {
+            return Err(Error::TooLong);
+        }
+        // What has come since lies behind the last place, so it is no more than that.
+        let objects = query_scalar(RANGE)
             .bind(name)
             .bind(first)
             .bind(last)
-            .bind(limit)
             .fetch_all(&self.inner.readers)
             .await?;
-        let signets: Result<Vec<_>, _> = rows.into_iter().map(SignetRow::open).collect();
-        Ok(Some(signets?).filter(|signets| !signets.is_empty()))
+        Ok(Some(objects))
     }
 
     async fn private_keys(
@@ -294,20 +327,40 @@ impl Signets for SqliteStore {
 }
 
 impl SqliteStore {
-    /// Where in the history of a name one of its ends is.
-    async fn place(
+    /// The object of a signet that is not the current one.
+    async fn older_signet(
         &self,
-        sql: &'static str,
         name: &str,
         fingerprint: Option<AnyFingerprint>,
-    ) -> Result<Option<i64>, Error> {
-        let place: Option<i64> = query_scalar(sql)
-            .bind(name)
-            .bind(fingerprint.map(|fingerprint| fingerprint.0.to_vec()))
-            .fetch_one(&self.inner.readers)
-            .await?;
-        Ok(place)
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let Some(asked) = fingerprint else {
+            return Ok(None);
+        };
+        let found = self.signet_by_fingerprint(name, asked).await?;
+        Ok(found.map(|signet| signet.object))
     }
+
+    /// How a signet that is not the current one stands to it.
+    async fn older_standing(
+        &self,
+        name: &str,
+        fingerprint: AnyFingerprint,
+    ) -> Result<Option<SignetStanding>, Error> {
+        let row: Option<StandingRow> = query_as(STANDING)
+            .bind(name)
+            .bind(&fingerprint.0[..])
+            .fetch_optional(&self.inner.readers)
+            .await?;
+        let in_service = row.filter(|row| row.revoked_at.is_none());
+        in_service.map_or(Ok(None), StandingRow::open)
+    }
+}
+
+/// The current signet of a folded name, if it is in service.
+pub(super) async fn read_current(readers: &Readers, name: &str) -> Result<Option<CurrentSignet>, Error> {
+    let row: Option<CurrentRow> = query_as(CURRENT).bind(name).fetch_optional(readers).await?;
+    let in_service = row.filter(|row| row.revoked_at.is_none());
+    in_service.map(CurrentRow::open).transpose()
 }
 
 /// Private keys of signets that this one replaces are needed for what is under way, and not longer.
@@ -429,6 +482,35 @@ impl StandingRow {
             asked: FullFingerprint(asked),
             current,
         }))
+    }
+}
+
+/// All `None` if there is nothing in between.
+#[derive(sqlx::FromRow)]
+struct RangeSize {
+    first: Option<i64>,
+    last: Option<i64>,
+    count: i64,
+    octets: Option<i64>,
+}
+
+#[derive(sqlx::FromRow)]
+struct CurrentRow {
+    crypto: Vec<u8>,
+    complete: Vec<u8>,
+    identifiable: Vec<u8>,
+    object: Vec<u8>,
+    revoked_at: Option<i64>,
+}
+
+impl CurrentRow {
+    fn open(self) -> Result<CurrentSignet, Error> {
+        Ok(CurrentSignet {
+            crypto: CryptoFingerprint(fingerprint(&self.crypto)?),
+            full: FullFingerprint(fingerprint(&self.complete)?),
+            id: IdFingerprint(fingerprint(&self.identifiable)?),
+            object: self.object,
+        })
     }
 }
 

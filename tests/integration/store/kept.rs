@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use dimed::base::time::ManualClock;
 use dimed::crypto::at_rest::Key;
+use dimed::dime::fingerprint::{AnyFingerprint, CryptoFingerprint};
 use dimed::mail::address::Domain;
 use dimed::store::sqlite::SqliteStore;
 use dimed::store::*;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, SqliteConnection, query, query_scalar};
 
-use super::suite::{NOON, domain, noon_plus};
+use super::suite::{NOON, domain, noon_plus, signet};
 
 /// After that, whatever another process has changed is seen.
 const UNSEEN: Duration = Duration::from_millis(10);
@@ -211,4 +212,180 @@ async fn rows_in_memory_are_no_use_once_the_store_is_closed() {
     tokio::time::sleep(UNSEEN).await;
     let read = shared.daemon.pin(&name()).await;
     assert!(matches!(read, Err(Error::Database(_))), "{read:?}");
+}
+
+const BOB: &str = "bob@hismail.test";
+
+/// The octet that the signet served is made of.
+async fn served_octet(store: &SqliteStore, name: &str) -> Option<u8> {
+    let object = store.served_signet(name, None).await.unwrap();
+    object.map(|object| object[0])
+}
+
+/// Which signet, by that octet, is the current one for whoever asks about that one.
+async fn current(store: &SqliteStore, asked: u8) -> Option<u8> {
+    let asked = AnyFingerprint([asked; 64]);
+    let found = store.signet_standing(BOB, asked).await.unwrap();
+    found.map(|found| found.current.0[0] - 1)
+}
+
+async fn publish(store: &SqliteStore, name: &str, octet: u8) {
+    store
+        .publish_signet(signet(name, octet, NOON).into())
+        .await
+        .unwrap();
+}
+
+/// In no order do a daemon that serves signets and a command that changes them bring an old one back.
+#[tokio::test]
+async fn a_signet_that_a_command_has_replaced_or_revoked_is_not_served_when_the_command_is_done() {
+    let shared = Shared::new().await;
+    let (daemon, command) = (&shared.daemon, &shared.command);
+    assert_eq!(served_octet(daemon, BOB).await, None);
+    for octet in (1..200).step_by(10) {
+        publish(command, BOB, octet).await;
+        assert_eq!(served_octet(daemon, BOB).await, Some(octet));
+        assert_eq!(current(daemon, octet).await, Some(octet));
+        publish(command, BOB, octet + 5).await;
+        assert_eq!(current(daemon, octet).await, Some(octet + 5));
+        assert_eq!(served_octet(daemon, BOB).await, Some(octet + 5));
+        let all = [octet, octet + 5].map(|octet| CryptoFingerprint([octet; 64]));
+        assert_eq!(command.revoke_signets(BOB, &all, NOON).await.unwrap(), 2);
+        assert_eq!(served_octet(daemon, BOB).await, None);
+        assert_eq!(current(daemon, octet + 5).await, None);
+        let by_print = AnyFingerprint([octet + 5; 64]);
+        assert_eq!(daemon.served_signet(BOB, Some(by_print)).await.unwrap(), None);
+    }
+}
+
+/// What the command wrote is in force after that time even if nobody waits for the command: here somebody writes by hand.
+#[tokio::test]
+async fn a_signet_revoked_by_hand_is_not_served_for_long() {
+    let shared = Shared::new().await;
+    publish(&shared.daemon, BOB, 1).await;
+    assert_eq!(served_octet(&shared.daemon, BOB).await, Some(1));
+    query("UPDATE signets SET revoked_at = 1")
+        .execute(&mut shared.raw().await)
+        .await
+        .unwrap();
+    tokio::time::sleep(UNSEEN).await;
+    assert_eq!(served_octet(&shared.daemon, BOB).await, None);
+    assert_eq!(current(&shared.daemon, 1).await, None);
+}
+
+#[tokio::test]
+async fn whoever_has_missed_more_changes_than_are_listed_serves_nothing_old() {
+    let shared = Shared::new().await;
+    publish(&shared.daemon, BOB, 1).await;
+    assert_eq!(served_octet(&shared.daemon, BOB).await, Some(1));
+    let mut raw = shared.raw().await;
+    query("UPDATE signets SET object = x'09'")
+        .execute(&mut raw)
+        .await
+        .unwrap();
+    query(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000) \
+         INSERT INTO signet_changes (name) SELECT 'user' || i || '@hismail.test' FROM n",
+    )
+    .execute(&mut raw)
+    .await
+    .unwrap();
+    let listed: i64 = query_scalar("SELECT COUNT(*) FROM signet_changes")
+        .fetch_one(&mut raw)
+        .await
+        .unwrap();
+    assert_eq!(listed, 10_000, "the list does not grow without end");
+    tokio::time::sleep(UNSEEN).await;
+    assert_eq!(served_octet(&shared.daemon, BOB).await, Some(9));
+}
+
+/// Whatever order readers and writers come in, nobody is served what was there before a write that has been answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_signet_that_was_published_is_served_at_once_by_everybody_in_the_process() {
+    let shared = Shared::new().await;
+    let store = shared.daemon.clone();
+    let published = Arc::new(AtomicU64::new(1));
+    publish(&store, BOB, 1).await;
+    let readers: Vec<_> = (0..8)
+        .map(|_| {
+            let (store, published) = (store.clone(), Arc::clone(&published));
+            tokio::spawn(async move {
+                while published.load(Ordering::SeqCst) < u64::MAX {
+                    let answered = published.load(Ordering::SeqCst);
+                    let octet = u64::from(served_octet(&store, BOB).await.unwrap());
+                    assert!(
+                        answered == u64::MAX || octet >= answered,
+                        "{octet} after {answered}"
+                    );
+                    tokio::task::yield_now().await;
+                }
+            })
+        })
+        .collect();
+    for octet in 2..=200 {
+        publish(&store, BOB, octet).await;
+        published.store(octet.into(), Ordering::SeqCst);
+    }
+    published.store(u64::MAX, Ordering::SeqCst);
+    for reader in readers {
+        reader.await.unwrap();
+    }
+}
+
+/// A signet in memory may be served while nothing is listed, so every way of changing one must be.
+#[tokio::test]
+async fn every_change_of_a_signet_is_listed() {
+    let shared = Shared::new().await;
+    let mut raw = shared.raw().await;
+    for (change, names) in [
+        (
+            "INSERT INTO signets (name, crypto, complete, identifiable, object, published_at) \
+             VALUES ('a.test', x'01', x'02', x'03', x'04', 1)",
+            "a.test",
+        ),
+        (
+            "INSERT INTO signets (name, crypto, complete, identifiable, object, published_at) \
+             VALUES ('a.test', x'01', x'02', x'03', x'04', 1) \
+             ON CONFLICT DO UPDATE SET object = x'05'",
+            "a.test",
+        ),
+        ("UPDATE signets SET revoked_at = 2", "a.test"),
+        ("UPDATE signets SET complete = x'07'", "a.test"),
+        ("UPDATE signets SET seq = seq + 1", "a.test"),
+        ("UPDATE signets SET name = 'b.test'", "a.test b.test"),
+        ("DELETE FROM signets", "b.test"),
+        (
+            "INSERT INTO signets (name, crypto, complete, identifiable, object, published_at) \
+             VALUES ('c.test', x'01', x'02', x'03', x'04', 1)",
+            "c.test",
+        ),
+    ] {
+        query("DELETE FROM signet_changes")
+            .execute(&mut raw)
+            .await
+            .unwrap();
+        query(change).execute(&mut raw).await.unwrap();
+        let listed: Vec<String> = query_scalar("SELECT name FROM signet_changes ORDER BY seq")
+            .fetch_all(&mut raw)
+            .await
+            .unwrap();
+        assert_eq!(listed.join(" "), names, "{change}");
+    }
+}
+
+/// One that cannot be read is not kept, and neither is it missing.
+#[tokio::test]
+async fn a_signet_that_cannot_be_read_is_an_error_each_time() {
+    let shared = Shared::new().await;
+    publish(&shared.daemon, BOB, 1).await;
+    assert_eq!(served_octet(&shared.daemon, BOB).await, Some(1));
+    query("UPDATE signets SET crypto = x'01'")
+        .execute(&mut shared.raw().await)
+        .await
+        .unwrap();
+    tokio::time::sleep(UNSEEN).await;
+    for _ in 0..2 {
+        let read = shared.daemon.served_signet(BOB, None).await;
+        assert!(matches!(read, Err(Error::Unreadable("fingerprint"))), "{read:?}");
+    }
 }

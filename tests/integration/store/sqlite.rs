@@ -270,6 +270,7 @@ behaves! {
     key_deposits_are_replaced_by_who_knows_their_version
     domains_of_ours_keep_their_settings
     pins_are_replaced_and_dropped
+    pins_are_dropped_some_time_after_they_have_expired
     policies_are_replaced_and_go_when_they_have_expired
     ageing_policies_are_listed_by_expiry
     an_enqueued_message_wakes_the_runner

@@ -657,7 +657,7 @@ pub async fn the_list_continues_after_an_entry_that_has_left(bed: &dyn Bed) {
 }
 
 /// A signet whose fingerprints and object are made of one octet and its neighbours.
-fn signet(name: &str, octet: u8, published_at: Timestamp) -> StoredSignet {
+pub fn signet(name: &str, octet: u8, published_at: Timestamp) -> StoredSignet {
     StoredSignet {
         name: name.into(),
         crypto: CryptoFingerprint([octet; 64]),
@@ -702,6 +702,21 @@ pub async fn signets_keep_their_history_and_are_found_by_any_fingerprint(bed: &d
         .await
         .unwrap();
     assert_eq!(foreign, None);
+    let served = async |name, octet: Option<u8>| {
+        let asked = octet.map(|octet| AnyFingerprint([octet; 64]));
+        let object = store.served_signet(name, asked).await.unwrap();
+        object.map(|object| object[0])
+    };
+    // The second time from memory.
+    for _ in 0..2 {
+        assert_eq!(served("BOB@hismail.test", None).await, Some(20));
+        for octet in [10, 11, 12, 20, 21, 22] {
+            let asked = Some(octet);
+            assert_eq!(served("bob@hismail.test", asked).await, Some(octet / 10 * 10));
+        }
+        assert_eq!(served("bob@hismail.test", Some(30)).await, None);
+        assert_eq!(served("hismail.test", None).await, None);
+    }
     let history = store.signet_history("bob@hismail.test").await.unwrap();
     let signets: Vec<_> = history.into_iter().map(|past| past.signet).collect();
     assert_eq!(signets, [old, new]);
@@ -1162,6 +1177,36 @@ pub async fn pins_are_replaced_and_dropped(bed: &dyn Bed) {
     assert_eq!(store.pin(&name).await.unwrap(), None);
 }
 
+pub async fn pins_are_dropped_some_time_after_they_have_expired(bed: &dyn Bed) {
+    let store = bed.open().await;
+    for minute in 0..600 {
+        store
+            .set_pin(Pin {
+                domain: domain(&format!("domain{minute}.test")),
+                record: "ver=1".into(),
+                secure: minute % 2 == 0,
+                first_seen_at: NOON,
+                refresh_at: NOON,
+                expires_at: noon_plus(minute),
+            })
+            .await
+            .unwrap();
+    }
+    assert_eq!(store.drop_expired_pins(NOON).await.unwrap(), 0);
+    let last = domain("domain598.test");
+    assert!(store.pin(&last).await.unwrap().is_some());
+    let mut dropped = Vec::new();
+    while dropped.last() != Some(&0) {
+        dropped.push(store.drop_expired_pins(noon_plus(599)).await.unwrap());
+    }
+    assert!(dropped.len() > 2, "not all in one transaction: {dropped:?}");
+    assert_eq!(dropped.iter().sum::<u64>(), 599);
+    assert_eq!(store.pin(&last).await.unwrap(), None);
+    let left = store.list_pins(None, 10).await.unwrap();
+    assert_eq!(left[0].0, domain("domain599.test"));
+    assert_eq!(left.len(), 1);
+}
+
 pub async fn policies_are_replaced_and_go_when_they_have_expired(bed: &dyn Bed) {
     let store = bed.open().await;
     let entry = |name: &str, id: &str, fetched: u64, expires: u64| StsEntry {
@@ -1280,20 +1325,20 @@ pub async fn histories_have_both_ends_and_leave_out_what_is_out_of_service(bed: 
         store.publish_signet(signet.clone().into()).await.unwrap();
     }
     let any = |octet: u8| Some(AnyFingerprint([octet; 64]));
-    let range = async |start, stop, limit| {
-        let range = store
-            .signet_range("Bob@hismail.test", start, stop, limit)
-            .await
-            .unwrap();
-        range.map(|signets| {
-            signets
-                .iter()
-                .map(|signet| signet.crypto.0[0])
-                .collect::<Vec<_>>()
-        })
+    let bounded = async |start, stop, signets, octets| {
+        let most = RangeBound { signets, octets };
+        let range = store.signet_range("Bob@hismail.test", start, stop, most).await;
+        range.map(|objects| objects.map(|objects| objects.iter().map(|object| object[0]).collect::<Vec<_>>()))
     };
+    let range = async |start, stop, signets| bounded(start, stop, signets, 1000).await.unwrap();
     assert_eq!(range(None, None, 10).await, Some(vec![10, 20, 30, 40]));
-    assert_eq!(range(None, None, 3).await, Some(vec![10, 20, 30]));
+    assert_eq!(range(None, None, 4).await, Some(vec![10, 20, 30, 40]));
+    for (signets, octets) in [(3, 1000), (4, 399)] {
+        let refused = bounded(None, None, signets, octets).await;
+        assert!(matches!(refused, Err(Error::TooLong)), "{refused:?}");
+    }
+    let fits = bounded(any(20), None, 3, 300).await.unwrap();
+    assert_eq!(fits, Some(vec![20, 30, 40]), "only what is asked for counts");
     assert_eq!(range(any(20), None, 10).await, Some(vec![20, 30, 40]));
     assert_eq!(
         range(any(21), any(32), 10).await,
@@ -1304,13 +1349,12 @@ pub async fn histories_have_both_ends_and_leave_out_what_is_out_of_service(bed: 
     assert_eq!(range(any(30), any(20), 10).await, None);
     assert_eq!(range(any(50), None, 10).await, None);
     assert_eq!(range(None, any(50), 10).await, None);
-    assert_eq!(
-        store
-            .signet_range("eve@hismail.test", None, None, 10)
-            .await
-            .unwrap(),
-        None
-    );
+    let most = RangeBound {
+        signets: 10,
+        octets: 1000,
+    };
+    let nobody = store.signet_range("eve@hismail.test", None, None, most).await;
+    assert_eq!(nobody.unwrap(), None);
 
     let gone = [CryptoFingerprint([20; 64]), CryptoFingerprint([40; 64])];
     assert_eq!(store.revoke_signets(name, &gone, noon_plus(9)).await.unwrap(), 2);
