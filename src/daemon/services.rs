@@ -30,7 +30,7 @@ use crate::queue::observer::Observer;
 use crate::queue::outages::Outages;
 use crate::queue::plan::Planner;
 use crate::queue::signing::Signing;
-use crate::signet_service::{Desk, Directory, Enumeration, Published};
+use crate::signet_service::{Chains, Desk, Directory, Enumeration, Published};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{MasterKey, Store, StsPolicies};
 
@@ -224,6 +224,7 @@ pub fn planner(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) 
         domains: Arc::clone(&domains),
         dx,
         clock: Arc::clone(clock),
+        chains: Chains::default(),
     };
     Ok(Planner {
         store: Arc::clone(store),

@@ -6,16 +6,23 @@
 //! | the author's, which a message names | the same, or an earlier one: the message may have been under way while keys changed |
 //!
 //! The key seen last is pinned; an earlier one never takes the place of a later one. Anybody can name anybody in a message, so
-//! an author's key is pinned after a signature has shown that the message is the author's.
+//! an author's key is pinned after a signature has shown that the message is the author's. One history is gone along for a
+//! signet at most, and what that costs is bounded ([`chains`]).
+
+mod chains;
 
 use std::time::Duration;
 
+pub use self::chains::Chains;
+use self::chains::{Goal, Shown};
+
 use super::inquiry::{Error, Inquiry};
+use super::verified::question;
 use crate::base::observe;
 use crate::base::time::Timestamp;
 use crate::crypto::ed25519::VerifyingKey;
 use crate::dime::fingerprint::CryptoFingerprint;
-use crate::dime::signet::{self, Signet, VerifiedUser, self_signed_key};
+use crate::dime::signet::VerifiedUser;
 use crate::mail::address::Mailbox;
 use crate::store::{self, CustodyPin, Store, Witnessed, fold};
 
@@ -29,6 +36,8 @@ const TRIES: usize = 4;
 pub(super) struct Custody<'a> {
     /// Remembers it.
     pub store: &'a dyn Store,
+    /// Histories gone along before.
+    pub chains: &'a Chains,
     /// The time.
     pub now: Timestamp,
     /// Whose it is.
@@ -60,6 +69,13 @@ pub struct Sighting {
     pin: CustodyPin,
 }
 
+/// Whether a signet is the current one, or one that a message names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Current,
+    Author,
+}
+
 /// How a signing key stands to the one seen before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
@@ -74,7 +90,8 @@ impl Custody<'_> {
     pub async fn keep(&self, inquiry: &mut Inquiry<'_>, user: &VerifiedUser) -> Result<(), Error> {
         for _ in 0..TRIES {
             let seen = self.seen().await?;
-            if self.later(inquiry, user, seen.as_ref()).await?.is_none() {
+            let standing = self.standing(inquiry, user, seen.as_ref(), Role::Current);
+            if standing.await?.is_none() {
                 return Err(broken(self.address));
             }
             let sighting = self.sighting(user, seen.as_ref());
@@ -94,11 +111,8 @@ impl Custody<'_> {
         refresh: bool,
     ) -> Result<Option<Sighting>, Error> {
         let seen = self.seen().await?;
-        let standing = match (self.later(inquiry, user, seen.as_ref()).await?, &seen) {
-            (None, Some(seen)) if self.is_earlier(inquiry, user, &seen.key).await? => Some(Standing::Earlier),
-            (standing, _) => standing,
-        };
-        match standing {
+        let standing = self.standing(inquiry, user, seen.as_ref(), Role::Author);
+        match standing.await? {
             Some(Standing::New | Standing::Later) => Ok(Some(self.sighting(user, seen.as_ref()))),
             Some(Standing::Same) if refresh => Ok(Some(self.sighting(user, seen.as_ref()))),
             Some(Standing::Same | Standing::Earlier) => Ok(None),
@@ -132,13 +146,14 @@ impl Custody<'_> {
         }))
     }
 
-    /// Whether it is the key seen before, or that has signed it: at once, or over the steps of a history that its host
-    /// shows.
-    async fn later(
+    /// How the signing key stands to the one seen before; `None` if nothing shows that either has signed the other. A
+    /// history is asked for only where that is not seen at once, and was not found out before.
+    async fn standing(
         &self,
         inquiry: &mut Inquiry<'_>,
         user: &VerifiedUser,
         seen: Option<&Seen>,
+        role: Role,
     ) -> Result<Option<Standing>, Error> {
         let Some(seen) = seen else {
             return Ok(Some(Standing::New));
@@ -149,48 +164,65 @@ impl Custody<'_> {
         if user.succeeds(&seen.key) {
             return Ok(Some(Standing::Later));
         }
-        let Some(start) = seen.signet else { return Ok(None) };
-        let chain = self.chain(inquiry, start, &seen.key).await?;
-        let served = user.ssr_fingerprint();
-        let leads_there = |signet: &Signet| served.is_some() && signet.ssr_fingerprint() == served;
-        Ok(chain.iter().any(leads_there).then_some(Standing::Later))
+        let question = self.question(user, seen, role);
+        if let Some(standing) = self.chains.outcome(&question, self.now) {
+            return Ok(standing);
+        }
+        let standing = self.look(inquiry, user, seen, role).await?;
+        self.chains.remember(question, standing, self.now);
+        Ok(standing)
     }
 
-    /// Whether the key seen before is a later one of the same chain. Only its holder can have taken the earlier one's
-    /// signature into the signet that has it.
-    async fn is_earlier(
+    /// Asks for the history from the key seen before on, and for one from an author's key on only if the signet is not in
+    /// that: one that has it and is broken is not made up for by another one.
+    ///
+    /// Only its holder can have taken the earlier key's signature into the signet that has the later one.
+    async fn look(
         &self,
         inquiry: &mut Inquiry<'_>,
         user: &VerifiedUser,
-        seen: &VerifyingKey,
-    ) -> Result<bool, Error> {
-        let start = user.crypto_fingerprint();
-        let chain = self.chain(inquiry, start, &user.signing_key()).await?;
-        let has_it = |signet: &Signet| self_signed_key(signet).as_ref() == Ok(seen);
-        Ok(chain.iter().any(has_it))
+        seen: &Seen,
+        role: Role,
+    ) -> Result<Option<Standing>, Error> {
+        if let (Some(start), Some(request)) = (seen.signet, user.ssr_fingerprint()) {
+            let history = self.history(inquiry, start).await?;
+            let goal = Goal::Request(request);
+            match self.chains.follow(history, seen.key, goal).await {
+                Shown::Proven => return Ok(Some(Standing::Later)),
+                Shown::Broken => return Ok(None),
+                Shown::Nothing => {}
+            }
+        }
+        if role == Role::Current {
+            return Ok(None);
+        }
+        let history = self.history(inquiry, user.crypto_fingerprint()).await?;
+        let goal = Goal::Key(seen.key);
+        let shown = self.chains.follow(history, user.signing_key(), goal).await;
+        Ok((shown == Shown::Proven).then_some(Standing::Earlier))
     }
 
-    /// The user's signets from that one on, as far as each follows from the one before. There may be a thousand signatures to
-    /// check, so that is not done on a thread that serves sessions.
-    async fn chain(
+    /// The user's signets from that one on, as their host shows them; none if it has no such history.
+    async fn history(
         &self,
         inquiry: &mut Inquiry<'_>,
         start: CryptoFingerprint,
-        key: &VerifyingKey,
-    ) -> Result<Vec<Signet>, Error> {
-        let mut history = match inquiry.history(self.address, Some(start.into())).await {
-            Ok(history) => history,
-            Err(Error::NotFound | Error::Invalid(_)) => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
-        let key = *key;
-        let followed = tokio::task::spawn_blocking(move || {
-            let links = signet::walk(&key, &history).0.len();
-            history.truncate(links);
-            history
-        });
-        // Of a check that did not end nothing follows.
-        Ok(followed.await.unwrap_or_default())
+    ) -> Result<Vec<Vec<u8>>, Error> {
+        match inquiry.history_objects(self.address, Some(start.into())).await {
+            Err(Error::NotFound) => Ok(Vec::new()),
+            history => history,
+        }
+    }
+
+    fn question(&self, user: &VerifiedUser, seen: &Seen, role: Role) -> [u8; 64] {
+        let start = seen.signet.map(|signet| signet.0);
+        question(&[
+            fold(self.address).as_bytes(),
+            &seen.key.0,
+            start.as_ref().map_or(&[], |start| start.as_slice()),
+            user.object(),
+            &[u8::from(role == Role::Author)],
+        ])
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Published;
-use super::custody::{self, Custody, Sighting};
+use super::custody::{self, Chains, Custody, Sighting};
 use super::inquiry::{Error, Inquiry};
 use crate::base::time::Clock;
 use crate::dime::dmime2::signets::Known;
@@ -37,6 +37,8 @@ pub struct Directory {
     pub dx: Arc<DxConnector>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Histories of others' signets that were gone along.
+    pub chains: Chains,
 }
 
 /// A signet that a message names, verified for its owner, and what decides whether it was in force (rule E4).
@@ -230,6 +232,7 @@ impl Directory {
     fn custody<'a>(&'a self, address: &'a Mailbox) -> Custody<'a> {
         Custody {
             store: self.store.as_ref(),
+            chains: &self.chains,
             now: self.clock.now(),
             address,
         }

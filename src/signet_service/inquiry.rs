@@ -118,10 +118,19 @@ impl<'a> Inquiry<'a> {
         address: &Mailbox,
         start: Option<AnyFingerprint>,
     ) -> Result<Vec<Signet>, Error> {
-        let objects = self.session().await?.history(address, start).await;
-        let objects = objects.map_err(missing_or_unreachable)?;
+        let objects = self.history_objects(address, start).await?;
         let signets = objects.iter().map(|object| Signet::decode(object));
         Ok(signets.collect::<Result<_, _>>()?)
+    }
+
+    /// The same, not even decoded.
+    pub async fn history_objects(
+        &mut self,
+        address: &Mailbox,
+        start: Option<AnyFingerprint>,
+    ) -> Result<Vec<Vec<u8>>, Error> {
+        let objects = self.session().await?.history(address, start).await;
+        objects.map_err(missing_or_unreachable)
     }
 
     /// The session with the host that is asked; it is opened where there was nothing to ask before.

@@ -17,7 +17,7 @@ use crate::dime::{key_set, keys, signet};
 use crate::store;
 
 pub use crate::store::Wanted;
-pub use custody::Sighting;
+pub use custody::{Chains, Sighting};
 pub use desk::Desk;
 pub use directory::{Directory, Named};
 pub use enumeration::Enumeration;

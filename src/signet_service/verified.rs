@@ -91,7 +91,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Each part with its length before it, so that no two questions read alike.
-fn question(parts: &[&[u8]]) -> Question {
+pub(super) fn question(parts: &[&[u8]]) -> Question {
     let mut hash = Sha512::new();
     for part in parts {
         hash.update(&(part.len() as u64).to_be_bytes());

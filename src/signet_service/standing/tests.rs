@@ -26,7 +26,7 @@ use crate::mail::address::Domain;
 use crate::net::connect::Outgoing;
 use crate::net::dns::{Host, Lookup, Mx, Resolver, SelfTest, Srv, Tlsa};
 use crate::net::tls::Connector;
-use crate::signet_service::Published;
+use crate::signet_service::{Chains, Published};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{MasterKey, Store};
 
@@ -127,6 +127,7 @@ async fn world() -> World {
             domains,
             dx: Arc::new(dx),
             clock: clock.clone(),
+            chains: Chains::default(),
         },
         zone,
         clock,
