@@ -23,9 +23,9 @@ use crate::dime::key_set::SignedKeySet;
 use crate::dime::signet::Signet;
 use crate::dmtp::name::Name;
 use crate::mail::address::{Domain, Mailbox};
-use crate::store::{self, Store};
+use crate::store::{self, NewestSignet, Store};
 
-/// Names looked at in one query.
+/// Signets looked at in one query.
 const PAGE: u32 = 100;
 
 /// A key set is replaced in any case when it has only that long to live. Seconds.
@@ -94,18 +94,27 @@ impl Renewal {
         let mut report = Report::default();
         let mut after: Option<String> = None;
         loop {
-            let names = self.store.signet_names(after.as_deref(), PAGE).await?;
-            for name in &names {
-                self.look_after(name, &mut report).await;
+            let signets = self.store.newest_signets(after.as_deref(), PAGE).await?;
+            for signet in signets.iter().filter(|signet| self.may_be_due(signet)) {
+                self.look_after(&signet.name, &mut report).await;
             }
-            match names.into_iter().next_back() {
-                Some(last) => after = Some(last),
+            match signets.into_iter().next_back() {
+                Some(last) => after = Some(last.name),
                 None => break,
             }
         }
         report.destroyed = self.store.destroy_kem_keys(self.clock.now()).await?;
         self.tell(&report);
         Ok(report)
+    }
+
+    /// Of most signets that shows at once, without reading keys or who vouches for them: there may be many.
+    fn may_be_due(&self, newest: &NewestSignet) -> bool {
+        let is_settled = || match Signet::decode(&newest.object) {
+            Ok(signet) => newest.keys_kept && !self.is_due(&signet),
+            Err(_) => false,
+        };
+        !newest.is_revoked && !is_settled()
     }
 
     async fn look_after(&self, text: &str, report: &mut Report) {

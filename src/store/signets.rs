@@ -55,6 +55,19 @@ pub struct HistoricSignet {
     pub erase_keys_at: Option<Timestamp>,
 }
 
+/// The newest signet of a name, among those of others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewestSignet {
+    /// Domain or address, folded.
+    pub name: String,
+    /// The binary object.
+    pub object: Vec<u8>,
+    /// Whether private keys are kept for its keys.
+    pub keys_kept: bool,
+    /// Whether it was taken out of service.
+    pub is_revoked: bool,
+}
+
 /// A signet of ours that somebody asked about, beside the current one of the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignetStanding {
@@ -183,6 +196,9 @@ pub trait Signets: Send + Sync {
 
     /// Names that have a signet, in their order, after that one: at most `limit`.
     async fn signet_names(&self, after: Option<&str>, limit: u32) -> Result<Vec<String>, Error>;
+
+    /// The newest signet of each name, in the order of names, after that one: at most `limit`.
+    async fn newest_signets(&self, after: Option<&str>, limit: u32) -> Result<Vec<NewestSignet>, Error>;
 
     /// All signets of `name`, oldest first.
     async fn signet_history(&self, name: &str) -> Result<Vec<HistoricSignet>, Error>;

@@ -15,8 +15,8 @@ use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, FullFingerprin
 use crate::dime::signet::Signet;
 use crate::store::kept::signets::CurrentSignet;
 use crate::store::{
-    Error, HistoricSignet, MasterKey, Publication, RangeBound, RemoteSignet, Replaces, Rollover, SignetStanding,
-    Signets, StoredSignet, Wanted, fold_name,
+    Error, HistoricSignet, MasterKey, NewestSignet, Publication, RangeBound, RemoteSignet, Replaces, Rollover,
+    SignetStanding, Signets, StoredSignet, Wanted, fold_name,
 };
 
 /// Expired signets dropped with each new one: more than come, so that they get fewer.
@@ -47,6 +47,13 @@ const STANDING: &str = "SELECT crypto, complete, identifiable, revoked_at, \
 /// What is kept in memory of the current signet. Parameter: name.
 const CURRENT: &str = "SELECT crypto, complete, identifiable, object, revoked_at FROM signets \
      WHERE name = ? ORDER BY seq DESC LIMIT 1";
+
+/// Keys are kept beside the first signet that has them. Parameters: name, limit.
+const NEWEST: &str = "SELECT name, object, revoked_at, \
+     EXISTS (SELECT 1 FROM signets AS kept WHERE kept.name = newest.name AND kept.crypto = newest.crypto \
+      AND kept.private_keys IS NOT NULL) AS keys_kept \
+     FROM signets AS newest WHERE seq IN \
+     (SELECT MAX(seq) FROM signets WHERE name > ? GROUP BY name ORDER BY name LIMIT ?) ORDER BY name";
 
 /// Parameters: name, now, tag of what is wanted.
 const REMOTE_CURRENT: &str = "SELECT * FROM remote_signets \
@@ -169,6 +176,15 @@ impl Signets for SqliteStore {
             .fetch_all(&self.inner.readers)
             .await?;
         Ok(names)
+    }
+
+    async fn newest_signets(&self, after: Option<&str>, limit: u32) -> Result<Vec<NewestSignet>, Error> {
+        let rows: Vec<NewestRow> = query_as(NEWEST)
+            .bind(after.unwrap_or_default())
+            .bind(limit)
+            .fetch_all(&self.inner.readers)
+            .await?;
+        Ok(rows.into_iter().map(NewestRow::open).collect())
     }
 
     async fn signet_history(&self, name: &str) -> Result<Vec<HistoricSignet>, Error> {
@@ -511,6 +527,25 @@ impl CurrentRow {
             id: IdFingerprint(fingerprint(&self.identifiable)?),
             object: self.object,
         })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct NewestRow {
+    name: String,
+    object: Vec<u8>,
+    revoked_at: Option<i64>,
+    keys_kept: bool,
+}
+
+impl NewestRow {
+    fn open(self) -> NewestSignet {
+        NewestSignet {
+            name: self.name,
+            object: self.object,
+            keys_kept: self.keys_kept,
+            is_revoked: self.revoked_at.is_some(),
+        }
     }
 }
 

@@ -38,5 +38,6 @@ mod senders;
 mod shutdown;
 mod signets;
 mod submission;
+mod tidying;
 mod unproven;
 mod wire;

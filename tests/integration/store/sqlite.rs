@@ -263,6 +263,7 @@ behaves! {
     a_signet_replaces_only_the_one_it_was_made_from
     the_signet_published_last_is_the_current_one
     names_with_signets_are_listed_in_pages
+    the_newest_signets_are_listed_in_pages
     key_sets_signed_ahead_wait_in_their_order
     pins_of_key_sets_are_replaced_by_who_knows_them
     accounts_are_found_without_regard_to_case

@@ -984,6 +984,55 @@ pub async fn names_with_signets_are_listed_in_pages(bed: &dyn Bed) {
     assert!(store.signet_names(Some("c.test"), 2).await.unwrap().is_empty());
 }
 
+pub async fn the_newest_signets_are_listed_in_pages(bed: &dyn Bed) {
+    let store = bed.open().await;
+    // The keys of A are kept beside the first of two signets that have them, those of C belong to one that was replaced.
+    for (name, octet, full, keys) in [
+        ("c.test", 10, 11, true),
+        ("a@c.test", 20, 21, true),
+        ("B@c.test", 30, 31, false),
+        ("a@c.test", 20, 22, false),
+        ("c.test", 40, 41, false),
+    ] {
+        let signet = StoredSignet {
+            full: FullFingerprint([full; 64]),
+            object: vec![full; 100],
+            ..signet(name, octet, NOON)
+        };
+        let publication = Publication {
+            private_keys: keys.then(|| Secret::new(vec![1; 10])),
+            ..signet.into()
+        };
+        store.publish_signet(publication).await.unwrap();
+    }
+    let revoked = [CryptoFingerprint([40; 64])];
+    store.revoke_signets("c.test", &revoked, NOON).await.unwrap();
+    let page = async |after, limit| {
+        let page = store.newest_signets(after, limit).await.unwrap();
+        let entry = |newest: NewestSignet| {
+            let NewestSignet {
+                name,
+                object,
+                keys_kept,
+                is_revoked,
+            } = newest;
+            (name, object[0], keys_kept, is_revoked)
+        };
+        page.into_iter().map(entry).collect::<Vec<_>>()
+    };
+    let first = page(None, 2).await;
+    assert_eq!(
+        first,
+        [
+            ("a@c.test".to_owned(), 22, true, false),
+            ("b@c.test".to_owned(), 31, false, false),
+        ]
+    );
+    let last = page(Some("b@c.test"), 2).await;
+    assert_eq!(last, [("c.test".to_owned(), 41, false, true)]);
+    assert!(page(Some("c.test"), 2).await.is_empty());
+}
+
 pub async fn key_sets_signed_ahead_wait_in_their_order(bed: &dyn Bed) {
     let store = bed.open().await;
     let set = |minute: u64| KeySetAhead {
