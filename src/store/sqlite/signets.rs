@@ -15,8 +15,8 @@ use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, FullFingerprin
 use crate::dime::signet::Signet;
 use crate::store::kept::signets::CurrentSignet;
 use crate::store::{
-    Error, HistoricSignet, MasterKey, NewestSignet, Publication, RangeBound, RemoteSignet, Replaces, Rollover,
-    SignetStanding, Signets, StoredSignet, Wanted, fold_name,
+    Error, HistoricSignet, MasterKey, NewestSignet, Publication, RangeBound, RemoteSignet, Replaces,
+    Rollover, SignetStanding, Signets, StoredSignet, Wanted, fold_name,
 };
 
 /// Expired signets dropped with each new one: more than come, so that they get fewer.
