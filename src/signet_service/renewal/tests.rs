@@ -388,6 +388,27 @@ async fn what_fails_for_one_name_does_not_stop_the_others() {
     assert_eq!((report.renewed, report.failed), (1, 1));
 }
 
+/// There may be many, and of most nothing is due: their keys are left alone, readable or not.
+#[tokio::test]
+async fn keys_are_read_of_signets_alone_that_are_due() {
+    let fixture = fixture().await;
+    fixture.organization().await;
+    let stored = fixture.store.current_signet("hismail.test").await.unwrap();
+    let unreadable = Publication {
+        private_keys: Some(Secret::new(b"no keys".to_vec())),
+        ..StoredSignet {
+            name: "b.test".into(),
+            ..stored.unwrap()
+        }
+        .into()
+    };
+    fixture.store.publish_signet(unreadable).await.unwrap();
+    assert_eq!(fixture.pass().await, Report::default());
+    fixture.days_later(14);
+    let report = fixture.pass().await;
+    assert_eq!((report.renewed, report.failed), (1, 1));
+}
+
 #[tokio::test]
 async fn a_domain_is_warned_of_once_a_day() {
     let fixture = fixture().await;
