@@ -70,22 +70,23 @@ impl KeptSignets {
         }))
     }
 
-    /// The state of the list, if it has been looked at just now; otherwise the last change that is known, to be handed to
+    /// The state of the list, if it has been looked at just now; otherwise the one that is known, to be handed to
     /// [`looked`](Self::looked) with what has come since.
-    pub(in crate::store) fn mark(&self, now: Instant) -> Result<Mark, i64> {
+    pub(in crate::store) fn mark(&self, now: Instant) -> Result<Mark, Mark> {
         let state = self.state();
         match state.look_at {
             Some(look_at) if now < look_at => Ok(state.mark),
-            _ => Err(state.mark.count),
+            _ => Err(state.mark),
         }
     }
 
-    /// The database was asked at `asked_at` for the changes from `since` on, `since` included, and gave the newest of them,
-    /// newest first.
-    pub(in crate::store) fn looked(&self, since: i64, changes: &[(i64, String)], asked_at: Instant) -> Mark {
+    /// The database was asked at `asked_at` for the changes from the last one in `asked` on, that one included, and gave the
+    /// newest of them, newest first.
+    pub(in crate::store) fn looked(&self, asked: Mark, changes: &[(i64, String)], asked_at: Instant) -> Mark {
         let mut state = self.state();
-        let newest = changes.first().map_or(since - 1, |(seq, _)| *seq);
+        let newest = changes.first().map_or(asked.count - 1, |(seq, _)| *seq);
         let last = state.mark.count;
+        let is_overtaken = newest >= asked.count && newest < last;
         match changes.iter().position(|(seq, _)| *seq == last) {
             Some(known) => {
                 for (_, name) in &changes[..known] {
@@ -93,19 +94,25 @@ impl KeptSignets {
                 }
             }
             // Somebody else has looked later, and was quicker.
-            None if newest >= since && newest < last => return state.mark,
+            None if is_overtaken => {}
             None => state.rows.clear(),
         }
-        state.mark.count = newest;
-        state.look_at = Some(asked_at + UNSEEN);
-        state.mark
+        if !is_overtaken {
+            state.mark.count = newest;
+            // Who was overtaken by a change of ours may not have seen it.
+            state.look_at = (state.mark.own == asked.own).then_some(asked_at + UNSEEN);
+        }
+        Mark {
+            own: asked.own,
+            count: state.mark.count,
+        }
     }
 
-    /// This process has changed something about that name.
-    pub(in crate::store) fn forget(&self, name: &str) {
+    /// This process has changed something: somebody must look what, before any row is used.
+    pub(in crate::store) fn changed(&self) {
         let mut state = self.state();
         state.mark.own += 1;
-        state.rows.forget(name);
+        state.look_at = None;
     }
 
     /// The row of a folded name in that state of the list.
@@ -159,7 +166,8 @@ mod tests {
     /// Signets of both, in the state after change 7.
     fn kept(now: Instant) -> (KeptSignets, Mark) {
         let kept = KeptSignets::default();
-        let mark = kept.looked(0, &changes(&[(7, "")]), now);
+        let asked = kept.mark(now).unwrap_err();
+        let mark = kept.looked(asked, &changes(&[(7, "")]), now);
         for (name, number) in [(BOB, 1), (PAT, 2)] {
             kept.keep(mark, name, &signet(number, 10));
             assert_eq!(kept.row(mark, name), Some(signet(number, 10)));
@@ -173,10 +181,10 @@ mod tests {
         let (kept, mark) = kept(now);
         assert_eq!(kept.mark(now), Ok(mark));
         let later = now + UNSEEN;
-        assert_eq!(kept.mark(later), Err(7), "time for another look");
-        assert_eq!(kept.looked(7, &changes(&[(7, "")]), later), mark);
+        assert_eq!(kept.mark(later), Err(mark), "time for another look");
+        assert_eq!(kept.looked(mark, &changes(&[(7, "")]), later), mark);
         assert!(kept.row(mark, BOB).is_some());
-        let next = kept.looked(7, &changes(&[(9, BOB), (8, "other"), (7, "")]), later);
+        let next = kept.looked(mark, &changes(&[(9, BOB), (8, "other"), (7, "")]), later);
         assert_eq!(kept.mark(later), Ok(next));
         assert_eq!(kept.row(next, BOB), None);
         assert_eq!(kept.row(next, PAT), Some(signet(2, 10)));
@@ -191,8 +199,8 @@ mod tests {
             &changes(&[(3, "")]),
         ] {
             let now = Instant::now();
-            let (kept, _) = kept(now);
-            let next = kept.looked(7, list, now);
+            let (kept, mark) = kept(now);
+            let next = kept.looked(mark, list, now);
             assert_eq!(
                 (kept.row(next, BOB), kept.row(next, PAT)),
                 (None, None),
@@ -204,10 +212,10 @@ mod tests {
     #[test]
     fn a_look_that_was_overtaken_changes_nothing() {
         let now = Instant::now();
-        let (kept, _) = kept(now);
-        let newer = kept.looked(7, &changes(&[(9, BOB), (8, BOB), (7, "")]), now);
+        let (kept, asked) = kept(now);
+        let newer = kept.looked(asked, &changes(&[(9, BOB), (8, BOB), (7, "")]), now);
         kept.keep(newer, BOB, &signet(5, 10));
-        assert_eq!(kept.looked(7, &changes(&[(8, BOB), (7, "")]), now), newer);
+        assert_eq!(kept.looked(asked, &changes(&[(8, BOB), (7, "")]), now), newer);
         assert_eq!(kept.row(newer, BOB), Some(signet(5, 10)));
         assert_eq!(kept.row(newer, PAT), Some(signet(2, 10)));
     }
@@ -216,23 +224,28 @@ mod tests {
     fn what_was_read_before_a_change_is_not_kept_after_it() {
         let now = Instant::now();
         let (kept, before) = kept(now);
-        // A change of ours.
-        kept.forget(BOB);
-        let mark = kept.mark(now).unwrap();
+        // A change of ours, while somebody is looking who may not see it.
+        let looking = kept.mark(now + UNSEEN).unwrap_err();
+        kept.changed();
+        let late = kept.looked(looking, &changes(&[(7, "")]), now + UNSEEN);
+        assert_eq!(kept.row(late, BOB), None, "nothing is used that may be older");
+        kept.keep(before, BOB, &signet(9, 10));
+        kept.keep(late, BOB, &signet(9, 10));
+        let asked = kept.mark(now + UNSEEN).unwrap_err();
+        let mark = kept.looked(asked, &changes(&[(8, BOB), (7, "")]), now);
         assert_eq!(kept.row(mark, BOB), None);
-        kept.keep(before, BOB, &signet(1, 10));
-        assert_eq!(kept.row(mark, BOB), None);
-        assert!(kept.row(mark, PAT).is_some());
+        assert_eq!(kept.row(mark, PAT), Some(signet(2, 10)));
         // A change of others.
-        let after = kept.looked(7, &changes(&[(8, BOB), (7, "")]), now);
-        kept.keep(mark, BOB, &signet(1, 10));
+        let after = kept.looked(mark, &changes(&[(9, BOB), (8, BOB)]), now);
+        kept.keep(mark, BOB, &signet(9, 10));
         assert_eq!(kept.row(after, BOB), None);
     }
 
     #[test]
     fn memory_is_bounded_however_many_names_are_asked_for() {
         let kept = KeptSignets::new(100_000);
-        let mark = kept.looked(0, &changes(&[(1, "")]), Instant::now());
+        let asked = kept.mark(Instant::now()).unwrap_err();
+        let mark = kept.looked(asked, &changes(&[(1, "")]), Instant::now());
         for number in 0..1000 {
             kept.keep(mark, &format!("user{number}@hismail.test"), &signet(1, 1000));
         }

@@ -120,7 +120,7 @@ impl Accounts for SqliteStore {
         let address = address.clone();
         let removal = self
             .inner
-            .write(move |db| Box::pin(remove(db, address, with_aliases, now)))
+            .change_kept(move |db| Box::pin(remove(db, address, with_aliases, now)))
             .await?;
         self.empty_log().await?;
         Ok(removal)

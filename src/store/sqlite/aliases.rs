@@ -79,7 +79,7 @@ impl Aliases for SqliteStore {
         let (alias, target) = (alias.clone(), target.cloned());
         let removed = self
             .inner
-            .write(move |db| Box::pin(async move { remove(db, &alias, target.as_ref(), now).await }))
+            .change_kept(move |db| Box::pin(async move { remove(db, &alias, target.as_ref(), now).await }))
             .await?;
         self.empty_log().await?;
         Ok(removed)

@@ -170,13 +170,13 @@ impl LifeCycle for SqliteStore {
         now: Timestamp,
     ) -> Result<u64, Error> {
         let name = fold_name(name);
-        let (revoked, signets) = (name.clone(), signets.to_vec());
+        let signets = signets.to_vec();
         self.inner
-            .change_signets(&name, move |db| {
+            .change_kept(move |db| {
                 Box::pin(async move {
                     let mut count = 0;
                     for signet in signets {
-                        count += revoke(db, &revoked, &signet, now).await?;
+                        count += revoke(db, &name, &signet, now).await?;
                     }
                     Ok(count)
                 })

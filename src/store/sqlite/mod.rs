@@ -174,33 +174,19 @@ impl Inner {
         let now = Instant::now();
         match self.kept_signets.mark(now) {
             Ok(mark) => Ok(mark),
-            Err(since) => {
+            Err(asked) => {
                 let changes: Vec<(i64, String)> =
                     query_as("SELECT seq, name FROM signet_changes WHERE seq >= ? ORDER BY seq DESC LIMIT ?")
-                        .bind(since)
+                        .bind(asked.count)
                         .bind(MOST_CHANGES)
                         .fetch_all(&self.readers)
                         .await?;
-                Ok(self.kept_signets.looked(since, &changes, now))
+                Ok(self.kept_signets.looked(asked, &changes, now))
             }
         }
     }
 
-    /// As [`write`](Self::write), for what changes signets of a folded name. Returns when no process serves the old ones.
-    async fn change_signets<T, F>(&self, name: &str, job: F) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> writer::Work<'c, T> + Send + 'static,
-    {
-        let done = self.write(job).await;
-        self.kept_signets.forget(name);
-        if done.is_ok() {
-            tokio::time::sleep(kept::UNSEEN).await;
-        }
-        done
-    }
-
-    /// As [`write`](Self::write), for what an operator changes in tables of which rows are kept. Returns when no process
+    /// As [`write`](Self::write), for what changes signets, and what an operator changes in other tables of which rows are kept. Returns when no process
     /// uses the old rows any more, so that a command that is done has taken effect.
     async fn change_kept<T, F>(&self, job: F) -> Result<T, Error>
     where
@@ -209,6 +195,7 @@ impl Inner {
     {
         let done = self.write(job).await;
         self.kept.forget();
+        self.kept_signets.changed();
         if done.is_ok() {
             tokio::time::sleep(kept::UNSEEN).await;
         }

@@ -79,9 +79,8 @@ impl Signets for SqliteStore {
         let master = &self.inner.master;
         let sealed = private_keys.map(|keys| master.seal_private_keys(&name, &signet.crypto, &keys));
         let kem_keys = kem_keys.map(|kept| (master.seal_kem_keys(&name, &signet.full, &kept.keys), kept));
-        let changed = name.clone();
         self.inner
-            .change_signets(&changed, move |db| {
+            .change_kept(move |db| {
                 Box::pin(async move {
                     demand_current(db, &name, &replaces).await?;
                     if let Some(rollover) = during {

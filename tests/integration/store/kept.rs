@@ -258,6 +258,25 @@ async fn a_signet_that_a_command_has_replaced_or_revoked_is_not_served_when_the_
     }
 }
 
+#[tokio::test]
+async fn an_account_that_a_command_has_removed_has_no_signet_when_the_command_is_done() {
+    let shared = Shared::new().await;
+    let (daemon, command) = (&shared.daemon, &shared.command);
+    let bob = super::suite::mailbox(BOB);
+    query(
+        "INSERT INTO accounts (folded, domain, address, password_hash, trust_mode, created_at) \
+         VALUES ('bob@hismail.test', 'hismail.test', 'bob@hismail.test', '', 'trustful', 1)",
+    )
+    .execute(&mut shared.raw().await)
+    .await
+    .unwrap();
+    publish(daemon, BOB, 1).await;
+    assert_eq!(served_octet(daemon, BOB).await, Some(1));
+    let removed = command.remove_account(&bob, false, NOON).await.unwrap();
+    assert_eq!(removed, Removal::Done);
+    assert_eq!(served_octet(daemon, BOB).await, None);
+}
+
 /// What the command wrote is in force after that time even if nobody waits for the command: here somebody writes by hand.
 #[tokio::test]
 async fn a_signet_revoked_by_hand_is_not_served_for_long() {
