@@ -43,7 +43,7 @@ pub(super) struct Mark {
     /// How often this process has changed them.
     own: u64,
     /// How often anybody has.
-    count: i64,
+    pub(super) count: i64,
 }
 
 /// A kind of rows, by domain; also that there is none.
