@@ -16,6 +16,7 @@ use crate::dime::fingerprint::AnyFingerprint;
 use crate::dime::record::ManagementRecord;
 use crate::dmtp::client::{self, Answer, Client, Entry, Event, Limits, Message, Outcome};
 use crate::dmtp::name::Name;
+use crate::dmtp::reply::Verdict;
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::Reply;
 use crate::net::connect::Outgoing;
@@ -332,6 +333,15 @@ impl DxSession {
         match self.answer(None).await? {
             Answer::Signet(object) => Ok(object),
             _ => Err(client::Error::Malformed("the reply is not a signet").into()),
+        }
+    }
+
+    /// Whether that signet is the current one of its name. [`Error::NotFound`] if it never was.
+    pub async fn is_current(&mut self, name: &Name, fingerprint: AnyFingerprint) -> Result<bool, Error> {
+        self.connection.machine().verify(name, fingerprint)?;
+        match self.answer(None).await? {
+            Answer::Verdict(verdict) => Ok(verdict == Verdict::Current),
+            _ => Err(client::Error::Malformed("the reply is no verdict").into()),
         }
     }
 

@@ -11,12 +11,13 @@ use crate::dime::dmime2::signets::Known;
 use crate::dime::fingerprint::FullFingerprint;
 use crate::dime::key_set::{Owner, SignedKeySet};
 use crate::dime::signet::{self, Signet, VerifiedOrg, VerifiedUser};
+use crate::dmtp::name::Name;
 use crate::domains::{Domains, DxConnector, Standing};
 use crate::mail::address::{Domain, Mailbox};
 use crate::store::{self, RemoteSignet, Store, Wanted};
 
-/// How long a fetched signet is taken for the current one. Short: a peer that has rotated refuses mail sealed for the
-/// old one.
+/// How long a signet is taken for the current one, before its host is asked whether it still is (VRFY). Short: a peer that
+/// has rotated refuses mail sealed for the old one.
 const CURRENT_FOR: Duration = Duration::from_secs(5 * 60);
 
 /// How long a fetched signet is remembered under its fingerprint. Under that name there is never another one.
@@ -244,6 +245,12 @@ impl Directory {
         Ok(remembered.and_then(|remembered| Signet::decode(&remembered.object).ok()))
     }
 
+    /// The signet that was the current one when last asked for.
+    async fn last_current(&self, name: &str) -> Result<Option<Signet>, Error> {
+        let last = self.store.last_current_signet(name, self.clock.now()).await?;
+        Ok(last.and_then(|last| Signet::decode(&last.object).ok()))
+    }
+
     /// Only what was asked for as the current one is ever taken for it.
     async fn remember(&self, name: String, signet: &Signet, wanted: Wanted) -> Result<(), Error> {
         let now = self.clock.now();
@@ -276,6 +283,16 @@ impl Visit<'_> {
             && let Ok(organization) = verified.organization(&signet, keys, domain)
         {
             return Ok(organization);
+        }
+        if wanted == Wanted::Current
+            && let Some(signet) = directory.last_current(domain.as_str()).await?
+            && let Ok(organization) = verified.organization(&signet, keys, domain)
+        {
+            let name = Name::Organization(domain.clone());
+            if self.inquiry.is_current(&name, &signet).await? {
+                directory.remember(domain.to_string(), &signet, wanted).await?;
+                return Ok(organization);
+            }
         }
         self.fresh_organization(wanted).await
     }
@@ -319,7 +336,14 @@ impl Visit<'_> {
         if let Some(user) = remembered_user(directory, organization, address, wanted).await? {
             return Ok(user);
         }
-        let user = fresh_user(inquiry, organization, address, wanted).await?;
+        let user = match wanted {
+            Wanted::Current => confirmed_user(directory, inquiry, organization, address).await?,
+            Wanted::Crypto(_) | Wanted::Full(_) => None,
+        };
+        let user = match user {
+            Some(user) => user,
+            None => fresh_user(inquiry, organization, address, wanted).await?,
+        };
         if wanted == Wanted::Current {
             directory.custody(address).keep(inquiry, &user).await?;
         }
@@ -359,6 +383,26 @@ async fn remembered_user(
     let verified = &directory.published.verified;
     let signet = directory.remembered(&store::fold(address), wanted).await?;
     Ok(signet.and_then(|signet| verified.user(&signet, organization, address).ok()))
+}
+
+/// The one that was current when last asked for, if its host says that it still is.
+async fn confirmed_user(
+    directory: &Directory,
+    inquiry: &mut Inquiry<'_>,
+    organization: &VerifiedOrg,
+    address: &Mailbox,
+) -> Result<Option<VerifiedUser>, Error> {
+    let Some(signet) = directory.last_current(&store::fold(address)).await? else {
+        return Ok(None);
+    };
+    let verified = &directory.published.verified;
+    let (Ok(name), Ok(user)) = (
+        Name::try_from(address),
+        verified.user(&signet, organization, address),
+    ) else {
+        return Ok(None);
+    };
+    Ok(inquiry.is_current(&name, &signet).await?.then_some(user))
 }
 
 /// Asked for now, and not remembered yet.

@@ -111,6 +111,18 @@ impl<'a> Inquiry<'a> {
         Ok(user)
     }
 
+    /// Whether the host says that this signet of that name is still the current one, for which little is sent. A host that does
+    /// not know it, or the question, has not said so.
+    pub async fn is_current(&mut self, name: &Name, signet: &Signet) -> Result<bool, Error> {
+        let Some(full) = signet.full_fingerprint() else {
+            return Ok(false);
+        };
+        match self.session().await?.is_current(name, full.into()).await {
+            Err(DxError::NotFound | DxError::Permanent { .. }) => Ok(false),
+            answered => Ok(answered?),
+        }
+    }
+
     /// A user's signets from the one with that fingerprint on, or all of them, oldest first. They prove nothing before
     /// [`follow`](crate::dime::signet::follow) has gone along.
     pub async fn history(

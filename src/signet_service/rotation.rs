@@ -28,6 +28,7 @@ use crate::dime::keys::{OrgKeys, UserKeys};
 use crate::dime::record::{self, owner_name};
 use crate::dime::signet::Signet;
 use crate::dmtp::name::Name;
+use crate::domains::Limits;
 use crate::mail::address::{Domain, Mailbox};
 use crate::net::dns::{Lookup, Proof, Resolver};
 use crate::store::{self, Rollover, RolloverState, Store};
@@ -308,7 +309,7 @@ impl Rotation {
     }
 
     /// How long the record must have the old key for those who remember the record before. Where DNSSEC vouches for it they take
-    /// what they find; elsewhere it must share a key with what they remember (`management-record.md` §7.4).
+    /// what they find; elsewhere it must share a key with what they remember (`management-record.md` §7.4), as long as we would.
     async fn pins_last(&self, domain: &Domain) -> Result<Duration, Error> {
         if matches!(self.in_dns(domain).await, Some(found) if found.proof == Proof::Secure) {
             return Ok(Duration::ZERO);
@@ -319,7 +320,7 @@ impl Rotation {
             .await?
             .and_then(|served| served.dime);
         let days = dime.and_then(|dime| dime.expiry_days).unwrap_or(0);
-        Ok(DAY * u32::from(days) + GRACE)
+        Ok((DAY * u32::from(days)).min(Limits::default().unproven_ceiling) + GRACE)
     }
 
     async fn retire(&self, domain: &Domain, rollover: &Rollover) -> Result<(), Error> {

@@ -234,6 +234,9 @@ pub trait Signets: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<RemoteSignet>, Error>;
 
+    /// The remembered signet of `name` that was the current one last, whether it is still taken for it at `now` or not.
+    async fn last_current_signet(&self, name: &str, now: Timestamp) -> Result<Option<RemoteSignet>, Error>;
+
     /// Drops every remembered signet of `name`, because a peer said it is stale.
     async fn forget_remote_signets(&self, name: &str) -> Result<(), Error>;
 }

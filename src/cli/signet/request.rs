@@ -253,15 +253,15 @@ impl User {
             let signet = Signet::decode(object).ok();
             signet.is_some_and(|signet| signet.ssr_fingerprint() == request.ssr_fingerprint())
         };
-        if let Ok(name) = Name::try_from(user)
-            && let Some(object) = session.signet(&name).await?
-        {
-            found.has_signet = true;
-            if is_ours(&object) {
-                let domain = Name::Organization(user.domain().clone());
-                found.signets = session.signet(&domain).await?.map(|domain| (object, domain));
-            } else {
-                found.was_granted = session.history(user).await?.iter().any(is_ours);
+        if let Ok(name) = Name::try_from(user) {
+            let signet = session.signet(&name).await?;
+            found.has_signet = signet.is_some();
+            match signet.filter(is_ours) {
+                Some(object) => {
+                    let domain = Name::Organization(user.domain().clone());
+                    found.signets = session.signet(&domain).await?.map(|domain| (object, domain));
+                }
+                None => found.was_granted = session.history(user).await?.iter().any(is_ours),
             }
         }
         if found.signets.is_none() && !found.was_granted {

@@ -59,6 +59,10 @@ const NEWEST: &str = "SELECT name, object, revoked_at, \
 const REMOTE_CURRENT: &str = "SELECT * FROM remote_signets \
      WHERE name_tag = ?1 AND expires_at > ?2 AND current_until > ?2 AND ?3 IS NULL \
      ORDER BY current_until DESC, fetched_at DESC LIMIT 1";
+/// Parameters: name, now.
+const REMOTE_LAST: &str = "SELECT * FROM remote_signets \
+     WHERE name_tag = ? AND expires_at > ? AND current_until IS NOT NULL \
+     ORDER BY current_until DESC, fetched_at DESC LIMIT 1";
 const REMOTE_BY_KEYS: &str = "SELECT * FROM remote_signets \
      WHERE name_tag = ?1 AND expires_at > ?2 AND crypto_tag = ?3 ORDER BY fetched_at DESC LIMIT 1";
 const REMOTE_BY_SIGNET: &str = "SELECT * FROM remote_signets \
@@ -320,6 +324,17 @@ impl Signets for SqliteStore {
             .bind(master.remote_name_tag(&name))
             .bind(now.0)
             .bind(tag)
+            .fetch_optional(&self.inner.readers)
+            .await?;
+        row.map(|row| row.open(master, name)).transpose()
+    }
+
+    async fn last_current_signet(&self, name: &str, now: Timestamp) -> Result<Option<RemoteSignet>, Error> {
+        let name = fold_name(name);
+        let master = &self.inner.master;
+        let row: Option<RemoteRow> = query_as(REMOTE_LAST)
+            .bind(master.remote_name_tag(&name))
+            .bind(now.0)
             .fetch_optional(&self.inner.readers)
             .await?;
         row.map(|row| row.open(master, name)).transpose()

@@ -57,6 +57,35 @@ async fn a_change_of_keys_is_followed_over_several_steps_of_custody() {
     there.stop().await;
 }
 
+/// A signet that has been remembered for a while is not sent again if it is still the current one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signet_at_hand_is_asked_about_and_only_a_new_one_is_fetched() {
+    let world = World::new().await;
+    let hermail = organization(&world, "hermail.test", "alice").await;
+    let hismail = organization(&world, "hismail.test", "bob").await;
+    let there = hismail.start().await;
+    let services = hermail.services().await;
+    let bob = "bob@hismail.test".parse().unwrap();
+    let current = async || services.directory.user(&bob, Wanted::Current).await;
+    let later = async || {
+        let aged = "UPDATE remote_signets SET current_until = current_until - 600000";
+        hermail.change_database(aged).await;
+    };
+    let first = current().await.unwrap().1;
+    later().await;
+    change_keys(&hismail, 1).await;
+    let second = current().await.unwrap().1;
+    assert!(second.succeeds(&first.signing_key()));
+    later().await;
+    // Their host knows which one is current, and can show none.
+    let damage = "UPDATE signets SET object = x'00' WHERE name IN ('hismail.test', 'bob@hismail.test')";
+    hismail.change_database(damage).await;
+    assert_eq!(current().await.unwrap().1, second);
+    hermail.change_database("DELETE FROM remote_signets").await;
+    assert!(current().await.is_err());
+    there.stop().await;
+}
+
 /// The domain is experimental: were the new key only unusable, mail would go by SMTP.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swapped_key_is_an_alert_and_mail_waits_until_the_operator_accepts_it() {

@@ -141,6 +141,8 @@ async fn new_keys_are_asked_for_over_a_rejection_and_with_custody_alone() {
     hismail.cli(&["signet", "revoke", "pat@hismail.test"]).await;
     let told = pat.hand_in(1, &format!("{REQUEST} new.ssr --status"));
     assert_eq!(told["result"], "revoked");
+    let before = pat.hand_in(1, &format!("{REQUEST} my.ssr --status"));
+    assert_eq!(before["result"], "superseded");
     assert!(told["revoked"].as_i64().unwrap() > 1_700_000_000, "{told}");
 }
 
