@@ -112,13 +112,18 @@ impl Seat {
         }
     }
 
-    /// Starts a program as the peer's user.
-    pub fn start(&self, command: &mut Command) -> Process {
+    /// Starts a program as the peer's user. It ends with the tests, however they end.
+    pub fn start(&self, program: &Command) -> Process {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "TERM"]);
+        command.arg(program.get_program()).args(program.get_args());
+        let variables = program.get_envs();
+        command.envs(variables.filter_map(|(name, value)| Some((name, value?))));
         if is_root() {
             command.uid(self.user.uid).gid(self.user.gid);
         }
         self.file("log", "");
-        Process::start(command, &self.path("log"))
+        Process::start(&mut command, &self.path("log"))
     }
 
     /// What the peer logged, in the files of its folder whose names end in `log`.
@@ -155,8 +160,8 @@ impl Seat {
 pub struct Process(Child);
 
 impl Process {
-    /// Starts a program; what it says on standard error is appended to the log.
-    pub fn start(command: &mut Command, log: &Path) -> Self {
+    /// Starts a program; what it says is appended to the log.
+    fn start(command: &mut Command, log: &Path) -> Self {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
