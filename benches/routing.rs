@@ -56,6 +56,7 @@ fn facts(lookup: RecordLookup, finding: DmtpFinding) -> Facts {
         },
         parent: None,
         finding,
+        transport: None,
         failing_for_long: false,
         allowances: Allowances::default(),
     }

@@ -21,6 +21,7 @@ const SEVEN_BIT: Behaviour = Behaviour {
     silent: false,
     refusal: None,
     dsn: false,
+    recipients: None,
     seven_bit: true,
     offers: &[],
     tls_first: false,

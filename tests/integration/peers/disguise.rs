@@ -43,7 +43,7 @@ impl Disguise {
     }
 
     /// The program believes that it is root, and that it becomes others when it says so.
-    pub fn as_root(mut self) -> Self {
+    pub fn running_as_root(mut self) -> Self {
         let preload = &mut self.variables[0].1;
         *preload = format!("{preload}:{}", library("libuid_wrapper.so"));
         self.variables.push(("UID_WRAPPER", "1".into()));

@@ -101,7 +101,7 @@ impl Tools {
         seat.give(&seat.path("queue"));
         seat.file("etc/main.cf", main_cf(&seat, &package) + &more(&seat));
         seat.file("etc/master.cf", master_cf(seat.ip));
-        let disguise = Disguise::new(&seat, name_server, USER, &OTHERS).as_root();
+        let disguise = Disguise::new(&seat, name_server, USER, &OTHERS).running_as_root();
         Self {
             seat,
             package,

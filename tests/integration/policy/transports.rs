@@ -71,6 +71,7 @@ const AUTH: Behaviour = Behaviour {
     silent: false,
     refusal: None,
     dsn: false,
+    recipients: None,
     seven_bit: false,
     offers: &["AUTH PLAIN LOGIN"],
     tls_first: false,
