@@ -464,8 +464,9 @@ fn check_names_what_is_wrong() {
 
 #[test]
 fn check_tells_what_is_worth_a_second_look_and_refuses_what_does_nothing() {
-    let home = Home::new();
-    home.done(&["domain", "add", "hermail.test"]);
+    let home = Home::with_alice();
+    home.done(&["alias", "add", "postmaster@hermail.test", "alice@hermail.test"]);
+    home.done(&["alias", "add", "abuse@hermail.test", "alice@hermail.test"]);
     let plain = fs::read_to_string(home.path("dimed.toml")).unwrap();
     let check = |more: &str, code: i32| {
         fs::write(home.path("dimed.toml"), format!("{plain}{more}")).unwrap();

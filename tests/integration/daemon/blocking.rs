@@ -25,6 +25,11 @@ struct Pair {
     there: Served,
 }
 
+/// The letter in that author's name.
+fn letter(author: &str) -> String {
+    LETTER.replace("Alice <alice@", &format!("{author} <{author}@"))
+}
+
 impl Pair {
     async fn new(format: u8, change: fn(&mut dimed::config::Abuse)) -> Self {
         let world = World::new().await;
@@ -48,13 +53,17 @@ impl Pair {
 
     /// Sends a letter, which must arrive; what bob has then.
     async fn arrives(&self, from: &str, count: usize) -> Vec<String> {
-        self.hermail.submit(from, &["bob@hismail.test"], LETTER).await;
+        self.hermail
+            .submit(from, &["bob@hismail.test"], &letter(from))
+            .await;
         self.hismail.maildir("bob").expect(count).await
     }
 
     /// Sends a letter, which must come back as refused; all reports so far.
     async fn comes_back(&self, from: &str, count: usize) {
-        self.hermail.submit(from, &["bob@hismail.test"], LETTER).await;
+        self.hermail
+            .submit(from, &["bob@hismail.test"], &letter(from))
+            .await;
         let reports = self.hermail.maildir(from).expect(count).await;
         let refusals = reports.iter().filter(|report| report.contains(BLOCKED));
         assert_eq!(refusals.count(), count, "{reports:?}");
@@ -62,7 +71,9 @@ impl Pair {
 
     /// Sends letters to the trap until it has taken that many objects in all.
     async fn write_to_trap(&self, from: &str, objects: usize) -> Vec<u8> {
-        self.hermail.submit(from, &["trap@hismail.test"], LETTER).await;
+        self.hermail
+            .submit(from, &["trap@hismail.test"], &letter(from))
+            .await;
         let object = self.there.objects(objects).await.pop().unwrap();
         self.hermail.idle().await;
         self.hismail.idle().await;
@@ -279,7 +290,7 @@ async fn a_trap_answers_and_looks_like_any_other_address() {
     pair.arrives("alice", 1).await;
     pair.write_to_trap("eve", 2).await;
     let kept = pair.hismail.maildir("trap").only().await;
-    assert_same_letter(&kept, LETTER);
+    assert_same_letter(&kept, &letter("eve"));
     let mut talk = Talk::dmtp(pair.hismail.ip, ORIGIN).await;
     for user in ["bob", "trap"] {
         talk.ask(&format!("SGNT <{user}@hismail.test>"), "250 OK [").await;
