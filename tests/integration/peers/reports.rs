@@ -2,6 +2,7 @@
 
 use super::Mta;
 use super::postfix::Postfix;
+use super::seat::Seat;
 use crate::support::organization::Organization;
 use crate::support::talk::Talk;
 use crate::support::world::World;
@@ -86,4 +87,44 @@ async fn users_of_postfix_are_reported_to_by_us_or_by_postfix() {
         }
         assert!(report.contains("sales@hismail.test"), "{report}");
     }
+}
+
+/// Lines that have Postfix refuse one of its recipients.
+fn refusing(seat: &Seat) -> String {
+    let access = seat.file("access", "nobody@plain.test 550 5.1.1 nobody of that name\n");
+    format!(
+        "smtpd_recipient_restrictions = check_recipient_access texthash:{}\n",
+        access.display()
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_postfix_refuses_is_reported_by_us_and_nothing_is_where_nothing_is_asked_for() {
+    let world = World::new().await;
+    let postfix = Postfix::start_with(world.name_server(), refusing).await;
+    world.plain_domain("plain.test", postfix.ip());
+    let hermail = world.organization("hermail.test").plain();
+    let hermail = hermail.accounts(&["alice"]).build().await;
+    let served = hermail.start().await;
+    let mut talk = Talk::submission(hermail.ip, "alice@hermail.test").await;
+    talk.ask("MAIL FROM:<alice@hermail.test> RET=HDRS ENVID=QQ+2B314", "250")
+        .await;
+    talk.ask("RCPT TO:<nobody@plain.test> NOTIFY=FAILURE", "250")
+        .await;
+    talk.ask("RCPT TO:<carol@plain.test> NOTIFY=NEVER", "250").await;
+    let reply = talk.data(LETTER).await;
+    assert!(reply.starts_with("250"), "{reply}");
+    postfix.maildir().only().await;
+    let report = hermail.maildir("alice").only().await;
+    hermail.idle().await;
+    served.stop().await;
+    for line in [
+        "\r\nReporting-MTA: dns; mx.hermail.test\r\n",
+        "\r\nOriginal-Envelope-Id: QQ+314\r\n",
+        "\r\nFinal-Recipient: rfc822; nobody@plain.test\r\nAction: failed\r\nStatus: 5.1.1\r\n",
+        "550 5.1.1",
+    ] {
+        assert!(report.contains(line), "{line} in {report}");
+    }
+    assert!(!report.contains("carol@plain.test"), "{report}");
 }
