@@ -6,6 +6,8 @@
 pub const DAEMON_STARTED: &str = "daemon.started";
 /// The daemon has stopped.
 pub const DAEMON_STOPPED: &str = "daemon.stopped";
+/// SIGHUP came, which changes nothing.
+pub const DAEMON_HANGUP_IGNORED: &str = "daemon.hangup_ignored";
 
 /// `accept` failed, usually for want of file descriptors.
 pub const LISTENER_ACCEPT_FAILED: &str = "listener.accept_failed";

@@ -6,19 +6,27 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Exit;
+use crate::base::observe;
 use crate::config::{Config, LogFormat};
 use crate::daemon::Daemon;
 use crate::queue::observer::Nobody;
 
-/// Runs the daemon until it is told to stop by SIGTERM or SIGINT.
+/// Runs the daemon until it is told to stop by SIGTERM or SIGINT. SIGHUP changes nothing: there is no reload yet.
 pub async fn run(config: Config) -> anyhow::Result<Exit> {
     start_log(&config);
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be received")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be received")?;
+    let mut hangup = signal(SignalKind::hangup()).context("signals cannot be received")?;
     let daemon = Daemon::start(config, Arc::new(Nobody)).await?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => tracing::warn!(
+                event = observe::DAEMON_HANGUP_IGNORED,
+                "SIGHUP changes nothing: restart the daemon to have it read its files again"
+            ),
+        }
     }
     daemon.shutdown().await;
     Ok(Exit::Done)

@@ -55,7 +55,7 @@ pub enum Error {
     NotLoopback(#[from] NotLoopback),
     /// There is no master key in any of the places where it is looked for.
     #[error(
-        "there is no master key in {}: run `dimed domain add` once, which makes one, or put 32 random octets there",
+        "there is no master key in {}: put it back from your copy; where there is no database yet, `dimed domain add` makes one",
         path.display()
     )]
     NoMasterKey {

@@ -67,7 +67,7 @@ fn bounded_ttl(ttl: Duration, limits: &Limits) -> Duration {
 
 /// The pin to be stored after `record` was seen, if any.
 ///
-/// A secure record always replaces. An insecure one replaces nothing that is secure, and nothing that it shares no
+/// A secure record always replaces; that of the same keys was seen when it was first proven. An insecure one replaces nothing that is secure, and nothing that it shares no
 /// key with; where it may replace, it neither weakens the policy nor moves the expiry.
 pub(super) fn replacement(
     domain: &Domain,
@@ -77,11 +77,12 @@ pub(super) fn replacement(
     life: Life,
     now: Timestamp,
 ) -> Option<Pin> {
+    let proven_before = pin.filter(|pin| pin.proof == Proof::Secure && record.shares_key_with(&pin.record));
     let fresh = Pin {
         domain: domain.clone(),
         record: record.render_kept().ok()?,
         secure: proof == Proof::Secure,
-        first_seen_at: now,
+        first_seen_at: proven_before.map_or(now, |pin| pin.first_seen_at),
         refresh_at: now.after(life.ttl),
         expires_at: now.after(life.expiry),
     };

@@ -271,6 +271,19 @@ async fn a_secure_record_replaces_whatever_was_pinned() {
 }
 
 #[tokio::test]
+async fn a_proven_record_was_first_seen_when_its_keys_were_first_proven() {
+    for (old, kept) in [(SECURE, true), (INSECURE, false)] {
+        let world = World::new();
+        world.see(published(&text(1, "exp=30"), HOUR, old)).await;
+        let before = world.pin().unwrap().first_seen_at;
+        world.clock.advance(DAY);
+        world.see(published(&text(1, "exp=30"), HOUR, SECURE)).await;
+        let seen = world.pin().unwrap().first_seen_at;
+        assert_eq!(seen == before, kept);
+    }
+}
+
+#[tokio::test]
 async fn an_unproven_record_with_other_keys_waits_for_the_expiry() {
     for old in [SECURE, INSECURE] {
         let world = World::new();

@@ -136,6 +136,8 @@ fn config(world: &World, name: &Domain, folder: &Path, ip: IpAddr) -> Config {
     let at = |port| vec![SocketAddr::new(ip, port)];
     config.server.data_directory = folder.join("data");
     config.server.master_key_file = folder.join("master.key");
+    // Tests stop daemons while they have sessions open.
+    config.server.shutdown_grace_secs = 3;
     config.listen.smtp = at(loopback::SMTP);
     config.listen.dmtp = at(loopback::DMTP);
     config.listen.submission = at(loopback::SUBMISSION);

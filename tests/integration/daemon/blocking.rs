@@ -5,7 +5,7 @@ use dimed::crypto::ed25519::VerifyingKey;
 use dimed::dime::keys::UserKeys;
 use serde_json::Value;
 
-use super::exchange::{LETTER, assert_same_letter, hermail};
+use super::exchange::{LETTER, assert_same_letter, hermail, letter_of};
 use crate::support::home::Home;
 use crate::support::organization::{Organization, Served};
 use crate::support::talk::Talk;
@@ -23,11 +23,6 @@ struct Pair {
     hismail: Organization,
     here: Served,
     there: Served,
-}
-
-/// The letter in that author's name.
-fn letter(author: &str) -> String {
-    LETTER.replace("Alice <alice@", &format!("{author} <{author}@"))
 }
 
 impl Pair {
@@ -54,7 +49,7 @@ impl Pair {
     /// Sends a letter, which must arrive; what bob has then.
     async fn arrives(&self, from: &str, count: usize) -> Vec<String> {
         self.hermail
-            .submit(from, &["bob@hismail.test"], &letter(from))
+            .submit(from, &["bob@hismail.test"], &letter_of(from))
             .await;
         self.hismail.maildir("bob").expect(count).await
     }
@@ -62,7 +57,7 @@ impl Pair {
     /// Sends a letter, which must come back as refused; all reports so far.
     async fn comes_back(&self, from: &str, count: usize) {
         self.hermail
-            .submit(from, &["bob@hismail.test"], &letter(from))
+            .submit(from, &["bob@hismail.test"], &letter_of(from))
             .await;
         let reports = self.hermail.maildir(from).expect(count).await;
         let refusals = reports.iter().filter(|report| report.contains(BLOCKED));
@@ -72,7 +67,7 @@ impl Pair {
     /// Sends letters to the trap until it has taken that many objects in all.
     async fn write_to_trap(&self, from: &str, objects: usize) -> Vec<u8> {
         self.hermail
-            .submit(from, &["trap@hismail.test"], &letter(from))
+            .submit(from, &["trap@hismail.test"], &letter_of(from))
             .await;
         let object = self.there.objects(objects).await.pop().unwrap();
         self.hermail.idle().await;
@@ -290,7 +285,7 @@ async fn a_trap_answers_and_looks_like_any_other_address() {
     pair.arrives("alice", 1).await;
     pair.write_to_trap("eve", 2).await;
     let kept = pair.hismail.maildir("trap").only().await;
-    assert_same_letter(&kept, &letter("eve"));
+    assert_same_letter(&kept, &letter_of("eve"));
     let mut talk = Talk::dmtp(pair.hismail.ip, ORIGIN).await;
     for user in ["bob", "trap"] {
         talk.ask(&format!("SGNT <{user}@hismail.test>"), "250 OK [").await;

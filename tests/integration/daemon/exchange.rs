@@ -53,6 +53,11 @@ pub async fn hismail(world: &World) -> Organization {
     builder.accounts(&["bob"]).build().await
 }
 
+/// [`LETTER`] in the name of another user of hermail.test.
+pub fn letter_of(author: &str) -> String {
+    LETTER.replace("Alice <alice@", &format!("{author} <{author}@"))
+}
+
 /// Fields of the author's header must come out as they went in, and so must the body.
 pub fn assert_same_letter(delivered: &str, sent: &str) {
     let (header, body) = split(delivered);

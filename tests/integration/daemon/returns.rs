@@ -24,7 +24,7 @@ use dimed::store::{Claim, Content, MasterKey, SettledState, Source, Store};
 
 use serde_json::Value;
 
-use super::exchange::{LETTER, SIGNETS, hand_out_signets, hermail, shows};
+use super::exchange::{LETTER, SIGNETS, hand_out_signets, hermail, letter_of, shows};
 use crate::support::child::Process;
 use crate::support::eventually;
 use crate::support::maildir::split;
@@ -63,7 +63,8 @@ impl Held {
     async fn of(author: &str, hermail: &Organization, hismail: &Organization) -> Self {
         hismail.block_mailbox("bob");
         let there = hismail.start().await;
-        hermail.submit(author, &["bob@hismail.test"], LETTER).await;
+        let letter = letter_of(author);
+        hermail.submit(author, &["bob@hismail.test"], &letter).await;
         let object = there.objects(1).await.remove(0);
         hermail.idle().await;
         eventually_tried(hismail).await;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::support::eventually;
 use crate::support::loopback::{DMTP, SMTP};
 use crate::support::talk::Talk;
 use crate::support::world::World;
@@ -19,6 +19,9 @@ async fn sigterm_ends_idle_sessions_and_lets_transactions_finish() {
         .build()
         .await;
     let mut daemon = hismail.spawn().await;
+    daemon.hang_up();
+    let ignored = || daemon.log().contains("daemon.hangup_ignored").then_some(());
+    eventually("word of SIGHUP", ignored).await;
     let mut idle = Talk::smtp(hismail.ip).await;
     let mut undecided = Talk::open(hismail.ip, SMTP).await;
     undecided.expect("220 ").await;
@@ -35,14 +38,10 @@ async fn sigterm_ends_idle_sessions_and_lets_transactions_finish() {
         talk.expect("421").await;
         talk.expect_end().await;
     }
-    assert!(
-        TcpStream::connect((hismail.ip, SMTP)).await.is_err(),
-        "still listens"
-    );
-    assert!(
-        TcpStream::connect((hismail.ip, DMTP)).await.is_err(),
-        "still listens"
-    );
+    for port in [SMTP, DMTP] {
+        let refused = || std::net::TcpStream::connect((hismail.ip, port)).err();
+        eventually("the end of listening", refused).await;
+    }
     daemon.check();
     busy.send(b"second half\r\n").await;
     busy.ask(".", "250").await;
