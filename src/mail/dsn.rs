@@ -237,7 +237,7 @@ impl Report<'_> {
         let (start, end) = match self.tone() {
             Tone::Failure => (
                 " and could not deliver it to:",
-                "It has given up. Send your message again only if the reason given here is gone.",
+                "It has given up. Send your message again only once the cause is gone.",
             ),
             Tone::Delay => (
                 " and has not been able yet to deliver it to:",

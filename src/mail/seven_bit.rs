@@ -10,6 +10,10 @@ pub const MAX_LINE: usize = 998;
 /// Parts inside parts inside parts: more is no mail.
 const MAX_DEPTH: usize = 20;
 
+/// What a part is that does not say so.
+const TEXT: &str = "text/plain";
+const MESSAGE: &str = "message/rfc822";
+
 /// Columns of an encoded line, and octets that fill one in base64.
 const COLUMNS: usize = 76;
 const LINE_OCTETS: usize = COLUMNS / 4 * 3;
@@ -50,10 +54,10 @@ pub fn convert(message: &[u8], limit: Limit) -> Result<Vec<u8>, Error> {
 /// Whether any header of the message or of a part in it, however deep, has octets above 127: such mail is for hosts with
 /// SMTPUTF8 alone (RFC 6532 §3).
 pub fn has_international_headers(message: &[u8]) -> bool {
-    entity_has_international_headers(message, 0)
+    entity_has_international_headers(message, TEXT, 0)
 }
 
-fn entity_has_international_headers(entity: &[u8], depth: usize) -> bool {
+fn entity_has_international_headers(entity: &[u8], default: &str, depth: usize) -> bool {
     let split = headers::split(entity);
     if !split.block.is_ascii() || (depth > MAX_DEPTH && !split.rest.is_ascii()) {
         return true;
@@ -61,15 +65,15 @@ fn entity_has_international_headers(entity: &[u8], depth: usize) -> bool {
     if split.rest.is_ascii() {
         return false;
     }
-    let kind = Kind::of(split.block);
-    let inside = |entity: &[u8]| entity_has_international_headers(entity, depth + 1);
+    let kind = Kind::of(split.block, default);
+    let inside = |entity: &[u8], default| entity_has_international_headers(entity, default, depth + 1);
     match kind.boundary() {
-        Some(boundary) => parts(after_blank(split.rest), &boundary).any(|piece| match piece {
-            Piece::Part(part) => inside(part),
+        Some(boundary) => Pieces::of(after_blank(split.rest), &boundary).any(|piece| match piece {
+            Piece::Part(part) => inside(part, kind.default_of_parts()),
             Piece::Around(_) | Piece::Delimiter(_) => false,
         }),
-        None if kind.media == "message/rfc822" || kind.media == "message/global" => {
-            inside(after_blank(split.rest))
+        None if kind.media == MESSAGE || kind.media == "message/global" => {
+            inside(after_blank(split.rest), TEXT)
         }
         None => false,
     }
@@ -88,13 +92,23 @@ enum Place {
     Message(usize),
     /// A part, so many levels down.
     Part(usize),
+    /// A part of a digest, so many levels down: a message if it says nothing of its type (RFC 2046 §5.1.5).
+    PartOfDigest(usize),
 }
 
 impl Place {
     fn depth(self) -> usize {
         match self {
             Self::Top => 0,
-            Self::Message(depth) | Self::Part(depth) => depth,
+            Self::Message(depth) | Self::Part(depth) | Self::PartOfDigest(depth) => depth,
+        }
+    }
+
+    /// The type of what says nothing of it.
+    fn default(self) -> &'static str {
+        match self {
+            Self::PartOfDigest(_) => MESSAGE,
+            Self::Top | Self::Message(_) | Self::Part(_) => TEXT,
         }
     }
 }
@@ -130,17 +144,21 @@ impl Converter {
         if place.depth() > MAX_DEPTH {
             return self.as_is(entity, Error::Structure, out);
         }
-        let kind = Kind::of(split.block);
+        let kind = Kind::of(split.block, place.default());
         match kind.media.as_str() {
             "multipart/signed" | "multipart/encrypted" => self.as_is(entity, Error::Sealed, out),
             media if media.starts_with("multipart/") => match kind.boundary() {
                 Some(boundary) => {
                     self.composite_header(split.block, out);
-                    self.multipart(body, &boundary, place.depth() + 1, out)
+                    let inside = match kind.default_of_parts() {
+                        MESSAGE => Place::PartOfDigest(place.depth() + 1),
+                        _ => Place::Part(place.depth() + 1),
+                    };
+                    self.multipart(body, &boundary, inside, out)
                 }
                 None => self.as_is(entity, Error::Structure, out),
             },
-            "message/rfc822" if kind.encoding.is_identity() => {
+            MESSAGE if kind.encoding.is_identity() => {
                 self.composite_header(split.block, out);
                 self.entity(body, Place::Message(place.depth() + 1), out)
             }
@@ -158,14 +176,13 @@ impl Converter {
         out.extend_from_slice(b"\r\n");
     }
 
-    fn multipart(&self, body: &[u8], boundary: &[u8], depth: usize, out: &mut Vec<u8>) -> Result<(), Error> {
-        for piece in parts(body, boundary) {
+    fn multipart(&self, body: &[u8], boundary: &[u8], inside: Place, out: &mut Vec<u8>) -> Result<(), Error> {
+        for piece in Pieces::of(body, boundary) {
             match piece {
-                Piece::Part(part) => self.entity(part, Place::Part(depth), out)?,
+                Piece::Part(part) => self.entity(part, inside, out)?,
                 Piece::Delimiter(line) => out.extend_from_slice(line),
-                // Nobody is shown what stands around the parts.
-                Piece::Around(text) if self.is_too_much(text) => {}
-                Piece::Around(text) => out.extend_from_slice(text),
+                // Of a multipart without its delimiters this is all there is.
+                Piece::Around(text) => self.as_is(text, Error::Structure, out)?,
             }
         }
         Ok(())
@@ -188,7 +205,7 @@ impl Converter {
             _ => return self.as_is(entity, Error::Structure, out),
         };
         out.extend(headers::without(block, &["Content-Transfer-Encoding"]));
-        if !matches!(place, Place::Part(_)) {
+        if matches!(place, Place::Top | Place::Message(_)) {
             complete(block, body, out);
         }
         let (name, content) = match encoded {
@@ -244,14 +261,14 @@ impl Encoding {
 
 /// What a part's header says of its body.
 struct Kind {
-    /// Type and subtype in lower case; `text/plain` if nothing usable is said.
+    /// Type and subtype in lower case; the one that holds without any if nothing usable is said.
     media: String,
     encoding: Encoding,
     content_type: Vec<u8>,
 }
 
 impl Kind {
-    fn of(block: &[u8]) -> Self {
+    fn of(block: &[u8], default: &str) -> Self {
         let content_type = value(headers::find(block, "Content-Type"));
         let media = content_type
             .split(|octet| *octet == b';')
@@ -262,7 +279,7 @@ impl Kind {
         Self {
             media: match media.contains('/') {
                 true => media,
-                false => "text/plain".to_owned(),
+                false => default.to_owned(),
             },
             encoding: match encoding.as_slice() {
                 b"" | b"7bit" | b"8bit" | b"binary" => Encoding::Identity,
@@ -274,11 +291,20 @@ impl Kind {
         }
     }
 
-    /// What separates the parts, if it has parts.
+    /// What separates the parts, if it has parts. It does not end in blanks (RFC 2046 §5.1.1).
     fn boundary(&self) -> Option<Vec<u8>> {
-        match self.media.starts_with("multipart/") {
-            true => parameter(&self.content_type, "boundary").filter(|boundary| !boundary.is_empty()),
-            false => None,
+        if !self.media.starts_with("multipart/") {
+            return None;
+        }
+        let boundary = parameter(&self.content_type, "boundary")?;
+        Some(boundary.trim_ascii_end().to_vec()).filter(|boundary| !boundary.is_empty())
+    }
+
+    /// The type of parts that say nothing of it.
+    fn default_of_parts(&self) -> &'static str {
+        match self.media.as_str() {
+            "multipart/digest" => MESSAGE,
+            _ => TEXT,
         }
     }
 }
@@ -344,35 +370,77 @@ enum Piece<'a> {
     Part(&'a [u8]),
 }
 
-/// Takes the body of a multipart apart (RFC 2046 §5.1.1).
-fn parts<'a>(body: &'a [u8], boundary: &[u8]) -> impl Iterator<Item = Piece<'a>> {
-    let mut pieces = Vec::new();
-    let (mut start, mut line, mut inside) = (0, 0, false);
-    while line < body.len() {
-        let end = memchr::memchr(b'\n', &body[line..]).map_or(body.len(), |at| line + at + 1);
-        if let Some(closes) = delimiter(&body[line..end], boundary) {
-            // The line end before a delimiter is part of it.
-            let before = body[start..line].strip_suffix(b"\r\n").map_or(line, |_| line - 2);
-            let before = before.max(start);
-            let content = &body[start..before];
-            pieces.push(match inside {
-                true => Piece::Part(content),
-                false => Piece::Around(content),
-            });
-            pieces.push(Piece::Delimiter(&body[before..end]));
-            (start, inside) = (end, !closes);
-            if closes {
-                break;
-            }
+/// Takes the body of a multipart apart (RFC 2046 §5.1.1), piece by piece: there may be as many as the body has lines.
+struct Pieces<'a, 'b> {
+    body: &'a [u8],
+    boundary: &'b [u8],
+    /// Where the piece begins that comes next.
+    start: usize,
+    inside: bool,
+    /// The delimiter that follows the piece given last, and whether it closes.
+    delimiter: Option<(&'a [u8], bool)>,
+    closed: bool,
+    done: bool,
+}
+
+impl<'a, 'b> Pieces<'a, 'b> {
+    fn of(body: &'a [u8], boundary: &'b [u8]) -> Self {
+        Self {
+            body,
+            boundary,
+            start: 0,
+            inside: false,
+            delimiter: None,
+            closed: false,
+            done: false,
         }
-        line = end;
     }
-    let rest = &body[start..];
-    pieces.push(match inside {
-        true => Piece::Part(rest),
-        false => Piece::Around(rest),
-    });
-    pieces.into_iter()
+
+    /// Begin and end of the next delimiter line, and whether it closes.
+    fn next_delimiter(&self) -> Option<(usize, usize, bool)> {
+        let mut line = self.start;
+        while line < self.body.len() && !self.closed {
+            let rest = &self.body[line..];
+            let end = memchr::memchr(b'\n', rest).map_or(self.body.len(), |at| line + at + 1);
+            if let Some(closes) = delimiter(&self.body[line..end], self.boundary) {
+                return Some((line, end, closes));
+            }
+            line = end;
+        }
+        None
+    }
+
+    fn content(&self, content: &'a [u8]) -> Piece<'a> {
+        match self.inside {
+            true => Piece::Part(content),
+            false => Piece::Around(content),
+        }
+    }
+}
+
+impl<'a> Iterator for Pieces<'a, '_> {
+    type Item = Piece<'a>;
+
+    fn next(&mut self) -> Option<Piece<'a>> {
+        if let Some((line, closes)) = self.delimiter.take() {
+            (self.inside, self.closed) = (!closes, closes);
+            return Some(Piece::Delimiter(line));
+        }
+        if self.done {
+            return None;
+        }
+        let Some((line, end, closes)) = self.next_delimiter() else {
+            self.done = true;
+            return Some(self.content(&self.body[self.start..]));
+        };
+        // The line end before a delimiter is part of it.
+        let content = &self.body[self.start..line];
+        let content = content.strip_suffix(b"\r\n").unwrap_or(content);
+        let before = self.start + content.len();
+        self.delimiter = Some((&self.body[before..end], closes));
+        self.start = end;
+        Some(self.content(content))
+    }
 }
 
 /// Whether a line is a delimiter, and then whether it is the last.

@@ -82,7 +82,8 @@ impl<'a> Outgoing<'a> {
         }
         let _share = self.share(1).await?;
         let message = self.body.whole().await.map_err(deferred)?;
-        Ok(seven_bit::has_international_headers(&message))
+        let found = tokio::task::spawn_blocking(move || seven_bit::has_international_headers(&message)).await;
+        found.map_err(|_| Outcome::Deferred(our_fault()))
     }
 
     /// Octets of the message in its new form.

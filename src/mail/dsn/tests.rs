@@ -73,7 +73,7 @@ Mon, 14 Oct 2024 08:00:00 +0000 and could not deliver it to:\r
     mx.hismail.test refused the message\r
     mx.hismail.test said: 550 5.1.1 no such user\r
 \r
-It has given up. Send your message again only if the reason given here is gone.\r
+It has given up. Send your message again only once the cause is gone.\r
 \r
 --=_report_0123456789BCDFGHJKLMNPQRS\r
 Content-Type: message/delivery-status\r

@@ -117,6 +117,39 @@ fn long_lines_are_broken_up_and_eight_bits_left_alone() {
 }
 
 #[test]
+fn nothing_is_left_out_though_no_delimiter_is_where_it_should_be() {
+    let long = "x".repeat(MAX_LINE + 1);
+    for (boundary, body) in [
+        ("y", format!("--x\r\n\r\n{long}\r\n--x--\r\n")),
+        ("x", format!("{long}\r\n--x\r\n\r\nhi\r\n--x--\r\n{long}\r\n")),
+    ] {
+        let message = format!("Content-Type: multipart/mixed; boundary=\"{boundary}\"\r\n\r\n{body}");
+        let out = convert(message.as_bytes(), Limit::Lines).unwrap();
+        assert_eq!(out, message.as_bytes());
+        assert_eq!(seven(&message.replace(&long, "ä")), Err(Error::Structure));
+    }
+    // A blank at the end of a boundary is none of it.
+    let message = format!(
+        "Content-Type: multipart/mixed; boundary=\"x \"\r\n\r\n--x\r\nContent-Type: text/plain\r\n\r\n{long}\r\n--x--\r\n"
+    );
+    let out = convert(message.as_bytes(), Limit::Lines).unwrap();
+    assert!(!has_long_line(&out));
+    let parsed = MessageParser::default().parse(&out).unwrap();
+    assert_eq!(parsed.body_text(0).unwrap(), long);
+}
+
+#[test]
+fn parts_of_a_digest_are_messages() {
+    let message = "Content-Type: multipart/digest; boundary=x\r\n\r\n--x\r\n\r\nSubject: inner\r\n\r\nö and more text\r\n--x--\r\n";
+    let out = seven(message).unwrap();
+    assert!(
+        out.contains("--x\r\n\r\nSubject: inner\r\nMIME-Version: 1.0\r\n"),
+        "{out}"
+    );
+    assert!(out.contains("=C3=B6 and more text"), "{out}");
+}
+
+#[test]
 fn headers_of_parts_are_looked_at_for_utf_8() {
     for (message, expected) in [
         ("Subject: hi\r\n\r\nä\r\n", false),
@@ -175,7 +208,7 @@ proptest! {
 
     #[test]
     fn pieces_make_the_body(body in "[-x\r\n]{0,60}") {
-        let joined: Vec<u8> = parts(body.as_bytes(), b"x")
+        let joined: Vec<u8> = Pieces::of(body.as_bytes(), b"x")
             .flat_map(|piece| match piece { Piece::Around(t) | Piece::Delimiter(t) | Piece::Part(t) => t.to_vec() })
             .collect();
         prop_assert_eq!(joined, body.into_bytes());
