@@ -67,7 +67,7 @@ mod tests {
             "\"x <e@evil.test>\" <a@b.test>",
             "\"x \\\" <e@evil.test>\" <a@b.test>",
             "(e@evil.test) a@b.test (c (d) \\) e@evil.test)",
-            "e@evil.test <a@b.test>",
+            "a@b.test <a@b.test>",
             "\"quoted, local\"@b.test",
             "A\r\n\t<a@b.test>",
             "=?utf-8?q?e=40evil.test?= <a@b.test>",
@@ -82,6 +82,8 @@ mod tests {
             Author::Domain("xn--bcher-kva.test".parse().unwrap())
         );
         assert_eq!(of("a@b.test, c@d.test"), Author::Several);
+        // Without quotes, a name that is an address may be taken for the author.
+        assert_eq!(of("e@evil.test <a@b.test>"), Author::Several);
     }
 
     #[test]
@@ -105,6 +107,8 @@ mod tests {
             "a b@c.test d",
             "e@evil.test: a@b.test;",
             "e@evil.test\0 <a@b.test>",
+            "@evil.test <a@b.test>",
+            "=?utf-8?q?e@evil.test?= <a@b.test>",
         ] {
             assert_eq!(of(from), Author::Unusable, "{from}");
         }

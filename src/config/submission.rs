@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Submission {
-    /// Whether From and Sender of a message must be addresses that its author may write under, as MAIL FROM must always.
-    /// Default `strict`.
+    /// Whether From and Sender of a message, and its Resent-From and Resent-Sender, must be addresses that its author may write
+    /// under, as MAIL FROM must always. Default `strict`.
     pub from: FromPolicy,
     /// Messages that one account may send within an hour; 0 for no limit. Default 1000.
     pub messages_per_hour: u32,

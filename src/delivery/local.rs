@@ -151,17 +151,18 @@ impl LocalDelivery {
         Ok(recipients)
     }
 
-    /// Writes a message into the Maildirs of these accounts, up to the first that cannot be written.
+    /// Writes a message into the Maildirs of these accounts: one that is full does not keep the others from their mail.
     pub async fn write_all(&self, accounts: &[Account], job: &Job<'_>, body: &mut dyn Pieces) -> Outcome {
+        let mut outcomes = Vec::with_capacity(accounts.len());
         for account in accounts {
-            match self.write(account, job, body).await {
-                Ok(()) => {}
-                Err(Failure::Mailbox(error)) => return error.outcome(),
-                Err(Failure::Room(room)) => return no_room(room),
-                Err(Failure::Spool) => return deferred("the message cannot be read"),
-            }
+            outcomes.push(match self.write(account, job, body).await {
+                Ok(()) => Outcome::Delivered,
+                Err(Failure::Mailbox(error)) => error.outcome(),
+                Err(Failure::Room(room)) => no_room(room),
+                Err(Failure::Spool) => deferred("the message cannot be read"),
+            });
         }
-        Outcome::Delivered
+        worst(outcomes)
     }
 
     /// Hands a message over to the mailbox server of these accounts, once; an outcome for each, in their order.

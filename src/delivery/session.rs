@@ -245,7 +245,6 @@ impl Session {
         Failure {
             tls_to_blame,
             leaves_doubt: failure.leaves_doubt(),
-            is_unreachable: says_nothing(failure),
             ..Failure::plain(Diagnosis::local(status, format!("{}: {failure}{why}", self.host)))
         }
     }
@@ -337,7 +336,9 @@ impl Session {
 fn says_nothing(failure: &Broken) -> bool {
     matches!(
         failure,
-        Broken::TimedOut(_) | Broken::ConnectionLost(Stage::Banner | Stage::Hello)
+        // One that falls silent over a message may be fine with the next.
+        Broken::TimedOut(Stage::Banner | Stage::Hello | Stage::StartTls | Stage::Auth)
+            | Broken::ConnectionLost(Stage::Banner | Stage::Hello)
     )
 }
 

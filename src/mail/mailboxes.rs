@@ -36,7 +36,7 @@ pub fn addresses(list: &str) -> Option<Vec<AddrSpec>> {
         if mailbox.is_empty() {
             continue;
         }
-        found.push(address(mailbox, &quoted)?);
+        found.extend(named(mailbox, &quoted)?);
         if found.len() > MAX_MAILBOXES {
             return None;
         }
@@ -49,12 +49,15 @@ pub fn addresses(list: &str) -> Option<Vec<AddrSpec>> {
 #[error("the field {0} does not name mailboxes that can be read")]
 pub struct Unreadable(pub &'static str);
 
-/// Everybody whom a header block names as an author or as the sender (RFC 5322 §3.6.2).
+/// The fields that say who wrote or sent a message, and who sent it once more.
+const ORIGINATOR_FIELDS: [&str; 4] = ["From", "Sender", "Resent-From", "Resent-Sender"];
+
+/// Everybody whom a header block names as an author or as the sender (RFC 5322 §3.6.2 and §3.6.6).
 ///
 /// Errors: [`Unreadable`] if one of these fields cannot be read, or names nobody.
 pub fn originators(block: &[u8]) -> Result<Vec<Mailbox>, Unreadable> {
     let mut all = Vec::new();
-    for name in ["From", "Sender"] {
+    for name in ORIGINATOR_FIELDS {
         for field in headers::fields(block).filter(|field| field.is(name)) {
             let value = std::str::from_utf8(field.value()).map_err(|_| Unreadable(name))?;
             let list = addresses(value).filter(|list| !list.is_empty());
@@ -124,14 +127,26 @@ fn skip_comment(chars: &mut std::str::Chars<'_>) -> Option<()> {
     Some(())
 }
 
-/// Encoded words have no place in an address (RFC 2047 §5), and programs that decode them there show another one.
-fn address(mailbox: &str, quoted: &[String]) -> Option<AddrSpec> {
-    let address = match mailbox.split_once('<') {
-        Some((name, _)) if name.contains('>') => return None,
-        Some((_, address)) => address.strip_suffix('>')?,
-        None => mailbox,
+/// The address of a mailbox with or without a name. A name that has an `@` outside quotes (RFC 5322 §3.2.5 forbids it) is one
+/// more address: some programs take it for the author.
+fn named(mailbox: &str, quoted: &[String]) -> Option<Vec<AddrSpec>> {
+    let Some((name, rest)) = mailbox.split_once('<') else {
+        return Some(vec![address(mailbox, quoted)?]);
     };
-    let (local, domain) = address.split_once('@')?;
+    if name.contains('>') {
+        return None;
+    }
+    let mut found = Vec::new();
+    if name.contains('@') {
+        found.push(address(name, quoted)?);
+    }
+    found.push(address(rest.strip_suffix('>')?, quoted)?);
+    Some(found)
+}
+
+/// Encoded words have no place in an address (RFC 2047 §5), and programs that decode them there show another one.
+fn address(text: &str, quoted: &[String]) -> Option<AddrSpec> {
+    let (local, domain) = text.split_once('@')?;
     let plain = |text: &str| !text.contains(['<', '>', '@', ':']) && !text.contains("=?");
     let (local, domain) = (local.trim(), domain.trim());
     let fits = !local.is_empty() && plain(local) && plain(domain);
@@ -174,6 +189,12 @@ mod tests {
             ("Group: a@b.test, \"c\" <c@d.test>;", vec!["a@b.test", "c@d.test"]),
             ("\"one\" <\"b, \\\"c\"@d.test>", vec!["\"b, \\\"c\"@d.test"]),
             ("undisclosed:;", vec![]),
+            ("ceo@bank.test <a@b.test>", vec!["ceo@bank.test", "a@b.test"]),
+            ("a@b.test (c) <a@b.test>", vec!["a@b.test", "a@b.test"]),
+            (
+                "\"c d\"@bank.test <a@b.test>, x@y.test",
+                vec!["\"c d\"@bank.test", "a@b.test", "x@y.test"],
+            ),
         ] {
             let found: Vec<String> = found.into_iter().map(String::from).collect();
             assert_eq!(of(list), Some(found), "{list}");
@@ -202,6 +223,11 @@ mod tests {
             "=?utf-8?q?e=40evil.test=00?=@b.test",
             "E <=?utf-8?q?e=40evil.test=00?=@b.test>",
             "a@[192.0.2.1]",
+            "@bank.test <a@b.test>",
+            "The ceo@bank.test <a@b.test>",
+            "ceo@bank.test \"A\" <a@b.test>",
+            "ceo@bank.test a@b.test <a@b.test>",
+            "=?utf-8?q?ceo@bank.test?= <a@b.test>",
         ] {
             assert_eq!(of(list), None, "{list}");
         }
@@ -221,5 +247,18 @@ mod tests {
         assert_eq!(originators(b"From: undisclosed:;\r\n"), Err(Unreadable("From")));
         let sender = b"From: a@b.test\r\nSender: a@b.test\r\nsender: who\r\n";
         assert_eq!(originators(sender), Err(Unreadable("Sender")));
+        let resent = b"From: a@b.test\r\nResent-Sender: who\r\n";
+        assert_eq!(originators(resent), Err(Unreadable("Resent-Sender")));
+    }
+
+    #[test]
+    fn whoever_sent_it_once_more_is_named_too() {
+        let block = b"Resent-From: c@d.test\r\nresent-sender: e@f.test\r\nFrom: a@b.test\r\n\r\n";
+        let named: Vec<_> = originators(block)
+            .unwrap()
+            .iter()
+            .map(Mailbox::to_string)
+            .collect();
+        assert_eq!(named, ["a@b.test", "c@d.test", "e@f.test"]);
     }
 }

@@ -12,6 +12,9 @@ use crate::routing::Transport;
 /// The longest time for which a next host is left alone. Mail for it that comes meanwhile waits without an attempt.
 const LONGEST: Duration = Duration::from_secs(600);
 
+/// A host that took something not longer ago is there, whatever it says to one session more: that it has enough of them, say.
+const ANSWERED: Duration = Duration::from_secs(30);
+
 /// Outages remembered; beyond that nobody is left alone.
 const MOST: usize = 10_000;
 
@@ -19,6 +22,8 @@ const MOST: usize = 10_000;
 pub struct Outages {
     first: Duration,
     known: Mutex<HashMap<String, Outage>>,
+    /// When next hosts last answered, lately.
+    answered: Mutex<HashMap<String, Instant>>,
 }
 
 #[derive(Debug)]
@@ -43,6 +48,7 @@ impl Outages {
         Self {
             first: retry_first * 3 / 4,
             known: Mutex::default(),
+            answered: Mutex::default(),
         }
     }
 
@@ -66,9 +72,11 @@ impl Outages {
     }
 
     fn note_at(&self, next_hop: &str, contact: Contact, outcome: Option<&Outcome>, now: Instant) {
+        let has_answered = self.has_answered(next_hop, contact, now);
         let mut known = self.locked();
         match (contact, outcome) {
             (Contact::Unknown, _) => {}
+            (Contact::Unreachable, _) if has_answered => {}
             (Contact::Unreachable, Some(Outcome::Deferred(why))) => {
                 if known.len() >= MOST {
                     known.retain(|_, outage| now < outage.until);
@@ -87,6 +95,24 @@ impl Outages {
                 known.remove(next_hop);
             }
         }
+    }
+
+    /// Whether the next host answered lately. An answer is remembered.
+    fn has_answered(&self, next_hop: &str, contact: Contact, now: Instant) -> bool {
+        let is_recent = |at: Instant| now.saturating_duration_since(at) < ANSWERED;
+        let mut answered = self
+            .answered
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        if contact == Contact::Reached {
+            if answered.len() >= MOST {
+                answered.retain(|_, at| is_recent(*at));
+            }
+            if answered.len() < MOST {
+                answered.insert(next_hop.to_owned(), now);
+            }
+        }
+        answered.get(next_hop).copied().is_some_and(is_recent)
     }
 
     fn pause(&self, failures: u32) -> Duration {
@@ -130,6 +156,10 @@ mod tests {
         }
         outages.note_at(HOP, Contact::Reached, None, now);
         outages.note_at(HOP, Contact::Unreachable, Some(&unreachable()), now);
+        assert_eq!(outages.at(HOP, now), None, "it is there for others");
+        now += ANSWERED;
+        outages.note_at(HOP, Contact::Unreachable, Some(&unreachable()), now);
+        assert!(outages.at(HOP, now).is_some());
         assert_eq!(outages.at(HOP, now + Duration::from_secs(150)), None);
     }
 

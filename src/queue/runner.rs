@@ -25,6 +25,12 @@ const QUICK: Duration = Duration::from_secs(10);
 /// Slow attempts at a time, for each quick one.
 const SLOW_PER_QUICK: usize = 10;
 
+/// While slow attempts take all there is, this part of the quick ones is left to mail for domains of ours.
+const OURS: usize = 4;
+
+/// How long mail for others waits without an attempt when there is no room for it.
+const CROWDED: Duration = Duration::from_secs(30);
+
 /// The longest sleep between two looks at the queue.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -65,6 +71,7 @@ pub struct Runner {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     attempt: Arc<dyn Attempt>,
+    concurrency: usize,
     slots: Arc<Semaphore>,
     slow_slots: Arc<Semaphore>,
     windows: Arc<Windows>,
@@ -89,6 +96,7 @@ impl Runner {
             store,
             clock,
             attempt,
+            concurrency,
             slots: Arc::new(Semaphore::new(concurrency)),
             slow_slots: Arc::new(Semaphore::new(concurrency.saturating_mul(SLOW_PER_QUICK))),
             windows: Arc::new(windows),
@@ -108,7 +116,7 @@ impl Runner {
                     drop(slot);
                     shutdown.run_until_cancelled(self.rest()).await;
                 }
-                Ok(claims) => self.start(claims, slot),
+                Ok(claims) => self.start(claims, slot).await,
                 Err(error) => {
                     tracing::error!(event = observe::QUEUE_STORE_FAILED, %error, "cannot claim from the queue");
                     shutdown.run_until_cancelled(sleep(STORE_PAUSE)).await;
@@ -148,32 +156,68 @@ impl Runner {
         }
     }
 
-    fn start(&self, claims: Vec<Claim>, first: OwnedSemaphorePermit) {
+    async fn start(&self, claims: Vec<Claim>, first: OwnedSemaphorePermit) {
         let mut permit = Some(first);
-        let lease = self.lease;
         for claim in claims {
             let permit = permit
                 .take()
                 .or_else(|| Arc::clone(&self.slots).try_acquire_owned().ok());
-            let slow_slots = Arc::clone(&self.slow_slots);
-            let place = Place::take(&self.windows, &self.ended, &claim.destination);
-            let (store, attempt) = (Arc::clone(&self.store), Arc::clone(&self.attempt));
-            self.tasks.spawn(async move {
-                let work = work_off(store.as_ref(), attempt.as_ref(), (&claim, place), lease);
-                tokio::pin!(work);
-                if timeout(QUICK, &mut work).await.is_ok() {
-                    return;
-                }
-                let _held = match slow_slots.try_acquire_owned() {
-                    Ok(slow) => {
-                        drop(permit);
-                        Some(slow)
-                    }
-                    Err(_) => permit,
-                };
-                work.await;
-            });
+            match self.has_room_for_others() || self.is_ours(&claim).await {
+                true => self.spawn(claim, permit),
+                false => self.put_off(&claim).await,
+            }
         }
+    }
+
+    /// Whether an attempt at a host that may let us wait leaves enough for domains of ours: either all that are quick could
+    /// still become slow ones, or some of the quick slots stay free.
+    fn has_room_for_others(&self) -> bool {
+        // One slot alone is for everybody.
+        let most = self.concurrency.saturating_sub(1);
+        let kept = (self.concurrency / OURS).max(1).min(most);
+        self.slow_slots.available_permits() >= self.concurrency || self.slots.available_permits() >= kept
+    }
+
+    /// When in doubt it is: the attempt finds out.
+    async fn is_ours(&self, claim: &Claim) -> bool {
+        !matches!(self.store.local_domain(&claim.destination).await, Ok(None))
+    }
+
+    /// Gives back what there is no room for. Not at once: it would be claimed again before what there is room for.
+    async fn put_off(&self, claim: &Claim) {
+        let later = self.clock.now().after(CROWDED);
+        if let Err(error) = self.store.give_back(claim.lease, later).await {
+            tracing::error!(event = observe::QUEUE_STORE_FAILED, %error, "cannot give a lease back");
+        }
+    }
+
+    /// Makes an attempt, in a quick slot at first. When it turns out to be slow, it leaves that one as soon as there is a slow
+    /// one for it.
+    fn spawn(&self, claim: Claim, quick: Option<OwnedSemaphorePermit>) {
+        let lease = self.lease;
+        let slow_slots = Arc::clone(&self.slow_slots);
+        let place = Place::take(&self.windows, &self.ended, &claim.destination);
+        let (store, attempt) = (Arc::clone(&self.store), Arc::clone(&self.attempt));
+        self.tasks.spawn(async move {
+            let work = work_off(store.as_ref(), attempt.as_ref(), (&claim, place), lease);
+            tokio::pin!(work);
+            if timeout(QUICK, &mut work).await.is_ok() {
+                return;
+            }
+            let slow = tokio::select! {
+                () = &mut work => return,
+                slow = slow_slots.acquire_owned() => slow,
+            };
+            // Nobody closes the semaphore; if it were, the attempt would go on where it is.
+            let _held = match slow {
+                Ok(slow) => {
+                    drop(quick);
+                    Some(slow)
+                }
+                Err(_) => quick,
+            };
+            work.await;
+        });
     }
 }
 

@@ -293,6 +293,8 @@ async fn remove(
             for sql in [
                 "DELETE FROM accounts WHERE folded = ?",
                 "DELETE FROM senders WHERE folded = ?",
+                // Who has the address next never agreed that others write under it.
+                "DELETE FROM senders WHERE sender = ?",
                 "DELETE FROM key_deposits WHERE folded = ?",
             ] {
                 query(sql).bind(&folded).execute(&mut *db).await?;

@@ -106,7 +106,8 @@ pub(super) async fn leading_to(db: &mut SqliteConnection, folded: &str) -> Resul
     leading.collect()
 }
 
-/// Removes targets, and the keys of an alias that is left without any.
+/// Removes targets, and the keys of an alias that is left without any, and what lets accounts write under it: who has the
+/// address next never agreed to that. What lets one write under a whole domain is not its catch-all's, and stays.
 pub(super) async fn remove(
     db: &mut SqliteConnection,
     alias: &Mailbox,
@@ -136,7 +137,13 @@ pub(super) async fn remove(
     }
     if removed > 0 && removed == rows.len() as u64 {
         securely(db, |db| {
-            Box::pin(async move { erase_keys(db, &folded, now).await })
+            Box::pin(async move {
+                query("DELETE FROM senders WHERE sender = ? AND sender NOT LIKE '*@%'")
+                    .bind(&folded)
+                    .execute(&mut *db)
+                    .await?;
+                erase_keys(db, &folded, now).await
+            })
         })
         .await?;
     }

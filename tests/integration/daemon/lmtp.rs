@@ -11,6 +11,7 @@ use super::privacy::assert_absent_at_rest;
 use crate::support::PATIENCE;
 use crate::support::mailbox_server::{MailboxServer, Script};
 use crate::support::organization::Organization;
+use crate::support::talk::Talk;
 use crate::support::world::{World, domain};
 
 const MESSAGE: &str = "From: alice@hermail.test\r\nMessage-ID: <1@hermail.test>\r\nDate: Tue, 3 Jun 2025 10:00:00 +0000\r\n\
@@ -186,6 +187,21 @@ async fn a_domain_can_have_maildirs_beside_the_mailbox_server() {
     );
     assert_eq!(server.handed(1).await[0].rcpt, ["carol@other.test"]);
     hermail.idle().await;
+    served.stop().await;
+}
+
+/// A quota is for Maildirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mailbox_server_alone_says_what_is_too_much() {
+    let world = World::new().await;
+    let (_server, hermail) = served_by(&world, &[]).await;
+    hermail
+        .cli(&["account", "quota", "bob@hermail.test", "64K"])
+        .await;
+    let served = hermail.start().await;
+    let mut talk = Talk::smtp(hermail.ip).await;
+    talk.ask("MAIL FROM:<carol@plain.test> SIZE=70000", "250").await;
+    talk.ask("RCPT TO:<bob@hermail.test>", "250").await;
     served.stop().await;
 }
 

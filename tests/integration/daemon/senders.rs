@@ -74,7 +74,7 @@ async fn nobody_writes_in_the_name_of_somebody_else() {
     let hismail = hismail(&world, |_| {}).await;
     let served = hismail.start().await;
     let mut talk = Talk::submission(hismail.ip, BOB).await;
-    let refused = "550 5.7.1 The address in From or Sender is not yours";
+    let refused = "550 5.7.1 The address in From or Sender (or in Resent-From or Resent-Sender) is not yours";
     for (header, reply) in [
         ("From: Bob <Bob@hismail.test>\r\n", "250"),
         (
@@ -87,6 +87,20 @@ async fn nobody_writes_in_the_name_of_somebody_else() {
         ("From: bob@hismail.test,\r\n eve@hismail.test\r\n", refused),
         ("From: office@hismail.test\r\n", refused),
         ("From: Team: bob@hismail.test, ceo@bank.test;\r\n", refused),
+        // Without quotes, a name that is an address may be taken for the author.
+        ("From: ceo@bank.test <bob@hismail.test>\r\n", refused),
+        (
+            "From: bob@hismail.test <bob@hismail.test>\r\nResent-From: sales@hismail.test\r\n",
+            "250",
+        ),
+        (
+            "From: bob@hismail.test\r\nResent-From: eve@hismail.test\r\n",
+            refused,
+        ),
+        (
+            "From: bob@hismail.test\r\nresent-sender: eve@hismail.test\r\n",
+            refused,
+        ),
         (
             "From: <bob@hismail.test> <eve@hismail.test>\r\n",
             "550 5.6.0 The field From does not name",
@@ -103,7 +117,7 @@ async fn nobody_writes_in_the_name_of_somebody_else() {
     let reply = talk.transfer("", &["eve@hismail.test"], &foreign).await;
     assert!(reply.starts_with(refused), "from nobody: {reply}");
     hismail.idle().await;
-    hismail.maildir("eve").expect(2).await;
+    hismail.maildir("eve").expect(3).await;
     served.stop().await;
 }
 

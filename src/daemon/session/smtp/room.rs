@@ -2,7 +2,9 @@
 
 use super::{Owner, reply};
 use crate::accounts::Target;
+use crate::config::Local;
 use crate::delivery::maildir::Room;
+use crate::mail::address::Domain;
 use crate::mail::reply::Reply;
 
 impl Owner {
@@ -12,6 +14,10 @@ impl Owner {
         let [Target::Local(account)] = targets else {
             return Ok(());
         };
+        // The mailbox server judges what is its own.
+        if self.has_mailbox_server(account.address.domain()) {
+            return Ok(());
+        }
         let announced = self.transaction.as_ref().and_then(|open| open.mail.size_bytes);
         let room = self.services.maildirs.room(account, announced.unwrap_or(0)).await;
         match room {
@@ -24,5 +30,13 @@ impl Owner {
                 "The message is larger than the whole mailbox: send less at a time",
             )),
         }
+    }
+
+    /// Whether mail for accounts in that domain goes to a mailbox server, as
+    /// [`Mailboxes`](crate::delivery::local::Mailboxes) has it.
+    fn has_mailbox_server(&self, domain: &Domain) -> bool {
+        let delivery = &self.services.config.delivery;
+        let local = delivery.domains.get(domain).unwrap_or(&delivery.local);
+        delivery.lmtp.is_some() && *local == Local::Lmtp
     }
 }

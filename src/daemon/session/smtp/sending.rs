@@ -51,7 +51,7 @@ impl Owner {
         })
     }
 
-    /// Whether the user may write in the name of everybody whom From and Sender name.
+    /// Whether the user may write in the name of everybody whom From and Sender, and those of a message sent once more, name.
     pub(super) async fn check_originators(
         &self,
         named: Option<Result<Vec<Mailbox>, Unreadable>>,
@@ -67,7 +67,8 @@ impl Owner {
             reply(550, (5, 6, 0), &text)
         })?;
         for mailbox in &named {
-            self.demand_own(mailbox, "From or Sender").await?;
+            self.demand_own(mailbox, "From or Sender (or in Resent-From or Resent-Sender)")
+                .await?;
         }
         Ok(())
     }

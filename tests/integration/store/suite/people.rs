@@ -123,11 +123,15 @@ pub async fn an_account_goes_with_everything_of_its_own(bed: &dyn Bed) {
         ("info@a.test", "BOB@a.test"),
         ("all@a.test", "bob@a.test"),
         ("all@a.test", "eve@a.test"),
+        ("*@a.test", "bob@a.test"),
     ] {
         store.add_alias(&mailbox(alias), &mailbox(target)).await.unwrap();
     }
+    for sender in ["Bob@a.test", "info@a.test", "All@a.test", "*@a.test"] {
+        store.grant_sender(&eve, &mailbox(sender)).await.unwrap();
+    }
     let kept = store.remove_account(&bob, false, NOON).await.unwrap();
-    let aliases = vec![mailbox("all@a.test"), mailbox("info@a.test")];
+    let aliases = ["*@a.test", "all@a.test", "info@a.test"].map(mailbox).to_vec();
     assert_eq!(kept, Removal::AliasesLeadHere(aliases));
     assert!(store.account(&bob).await.unwrap().is_some());
     assert_eq!(
@@ -158,7 +162,18 @@ pub async fn an_account_goes_with_everything_of_its_own(bed: &dyn Bed) {
     assert!(store.current_signet("eve@a.test").await.unwrap().is_some());
     assert_eq!(store.kem_keys("eve@a.test").await.unwrap().len(), 1);
     assert!(store.key_deposit(&eve).await.unwrap().is_some());
-    assert_eq!(store.granted_senders(&eve).await.unwrap().len(), 1);
+    let granted = store.granted_senders(&eve).await.unwrap();
+    assert_eq!(
+        granted,
+        ["*@a.test", "all@a.test", "ceo@bank.test"].map(mailbox),
+        "what is gone is no longer granted, and all@ still leads to somebody"
+    );
+    store
+        .remove_alias(&mailbox("all@a.test"), None, NOON)
+        .await
+        .unwrap();
+    let granted = store.granted_senders(&eve).await.unwrap();
+    assert_eq!(granted, ["*@a.test", "ceo@bank.test"].map(mailbox));
 }
 
 pub async fn aliases_are_listed_in_pages_and_lose_their_targets(bed: &dyn Bed) {
