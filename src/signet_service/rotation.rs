@@ -44,8 +44,9 @@ const GRACE: Duration = DAY;
 /// The least TTL that is reckoned with, because a cache may have told us less than the zone says.
 const LEAST_TTL: Duration = Duration::from_secs(3600);
 
-/// Nobody relies on a greater one (`management-record.md` §7.2).
-const LONGEST_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The longest TTL of a record that is waited out when keys change; nobody relies on a greater one
+/// (`management-record.md` §7.2).
+pub const LONGEST_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Steps taken in one go, at most: more than there are.
 const MAX_STEPS: usize = 8;

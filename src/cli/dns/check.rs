@@ -9,6 +9,7 @@ use crate::crypto::ed25519::VerifyingKey;
 use crate::dime::record::{self, MAX_RECORD_OCTETS, ManagementRecord};
 use crate::mail::address::Domain;
 use crate::net::dns::{Lookup, Proof, Resolver, SelfTest};
+use crate::signet_service::LONGEST_TTL;
 
 /// Days before the end of a certificate from which on its successor should be published.
 const NOTICE_DAYS: i64 = 14;
@@ -47,10 +48,14 @@ pub enum Problem {
     CertificateNotCovered,
     /// It does not vouch for the next certificate.
     NextNotCovered,
+    /// The certificate has ended.
+    CertificateEnded,
     /// The certificate ends soon, and no other is vouched for.
     CertificateEnds,
     /// It may be kept for longer than the certificate lasts, and no other is vouched for.
     TtlOutlivesCertificate,
+    /// It may be kept for longer than a change of keys waits.
+    TtlOutlivesRotation,
     /// Web servers do not have it.
     NotServed,
 }
@@ -72,8 +77,10 @@ impl Problem {
             Self::ZeroTtl => "zero_ttl",
             Self::CertificateNotCovered => "certificate_not_covered",
             Self::NextNotCovered => "next_certificate_not_covered",
+            Self::CertificateEnded => "certificate_ended",
             Self::CertificateEnds => "certificate_ends",
             Self::TtlOutlivesCertificate => "ttl_outlives_certificate",
+            Self::TtlOutlivesRotation => "ttl_outlives_rotation",
             Self::NotServed => "not_served",
         }
     }
@@ -98,11 +105,15 @@ impl Problem {
             Self::NextNotCovered => {
                 "about to break: the next certificate is not covered; publish, and wait for the TTL before it is used"
             }
+            Self::CertificateEnded => "the certificate in use has ended: DMTP peers refuse it",
             Self::CertificateEnds => {
                 "about to break: the certificate ends within two weeks, and no other is covered (tls.next_certificate)"
             }
             Self::TtlOutlivesCertificate => {
                 "about to break: the record may be kept longer than the certificate lasts, and no other is covered"
+            }
+            Self::TtlOutlivesRotation => {
+                "about to break: the record may be kept for more than the seven days for which a change of keys waits"
             }
             Self::NotServed => "the policy cannot be fetched, and who does not know it goes without",
         };
@@ -428,6 +439,11 @@ fn about_certificates(finding: &mut Finding, record: &ManagementRecord, around: 
         finding.add(Problem::CertificateNotCovered, true);
         return;
     }
+    let left_secs = live.valid_until - around.now_secs;
+    if left_secs <= 0 {
+        finding.add(Problem::CertificateEnded, true);
+        return;
+    }
     let next = around.certificates.next.as_ref();
     let covered = next.map(|next| record.matches_certificate(&next.der));
     if covered == Some(false) {
@@ -436,7 +452,6 @@ fn about_certificates(finding: &mut Finding, record: &ManagementRecord, around: 
     if covered == Some(true) {
         return;
     }
-    let left_secs = live.valid_until - around.now_secs;
     let ttl = finding
         .ttl_secs
         .and_then(|ttl| i64::try_from(ttl).ok())
@@ -458,6 +473,9 @@ fn about_trust(finding: &mut Finding, record: &ManagementRecord, around: &Surrou
     }
     if finding.ttl_secs == Some(0) {
         finding.add(Problem::ZeroTtl, true);
+    }
+    if finding.ttl_secs.is_some_and(|ttl| ttl > LONGEST_TTL.as_secs()) {
+        finding.add(Problem::TtlOutlivesRotation, true);
     }
 }
 

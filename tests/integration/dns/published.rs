@@ -464,6 +464,26 @@ async fn what_is_about_to_break_is_said_in_time() {
     let (exit, report) = stage.check(knot.address).await;
     assert_eq!(problems(&report, dx, "TXT"), [""; 0]);
     assert_eq!(exit, Exit::Done, "{report:#}");
+
+    let records = stage.records().await;
+    let line = records.lines().find(|line| line.starts_with("_dx.")).unwrap();
+    let longer = records.replace(line, &line.replace(" 3600 IN ", " 604801 IN "));
+    knot.replace(&signed(&longer));
+    let (exit, report) = stage.check(knot.address).await;
+    assert_eq!(problems(&report, dx, "TXT"), ["ttl_outlives_rotation!"]);
+    assert_eq!(exit, Exit::No);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_has_ended_is_said_to_have() {
+    let stage = Stage::with_certificate(Some(0)).await;
+    let knot = stage.serve(signed(&stage.records().await)).await;
+    let (exit, report) = stage.check(knot.address).await;
+    assert_eq!(
+        problems(&report, "_dx.hismail.test", "TXT"),
+        ["certificate_ended!"]
+    );
+    assert_eq!(exit, Exit::No);
 }
 
 #[tokio::test(flavor = "multi_thread")]
