@@ -134,8 +134,12 @@ fn nothing_is_left_out_though_no_delimiter_is_where_it_should_be() {
     );
     let out = convert(message.as_bytes(), Limit::Lines).unwrap();
     assert!(!has_long_line(&out));
-    let parsed = MessageParser::default().parse(&out).unwrap();
-    assert_eq!(parsed.body_text(0).unwrap(), long);
+    let text = String::from_utf8(out).unwrap();
+    assert!(
+        text.replace("=\r\n", "")
+            .contains(&format!("\r\n\r\n{long}\r\n--x--")),
+        "{text}"
+    );
 }
 
 #[test]
