@@ -430,7 +430,7 @@ fn an_empty_queue_says_so() {
 fn check_names_what_is_wrong() {
     let home = Home::new();
     let message = home.fails(78, &["check"]);
-    assert!(message.contains("run `dimed domain add` once"), "{message}");
+    assert!(message.contains("`dimed domain add` makes one"), "{message}");
     home.done(&["domain", "add", "hermail.test"]);
     let message = home.fails(78, &["check"]);
     assert_eq!(

@@ -47,19 +47,23 @@ fn a_message_that_is_not_mime_becomes_one_of_an_unknown_charset() {
 #[test]
 fn parts_are_converted_one_by_one_and_the_others_stay_as_they_are() {
     let message = "MIME-Version: 1.0\r\nContent-Type: multipart/mixed;\r\n boundary=\"o u\\\"t\"\r\n\
-        Content-Transfer-Encoding: 8bit\r\n\r\npreämble\r\n--o u\"t\r\nContent-Type: text/plain\r\n\r\n  odd\t \r\n\r\n\
+        Content-Transfer-Encoding: 8bit\r\n\r\npreamble\r\n--o u\"t\r\nContent-Type: text/plain\r\n\r\n  odd\t \r\n\r\n\
         --o u\"t  \r\nContent-Type: multipart/alternative; boundary=o\r\n\r\n--o\r\n\r\nä and some more\r\n--ou\r\n--o--\r\n\
         --o u\"t\r\nContent-Type: message/rfc822\r\n\r\nSubject: inner\r\n\r\nö and some more\r\n--o u\"t--\r\nepilogue\r\n";
     assert_eq!(
         seven(message).unwrap(),
         "MIME-Version: 1.0\r\nContent-Type: multipart/mixed;\r\n boundary=\"o u\\\"t\"\r\n\
-         \r\n\r\n--o u\"t\r\nContent-Type: text/plain\r\n\r\n  odd\t \r\n\r\n\
+         \r\npreamble\r\n--o u\"t\r\nContent-Type: text/plain\r\n\r\n  odd\t \r\n\r\n\
          --o u\"t  \r\nContent-Type: multipart/alternative; boundary=o\r\n\r\n\r\n--o\r\n\
          Content-Transfer-Encoding: quoted-printable\r\n\r\n=C3=A4 and some more\r\n--ou\r\n--o--\r\n\
          --o u\"t\r\nContent-Type: message/rfc822\r\n\r\nSubject: inner\r\nMIME-Version: 1.0\r\n\
          Content-Type: text/plain; charset=unknown-8bit\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n\
          =C3=B6 and some more\r\n--o u\"t--\r\nepilogue\r\n"
             .replace("boundary=o\r\n\r\n\r\n--o\r\n", "boundary=o\r\n\r\n--o\r\n")
+    );
+    assert_eq!(
+        seven(&message.replace("preamble", "preämble")),
+        Err(Error::Structure)
     );
 }
 
