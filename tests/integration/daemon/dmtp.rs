@@ -40,7 +40,7 @@ async fn a_letter_arrives_sealed_over_the_dmtp_port_and_is_delivered_as_it_was_w
     // The object does not show what is inside it.
     let object = there.objects(1).await.remove(0);
     assert_eq!(
-        shows(&object, &["alice", "bob", "Subject", "Grüße", "numbers.bin"]),
+        shows(&object, &["alice", "bob@", "Subject", "Grüße", "numbers.bin"]),
         None
     );
     hermail.idle().await;

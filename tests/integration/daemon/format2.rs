@@ -29,7 +29,7 @@ async fn a_letter_goes_in_format_2_to_the_best_suite_of_all() {
         header.contains(&format!("\tid={}", outline.message_id())),
         "{header}"
     );
-    assert_eq!(shows(&object, &["alice", "bob", "Subject", "numbers.bin"]), None);
+    assert_eq!(shows(&object, &["alice", "bob@", "Subject", "numbers.bin"]), None);
     hermail.idle().await;
     hismail.idle().await;
     here.stop().await;

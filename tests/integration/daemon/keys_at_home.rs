@@ -182,7 +182,7 @@ async fn a_colleague_s_letter_to_a_user_who_keeps_the_keys_is_delivered_sealed()
         header.contains("\r\nContent-Type: application/vnd.dime\r\n") && header.contains("Return-Path: <>"),
         "{header}"
     );
-    let hidden = ["bob@", "Bob", "=?UTF-8?B?", "numbers.bin"];
+    let hidden = ["bob@", "Bob <", "=?UTF-8?B?", "numbers.bin"];
     assert_eq!(shows(delivered.as_bytes(), &hidden), None);
     hand_out_signets(&desk, (&hismail, "bob"), (&hismail, "pat")).await;
     desk.write("mail.eml", &delivered);

@@ -198,7 +198,7 @@ async fn mail_that_fails_after_the_250_comes_back_to_its_author_as_a_report() {
     );
     // It went over DMTP, and nobody on the way could read it.
     let object = here.objects(1).await.remove(0);
-    assert_eq!(shows(&object, &["alice", "bob", "Subject", "numbers.bin"]), None);
+    assert_eq!(shows(&object, &["alice", "bob@", "Subject", "numbers.bin"]), None);
     let returned = Returned::decode(object, &Limits::default()).unwrap();
     assert_eq!(returned.scope(), Scope::Headers);
     hermail.idle().await;
