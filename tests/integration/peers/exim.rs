@@ -76,7 +76,7 @@ smtputf8_advertise_hosts = *
 dsn_advertise_hosts = *
 accept_8bitmime = true
 message_size_limit = 100M
-log_selector = +smtp_confirmation +delivery_size
+log_selector = +smtp_confirmation +smtp_connection +delivery_size
 acl_smtp_rcpt = accept
 acl_smtp_data = accept
 begin routers

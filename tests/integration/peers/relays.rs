@@ -43,7 +43,7 @@ async fn relays_to(hismail: &Organization, relay: &impl Mta) {
     served.stop().await;
 }
 
-/// Alice writes all kinds of mail to somebody whose host is the relay, which gets it as it was.
+/// Alice writes all kinds of mail to somebody whose host is the relay, one after the other, which gets it as it was.
 async fn takes_from_us(world: &World, relay: &impl Mta) {
     world.plain_domain("plain.test", relay.ip());
     let hermail = world.organization("hermail.test").plain();
@@ -54,6 +54,7 @@ async fn takes_from_us(world: &World, relay: &impl Mta) {
     let mut talk = Talk::submission(hermail.ip, ALICE).await;
     for octets in &messages {
         transfer(&mut talk, ALICE, CAROL, octets).await;
+        hermail.idle().await;
     }
     transfer(&mut talk, ALICE, "zoë@plain.test", &large).await;
     hermail.idle().await;
@@ -90,10 +91,18 @@ async fn postfix_relays_to_us_by_mx_with_tls_and_pipelining() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn postfix_takes_from_us_by_mx() {
+async fn postfix_takes_from_us_by_mx_in_chunks_in_one_session() {
     let world = World::new().await;
     let postfix = Postfix::start(world.name_server()).await;
     takes_from_us(&world, &postfix).await;
+    let ended = || postfix.log().contains(": disconnect from ").then_some(());
+    eventually("the session to end", ended).await;
+    let log = postfix.log();
+    let (_, commands) = log.split_once(": disconnect from ").unwrap();
+    assert!(
+        commands.contains(" mail=5 rcpt=5 bdat=") && !log.contains(" data="),
+        "{log}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,8 +123,15 @@ async fn exim_relays_to_us_by_mx_with_tls_and_in_chunks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn exim_takes_from_us_by_mx() {
+async fn exim_takes_from_us_by_mx_in_chunks_in_one_session() {
     let world = World::new().await;
     let exim = Exim::start(world.name_server()).await;
     takes_from_us(&world, &exim).await;
+    let log = exim.log();
+    assert_eq!(log.matches(" (TCP/IP connection count").count(), 1, "{log}");
+    let taken: Vec<&str> = log.lines().filter(|line| line.contains(" <= ")).collect();
+    assert!(
+        taken.len() == 5 && taken.iter().all(|line| line.contains(" K S=")),
+        "{log}"
+    );
 }
