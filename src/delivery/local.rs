@@ -52,15 +52,32 @@ impl Mailboxes {
     }
 }
 
-/// Those whom an address stands for, by how their mail gets to them.
+/// Those whom an address stands for.
 #[derive(Debug, Default)]
 pub struct Recipients {
-    /// Accounts whose mail we write.
-    pub by_us: Vec<Account>,
-    /// Accounts of a mailbox server.
-    pub by_server: Vec<Mailbox>,
+    /// Accounts of ours.
+    pub here: Vec<Place>,
     /// Mailboxes elsewhere.
     pub elsewhere: Vec<Mailbox>,
+}
+
+/// Where an account's mail goes.
+#[derive(Debug)]
+pub enum Place {
+    /// Into a Maildir.
+    Maildir(Box<Account>),
+    /// To the mailbox server.
+    Server(Mailbox),
+}
+
+impl Place {
+    /// The account's address.
+    pub fn into_address(self) -> Mailbox {
+        match self {
+            Self::Maildir(account) => account.address,
+            Self::Server(address) => address,
+        }
+    }
 }
 
 /// One copy of a message and whom it is for.
@@ -74,24 +91,6 @@ pub struct Job<'a> {
     pub reverse_path: &'a ReversePath,
 }
 
-/// What became of one address.
-#[derive(Debug)]
-pub struct Report {
-    /// Delivered, also when everything was forwarded; deferred or failed otherwise.
-    pub outcome: Outcome,
-    /// Mailboxes elsewhere that an alias leads to; the message is to be sent there.
-    pub forward_to: Vec<Mailbox>,
-}
-
-impl From<Outcome> for Report {
-    fn from(outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            forward_to: Vec::new(),
-        }
-    }
-}
-
 /// Why one mailbox could not be written.
 enum Failure {
     Mailbox(maildir::Error),
@@ -100,21 +99,24 @@ enum Failure {
 }
 
 impl LocalDelivery {
-    /// Delivers a message of plain lines to everybody the address stands for.
-    pub async fn deliver(&self, job: &Job<'_>, body: &mut dyn Pieces) -> Report {
+    /// Delivers a message of plain lines to the one account that the address is.
+    pub async fn deliver(&self, job: &Job<'_>, body: &mut dyn Pieces) -> Outcome {
         let recipients = match self.recipients(job.address, body).await {
             Ok(recipients) => recipients,
-            Err(outcome) => return outcome.into(),
+            Err(outcome) => return outcome,
         };
-        let mut outcomes = vec![self.write_all(&recipients.by_us, job, body).await];
-        if !recipients.by_server.is_empty() {
-            let mut letter = Plain::new(body);
-            let handed = self.hand_over(job.reverse_path, &recipients.by_server, &mut letter);
-            outcomes.extend(handed.await);
-        }
-        Report {
-            outcome: worst(outcomes),
-            forward_to: recipients.elsewhere,
+        match (&recipients.here[..], &recipients.elsewhere[..]) {
+            ([], []) => Outcome::Delivered,
+            ([Place::Maildir(account)], []) => self.write(account, job, body).await,
+            ([Place::Server(account)], []) => {
+                let mut letter = Plain::new(body);
+                let accounts = [account.clone()];
+                let mut outcomes = self.hand_over(job.reverse_path, &accounts, &mut letter).await;
+                outcomes
+                    .pop()
+                    .unwrap_or_else(|| deferred("the mailbox server has not answered"))
+            }
+            _ => deferred("the account has become an alias"),
         }
     }
 
@@ -142,27 +144,27 @@ impl LocalDelivery {
             match target {
                 Target::Remote(mailbox) => recipients.elsewhere.push(mailbox),
                 Target::Local(account) if account.trap_since.is_some() && !self.keeps_trap_mail => {}
-                Target::Local(account) => match self.mailboxes.server_of(&account.address) {
-                    Some(_) => recipients.by_server.push(account.address),
-                    None => recipients.by_us.push(*account),
-                },
+                Target::Local(account) => {
+                    recipients
+                        .here
+                        .push(match self.mailboxes.server_of(&account.address) {
+                            Some(_) => Place::Server(account.address),
+                            None => Place::Maildir(account),
+                        })
+                }
             }
         }
         Ok(recipients)
     }
 
-    /// Writes a message into the Maildirs of these accounts: one that is full does not keep the others from their mail.
-    pub async fn write_all(&self, accounts: &[Account], job: &Job<'_>, body: &mut dyn Pieces) -> Outcome {
-        let mut outcomes = Vec::with_capacity(accounts.len());
-        for account in accounts {
-            outcomes.push(match self.write(account, job, body).await {
-                Ok(()) => Outcome::Delivered,
-                Err(Failure::Mailbox(error)) => error.outcome(),
-                Err(Failure::Room(room)) => no_room(room),
-                Err(Failure::Spool) => deferred("the message cannot be read"),
-            });
+    /// Writes a message of plain lines into the account's Maildir.
+    pub async fn write(&self, account: &Account, job: &Job<'_>, body: &mut dyn Pieces) -> Outcome {
+        match self.try_to_write(account, job, body).await {
+            Ok(()) => Outcome::Delivered,
+            Err(Failure::Mailbox(error)) => error.outcome(),
+            Err(Failure::Room(room)) => no_room(room),
+            Err(Failure::Spool) => deferred("the message cannot be read"),
         }
-        worst(outcomes)
     }
 
     /// Hands a message over to the mailbox server of these accounts, once; an outcome for each, in their order.
@@ -186,7 +188,12 @@ impl LocalDelivery {
     }
 
     /// Trace fields of this delivery, then the message, made durable.
-    async fn write(&self, account: &Account, job: &Job<'_>, body: &mut dyn Pieces) -> Result<(), Failure> {
+    async fn try_to_write(
+        &self,
+        account: &Account,
+        job: &Job<'_>,
+        body: &mut dyn Pieces,
+    ) -> Result<(), Failure> {
         // How much it will be is known once it is written.
         self.demand_room(account, 0).await?;
         let mut delivery = self
@@ -235,17 +242,6 @@ async fn has_been_at(address: &Mailbox, body: &mut dyn Pieces) -> Result<bool, s
     let first = body.piece(0).await?.unwrap_or_default();
     let is_here = |before: Mailbox| fold(&before) == fold(address);
     Ok(deliveries(&first).any(is_here))
-}
-
-/// What becomes of a recipient who stands for several accounts: it is tried again while that may help anybody.
-pub fn worst(outcomes: Vec<Outcome>) -> Outcome {
-    let rank = |outcome: &Outcome| match outcome {
-        Outcome::Delivered | Outcome::Relayed { .. } | Outcome::Expanded => 0,
-        Outcome::Failed(_) => 1,
-        Outcome::Deferred(_) => 2,
-    };
-    let worst = outcomes.into_iter().max_by_key(rank);
-    worst.unwrap_or(Outcome::Delivered)
 }
 
 fn deferred(text: &str) -> Outcome {

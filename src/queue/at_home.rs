@@ -174,12 +174,8 @@ impl Mailer {
             // As the destination of a sealed message has it: who wrote is for the recipient alone.
             reverse_path: &ReversePath::NULL,
         };
-        let report = self.local.deliver(&job, wrapped).await;
-        match report.forward_to.is_empty() {
-            true => report.outcome,
-            // The account has just become an alias: that is planned anew.
-            false => Outcome::Deferred(our_fault()),
-        }
+        // If the account has just become an alias, that is planned anew.
+        self.local.deliver(&job, wrapped).await
     }
 
     /// The sealed message in its wrapper, in the spool and nobody's.

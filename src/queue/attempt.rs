@@ -1,6 +1,6 @@
 //! One attempt for the recipients of a claim: seal, send or deliver, and conclude.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,22 +18,17 @@ use super::runner::{Attempt, Settled};
 use super::schedule::Schedule;
 use super::signing::Signing;
 use crate::base::budget::{Budget, Share};
-use crate::base::id::QueueId;
+use crate::base::id::RecipientId;
 use crate::base::time::{Clock, Timestamp};
 use crate::delivery::body::Body;
 use crate::delivery::dmtp::DmtpDelivery;
-use crate::delivery::local::{self, LocalDelivery};
-use crate::delivery::maildir;
+use crate::delivery::local::LocalDelivery;
 use crate::delivery::smtp::{self, SmtpDelivery};
 use crate::delivery::{Contact, Diagnosis, Outcome};
 use crate::mail::address::{Domain, Mailbox};
-use crate::mail::notify::{OriginalRecipient, RecipientRequest};
 use crate::mail::reply::EnhancedStatus;
 use crate::routing::{Decision, DmtpFinding, Reason, Route, SmtpTls};
-use crate::store::{
-    self, Addressee, Claim, Content, Envelope, FollowUp, FollowUpBody, NewMessage, SettledState, Settlement,
-    Source, Store,
-};
+use crate::store::{Addressee, Claim, Content, SettledState, Settlement, Source, Store};
 
 /// Makes the attempts of this host.
 pub struct Mailer {
@@ -71,6 +66,8 @@ pub(super) struct Progress<'a> {
     whole: Option<(Bytes, Share)>,
     budget: &'a Budget,
     results: Vec<Concluded<'a>>,
+    /// Who takes the place of recipients that stand for others.
+    pub(super) instead: HashMap<RecipientId, Vec<Addressee>>,
     pub(super) settled: Settled,
     started: Instant,
 }
@@ -162,88 +159,6 @@ impl Mailer {
         }
     }
 
-    /// To accounts of ours. Those of the mailbox server get the message together, each with a verdict of its own.
-    async fn deliver<'a>(&'a self, progress: &mut Progress<'a>, planned: Vec<Planned<'a>>) {
-        let mut here = Vec::new();
-        for one in planned {
-            match self.deliver_by_us(progress, &one).await {
-                Ok(recipients) => here.push((one, recipients)),
-                Err(outcome) => progress.add_local(&one, outcome),
-            }
-        }
-        let accounts: BTreeSet<_> = here
-            .iter()
-            .flat_map(|(_, recipients)| recipients.by_server.iter().cloned())
-            .collect();
-        let accounts: Vec<_> = accounts.into_iter().collect();
-        let outcomes = self.to_server(progress, &accounts).await;
-        for (one, recipients) in here {
-            let of = |account: &Mailbox| accounts.iter().position(|other| other == account);
-            let found = recipients.by_server.iter().filter_map(of);
-            let outcome = local::worst(found.filter_map(|at| outcomes.get(at).cloned()).collect());
-            let outcome = match outcome.is_success() && !recipients.elsewhere.is_empty() {
-                true => self.pass_on(progress, &one, recipients.elsewhere).await,
-                false => outcome,
-            };
-            progress.add_local(&one, outcome);
-        }
-    }
-
-    /// Writes into the Maildirs that the recipient stands for, and says who else it stands for.
-    async fn deliver_by_us<'a>(
-        &'a self,
-        progress: &mut Progress<'a>,
-        planned: &Planned<'a>,
-    ) -> Result<local::Recipients, Outcome> {
-        let fault = || Outcome::Deferred(our_fault());
-        let mailbox = planned.recipient.forward_path.mailbox().ok_or_else(fault)?;
-        let recipients = self.local.recipients(mailbox, &mut progress.body).await?;
-        let job = local::Job {
-            address: mailbox,
-            copy: maildir::Copy {
-                recipient: planned.recipient.id,
-                accepted_at: progress.claim.accepted_at,
-                sealed_anew: false,
-            },
-            reverse_path: &progress.claim.envelope.reverse_path,
-        };
-        let written = self.local.write_all(&recipients.by_us, &job, &mut progress.body);
-        match written.await {
-            Outcome::Delivered => Ok(recipients),
-            other => Err(other),
-        }
-    }
-
-    async fn to_server(&self, progress: &mut Progress<'_>, accounts: &[Mailbox]) -> Vec<Outcome> {
-        if accounts.is_empty() {
-            return Vec::new();
-        }
-        let claim = progress.claim;
-        let mut letter = Outgoing::home(self, claim, &mut progress.body);
-        let outcomes = self
-            .local
-            .hand_over(&claim.envelope.reverse_path, accounts, &mut letter)
-            .await;
-        progress.body.as_stored();
-        outcomes
-    }
-
-    /// To the mailboxes elsewhere that an alias leads to.
-    async fn pass_on(
-        &self,
-        progress: &mut Progress<'_>,
-        planned: &Planned<'_>,
-        elsewhere: Vec<Mailbox>,
-    ) -> Outcome {
-        match progress.forward(self, planned, elsewhere).await {
-            Ok(follow_up) => {
-                progress.settled.follow_ups.push(follow_up);
-                Outcome::Expanded
-            }
-            Err(diagnosis) => Outcome::Deferred(diagnosis),
-        }
-    }
-
     async fn send<'a>(&'a self, progress: &mut Progress<'a>, planned: Vec<Planned<'a>>) {
         let recipients: Vec<smtp::Recipient> = planned
             .iter()
@@ -302,6 +217,9 @@ impl Mailer {
             .conclusion(None)
             .settle(progress.claim, &progress.results, &header);
         self.return_sealed(progress.claim, &mut concluded).await;
+        for settlement in &mut concluded.settlements {
+            settlement.instead = progress.instead.remove(&settlement.recipient).unwrap_or_default();
+        }
         let mut settled = progress.settled;
         settled.settlements.extend(concluded.settlements);
         settled.follow_ups.extend(concluded.follow_ups);
@@ -335,6 +253,7 @@ impl<'a> Progress<'a> {
             whole: None,
             budget: &mailer.budget,
             results: Vec::new(),
+            instead: HashMap::new(),
             settled: Settled::default(),
             started: Instant::now(),
         }
@@ -378,12 +297,13 @@ impl<'a> Progress<'a> {
                 delay_reported: planned.recipient.delay_reported,
             },
             note: format!("{}; left to the next attempt", route_note(&planned.decision)),
+            instead: Vec::new(),
         });
     }
 
     /// Octets of the message as it goes by DATA. What was opened here may hold anything, and is first made safe; all else
     /// was cleaned when it came in.
-    async fn safe_size(&mut self) -> Result<u64, Diagnosis> {
+    pub(super) async fn safe_size(&mut self) -> Result<u64, Diagnosis> {
         match self.claim.envelope.source {
             Source::Dmtp(_) => self.body.make_safe().await.map_err(|_| our_fault()),
             _ => Ok(self.claim.size_bytes),
@@ -406,38 +326,6 @@ impl<'a> Progress<'a> {
         self.body.as_stored();
         self.body.next().await.ok().flatten().unwrap_or_default()
     }
-
-    /// The message once more, for the mailboxes elsewhere that an alias leads to. It goes on by SMTP, so what was opened
-    /// here is made safe; the copy is never held whole.
-    async fn forward(
-        &mut self,
-        mailer: &Mailer,
-        planned: &Planned<'_>,
-        targets: Vec<Mailbox>,
-    ) -> Result<FollowUp, Diagnosis> {
-        let id = QueueId::random(&mut rand::rng());
-        self.safe_size().await?;
-        let copied = copy(&mut self.body, mailer.store.as_ref(), id).await;
-        self.body.as_stored();
-        let request = expanded_from(planned);
-        let message = NewMessage {
-            id,
-            envelope: Envelope {
-                // Passed on, not written here: nobody of ours is its author.
-                source: Source::Smtp,
-                ..self.claim.envelope.clone()
-            },
-            content: Content::Mime,
-            recipients: targets
-                .into_iter()
-                .map(|target| Addressee::new(target, request.clone()))
-                .collect(),
-            accepted_at: self.claim.accepted_at,
-            due_at: mailer.clock.now(),
-            ticket: None,
-        };
-        Ok(FollowUp::new(message, copied.map_err(|_| our_fault())?))
-    }
 }
 
 /// The same outcome for everybody.
@@ -448,27 +336,6 @@ pub(super) fn results_for_all<'a>(claim: &'a Claim, outcome: &Outcome, route: &s
         route: route.to_owned(),
     };
     claim.recipients.iter().map(result).collect()
-}
-
-/// What is to be told of those whom an address stands for: not that it succeeded, which is told of the address
-/// (RFC 3461 §5.2.7.2).
-fn expanded_from(planned: &Planned<'_>) -> RecipientRequest {
-    let RecipientRequest { notify, original } = &planned.recipient.request;
-    let named = planned.recipient.forward_path.mailbox();
-    RecipientRequest {
-        notify: notify.without_success(),
-        original: original.clone().or_else(|| named.map(OriginalRecipient::of)),
-    }
-}
-
-/// Another body with the same octets.
-async fn copy(body: &mut Body, store: &dyn Store, id: QueueId) -> Result<FollowUpBody, store::Error> {
-    let mut writer = store.begin(id).await?;
-    body.rewind();
-    while let Some(piece) = body.next().await? {
-        writer.write(&piece).await?;
-    }
-    Ok(FollowUpBody::Spooled(writer.finish()))
 }
 
 pub(super) fn route_note(decision: &Decision) -> String {

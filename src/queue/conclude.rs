@@ -166,6 +166,7 @@ fn settlement(concluded: Concluded<'_>) -> Settlement {
         recipient: concluded.recipient.id,
         state: concluded.state,
         note: concluded.note,
+        instead: Vec::new(),
     }
 }
 

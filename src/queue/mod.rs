@@ -5,6 +5,7 @@ pub mod attempt;
 pub mod bounce;
 pub mod conclude;
 mod letter;
+mod local;
 mod log;
 pub mod observer;
 pub mod outages;

@@ -1,20 +1,24 @@
 //! Mail that came sealed as D/MIME 2 and cannot be delivered goes back to its origin as a returned message, which only
 //! origin and author can read, and not as a report in the clear (`dmime2.md` §12).
 
+use std::time::Duration;
+
 use super::attempt::Mailer;
 use super::log;
 use super::runner::Settled;
 use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 use crate::crypto::ed25519::SigningKey;
+use crate::crypto::hash::Sha512;
 use crate::dime::dmime2::returned::{Status, Ticket};
-use crate::mail::address::{Domain, ReversePath};
+use crate::mail::address::{Domain, Mailbox, ReversePath};
 use crate::mail::demand::Demand;
 use crate::mail::notify::MessageRequest;
 use crate::mail::reply::EnhancedStatus;
 use crate::signet_service::Error;
 use crate::store::{
-    self, Claim, Content, Envelope, FollowUp, NewMessage, Recipient, SettledState, Settlement, Source,
+    self, Claim, Content, Envelope, FollowUp, NewMessage, Recipient, ReplayEntry, SettledState, Settlement,
+    Source,
 };
 
 impl Mailer {
@@ -33,9 +37,11 @@ impl Mailer {
         match self.means(claim).await {
             // Neither a failure nor a delay is told in the clear.
             Ok(Some((ticket, key))) => {
+                let ours = sent_to(claim);
                 concluded.follow_ups = failed
                     .into_iter()
-                    .map(|status| self.returned(&claim.destination, origin, &ticket, status, &key))
+                    .map(|status| self.returned(&ours, origin, &ticket, status, &key))
+                    .map(|follow_up| once(claim, follow_up, self.schedule.lifetime))
                     .collect();
             }
             Ok(None) => {}
@@ -56,7 +62,7 @@ impl Mailer {
         let Some(ticket) = ticket.and_then(|ticket| Ticket::decode(&ticket).ok()) else {
             return Ok(None);
         };
-        let organization = match self.planner.published.organization(&claim.destination).await {
+        let organization = match self.planner.published.organization(&sent_to(claim)).await {
             Err(Error::Store(error)) => readable(Err(error))?.flatten(),
             other => other.ok().flatten(),
         };
@@ -91,6 +97,28 @@ impl Mailer {
             ticket: None,
         };
         FollowUp::new(message, ticket.report(reported, status, key))
+    }
+}
+
+/// The domain that the message was sealed for: an address of it may stand for others, in other domains of ours.
+fn sent_to(claim: &Claim) -> Domain {
+    let original = claim
+        .recipients
+        .iter()
+        .find_map(|recipient| recipient.request.original.as_ref());
+    let address = original.and_then(|original| Mailbox::parse(original.typed().1).ok());
+    address.map_or_else(|| claim.destination.clone(), |address| address.domain().clone())
+}
+
+/// A message is returned once, however many of those whom its recipient stands for it fails to reach.
+fn once(claim: &Claim, follow_up: FollowUp, lifetime: Duration) -> FollowUp {
+    let named = [b"returned once\0", claim.message.to_string().as_bytes()].concat();
+    let digest = Sha512::of(&[&named]).finish();
+    let (key, _) = digest.split_first_chunk().unwrap_or((&[0; 32], &[]));
+    let until = follow_up.message.accepted_at.after(lifetime);
+    FollowUp {
+        replay: Some(ReplayEntry::of_whole(*key, until)),
+        ..follow_up
     }
 }
 

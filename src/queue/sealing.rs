@@ -60,6 +60,7 @@ impl Mailer {
                     recipient: planned.recipient.id,
                     state: SettledState::Expanded,
                     note: format!("{}; {}", route_note(&planned.decision), sealing.choice),
+                    instead: Vec::new(),
                 });
             }
             Err(outcome) => progress.add(planned, outcome),

@@ -212,6 +212,7 @@ fn replaced(claim: &Claim, follow_up: FollowUp) -> Settled {
         recipient: recipient.id,
         state: SettledState::Expanded,
         note: "dmtp; the recipient has new keys: to be sealed again".to_owned(),
+        instead: Vec::new(),
     };
     Settled {
         settlements: claim.recipients.iter().map(settlement).collect(),

@@ -234,6 +234,8 @@ pub struct Settlement {
     pub state: SettledState,
     /// One line for the history: route and remote reply, cleaned of control characters. Encrypted at rest.
     pub note: String,
+    /// Recipients of the same message that take the place of an expanded one: due at once, or held if it is.
+    pub instead: Vec<Addressee>,
 }
 
 /// The states an attempt can lead to; all but `Deferred` are final.
@@ -243,7 +245,7 @@ pub enum SettledState {
     Delivered,
     /// Accepted by the next host.
     Relayed,
-    /// Replaced by the follow-up messages of the same call (sealed, or an alias's targets).
+    /// Replaced by other recipients ([`Settlement::instead`]) or follow-up messages of the same call (sealed, or elsewhere).
     Expanded,
     /// Given up. The report to the reverse-path is a follow-up of the same call.
     Failed(EnhancedStatus),

@@ -86,6 +86,7 @@ async fn fail(store: &dyn Store, claim: &Claim, now: Timestamp) -> Result<bool, 
             recipient: recipient.id,
             state: SettledState::Failed(diagnosis.status),
             note: diagnosis.to_string(),
+            instead: Vec::new(),
         })
         .collect();
     let bounce = Bounce {
@@ -168,6 +169,7 @@ async fn an_unreachable_recipient_is_tried_for_five_days_and_then_given_up() {
                 delay_reported: false,
             },
             note: "no host answered".into(),
+            instead: Vec::new(),
         };
         store
             .settle(claim.lease, vec![settlement], Vec::new())

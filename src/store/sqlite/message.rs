@@ -32,7 +32,7 @@ pub(super) struct SealedMessage {
     pub(super) trapped: Option<Trapped>,
 }
 
-struct SealedRecipient {
+pub(super) struct SealedRecipient {
     id: String,
     destination: String,
     forward_path: Vec<u8>,
@@ -91,7 +91,7 @@ impl SealedMessage {
             envelope: key.seal_envelope(&message.envelope, &beside),
             beside,
             due_at: message.due_at,
-            recipients: seal_recipients(key, message),
+            recipients: seal_recipients(key, &message.recipients),
             ticket: message.ticket.as_ref().map(|ticket| key.seal_ticket(ticket)),
             in_parts: number > 0,
             pieces: last.into_iter().collect(),
@@ -108,13 +108,12 @@ fn is_silent(message: &NewMessage) -> bool {
     message.recipients.iter().all(is_silent)
 }
 
-fn seal_recipients(key: &MessageKey, message: &NewMessage) -> Vec<SealedRecipient> {
+pub(super) fn seal_recipients(key: &MessageKey, recipients: &[Addressee]) -> Vec<SealedRecipient> {
     let seal = |addressee| {
         let id = RecipientId::random(&mut rand::rng());
         (id, key.seal_addressee(id, addressee))
     };
-    message
-        .recipients
+    recipients
         .iter()
         .map(|addressee| (addressee, seal(addressee)))
         .map(|(addressee, (id, forward_path))| SealedRecipient {
@@ -174,20 +173,27 @@ async fn insert_message(db: &mut SqliteConnection, message: &SealedMessage) -> R
             .execute(&mut *db)
             .await?;
     }
-    insert_recipients(db, message).await
+    insert_recipients(db, &message.id, &message.recipients, Some(message.due_at)).await
 }
 
-async fn insert_recipients(db: &mut SqliteConnection, message: &SealedMessage) -> Result<(), Error> {
+/// Adds recipients to a message; they are held if they are not to be due.
+pub(super) async fn insert_recipients(
+    db: &mut SqliteConnection,
+    message: &str,
+    recipients: &[SealedRecipient],
+    due_at: Option<Timestamp>,
+) -> Result<(), Error> {
     let mut destinations: Vec<&str> = Vec::new();
-    for recipient in &message.recipients {
+    for recipient in recipients {
         query(
-            "INSERT INTO recipients (id, message, destination, forward_path, due_at) VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO recipients (id, message, destination, forward_path, due_at, state) \
+             VALUES (?1, ?2, ?3, ?4, ?5, iif(?5 IS NULL, 'held', 'waiting'))",
         )
         .bind(&recipient.id)
-        .bind(&message.id)
+        .bind(message)
         .bind(&recipient.destination)
         .bind(&recipient.forward_path)
-        .bind(message.due_at.0)
+        .bind(due_at.map(|due_at| due_at.0))
         .execute(&mut *db)
         .await?;
         destinations.push(&recipient.destination);
@@ -195,7 +201,9 @@ async fn insert_recipients(db: &mut SqliteConnection, message: &SealedMessage) -
     destinations.sort_unstable();
     destinations.dedup();
     for destination in destinations {
-        claim::bring_lane_forward(db, destination, message.due_at).await?;
+        if let Some(due_at) = due_at {
+            claim::bring_lane_forward(db, destination, due_at).await?;
+        }
     }
     Ok(())
 }

@@ -4,11 +4,12 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{query, query_as, query_scalar};
 
 use super::claim::refresh_lane;
+use super::message::{insert_recipients, seal_recipients};
 use crate::base::id::{LeaseToken, QueueId};
 use crate::base::observe;
 use crate::base::time::Timestamp;
-use crate::store::sealed::MasterKey;
-use crate::store::{Error, SettledState, Settlement};
+use crate::store::sealed::{MasterKey, MessageKey};
+use crate::store::{Addressee, Error, SettledState, Settlement};
 
 /// See [`Spool::settle`](crate::store::Spool::settle); the caller adds the follow-ups in the same transaction.
 pub(super) async fn settle(
@@ -21,8 +22,11 @@ pub(super) async fn settle(
     let leased = leased_group(db, lease).await?;
     let mut attempts = Vec::with_capacity(settlements.len());
     for settlement in settlements {
+        let held = is_held(db, settlement).await?;
         if let Some(number) = settle_recipient(db, lease, settlement).await? {
             attempts.push((settlement, number));
+            let due_at = (!held).then_some(now);
+            put_instead(db, master, &leased.message, &settlement.instead, due_at).await?;
         }
     }
     if !erase_if_finished(db, &leased.message).await? {
@@ -180,6 +184,47 @@ async fn settle_recipient(
     Ok(number)
 }
 
+/// Whether an operator holds a recipient that others take the place of.
+async fn is_held(db: &mut SqliteConnection, settlement: &Settlement) -> Result<bool, Error> {
+    if settlement.instead.is_empty() {
+        return Ok(false);
+    }
+    let held = query_scalar("SELECT EXISTS (SELECT 1 FROM recipients WHERE id = ? AND state = 'held')")
+        .bind(settlement.recipient.to_string())
+        .fetch_one(db)
+        .await?;
+    Ok(held)
+}
+
+/// Rows for those whom an expanded recipient stands for.
+async fn put_instead(
+    db: &mut SqliteConnection,
+    master: &MasterKey,
+    message: &str,
+    recipients: &[Addressee],
+    due_at: Option<Timestamp>,
+) -> Result<(), Error> {
+    if recipients.is_empty() {
+        return Ok(());
+    }
+    let key = message_key(db, master, message).await?;
+    let sealed = seal_recipients(&key, recipients);
+    insert_recipients(db, message, &sealed, due_at).await
+}
+
+async fn message_key(
+    db: &mut SqliteConnection,
+    master: &MasterKey,
+    message: &str,
+) -> Result<MessageKey, Error> {
+    let wrapped_key: Vec<u8> = query_scalar("SELECT wrapped_key FROM messages WHERE id = ?")
+        .bind(message)
+        .fetch_one(db)
+        .await?;
+    let id = QueueId::parse(message).ok_or(Error::Unreadable("message id"))?;
+    master.unwrap(id, &wrapped_key)
+}
+
 async fn is_known(db: &mut SqliteConnection, settlement: &Settlement) -> Result<bool, Error> {
     let known = query_scalar("SELECT EXISTS (SELECT 1 FROM recipients WHERE id = ?)")
         .bind(settlement.recipient.to_string())
@@ -209,12 +254,7 @@ async fn write_history<'s>(
     now: Timestamp,
     numbered: impl Iterator<Item = (&'s Settlement, i64)>,
 ) -> Result<(), Error> {
-    let wrapped_key: Vec<u8> = query_scalar("SELECT wrapped_key FROM messages WHERE id = ?")
-        .bind(message)
-        .fetch_one(&mut *db)
-        .await?;
-    let id = QueueId::parse(message).ok_or(Error::Unreadable("message id"))?;
-    let key = master.unwrap(id, &wrapped_key)?;
+    let key = message_key(db, master, message).await?;
     for (settlement, number) in numbered {
         let attempt = u32::try_from(number).map_err(|_| Error::Unreadable("attempts"))?;
         query("INSERT INTO attempts (recipient, number, ended_at, note) VALUES (?, ?, ?, ?)")

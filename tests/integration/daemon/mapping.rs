@@ -92,7 +92,7 @@ async fn headers_with_two_meanings_are_refused_in_words() {
 }
 
 /// A message as it is in the spool after it was opened, for `address`.
-async fn opened(organization: &Organization, address: &str, mime: &[u8]) {
+pub(super) async fn opened(organization: &Organization, address: &str, mime: &[u8]) {
     let config = Config::load(&organization.config).unwrap();
     let key = MasterKey(config::load_master_key(&config).unwrap());
     let clock = Arc::new(SystemClock);

@@ -20,6 +20,7 @@ mod key_sets;
 mod keys_at_home;
 mod large;
 mod life_cycle;
+mod lists;
 mod lmtp;
 mod local_parts;
 mod mapping;

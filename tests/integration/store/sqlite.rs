@@ -218,6 +218,8 @@ behaves! {
     what_waited_longest_is_claimed_first
     a_lease_that_ran_out_is_due_again_and_its_token_is_stale
     a_settlement_with_one_foreign_recipient_changes_nothing
+    others_take_the_place_of_an_expanded_recipient
+    who_takes_the_place_of_a_held_recipient_is_held
     a_deferred_recipient_keeps_its_history
     a_message_goes_when_its_last_recipient_is_final
     follow_ups_enter_with_the_settlement
@@ -410,6 +412,7 @@ async fn files_name_no_person_and_show_no_text_of_a_queued_message() {
             delay_reported: false,
         },
         note,
+        instead: Vec::new(),
     };
     store
         .settle(claimed.lease, vec![settlement], Vec::new())

@@ -110,6 +110,7 @@ pub fn settlements(claim: &Claim, state: SettledState) -> Vec<Settlement> {
             recipient: recipient.id,
             state,
             note: format!("250 after {} attempts", recipient.attempts),
+            instead: Vec::new(),
         })
         .collect()
 }
@@ -314,6 +315,54 @@ pub async fn a_lease_that_ran_out_is_due_again_and_its_token_is_stale(bed: &dyn 
 
     settle(&*store, &second, SettledState::Relayed).await.unwrap();
     assert!(store.list(None, 10).await.unwrap().is_empty());
+}
+
+fn expanded_into(claim: &Claim, others: &[&str]) -> Vec<Settlement> {
+    let mut settlements = settlements(claim, SettledState::Expanded);
+    settlements[0].instead = others.iter().map(|text| mailbox(text).into()).collect();
+    settlements
+}
+
+pub async fn others_take_the_place_of_an_expanded_recipient(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let id = enqueue(&*store, message(&["all@hismail.test"])).await;
+    let list = claim_one(&*store, NOON).await;
+    let others = ["bob@hismail.test", "ben@other.test"];
+    let settlements = expanded_into(&list, &others);
+    store
+        .settle(list.lease, settlements.clone(), Vec::new())
+        .await
+        .unwrap();
+    let again = store.settle(list.lease, settlements, Vec::new()).await;
+    assert!(matches!(again, Err(Error::LeaseLost)));
+    let claims = claim(&*store, NOON, 10).await;
+    let of_all = claims.iter().flat_map(|claim| &claim.recipients);
+    let mut paths: Vec<_> = of_all.map(|one| one.forward_path.to_string()).collect();
+    paths.sort();
+    assert_eq!(paths, ["ben@other.test", "bob@hismail.test"]);
+    assert!(claims.iter().all(|claim| claim.message == id));
+    settle(&*store, &claims[0], SettledState::Delivered)
+        .await
+        .unwrap();
+    assert!(!body(&*store, id).await.is_empty(), "one still waits");
+    settle(&*store, &claims[1], SettledState::Delivered)
+        .await
+        .unwrap();
+    assert!(matches!(store.read_piece(id, 0).await, Err(Error::Missing)));
+}
+
+pub async fn who_takes_the_place_of_a_held_recipient_is_held(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let id = enqueue(&*store, message(&["all@hismail.test"])).await;
+    let list = claim_one(&*store, NOON).await;
+    assert_eq!(store.hold(Selection::Message(id)).await.unwrap(), 1);
+    let settlements = expanded_into(&list, &["bob@hismail.test"]);
+    store.settle(list.lease, settlements, Vec::new()).await.unwrap();
+    assert!(claim(&*store, noon_plus(60), 10).await.is_empty());
+    assert_eq!(store.list(None, 10).await.unwrap()[0].state, QueueState::Held);
+    assert_eq!(store.release(Selection::All, noon_plus(60)).await.unwrap(), 1);
+    let claim = claim_one(&*store, noon_plus(60)).await;
+    assert_eq!(claim.recipients[0].forward_path.to_string(), "bob@hismail.test");
 }
 
 pub async fn a_settlement_with_one_foreign_recipient_changes_nothing(bed: &dyn Bed) {
