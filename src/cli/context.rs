@@ -1,7 +1,5 @@
 //! What most commands need: the open store, and the services over it.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -9,6 +7,7 @@ use anyhow::Context as _;
 use crate::abuse::Gate;
 use crate::accounts::Accounts;
 use crate::authentication::Keys;
+use crate::base::durable;
 use crate::base::time::{Clock, SystemClock, Timestamp};
 use crate::config::{self, Config, Origin};
 use crate::crypto::at_rest::Key;
@@ -45,11 +44,7 @@ impl Context {
     /// on standard error.
     pub async fn open_or_create(config: Config) -> anyhow::Result<Self> {
         let folder = &config.server.data_directory;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .with_context(|| format!("{} cannot be made", folder.display()))?;
+        durable::create_folder(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         if let Origin::File(path) = config::find_master_key(&config)
             && !path.exists()
         {

@@ -4,15 +4,15 @@
 //! variable `DIMED_MASTER_KEY` (base64), then in the configured file. It never lies in the database.
 
 use std::ffi::OsString;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use super::{Config, Error};
-use crate::base::encoding;
+use crate::base::{durable, encoding};
 use crate::crypto::at_rest::Key;
 
 /// Variable that holds the key itself.
@@ -60,11 +60,7 @@ pub fn create_master_key(path: &Path, key: &Key) -> Result<(), Error> {
         source,
     };
     let folder = path.parent().unwrap_or(Path::new("/"));
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(failed)?;
+    durable::create_folder(folder).map_err(failed)?;
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -74,9 +70,7 @@ pub fn create_master_key(path: &Path, key: &Key) -> Result<(), Error> {
     let text = Zeroizing::new(encoding::base64(key.expose()) + "\n");
     file.write_all(text.as_bytes()).map_err(failed)?;
     file.sync_all().map_err(failed)?;
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(failed)
+    durable::sync_folder(folder).map_err(failed)
 }
 
 fn find(config: &Config, variable: impl Fn(&str) -> Option<OsString>) -> Origin {

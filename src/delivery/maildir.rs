@@ -19,6 +19,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::io::AsyncWriteExt;
 
 use super::{Diagnosis, Outcome};
+use crate::base::durable::sync_folder;
 use crate::base::encoding::hex;
 use crate::base::id::RecipientId;
 use crate::base::time::Timestamp;
@@ -229,7 +230,7 @@ impl Delivery {
         });
         blocking(move || {
             std::fs::rename(&self.temporary.0, &target)?;
-            folder::sync(&new)?;
+            sync_folder(&new)?;
             // The message is there, whatever becomes of the count.
             let _ = quota::add(&self.folder, self.size_bytes);
             Ok(target)

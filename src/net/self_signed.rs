@@ -1,14 +1,15 @@
 //! A certificate of our own making, for hosts whose management records vouch for it (`dmtp.md` §3.4).
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256};
 use zeroize::Zeroizing;
 
 use super::tls::{Error, Identity};
+use crate::base::durable;
 use crate::mail::address::Domain;
 
 const CERTIFICATE: &str = "certificate.pem";
@@ -36,18 +37,12 @@ fn make(folder: &Path, hostname: &Domain) -> Result<(), Error> {
     params.not_after = rcgen::date_time_ymd(2120, 1, 1);
     let certificate = params.self_signed(&key)?;
     let failed = |error| Error::Unwritable(folder.display().to_string(), error);
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(failed)?;
+    durable::create_folder(folder).map_err(failed)?;
     // The certificate comes last, so that one without its key is never there.
     let private = Zeroizing::new(key.serialize_pem());
     write(&folder.join(KEY), private.as_bytes(), 0o600).map_err(failed)?;
     write(&folder.join(CERTIFICATE), certificate.pem().as_bytes(), 0o644).map_err(failed)?;
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(failed)
+    durable::sync_folder(folder).map_err(failed)
 }
 
 /// Replaces a file as a whole.

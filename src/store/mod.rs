@@ -3,6 +3,22 @@
 //! Everything private is encrypted before it reaches the database: envelopes and bodies under a per-message key
 //! wrapped by the master key, private DIME keys under the master key itself ([`crate::crypto::at_rest`]). The
 //! database alone gives away neither a key nor, for any message, more than one domain.
+//!
+//! # The order of syncs
+//!
+//! Nothing that was acknowledged may be lost by a power cut (RFC 5321 §6.1), so this is done in this order and in no other;
+//! `tests/integration/durability` watches the system calls of the binary, and cuts the power at every sync.
+//!
+//! | Before | this is synced |
+//! |---|---|
+//! | the database is made | the data directory, and the master key, each in its folder |
+//! | `250` to DATA and to the last BDAT, `250 OK [id]` to an object of DMTP | the pieces of the body, then, by the sync that ends `COMMIT`, the message with all its recipients |
+//! | a file gets its name in a Maildir's `new` | its octets, and every folder that was made for it, in the one above |
+//! | the transaction that settles what was delivered into a Maildir | `new`, after the rename |
+//! | the transaction that settles what a mailbox server or the next host took | nothing: their `250` says that they have it. A kill between the two repeats the delivery (RFC 1047) |
+//! | anything that follows from an outcome, such as sending the report of it | the transaction that settles, which brought it into the spool |
+//!
+//! So a message is in the spool until it is durable elsewhere, and may be in both places, never in none.
 
 mod accounts;
 mod aliases;

@@ -18,6 +18,7 @@ mod daemon;
 mod demo;
 mod dns;
 mod downgrade;
+mod durability;
 mod fuzz_seeds;
 mod messages;
 mod peers;

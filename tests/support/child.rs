@@ -1,5 +1,6 @@
 //! The daemon as a process of its own.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -9,6 +10,15 @@ use super::eventually;
 /// The binary under test.
 pub const DIMED: &str = env!("CARGO_BIN_EXE_dimed");
 
+/// What surrounds the binary: a program that executes it, as `strace` does, and its environment.
+#[derive(Debug, Clone, Default)]
+pub struct Launch {
+    /// The program and its arguments; empty for none. It must become the binary, so that the process is the daemon's.
+    pub before: Vec<OsString>,
+    /// Variables set.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
 /// A running `dimed serve`; killed when dropped.
 pub struct Process {
     child: Child,
@@ -17,11 +27,14 @@ pub struct Process {
 
 impl Process {
     /// Starts it; its log is appended to a file.
-    pub fn start(config: &Path, log: &Path) -> Self {
+    pub fn start(config: &Path, log: &Path, launch: &Launch) -> Self {
         let file = File::options().create(true).append(true).open(log).unwrap();
-        let child = Command::new(DIMED)
+        let mut line = launch.before.iter().cloned().chain([DIMED.into()]);
+        let child = Command::new(line.next().unwrap())
+            .args(line)
             .args(["serve", "--config"])
             .arg(config)
+            .envs(launch.environment.iter().cloned())
             .env_remove("DIMED_CONFIG")
             .env_remove("DIMED_MASTER_KEY")
             .env_remove("CREDENTIALS_DIRECTORY")
@@ -34,6 +47,11 @@ impl Process {
             child,
             log: log.to_owned(),
         }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGKILL, and the end of the process.

@@ -19,7 +19,7 @@ use dimed::store::{HistoricSignet, StoredSignet};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
-use super::child::Process;
+use super::child::{Launch, Process};
 use super::loopback::{self, Loopback};
 use super::maildir::Maildir;
 use super::observer::Witness;
@@ -381,9 +381,14 @@ impl Organization {
 
     /// Serves in a process of its own, and returns once it says that it is ready.
     pub async fn spawn(&self) -> Process {
+        self.spawn_with(&Launch::default()).await
+    }
+
+    /// The same in other surroundings.
+    pub async fn spawn_with(&self, launch: &Launch) -> Process {
         let started = |log: &str| log.matches("\"daemon.started\"").count();
         let before = std::fs::read_to_string(self.log()).unwrap_or_default();
-        let mut process = Process::start(&self.config, &self.log());
+        let mut process = Process::start(&self.config, &self.log(), launch);
         eventually("the daemon to start", || {
             process.check();
             (started(&process.log()) > started(&before)).then_some(())

@@ -1,11 +1,10 @@
 //! Folders: their names, their making, and what is left behind in them.
 
-use std::fs::{DirBuilder, File};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::DirBuilderExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::base::durable::create_folder;
 use crate::mail::address::Mailbox;
 
 /// A part of an address as the name of exactly one folder.
@@ -43,28 +42,7 @@ pub(super) fn fill(pattern: &Path, account: &Mailbox) -> PathBuf {
 pub(super) fn create_maildir(folder: &Path) -> io::Result<()> {
     ["tmp", "new", "cur"]
         .iter()
-        .try_for_each(|name| create_durably(&folder.join(name)))
-}
-
-fn create_durably(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let Some(above) = folder.parent() else {
-        return Err(ErrorKind::NotFound.into());
-    };
-    create_durably(above)?;
-    match DirBuilder::new().mode(0o700).create(folder) {
-        // Another delivery was quicker.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => {}
-        made => made?,
-    }
-    sync(above)
-}
-
-/// Makes the entries of a folder durable.
-pub(super) fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+        .try_for_each(|name| create_folder(&folder.join(name)))
 }
 
 /// Removes the files of a folder that have not changed for `age`.
@@ -82,6 +60,8 @@ pub(super) fn sweep(folder: &Path, now: SystemTime, age: Duration) -> io::Result
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::fs::File;
+
     use super::*;
 
     #[test]

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{ConnectOptions, query, query_as, query_scalar};
+use sqlx::{query, query_as, query_scalar};
 
-use super::SqliteStore;
+use super::{SqliteStore, writer};
 use crate::base::time::Timestamp;
 use crate::dime::fingerprint::FullFingerprint;
 use crate::dime::key_set::Pin;
@@ -219,7 +219,7 @@ impl SqliteStore {
     pub(super) async fn empty_log(&self) -> Result<(), Error> {
         let options = (*self.inner.readers.options()).clone();
         let options = options.read_only(false).busy_timeout(LOG_WAIT);
-        let mut connection = options.connect().await?;
+        let mut connection = writer::open(&options).await?;
         for _ in 0..LOG_TRIES {
             // Whether others were in the way, pages in the log, pages brought into the database.
             let (is_busy, ..): (bool, i64, i64) = query_as("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -3,7 +3,8 @@
 //! # Durability
 //!
 //! The database runs in WAL mode with `synchronous=FULL`: `COMMIT` returns after the log has been synced, and only
-//! then is anybody told that the work is done. All writing goes through one task that groups what waits into one
+//! then is anybody told that the work is done. Every connection that writes has its settings read back before it is used.
+//! What is synced before what is a table in [`crate::store`]. All writing goes through one task that groups what waits into one
 //! transaction (`writer`), so that one sync serves many sessions. Reading has connections of its own.
 //!
 //! # Several processes
@@ -86,8 +87,7 @@ impl SqliteStore {
     pub async fn open(path: &Path, master: MasterKey, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let file = DatabaseFile::take(path).await?;
         let options = connect_options(path);
-        let mut connection = options.connect().await?;
-        demand_durability(&mut connection).await?;
+        let mut connection = writer::open(&options).await?;
         // `run` on a connection makes this future impossible to send (rust-lang/rust#100013).
         MIGRATIONS
             .run_direct(None, &mut connection, false)
@@ -222,24 +222,6 @@ fn connect_options(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-/// Reads the settings back that a `250` relies on.
-async fn demand_durability(connection: &mut SqliteConnection) -> Result<(), Error> {
-    let journal: String = query_scalar("PRAGMA journal_mode")
-        .fetch_one(&mut *connection)
-        .await?;
-    let synchronous: i64 = query_scalar("PRAGMA synchronous")
-        .fetch_one(&mut *connection)
-        .await?;
-    let foreign_keys: i64 = query_scalar("PRAGMA foreign_keys").fetch_one(connection).await?;
-    match (journal.as_str(), synchronous, foreign_keys) {
-        ("wal", 2, 1) => Ok(()),
-        _ => Err(Error::NotDurable(format!(
-            "journal_mode={journal} synchronous={synchronous} foreign_keys={foreign_keys}, \
-             wanted wal, 2 (full), 1"
-        ))),
-    }
-}
-
 async fn check_master_key(connection: &mut SqliteConnection, master: &MasterKey) -> Result<(), Error> {
     query("INSERT INTO master_key_check (id, sealed) VALUES (1, ?) ON CONFLICT DO NOTHING")
         .bind(master.seal_check())
@@ -272,7 +254,7 @@ mod tests {
     async fn demand(change: fn(SqliteConnectOptions) -> SqliteConnectOptions) -> Result<(), Error> {
         let folder = tempfile::tempdir().unwrap();
         let options = change(connect_options(&folder.path().join("dimed.db")));
-        demand_durability(&mut options.connect().await.unwrap()).await
+        writer::open(&options).await.map(drop)
     }
 
     #[tokio::test]

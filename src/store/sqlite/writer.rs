@@ -9,10 +9,35 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, Connection, query};
+use sqlx::{ConnectOptions, Connection, query, query_scalar};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::store::Error;
+
+/// Opens a connection that writes, and reads the settings back that every `250` relies on: [`Error::NotDurable`] if SQLite
+/// took others.
+pub(super) async fn open(options: &SqliteConnectOptions) -> Result<SqliteConnection, Error> {
+    let mut connection = options.connect().await?;
+    demand_durability(&mut connection).await?;
+    Ok(connection)
+}
+
+async fn demand_durability(connection: &mut SqliteConnection) -> Result<(), Error> {
+    let journal: String = query_scalar("PRAGMA journal_mode")
+        .fetch_one(&mut *connection)
+        .await?;
+    let synchronous: i64 = query_scalar("PRAGMA synchronous")
+        .fetch_one(&mut *connection)
+        .await?;
+    let foreign_keys: i64 = query_scalar("PRAGMA foreign_keys").fetch_one(connection).await?;
+    match (journal.as_str(), synchronous, foreign_keys) {
+        ("wal", 2, 1) => Ok(()),
+        _ => Err(Error::NotDurable(format!(
+            "journal_mode={journal} synchronous={synchronous} foreign_keys={foreign_keys}, \
+             wanted wal, 2 (full), 1"
+        ))),
+    }
+}
 
 /// What one job does with the connection.
 pub(super) type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'c>>;
@@ -206,7 +231,7 @@ impl Task {
         let connection = match self.begin().await {
             Ok(connection) => connection,
             Err(error) => {
-                first.refuse(Error::Database(error));
+                first.refuse(error);
                 return None;
             }
         };
@@ -218,10 +243,10 @@ impl Task {
         closing
     }
 
-    async fn begin(&mut self) -> Result<&mut SqliteConnection, sqlx::Error> {
+    async fn begin(&mut self) -> Result<&mut SqliteConnection, Error> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.options.connect().await?,
+            None => open(&self.options).await?,
         };
         query("BEGIN IMMEDIATE").execute(&mut connection).await?;
         Ok(self.connection.insert(connection))
@@ -301,15 +326,20 @@ async fn leave_savepoint(connection: &mut SqliteConnection, keep: bool) -> Resul
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use sqlx::query_scalar;
+    use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 
     use super::*;
 
     /// A writer on a table that refers to itself, so that a commit can be made to fail.
     async fn writer(folder: &tempfile::TempDir) -> Writer {
+        writer_opened_anew_with(folder, SqliteSynchronous::Full).await
+    }
+
+    async fn writer_opened_anew_with(folder: &tempfile::TempDir, synchronous: SqliteSynchronous) -> Writer {
         let options = SqliteConnectOptions::new()
             .filename(folder.path().join("x.db"))
             .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
             .foreign_keys(true);
         let mut connection = options.connect().await.unwrap();
         query(
@@ -319,7 +349,7 @@ mod tests {
         .execute(&mut connection)
         .await
         .unwrap();
-        Writer::start(connection, options)
+        Writer::start(connection, options.synchronous(synchronous))
     }
 
     async fn insert(writer: &Writer, id: i64, parent: Option<i64>) -> Result<(), Error> {
@@ -342,6 +372,18 @@ mod tests {
             Box::pin(async move { Ok(query_scalar("SELECT COUNT(*) FROM t").fetch_one(db).await?) })
         });
         rows.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_connection_opened_anew_is_not_used_if_its_settings_could_lose_mail() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer_opened_anew_with(&folder, SqliteSynchronous::Normal).await;
+        let orphan = insert(&writer, 2, Some(99)).await;
+        assert!(matches!(orphan, Err(Error::NotCommitted(_))));
+        match insert(&writer, 1, None).await {
+            Err(Error::NotDurable(reason)) => assert!(reason.contains("synchronous=1"), "{reason}"),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[tokio::test]
