@@ -18,7 +18,6 @@ mod sending;
 #[cfg(test)]
 mod tests;
 
-use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -76,11 +75,6 @@ pub struct Gate {
     kib: Option<Allowance<Domain>>,
 }
 
-/// So many within an hour; `None` for no limit.
-fn share<K: Hash + Eq + Clone>(most: u32) -> Option<Allowance<K>> {
-    (most > 0).then(|| Allowance::new(most, SPAN / most))
-}
-
 /// What a message has used of its origin's share.
 #[derive(Debug)]
 #[must_use]
@@ -97,8 +91,8 @@ impl Admission {
 impl Gate {
     /// A gate with the block list in `store`. What origins have used is in memory, and forgotten with it.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
-        let messages = share(settings.messages_per_hour);
-        let kib = share(settings.mib_per_hour.saturating_mul(1024));
+        let messages = Allowance::within(SPAN, settings.messages_per_hour);
+        let kib = Allowance::within(SPAN, settings.mib_per_hour.saturating_mul(1024));
         Self {
             store,
             clock,

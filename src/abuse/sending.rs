@@ -5,8 +5,8 @@
 
 use std::time::Instant;
 
-use super::share;
-use crate::base::allowance::{Allowance, Use};
+use super::SPAN;
+use crate::base::allowance::{self, Allowance};
 use crate::mail::address::Mailbox;
 use crate::store::fold;
 
@@ -23,28 +23,14 @@ pub struct Sending {
 pub struct TooMuch;
 
 /// What a message uses of its author's share. It comes back unless the message is taken.
-#[derive(Debug, Default)]
-pub struct Reserved(Vec<Use<String>>);
-
-impl Reserved {
-    /// The message is taken.
-    pub fn spend(mut self) {
-        self.0.clear();
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        self.0.drain(..).for_each(Use::give_back);
-    }
-}
+pub type Reserved = allowance::Reserved<String>;
 
 impl Sending {
     /// So many messages and recipients of one account within an hour; 0 for no limit.
     pub fn new(messages_per_hour: u32, recipients_per_hour: u32) -> Self {
         Self {
-            messages: share(messages_per_hour),
-            recipients: share(recipients_per_hour),
+            messages: Allowance::within(SPAN, messages_per_hour),
+            recipients: Allowance::within(SPAN, recipients_per_hour),
         }
     }
 
@@ -67,10 +53,10 @@ fn reserve(
     reserved: &mut Reserved,
     now: Instant,
 ) -> Result<(), TooMuch> {
-    if let Some(share) = share {
-        reserved.0.push(share.take(fold(account), now).ok_or(TooMuch)?);
+    match reserved.take(share, fold(account), now) {
+        true => Ok(()),
+        false => Err(TooMuch),
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -42,6 +42,11 @@ impl<K: Hash + Eq + Clone> Allowance<K> {
         }
     }
 
+    /// So many within every span; `None`, which is no limit, for 0.
+    pub fn within(span: Duration, most: u32) -> Option<Self> {
+        (most > 0).then(|| Self::new(most, span / most))
+    }
+
     /// One use, if the party has one left.
     pub fn take(&self, party: K, now: Instant) -> Option<Use<K>> {
         self.take_many(party, 1, now)
@@ -84,6 +89,40 @@ impl<K: Hash + Eq + Clone> Use<K> {
         if let Some(used) = parties.get_mut(&self.party) {
             used.count = used.count.saturating_sub(self.amount);
         }
+    }
+}
+
+/// Uses of something that has not happened yet. They come back unless it does.
+#[derive(Debug)]
+pub struct Reserved<K: Hash + Eq + Clone>(Vec<Use<K>>);
+
+impl<K: Hash + Eq + Clone> Reserved<K> {
+    /// One more use, if the party has one left; where there is no limit, always.
+    pub fn take(&mut self, share: Option<&Allowance<K>>, party: K, now: Instant) -> bool {
+        let Some(share) = share else {
+            return true;
+        };
+        let taken = share.take(party, now);
+        let is_left = taken.is_some();
+        self.0.extend(taken);
+        is_left
+    }
+
+    /// It has happened.
+    pub fn spend(mut self) {
+        self.0.clear();
+    }
+}
+
+impl<K: Hash + Eq + Clone> Default for Reserved<K> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<K: Hash + Eq + Clone> Drop for Reserved<K> {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(Use::give_back);
     }
 }
 

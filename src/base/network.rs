@@ -1,11 +1,11 @@
 //! Networks of addresses: `192.0.2.0/24`, `2001:db8::/32`, or one address alone.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// All addresses that begin with the same bits. IPv4 addresses that come mapped into IPv6 are IPv4 addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network {
     address: IpAddr,
     bits: u8,
@@ -20,6 +20,22 @@ impl Network {
     /// The addresses that have so many leading bits in common with this one.
     pub fn around(address: IpAddr, bits: u8) -> Self {
         Self { address, bits }
+    }
+
+    /// The network of that length that an address is in.
+    pub fn of(address: IpAddr, bits: u8) -> Self {
+        let zeros = |width: u32| width.saturating_sub(u32::from(bits));
+        let start = match address.to_canonical() {
+            IpAddr::V4(v4) => {
+                let mask = u32::MAX.checked_shl(zeros(32)).unwrap_or(0);
+                IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & mask))
+            }
+            IpAddr::V6(v6) => {
+                let mask = u128::MAX.checked_shl(zeros(128)).unwrap_or(0);
+                IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & mask))
+            }
+        };
+        Self::around(start, bits)
     }
 
     /// Whether the address is in it.
@@ -92,6 +108,22 @@ mod tests {
             assert!(parsed.contains(inside.parse().unwrap()), "{network} {inside}");
             assert!(!parsed.contains(outside.parse().unwrap()), "{network} {outside}");
             assert_eq!(parsed.to_string().parse(), Ok(parsed));
+        }
+    }
+
+    #[test]
+    fn the_network_of_an_address_has_no_bits_beyond_its_length() {
+        for (address, bits, network) in [
+            ("192.0.2.77", 24, "192.0.2.0/24"),
+            ("::ffff:192.0.2.77", 24, "192.0.2.0/24"),
+            ("192.0.2.77", 0, "0.0.0.0/0"),
+            ("192.0.2.77", 32, "192.0.2.77/32"),
+            ("2001:db8:1:2:3:4:5:6", 64, "2001:db8:1:2::/64"),
+            ("2001:db8::1", 0, "::/0"),
+            ("2001:db8::1", 128, "2001:db8::1/128"),
+        ] {
+            let of = Network::of(address.parse().unwrap(), bits);
+            assert_eq!(of, network.parse().unwrap(), "{address}/{bits}");
         }
     }
 

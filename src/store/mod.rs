@@ -28,6 +28,7 @@ mod body;
 mod deposits;
 mod dkim;
 mod domains;
+mod greylist;
 mod kept;
 mod key_sets;
 mod life_cycle;
@@ -45,6 +46,7 @@ pub use body::*;
 pub use deposits::*;
 pub use dkim::*;
 pub use domains::*;
+pub use greylist::*;
 pub use key_sets::*;
 pub use life_cycle::*;
 pub use sealed::MasterKey;
@@ -115,6 +117,7 @@ pub trait Store:
     + StsPolicies
     + Blocks
     + DkimKeys
+    + Greylist
 {
 }
 
@@ -130,5 +133,6 @@ impl<T> Store for T where
         + StsPolicies
         + Blocks
         + DkimKeys
+        + Greylist
 {
 }

@@ -122,6 +122,11 @@ impl MasterKey {
             .to_vec()
     }
 
+    /// Where an attempt or a network of the greylist is found.
+    pub(super) fn greylist_tag(&self, text: &str) -> Vec<u8> {
+        self.derive(&format!("greylist tag {text}")).expose().to_vec()
+    }
+
     /// Where what is pinned of the key sets of `name` is found.
     pub(super) fn pin_tag(&self, name: &str) -> Vec<u8> {
         self.derive(&format!("key set pin tag {name}")).expose().to_vec()

@@ -21,6 +21,7 @@ mod deposits;
 mod dkim;
 mod domains;
 mod file;
+mod greylist;
 mod key_sets;
 mod life_cycle;
 mod message;

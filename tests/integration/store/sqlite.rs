@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use dimed::base::time::ManualClock;
@@ -197,6 +198,72 @@ async fn keys_of_removed_accounts_leave_no_octet_behind() {
     assert_eq!(found(), 0);
 }
 
+fn greylist_terms() -> GreylistTerms {
+    GreylistTerms {
+        wait: Duration::from_secs(300),
+        retry_within: Duration::from_secs(3600),
+        proven_for: Duration::from_secs(24 * 3600),
+        network_after: 3,
+    }
+}
+
+fn attempt(from: &str) -> Attempt {
+    Attempt {
+        network: "203.0.113.0/24".parse().unwrap(),
+        reverse_path: ReversePath::parse(from).unwrap(),
+        recipient: mailbox("bob@hismail.test"),
+    }
+}
+
+#[tokio::test]
+async fn the_greylist_says_nothing_of_who_wrote_to_whom() {
+    let bed = SqliteBed::new();
+    let store = bed.store().await;
+    for minute in [0, 5] {
+        let told = store
+            .greylist(&attempt("<carol@plain.test>"), &greylist_terms(), noon_plus(minute))
+            .await;
+        told.unwrap();
+    }
+    assert_eq!(bed.count("SELECT COUNT(*) FROM greylist WHERE proven").await, 1);
+    assert_eq!(bed.count("SELECT good FROM greylist_networks").await, 1);
+    let all = bed.all_octets();
+    for named in ["carol", "plain.test", "bob@hismail", "203.0.113"] {
+        let is_there = all.windows(named.len()).any(|window| window == named.as_bytes());
+        assert!(!is_there, "{named}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_greylist_forgets_those_that_wait_and_would_be_forgotten_first() {
+    let bed = SqliteBed::new();
+    let store = bed.store().await;
+    let fill = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100255) \
+        INSERT INTO greylist (tag, network, since, proven, until) \
+        SELECT CAST(i AS BLOB), CAST(i AS BLOB), 0, i <= 200, 2000000000 + i FROM n";
+    query(fill).execute(&mut bed.raw().await).await.unwrap();
+    let told = async |from: &str| {
+        let told = store.greylist(&attempt(from), &greylist_terms(), NOON).await;
+        told.unwrap();
+    };
+    assert_eq!(100_255 % 256, 159);
+    for number in 0..96 {
+        let letter = |digit: u8| char::from(b'a' + digit);
+        let from = format!("<{}{}@plain.test>", letter(number / 26), letter(number % 26));
+        told(&from).await;
+    }
+    assert_eq!(bed.count("SELECT COUNT(*) FROM greylist").await, 100_351);
+    // The one that makes a multiple of 256 makes room.
+    told("<zz@plain.test>").await;
+    assert_eq!(
+        bed.count("SELECT COUNT(*) FROM greylist").await,
+        i64::from(MAX_GREYLISTED)
+    );
+    assert_eq!(bed.count("SELECT COUNT(*) FROM greylist WHERE proven").await, 200);
+    let left = "SELECT MIN(until) FROM greylist WHERE NOT proven";
+    assert!(bed.count(left).await > 2_000_000_200);
+}
+
 macro_rules! behaves {
     ($($test:ident)*) => {
         $(
@@ -284,6 +351,11 @@ behaves! {
     mail_to_a_trap_blocks_its_author_once_and_copies_do_nothing
     traps_leave_alone_what_operators_have_decided
     several_trapped_authors_block_their_domain_if_that_is_wanted
+    who_comes_again_in_time_is_taken_from_then_on
+    a_network_of_which_enough_have_come_again_has_no_more_to_wait
+    what_is_over_is_forgotten_and_all_on_demand
+    a_network_that_tries_everything_pushes_out_only_its_own
+    an_attempt_from_the_future_is_a_first_one
     traps_make_a_bounded_number_of_entries_for_a_domain
     the_account_in_charge_is_no_trap
     accounts_are_listed_in_pages

@@ -23,10 +23,12 @@ use dimed::store::*;
 
 mod blocks;
 mod bodies;
+mod greylist;
 mod people;
 
 pub use blocks::*;
 pub use bodies::*;
+pub use greylist::*;
 pub use people::*;
 
 /// A database that tests may open several times.

@@ -1,0 +1,240 @@
+//! The greylist. Reading comes first, so that those who try again too early, or have been proven lately, cost no transaction.
+
+use async_trait::async_trait;
+use sqlx::sqlite::{SqliteConnection, SqliteExecutor};
+use sqlx::{query, query_as, query_scalar};
+
+use super::SqliteStore;
+use crate::base::time::Timestamp;
+use crate::store::greylist::{Change, Good, LOOKED_FOR_EVERY, Remembered, Tried};
+use crate::store::{
+    Attempt, Error, Greylist, GreylistCounts, GreylistTerms, Greylisted, MAX_GREYLISTED,
+    MAX_WAITING_OF_NETWORK,
+};
+
+/// Rows that one call clears away: one transaction keeps all others waiting.
+const CLEARED_PER_CALL: u32 = 1000;
+
+/// Under what an attempt is found, and its network.
+#[derive(Debug, Clone)]
+struct Tags {
+    attempt: Vec<u8>,
+    network: Vec<u8>,
+}
+
+#[async_trait]
+impl Greylist for SqliteStore {
+    async fn greylist(
+        &self,
+        attempt: &Attempt,
+        terms: &GreylistTerms,
+        now: Timestamp,
+    ) -> Result<Greylisted, Error> {
+        let tags = Tags {
+            attempt: self.inner.master.greylist_tag(&attempt.text()),
+            network: self.inner.master.greylist_tag(&attempt.network.to_string()),
+        };
+        let (told, change) = remembered(&self.inner.readers, &tags).await?.judge(terms, now);
+        if change.is_none() {
+            return Ok(told);
+        }
+        let terms = terms.clone();
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    // Another session may have been faster.
+                    let (told, change) = remembered(&mut *db, &tags).await?.judge(&terms, now);
+                    if let Some(change) = change {
+                        apply(db, &tags, change, &terms, now).await?;
+                    }
+                    Ok(told)
+                })
+            })
+            .await
+    }
+
+    async fn expire_greylist(&self, now: Timestamp) -> Result<u64, Error> {
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    let attempts = query(
+                        "DELETE FROM greylist WHERE seq IN \
+                         (SELECT seq FROM greylist WHERE proven IN (0, 1) AND until <= ? LIMIT ?)",
+                    )
+                    .bind(now.0)
+                    .bind(CLEARED_PER_CALL)
+                    .execute(&mut *db)
+                    .await?;
+                    let networks = query(
+                        "DELETE FROM greylist_networks WHERE network IN \
+                         (SELECT network FROM greylist_networks WHERE until <= ? LIMIT ?)",
+                    )
+                    .bind(now.0)
+                    .bind(CLEARED_PER_CALL)
+                    .execute(db)
+                    .await?;
+                    Ok(attempts.rows_affected() + networks.rows_affected())
+                })
+            })
+            .await
+    }
+
+    async fn greylist_counts(&self, now: Timestamp) -> Result<GreylistCounts, Error> {
+        let (waiting, proven, networks): (i64, i64, i64) = query_as(
+            "SELECT (SELECT COUNT(*) FROM greylist WHERE proven = 0 AND until > ?1), \
+             (SELECT COUNT(*) FROM greylist WHERE proven = 1 AND until > ?1), \
+             (SELECT COUNT(*) FROM greylist_networks WHERE until > ?1)",
+        )
+        .bind(now.0)
+        .fetch_one(&self.inner.readers)
+        .await?;
+        Ok(GreylistCounts {
+            waiting: waiting.unsigned_abs(),
+            proven: proven.unsigned_abs(),
+            networks: networks.unsigned_abs(),
+        })
+    }
+
+    async fn clear_greylist(&self) -> Result<u64, Error> {
+        self.inner
+            .write(|db| {
+                Box::pin(async move {
+                    query("DELETE FROM greylist_networks").execute(&mut *db).await?;
+                    let attempts = query("DELETE FROM greylist").execute(db).await?;
+                    Ok(attempts.rows_affected())
+                })
+            })
+            .await
+    }
+}
+
+/// When an attempt was first made, whether it has come again and until when that holds; how many of its network have, and until
+/// when that holds.
+type Row = (Option<i64>, Option<bool>, Option<i64>, Option<u32>, Option<i64>);
+
+async fn remembered<'e>(db: impl SqliteExecutor<'e>, tags: &Tags) -> Result<Remembered, Error> {
+    let (since, proven, until, count, network_until): Row = query_as(
+        "SELECT tried.since, tried.proven, tried.until, good.good, good.until FROM (SELECT 1) \
+         LEFT JOIN greylist AS tried ON tried.tag = ? LEFT JOIN greylist_networks AS good ON good.network = ?",
+    )
+    .bind(&tags.attempt)
+    .bind(&tags.network)
+    .fetch_one(db)
+    .await?;
+    let tried = since.zip(proven).zip(until);
+    Ok(Remembered {
+        attempt: tried.map(|((since, proven), until)| Tried {
+            since: Timestamp(since),
+            proven,
+            until: Timestamp(until),
+        }),
+        network: count.zip(network_until).map(|(count, until)| Good {
+            count,
+            until: Timestamp(until),
+        }),
+    })
+}
+
+async fn apply(
+    db: &mut SqliteConnection,
+    tags: &Tags,
+    change: Change,
+    terms: &GreylistTerms,
+    now: Timestamp,
+) -> Result<(), Error> {
+    match change {
+        Change::Begin => begin(db, tags, now, now.after(terms.retry_within)).await,
+        Change::Prove => {
+            prove(db, tags, now.after(terms.proven_for)).await?;
+            count_network(db, tags, now, now.after(terms.proven_for)).await
+        }
+        Change::Renew => prove(db, tags, now.after(terms.proven_for)).await,
+        Change::RenewNetwork => {
+            query("UPDATE greylist_networks SET until = ? WHERE network = ?")
+                .bind(now.after(terms.proven_for).0)
+                .bind(&tags.network)
+                .execute(db)
+                .await?;
+            Ok(())
+        }
+    }
+}
+
+/// The first try, in the place of one that is over.
+async fn begin(
+    db: &mut SqliteConnection,
+    tags: &Tags,
+    now: Timestamp,
+    until: Timestamp,
+) -> Result<(), Error> {
+    query("DELETE FROM greylist WHERE tag = ?")
+        .bind(&tags.attempt)
+        .execute(&mut *db)
+        .await?;
+    let seq: i64 = query_scalar(
+        "INSERT INTO greylist (tag, network, since, proven, until) VALUES (?, ?, ?, 0, ?) RETURNING seq",
+    )
+    .bind(&tags.attempt)
+    .bind(&tags.network)
+    .bind(now.0)
+    .bind(until.0)
+    .fetch_one(&mut *db)
+    .await?;
+    query(
+        "DELETE FROM greylist WHERE proven = 0 AND network = ?1 AND seq <= \
+         (SELECT seq FROM greylist WHERE proven = 0 AND network = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
+    )
+    .bind(&tags.network)
+    .bind(MAX_WAITING_OF_NETWORK)
+    .execute(&mut *db)
+    .await?;
+    match seq % LOOKED_FOR_EVERY {
+        0 => make_room(db).await,
+        _ => Ok(()),
+    }
+}
+
+async fn make_room(db: &mut SqliteConnection) -> Result<(), Error> {
+    query(
+        "DELETE FROM greylist WHERE seq IN \
+         (SELECT seq FROM greylist ORDER BY proven DESC, until DESC LIMIT -1 OFFSET ?)",
+    )
+    .bind(MAX_GREYLISTED)
+    .execute(&mut *db)
+    .await?;
+    query(
+        "DELETE FROM greylist_networks WHERE network IN \
+         (SELECT network FROM greylist_networks ORDER BY until DESC LIMIT -1 OFFSET ?)",
+    )
+    .bind(MAX_GREYLISTED)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+async fn prove(db: &mut SqliteConnection, tags: &Tags, until: Timestamp) -> Result<(), Error> {
+    query("UPDATE greylist SET proven = 1, until = ? WHERE tag = ?")
+        .bind(until.0)
+        .bind(&tags.attempt)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+async fn count_network(
+    db: &mut SqliteConnection,
+    tags: &Tags,
+    now: Timestamp,
+    until: Timestamp,
+) -> Result<(), Error> {
+    query(
+        "INSERT INTO greylist_networks (network, good, until) VALUES (?1, 1, ?2) ON CONFLICT (network) DO UPDATE SET \
+         good = CASE WHEN until > ?3 THEN MIN(good + 1, 1000000) ELSE 1 END, until = excluded.until",
+    )
+    .bind(&tags.network)
+    .bind(until.0)
+    .bind(now.0)
+    .execute(db)
+    .await?;
+    Ok(())
+}
