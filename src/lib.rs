@@ -21,6 +21,7 @@
 //! | [`domains`] | what we know of a remote domain, how well proven, how fresh; sessions with its delivery hosts |
 //! | [`accounts`] | users, passwords, aliases, trust modes |
 //! | [`abuse`] | block list, limits by origin, traps |
+//! | [`screening`] | what hosts are measured by that bring mail by SMTP: lists in DNS, names, greylisting, rates |
 //! | [`signet_service`] | our signets published, anybody's found and verified |
 //! | [`routing`] | pure: facts about a recipient domain in, one route and its reason out |
 //! | [`delivery`] | one attempt each: Maildir, LMTP, SMTP, DMTP |
@@ -43,7 +44,7 @@
 //!
 //! # A message's way
 //!
-//! 1. **In.** SMTP: recipients are resolved at RCPT; the message is cleaned and completed, or authenticated if it
+//! 1. **In.** SMTP: recipients are resolved at RCPT, and the host is measured there; the message is cleaned and completed, or authenticated if it
 //!    comes from another host, while it streams into the [`store`]. DMTP: the object is checked as destination, opened with a trustful recipient's keys, and its author
 //!    verified by asking the origin, all before the one final reply. On the submission port an author who has logged in
 //!    leaves what was sealed at home; it is checked and signed as origin. `250` is sent after the commit.
@@ -89,6 +90,7 @@ pub mod mode;
 pub mod net;
 pub mod queue;
 pub mod routing;
+pub mod screening;
 pub mod signet_service;
 pub mod smtp;
 pub mod store;

@@ -36,6 +36,8 @@ pub struct Sender {
     pub hello: String,
     /// In whose name it sends.
     pub reverse_path: ReversePath,
+    /// Results about it that are known already, in the form of RFC 8601.
+    pub results: Vec<String>,
 }
 
 /// One message under examination.
@@ -175,6 +177,8 @@ pub struct Findings {
     spf_aligned: Option<bool>,
     /// The same for each signature.
     aligned: Vec<Option<bool>>,
+    /// Results about the host.
+    of_host: Vec<String>,
 }
 
 async fn find(resolver: &dyn Resolver, sender: &Sender, front: &[u8], now: u64) -> Findings {
@@ -202,6 +206,7 @@ async fn find(resolver: &dyn Resolver, sender: &Sender, front: &[u8], now: u64) 
         discovery,
         spf_aligned: Some(false),
         aligned: Vec::new(),
+        of_host: sender.results.clone(),
     };
     findings.align(resolver).await;
     findings
@@ -358,6 +363,7 @@ impl Findings {
                 .for_each(|checked| add(signature(checked, bodies))),
         }
         add(self.dmarc_result(bodies));
+        self.of_host.iter().cloned().for_each(&mut add);
         text.push_str("\r\n");
         if enforced && self.may_be_suspicious() {
             let suspicious = self.dmarc(bodies) == "fail";

@@ -24,6 +24,7 @@ pub mod author;
 pub mod dkim;
 pub mod dmarc;
 mod examination;
+pub mod iprev;
 mod keys;
 pub mod spf;
 mod tags;

@@ -86,6 +86,14 @@ pub const SUBMISSION_LIMITED: &str = "submission.limited";
 pub const SMTP_MESSAGE_ACCEPTED: &str = "smtp.message.accepted";
 /// SPF, DKIM and DMARC of a message from another host were checked.
 pub const SMTP_MESSAGE_AUTHENTICATED: &str = "smtp.message.authenticated";
+/// A host was refused, or asked to come again, by what it is measured by.
+pub const SMTP_SCREENED: &str = "smtp.screened";
+/// A list in DNS refuses questions, or has whom no list may have.
+pub const SCREENING_LIST_UNUSABLE: &str = "screening.list_unusable";
+/// What is over could not be cleared from the greylist; it is tried again.
+pub const GREYLIST_FAILED: &str = "greylist.failed";
+/// An operator has the greylist forgotten.
+pub const GREYLIST_CLEARED: &str = "greylist.cleared";
 /// A session could not go on for a fault of ours.
 pub const SMTP_FAULT: &str = "smtp.fault";
 /// A login over DMTP was refused.

@@ -15,6 +15,7 @@ mod dns;
 mod domain;
 mod exit;
 pub mod files;
+mod greylist;
 pub mod key;
 pub mod message;
 mod queue;
@@ -90,6 +91,9 @@ pub enum Command {
     /// Addresses that nobody writes to but spammers.
     #[command(subcommand)]
     Trap(trap::Command),
+    /// Who was asked to come again, and who has.
+    #[command(subcommand)]
+    Greylist(greylist::Command),
     #[allow(
         missing_docs,
         reason = "its arguments have the documentation, which is the help"
@@ -144,6 +148,7 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Message(arguments) => message::run(*arguments, out).await,
         Command::Block(command) => block::run(command, load(path)?, out).await,
         Command::Trap(command) => trap::run(command, load(path)?, out).await,
+        Command::Greylist(command) => greylist::run(command, load(path)?, out).await,
         Command::Dkim(arguments) => dkim::run(arguments, path, out).await,
         Command::Dns(command) => dns::run(command, load(path)?, out).await,
         Command::Queue(command) => queue::run(command, load(path)?, out).await,

@@ -50,6 +50,19 @@ pub enum Error {
         "listen.proxied has addresses and listen.proxies is empty: name the networks that the proxies are in"
     )]
     NoProxies,
+    /// Bits of an address that make no network.
+    #[error("screening.{key} is from 1 to {most}")]
+    NoNetwork {
+        /// Which key.
+        key: &'static str,
+        /// The length of an address.
+        most: u8,
+    },
+    /// Who waits as long as is asked is forgotten by then.
+    #[error(
+        "screening.greylist_wait_secs is not less than greylist_retry_hours, so nobody could come again in time"
+    )]
+    GreylistedForever,
     /// The AD bit of servers elsewhere is not believed.
     #[error(transparent)]
     NotLoopback(#[from] NotLoopback),

@@ -12,6 +12,7 @@ mod master_key;
 mod mta_sts;
 mod paths;
 mod routing;
+mod screening;
 mod sections;
 mod submission;
 mod transports;
@@ -29,6 +30,7 @@ pub use master_key::{Origin, create_master_key, find_master_key, load_master_key
 pub use mta_sts::{MtaSts, Publication};
 pub use paths::MaildirPattern;
 pub use routing::Routing;
+pub use screening::{Consequence, List, ListAction, Listed, Screening};
 pub use sections::*;
 pub use submission::{FromPolicy, Submission};
 pub use transports::{Protection, Transport};
@@ -70,6 +72,9 @@ pub struct Config {
     /// `[abuse]`.
     #[serde(default)]
     pub abuse: Abuse,
+    /// `[screening]`.
+    #[serde(default)]
+    pub screening: Screening,
     /// `[authentication]`.
     #[serde(default)]
     pub authentication: Authentication,
@@ -109,6 +114,7 @@ impl Config {
         config.listen.check_proxied()?;
         config.check_own_policy()?;
         config.authentication.check()?;
+        config.screening.check()?;
         Ok(config)
     }
 
@@ -125,6 +131,7 @@ impl Config {
             queue: Queue::default(),
             limits: Limits::default(),
             abuse: Abuse::default(),
+            screening: Screening::default(),
             authentication: Authentication::default(),
             dmime: Dmime::default(),
             accounts: Accounts::default(),

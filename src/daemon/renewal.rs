@@ -1,5 +1,5 @@
-//! Looks after our key sets, changes of keys, domains on their way out of DIME, the block list, and pins, for as long as
-//! the daemon runs.
+//! Looks after our key sets, changes of keys, domains on their way out of DIME, the block list, the greylist, and
+//! pins, for as long as the daemon runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +50,9 @@ pub async fn run(care: Care, stop: CancellationToken) {
             if let Err(error) = care.drop_pins().await {
                 tracing::error!(event = observe::DOMAIN_PINS_FAILED, %error, "expired pins cannot be dropped");
             }
+            if let Err(error) = care.expire_greylist().await {
+                tracing::error!(event = observe::GREYLIST_FAILED, %error, "the greylist cannot be looked after");
+            }
             if let Err(error) = care.dkim.pass().await {
                 tracing::error!(event = observe::DKIM_KEY_FAILED, %error, "keys for DKIM cannot be looked after");
             }
@@ -67,6 +70,12 @@ impl Care {
     async fn drop_pins(&self) -> Result<(), store::Error> {
         let before = self.clock.now().before(PINS_KEPT_EXPIRED);
         while self.store.drop_expired_pins(before).await? > 0 {}
+        Ok(())
+    }
+
+    /// Strangers decide how much is in it.
+    async fn expire_greylist(&self) -> Result<(), store::Error> {
+        while self.store.expire_greylist(self.clock.now()).await? > 0 {}
         Ok(())
     }
 

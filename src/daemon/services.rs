@@ -30,6 +30,7 @@ use crate::queue::observer::Observer;
 use crate::queue::outages::Outages;
 use crate::queue::plan::Planner;
 use crate::queue::signing::Signing;
+use crate::screening::Screening;
 use crate::signet_service::{Chains, Desk, Directory, Enumeration, Published};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{MasterKey, Store, StsPolicies};
@@ -93,6 +94,8 @@ pub struct Services {
     pub maildirs: Arc<Maildirs>,
     /// How much each of our users may send.
     pub sending: Sending,
+    /// What hosts are measured by that have not logged in.
+    pub screening: Arc<Screening>,
     /// Keys that sign the mail of our domains.
     pub dkim: Arc<Keys>,
 }
@@ -118,6 +121,12 @@ impl Services {
         let dx = Arc::clone(&directory.dx);
         let resolver = Arc::clone(&dx.resolver);
         let dkim = Keys::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&resolver));
+        let screening = Screening::new(
+            config.screening(),
+            Arc::clone(&resolver),
+            Arc::clone(&store),
+            Arc::clone(&clock),
+        );
         let accounts = Arc::new(Accounts::new(Arc::clone(&store), (&config.accounts).into()));
         Ok(Self {
             desk: Desk {
@@ -150,6 +159,7 @@ impl Services {
             dx,
             observer,
             dkim: Arc::new(dkim),
+            screening: Arc::new(screening),
         })
     }
 

@@ -167,10 +167,7 @@ impl Remembered {
             .filter(|tried| tried.since <= now && now < tried.until);
         match tried {
             None => (Greylisted::Wait(terms.wait), Some(Change::Begin)),
-            Some(tried) if tried.proven => (
-                Greylisted::Pass,
-                fades(tried.until).then_some(Change::Renew),
-            ),
+            Some(tried) if tried.proven => (Greylisted::Pass, fades(tried.until).then_some(Change::Renew)),
             Some(tried) => match terms.wait.saturating_sub(now.since(tried.since)) {
                 Duration::ZERO => (Greylisted::Pass, Some(Change::Prove)),
                 rest => (Greylisted::Wait(rest), None),

@@ -25,6 +25,7 @@ mod peers;
 mod policy;
 mod properties;
 mod readme;
+mod screening;
 mod store;
 mod timing;
 mod transcripts;

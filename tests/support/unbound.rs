@@ -70,7 +70,8 @@ impl Drop for Unbound {
     }
 }
 
-/// Everything is forwarded to our server, whose zones name servers at ports of no use. Nothing that failed is remembered, and `test` is a name like any other.
+/// Everything is forwarded to our server, whose zones name servers at ports of no use. Nothing that failed is remembered, and `test` and the addresses of
+/// documentation are names like any other.
 fn config(home: &Path, listen: SocketAddr, server: SocketAddr, anchor: Option<&Path>) -> String {
     let home = home.display();
     let modules = match anchor {
@@ -84,6 +85,7 @@ fn config(home: &Path, listen: SocketAddr, server: SocketAddr, anchor: Option<&P
         "server:\n    interface: {}@{}\n    directory: \"{home}\"\n    chroot: \"\"\n    username: \"\"\n    pidfile: \"\"\n    \
          use-syslog: no\n    logfile: \"\"\n    verbosity: 1\n    num-threads: 1\n    do-ip6: no\n    \
          do-not-query-localhost: no\n    local-zone: \"test.\" nodefault\n    local-zone: \"invalid.\" nodefault\n    \
+         local-zone: \"2.0.192.in-addr.arpa.\" nodefault\n    local-zone: \"8.b.d.0.1.0.0.2.ip6.arpa.\" nodefault\n    \
          qname-minimisation: no\n    aggressive-nsec: no\n    access-control: 127.0.0.0/8 allow\n    {modules}\n\
          remote-control:\n    control-enable: no\n\
          forward-zone:\n    name: \".\"\n    forward-addr: {}@{}\n",

@@ -50,6 +50,7 @@ async fn fields_are_as_long_whatever_the_body_turns_out_to_be() {
                 discovery: dmarc::discovered("a.test", policy),
                 spf_aligned: aligned,
                 aligned: vec![Some(true), aligned],
+                of_host: Vec::new(),
             };
             let server = "mx.test".parse().unwrap();
             let before = findings.fields(&server, true, None);
@@ -88,6 +89,7 @@ fn mail_is_put_off_only_if_a_policy_may_forbid_it() {
             discovery: dmarc::discovered("a.test", policy),
             spf_aligned: Some(true),
             aligned: Vec::new(),
+            of_host: Vec::new(),
         };
         assert_eq!(findings.outcome(true, &bodies), outcome, "{policy} {spf:?}");
         assert_eq!(findings.outcome(false, &bodies), Outcome::Accept);

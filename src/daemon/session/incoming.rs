@@ -12,12 +12,14 @@ use crate::daemon::intake::MAX_HEADER;
 use crate::mail::address::ReversePath;
 use crate::mail::reply::{EnhancedStatus, Reply};
 
-/// What examines a message from a host that has not logged in; `None` if the configuration wants nothing.
+/// What examines a message from a host that has not logged in, of which `results` are known already; `None` if the configuration
+/// wants nothing.
 pub(super) fn examination(
     services: &Services,
     address: IpAddr,
     hello: &str,
     reverse_path: &ReversePath,
+    results: Vec<String>,
 ) -> Option<Examination> {
     let enforced = match services.config.authentication.incoming {
         Incoming::Off => return None,
@@ -28,6 +30,7 @@ pub(super) fn examination(
         address,
         hello: hello.to_owned(),
         reverse_path: reverse_path.clone(),
+        results,
     };
     let now = u64::try_from(services.clock.now().unix_secs()).unwrap_or(0);
     Some(Examination::new(

@@ -7,6 +7,7 @@ mod smtp;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rand::RngExt;
 use tokio::net::TcpStream;
@@ -64,6 +65,9 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) {
     let id = SessionId::random(&mut rand::rng());
+    if purpose == Purpose::Dual && !services.screening.may_connect(peer.ip(), Instant::now()) {
+        return smtp::screening::dismiss(&services, &id, tcp);
+    }
     let session = Serving {
         services,
         purpose,

@@ -1,6 +1,7 @@
 //! What an SMTP session may do here: log in, name senders and recipients, and leave messages.
 
 mod room;
+pub(super) mod screening;
 mod sending;
 
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use crate::mail::notify::{OriginalRecipient, RecipientRequest};
 use crate::mail::reply::{EnhancedStatus, Reply};
 use crate::mail::trace::{Arrival, Received};
 use crate::routing::{self, Route};
+use crate::screening::{Measured, Visit};
 use crate::smtp::command::{MailFrom, RcptTo};
 use crate::smtp::server::{Event, Login, Session, replies};
 use crate::store::{Account, Addressee, Content, Envelope, NewMessage, Source, TrustMode, fold};
@@ -35,6 +37,8 @@ pub struct Owner {
     login: LoginGuard,
     transaction: Option<Transaction>,
     accepted: u32,
+    /// Of a host that is measured.
+    visit: Option<Visit>,
 }
 
 /// From MAIL to the end of data.
@@ -46,6 +50,7 @@ struct Transaction {
     intake: Option<Intake>,
     /// Of what its author may send.
     reserved: Reserved,
+    screened: Measured,
 }
 
 impl Transaction {
@@ -98,6 +103,7 @@ impl Owner {
     pub fn new(services: Arc<Services>, purpose: Purpose, peer: SocketAddr, id: SessionId) -> Self {
         Self {
             login: LoginGuard::new(services.refused_logins.clone(), peer.ip()),
+            visit: services.screening.visit(peer.ip()),
             services,
             purpose,
             peer,
@@ -116,7 +122,8 @@ impl Owner {
     /// Answers one event. The event of STARTTLS is not for here.
     pub async fn handle(&mut self, session: &mut Session, event: Event) {
         match event {
-            Event::Hello(_) | Event::Reset | Event::DataAborted(_) => self.transaction = None,
+            Event::Hello(hello) => self.greeted(&hello.name),
+            Event::Reset | Event::DataAborted(_) => self.transaction = None,
             Event::MailFrom(mail) => {
                 let answered = self.mail(mail).await;
                 answer(session, answered);
@@ -192,6 +199,7 @@ impl Owner {
         let reserved = self.admit_sender(&mail).await?;
         self.transaction = Some(Transaction {
             reserved,
+            screened: Measured::default(),
             mail,
             recipients: Vec::new(),
             to_be_sealed: false,
@@ -212,6 +220,7 @@ impl Owner {
             Err(accounts::Error::AliasLoop) => return Err(replies::alias_loop()),
             Err(error) => return Err(self.fault(&error)),
         };
+        self.screen(&mailbox).await?;
         self.admit_recipient()?;
         if let Some(open) = &mut self.transaction {
             open.to_be_sealed |= accepted.to_be_sealed;
@@ -322,6 +331,7 @@ impl Owner {
     }
 
     async fn start(&mut self, session: &Session) -> Result<(), Reply> {
+        self.screen_data().await?;
         let id = QueueId::random(&mut rand::rng());
         let now = self.services.clock.now();
         let host = &self.services.config.server.hostname;
@@ -336,12 +346,14 @@ impl Owner {
             now,
         });
         let store = self.services.store.as_ref();
-        let begun = Intake::begin(store, id, host, &trace.to_string(), completion).await;
+        let begun = Intake::begin(store, id, host, &format!("{}{trace}", self.mark()), completion).await;
         let mut intake = begun.map_err(|error| self.fault(&error))?;
+        let of_host = self.host_results();
         if let Some(open) = &mut self.transaction {
             if let (None, Some(hello)) = (&self.account, session.hello()) {
                 let address = self.peer.ip();
-                incoming::examination(&self.services, address, &hello.name, &open.mail.reverse_path)
+                let path = &open.mail.reverse_path;
+                incoming::examination(&self.services, address, &hello.name, path, of_host)
                     .into_iter()
                     .for_each(|examination| intake.examine(examination));
             }
@@ -393,10 +405,12 @@ impl Owner {
         incoming::judge(&self.id, id, examined)?;
         self.check_originators(originators).await?;
         let reserved = std::mem::take(&mut open.reserved);
+        let screened = std::mem::take(&mut open.screened);
         let recipients = open.recipients.len();
         let message = self.message(id, open, eight_bit, demand);
         writer.commit(message).await.map_err(|error| self.fault(&error))?;
         reserved.spend();
+        screened.spend();
         self.accepted += 1;
         tracing::info!(
             event = observe::SMTP_MESSAGE_ACCEPTED,

@@ -1,12 +1,13 @@
 //! Cleaning of mail that comes in by any way but D/MIME (`dmime2.md` §17).
 //!
 //! CRLF, a bare CR and a bare LF each end a line and are written as CRLF. From the header block, which ends at the first
-//! empty line, every field goes whose name starts with `DIME-`, and every `Authentication-Results` that names
+//! empty line, every field goes whose name starts with `DIME-` or `Dimed-`, and every `Authentication-Results` that names
 //! this server, so that nobody can forge what only we may say.
 
 /// Own name in fields of results of authentication.
 const RESULTS: &[u8] = b"authentication-results";
-const MARKERS: &[u8] = b"dime-";
+/// What D/MIME says, and what this server says of the host that brought a message.
+const MARKERS: [&[u8]; 2] = [b"dime-", b"dimed-"];
 /// A field of results longer than this goes whatever it says; also the longest run of blanks before a colon.
 const MAX_HELD: usize = 64 << 10;
 
@@ -206,10 +207,11 @@ impl Treatment {
 
     /// Decides by the name as far as it is known.
     fn of_name(held: Vec<u8>, out: &mut Vec<u8>) -> Self {
-        if starts_with(&held, MARKERS) {
+        if MARKERS.iter().any(|marker| starts_with(&held, marker)) {
             return Self::Dropped;
         }
-        if starts_with(MARKERS, &held) || starts_with(RESULTS, &held) {
+        let may_be = |name: &&[u8]| starts_with(name, &held);
+        if MARKERS.iter().any(may_be) || starts_with(RESULTS, &held) {
             return Self::Unknown(held);
         }
         if starts_with(&held, RESULTS) {

@@ -126,6 +126,7 @@ fn results(message: &[u8], size: usize, enforced: bool) {
         address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
         hello: "client.example".into(),
         reverse_path: reverse_path.unwrap_or(ReversePath::NULL),
+        results: Vec::new(),
     };
     let resolver = Arc::new(Lines::of(split.rest));
     let server = SERVER.parse().unwrap();

@@ -221,7 +221,11 @@ async fn the_greylist_says_nothing_of_who_wrote_to_whom() {
     let store = bed.store().await;
     for minute in [0, 5] {
         let told = store
-            .greylist(&attempt("<carol@plain.test>"), &greylist_terms(), noon_plus(minute))
+            .greylist(
+                &attempt("<carol@plain.test>"),
+                &greylist_terms(),
+                noon_plus(minute),
+            )
             .await;
         told.unwrap();
     }

@@ -78,7 +78,11 @@ pub async fn a_network_of_which_enough_have_come_again_has_no_more_to_wait(bed: 
     assert_eq!(told("<a@plain.test>", 5).await, PASS);
     assert_eq!(told("<a@plain.test>", 6).await, PASS);
     assert_eq!(told("<b@plain.test>", 6).await, PASS);
-    assert_eq!(told("<d@plain.test>", 6).await, wait(300), "the same one twice is one");
+    assert_eq!(
+        told("<d@plain.test>", 6).await,
+        wait(300),
+        "the same one twice is one"
+    );
     assert_eq!(told("<c@plain.test>", 7).await, PASS);
     assert_eq!(told("<e@plain.test>", 7).await, PASS);
     assert_eq!(counts(store.as_ref(), 7).await, [1, 3, 1]);
@@ -89,7 +93,11 @@ pub async fn a_network_of_which_enough_have_come_again_has_no_more_to_wait(bed: 
 
 pub async fn what_is_over_is_forgotten_and_all_on_demand(bed: &dyn Bed) {
     let store = bed.open().await;
-    for (from, minute) in [("<a@plain.test>", 0), ("<a@plain.test>", 5), ("<b@plain.test>", 5)] {
+    for (from, minute) in [
+        ("<a@plain.test>", 0),
+        ("<a@plain.test>", 5),
+        ("<b@plain.test>", 5),
+    ] {
         let attempt = attempt(113, from);
         store
             .greylist(&attempt, &terms(3), noon_plus(minute))

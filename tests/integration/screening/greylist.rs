@@ -1,0 +1,102 @@
+//! Greylisting in sessions. What is remembered for how long is in the suite of the store.
+
+use super::*;
+
+/// Lets the wait of everybody pass.
+async fn wait(scene: &Scene) {
+    let hismail = &scene.hismail;
+    hismail
+        .change_database("UPDATE greylist SET since = since - 300000 WHERE NOT proven")
+        .await;
+}
+
+fn on(screening: &mut Screening) {
+    screening.greylist = true;
+}
+
+const FIRST: &str =
+    "451 4.7.1 Greylisted, as everybody is at first: the message is taken when it comes again after 300 s";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_for_the_first_time_comes_again_even_if_the_daemon_was_restarted() {
+    let scene = Scene::new(&[], on).await;
+    let process = scene.hismail.spawn().await;
+    assert_eq!(scene.rcpt("192.0.2.77", "carol@plain.test").await, FIRST);
+    let early = scene.rcpt("192.0.2.77", "carol@plain.test").await;
+    assert!(early.starts_with("451 4.7.1 Greylisted, "), "{early}");
+    let line = process.log();
+    let line = line
+        .lines()
+        .find(|line| line.contains("\"smtp.screened\""))
+        .unwrap();
+    assert!(line.contains("\"reason\":\"greylisted\""), "{line}");
+    for named in ["carol", "plain.test", "bob", "192.0.2"] {
+        assert!(!line.contains(named), "{line}");
+    }
+    drop(process);
+    wait(&scene).await;
+    let process = scene.hismail.spawn().await;
+    // From another host nearby, and not from elsewhere.
+    let near = scene.rcpt("192.0.2.12", "Carol@Plain.test").await;
+    assert!(near.starts_with("250 "), "{near}");
+    let far = scene.rcpt("198.51.100.77", "carol@plain.test").await;
+    assert_eq!(far, FIRST);
+    let always = scene
+        .rcpt_to(
+            "198.51.100.77",
+            "x",
+            "carol@plain.test",
+            "postmaster@hismail.test",
+        )
+        .await;
+    assert!(always.starts_with("250 "), "{always}");
+    drop(process);
+    let shown = scene.hismail.cli(&["greylist", "show"]).await;
+    assert_eq!(
+        shown,
+        "Greylisting is on.\n1 wait, 1 have come again, from 1 networks.\n"
+    );
+    scene.hismail.cli(&["greylist", "clear", "--json"]).await;
+    let shown = scene.hismail.cli(&["greylist", "show", "--json"]).await;
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((&shown["waiting"], &shown["proven"]), (&0.into(), &0.into()));
+}
+
+/// Who only asks whether an address exists, to write to it, would have to wait as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn reports_are_put_off_at_data_and_questions_not_at_all() {
+    let scene = Scene::new(&[], on).await;
+    let served = scene.start().await;
+    let begin = async || {
+        let mut talk = scene.connect("192.0.2.77").await;
+        talk.ask("EHLO mx.plain.test", "250").await;
+        talk.ask("MAIL FROM:<>", "250").await;
+        talk.ask("RCPT TO:<bob@hismail.test>", "250").await;
+        talk
+    };
+    let mut talk = begin().await;
+    assert_eq!(talk.ask("DATA", "").await, FIRST);
+    begin().await.ask("DATA", "451 4.7.1 Greylisted, ").await;
+    wait(&scene).await;
+    let reply = begin().await.data(MESSAGE).await;
+    assert!(reply.starts_with("250 "), "{reply}");
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_spf_lets_send_need_not_come_again_where_that_is_wanted() {
+    let spf = Zone::unsigned("plain.test").with("@ TXT \"v=spf1 ip4:192.0.2.77 -all\"");
+    let scene = Scene::new(&[spf], |screening| {
+        screening.greylist = true;
+        screening.greylist_passes_spf = true;
+        screening.exempt = vec!["203.0.113.0/24".parse().unwrap()];
+    })
+    .await;
+    let served = scene.start().await;
+    let passing = scene.rcpt("192.0.2.77", "carol@plain.test").await;
+    assert!(passing.starts_with("250 "), "{passing}");
+    assert_eq!(scene.rcpt("192.0.2.78", "carol@plain.test").await, FIRST);
+    let exempt = scene.rcpt("203.0.113.9", "carol@plain.test").await;
+    assert!(exempt.starts_with("250 "), "{exempt}");
+    served.stop().await;
+}

@@ -1,0 +1,177 @@
+//! Names in EHLO, and reverse DNS.
+
+use dimed::config::{Consequence, Validation};
+
+use super::*;
+use crate::support::name_server::Fault;
+use crate::support::unbound::Unbound;
+
+fn zones() -> Vec<Zone> {
+    vec![
+        Zone::unsigned("plain.test")
+            .with("mx A 192.0.2.77\nonly-mx MX 10 mx\nother A 192.0.2.99\nsix AAAA 2001:db8::1"),
+        Zone::unsigned("broken.test").but(Fault::Unreadable),
+        Zone::unsigned("in-addr.arpa").with(
+            "77.2.0.192 PTR mx.plain.test.\n77.2.0.192 PTR other.plain.test.\n78.2.0.192 PTR mx.plain.test.\n\
+             79.2.0.192 PTR mx.broken.test.\n80.2.0.192 PTR nowhere.plain.test.",
+        ),
+        Zone::unsigned("ip6.arpa")
+            .with("1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2 PTR six.plain.test."),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_in_ehlo_is_a_host_s_and_not_ours() {
+    let scene = Scene::new(&zones(), |screening| screening.false_hello = Consequence::Reject).await;
+    let served = scene.start().await;
+    for (hello, start) in [
+        ("mx.plain.test", "250 "),
+        ("nowhere.plain.test", "250 "),
+        ("[192.0.2.77]", "250 "),
+        (
+            "[192.0.2.78]",
+            "550 5.7.1 The name in EHLO is no host's, or another's: ",
+        ),
+        ("192.0.2.77", "550 5.7.1 "),
+        ("localhost", "550 5.7.1 "),
+        ("a_b.plain.test", "550 5.7.1 "),
+        ("MX.hismail.test", "550 5.7.1 "),
+    ] {
+        let reply = scene
+            .rcpt_to("192.0.2.77", hello, "carol@plain.test", "bob@hismail.test")
+            .await;
+        assert!(reply.starts_with(start), "{hello}: {reply}");
+    }
+    // The last name counts.
+    let mut talk = scene.connect("192.0.2.77").await;
+    for (hello, start) in [("localhost", "550 5.7.1 "), ("mx.plain.test", "250 ")] {
+        talk.ask(&format!("EHLO {hello}"), "250").await;
+        talk.ask("MAIL FROM:<carol@plain.test>", "250").await;
+        talk.ask("RCPT TO:<bob@hismail.test>", start).await;
+    }
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_in_ehlo_exists_and_where_dns_is_silent_mail_waits() {
+    let scene = Scene::new(&zones(), |screening| {
+        screening.unknown_hello = Consequence::Reject
+    })
+    .await;
+    let served = scene.start().await;
+    for (hello, start) in [
+        ("mx.plain.test", "250 "),
+        ("only-mx.plain.test", "250 "),
+        ("six.plain.test.", "250 "),
+        (
+            "nowhere.plain.test",
+            "550 5.7.1 The name in EHLO does not exist in DNS: ",
+        ),
+        (
+            "mx.broken.test",
+            "450 4.7.1 DNS does not answer about the name in EHLO: ",
+        ),
+    ] {
+        let reply = scene
+            .rcpt_to("192.0.2.77", hello, "carol@plain.test", "bob@hismail.test")
+            .await;
+        assert!(reply.starts_with(start), "{hello}: {reply}");
+    }
+    served.stop().await;
+}
+
+/// Behind Unbound, whose word counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_has_a_name_that_leads_back_to_it() {
+    let knot = knot(&zones()).await;
+    let unbound = Unbound::validating(&knot).await;
+    let world = World::new().await;
+    let settings = |config: &mut Config| {
+        config.dns.servers = vec![unbound.address];
+        config.dns.validation = Validation::AdBit;
+        config.screening.no_reverse = Consequence::Reject;
+        config.screening.unconfirmed_reverse = Consequence::Defer;
+    };
+    let scene = Scene {
+        hismail: hismail(&world, settings).await,
+        knot,
+        _world: world,
+    };
+    let served = scene.start().await;
+    for (address, start) in [
+        ("192.0.2.77", "250 "),
+        ("2001:db8::1", "250 "),
+        (
+            "192.0.2.76",
+            "550 5.7.25 Your address has no name in DNS: have a PTR record set for it",
+        ),
+        ("2001:db8::2", "550 5.7.25 "),
+        (
+            "192.0.2.78",
+            "450 4.7.25 The name that DNS has for your address does not lead back to it: ",
+        ),
+        (
+            "192.0.2.79",
+            "450 4.7.25 DNS does not answer about the name of your address: ",
+        ),
+        ("192.0.2.80", "450 4.7.25 The name that DNS has "),
+    ] {
+        let reply = scene.rcpt(address, "carol@plain.test").await;
+        assert!(reply.starts_with(start), "{address}: {reply}");
+    }
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_found_of_names_stands_in_the_header() {
+    let scene = Scene::new(&zones(), |screening| {
+        screening.no_reverse = Consequence::Mark;
+        screening.unconfirmed_reverse = Consequence::Mark;
+        screening.false_hello = Consequence::Mark;
+        screening.unknown_hello = Consequence::Mark;
+    })
+    .await;
+    let served = scene.start().await;
+    for (address, hello, iprev, marks) in [
+        (
+            "192.0.2.77",
+            "mx.plain.test",
+            "iprev=pass policy.iprev=192.0.2.77",
+            None,
+        ),
+        (
+            "192.0.2.76",
+            "localhost",
+            "iprev=permerror policy.iprev=192.0.2.76",
+            Some("mx.hismail.test; hello=false; reverse=missing"),
+        ),
+        (
+            "192.0.2.78",
+            "nowhere.plain.test",
+            "iprev=fail policy.iprev=192.0.2.78",
+            Some("mx.hismail.test; hello=unknown; reverse=unconfirmed"),
+        ),
+        (
+            "192.0.2.79",
+            "mx.broken.test",
+            "iprev=temperror policy.iprev=192.0.2.79",
+            Some("mx.hismail.test; hello=temperror; reverse=temperror"),
+        ),
+        (
+            "2001:db8::1",
+            "six.plain.test",
+            "iprev=pass policy.iprev=\"2001:db8::1\"",
+            None,
+        ),
+    ] {
+        let delivered = scene.delivered(address, hello, MESSAGE).await;
+        let results = field(&delivered, "Authentication-Results").unwrap();
+        assert!(results.ends_with(&format!("; {iprev}")), "{results}");
+        assert_eq!(
+            field(&delivered, "Dimed-Screening").as_deref(),
+            marks,
+            "{delivered}"
+        );
+    }
+    served.stop().await;
+}
