@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Accounts, Config, Dns, Error, Limits, Local, Outbound, PasswordsAt, Queue, Validation};
 use crate::accounts;
-use crate::delivery::lmtp::{self, LmtpDelivery};
+use crate::delivery::lmtp::LmtpDelivery;
 use crate::delivery::local::{Mailboxes, Means};
 use crate::delivery::maildir::Maildirs;
 use crate::mail::address::Domain;
@@ -16,6 +16,7 @@ use crate::net::dns::{
 };
 use crate::net::https::HttpsClient;
 use crate::net::self_signed;
+use crate::net::service::Service;
 use crate::net::tls::{self, Connector, Identity, WebPki};
 use crate::queue::schedule::Schedule;
 use crate::routing::Transports;
@@ -207,7 +208,7 @@ impl Config {
     /// Where the mail of all accounts lies.
     pub fn mailboxes(&self, maildirs: Arc<Maildirs>) -> Mailboxes {
         let delivery = &self.delivery;
-        let lmtp = |server: &lmtp::Server| {
+        let lmtp = |server: &Service| {
             LmtpDelivery::new(server.clone(), (&self.outbound).into(), self.helo().clone())
         };
         let domains = delivery.domains.iter();

@@ -11,8 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{Error, MaildirPattern, Transport};
 use crate::base::network::Network;
-use crate::delivery::lmtp;
 use crate::mail::address::{Domain, Mailbox};
+use crate::net::service::Service;
 
 /// `[server]`: who we are and where we keep things.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -511,7 +511,7 @@ pub struct Delivery {
     pub local: Local,
     /// Where a mailbox server takes mail by LMTP: `unix:` and a path, or an IP address and port. Default: none.
     #[serde(with = "optional_text", skip_serializing_if = "Option::is_none")]
-    pub lmtp: Option<lmtp::Server>,
+    pub lmtp: Option<Service>,
     /// The same as `local` for some of our domains. Default: none.
     #[serde(with = "domains", skip_serializing_if = "BTreeMap::is_empty")]
     pub domains: BTreeMap<Domain, Local>,
@@ -538,7 +538,7 @@ pub enum Local {
 struct RawDelivery {
     local: Local,
     #[serde(with = "optional_text")]
-    lmtp: Option<lmtp::Server>,
+    lmtp: Option<Service>,
     #[serde(with = "domains")]
     domains: BTreeMap<Domain, Local>,
     maildir: MaildirPattern,

@@ -4,11 +4,9 @@
 //! added here, so that all recipients of a message share one transaction. Header fields in UTF-8 go to a server without
 //! SMTPUTF8, too: it keeps them, and the mail has arrived.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, io};
+use std::io;
 
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -21,6 +19,7 @@ use crate::mail::address::{Domain, Mailbox, ReversePath};
 use crate::mail::notify::MessageRequest;
 use crate::mail::reply::EnhancedStatus;
 use crate::net::connect::Outgoing;
+use crate::net::service::Service;
 use crate::net::stream::Stream;
 use crate::smtp::client::{Params, Protocol, Timeouts, TlsPolicy, Transaction};
 
@@ -30,46 +29,10 @@ const CONNECT: Duration = Duration::from_secs(30);
 /// What the sender is told. The server's own words would name places on this machine.
 const UNREACHABLE: &str = "the mailbox server cannot be reached";
 
-/// Where a mailbox server listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Server {
-    /// On a socket of this machine.
-    Unix(PathBuf),
-    /// On a port.
-    Tcp(SocketAddr),
-}
-
-/// `unix:` and a path, or an address and a port.
-impl fmt::Display for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Tcp(address) => address.fmt(f),
-        }
-    }
-}
-
-/// A text that names no place of a mailbox server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("neither unix: with an absolute path nor an IP address and port, such as 127.0.0.1:24")]
-pub struct NotAServer;
-
-impl std::str::FromStr for Server {
-    type Err = NotAServer;
-
-    fn from_str(text: &str) -> Result<Self, NotAServer> {
-        match text.strip_prefix("unix:") {
-            Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
-            Some(_) => Err(NotAServer),
-            None => text.parse().map(Self::Tcp).map_err(|_| NotAServer),
-        }
-    }
-}
-
 /// Hands mail over to a mailbox server.
 pub struct LmtpDelivery {
     /// Where it listens.
-    pub server: Server,
+    pub server: Service,
     /// How to connect.
     pub outgoing: Outgoing,
     /// Our name, for LHLO.
@@ -79,7 +42,7 @@ pub struct LmtpDelivery {
 
 impl LmtpDelivery {
     /// To one server.
-    pub fn new(server: Server, outgoing: Outgoing, hello: Domain) -> Self {
+    pub fn new(server: Service, outgoing: Outgoing, hello: Domain) -> Self {
         Self {
             server,
             outgoing,
@@ -136,8 +99,8 @@ impl LmtpDelivery {
 
     async fn connect(&self) -> io::Result<Stream> {
         match &self.server {
-            Server::Unix(path) => Ok(Stream::Unix(timeout(CONNECT, UnixStream::connect(path)).await??)),
-            Server::Tcp(address) => {
+            Service::Unix(path) => Ok(Stream::Unix(timeout(CONNECT, UnixStream::connect(path)).await??)),
+            Service::Tcp(address) => {
                 let addresses = [address.ip()];
                 Stream::new(self.outgoing.connect(&addresses, address.port(), 1).await?)
             }
@@ -199,23 +162,5 @@ fn ours(diagnosis: Diagnosis) -> Diagnosis {
             ..diagnosis
         },
         None => diagnosis,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn servers_are_sockets_or_ports() {
-        for text in ["unix:/run/dovecot/lmtp", "127.0.0.1:24", "[::1]:24"] {
-            assert_eq!(
-                text.parse().map(|server: Server| server.to_string()),
-                Ok(text.into())
-            );
-        }
-        for text in ["", "unix:", "unix:lmtp", "localhost:24", "127.0.0.1", "/run/lmtp"] {
-            assert_eq!(text.parse::<Server>(), Err(NotAServer), "{text}");
-        }
     }
 }

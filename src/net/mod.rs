@@ -9,5 +9,6 @@ pub mod dx_certificate;
 pub mod https;
 pub mod proxy;
 pub mod self_signed;
+pub mod service;
 pub mod stream;
 pub mod tls;

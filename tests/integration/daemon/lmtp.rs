@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dimed::config::Local;
-use dimed::delivery::lmtp::Server;
+use dimed::net::service::Service;
 
 use super::privacy::assert_absent_at_rest;
 use crate::support::PATIENCE;
@@ -28,7 +28,7 @@ async fn organization(world: &World, name: &str, locals: &[&str]) -> Organizatio
         .accounts(locals)
         .config(|config| {
             config.delivery.local = Local::Lmtp;
-            config.delivery.lmtp = Some(Server::Unix(socket(world)));
+            config.delivery.lmtp = Some(Service::Unix(socket(world)));
         })
         .build()
         .await
@@ -162,7 +162,7 @@ async fn a_domain_can_have_maildirs_beside_the_mailbox_server() {
         .organization("hermail.test")
         .accounts(&["alice", "bob"])
         .config(|config| {
-            config.delivery.lmtp = Some(Server::Unix(socket(&world)));
+            config.delivery.lmtp = Some(Service::Unix(socket(&world)));
             config.delivery.domains = [(domain("other.test"), Local::Lmtp)].into();
         })
         .build()

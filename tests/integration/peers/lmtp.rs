@@ -1,7 +1,7 @@
 //! Dovecot keeps the mail that we hand it over by LMTP.
 
 use dimed::config::Local;
-use dimed::delivery::lmtp::Server;
+use dimed::net::service::Service;
 
 use super::dovecot::Dovecot;
 use crate::support::organization::Organization;
@@ -11,7 +11,7 @@ const MESSAGE: &str = "From: alice@hermail.test\r\nMessage-ID: <1@hermail.test>\
     Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\
     Content-Transfer-Encoding: 8bit\r\n\r\n.Grüße\r\n";
 
-async fn hermail(world: &World, server: Server) -> Organization {
+async fn hermail(world: &World, server: Service) -> Organization {
     world
         .organization("hermail.test")
         .accounts(&["alice", "bob", "ghost"])
@@ -27,7 +27,7 @@ async fn hermail(world: &World, server: Server) -> Organization {
 #[tokio::test(flavor = "multi_thread")]
 async fn dovecot_takes_a_message_for_one_and_refuses_it_for_another() {
     let dovecot = Dovecot::start(&["alice@hermail.test", "bob@hermail.test"]).await;
-    let servers = [Server::Unix(dovecot.lmtp_socket()), Server::Tcp(dovecot.lmtp())];
+    let servers = [Service::Unix(dovecot.lmtp_socket()), Service::Tcp(dovecot.lmtp())];
     for (before, server) in servers.into_iter().enumerate() {
         let world = World::new().await;
         let hermail = hermail(&world, server).await;
@@ -74,7 +74,7 @@ async fn dovecot_keeps_mail_that_came_sealed() {
         .accounts(&["bob"])
         .config(|config| {
             config.delivery.local = Local::Lmtp;
-            config.delivery.lmtp = Some(Server::Unix(dovecot.lmtp_socket()));
+            config.delivery.lmtp = Some(Service::Unix(dovecot.lmtp_socket()));
         })
         .build()
         .await;
