@@ -1,5 +1,8 @@
 //! `dimed queue …`.
 
+mod change;
+mod show;
+
 use std::io::Write;
 
 use clap::Subcommand;
@@ -23,11 +26,29 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show where a message is for each recipient, and what has become of it so far.
+    Show(show::Arguments),
+    /// Keep mail from being delivered until it is released. What was held as it came is not deleted any more when its time
+    /// is over.
+    Hold(change::Arguments),
+    /// Have held mail delivered, what was set aside as unreadable included.
+    Release(change::Arguments),
+    /// Delete mail. Nobody is told: where the author is to know that it did not arrive, write to the author.
+    Delete(change::Arguments),
 }
 
 /// Does as the command says.
 pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let Command::List { json } = command;
+    match command {
+        Command::List { json } => list(json, config, out).await,
+        Command::Show(arguments) => show::run(&arguments, config, out).await,
+        Command::Hold(arguments) => change::run(change::Change::Hold, &arguments, config, out).await,
+        Command::Release(arguments) => change::run(change::Change::Release, &arguments, config, out).await,
+        Command::Delete(arguments) => change::run(change::Change::Delete, &arguments, config, out).await,
+    }
+}
+
+async fn list(json: bool, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let context = Context::open(config).await?;
     let now = context.now();
     let mut last = None;
@@ -60,7 +81,7 @@ fn sentence(entry: &QueueEntry, now: Timestamp) -> String {
         entry.due_at.map(|due| due.since(now).as_secs()),
     ) {
         (true, _) => String::from("being tried now"),
-        (false, None) => String::from("held"),
+        (false, None) => held(entry, now),
         (false, Some(0)) => String::from("due"),
         (false, Some(secs)) => format!("due in {secs} s"),
     };
@@ -80,6 +101,13 @@ fn sentence(entry: &QueueEntry, now: Timestamp) -> String {
     text
 }
 
+fn held(entry: &QueueEntry, now: Timestamp) -> String {
+    match entry.held_until {
+        None => String::from("held"),
+        Some(until) => format!("held, to be deleted in {} h", until.since(now).as_secs() / 3600),
+    }
+}
+
 fn object(entry: &QueueEntry) -> Value {
     json!({
         "message": entry.message.to_string(),
@@ -91,6 +119,7 @@ fn object(entry: &QueueEntry) -> Value {
         "accepted_at": entry.accepted_at.unix_secs(),
         "due_at": entry.due_at.map(Timestamp::unix_secs),
         "held": entry.state == QueueState::Held,
+        "held_until": entry.held_until.map(Timestamp::unix_secs),
         "attempts": entry.attempts,
         "in_progress": entry.in_progress,
         "last_note": entry.last_note,

@@ -36,6 +36,15 @@ pub struct ReplayEntry {
     pub until: Timestamp,
 }
 
+/// Why a message is held from the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// One line, clean of control characters. Encrypted at rest.
+    pub reason: String,
+    /// When it is deleted if nobody has decided by then.
+    pub until: Option<Timestamp>,
+}
+
 /// In which of its roles a domain of ours remembers an object of D/MIME 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -120,6 +129,9 @@ pub trait BodyWriter: Send + Sync {
     /// Puts other octets in the place of some that were written. [`Error::Missing`] if they reach beyond the end.
     async fn overwrite(&mut self, offset: u64, octets: &[u8]) -> Result<(), Error>;
 
+    /// Drops what was written beyond the first `size_bytes` octets. [`Error::Missing`] if there are not as many.
+    async fn truncate(&mut self, size_bytes: u64) -> Result<(), Error>;
+
     /// Octets written so far.
     fn size_bytes(&self) -> u64;
 
@@ -129,6 +141,9 @@ pub trait BodyWriter: Send + Sync {
 
     /// Makes message, recipients and body durable, in one transaction. When this returns, the `250` may be sent.
     async fn commit(self: Box<Self>, message: NewMessage) -> Result<(), Error>;
+
+    /// As [`commit`](Self::commit), but all recipients are held, as if an operator had done so. The reason begins their history.
+    async fn commit_held(self: Box<Self>, message: NewMessage, hold: Hold) -> Result<(), Error>;
 
     /// As [`commit`](Self::commit), and remembers `entry` in the same transaction, unless it is remembered already.
     async fn commit_once(

@@ -296,9 +296,11 @@ pub struct QueueEntry {
     pub attempts: u32,
     /// When the next attempt is due; while in progress, when the lease ends; `None` when held.
     pub due_at: Option<Timestamp>,
+    /// When it is deleted, if it was held as it came and nobody decides by then.
+    pub held_until: Option<Timestamp>,
     /// Leased by a runner at this moment.
     pub in_progress: bool,
-    /// Note of the last attempt.
+    /// Note of the last attempt, or why it was held when it came.
     pub last_note: Option<String>,
 }
 
@@ -318,7 +320,7 @@ pub struct QuarantinedEntry {
 /// One attempt in the history of a recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptEntry {
-    /// Counted from 1.
+    /// Counted from 1; 0 for why it was held when it came.
     pub number: u32,
     /// When it was settled.
     pub ended_at: Timestamp,
@@ -450,13 +452,17 @@ pub trait Spool: Send + Sync {
     /// What waits, oldest first, at most `limit` entries after `after`. Entries that cannot be read are left out.
     async fn list(&self, after: Option<QueuePosition>, limit: usize) -> Result<Vec<QueueEntry>, Error>;
 
+    /// Those of one message, in the same form and order.
+    async fn entries(&self, message: QueueId) -> Result<Vec<QueueEntry>, Error>;
+
     /// What was set aside, oldest first, at most `limit` entries.
     async fn quarantined(&self, limit: usize) -> Result<Vec<QuarantinedEntry>, Error>;
 
     /// The attempts of a recipient, oldest first; empty when it has left the queue.
     async fn attempts(&self, recipient: RecipientId) -> Result<Vec<AttemptEntry>, Error>;
 
-    /// Keeps waiting recipients from being claimed until they are released. An attempt under way is not stopped.
+    /// Keeps waiting recipients from being claimed until they are released, and those that were held as they came from being
+    /// deleted. An attempt under way is not stopped.
     /// Returns how many.
     async fn hold(&self, selection: Selection) -> Result<u64, Error>;
 
@@ -465,6 +471,10 @@ pub trait Spool: Send + Sync {
 
     /// Makes waiting recipients that no attempt is under way for due at `now`. Returns how many.
     async fn retry(&self, selection: Selection, now: Timestamp) -> Result<u64, Error>;
+
+    /// Removes up to `limit` recipients that were held as they came and whose time was over at `now`, as
+    /// [`delete`](Self::delete) does. Returns how many.
+    async fn expire_held(&self, now: Timestamp, limit: usize) -> Result<u64, Error>;
 
     /// Removes recipients without a report, and messages left without unfinished recipients. An attempt under way is
     /// settled for the recipients that are left; if there are none, it finds its lease lost. Returns how many.

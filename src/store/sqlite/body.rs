@@ -14,7 +14,7 @@ use super::message::{SealedMessage, insert_piece, store_message};
 use crate::base::id::QueueId;
 use crate::store::sealed::MessageKey;
 use crate::store::{
-    BodyWriter, Committed, Error, NewMessage, PIECE_BYTES, ReplayEntry, SpooledBody, Trapped,
+    BodyWriter, Committed, Error, Hold, NewMessage, PIECE_BYTES, ReplayEntry, SpooledBody, Trapped,
 };
 
 /// A body on its way in: full pieces are stored at once, the last one with the message.
@@ -59,6 +59,25 @@ impl BodyWriter for SpoolBody {
         Ok(())
     }
 
+    async fn truncate(&mut self, size_bytes: u64) -> Result<(), Error> {
+        if size_bytes > self.size_bytes {
+            return Err(Error::Missing);
+        }
+        let number = u32::try_from(size_bytes / PIECE_BYTES as u64).map_err(|_| Error::Missing)?;
+        let length = (size_bytes % PIECE_BYTES as u64) as usize;
+        // The last piece is the one in memory, and may be full.
+        if number < self.pieces_stored {
+            self.piece = self.stored_piece(number).await?;
+            self.drop_pieces(number).await?;
+            self.pieces_stored = number;
+            self.piece.truncate(length);
+        } else if number == self.pieces_stored {
+            self.piece.truncate(length);
+        }
+        self.size_bytes = size_bytes;
+        Ok(())
+    }
+
     fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
@@ -72,7 +91,12 @@ impl BodyWriter for SpoolBody {
     }
 
     async fn commit(mut self: Box<Self>, message: NewMessage) -> Result<(), Error> {
-        self.store_message(&message, None, None).await.map(drop)
+        self.store_message(&message, |_, _| {}).await.map(drop)
+    }
+
+    async fn commit_held(mut self: Box<Self>, message: NewMessage, hold: Hold) -> Result<(), Error> {
+        let stored = self.store_message(&message, |sealed, key| sealed.hold(key, &hold));
+        stored.await.map(drop)
     }
 
     async fn commit_once(
@@ -80,7 +104,8 @@ impl BodyWriter for SpoolBody {
         message: NewMessage,
         entry: ReplayEntry,
     ) -> Result<Committed, Error> {
-        self.store_message(&message, Some(entry), None).await
+        self.store_message(&message, |sealed, _| sealed.replay = Some(entry))
+            .await
     }
 
     async fn commit_trapped(
@@ -89,7 +114,11 @@ impl BodyWriter for SpoolBody {
         entry: ReplayEntry,
         trapped: Trapped,
     ) -> Result<Committed, Error> {
-        self.store_message(&message, Some(entry), Some(trapped)).await
+        let more = |sealed: &mut SealedMessage, _: &MessageKey| {
+            sealed.replay = Some(entry);
+            sealed.trapped = Some(trapped);
+        };
+        self.store_message(&message, more).await
     }
 
     fn finish(mut self: Box<Self>) -> SpooledBody {
@@ -140,6 +169,15 @@ impl SpoolBody {
         Ok(())
     }
 
+    /// Removes the stored pieces from `number` on. Without any, the body needs no place in the list of those without a message.
+    async fn drop_pieces(&self, number: u32) -> Result<(), Error> {
+        let message = self.key.message().to_string();
+        self.store
+            .inner
+            .write(move |db| Box::pin(async move { drop_pieces(db, &message, number).await }))
+            .await
+    }
+
     async fn stored_piece(&self, number: u32) -> Result<Vec<u8>, Error> {
         let sealed: Option<Vec<u8>> =
             query_scalar("SELECT sealed FROM pieces WHERE message = ? AND number = ?")
@@ -173,14 +211,12 @@ impl SpoolBody {
     async fn store_message(
         &mut self,
         message: &NewMessage,
-        replay: Option<ReplayEntry>,
-        trapped: Option<Trapped>,
+        more: impl FnOnce(&mut SealedMessage, &MessageKey) + Send,
     ) -> Result<Committed, Error> {
         let master = &self.store.inner.master;
         let last = (self.pieces_stored, &self.piece[..]);
         let mut sealed = SealedMessage::seal(master, &self.key, message, self.size_bytes, last)?;
-        sealed.replay = replay;
-        sealed.trapped = trapped;
+        more(&mut sealed, &self.key);
         let now = self.store.inner.clock.now();
         let committed = self
             .store
@@ -225,6 +261,21 @@ async fn replace_piece(
         .bind(number)
         .execute(db)
         .await?;
+    Ok(())
+}
+
+async fn drop_pieces(db: &mut SqliteConnection, message: &str, number: u32) -> Result<(), Error> {
+    query("DELETE FROM pieces WHERE message = ? AND number >= ?")
+        .bind(message)
+        .bind(number)
+        .execute(&mut *db)
+        .await?;
+    if number == 0 {
+        query("DELETE FROM incoming WHERE message = ?")
+            .bind(message)
+            .execute(db)
+            .await?;
+    }
     Ok(())
 }
 

@@ -8,9 +8,12 @@ use crate::base::id::RecipientId;
 use crate::base::time::Timestamp;
 use crate::store::sealed::{ClearColumns, MasterKey, MessageKey};
 use crate::store::{
-    Addressee, Committed, Content, Error, FollowUp, FollowUpBody, NewMessage, PIECE_BYTES, ReplayEntry,
+    Addressee, Committed, Content, Error, FollowUp, FollowUpBody, Hold, NewMessage, PIECE_BYTES, ReplayEntry,
     Trapped,
 };
+
+/// The number of an entry in the history of a recipient that stands before all attempts.
+const BEFORE_ATTEMPTS: u32 = 0;
 
 /// A message as its rows will be; sealed before the writer sees it, so that encryption runs on all cores.
 pub(super) struct SealedMessage {
@@ -30,12 +33,21 @@ pub(super) struct SealedMessage {
     untold: Option<ReplayEntry>,
     /// Who wrote to a trap.
     pub(super) trapped: Option<Trapped>,
+    /// Its recipients are held.
+    held: Option<SealedHold>,
 }
 
 pub(super) struct SealedRecipient {
-    id: String,
+    id: RecipientId,
     destination: String,
     forward_path: Vec<u8>,
+}
+
+/// Why all recipients of a message are held.
+struct SealedHold {
+    until: Option<Timestamp>,
+    /// For each recipient.
+    notes: Vec<(RecipientId, Vec<u8>)>,
 }
 
 impl SealedMessage {
@@ -98,7 +110,23 @@ impl SealedMessage {
             replay: None,
             untold: None,
             trapped: None,
+            held: None,
         })
+    }
+}
+
+impl SealedMessage {
+    /// Has all recipients held.
+    pub(super) fn hold(&mut self, key: &MessageKey, hold: &Hold) {
+        let note = |id| (id, key.seal_note(id, BEFORE_ATTEMPTS, &hold.reason));
+        self.held = Some(SealedHold {
+            until: hold.until,
+            notes: self
+                .recipients
+                .iter()
+                .map(|recipient| note(recipient.id))
+                .collect(),
+        });
     }
 }
 
@@ -117,7 +145,7 @@ pub(super) fn seal_recipients(key: &MessageKey, recipients: &[Addressee]) -> Vec
         .iter()
         .map(|addressee| (addressee, seal(addressee)))
         .map(|(addressee, (id, forward_path))| SealedRecipient {
-            id: id.to_string(),
+            id,
             destination: addressee.path.domain().to_string(),
             forward_path,
         })
@@ -173,7 +201,12 @@ async fn insert_message(db: &mut SqliteConnection, message: &SealedMessage) -> R
             .execute(&mut *db)
             .await?;
     }
-    insert_recipients(db, &message.id, &message.recipients, Some(message.due_at)).await
+    let due_at = message.held.is_none().then_some(message.due_at);
+    insert_recipients(db, &message.id, &message.recipients, due_at).await?;
+    match &message.held {
+        Some(held) => insert_hold(db, message, held).await,
+        None => Ok(()),
+    }
 }
 
 /// Adds recipients to a message; they are held if they are not to be due.
@@ -189,7 +222,7 @@ pub(super) async fn insert_recipients(
             "INSERT INTO recipients (id, message, destination, forward_path, due_at, state) \
              VALUES (?1, ?2, ?3, ?4, ?5, iif(?5 IS NULL, 'held', 'waiting'))",
         )
-        .bind(&recipient.id)
+        .bind(recipient.id.to_string())
         .bind(message)
         .bind(&recipient.destination)
         .bind(&recipient.forward_path)
@@ -204,6 +237,29 @@ pub(super) async fn insert_recipients(
         if let Some(due_at) = due_at {
             claim::bring_lane_forward(db, destination, due_at).await?;
         }
+    }
+    Ok(())
+}
+
+/// Why the recipients of a new message are held, and until when.
+async fn insert_hold(
+    db: &mut SqliteConnection,
+    message: &SealedMessage,
+    held: &SealedHold,
+) -> Result<(), Error> {
+    query("UPDATE recipients SET held_until = ? WHERE message = ?")
+        .bind(held.until.map(|until| until.0))
+        .bind(&message.id)
+        .execute(&mut *db)
+        .await?;
+    for (recipient, note) in &held.notes {
+        query("INSERT INTO attempts (recipient, number, ended_at, note) VALUES (?, ?, ?, ?)")
+            .bind(recipient.to_string())
+            .bind(BEFORE_ATTEMPTS)
+            .bind(message.beside.accepted_at.0)
+            .bind(note)
+            .execute(&mut *db)
+            .await?;
     }
     Ok(())
 }

@@ -14,6 +14,17 @@ use crate::mail::address::Domain;
 use crate::store::sealed::MasterKey;
 use crate::store::{AttemptEntry, Error, QuarantinedEntry, QueueEntry, QueuePosition, QueueState, Selection};
 
+/// The columns of [`ListedRow`], of recipients that take part in the queue.
+macro_rules! listed {
+    () => {
+        "SELECT r.seq, r.id, r.message, r.state, r.forward_path, r.attempts, r.due_at, r.held_until, \
+            r.leased_until, m.wrapped_key, m.envelope, m.content, m.size_bytes, m.accepted_at, a.number, a.note \
+        FROM recipients r JOIN messages m ON m.id = r.message \
+        LEFT JOIN attempts a ON a.seq = (SELECT MAX(seq) FROM attempts WHERE recipient = r.id) \
+        WHERE r.state IN ('waiting', 'held') "
+    };
+}
+
 /// See [`Spool::list`](crate::store::Spool::list).
 pub(super) async fn list(
     inner: &Inner,
@@ -25,7 +36,7 @@ pub(super) async fn list(
     let mut position = after.map_or(0, |position| position.0);
     while entries.len() < limit {
         let wanted = i64::try_from(limit - entries.len()).unwrap_or(i64::MAX);
-        let rows: Vec<ListedRow> = query_as(LIST)
+        let rows: Vec<ListedRow> = query_as(concat!(listed!(), "AND r.seq > ? ORDER BY r.seq LIMIT ?"))
             .bind(position)
             .bind(wanted)
             .fetch_all(&inner.readers)
@@ -38,12 +49,15 @@ pub(super) async fn list(
     Ok(entries)
 }
 
-const LIST: &str = "\
-    SELECT r.seq, r.id, r.message, r.state, r.forward_path, r.attempts, r.due_at, r.leased_until, \
-        m.wrapped_key, m.envelope, m.content, m.size_bytes, m.accepted_at, a.number, a.note \
-    FROM recipients r JOIN messages m ON m.id = r.message \
-    LEFT JOIN attempts a ON a.seq = (SELECT MAX(seq) FROM attempts WHERE recipient = r.id) \
-    WHERE r.seq > ? AND r.state IN ('waiting', 'held') ORDER BY r.seq LIMIT ?";
+/// See [`Spool::entries`](crate::store::Spool::entries).
+pub(super) async fn entries(inner: &Inner, message: QueueId) -> Result<Vec<QueueEntry>, Error> {
+    let now = inner.clock.now();
+    let rows: Vec<ListedRow> = query_as(concat!(listed!(), "AND r.message = ? ORDER BY r.seq"))
+        .bind(message.to_string())
+        .fetch_all(&inner.readers)
+        .await?;
+    rows.iter().map(|row| row.open(&inner.master, now)).collect()
+}
 
 #[derive(sqlx::FromRow)]
 struct ListedRow {
@@ -54,6 +68,7 @@ struct ListedRow {
     forward_path: Vec<u8>,
     attempts: u32,
     due_at: Option<i64>,
+    held_until: Option<i64>,
     leased_until: Option<i64>,
     wrapped_key: Vec<u8>,
     envelope: Vec<u8>,
@@ -90,6 +105,7 @@ impl ListedRow {
             forward_path: key.open_addressee(recipient, &self.forward_path)?.path,
             attempts: self.attempts,
             due_at: self.due_at.map(Timestamp),
+            held_until: self.held_until.map(Timestamp),
             in_progress: self.leased_until.is_some_and(|end| end > now.0),
             last_note,
         })
@@ -156,7 +172,8 @@ impl AttemptRow {
 /// See [`Spool::hold`](crate::store::Spool::hold). A lease stays, so that the attempt under way can be settled.
 pub(super) async fn hold(db: &mut SqliteConnection, selection: &Selection) -> Result<u64, Error> {
     let mut sql =
-        QueryBuilder::new("UPDATE recipients SET state = 'held', due_at = NULL WHERE state = 'waiting'");
+        QueryBuilder::new("UPDATE recipients SET state = 'held', due_at = NULL, held_until = NULL WHERE ");
+    sql.push("(state = 'waiting' OR held_until IS NOT NULL)");
     apply(db, &mut sql, selection).await
 }
 
@@ -166,7 +183,9 @@ pub(super) async fn release(
     selection: &Selection,
     now: Timestamp,
 ) -> Result<u64, Error> {
-    let mut sql = QueryBuilder::new("UPDATE recipients SET state = 'waiting', fault = NULL, due_at = ");
+    let mut sql = QueryBuilder::new(
+        "UPDATE recipients SET state = 'waiting', fault = NULL, held_until = NULL, due_at = ",
+    );
     // A lease that outlived the hold still stands.
     sql.push("MAX(COALESCE(leased_until, 0), ")
         .push_bind(now.0)
@@ -203,6 +222,21 @@ pub(super) async fn delete(db: &mut SqliteConnection, selection: &Selection) -> 
     let mut sql =
         QueryBuilder::new("DELETE FROM recipients WHERE state IN ('waiting', 'held', 'quarantined')");
     apply(db, &mut sql, selection).await
+}
+
+/// See [`Spool::expire_held`](crate::store::Spool::expire_held).
+pub(super) async fn expire_held(
+    db: &mut SqliteConnection,
+    now: Timestamp,
+    limit: usize,
+) -> Result<u64, Error> {
+    let mut sql = QueryBuilder::new("DELETE FROM recipients WHERE state = 'held' AND seq IN (SELECT seq ");
+    sql.push("FROM recipients WHERE held_until <= ")
+        .push_bind(now.0)
+        .push(" LIMIT ")
+        .push_bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .push(")");
+    apply(db, &mut sql, &Selection::All).await
 }
 
 /// Completes and runs a statement, then brings lanes and messages in line with what it changed.

@@ -166,6 +166,10 @@ impl Spool for SqliteStore {
         operate::list(&self.inner, after, limit).await
     }
 
+    async fn entries(&self, message: QueueId) -> Result<Vec<QueueEntry>, Error> {
+        operate::entries(&self.inner, message).await
+    }
+
     async fn quarantined(&self, limit: usize) -> Result<Vec<QuarantinedEntry>, Error> {
         operate::quarantined(&self.inner, limit).await
     }
@@ -196,6 +200,12 @@ impl Spool for SqliteStore {
             .await?;
         self.inner.changed.notify_one();
         Ok(moved)
+    }
+
+    async fn expire_held(&self, now: Timestamp, limit: usize) -> Result<u64, Error> {
+        self.inner
+            .write(move |db| Box::pin(async move { operate::expire_held(db, now, limit).await }))
+            .await
     }
 
     async fn delete(&self, selection: Selection) -> Result<u64, Error> {

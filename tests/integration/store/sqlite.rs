@@ -303,6 +303,9 @@ behaves! {
     an_extended_lease_lasts_longer
     quarantined_recipients_wait_aside_until_released
     held_recipients_are_not_claimed
+    a_message_can_be_held_as_it_comes
+    held_mail_is_deleted_when_its_time_is_over
+    a_body_can_be_cut_short_anywhere
     a_hold_during_an_attempt_takes_effect_after_it
     retry_moves_only_what_no_attempt_is_under_way_for
     deleted_recipients_are_gone_with_their_message

@@ -636,6 +636,68 @@ pub async fn held_recipients_are_not_claimed(bed: &dyn Bed) {
     assert_eq!(claim_one(&*store, noon_plus(1)).await.message, held);
 }
 
+pub async fn a_message_can_be_held_as_it_comes(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let held = hold(&*store, Some(noon_plus(60))).await;
+    assert!(claim(&*store, noon_plus(120), 1).await.is_empty());
+    let entries = store.entries(held).await.unwrap();
+    let told = entries
+        .iter()
+        .map(|entry| (entry.state, entry.held_until, entry.last_note.as_deref()));
+    let expected = (QueueState::Held, Some(noon_plus(60)), Some("looks odd"));
+    assert_eq!(told.collect::<Vec<_>>(), [expected, expected]);
+    let history = store.attempts(entries[0].recipient).await.unwrap();
+    let first = AttemptEntry {
+        number: 0,
+        ended_at: NOON,
+        note: "looks odd".into(),
+    };
+    assert_eq!(history, [first]);
+    let selection = Selection::Recipient(entries[0].recipient);
+    assert_eq!(store.release(selection, noon_plus(1)).await.unwrap(), 1);
+    let claimed = claim_one(&*store, noon_plus(1)).await;
+    assert_eq!((claimed.message, claimed.recipients[0].attempts), (held, 0));
+    settle(&*store, &claimed, SettledState::Delivered).await.unwrap();
+    assert_eq!(store.entries(held).await.unwrap().len(), 1);
+    assert_eq!(store.delete(Selection::Message(held)).await.unwrap(), 1);
+    assert!(store.entries(held).await.unwrap().is_empty());
+    assert!(store.read_piece(held, 0).await.is_err());
+}
+
+pub async fn held_mail_is_deleted_when_its_time_is_over(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let limited = hold(&*store, Some(noon_plus(60))).await;
+    let unlimited = hold(&*store, None).await;
+    let released = hold(&*store, Some(noon_plus(60))).await;
+    let kept = hold(&*store, Some(noon_plus(60))).await;
+    let by_hand = enqueue(&*store, message(&["bob@hismail.test"])).await;
+    store
+        .release(Selection::Message(released), noon_plus(999))
+        .await
+        .unwrap();
+    assert_eq!(store.hold(Selection::Message(kept)).await.unwrap(), 2);
+    assert_eq!(store.hold(Selection::Message(by_hand)).await.unwrap(), 1);
+    assert_eq!(store.expire_held(noon_plus(59), 9).await.unwrap(), 0);
+    assert_eq!(store.expire_held(noon_plus(60), 1).await.unwrap(), 1);
+    assert_eq!(store.expire_held(noon_plus(60), 9).await.unwrap(), 1);
+    assert_eq!(store.expire_held(noon_plus(99_999), 9).await.unwrap(), 0);
+    assert!(store.entries(limited).await.unwrap().is_empty());
+    for (id, count) in [(unlimited, 2), (released, 2), (kept, 2), (by_hand, 1)] {
+        assert_eq!(store.entries(id).await.unwrap().len(), count);
+    }
+}
+
+/// A message for two in one domain that is held as it comes.
+async fn hold(store: &dyn Store, until: Option<Timestamp>) -> QueueId {
+    let new = message(&["bob@hismail.test", "pat@hismail.test"]);
+    let id = new.id;
+    let mut writer = store.begin(id).await.unwrap();
+    writer.write(b"Subject: x\r\n\r\ny\r\n").await.unwrap();
+    let reason = "looks odd".into();
+    writer.commit_held(new, Hold { reason, until }).await.unwrap();
+    id
+}
+
 pub async fn a_hold_during_an_attempt_takes_effect_after_it(bed: &dyn Bed) {
     let store = bed.open().await;
     enqueue(&*store, message(&["bob@hismail.test"])).await;

@@ -49,6 +49,52 @@ pub async fn an_expired_entry_keeps_nothing_out(bed: &dyn Bed) {
     assert_eq!(store.list(None, 10).await.unwrap().len(), 2);
 }
 
+pub async fn a_body_can_be_cut_short_anywhere(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let size = 3 * PIECE_BYTES + 10;
+    let all = octets(size);
+    let border = 2 * PIECE_BYTES;
+    for cut in [
+        0,
+        1,
+        PIECE_BYTES,
+        border - 1,
+        border,
+        border + 1,
+        size - 10,
+        size - 1,
+        size,
+    ] {
+        for more in [0, 1, PIECE_BYTES + 1] {
+            let new = message(&["bob@hismail.test"]);
+            let id = new.id;
+            let mut writer = begin(&*store, &new, &all).await;
+            assert!(matches!(
+                writer.truncate(size as u64 + 1).await,
+                Err(Error::Missing)
+            ));
+            writer.truncate(cut as u64).await.unwrap();
+            assert_eq!(writer.size_bytes(), cut as u64);
+            writer.write(&all[..more]).await.unwrap();
+            let expected = [&all[..cut], &all[..more]].concat();
+            assert!(read_back(&mut writer).await.concat() == expected, "{cut} {more}");
+            writer.commit(new).await.unwrap();
+            let mut stored = Vec::new();
+            while let Some(piece) = store
+                .read_piece(id, (stored.len() / PIECE_BYTES) as u32)
+                .await
+                .unwrap()
+            {
+                stored.extend(piece);
+                if stored.len() % PIECE_BYTES != 0 {
+                    break;
+                }
+            }
+            assert!(stored == expected, "{cut} {more}");
+        }
+    }
+}
+
 /// `dmime2.md` §11, T3.
 pub async fn an_object_is_committed_once(bed: &dyn Bed) {
     let store = bed.open().await;
