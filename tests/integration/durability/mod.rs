@@ -3,6 +3,7 @@
 //! `DIMED_LONG_TESTS=1` makes the tests that draw lots take more of them.
 
 mod disk;
+mod faults;
 mod order;
 mod power;
 mod trace;

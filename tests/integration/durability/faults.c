@@ -1,0 +1,130 @@
+/* A disk that fails on demand, loaded before the C library. The file that DIMED_FAULTS names says how, in one line:
+ *
+ *     CALLS PART ACTION NUMBER
+ *
+ * CALLS are names joined by commas: write, sync, rename. PART must be part of the path. ACTION: "error" fails with that errno;
+ * "short" writes half; "full" writes half as long as more than NUMBER octets are left, then ENOSPC; "sleep" waits that many
+ * milliseconds first. An empty file: nothing fails. For each call that went wrong, an octet is added to the file of that name with
+ * ".hits" behind it. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+struct fault {
+    char calls[64], part[256], action[16];
+    long number;
+};
+
+static void count(const char *control)
+{
+    char name[4096];
+    snprintf(name, sizeof name, "%s.hits", control);
+    int file = syscall(SYS_openat, AT_FDCWD, name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    syscall(SYS_write, file, ".", 1);
+    syscall(SYS_close, file);
+}
+
+/* Whether the call is to go wrong, and how. */
+static int find(const char *call, const char *path, struct fault *fault)
+{
+    const char *control = getenv("DIMED_FAULTS");
+    char line[512];
+    if (!control)
+        return 0;
+    int file = syscall(SYS_openat, AT_FDCWD, control, O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return 0;
+    long length = syscall(SYS_read, file, line, sizeof line - 1);
+    syscall(SYS_close, file);
+    if (length <= 0)
+        return 0;
+    line[length] = 0;
+    if (sscanf(line, "%63s %255s %15s %ld", fault->calls, fault->part, fault->action, &fault->number) != 4)
+        return 0;
+    if (!strstr(fault->calls, call) || !strstr(path, fault->part))
+        return 0;
+    if (!strcmp(fault->action, "sleep")) {
+        struct timespec span = {fault->number / 1000, fault->number % 1000 * 1000000};
+        nanosleep(&span, NULL);
+        return 0;
+    }
+    count(control);
+    return 1;
+}
+
+static int find_by_descriptor(const char *call, int descriptor, struct fault *fault)
+{
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
+    long length = syscall(SYS_readlinkat, AT_FDCWD, link, path, sizeof path - 1);
+    if (length <= 0 || path[0] != '/')
+        return 0;
+    path[length] = 0;
+    return find(call, path, fault);
+}
+
+/* How many octets are to be written: all, some, or none with an error. */
+static long allowed(int descriptor, long count)
+{
+    struct fault fault;
+    if (!find_by_descriptor("write", descriptor, &fault))
+        return count;
+    if (!strcmp(fault.action, "short"))
+        return count > 1 ? count / 2 : count;
+    if (!strcmp(fault.action, "full") && count > fault.number)
+        return count / 2;
+    errno = strcmp(fault.action, "full") ? fault.number : ENOSPC;
+    return -1;
+}
+
+static int synced(int descriptor)
+{
+    struct fault fault;
+    if (!find_by_descriptor("sync", descriptor, &fault))
+        return 0;
+    errno = fault.number;
+    return -1;
+}
+
+ssize_t write(int descriptor, const void *octets, size_t count)
+{
+    long some = allowed(descriptor, count);
+    return some < 0 ? -1 : syscall(SYS_write, descriptor, octets, some);
+}
+
+ssize_t pwrite64(int descriptor, const void *octets, size_t count, off64_t offset)
+{
+    long some = allowed(descriptor, count);
+    return some < 0 ? -1 : syscall(SYS_pwrite64, descriptor, octets, some, offset);
+}
+
+ssize_t pwrite(int descriptor, const void *octets, size_t count, off_t offset)
+{
+    return pwrite64(descriptor, octets, count, offset);
+}
+
+int fsync(int descriptor)
+{
+    return synced(descriptor) ? -1 : syscall(SYS_fsync, descriptor);
+}
+
+int fdatasync(int descriptor)
+{
+    return synced(descriptor) ? -1 : syscall(SYS_fdatasync, descriptor);
+}
+
+int rename(const char *from, const char *to)
+{
+    struct fault fault;
+    if (!find("rename", to, &fault))
+        return syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
+    errno = fault.number;
+    return -1;
+}
