@@ -5,7 +5,6 @@ mod aliases;
 mod at_once;
 mod blocking;
 mod commands;
-mod crash;
 mod crowd;
 mod custody;
 mod dmtp;

@@ -2,10 +2,13 @@
 //!
 //! `DIMED_LONG_TESTS=1` makes the tests that draw lots take more of them.
 
+mod crash;
 mod disk;
 mod faults;
+mod host;
 mod order;
 mod power;
+mod sealed;
 mod trace;
 
 use std::path::{Path, PathBuf};
