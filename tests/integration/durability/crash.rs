@@ -84,7 +84,7 @@ fn number_of(message: &str) -> usize {
 }
 
 struct Setting {
-    world: World,
+    _world: World,
     here: Organization,
     host: Host,
     _loopback: Loopback,
@@ -109,7 +109,7 @@ async fn setting() -> Setting {
         _loopback: loopback,
         faults: Faults::new(world.home()),
         ledger: Arc::default(),
-        world,
+        _world: world,
     }
 }
 
@@ -169,7 +169,10 @@ impl Setting {
                 .await;
                 Ok(())
             }
-            Phase::Claim => Ok(sleep(Duration::from_millis(rng.random_range(0..40))).await),
+            Phase::Claim => {
+                sleep(Duration::from_millis(rng.random_range(0..40))).await;
+                Ok(())
+            }
             Phase::Transfer => timeout(most, events.halfway.notified()).await,
             Phase::Settle => timeout(most, events.answered.notified()).await,
             Phase::Bounce => timeout(most, events.refused.notified()).await,
