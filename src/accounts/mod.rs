@@ -1,6 +1,7 @@
 //! Users, their passwords, aliases and trust modes; under which addresses they may write.
 
 mod dovecot;
+mod host;
 mod password;
 mod resolve;
 mod senders;
@@ -15,6 +16,7 @@ use crate::smtp::auth::Login;
 use crate::store::{self, Account, Store, TrustMode};
 
 pub use dovecot::Dovecot;
+pub use host::{AliasFile, HostNames, Loaded, Unusable};
 pub use password::{Cost, Passwords, check_password};
 pub use resolve::{Resolution, Target};
 
@@ -100,6 +102,7 @@ pub struct Accounts {
     store: Arc<dyn Store>,
     settings: Settings,
     passwords: Passwords,
+    host: Option<Arc<HostNames>>,
 }
 
 impl Accounts {
@@ -110,6 +113,15 @@ impl Accounts {
             store,
             settings,
             passwords,
+            host: None,
+        }
+    }
+
+    /// Names of this host are known, too.
+    pub fn with_host(self, host: Arc<HostNames>) -> Self {
+        Self {
+            host: Some(host),
+            ..self
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use super::{Accounts, Error};
+use super::{Accounts, Error, HostNames};
 use crate::mail::address::{Domain, Mailbox};
 use crate::store::Account;
 
@@ -34,7 +34,8 @@ impl Accounts {
     ///
     /// An account or alias of exactly that address (apart from case) comes first, then the one without the detail,
     /// then for `postmaster` (RFC 5321 §4.5.1) and `abuse` (RFC 2142) the one in charge, and then whoever catches all that
-    /// comes for the domain: the alias `*@domain`. Errors:
+    /// comes for the domain: the alias `*@domain`. For names of this host, `/etc/aliases` comes after the first two, `root` is
+    /// another name for its postmaster, and in the end there may be a fallback. Errors:
     /// [`Error::AliasLoop`] if that takes too many steps or ends nowhere but in a circle.
     pub async fn resolve(&self, recipient: &Mailbox) -> Result<Resolution, Error> {
         if !self.is_local(recipient.domain()).await? {
@@ -63,7 +64,12 @@ impl Accounts {
 
     /// Whether `domain` is served here.
     pub async fn is_local(&self, domain: &Domain) -> Result<bool, Error> {
-        Ok(self.store.local_domain(domain).await?.is_some())
+        Ok(self.names_of(domain).is_some() || self.store.local_domain(domain).await?.is_some())
+    }
+
+    /// The names of this host, if they are at that domain.
+    fn names_of(&self, domain: &Domain) -> Option<&HostNames> {
+        self.host.as_deref().filter(|host| host.is_here(domain))
     }
 
     async fn step(&self, address: &Mailbox) -> Result<Step, Error> {
@@ -81,11 +87,24 @@ impl Accounts {
             if !targets.is_empty() {
                 return Ok(Step::Alias(targets));
             }
+            let host = self.names_of(address.domain());
+            let targets = host.map(|host| host.alias(candidate.local())).unwrap_or_default();
+            if !targets.is_empty() {
+                return Ok(Step::Alias(targets));
+            }
         }
-        match address.local().to_ascii_lowercase().as_str() {
-            "postmaster" | "abuse" => self.in_charge(address).await,
-            _ => self.catch_all(address.domain()).await,
-        }
+        let host = self.names_of(address.domain());
+        let step = match (address.local().to_ascii_lowercase().as_str(), host) {
+            ("postmaster" | "abuse", _) | ("root" | "mailer-daemon", Some(_)) => {
+                self.in_charge(address).await?
+            }
+            _ => self.catch_all(address.domain()).await?,
+        };
+        let fallback = host.and_then(|host| host.fallback.clone());
+        Ok(match (step, fallback) {
+            (Step::Nobody, Some(fallback)) => Step::Alias(vec![fallback]),
+            (step, _) => step,
+        })
     }
 
     async fn catch_all(&self, domain: &Domain) -> Result<Step, Error> {
@@ -109,7 +128,21 @@ impl Accounts {
             return Ok(Step::Alias(vec![postmaster.clone()]));
         }
         let oldest = self.store.oldest_account(address.domain()).await?;
-        Ok(oldest.map_or(Step::Nobody, |account| Step::Account(Box::new(account))))
+        match oldest {
+            Some(account) => Ok(Step::Account(Box::new(account))),
+            None => self.in_charge_of_host(address).await,
+        }
+    }
+
+    /// This host's postmaster is that of its first domain (RFC 5321 §4.1.1.3).
+    async fn in_charge_of_host(&self, address: &Mailbox) -> Result<Step, Error> {
+        if self.names_of(address.domain()).is_none() {
+            return Ok(Step::Nobody);
+        }
+        let first = self.store.first_domain().await?.map(|domain| domain.name);
+        let first = first.filter(|first| first != address.domain());
+        let postmaster = first.and_then(|first| Mailbox::parse(&format!("postmaster@{first}")).ok());
+        Ok(postmaster.map_or(Step::Nobody, |postmaster| Step::Alias(vec![postmaster])))
     }
 }
 

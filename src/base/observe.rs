@@ -136,6 +136,23 @@ pub const DMTP_ENUMERATION: &str = "dmtp.enumeration";
 /// A step with a key for DKIM failed; it is tried again.
 pub const DKIM_KEY_FAILED: &str = "dkim.key_failed";
 
+// programs of this host
+
+/// A message that `sendmail` left is in the spool.
+pub const LOCAL_MESSAGE_TAKEN: &str = "local.message.taken";
+/// A message in the drop folder stays there for now, for a fault of ours.
+pub const LOCAL_MESSAGE_LEFT: &str = "local.message.left";
+/// Something in the drop folder was no message, and was removed.
+pub const LOCAL_FILE_REFUSED: &str = "local.file.refused";
+/// The drop folder is looked at.
+pub const LOCAL_FOLDER_USED: &str = "local.folder.used";
+/// The drop folder cannot be used.
+pub const LOCAL_FOLDER_UNUSABLE: &str = "local.folder.unusable";
+/// The file of aliases was read, at the start or because it has changed, and is in use.
+pub const ALIASES_READ: &str = "aliases.read";
+/// It has changed and cannot be used; the aliases from before stay in use.
+pub const ALIASES_UNUSABLE: &str = "aliases.unusable";
+
 // signets
 
 /// A signet of ours got a new key set in time.

@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use super::answer::Answer;
 use super::context::Context;
 use super::{Exit, load};
-use crate::accounts::{self, Dovecot, Resolution};
+use crate::accounts::{self, Dovecot, Loaded, Resolution};
 use crate::base::secret::Secret;
-use crate::config::{self, Config, PasswordsAt};
+use crate::config::{self, Config, PasswordsAt, Warning};
+use crate::daemon::pickup;
 use crate::delivery::smtp::parse_credentials;
 use crate::mail::address::Mailbox;
 use crate::net::tls::{Acceptor, Identity, WebPki};
@@ -34,7 +35,8 @@ pub async fn run(arguments: &Arguments, path: &Path, out: &mut dyn Write) -> any
 }
 
 fn answer(config: &Config) -> Answer {
-    let (host, warnings) = (&config.server.hostname, config.warnings());
+    let (host, mut warnings) = (&config.server.hostname, config.warnings());
+    warnings.extend(of_host(config));
     let mut text = format!("The configuration of {host} can be used.\n");
     text.extend(warnings.iter().map(|warning| format!("Look again: {warning}.\n")));
     let objects: Vec<Value> = warnings
@@ -45,6 +47,26 @@ fn answer(config: &Config) -> Answer {
         text,
         json: json!({ "result": "done", "hostname": host.as_str(), "warnings": objects }),
     }
+}
+
+/// What is worth a second look of the files for programs of this host.
+fn of_host(config: &Config) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    if let Some(path) = config.local.aliases_file().filter(|path| path.exists()) {
+        match Loaded::read(&path, &config.host_names().origin) {
+            Ok(loaded) => {
+                let told = loaded.wrong.into_iter().chain(loaded.refused).take(10);
+                warnings.extend(told.map(Warning::Aliases));
+            }
+            Err(error) => warnings.push(Warning::Aliases(format!("{}: {error}", path.display()))),
+        }
+    }
+    if let Some(path) = config.local.drop_folder()
+        && let Err(error @ pickup::Unusable::Unsafe) = pickup::probe(&path)
+    {
+        warnings.push(Warning::DropFolder(format!("{}: {error}", path.display())));
+    }
+    warnings
 }
 
 /// The configuration, if it can be used.

@@ -69,7 +69,11 @@ impl Context {
 
     /// Users and aliases.
     pub fn accounts(&self) -> Accounts {
-        Accounts::new(Arc::clone(&self.store), (&self.config.accounts).into())
+        let host = self.config.host_names();
+        // A file that cannot be used is for `dimed check` and `newaliases` to tell.
+        let _ = host.reload();
+        let accounts = Accounts::new(Arc::clone(&self.store), (&self.config.accounts).into());
+        accounts.with_host(Arc::new(host))
     }
 
     /// Who may leave messages by DMTP.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use super::sendmail::Status;
 use super::{check, files, submit};
 use crate::{accounts, config, daemon, net, signet_service, store};
 
@@ -21,6 +22,8 @@ pub enum Exit {
     TryLater,
     /// The configuration has to be put right first.
     Configuration,
+    /// As others expect of `sendmail`.
+    Sysexits(Status),
 }
 
 impl Exit {
@@ -32,6 +35,7 @@ impl Exit {
             Self::Usage => 2,
             Self::TryLater => 75,
             Self::Configuration => 78,
+            Self::Sysexits(status) => status.code(),
         }
     }
 

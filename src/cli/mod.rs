@@ -22,6 +22,7 @@ mod queue;
 mod record;
 pub mod refusal;
 mod route;
+pub mod sendmail;
 pub mod serve;
 pub mod signet;
 mod staged;
@@ -108,10 +109,30 @@ pub enum Command {
     /// Which way mail takes.
     #[command(subcommand)]
     Route(route::Command),
+    /// Send a message of a program or user of this host, as `sendmail` of Postfix does.
+    #[command(disable_help_flag = true)]
+    Sendmail(Foreign),
+    /// List what waits, as `mailq` of Postfix does.
+    #[command(disable_help_flag = true)]
+    Mailq(Foreign),
+    /// Say whether the file of aliases can be used, and how many it has.
+    #[command(disable_help_flag = true)]
+    Newaliases(Foreign),
+}
+
+/// Arguments of a command that has its own ways.
+#[derive(Debug, clap::Args)]
+pub struct Foreign {
+    /// As the manual of Postfix has them.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
 }
 
 /// Parses the arguments of this process and does as they say.
 pub fn main() -> ExitCode {
+    if let Some((command, arguments)) = sendmail::called(std::env::args_os()) {
+        return called(command, arguments);
+    }
     let arguments = Arguments::parse();
     let for_programs = are_for_programs(std::env::args_os());
     let done = tokio::runtime::Runtime::new()
@@ -130,6 +151,18 @@ pub fn main() -> ExitCode {
             }
             exit.into()
         }
+    }
+}
+
+/// A command that has its own arguments. Whoever calls it names the configuration in the environment, if at all.
+fn called(command: sendmail::Command, arguments: Vec<OsString>) -> ExitCode {
+    let config = std::env::var_os("DIMED_CONFIG").map(PathBuf::from);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime
+            .block_on(sendmail::run(command, arguments, config.as_deref()))
+            .into(),
+        Err(_) => Exit::TryLater.into(),
     }
 }
 
@@ -153,6 +186,15 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Dns(command) => dns::run(command, load(path)?, out).await,
         Command::Queue(command) => queue::run(command, load(path)?, out).await,
         Command::Route(command) => route::run(command, load(path)?, out).await,
+        Command::Sendmail(Foreign { arguments }) => {
+            Ok(sendmail::run(sendmail::Command::Sendmail, arguments, Some(path)).await)
+        }
+        Command::Mailq(Foreign { arguments }) => {
+            Ok(sendmail::run(sendmail::Command::Mailq, arguments, Some(path)).await)
+        }
+        Command::Newaliases(Foreign { arguments }) => {
+            Ok(sendmail::run(sendmail::Command::Newaliases, arguments, Some(path)).await)
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod authentication;
 mod convert;
 mod dmime;
 mod error;
+mod local;
 mod master_key;
 mod mta_sts;
 mod paths;
@@ -26,6 +27,7 @@ pub use abuse::{Abuse, TrapMail};
 pub use authentication::{Authentication, Incoming};
 pub use dmime::{Dmime, MinimumSuite};
 pub use error::Error;
+pub use local::LocalMail;
 pub use master_key::{Origin, create_master_key, find_master_key, load_master_key, read_master_key};
 pub use mta_sts::{MtaSts, Publication};
 pub use paths::MaildirPattern;
@@ -90,6 +92,9 @@ pub struct Config {
     /// `[delivery]`.
     #[serde(default)]
     pub delivery: Delivery,
+    /// `[local]`.
+    #[serde(default)]
+    pub local: LocalMail,
     /// `[log]`.
     #[serde(default)]
     pub log: Log,
@@ -137,6 +142,7 @@ impl Config {
             accounts: Accounts::default(),
             submission: Submission::default(),
             delivery: Delivery::default(),
+            local: LocalMail::default(),
             log: Log::default(),
         }
     }

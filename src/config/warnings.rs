@@ -12,6 +12,10 @@ pub enum Warning {
     PolicyNotServed,
     /// HTTP in the clear can be reached from elsewhere.
     HttpInTheOpen(SocketAddr),
+    /// The file of aliases has targets that are not for us to reach, or cannot be used at all.
+    Aliases(String),
+    /// Others could take mail out of the drop folder.
+    DropFolder(String),
 }
 
 impl Warning {
@@ -20,6 +24,8 @@ impl Warning {
         match self {
             Self::PolicyNotServed => "mta_sts_not_served",
             Self::HttpInTheOpen(_) => "http_not_loopback",
+            Self::Aliases(_) => "aliases",
+            Self::DropFolder(_) => "drop_folder",
         }
     }
 }
@@ -34,6 +40,7 @@ impl std::fmt::Display for Warning {
                 f,
                 "listen.http has {address}, which others reach: it speaks HTTP in the clear, for a web server on this host"
             ),
+            Self::Aliases(text) | Self::DropFolder(text) => f.write_str(text),
         }
     }
 }

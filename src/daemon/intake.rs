@@ -50,6 +50,21 @@ pub enum Failure {
     Interrupted,
 }
 
+/// Whether a message of one of our users would be taken, as far as its front shows: the header block, and whatever came with
+/// it.
+pub fn demand_submittable(front: &[u8]) -> Result<(), Failure> {
+    let nothing = Supplied {
+        date: "",
+        message_id: "",
+    };
+    let repaired = repair::repair(front, &nothing)?;
+    demand::forbids_smtp(&repaired)?;
+    match headers::count(&repaired, "Received") >= MAX_HOPS {
+        true => Err(Failure::TooManyHops),
+        false => Ok(()),
+    }
+}
+
 /// One message coming in.
 pub struct Intake {
     id: QueueId,

@@ -1,12 +1,14 @@
 //! Listeners, sessions and shutdown.
 #![doc = include_str!("costs.md")]
 
+mod alias_watch;
 mod arrival;
 mod dns_watch;
 mod http;
 mod intake;
 mod listener;
 mod lock;
+pub mod pickup;
 mod renewal;
 mod revocation_watch;
 mod services;
@@ -121,6 +123,7 @@ impl Daemon {
         let sts = Arc::clone(&daemon.services.dx.sts);
         daemon.sessions.spawn(sts_refresh::run(sts, daemon.stop.clone()));
         daemon.watch_revocation();
+        daemon.serve_host();
         tracing::info!(
             event = observe::DAEMON_STARTED,
             leases_freed = freed,
@@ -135,6 +138,14 @@ impl Daemon {
             self.sessions
                 .spawn(revocation_watch::run(roots.clone(), self.stop.clone()));
         }
+    }
+
+    /// For programs of this host.
+    fn serve_host(&self) {
+        let (services, stop) = (Arc::clone(&self.services), self.stop.clone());
+        self.sessions.spawn(pickup::run(services, stop));
+        let (host, stop) = (Arc::clone(&self.services.host), self.stop.clone());
+        self.sessions.spawn(alias_watch::run(host, stop));
     }
 
     fn listen(&mut self, bound: Vec<Bound>) {

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::Error;
 use super::session::logins::Refusals;
+use super::{Error, alias_watch};
 use crate::abuse::{Gate, Sending};
-use crate::accounts::Accounts;
+use crate::accounts::{Accounts, HostNames};
 use crate::authentication::Keys;
 use crate::base::allowance::Allowance;
 use crate::base::budget::Budget;
@@ -58,6 +58,8 @@ pub struct Services {
     pub resolver: Arc<dyn Resolver>,
     /// Others' domains.
     pub domains: Arc<Domains>,
+    /// The names of this host.
+    pub host: Arc<HostNames>,
     /// Our users.
     pub accounts: Arc<Accounts>,
     /// Our signets.
@@ -127,7 +129,10 @@ impl Services {
             Arc::clone(&store),
             Arc::clone(&clock),
         );
-        let accounts = Arc::new(Accounts::new(Arc::clone(&store), (&config.accounts).into()));
+        let host = Arc::new(config.host_names());
+        alias_watch::look(&host);
+        let accounts = Accounts::new(Arc::clone(&store), (&config.accounts).into());
+        let accounts = Arc::new(accounts.with_host(Arc::clone(&host)));
         Ok(Self {
             desk: Desk {
                 published: Arc::clone(&published),
@@ -136,6 +141,7 @@ impl Services {
             gate: Gate::new(Arc::clone(&store), Arc::clone(&clock), (&config.abuse).into()),
             enumeration: Enumeration::new(config.limits.unknown_users_per_hour.get()),
             accounts,
+            host,
             smtp_tls: Acceptor::new(&config.smtp_identity()?)?,
             dmtp_tls: Acceptor::new(&config.dmtp_identity()?)?,
             hosts: hosts(store.as_ref()).await?,
@@ -167,6 +173,7 @@ impl Services {
     pub fn planner(&self) -> Planner {
         Planner {
             store: Arc::clone(&self.store),
+            host: Arc::clone(&self.host),
             domains: Arc::clone(&self.domains),
             directory: Arc::clone(&self.directory),
             published: Arc::clone(&self.published),
@@ -238,6 +245,7 @@ pub fn planner(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) 
     };
     Ok(Planner {
         store: Arc::clone(store),
+        host: Arc::new(config.host_names()),
         domains,
         directory: Arc::new(directory),
         published,

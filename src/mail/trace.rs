@@ -34,6 +34,11 @@ pub enum Arrival {
         /// TLS was active.
         tls: bool,
     },
+    /// From a program of this host.
+    Local {
+        /// The number of the user it ran as, unless that is not to be said.
+        uid: Option<u32>,
+    },
     /// Over DMTP, from this origin domain.
     Dmtp {
         /// The origin.
@@ -64,6 +69,7 @@ impl fmt::Display for Received<'_> {
                 write!(f, "Received: from {hello} ({})", address_literal(*address))?;
             }
             Arrival::Dmtp { origin } => write!(f, "Received: from {origin}")?,
+            Arrival::Local { uid } => return self.of_host(f, *uid),
         }
         write!(
             f,
@@ -73,6 +79,17 @@ impl fmt::Display for Received<'_> {
             self.id
         )?;
         write!(f, "\r\n\t{}\r\n", rfc5322(self.time))
+    }
+}
+
+impl Received<'_> {
+    /// Nothing was transferred by a protocol.
+    fn of_host(&self, f: &mut fmt::Formatter<'_>, uid: Option<u32>) -> fmt::Result {
+        write!(f, "Received: by {}", self.host)?;
+        if let Some(uid) = uid {
+            write!(f, " (from userid {uid})")?;
+        }
+        write!(f, "\r\n\tid {};\r\n\t{}\r\n", self.id, rfc5322(self.time))
     }
 }
 
@@ -110,6 +127,7 @@ impl Arrival {
             Self::Transfer { extended: true, .. } => "ESMTP",
             Self::Transfer { .. } => "SMTP",
             Self::Dmtp { .. } => "DMTP",
+            Self::Local { .. } => "local",
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::parties::{Parties, Sender};
+use crate::accounts::HostNames;
 use crate::base::time::Clock;
 use crate::delivery::seal::{self, Author};
 use crate::dime::record::Policy;
@@ -64,6 +65,8 @@ pub struct Sealing {
 pub struct Planner {
     /// Our domains.
     pub store: Arc<dyn Store>,
+    /// The names of this host are at domains of ours, too.
+    pub host: Arc<HostNames>,
     /// Others' records.
     pub domains: Arc<Domains>,
     /// Others' signets.
@@ -135,7 +138,7 @@ impl Planner {
 
     /// The facts before anybody has been asked for a signet, for a new message without demands.
     pub async fn facts(&self, destination: &Domain, source: &Source) -> Result<Facts, Error> {
-        let local = self.store.local_domain(destination).await?.is_some();
+        let local = self.host.is_here(destination) || self.store.local_domain(destination).await?.is_some();
         self.collect(destination, source, local).await
     }
 

@@ -24,12 +24,14 @@ pub struct Signing {
 impl Signing {
     /// The fields for a message as `body` gives it; none if nobody here has keys, or answers for it. `now` in unix seconds.
     ///
-    /// A domain of ours answers for the mail of its users, this host for its own reports, and neither for what is only
+    /// A domain of ours answers for the mail of its users and programs, this host for its own reports, and neither for what is only
     /// passed on: that goes under seal, where that is wanted, and is otherwise left as it came.
     pub async fn fields(&self, source: &Source, body: &mut Body, now: u64) -> Result<Vec<u8>, store::Error> {
         let domain = match source {
             Source::Submission(author) => author.domain(),
             Source::Local => &self.host,
+            // What programs of this host send under it.
+            Source::Domain(domain) => domain,
             Source::Smtp if self.arc => &self.host,
             _ => return Ok(Vec::new()),
         };

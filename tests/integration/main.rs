@@ -20,6 +20,7 @@ mod dns;
 mod downgrade;
 mod durability;
 mod fuzz_seeds;
+mod host;
 mod messages;
 mod peers;
 mod policy;

@@ -153,6 +153,8 @@ fn config(world: &World, name: &Domain, folder: &Path, ip: IpAddr) -> Config {
     config.accounts.password_passes = NonZeroU32::new(1).unwrap();
     config.accounts.scram_rounds = NonZeroU32::new(4096).unwrap();
     config.queue.retry_first_secs = NonZeroU64::new(1).unwrap();
+    config.local.drop = folder.join("drop");
+    config.local.aliases = folder.join("aliases");
     config.log.format = LogFormat::Json;
     config
 }

@@ -15,7 +15,7 @@ use super::zones;
 use crate::base::encoding::base64;
 use crate::base::secret::Secret;
 use crate::cli::{self, Exit};
-use crate::config::{self, Config, FromPolicy};
+use crate::config::{self, Config, FromPolicy, LocalMail};
 use crate::crypto::at_rest::Key;
 use crate::daemon::Daemon;
 use crate::mail::address::{Domain, Mailbox};
@@ -201,6 +201,7 @@ impl Plan {
         config.submission.from = FromPolicy::Off;
         config.dns.servers = vec![around.name_server];
         config.dns.trust_anchors = Some(around.anchors.to_owned());
+        config.local = LocalMail::none();
         let port = |number| NonZeroU16::new(number).unwrap_or(NonZeroU16::MAX);
         config.outbound.smtp_port = port(around.ports.smtp);
         config.outbound.dmtp_port = port(around.ports.dmtp);

@@ -5,6 +5,8 @@ mod incoming;
 pub(super) mod logins;
 mod smtp;
 
+pub(super) use smtp::addressees;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;

@@ -67,7 +67,11 @@ impl Transaction {
 
 /// Those whom an address stands for, with what the sender wants to be told (RFC 3461 §5.2.7): of one, the same as of the
 /// address; of several, nothing more once it has been told that it was sent on to them.
-fn addressees(named: &Mailbox, targets: Vec<Mailbox>, request: RecipientRequest) -> Vec<Addressee> {
+pub(in crate::daemon) fn addressees(
+    named: &Mailbox,
+    targets: Vec<Mailbox>,
+    request: RecipientRequest,
+) -> Vec<Addressee> {
     let is_list = targets.len() > 1;
     let is_told = is_list && request.notify.of_success();
     let original = match request == RecipientRequest::default() || targets.first() == Some(named) {

@@ -20,7 +20,7 @@ mod quota;
 mod relays;
 mod reports;
 mod rspamd;
-mod seat;
+pub mod seat;
 mod strict_transport;
 
 use std::net::IpAddr;

@@ -1,0 +1,380 @@
+//! The names of this host: those without a domain, and what `/etc/aliases` makes of them.
+
+use std::collections::HashMap;
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::mail::address::{Domain, Mailbox};
+use crate::mail::aliases::{self, Aliases, MAX_OCTETS, Target};
+
+/// Files that all aliases together may include.
+const MAX_INCLUDED: usize = 100;
+
+/// Targets of one alias at most.
+const MAX_TARGETS: usize = 10_000;
+
+/// Who is meant by a name of this host.
+pub struct HostNames {
+    /// The domain of names without one.
+    pub origin: Domain,
+    /// This host.
+    pub hostname: Domain,
+    /// `/etc/aliases`.
+    pub aliases: AliasFile,
+    /// Who gets mail for names that are nobody's.
+    pub fallback: Option<Mailbox>,
+}
+
+impl HostNames {
+    /// Whether names at that domain are names of this host.
+    pub fn is_here(&self, domain: &Domain) -> bool {
+        *domain == self.origin || *domain == self.hostname
+    }
+
+    /// Looks whether the file of aliases has changed, as [`AliasFile::reload`].
+    pub fn reload(&self) -> Result<Option<usize>, Unusable> {
+        self.aliases.reload(&self.origin)
+    }
+
+    /// Where a name leads by the file of aliases; nowhere if it is not there.
+    pub fn alias(&self, name: &str) -> Vec<Mailbox> {
+        let current = self
+            .aliases
+            .current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        current
+            .entries
+            .get(&name.to_lowercase())
+            .cloned()
+            .unwrap_or_default()
+    }
+}
+
+/// Why a file of aliases is not used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unusable {
+    /// It cannot be read.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is wrong in some lines.
+    #[error("{}: {}", path.display(), problems.join("; "))]
+    Wrong {
+        /// Which file.
+        path: PathBuf,
+        /// The first few of them.
+        problems: Vec<String>,
+    },
+}
+
+impl Unusable {
+    /// The same without any name or address.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Unreadable { source, .. } => source.to_string(),
+            Self::Wrong { problems, .. } => format!("{} or more lines are wrong", problems.len()),
+        }
+    }
+}
+
+/// A file of aliases, read again when it changes.
+pub struct AliasFile {
+    path: Option<PathBuf>,
+    current: RwLock<Arc<Loaded>>,
+    /// When it was looked at last, in use or not.
+    seen: Mutex<Option<Vec<Stamp>>>,
+}
+
+/// What a file of aliases says, the files that it includes with it.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// By name, in lower case.
+    pub entries: HashMap<String, Vec<Mailbox>>,
+    /// Lines that are not understood: the file is not used.
+    pub wrong: Vec<String>,
+    /// Targets that are understood, and are not for us to reach.
+    pub refused: Vec<String>,
+    included: Vec<PathBuf>,
+}
+
+/// By which a change of a file is noticed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp {
+    path: PathBuf,
+    file: Option<(u64, u64, u64, i64, i64, i64, i64)>,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Self {
+        let marks = |file: Metadata| {
+            (
+                file.dev(),
+                file.ino(),
+                file.size(),
+                file.mtime(),
+                file.mtime_nsec(),
+                file.ctime(),
+                file.ctime_nsec(),
+            )
+        };
+        Self {
+            path: path.to_owned(),
+            file: std::fs::metadata(path).ok().map(marks),
+        }
+    }
+}
+
+impl AliasFile {
+    /// The file at that path, not read yet; `None` for no aliases.
+    pub fn new(path: Option<PathBuf>) -> Self {
+        Self {
+            path,
+            current: RwLock::default(),
+            seen: Mutex::default(),
+        }
+    }
+
+    /// Reads the file if it has changed since the last look; how many aliases it has then. A file that is not there has none.
+    ///
+    /// Errors: [`Unusable`], once for each change; the aliases from before stay in use.
+    pub fn reload(&self, origin: &Domain) -> Result<Option<usize>, Unusable> {
+        let Some(path) = &self.path else {
+            return Ok(None);
+        };
+        let included = self
+            .current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .included
+            .clone();
+        let stamps = stamps(path, &included);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.as_ref() == Some(&stamps) {
+            return Ok(None);
+        }
+        *seen = Some(stamps);
+        let loaded = match Loaded::read(path, origin) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Loaded::default(),
+            Err(source) => {
+                let path = path.clone();
+                return Err(Unusable::Unreadable { path, source });
+            }
+            Ok(loaded) => loaded,
+        };
+        if !loaded.wrong.is_empty() {
+            return Err(Unusable::Wrong {
+                path: path.clone(),
+                problems: loaded.wrong.into_iter().take(5).collect(),
+            });
+        }
+        // A change of a file while it was read is noticed next time: what was looked at is from before.
+        let is_first_with = loaded.included != included;
+        let count = loaded.entries.len();
+        if is_first_with {
+            let new = stamps_after(path, &loaded.included, seen.as_deref());
+            *seen = Some(new);
+        }
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
+        Ok(Some(count))
+    }
+}
+
+fn stamps(path: &Path, included: &[PathBuf]) -> Vec<Stamp> {
+    let all = std::iter::once(path).chain(included.iter().map(PathBuf::as_path));
+    all.map(Stamp::of).collect()
+}
+
+/// The stamp of the file itself as it was before it was read, and of what it includes now.
+fn stamps_after(path: &Path, included: &[PathBuf], before: Option<&[Stamp]>) -> Vec<Stamp> {
+    let mut new = stamps(path, included);
+    if let (Some(first), Some(old)) = (new.first_mut(), before.and_then(<[Stamp]>::first)) {
+        *first = old.clone();
+    }
+    new
+}
+
+impl Loaded {
+    /// Reads a file of aliases, and the files that it includes. Names without a domain are at `origin`.
+    pub fn read(path: &Path, origin: &Domain) -> io::Result<Self> {
+        let parsed = Aliases::parse(&text(path)?);
+        let mut loaded = Self::default();
+        for problem in &parsed.problems {
+            loaded.note(path, problem);
+        }
+        for (name, targets) in parsed.entries {
+            let mut mailboxes = Vec::new();
+            for target in targets {
+                loaded.add(&name, target, origin, &mut mailboxes);
+            }
+            if mailboxes.len() > MAX_TARGETS {
+                loaded
+                    .wrong
+                    .push(format!("`{name}` leads to more than {MAX_TARGETS} addresses"));
+            }
+            if !mailboxes.is_empty() {
+                loaded.entries.insert(name, mailboxes);
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// How many addresses the longest alias leads to.
+    pub fn longest(&self) -> usize {
+        self.entries.values().map(Vec::len).max().unwrap_or(0)
+    }
+
+    fn note(&mut self, path: &Path, problem: &aliases::Problem) {
+        let text = format!("{}: {problem}", path.display());
+        match problem.fault.is_refused() {
+            true => self.refused.push(text),
+            false => self.wrong.push(text),
+        }
+    }
+
+    fn add(&mut self, name: &str, target: Target, origin: &Domain, mailboxes: &mut Vec<Mailbox>) {
+        match target {
+            Target::Address(mailbox) => mailboxes.push(mailbox),
+            Target::Name(name) => match crate::mail::local::qualified(&quoted(&name), origin) {
+                Some(mailbox) => mailboxes.push(mailbox),
+                None => self.wrong.push(format!("`{name}` is no name")),
+            },
+            Target::Include(file) => self.include(name, &file, origin, mailboxes),
+        }
+    }
+
+    fn include(&mut self, name: &str, file: &str, origin: &Domain, mailboxes: &mut Vec<Mailbox>) {
+        let path = PathBuf::from(file);
+        if self.included.len() >= MAX_INCLUDED {
+            self.wrong
+                .push(format!("more than {MAX_INCLUDED} files are included"));
+            return;
+        }
+        self.included.push(path.clone());
+        match text(&path) {
+            Err(error) => self
+                .wrong
+                .push(format!("`{name}`: {file} cannot be read: {error}")),
+            Ok(text) => {
+                let (targets, problems) = aliases::included(&text);
+                for problem in &problems {
+                    self.note(&path, problem);
+                }
+                for target in targets {
+                    self.add(name, target, origin, mailboxes);
+                }
+            }
+        }
+    }
+}
+
+/// A local-part in the form that is read back.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+fn text(path: &Path) -> io::Result<String> {
+    let most = u64::try_from(MAX_OCTETS).unwrap_or(u64::MAX);
+    let file = File::open(path)?;
+    // Whoever could name a pipe here could have us wait forever.
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
+    }
+    let mut octets = Vec::new();
+    file.take(most + 1).read_to_end(&mut octets)?;
+    if octets.len() > MAX_OCTETS {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "too large"));
+    }
+    String::from_utf8(octets).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn names(path: &Path) -> HostNames {
+        HostNames {
+            origin: "h.test".parse().unwrap(),
+            hostname: "mx.h.test".parse().unwrap(),
+            aliases: AliasFile::new(Some(path.to_owned())),
+            fallback: None,
+        }
+    }
+
+    fn of(names: &HostNames, name: &str) -> Vec<String> {
+        names.alias(name).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_file_is_read_again_when_it_or_what_it_includes_changes() {
+        let home = tempfile::tempdir().unwrap();
+        let (path, list) = (home.path().join("aliases"), home.path().join("list"));
+        let names = names(&path);
+        assert_eq!(names.reload().unwrap(), Some(0));
+        assert_eq!(names.reload().unwrap(), None);
+        std::fs::write(&list, "bob@b.test\n").unwrap();
+        std::fs::write(&path, format!("Root: alice, :include:{}\n", list.display())).unwrap();
+        assert_eq!(names.reload().unwrap(), Some(1));
+        assert_eq!(of(&names, "rOOt"), ["alice@h.test", "bob@b.test"]);
+        assert_eq!(names.reload().unwrap(), None);
+        std::fs::write(&list, "carol@b.test\n").unwrap();
+        assert_eq!(names.reload().unwrap(), Some(1));
+        assert_eq!(of(&names, "root"), ["alice@h.test", "carol@b.test"]);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(names.reload().unwrap(), Some(0));
+        assert_eq!(of(&names, "root"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_broken_file_leaves_the_aliases_from_before_and_is_told_once() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("aliases");
+        let names = names(&path);
+        std::fs::write(&path, "root: alice\n").unwrap();
+        assert_eq!(names.reload().unwrap(), Some(1));
+        for broken in ["root alice bob\n", "root: :include:/nonexistent/x\n"] {
+            std::fs::write(&path, broken).unwrap();
+            let error = names.reload().unwrap_err().to_string();
+            assert!(error.starts_with(&path.display().to_string()), "{error}");
+            assert_eq!(names.reload().unwrap(), None);
+            assert_eq!(of(&names, "root"), ["alice@h.test"]);
+        }
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(matches!(names.reload(), Err(Unusable::Unreadable { .. })));
+        assert_eq!(of(&names, "root"), ["alice@h.test"]);
+    }
+
+    #[test]
+    fn what_is_refused_is_left_out_and_kept_to_be_told() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("aliases");
+        std::fs::write(&path, "a: |x, b@b.test\nc: /dev/null\n").unwrap();
+        let loaded = Loaded::read(&path, &"h.test".parse().unwrap()).unwrap();
+        assert_eq!((loaded.entries.len(), loaded.longest()), (1, 1));
+        assert_eq!((loaded.wrong.len(), loaded.refused.len()), (0, 2));
+        assert!(loaded.refused[0].contains(": line 1: `|x` would run a program"));
+    }
+
+    #[test]
+    fn what_is_no_file_or_too_large_is_not_read() {
+        let home = tempfile::tempdir().unwrap();
+        assert_eq!(
+            text(Path::new("/dev/zero")).unwrap_err().kind(),
+            io::ErrorKind::InvalidInput
+        );
+        let path = home.path().join("large");
+        std::fs::write(&path, vec![b'#'; MAX_OCTETS + 1]).unwrap();
+        assert_eq!(text(&path).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+}

@@ -1,0 +1,453 @@
+//! Takes what `sendmail` left in the drop folder into the spool.
+//!
+//! `sendmail` needs no rights and no running daemon: it writes a file, makes it durable, and has done its part. A message goes
+//! on from here as if it had been submitted, but for the author, who is whoever the program says: users of this host are
+//! trusted as far as Postfix trusts them. `Received` names the user by number.
+//!
+//! A file is removed after the commit. If we are killed in between, the message is known by the file's name, and is not taken
+//! twice.
+
+mod folder;
+
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use self::folder::{Folder, Found, Letter};
+pub use self::folder::{READY, UNFINISHED, Unusable};
+use super::Services;
+use super::intake::{Complete, Completion, Failure, Intake, MAX_HEADER};
+use super::session::addressees;
+use crate::accounts::{Resolution, Target};
+use crate::base::id::QueueId;
+use crate::base::observe;
+use crate::crypto::hash::Sha512;
+use crate::mail::address::{Mailbox, ReversePath};
+use crate::mail::dropped::{Dropped, Error as EnvelopeError, MAX_ENVELOPE};
+use crate::mail::headers::{Collector, Gathered};
+use crate::mail::local::{self, Author};
+use crate::mail::notify::RecipientRequest;
+use crate::mail::trace::{Arrival, Received};
+use crate::smtp::data::Encoder;
+use crate::store::{self, Addressee, Committed, Content, Envelope, NewMessage, ReplayEntry, Source};
+
+/// Time between two looks at the folder.
+const EVERY: Duration = Duration::from_secs(1);
+/// The folder is looked at for this part of the time at most, however much others put there.
+const SHARE: u32 = 5;
+
+/// How long a message that was taken is known: its file goes at once, or when the daemon is back.
+const KNOWN_FOR: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// Octets handled at a time.
+const PIECE: usize = 64 * 1024;
+
+/// The least that is taken, whatever the limits say: as much as `sendmail` takes where it cannot read them.
+pub const MESSAGE_BYTES: u64 = 50 << 20;
+
+/// Why a file is not taken.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    /// It stays, for another try.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Accounts(#[from] crate::accounts::Error),
+    #[error("the file cannot be read")]
+    Read(#[from] io::Error),
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    #[error("an address in the envelope cannot be read")]
+    Address,
+    #[error("it is not as long as it says")]
+    Size,
+    #[error(transparent)]
+    Message(Failure),
+}
+
+impl Refused {
+    /// Whether the file is as good as any, and we cannot take it now.
+    fn is_ours(&self) -> bool {
+        match self {
+            Self::Store(_) | Self::Accounts(_) | Self::Read(_) => true,
+            Self::Envelope(error) => *error == EnvelopeError::Version,
+            Self::Message(Failure::Store(_) | Failure::Interrupted) => true,
+            Self::Message(_) | Self::Address | Self::Size => false,
+        }
+    }
+}
+
+/// Whether `sendmail` may leave a message with such a front: header, and whatever of the text came with it. What it lacks has
+/// been completed.
+pub fn demand_acceptable(front: &[u8]) -> Result<(), Failure> {
+    let mut collector = Collector::new(MAX_HEADER);
+    if collector.push(front) == Gathered::TooLong {
+        return Err(Failure::HeaderTooLong);
+    }
+    super::intake::demand_submittable(front)
+}
+
+/// Whether the folder can be used.
+pub fn probe(path: &Path) -> Result<(), Unusable> {
+    Folder::open(path).map(drop)
+}
+
+/// Looks at the folder until the daemon stops.
+pub async fn run(services: Arc<Services>, stop: CancellationToken) {
+    let Some(path) = services.config.local.drop_folder() else {
+        return;
+    };
+    let pickup = Pickup { services, path };
+    let mut trouble = Some(String::new());
+    loop {
+        let started = Instant::now();
+        let looked = stop.run_until_cancelled(pickup.pass()).await;
+        let Some(looked) = looked else {
+            return;
+        };
+        let now = looked.err().map(|error| error.to_string());
+        if now != trouble {
+            tell(now.as_deref());
+        }
+        trouble = now;
+        let pause = EVERY.max(started.elapsed() * SHARE);
+        if stop
+            .run_until_cancelled(tokio::time::sleep(pause))
+            .await
+            .is_none()
+        {
+            return;
+        }
+    }
+}
+
+/// Once for each change.
+fn tell(trouble: Option<&str>) {
+    match trouble {
+        Some(reason) => tracing::warn!(
+            event = observe::LOCAL_FOLDER_UNUSABLE,
+            reason,
+            "what sendmail leaves is not taken"
+        ),
+        None => tracing::info!(
+            event = observe::LOCAL_FOLDER_USED,
+            "what sendmail leaves is taken"
+        ),
+    }
+}
+
+struct Pickup {
+    services: Arc<Services>,
+    path: PathBuf,
+}
+
+impl Pickup {
+    /// One look, and everything that it found.
+    async fn pass(&self) -> Result<(), Unusable> {
+        let path = self.path.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            let folder = Folder::open(&path)?;
+            let found = folder.look()?;
+            Ok::<_, Unusable>((folder, found))
+        });
+        let (
+            folder,
+            Found {
+                names,
+                removed,
+                removed_of,
+            },
+        ) = match looked.await {
+            Ok(looked) => looked?,
+            Err(_) => return Ok(()),
+        };
+        if removed > 0 {
+            tracing::warn!(
+                event = observe::LOCAL_FILE_REFUSED,
+                count = removed,
+                user.id = removed_of,
+                "what had no place in the drop folder was removed"
+            );
+        }
+        for name in names {
+            let Some(letter) = folder.take(name)? else {
+                continue;
+            };
+            let (name, uid) = (letter.name.clone(), letter.uid);
+            match self.take(letter).await {
+                Ok(()) => folder.remove(&name)?,
+                Err(error) if error.is_ours() => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::error!(
+                        event = observe::LOCAL_MESSAGE_LEFT,
+                        user.id = uid,
+                        error,
+                        "a message in the drop folder cannot be taken now"
+                    );
+                }
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(
+                        event = observe::LOCAL_FILE_REFUSED,
+                        count = 1,
+                        user.id = uid,
+                        error,
+                        "a file in the drop folder was removed"
+                    );
+                    folder.remove(&name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a message into the spool.
+    async fn take(&self, letter: Letter) -> Result<(), Refused> {
+        let (uid, entry) = (letter.uid, self.entry(&letter.name));
+        let mut reader = Opened::read(letter, self.most_bytes()).await?;
+        let origin = &self.services.host.origin;
+        let envelope = reader.dropped.clone();
+        let sender = match envelope.sender.as_str() {
+            "" => None,
+            sender => Some(local::qualified(sender, origin).ok_or(Refused::Address)?),
+        };
+        let recipients = self.recipients(&envelope).await?;
+        let id = QueueId::random(&mut rand::rng());
+        let mut intake = self.begin(id, uid, sender.as_ref()).await?;
+        // Nobody is the author of what comes from nobody.
+        let author = match &sender {
+            Some(sender) => sender.clone(),
+            None => local::qualified("mailer-daemon", origin).ok_or(Refused::Address)?,
+        };
+        let author = Author {
+            mailbox: &author,
+            name: &envelope.name,
+            origin,
+        };
+        reader.pour(&mut intake, &author).await?;
+        let complete = intake.finish().await.map_err(refused)?;
+        let count = recipients.len();
+        self.commit(id, complete, (sender, envelope), recipients, entry)
+            .await?;
+        tracing::info!(
+            event = observe::LOCAL_MESSAGE_TAKEN,
+            message.id = %id,
+            user.id = uid,
+            size_bytes = reader.size,
+            recipients = count,
+            "a message was taken from the drop folder"
+        );
+        Ok(())
+    }
+
+    fn most_bytes(&self) -> u64 {
+        self.services.config.limits.message_bytes.get().max(MESSAGE_BYTES)
+    }
+
+    /// By which a message is known that was taken before we were killed.
+    fn entry(&self, name: &str) -> ReplayEntry {
+        let digest = Sha512::of(&[b"dropped\0", name.as_bytes()]).finish();
+        let (key, _) = digest.split_first_chunk().unwrap_or((&[0; 32], &[]));
+        ReplayEntry::of_whole(*key, self.services.clock.now().after(KNOWN_FOR))
+    }
+
+    /// Everybody whom the recipients stand for. Those who are nobody stay: the queue sends the sender a report.
+    async fn recipients(&self, envelope: &Dropped) -> Result<Vec<Addressee>, Refused> {
+        let mut all: Vec<Addressee> = Vec::new();
+        for name in &envelope.recipients {
+            let named = local::qualified(name, &self.services.host.origin).ok_or(Refused::Address)?;
+            let targets = match self.services.accounts.resolve(&named).await {
+                Ok(Resolution::Targets(targets)) => targets.into_iter().map(mailbox).collect(),
+                Ok(Resolution::Unknown | Resolution::NotLocal) | Err(crate::accounts::Error::AliasLoop) => {
+                    vec![named.clone()]
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let request = RecipientRequest {
+                notify: envelope.notify,
+                original: None,
+            };
+            for addressee in addressees(&named, targets, request) {
+                let is_there =
+                    |known: &Addressee| known.path == addressee.path && known.expanded == addressee.expanded;
+                if !all.iter().any(is_there) {
+                    all.push(addressee);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    async fn begin(&self, id: QueueId, uid: u32, sender: Option<&Mailbox>) -> Result<Intake, store::Error> {
+        let now = self.services.clock.now();
+        let host = &self.services.config.server.hostname;
+        let uid = self.services.config.local.names_user.then_some(uid);
+        let trace = Received {
+            arrival: &Arrival::Local { uid },
+            host,
+            id,
+            time: now,
+        };
+        let domain = sender.map_or(host, Mailbox::domain).clone();
+        let completion = Completion { domain, now };
+        let store = self.services.store.as_ref();
+        Intake::begin(store, id, host, &trace.to_string(), Some(completion)).await
+    }
+
+    async fn commit(
+        &self,
+        id: QueueId,
+        complete: Complete,
+        (sender, envelope): (Option<Mailbox>, Dropped),
+        recipients: Vec<Addressee>,
+        entry: ReplayEntry,
+    ) -> Result<(), Refused> {
+        let now = self.services.clock.now();
+        let needs_utf8 = |mailbox: &Mailbox| mailbox.needs_utf8();
+        let to_utf8 = recipients
+            .iter()
+            .filter_map(|to| to.path.mailbox())
+            .any(needs_utf8);
+        let message = NewMessage {
+            id,
+            envelope: Envelope {
+                source: self.source(sender.as_ref()).await?,
+                smtputf8: to_utf8 || sender.as_ref().is_some_and(needs_utf8),
+                reverse_path: ReversePath(sender),
+                eight_bit: complete.eight_bit,
+                demand: complete.demand,
+                resealed: 0,
+                request: envelope.request,
+            },
+            content: Content::Mime,
+            recipients,
+            accepted_at: now,
+            due_at: now,
+            ticket: None,
+        };
+        match complete.writer.commit_once(message, entry).await? {
+            Committed::Stored | Committed::Duplicate | Committed::Conflict => Ok(()),
+        }
+    }
+
+    /// Who answers for it: the sender's domain if it is one of ours, or else this host.
+    async fn source(&self, sender: Option<&Mailbox>) -> Result<Source, store::Error> {
+        let Some(sender) = sender else {
+            return Ok(Source::Local);
+        };
+        let served = self.services.store.local_domain(sender.domain()).await?;
+        Ok(served.map_or(Source::Local, |domain| Source::Domain(domain.name)))
+    }
+}
+
+fn mailbox(target: Target) -> Mailbox {
+    match target {
+        Target::Local(account) => account.address,
+        Target::Remote(mailbox) => mailbox,
+    }
+}
+
+fn refused(failure: Failure) -> Refused {
+    match failure {
+        Failure::Store(error) => Refused::Store(error),
+        failure => Refused::Message(failure),
+    }
+}
+
+/// A file whose envelope has been read.
+struct Opened {
+    file: tokio::fs::File,
+    dropped: Dropped,
+    /// Octets of the message.
+    size: u64,
+    /// The start of the message, which came with the envelope.
+    start: Vec<u8>,
+}
+
+impl Opened {
+    async fn read(letter: Letter, most: u64) -> Result<Self, Refused> {
+        let read = tokio::task::spawn_blocking(move || read_envelope(letter, most));
+        read.await
+            .map_err(|_| Refused::Read(io::ErrorKind::Interrupted.into()))?
+    }
+
+    /// The message, its line ends put in order and without NUL, completed at its front.
+    async fn pour(&mut self, intake: &mut Intake, author: &Author<'_>) -> Result<(), Refused> {
+        let mut encoder = Encoder::counted();
+        let mut front = Some(Collector::new(MAX_HEADER));
+        let mut piece = std::mem::take(&mut self.start);
+        let mut seen = 0u64;
+        while !piece.is_empty() {
+            seen += piece.len() as u64;
+            piece.retain(|octet| *octet != 0);
+            let mut wire = Vec::new();
+            encoder.encode(&piece, &mut wire);
+            gather(&mut front, &wire, intake, author).await?;
+            piece = self.more().await?;
+        }
+        if seen != self.size {
+            return Err(Refused::Size);
+        }
+        let mut wire = Vec::new();
+        encoder.finish(&mut wire);
+        gather(&mut front, &wire, intake, author).await?;
+        if let Some(front) = front {
+            intake.push(&local::complete(&front.finish(), author)).await;
+        }
+        Ok(())
+    }
+
+    async fn more(&mut self) -> io::Result<Vec<u8>> {
+        let mut piece = vec![0; PIECE];
+        let count = tokio::io::AsyncReadExt::read(&mut self.file, &mut piece).await?;
+        piece.truncate(count);
+        Ok(piece)
+    }
+}
+
+async fn gather(
+    front: &mut Option<Collector>,
+    wire: &[u8],
+    intake: &mut Intake,
+    author: &Author<'_>,
+) -> Result<(), Refused> {
+    let Some(open) = front else {
+        intake.push(wire).await;
+        return Ok(());
+    };
+    match open.push(wire) {
+        Gathered::Incomplete => {}
+        Gathered::TooLong => return Err(Refused::Message(Failure::HeaderTooLong)),
+        Gathered::Complete => {
+            if let Some(front) = front.take() {
+                intake.push(&local::complete(&front.finish(), author)).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_envelope(letter: Letter, most: u64) -> Result<Opened, Refused> {
+    let Letter {
+        mut file,
+        size: length,
+        ..
+    } = letter;
+    let mut start = Vec::new();
+    let most_of_envelope = u64::try_from(MAX_ENVELOPE).unwrap_or(u64::MAX);
+    (&mut file).take(most_of_envelope).read_to_end(&mut start)?;
+    let (dropped, at, size) = Dropped::decode(&start)?;
+    if size > most || length != size.saturating_add(at as u64) {
+        return Err(Refused::Size);
+    }
+    start.drain(..at);
+    Ok(Opened {
+        file: tokio::fs::File::from_std(file),
+        dropped,
+        size,
+        start,
+    })
+}

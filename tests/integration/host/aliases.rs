@@ -1,0 +1,126 @@
+//! `/etc/aliases`: who gets mail for names of the host, from programs and from elsewhere.
+
+use super::{Host, feed, told};
+use crate::support::eventually;
+use crate::support::talk::Talk;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_the_host_lead_where_the_file_says_as_soon_as_it_says_so() {
+    let host = Host::new().await;
+    host.organization.add_account("ben").await;
+    let elsewhere = host
+        .world
+        .organization("plain.test")
+        .accounts(&["carol"])
+        .plain()
+        .build()
+        .await;
+    host.aliases("postmaster: root\nroot: ben@hismail.test, carol@plain.test\n");
+    let (daemon, there) = (host.organization.start().await, elsewhere.start().await);
+    host.sent(&["postmaster"], "Subject: one\n\nx\n");
+    host.organization.maildir("ben").only().await;
+    let mail = elsewhere.maildir("carol").only().await;
+    assert!(mail.contains("Subject: one\r\n"), "{mail}");
+    host.aliases("root: bob@hismail.test\n");
+    eventually("the change to hold", || {
+        host.sent(
+            &["-f", "a@a.test", "Root+cron@mx.hismail.test"],
+            "Subject: two\n\nx\n",
+        );
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        (host.organization.maildir("bob").count() > 0).then_some(())
+    })
+    .await;
+    daemon.stop().await;
+    there.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn root_is_the_postmaster_where_nobody_says_otherwise() {
+    let host = Host::new().await;
+    let daemon = host.organization.start().await;
+    host.sent(&["-f", "a@a.test", "root"], "Subject: s\n\nx\n");
+    // The oldest account of the first domain.
+    host.organization.maildir("bob").only().await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fallback_takes_what_is_nobodys() {
+    let host = Host::with(|config| config.local.fallback = Some("bob@hismail.test".parse().unwrap())).await;
+    let daemon = host.organization.start().await;
+    host.sent(&["-f", "a@a.test", "daemon"], "Subject: s\n\nx\n");
+    host.organization.maildir("bob").only().await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_hosts_reach_the_same_names() {
+    let host = Host::new().await;
+    host.aliases("ops: bob@hismail.test\n");
+    let daemon = host.organization.start().await;
+    let mut talk = Talk::smtp(host.organization.ip).await;
+    talk.ask("MAIL FROM:<>", "250").await;
+    talk.ask("RCPT TO:<nobody@mx.hismail.test>", "550 5.1.1").await;
+    talk.ask("RCPT TO:<ops@mx.hismail.test>", "250").await;
+    talk.ask("DATA", "354").await;
+    talk.ask("Subject: report\r\nFrom: <a@plain.test>\r\n\r\nx\r\n.", "250")
+        .await;
+    host.organization.maildir("bob").only().await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_file_changes_nothing_and_is_told() {
+    let host = Host::new().await;
+    host.organization.add_account("ben").await;
+    host.aliases("ops: ben@hismail.test\n");
+    let newaliases = || feed(&mut host.command("newaliases"), "");
+    let output = newaliases();
+    assert_eq!(told(&output), (0, String::new()));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.ends_with("/aliases: 1 aliases, longest 1 addresses\n"),
+        "{text}"
+    );
+    let daemon = host.organization.spawn().await;
+    host.aliases("ops ben\n");
+    eventually("an error", || {
+        daemon.log().contains("\"aliases.unusable\"").then_some(())
+    })
+    .await;
+    let (code, text) = told(&newaliases());
+    assert_eq!(code, 65);
+    assert!(
+        text.contains("/aliases: line 1: not of the form `name: target, target`\n"),
+        "{text}"
+    );
+    host.sent(&["-f", "a@a.test", "ops"], "Subject: s\n\nx\n");
+    host.organization.maildir("ben").only().await;
+    assert_eq!(daemon.log().matches("\"aliases.unusable\"").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_and_files_are_refused_in_words() {
+    let host = Host::new().await;
+    host.aliases("a: |/bin/cat, bob@hismail.test\nb: /var/mail/b\n");
+    let (code, text) = told(&feed(host.command("sendmail").arg("-bi"), ""));
+    assert_eq!(code, 65);
+    assert!(
+        text.contains("line 1: `|/bin/cat` would run a program, which dimed does not do"),
+        "{text}"
+    );
+    assert!(
+        text.contains("line 2: `/var/mail/b` would write to a file, which dimed does not do"),
+        "{text}"
+    );
+    let checked = host.organization.cli(&["check"]).await;
+    assert!(
+        checked.contains("Look again: ") && checked.contains("would run a program"),
+        "{checked}"
+    );
+    let daemon = host.organization.start().await;
+    host.sent(&["-f", "a@a.test", "a"], "Subject: s\n\nx\n");
+    host.organization.maildir("bob").only().await;
+    daemon.stop().await;
+}

@@ -1,0 +1,214 @@
+//! What `sendmail` makes of arguments and messages, seen in the mailbox.
+
+use super::{Host, User, feed, is_root, told};
+use crate::support::maildir::split;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_arrives_complete_and_says_who_sent_it() {
+    let host = Host::new().await;
+    let daemon = host.organization.start().await;
+    host.sent(
+        &["-oi", "-FAlice Ä", "bob@hismail.test"],
+        "To: bob\nBcc: carol\nSubject: hello\n\none\n.\ntwo\rthree\0\r\nfour",
+    );
+    let mail = host.organization.maildir("bob").only().await;
+    let (header, body) = split(&mail);
+    assert_eq!(body, "one\r\n.\r\ntwo\r\nthree\r\nfour\r\n");
+    let me = if is_root() { "root" } else { &User::ordinary().name };
+    for line in [
+        format!("\r\nFrom: =?utf-8?B?QWxpY2Ugw4Q=?= <{me}@mx.hismail.test>\r\n"),
+        "\r\nTo: bob@mx.hismail.test\r\n".to_owned(),
+        "\r\nMessage-ID: <".to_owned(),
+        "\r\nDate: ".to_owned(),
+        format!("Return-Path: <{me}@mx.hismail.test>\r\n"),
+    ] {
+        assert!(header.contains(&line), "{line} {mail}");
+    }
+    assert!(!header.contains("carol"), "{mail}");
+    let uid = host_uid();
+    assert!(
+        header.contains(&format!(
+            "Received: by mx.hismail.test (from userid {uid})\r\n\tid "
+        )),
+        "{mail}"
+    );
+    assert!(host.dropped().is_empty());
+    daemon.stop().await;
+}
+
+fn host_uid() -> u32 {
+    if is_root() { 0 } else { User::ordinary().ids().0 }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_user_leaves_mail_without_any_rights() {
+    let host = Host::new().await;
+    // Nobody takes it yet: the file is there, and is the user's.
+    let sent = feed(
+        host.as_other("sendmail").args(["-f", "shop@shop.test", "-t"]),
+        "To: Bob <bob@hismail.test>\nFrom: shop@shop.test\nSubject: s\n\nx\n",
+    );
+    assert_eq!(told(&sent), (0, String::new()));
+    assert_eq!(host.dropped().len(), 1);
+    let daemon = host.organization.start().await;
+    let mail = host.organization.maildir("bob").only().await;
+    let uid = User::ordinary().ids().0;
+    assert!(mail.contains(&format!(" (from userid {uid})\r\n")), "{mail}");
+    assert!(mail.starts_with("Return-Path: <shop@shop.test>\r\n"), "{mail}");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sent_it_is_not_said_where_the_operator_does_not_want_it() {
+    let host = Host::with(|config| {
+        config.local.names_user = false;
+        config.local.origin = Some("hismail.test".parse().unwrap());
+    })
+    .await;
+    let daemon = host.organization.start().await;
+    host.sent(&["-f", "bob", "bob"], "hello\n");
+    let mail = host.organization.maildir("bob").only().await;
+    assert!(mail.contains("Received: by mx.hismail.test\r\n\tid "), "{mail}");
+    assert!(
+        mail.contains("\r\nFrom: bob@hismail.test\r\n\r\nhello\r\n"),
+        "{mail}"
+    );
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sender_learns_that_nobody_has_that_name() {
+    let host =
+        Host::with(|config| config.accounts.postmaster = Some("bob@hismail.test".parse().unwrap())).await;
+    let daemon = host.organization.start().await;
+    host.sent(
+        &["-f", "bob@hismail.test", "nobody.of.that.name"],
+        "Subject: lost\n\nx\n",
+    );
+    let report = host.organization.maildir("bob").only().await;
+    assert!(report.contains("nobody.of.that.name@mx.hismail.test"), "{report}");
+    assert!(report.contains("\r\nStatus: 5.1.1\r\n"), "{report}");
+    // From nobody to nobody: nothing comes back.
+    host.sent(&["-f", "", "nobody.of.that.name"], "Subject: lost\n\nx\n");
+    host.organization.idle().await;
+    assert_eq!(host.organization.maildir("bob").count(), 1);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_of_the_host_leaves_signed_by_smtp() {
+    let host = Host::new().await;
+    let sink = host
+        .world
+        .organization("plain.test")
+        .accounts(&["carol"])
+        .plain()
+        .build()
+        .await;
+    let (here, there) = (host.organization.start().await, sink.start().await);
+    host.sent(
+        &["-f", "bob@hismail.test", "carol@plain.test"],
+        "Subject: out\n\nx\n",
+    );
+    let mail = sink.maildir("carol").only().await;
+    assert!(mail.contains("Return-Path: <bob@hismail.test>\r\n"), "{mail}");
+    assert!(mail.contains("\r\nSubject: out\r\n"), "{mail}");
+    here.stop().await;
+    there.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exit_codes_say_what_was_wrong() {
+    let host = Host::new().await;
+    for (arguments, message, code, words) in [
+        (&[][..], "x\n", 64, "name recipients as arguments"),
+        (&["-t"], "Subject: x\n\nx\n", 64, "the header names no recipients"),
+        (&["-Z", "bob"], "x\n", 64, "there is no option -Z"),
+        (&["-bd"], "", 64, "dimed serve"),
+        (
+            &["-f", "a@b@", "bob"],
+            "x\n",
+            64,
+            "the sender `a@b@` is no address",
+        ),
+        (&["a b"], "x\n", 67, "the recipient `a b` is no address"),
+        (&["-t"], "To: a b\n\nx\n", 65, "cannot be read"),
+        (
+            &["bob"],
+            "Subject: a\nSubject: b\n\nx\n",
+            65,
+            "two different Subject fields",
+        ),
+        (
+            &["-C/nonexistent/x", "bob"],
+            "x\n",
+            78,
+            "the configuration cannot be used",
+        ),
+    ] {
+        let (found, text) = told(&host.send(arguments, message));
+        assert_eq!(found, code, "{arguments:?}: {text}");
+        assert!(text.starts_with("sendmail: ") && text.contains(words), "{text}");
+    }
+    assert!(host.dropped().is_empty());
+    // What is not there cannot be written to.
+    std::fs::remove_dir(host.drop()).unwrap();
+    let (code, text) = told(&host.send(&["bob"], "x\n"));
+    assert!(code == 78 && text.contains("there is no drop folder"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_too_large_is_refused_at_once() {
+    let host = Host::with(|config| config.limits.message_bytes = 1000.try_into().unwrap()).await;
+    let (code, text) = told(&host.send(&["bob"], "x".repeat(1001)));
+    assert_eq!(
+        (code, text.as_str()),
+        (65, "sendmail: the message is larger than 1000 octets\n")
+    );
+    assert!(host.dropped().is_empty());
+    // Who cannot read the limit may leave more, and it is taken.
+    let sent = feed(
+        host.as_other("sendmail")
+            .args(["-f", "a@a.test", "bob@hismail.test"]),
+        "x\n".repeat(1001),
+    );
+    assert_eq!(told(&sent), (0, String::new()));
+    let daemon = host.organization.start().await;
+    host.organization.maildir("bob").only().await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_is_shown_to_those_who_may_see_it() {
+    let host = Host::new().await;
+    let listed = feed(&mut host.command("mailq"), "");
+    assert_eq!(String::from_utf8(listed.stdout).unwrap(), "Mail queue is empty\n");
+    // Its host never answers.
+    host.world.plain_domain("away.test", "192.0.2.1".parse().unwrap());
+    let daemon = host.organization.start().await;
+    host.sent(
+        &["-f", "bob@hismail.test", "carol@away.test", "dan@away.test"],
+        "Subject: s\n\nx\n",
+    );
+    crate::support::eventually("the message to be queued", || {
+        host.dropped().is_empty().then_some(())
+    })
+    .await;
+    let listed = feed(host.command("sendmail").arg("-bp"), "");
+    let text = String::from_utf8(listed.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("-Queue ID-"), "{text}");
+    assert!(lines[1].ends_with(" bob@hismail.test"), "{text}");
+    for recipient in ["carol@away.test", "dan@away.test"] {
+        assert!(lines.iter().any(|line| line.trim() == recipient), "{text}");
+    }
+    assert!(text.ends_with("\n-- 1 Kbytes in 1 Request.\n"), "{text}");
+    daemon.stop().await;
+    if is_root() {
+        let mut other = host.as_other("mailq");
+        other.env("DIMED_CONFIG", &host.organization.config);
+        let (code, text) = told(&feed(&mut other, ""));
+        assert_eq!(code, 77, "{text}");
+        assert!(text.contains("only root and the user of dimed"), "{text}");
+    }
+}
