@@ -84,6 +84,19 @@ pub fn complete(message: &[u8], author: &Author<'_>) -> Vec<u8> {
     out
 }
 
+/// Whether a message begins with a header, or with the empty line behind none: what does not is text from its start, however
+/// long it goes on.
+pub fn begins_with_header(message: &[u8]) -> bool {
+    let end = line_end(message, 0, false).map_or(message.len(), |end| end.start);
+    let line = &message[..end];
+    line.is_empty() || name_length(line).is_some() || is_mailbox_line(line)
+}
+
+/// The line that stands before each message in a mailbox file.
+fn is_mailbox_line(line: &[u8]) -> bool {
+    line.starts_with(b"From ") || line.starts_with(b">From ")
+}
+
 /// The recipients that the header names: those of To, Cc and Bcc, or if it was sent once more, those of the Resent fields.
 /// `None` if one of the fields cannot be read; the lines end in CRLF.
 pub fn recipients(message: &[u8]) -> Option<Vec<String>> {
@@ -134,7 +147,7 @@ fn read(message: &[u8]) -> Header<'_> {
             }
             Some((_, field_end)) if is_fold => *field_end = next,
             _ if name_length(line).is_some() => fields.push((start, next)),
-            _ if is_first && (line.starts_with(b"From ") || line.starts_with(b">From ")) => {}
+            _ if is_first && is_mailbox_line(line) => {}
             _ => break,
         }
         start = next;
@@ -291,6 +304,23 @@ mod tests {
             ("Subject: s", "From: Alice <alice@h.test>\r\nSubject: s\r\n\r\n"),
         ] {
             assert_eq!(completed(message), whole, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn text_is_known_by_its_first_line() {
+        for header in [
+            "",
+            "\r\n",
+            "A: b",
+            "A : b\r\n",
+            "From a\r\n",
+            ">From a\r\nA: b\r\n",
+        ] {
+            assert!(begins_with_header(header.as_bytes()), "{header:?}");
+        }
+        for text in ["a", "a\r\nA: b\r\n", " A: b\r\n", "a b: c\r\n"] {
+            assert!(!begins_with_header(text.as_bytes()), "{text:?}");
         }
     }
 

@@ -77,7 +77,10 @@ impl Letter {
         let mut encoder = Encoder::counted();
         encoder.encode(&front, &mut wire);
         encoder.finish(&mut wire);
-        wire
+        match local::begins_with_header(&wire) {
+            true => wire,
+            false => Vec::new(),
+        }
     }
 }
 
@@ -142,6 +145,7 @@ mod tests {
         assert_eq!(judged("Subject: s\0\r\n\r\nhello\r\n"), Ok(()));
         let hops = "Received: x\n".repeat(100);
         let long = format!("Subject: {}\n\n", "x".repeat(1 << 20));
+        assert_eq!(judged(&"no header and no empty line\n".repeat(50_000)), Ok(()));
         for text in [
             "Subject: a\nSubject: b\n\n",
             "DIME-Required: perhaps\n\n",

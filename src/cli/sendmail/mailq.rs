@@ -14,7 +14,7 @@ use crate::store::{QueueEntry, QueueState};
 /// Entries read at once.
 const PAGE: usize = 500;
 
-const HEAD: &str = "-Queue ID-                 --Size-- ------Arrival Time------- -Sender/Recipient-------";
+const HEAD: &str = "-Queue ID-                 --Size-- ---Arrival Time---- -Sender/Recipient-------";
 
 /// Lists the queue on standard output.
 pub async fn run(named: Option<&Path>) -> Result<Status, Failure> {
@@ -100,9 +100,6 @@ impl Printed {
         if self.message != Some(entry.message) {
             let head = if self.messages == 0 { HEAD } else { "" };
             writeln!(out, "{head}")?;
-            if self.messages == 0 {
-                writeln!(out)?;
-            }
             self.message = Some(entry.message);
             self.messages += 1;
             self.octets += entry.size_bytes;
@@ -112,12 +109,12 @@ impl Printed {
                 sender => sender,
             };
             let time = time(entry.accepted_at);
-            writeln!(out, "{id:<26} {:>8} {time:<25} {sender}", entry.size_bytes)?;
+            writeln!(out, "{id:<26} {:>8} {time} {sender}", entry.size_bytes)?;
         }
         if let Some(note) = &entry.last_note {
             writeln!(out, "({note})")?;
         }
-        writeln!(out, "{:61} {}", "", entry.forward_path)
+        writeln!(out, "{:55} {}", "", entry.forward_path)
     }
 
     fn finish(self, out: &mut dyn Write) -> io::Result<()> {
@@ -141,8 +138,22 @@ fn mark(entry: &QueueEntry) -> &'static str {
     }
 }
 
-/// Day, date and time in UTC.
+/// Day, date and time in UTC, without the year.
 fn time(at: Timestamp) -> String {
-    let whole = rfc5322(at);
-    whole.strip_suffix(" +0000").unwrap_or(&whole).replace(',', "")
+    let whole = rfc5322(at).replace(',', "");
+    match whole.split(' ').collect::<Vec<_>>()[..] {
+        [weekday, day, month, _, time, ..] => format!("{weekday} {month} {day:>2} {time}"),
+        _ => whole,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_as_long_as_ever() {
+        assert_eq!(time(Timestamp(784_111_777_000)), "Sun Nov  6 08:49:37");
+        assert_eq!(time(Timestamp(1_709_164_800_000)), "Thu Feb 29 00:00:00");
+    }
 }

@@ -377,26 +377,30 @@ impl Opened {
     /// The message, its line ends put in order and without NUL, completed at its front.
     async fn pour(&mut self, intake: &mut Intake, author: &Author<'_>) -> Result<(), Refused> {
         let mut encoder = Encoder::counted();
-        let mut front = Some(Collector::new(MAX_HEADER));
+        let mut front = Front::new(intake, author);
         let mut piece = std::mem::take(&mut self.start);
         let mut seen = 0u64;
-        while !piece.is_empty() {
+        loop {
+            if piece.is_empty() {
+                piece = self.more().await?;
+            }
+            if piece.is_empty() {
+                break;
+            }
             seen += piece.len() as u64;
             piece.retain(|octet| *octet != 0);
             let mut wire = Vec::new();
             encoder.encode(&piece, &mut wire);
-            gather(&mut front, &wire, intake, author).await?;
-            piece = self.more().await?;
+            front.take(&wire).await?;
+            piece.clear();
         }
         if seen != self.size {
             return Err(Refused::Size);
         }
         let mut wire = Vec::new();
         encoder.finish(&mut wire);
-        gather(&mut front, &wire, intake, author).await?;
-        if let Some(front) = front {
-            intake.push(&local::complete(&front.finish(), author)).await;
-        }
+        front.take(&wire).await?;
+        front.finish().await;
         Ok(())
     }
 
@@ -408,26 +412,50 @@ impl Opened {
     }
 }
 
-async fn gather(
-    front: &mut Option<Collector>,
-    wire: &[u8],
-    intake: &mut Intake,
-    author: &Author<'_>,
-) -> Result<(), Refused> {
-    let Some(open) = front else {
-        intake.push(wire).await;
-        return Ok(());
-    };
-    match open.push(wire) {
-        Gathered::Incomplete => {}
-        Gathered::TooLong => return Err(Refused::Message(Failure::HeaderTooLong)),
-        Gathered::Complete => {
-            if let Some(front) = front.take() {
-                intake.push(&local::complete(&front.finish(), author)).await;
-            }
+/// Completes a message at its front, and lets the rest pass.
+struct Front<'a> {
+    intake: &'a mut Intake,
+    author: &'a Author<'a>,
+    begun: bool,
+    header: Option<Collector>,
+}
+
+impl<'a> Front<'a> {
+    fn new(intake: &'a mut Intake, author: &'a Author<'a>) -> Self {
+        Self {
+            intake,
+            author,
+            begun: false,
+            header: Some(Collector::new(MAX_HEADER)),
         }
     }
-    Ok(())
+
+    async fn take(&mut self, wire: &[u8]) -> Result<(), Refused> {
+        if !self.begun && !wire.is_empty() {
+            self.begun = true;
+            if !local::begins_with_header(wire) {
+                self.finish().await;
+            }
+        }
+        let Some(header) = &mut self.header else {
+            self.intake.push(wire).await;
+            return Ok(());
+        };
+        match header.push(wire) {
+            Gathered::Incomplete => {}
+            Gathered::TooLong => return Err(Refused::Message(Failure::HeaderTooLong)),
+            Gathered::Complete => self.finish().await,
+        }
+        Ok(())
+    }
+
+    /// The header is complete.
+    async fn finish(&mut self) {
+        if let Some(header) = self.header.take() {
+            let completed = local::complete(&header.finish(), self.author);
+            self.intake.push(&completed).await;
+        }
+    }
 }
 
 fn read_envelope(letter: Letter, most: u64) -> Result<Opened, Refused> {

@@ -105,6 +105,9 @@ async fn mail_of_the_host_leaves_signed_by_smtp() {
         .plain()
         .build()
         .await;
+    host.organization.cli(&["dkim", "add", "hismail.test"]).await;
+    host.organization.publish_texts(&host.world).await;
+    host.organization.cli(&["dkim", "rotate", "hismail.test"]).await;
     let (here, there) = (host.organization.start().await, sink.start().await);
     host.sent(
         &["-f", "bob@hismail.test", "carol@plain.test"],
@@ -113,6 +116,11 @@ async fn mail_of_the_host_leaves_signed_by_smtp() {
     let mail = sink.maildir("carol").only().await;
     assert!(mail.contains("Return-Path: <bob@hismail.test>\r\n"), "{mail}");
     assert!(mail.contains("\r\nSubject: out\r\n"), "{mail}");
+    assert!(
+        mail.contains("DKIM-Signature: ") && mail.contains(" d=hismail.test;"),
+        "{mail}"
+    );
+    assert!(mail.contains("dkim=pass header.d=hismail.test "), "{mail}");
     here.stop().await;
     there.stop().await;
 }
@@ -211,4 +219,31 @@ async fn the_queue_is_shown_to_those_who_may_see_it() {
         assert_eq!(code, 77, "{text}");
         assert!(text.contains("only root and the user of dimed"), "{text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_without_a_header_may_be_long() {
+    let host = Host::new().await;
+    let daemon = host.organization.start().await;
+    let text = "no header and no empty line\n".repeat(50_000);
+    // By the other way to call it, too.
+    let config = host.organization.config.to_str().unwrap();
+    let mut command = host.command("dimed");
+    command.args([
+        "--config",
+        config,
+        "sendmail",
+        "-i",
+        "-f",
+        "a@a.test",
+        "--",
+        "bob@hismail.test",
+    ]);
+    assert_eq!(
+        told(&feed(command.env_remove("DIMED_CONFIG"), &text)),
+        (0, String::new())
+    );
+    let mail = host.organization.maildir("bob").only().await;
+    assert_eq!(split(&mail).1, text.replace('\n', "\r\n"));
+    daemon.stop().await;
 }
