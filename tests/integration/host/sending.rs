@@ -116,10 +116,6 @@ async fn mail_of_the_host_leaves_signed_by_smtp() {
     let mail = sink.maildir("carol").only().await;
     assert!(mail.contains("Return-Path: <bob@hismail.test>\r\n"), "{mail}");
     assert!(mail.contains("\r\nSubject: out\r\n"), "{mail}");
-    assert!(
-        mail.contains("DKIM-Signature: ") && mail.contains(" d=hismail.test;"),
-        "{mail}"
-    );
     assert!(mail.contains("dkim=pass header.d=hismail.test "), "{mail}");
     here.stop().await;
     there.stop().await;
