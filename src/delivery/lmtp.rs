@@ -4,9 +4,9 @@
 //! added here, so that all recipients of a message share one transaction. Header fields in UTF-8 go to a server without
 //! SMTPUTF8, too: it keeps them, and the mail has arrived.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use std::io;
 
 use tokio::net::UnixStream;
 use tokio::time::timeout;

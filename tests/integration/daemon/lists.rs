@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use dimed::config::Local;
-use dimed::delivery::lmtp::Server;
+use dimed::net::service::Service;
 
 use super::mapping::opened;
 use crate::support::loopback::Loopback;
@@ -25,7 +25,7 @@ async fn hismail(world: &World, list: &[&str]) -> Organization {
         .accounts(&["bob", "carol"])
         .config(|config| {
             config.delivery.local = Local::Lmtp;
-            config.delivery.lmtp = Some(Server::Unix(socket(world)));
+            config.delivery.lmtp = Some(Service::Unix(socket(world)));
         })
         .build()
         .await;

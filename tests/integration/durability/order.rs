@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use dimed::config::Local;
-use dimed::delivery::lmtp::Server;
+use dimed::net::service::Service;
 use serde_json::Value;
 
 use super::trace::{Call, Recorder};
@@ -229,7 +229,7 @@ async fn what_a_mailbox_server_says_is_recorded_before_anything_follows_from_it(
     let hermail = builder
         .config(|config| {
             config.delivery.local = Local::Lmtp;
-            config.delivery.lmtp = Some(Server::Unix(socket.clone()));
+            config.delivery.lmtp = Some(Service::Unix(socket.clone()));
         })
         .build()
         .await;
