@@ -58,10 +58,16 @@ impl LmtpDelivery {
         accounts: &[Mailbox],
         letter: &mut dyn Letter,
     ) -> Vec<Outcome> {
-        match self.attempt(reverse_path, accounts, letter).await {
-            Ok(outcomes) => outcomes.into_iter().map(in_the_mailbox).collect(),
-            Err(failure) => vec![Outcome::Deferred(failure.diagnosis); accounts.len()],
+        let mut outcomes = Vec::with_capacity(accounts.len());
+        // A server may take so few in a session (RFC 9422) that there have to be several.
+        while let Some(rest @ [_, ..]) = accounts.get(outcomes.len()..) {
+            match self.attempt(reverse_path, rest, letter).await {
+                Ok(some) if !some.is_empty() => outcomes.extend(some.into_iter().map(in_the_mailbox)),
+                Ok(_) => outcomes.resize(accounts.len(), Outcome::Deferred(nobody_named())),
+                Err(failure) => outcomes.resize(accounts.len(), Outcome::Deferred(failure.diagnosis)),
+            }
         }
+        outcomes
     }
 
     /// In a session kept from before, or else in a new one.
@@ -143,6 +149,10 @@ impl LmtpDelivery {
     pub async fn close(&self) {
         self.sessions.close().await;
     }
+}
+
+fn nobody_named() -> Diagnosis {
+    Diagnosis::local(EnhancedStatus(4, 3, 0), "the mailbox server takes nobody")
 }
 
 fn in_the_mailbox(outcome: Outcome) -> Outcome {

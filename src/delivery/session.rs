@@ -149,7 +149,8 @@ impl Session {
         }
     }
 
-    /// Sends one message; an outcome for each recipient, in their order.
+    /// Sends one message; an outcome for each recipient, in their order. They are fewer if the host takes no more transactions
+    /// in this session (RFC 9422): the others are for another one.
     ///
     /// Verdicts given before the session broke are kept, and the other recipients deferred. It is an error if nobody has
     /// a verdict.

@@ -114,7 +114,8 @@ impl Job<'_> {
 /// What an attempt brought.
 #[derive(Debug)]
 pub struct Report {
-    /// One for each recipient, in their order.
+    /// One for each recipient, in their order; the last ones have none if a host takes so few in a session, and so few sessions
+    /// do, that they are left to another attempt.
     pub outcomes: Vec<Outcome>,
     /// The host that gave the answers, if one did.
     pub host: Option<String>,

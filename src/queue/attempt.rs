@@ -199,6 +199,9 @@ impl Mailer {
         let reasons = planned.iter().map(|one| &one.decision.reason);
         log::smtp(claim, reasons, &report, progress.elapsed());
         progress.settled.contact = report.contact;
+        for one in planned.iter().skip(report.outcomes.len()) {
+            progress.postpone(one, self.clock.now());
+        }
         for (one, outcome) in planned.iter().zip(report.outcomes) {
             progress.add(one, outcome);
         }

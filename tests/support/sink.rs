@@ -27,6 +27,8 @@ pub struct Behaviour {
     pub dsn: bool,
     /// Takes so many recipients in a transaction, and says so.
     pub recipients: Option<usize>,
+    /// Takes so many transactions in a session, and says so.
+    pub transactions: Option<usize>,
     /// Answers so many times MAIL with 451 first.
     pub deferrals: usize,
     /// Takes messages and closes the connection without a word.
@@ -169,6 +171,7 @@ struct Session {
     behaviour: Behaviour,
     seen: Arc<Mutex<Seen>>,
     current: Taken,
+    transactions: usize,
 }
 
 impl Session {
@@ -183,6 +186,7 @@ impl Session {
                 rcpt: Vec::new(),
                 message: String::new(),
             },
+            transactions: 0,
         }
     }
 
@@ -230,9 +234,16 @@ impl Session {
             .iter()
             .map(|keyword| format!("250-{keyword}\r\n"))
             .collect();
-        let limits = match self.behaviour.recipients {
-            Some(most) => format!("250-LIMITS RCPTMAX={most}\r\n"),
-            None => String::new(),
+        let limits = [
+            ("RCPTMAX", self.behaviour.recipients),
+            ("MAILMAX", self.behaviour.transactions),
+        ];
+        let named = limits
+            .into_iter()
+            .filter_map(|(name, most)| Some(format!(" {name}={}", most?)));
+        let limits = match named.collect::<String>() {
+            none if none.is_empty() => none,
+            limits => format!("250-LIMITS{limits}\r\n"),
         };
         self.say(&format!(
             "250-sink\r\n{tls}{dsn}{eight_bit}{limits}{offers}250 PIPELINING"
@@ -285,6 +296,14 @@ impl Session {
             seen.attempts.push(Instant::now());
             seen.attempts.len()
         };
+        self.transactions += 1;
+        if self
+            .behaviour
+            .transactions
+            .is_some_and(|most| self.transactions > most)
+        {
+            return self.say("421 4.7.0 too much").await;
+        }
         if attempt <= self.behaviour.deferrals {
             return self.say("451 4.3.0 not now").await;
         }

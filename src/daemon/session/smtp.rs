@@ -406,6 +406,7 @@ impl Owner {
             deliveries,
         } = complete;
         refuse_circle(&deliveries, &open.recipients)?;
+        self.demand_room_for_any(&open.recipients, size_bytes).await?;
         incoming::judge(&self.id, id, examined)?;
         self.check_originators(originators).await?;
         let reserved = std::mem::take(&mut open.reserved);

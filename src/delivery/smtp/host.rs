@@ -13,7 +13,7 @@ use crate::base::encoding::hex;
 use crate::base::secret::Secret;
 use crate::delivery::letter::{Form, Letter};
 use crate::delivery::session::{Failure, Session, Tls};
-use crate::delivery::{Contact, Diagnosis};
+use crate::delivery::{Contact, Diagnosis, Outcome};
 use crate::mail::demand::TlsDemand;
 use crate::mail::reply::EnhancedStatus;
 use crate::net::stream::Stream;
@@ -25,6 +25,9 @@ use crate::smtp::client::{Login, Params, Protocol, Timeouts, TlsPolicy, Transact
 
 /// Addresses tried for one host.
 const MAX_ADDRESSES: usize = 4;
+
+/// Sessions with one host in one attempt.
+const MAX_SESSIONS: usize = 20;
 
 /// A file of credentials that is longer is none.
 const MAX_CREDENTIALS: usize = 4096;
@@ -108,9 +111,37 @@ impl SmtpDelivery {
         found.map_err(|why| no_address(host.as_str(), why))
     }
 
-    /// Sends the message in a session kept from before, or else in a new one. A session that the host has given up meanwhile
-    /// says nothing about the host.
+    /// Sends the message in a session kept from before, or else in a new one, and in further ones if the host takes so few
+    /// recipients in each (RFC 9422). There may be fewer outcomes than recipients: the others have not been named yet.
     async fn through(
+        &self,
+        door: &Door<'_>,
+        job: &Job<'_>,
+        letter: &mut dyn Letter,
+    ) -> Result<Report, Failure> {
+        let mut report = self.in_first_session(door, job, letter).await?;
+        for _ in 1..MAX_SESSIONS {
+            let rest = job.recipients.get(report.outcomes.len()..).unwrap_or_default();
+            if rest.is_empty() {
+                break;
+            }
+            let job = Job {
+                recipients: rest,
+                ..*job
+            };
+            match self.in_new_session(door, &job, letter).await {
+                Ok(next) => report.outcomes.extend(next.outcomes),
+                Err(failure) => {
+                    let open = Outcome::Deferred(failure.diagnosis);
+                    report.outcomes.extend(vec![open; rest.len()]);
+                }
+            }
+        }
+        Ok(report)
+    }
+
+    /// A session that the host has given up meanwhile says nothing about the host.
+    async fn in_first_session(
         &self,
         door: &Door<'_>,
         job: &Job<'_>,
@@ -123,8 +154,17 @@ impl SmtpDelivery {
                 sent => return sent,
             }
         }
+        self.in_new_session(door, job, letter).await
+    }
+
+    async fn in_new_session(
+        &self,
+        door: &Door<'_>,
+        job: &Job<'_>,
+        letter: &mut dyn Letter,
+    ) -> Result<Report, Failure> {
         let session = self.open(door).await?;
-        self.send(session, &key, job, letter).await
+        self.send(session, &door.key(), job, letter).await
     }
 
     async fn open(&self, door: &Door<'_>) -> Result<Session, Failure> {

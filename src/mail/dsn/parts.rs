@@ -12,6 +12,9 @@ const LINE_CHARS: usize = 78;
 /// Longest line that may go as it is (RFC 5322 §2.1.1).
 const LONGEST_LINE: usize = 998;
 
+/// Octets of a word that are left together: with the name before it, they fit into a line.
+const LONGEST_WORD: usize = 900;
+
 /// Words of others, without control characters, and no more of them than a reader needs.
 pub(super) fn clean(words: &str) -> String {
     let printable = |char: char| if char.is_control() { ' ' } else { char };
@@ -24,12 +27,13 @@ pub(super) fn ascii(words: &str) -> String {
     clean(words).chars().map(plain).collect()
 }
 
-/// Appends a field, folded at its spaces where it is long.
+/// Appends a field, folded at its spaces where it is long, and within words that fit into no line: what is a message to
+/// programs must not be encoded (RFC 3464 §2.1, RFC 6533 §4).
 pub(super) fn put_field(out: &mut String, name: &str, value: &str) {
     out.push_str(name);
     out.push(':');
     let mut column = name.len() + 1;
-    for word in value.split(' ').filter(|word| !word.is_empty()) {
+    for word in value.split(' ').flat_map(pieces) {
         if column + 1 + word.len() > LINE_CHARS && column > name.len() + 1 {
             out.push_str("\r\n");
             column = 0;
@@ -39,6 +43,16 @@ pub(super) fn put_field(out: &mut String, name: &str, value: &str) {
         column += 1 + word.len();
     }
     out.push_str("\r\n");
+}
+
+/// A word in pieces that fit into lines; nothing of an empty one.
+fn pieces(word: &str) -> impl Iterator<Item = &str> {
+    let mut rest = word;
+    std::iter::from_fn(move || {
+        let (piece, left) = rest.split_at(rest.floor_char_boundary(LONGEST_WORD));
+        rest = left;
+        (!piece.is_empty()).then_some(piece)
+    })
 }
 
 /// The original's header block: whole fields only, as many as fit.

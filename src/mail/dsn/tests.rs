@@ -304,6 +304,24 @@ fn headers_beyond_ascii_or_too_long_are_encoded() {
 }
 
 #[test]
+fn a_reply_that_fits_into_no_line_leaves_the_fields_unencoded() {
+    for (to, word, part) in [
+        ("alice@hermail.test", "x", "message/delivery-status"),
+        ("zoë@hermail.test", "ë", "message/global-delivery-status"),
+    ] {
+        let mut long = failed("bob@hismail.test");
+        long.remote.as_mut().unwrap().reply = format!("550 {}", word.repeat(2000));
+        let report = render_for(to, &[long], Original::Header(b""));
+        let start = report.find(&format!("Content-Type: {part}\r\n")).unwrap();
+        let fields = &report[start..];
+        let encoding = fields.lines().nth(1).unwrap();
+        assert_eq!(encoding, "Content-Transfer-Encoding: 7bit", "{fields}");
+        let (_, code) = fields.split_once("\r\nDiagnostic-Code: smtp; 550\r\n ").unwrap();
+        assert!(code.lines().all(|line| line.len() <= 998), "{code}");
+    }
+}
+
+#[test]
 fn long_fields_are_folded_at_spaces() {
     let mut out = String::new();
     put_field(&mut out, "Diagnostic-Code", &"word ".repeat(20));

@@ -131,7 +131,8 @@ pub enum Verdict {
 /// What became of one transaction, the session being intact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// One verdict for each recipient, in their order.
+    /// One verdict for each recipient, in their order, as far as the server takes them in this session: what is left of a long
+    /// list is for another one (RFC 9422 §4.1).
     Verdicts(Vec<Verdict>),
     /// Nothing was sent, because the server lacks what the message needs.
     Lacking(Need),

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::base::secret::Secret;
 use crate::mail::notify::{EnvelopeId, MessageRequest, OriginalRecipient, RecipientRequest};
-use crate::mail::reply::{EnhancedStatus, Reply};
+use crate::mail::reply::Reply;
 use crate::smtp::data::Encoder;
 use crate::smtp::extension::Extensions;
 
@@ -365,9 +365,8 @@ impl Client {
             self.events.push_back(Event::Rewind);
             return self.begin_batch();
         }
-        let Some(mut work) = self.work.take() else { return };
-        work.decide_rest(&Verdict::Rejected(no_more_transactions()));
-        let verdicts = work.verdicts.into_iter().flatten().collect();
+        let Some(work) = self.work.take() else { return };
+        let verdicts = work.verdicts.into_iter().map_while(|verdict| verdict).collect();
         self.events.push_back(Event::Done(Outcome::Verdicts(verdicts)));
         self.go_on();
     }
@@ -394,10 +393,4 @@ fn put_parameter(line: &mut String, keyword: &str, value: Option<String>) {
     if let Some(value) = value {
         line.push_str(&format!(" {keyword}={value}"));
     }
-}
-
-/// What those are left with whom the server takes in no transaction of this session.
-fn no_more_transactions() -> Reply {
-    let text = "The server takes no more transactions in this session (LIMITS)";
-    Reply::new(451, EnhancedStatus(4, 5, 3), text)
 }

@@ -22,6 +22,7 @@ const SEVEN_BIT: Behaviour = Behaviour {
     refusal: None,
     dsn: false,
     recipients: None,
+    transactions: None,
     seven_bit: true,
     offers: &[],
     tls_first: false,

@@ -77,6 +77,37 @@ async fn no_more_recipients_are_named_than_a_host_takes() {
     assert_eq!(sink.attempts().len(), 3, "none was named in vain");
 }
 
+/// RFC 9422: whom one session has no room for gets the message in the next, at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_takes_few_in_a_session_gets_all_in_several() {
+    let world = World::new().await;
+    let hermail = world.organization("hermail.test").accounts(&["alice"]);
+    let hermail = hermail.config(|config| config.queue.retry_first_secs = NonZeroU64::new(3600).unwrap());
+    let hermail = hermail.build().await;
+    let host = Loopback::take();
+    world.plain_domain("plain.test", host.ip);
+    let behaviour = Behaviour {
+        recipients: Some(1),
+        transactions: Some(2),
+        ..Behaviour::default()
+    };
+    let sink = Sink::start(host.ip, behaviour).await;
+    let served = hermail.start().await;
+    // More than one attempt has sessions for.
+    let to: Vec<_> = (0..45).map(|number| format!("r{number}@plain.test")).collect();
+    let to: Vec<&str> = to.iter().map(String::as_str).collect();
+    hermail.submit("alice", &to, MESSAGE).await;
+    let taken = sink.taken(to.len()).await;
+    hermail.idle().await;
+    served.stop().await;
+    let named: Vec<_> = taken.iter().flat_map(|taken| &taken.rcpt).collect();
+    let expected: Vec<_> = to.iter().map(|to| format!("<{to}>")).collect();
+    assert_eq!(named, expected.iter().collect::<Vec<_>>(), "each once");
+    assert!(taken.iter().all(|taken| taken.message.ends_with(MESSAGE)));
+    assert_eq!(sink.attempts().len(), to.len(), "no transaction is begun in vain");
+    assert_eq!(sink.sessions(), to.len().div_ceil(2));
+}
+
 /// A wildcard answers for the name of the management record, too, with texts that are none.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_domain_with_texts_under_every_name_gets_mail_by_smtp() {

@@ -90,7 +90,7 @@ async fn a_session_says_what_it_knows_of_a_full_mailbox() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mail_waits_for_room_and_what_never_fits_comes_back() {
+async fn mail_waits_for_room() {
     let world = World::new().await;
     let hismail = hismail(&world).await;
     let served = hismail.start().await;
@@ -110,11 +110,32 @@ async fn mail_waits_for_room_and_what_never_fits_comes_back() {
     maildir.expect(2).await;
     assert_eq!(counted(&maildir), octets(&maildir));
 
-    hismail.submit("eve", &[BOB], &letter(1024)).await;
-    let report = hismail.maildir("eve").only().await;
-    assert!(report.contains("Status: 5.2.2"), "{report}");
     hismail.cli(&["account", "quota", BOB, "none"]).await;
     hismail.submit("eve", &[BOB], &letter(1024)).await;
     maildir.expect(3).await;
+    served.stop().await;
+}
+
+/// Nobody said beforehand how long it would be.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fits_into_no_mailbox_is_refused_at_its_end() {
+    let world = World::new().await;
+    let hismail = hismail(&world).await;
+    let served = hismail.start().await;
+    let mut talk = Talk::smtp(hismail.ip).await;
+    let from = "carol@plain.test";
+    let reply = talk.transfer(from, &[BOB], &letter(70)).await;
+    assert!(reply.starts_with("552 5.2.2 "), "{reply}");
+    // It fits into one of two: the other one comes back.
+    hismail
+        .submit("eve", &[BOB, "eve@hismail.test"], &letter(70))
+        .await;
+    let mails = hismail.maildir("eve").expect(2).await;
+    let report = mails
+        .iter()
+        .find(|mail| mail.contains("Final-Recipient"))
+        .unwrap();
+    assert!(report.contains("rfc822; bob@hismail.test") && report.contains("Status: 5.2.2"));
+    hismail.idle().await;
     served.stop().await;
 }

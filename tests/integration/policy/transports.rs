@@ -72,6 +72,7 @@ const AUTH: Behaviour = Behaviour {
     refusal: None,
     dsn: false,
     recipients: None,
+    transactions: None,
     seven_bit: false,
     offers: &["AUTH PLAIN LOGIN"],
     tls_first: false,

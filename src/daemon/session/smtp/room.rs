@@ -6,6 +6,7 @@ use crate::config::Local;
 use crate::delivery::maildir::Room;
 use crate::mail::address::Domain;
 use crate::mail::reply::Reply;
+use crate::store::Addressee;
 
 impl Owner {
     /// Refuses what is for one account alone whose mailbox has no room for it. Where others get it, too, each delivery sees for
@@ -24,11 +25,35 @@ impl Owner {
             // Whether it can be written is found out when it is.
             Ok(Room::Fits) | Err(_) => Ok(()),
             Ok(Room::Full) => Err(reply(452, (4, 2, 2), "The mailbox is full, try again later")),
-            Ok(Room::Never) => Err(reply(
-                552,
-                (5, 2, 2),
-                "The message is larger than the whole mailbox: send less at a time",
-            )),
+            Ok(Room::Never) => Err(too_large()),
+        }
+    }
+
+    /// Refuses, now that its size is known, what will fit into none of the mailboxes that it is for. Else it is accepted: it waits
+    /// for room, and the deliveries look again, under the same quotas, and report on those whom it does not fit.
+    pub(super) async fn demand_room_for_any(&self, recipients: &[Addressee], octets: u64) -> Result<(), Reply> {
+        for recipient in recipients.iter().filter(|recipient| !recipient.expanded) {
+            if self.room_of(recipient, octets).await != Room::Never {
+                return Ok(());
+            }
+        }
+        Err(too_large())
+    }
+
+    /// What is not ours to know fits.
+    async fn room_of(&self, recipient: &Addressee, octets: u64) -> Room {
+        let Some(mailbox) = recipient.path.mailbox() else {
+            return Room::Fits;
+        };
+        if self.has_mailbox_server(mailbox.domain()) {
+            return Room::Fits;
+        }
+        match self.services.accounts.find(mailbox).await {
+            Ok(Some(account)) => {
+                let room = self.services.maildirs.room(&account, octets).await;
+                room.unwrap_or(Room::Fits)
+            }
+            Ok(None) | Err(_) => Room::Fits,
         }
     }
 
@@ -39,4 +64,9 @@ impl Owner {
         let local = delivery.domains.get(domain).unwrap_or(&delivery.local);
         delivery.lmtp.is_some() && *local == Local::Lmtp
     }
+}
+
+fn too_large() -> Reply {
+    let text = "The message is larger than the whole mailbox: send less at a time";
+    reply(552, (5, 2, 2), text)
 }
