@@ -49,7 +49,7 @@
 //!    verified by asking the origin, all before the one final reply. On the submission port an author who has logged in
 //!    leaves what was sealed at home; it is checked and signed as origin. `250` is sent after the commit.
 //! 2. **Claimed.** [`queue::runner`] leases due recipients, one message and one domain at a time, and no more for a domain than
-//!    its window has room for ([`queue::windows`]).
+//!    its window, and that of its next hop, have room for ([`queue::windows`]); our own domains and others keep out of each other's way.
 //! 3. **Planned.** [`queue::plan`] collects the facts, asks for signets where the domain has a management record, and has
 //!    [`routing::decide`] name the route and its reason for each recipient.
 //! 4. **Out.** To a Maildir or a mailbox server, sealed first if a trustful author writes to an account whose keys are

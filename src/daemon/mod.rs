@@ -36,7 +36,7 @@ use crate::config::{self, Config};
 use crate::net::tls;
 use crate::queue::observer::Observer;
 use crate::queue::runner::Runner;
-use crate::queue::windows::Windows;
+use crate::queue::windows::Destinations;
 use crate::store;
 
 pub use services::{Services, dx_connector, planner};
@@ -222,12 +222,14 @@ fn lock(config: &Config) -> Result<Lock, Error> {
 }
 
 fn start_runner(services: &Services, stop: &CancellationToken) -> Result<JoinHandle<()>, Error> {
+    let mailer = services.mailer()?;
+    let hosts = Arc::clone(&mailer.smtp.hosts);
     let runner = Runner::new(
         Arc::clone(&services.store),
         Arc::clone(&services.clock),
-        Arc::new(services.mailer()?),
+        Arc::new(mailer),
         services.config.queue.runners.get(),
-        Windows::new(services.config.queue.per_destination.get()),
+        Destinations::new(services.config.queue.per_destination.get(), hosts),
         Duration::from_secs(services.config.queue.lease_secs.get()),
     );
     Ok(tokio::spawn(runner.run(stop.clone())))

@@ -20,6 +20,7 @@ use crate::delivery::dmtp::DmtpDelivery;
 use crate::delivery::local::LocalDelivery;
 use crate::delivery::maildir::Maildirs;
 use crate::delivery::smtp::{self, Connectors, SmtpDelivery};
+use crate::delivery::windows::Hosts;
 use crate::domains::sts::MtaSts;
 use crate::domains::{Domains, DxConnector, DxPorts, Limits};
 use crate::mail::address::Domain;
@@ -203,6 +204,7 @@ impl Services {
                 hello: self.config.helo().clone(),
                 port: self.config.outbound.smtp_port.get(),
                 sessions: smtp::sessions(),
+                hosts: Arc::new(Hosts::new(self.config.queue.per_destination.get())),
             },
             signing: Signing {
                 keys: Arc::clone(&self.dkim),

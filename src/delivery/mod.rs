@@ -10,6 +10,7 @@ pub mod pool;
 pub mod seal;
 pub mod session;
 pub mod smtp;
+pub mod windows;
 pub mod wrapper;
 
 use std::fmt;

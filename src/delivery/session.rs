@@ -7,12 +7,13 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::body::Octets;
+use super::windows::HostAddress;
 use super::{Diagnosis, Outcome, RemoteReply};
 use crate::base::machine::{Machine as _, TlsInfo};
 use crate::mail::reply::EnhancedStatus;
 use crate::net::connection::{self, Connection};
 use crate::net::stream::Stream;
-use crate::net::tls::Connector;
+use crate::net::tls::{self, Connector};
 use crate::smtp::client::{
     self, Client, Event, Failure as Broken, Need, Params, Stage, Transaction, Verdict,
 };
@@ -55,6 +56,8 @@ pub struct Failure {
     pub is_permanent: bool,
     /// The host is not there, or does not speak.
     pub is_unreachable: bool,
+    /// This host has no room for another attempt now, so nothing was tried.
+    pub is_crowded: Option<HostAddress>,
 }
 
 impl Failure {
@@ -66,6 +69,16 @@ impl Failure {
             leaves_doubt: false,
             is_permanent: false,
             is_unreachable: false,
+            is_crowded: None,
+        }
+    }
+
+    /// There are attempts enough at that host.
+    pub fn crowded(host: &dyn Display, address: HostAddress) -> Self {
+        let text = format!("{host} is being sent as much as it takes");
+        Self {
+            is_crowded: Some(address),
+            ..Self::plain(Diagnosis::local(EnhancedStatus(4, 4, 5), text))
         }
     }
 
@@ -142,7 +155,7 @@ impl Session {
             Err(error) => {
                 self.connection.machine().tls_failed();
                 Some(match error {
-                    connection::Error::Handshake(why) => why.to_string(),
+                    connection::Error::Handshake(why) => tls::in_words(&why),
                     other => other.to_string(),
                 })
             }
@@ -354,7 +367,7 @@ fn wants_nobody(failure: &Broken) -> bool {
 }
 
 fn handshake_failure(host: &str, error: &std::io::Error) -> Failure {
-    let text = format!("{host}: the TLS handshake failed: {error}");
+    let text = format!("{host}: the TLS handshake failed: {}", tls::in_words(error));
     Failure {
         tls_to_blame: true,
         ..Failure::plain(Diagnosis::local(EnhancedStatus(4, 7, 5), text))

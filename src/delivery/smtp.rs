@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 use super::letter::Letter;
 use super::pool::{self, Pool};
 use super::session::Failure;
+use super::windows::{HostAddress, Hosts};
 use super::{Contact, Diagnosis, Outcome};
 use crate::base::machine::TlsInfo;
 use crate::domains::sts::{MtaSts, StsFacts};
@@ -50,6 +51,8 @@ pub struct SmtpDelivery {
     pub port: u16,
     /// Sessions that may be used again.
     pub sessions: Arc<Pool<Key>>,
+    /// How many attempts hosts have room for.
+    pub hosts: Arc<Hosts>,
 }
 
 /// Whom a session leads to, and what was demanded of it.
@@ -127,6 +130,8 @@ pub struct Report {
     pub refused: Vec<(String, Protection)>,
     /// Whether anybody answered.
     pub contact: Contact,
+    /// The host that has no room for another attempt; then nothing was tried, and there are no outcomes.
+    pub crowded: Option<HostAddress>,
 }
 
 /// How the TLS towards a host had to be.
@@ -150,13 +155,23 @@ impl Report {
             protection: None,
             refused: Vec::new(),
             contact: Contact::Unknown,
+            crowded: None,
+        }
+    }
+
+    /// Nothing was tried.
+    fn crowded(host: HostAddress) -> Self {
+        Self {
+            outcomes: Vec::new(),
+            crowded: Some(host),
+            ..Self::same(0, &Outcome::Expanded)
         }
     }
 
     /// Nobody will ever get the message, and no host was asked.
     fn all_failed(&self) -> bool {
         let failed = |outcome: &Outcome| matches!(outcome, Outcome::Failed(_));
-        self.host.is_none() && self.outcomes.iter().all(failed)
+        self.host.is_none() && self.crowded.is_none() && self.outcomes.iter().all(failed)
     }
 }
 
@@ -258,6 +273,9 @@ impl SmtpDelivery {
                 Ok(report) => return Report { refused, ..report },
                 Err(failure) => failure,
             };
+            if let Some(host) = failure.is_crowded {
+                return Report::crowded(host);
+            }
             unreachable &= failure.is_unreachable;
             if failure.leaves_doubt {
                 let outcome = Outcome::Deferred(failure.diagnosis);

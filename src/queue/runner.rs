@@ -1,6 +1,7 @@
 //! Claims due recipients, has each attempted under its lease, and records what became of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,12 +10,13 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::windows::Windows;
+use super::windows::Destinations;
 use crate::base::observe;
 use crate::base::time::Clock;
 use crate::delivery::Contact;
+use crate::delivery::windows::HostAddress;
 use crate::mail::address::Domain;
-use crate::store::{Claim, Error, FollowUp, Settlement, Store};
+use crate::store::{Claim, Error, FollowUp, Rooms, SettledState, Settlement, Store};
 
 /// An attempt is abandoned when this part of its lease is left, so that it is still ours to settle.
 const LEASE_MARGIN: u32 = 16;
@@ -25,10 +27,11 @@ const QUICK: Duration = Duration::from_secs(10);
 /// Slow attempts at a time, for each quick one.
 const SLOW_PER_QUICK: usize = 10;
 
-/// While slow attempts take all there is, this part of the quick ones is left to mail for domains of ours.
-const OURS: usize = 4;
+/// While slow attempts take all there is, this part of the quick ones is left to mail for domains of ours by mail for others, and
+/// the other way round.
+const LEFT: usize = 4;
 
-/// How long mail for others waits without an attempt when there is no room for it.
+/// How long mail waits for a host without room when it cannot be remembered who stands behind it.
 const CROWDED: Duration = Duration::from_secs(30);
 
 /// The longest sleep between two looks at the queue.
@@ -51,6 +54,8 @@ pub struct Settled {
     pub unreadable: Option<&'static str>,
     /// Whether the other side was there.
     pub contact: Contact,
+    /// The host that had no room, if that is why recipients were postponed.
+    pub crowded: Option<HostAddress>,
 }
 
 /// Makes one attempt for the recipients of a claim.
@@ -74,7 +79,9 @@ pub struct Runner {
     concurrency: usize,
     slots: Arc<Semaphore>,
     slow_slots: Arc<Semaphore>,
-    windows: Arc<Windows>,
+    /// Attempts in quick slots: for domains of ours, and for others.
+    quick: [Arc<AtomicUsize>; 2],
+    windows: Arc<Destinations>,
     /// Told when an attempt has ended, for there may be room again.
     ended: Arc<Notify>,
     lease: Duration,
@@ -89,7 +96,7 @@ impl Runner {
         clock: Arc<dyn Clock>,
         attempt: Arc<dyn Attempt>,
         concurrency: usize,
-        windows: Windows,
+        windows: Destinations,
         lease: Duration,
     ) -> Self {
         Self {
@@ -99,6 +106,7 @@ impl Runner {
             concurrency,
             slots: Arc::new(Semaphore::new(concurrency)),
             slow_slots: Arc::new(Semaphore::new(concurrency.saturating_mul(SLOW_PER_QUICK))),
+            quick: Default::default(),
             windows: Arc::new(windows),
             ended: Arc::default(),
             lease,
@@ -139,14 +147,14 @@ impl Runner {
     async fn claim(&self) -> Result<Vec<Claim>, Error> {
         let now = self.clock.now();
         let limit = 1 + self.slots.available_permits();
-        let rooms = self.windows.rooms();
+        let rooms = self.rooms();
         self.store
             .claim_within(now, now.after(self.lease), limit, rooms)
             .await
     }
 
     async fn rest(&self) {
-        let due = self.store.next_due_within(&self.windows.rooms()).await;
+        let due = self.store.next_due_within(&self.rooms()).await;
         let due = due.ok().flatten();
         let pause = due.map_or(IDLE, |due| due.since(self.clock.now()).min(IDLE));
         tokio::select! {
@@ -162,38 +170,39 @@ impl Runner {
             let permit = permit
                 .take()
                 .or_else(|| Arc::clone(&self.slots).try_acquire_owned().ok());
-            match self.has_room_for_others() || self.is_ours(&claim).await {
-                true => self.spawn(claim, permit),
-                false => self.put_off(&claim).await,
-            }
+            let is_ours = self.is_ours(&claim).await;
+            self.spawn(claim, Quick::new(permit, &self.quick[usize::from(!is_ours)]));
         }
     }
 
-    /// Whether an attempt at a host that may let us wait leaves enough for domains of ours: either all that are quick could
-    /// still become slow ones, or some of the quick slots stay free.
-    fn has_room_for_others(&self) -> bool {
+    /// What there is room for. As long as all that are quick could still become slow ones, neither kind holds up the other.
+    fn rooms(&self) -> Rooms {
+        let rooms = self.windows.rooms();
+        if self.slow_slots.available_permits() >= self.concurrency {
+            return rooms;
+        }
         // One slot alone is for everybody.
         let most = self.concurrency.saturating_sub(1);
-        let kept = (self.concurrency / OURS).max(1).min(most);
-        self.slow_slots.available_permits() >= self.concurrency || self.slots.available_permits() >= kept
+        let left = (self.concurrency / LEFT).max(1).min(most);
+        let [ours, elsewhere] = self
+            .quick
+            .each_ref()
+            .map(|used| (self.concurrency - left).saturating_sub(used.load(Ordering::Relaxed)));
+        Rooms {
+            ours,
+            elsewhere,
+            ..rooms
+        }
     }
 
-    /// When in doubt it is: the attempt finds out.
+    /// When in doubt it is.
     async fn is_ours(&self, claim: &Claim) -> bool {
         !matches!(self.store.local_domain(&claim.destination).await, Ok(None))
     }
 
-    /// Gives back what there is no room for. Not at once: it would be claimed again before what there is room for.
-    async fn put_off(&self, claim: &Claim) {
-        let later = self.clock.now().after(CROWDED);
-        if let Err(error) = self.store.give_back(claim.lease, later).await {
-            tracing::error!(event = observe::QUEUE_STORE_FAILED, %error, "cannot give a lease back");
-        }
-    }
-
     /// Makes an attempt, in a quick slot at first. When it turns out to be slow, it leaves that one as soon as there is a slow
     /// one for it.
-    fn spawn(&self, claim: Claim, quick: Option<OwnedSemaphorePermit>) {
+    fn spawn(&self, claim: Claim, quick: Quick) {
         let lease = self.lease;
         let slow_slots = Arc::clone(&self.slow_slots);
         let place = Place::take(&self.windows, &self.ended, &claim.destination);
@@ -212,31 +221,68 @@ impl Runner {
             let _held = match slow {
                 Ok(slow) => {
                     drop(quick);
-                    Some(slow)
+                    Ok(slow)
                 }
-                Err(_) => quick,
+                Err(_) => Err(quick),
             };
             work.await;
         });
     }
 }
 
+/// One of the quick slots, counted for its kind until it is dropped.
+struct Quick {
+    _slot: Option<OwnedSemaphorePermit>,
+    used: Arc<AtomicUsize>,
+}
+
+impl Quick {
+    fn new(slot: Option<OwnedSemaphorePermit>, used: &Arc<AtomicUsize>) -> Self {
+        used.fetch_add(1, Ordering::Relaxed);
+        Self {
+            _slot: slot,
+            used: Arc::clone(used),
+        }
+    }
+}
+
+impl Drop for Quick {
+    fn drop(&mut self) {
+        self.used.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// One of the attempts that a destination has room for, until it is dropped.
 struct Place {
-    windows: Arc<Windows>,
+    windows: Arc<Destinations>,
     ended: Arc<Notify>,
     destination: Domain,
     contact: Contact,
 }
 
 impl Place {
-    fn take(windows: &Arc<Windows>, ended: &Arc<Notify>, destination: &Domain) -> Self {
+    fn take(windows: &Arc<Destinations>, ended: &Arc<Notify>, destination: &Domain) -> Self {
         windows.begin(destination);
         Self {
             windows: Arc::clone(windows),
             ended: Arc::clone(ended),
             destination: destination.clone(),
             contact: Contact::Unknown,
+        }
+    }
+}
+
+impl Place {
+    /// Where a host had no room, mail is due once it has; if that cannot be remembered, after a while.
+    fn stand_behind(&self, settled: &mut Settled) {
+        let Some(host) = settled.crowded else { return };
+        if self.windows.put_behind(&self.destination, host) {
+            return;
+        }
+        for settlement in &mut settled.settlements {
+            if let SettledState::Postponed { due_at } = &mut settlement.state {
+                *due_at = due_at.after(CROWDED);
+            }
         }
     }
 }
@@ -256,8 +302,9 @@ async fn work_off(
     lease: Duration,
 ) {
     match attempt_within(lease, attempt, claim).await {
-        Some(settled) => {
+        Some(mut settled) => {
             place.contact = settled.contact;
+            place.stand_behind(&mut settled);
             settle(store, claim, settled).await;
         }
         None => {

@@ -1,93 +1,83 @@
-//! How many attempts are made for one destination at a time: few at first, more while its hosts answer, half as many each time
-//! they do not. So a host that lets us wait holds a few places, and the others are left for everybody else.
+//! For which destinations attempts may be started: each has a window, and so have the hosts that mail for many of them goes to.
+//!
+//! Which host that is turns out in an attempt. Where it has no room, the attempt ends with nothing done, and it is remembered
+//! that the destination stands behind that host, so that its mail is not claimed again before there is room.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::delivery::Contact;
+use crate::delivery::windows::{HostAddress, Hosts, Windows};
 use crate::mail::address::Domain;
 use crate::store::Rooms;
 
-/// Attempts at a time for a destination of which nothing is known.
-const INITIAL: usize = 5;
+/// Destinations of which it is remembered behind which host they stand.
+const MOST_BEHIND: usize = 10_000;
 
-/// Destinations remembered; beyond that those without an attempt under way are forgotten.
-const MOST: usize = 1_000;
-
-/// The windows of all destinations.
+/// The windows of all destinations and next hops.
 #[derive(Debug)]
-pub struct Windows {
-    largest: usize,
-    known: Mutex<HashMap<Domain, Window>>,
+pub struct Destinations {
+    windows: Windows<Domain>,
+    hosts: Arc<Hosts>,
+    behind: Mutex<HashMap<Domain, HostAddress>>,
 }
 
-#[derive(Debug)]
-struct Window {
-    under_way: usize,
-    size: usize,
-}
-
-impl Windows {
-    /// At most `largest` attempts for one destination.
-    pub fn new(largest: usize) -> Self {
+impl Destinations {
+    /// At most `largest` attempts for one destination; the deliveries know of the hosts.
+    pub fn new(largest: usize, hosts: Arc<Hosts>) -> Self {
         Self {
-            largest: largest.max(1),
-            known: Mutex::default(),
+            windows: Windows::new(largest),
+            hosts,
+            behind: Mutex::default(),
         }
     }
 
-    /// How many more may be started now.
+    /// How many more attempts may be started now, whatever kind of destination it is.
     pub fn rooms(&self) -> Rooms {
-        let known = self.locked();
-        let room = |window: &Window| window.size.saturating_sub(window.under_way);
-        Rooms {
-            of: known
-                .iter()
-                .map(|(name, window)| (name.clone(), room(window)))
-                .collect(),
-            others: self.initial(),
+        let mut behind = self.locked();
+        // Of a host that nothing is known of any more, there is nothing to remember.
+        behind.retain(|_, host| self.hosts.room(host).is_some());
+        let mut rooms = Rooms {
+            of: self.windows.rooms(),
+            others: self.windows.initial(),
+            ..Rooms::unbounded()
+        };
+        let mut places = HashMap::new();
+        for (destination, host) in behind.iter() {
+            let place = *places.entry(*host).or_insert_with(|| {
+                rooms.hops.push(self.hosts.room(host).unwrap_or(usize::MAX));
+                rooms.hops.len() - 1
+            });
+            rooms.behind.insert(destination.clone(), place);
         }
+        rooms
     }
 
     /// An attempt starts.
     pub fn begin(&self, destination: &Domain) {
-        let initial = self.initial();
-        let mut known = self.locked();
-        if known.len() >= MOST {
-            known.retain(|_, window| window.under_way > 0);
-        }
-        let window = known.entry(destination.clone()).or_insert(Window {
-            under_way: 0,
-            size: initial,
-        });
-        window.under_way += 1;
+        self.windows.begin(destination);
     }
 
     /// It has ended, and says whether somebody was there.
     pub fn end(&self, destination: &Domain, contact: Contact) {
-        let (initial, largest) = (self.initial(), self.largest);
-        let mut known = self.locked();
-        let Some(window) = known.get_mut(destination) else {
-            return;
-        };
-        window.under_way = window.under_way.saturating_sub(1);
-        window.size = match contact {
-            Contact::Unknown => window.size,
-            Contact::Reached => (window.size + 1).min(largest),
-            Contact::Unreachable => (window.size / 2).max(1),
-        };
-        // What was good is found out again soon; what was bad is not to be found out again by many at a time.
-        if window.under_way == 0 && window.size >= initial {
-            known.remove(destination);
+        self.windows.end(destination, contact);
+    }
+
+    /// Mail for the destination goes to a host that has no room. False if that cannot be remembered.
+    pub fn put_behind(&self, destination: &Domain, host: HostAddress) -> bool {
+        let mut behind = self.locked();
+        let is_known = behind.contains_key(destination);
+        if is_known || behind.len() < MOST_BEHIND {
+            behind.insert(destination.clone(), host);
+            return true;
         }
+        false
     }
 
-    fn initial(&self) -> usize {
-        INITIAL.min(self.largest)
-    }
-
-    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<Domain, Window>> {
-        self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn locked(&self) -> MutexGuard<'_, HashMap<Domain, HostAddress>> {
+        self.behind
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -95,76 +85,48 @@ impl Windows {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::net::IpAddr;
+
     use super::*;
+    use crate::delivery::windows::Place;
 
-    fn name() -> Domain {
-        "plain.test".parse().unwrap()
-    }
-
-    fn room(windows: &Windows) -> usize {
-        windows.rooms().of(&name())
+    fn name(text: &str) -> Domain {
+        text.parse().unwrap()
     }
 
     #[test]
-    fn a_window_grows_with_answers_and_is_halved_without() {
-        let windows = Windows::new(8);
-        // One is always under way, as where there is much to do.
-        windows.begin(&name());
-        assert_eq!(room(&windows), 5 - 1);
-        for (contact, size) in [
-            (Contact::Reached, 6),
-            (Contact::Reached, 7),
-            (Contact::Reached, 8),
-            (Contact::Reached, 8),
-            (Contact::Unreachable, 4),
-            (Contact::Unknown, 4),
-            (Contact::Unreachable, 2),
-            (Contact::Unreachable, 1),
-            (Contact::Unreachable, 1),
-            (Contact::Reached, 2),
-        ] {
-            windows.begin(&name());
-            windows.end(&name(), contact);
-            assert_eq!(room(&windows), size - 1, "{contact:?}");
-        }
+    fn destinations_behind_one_host_share_its_room() {
+        let hosts = Arc::new(Hosts::new(20));
+        let host = HostAddress::from("192.0.2.1".parse::<IpAddr>().unwrap());
+        let destinations = Destinations::new(20, Arc::clone(&hosts));
+        let mut places: Vec<_> = (0..5).map(|_| Place::take(&hosts, host).unwrap()).collect();
+        let [a, b, other] = ["a.test", "b.test", "other.test"].map(name);
+        assert!(destinations.put_behind(&a, host) && destinations.put_behind(&b, host));
+        let rooms = destinations.rooms();
+        assert_eq!([&a, &b, &other].map(|name| rooms.of(name)), [0, 0, 5]);
+        assert_eq!(rooms.closed().count(), 2);
+        places.truncate(3);
+        let mut rooms = destinations.rooms();
+        assert_eq!(rooms.of(&a), 2);
+        rooms.take(&a, 1);
+        assert_eq!([&a, &b, &other].map(|name| rooms.of(name)), [1, 1, 5]);
+        rooms.take(&b, 1);
+        assert_eq!(rooms.closed().count(), 2);
+        // The host is forgotten, and with it who stands behind it.
+        places.clear();
+        assert_eq!(destinations.rooms().of(&a), 5);
+        assert!(destinations.locked().is_empty());
     }
 
     #[test]
-    fn a_small_window_is_remembered_and_a_large_one_found_out_again() {
-        let windows = Windows::new(20);
-        for contact in [Contact::Unreachable, Contact::Unreachable] {
-            windows.begin(&name());
-            windows.end(&name(), contact);
+    fn no_more_is_remembered_than_there_is_room_for() {
+        let hosts = Arc::new(Hosts::new(20));
+        let host = HostAddress::from("192.0.2.1".parse::<IpAddr>().unwrap());
+        let destinations = Destinations::new(20, hosts);
+        for number in 0..MOST_BEHIND {
+            assert!(destinations.put_behind(&name(&format!("d{number}.test")), host));
         }
-        assert_eq!(room(&windows), 1);
-        for _ in 0..4 {
-            windows.begin(&name());
-            windows.end(&name(), Contact::Reached);
-        }
-        assert_eq!(room(&windows), 5);
-        assert!(windows.locked().is_empty());
-    }
-
-    #[test]
-    fn what_is_under_way_takes_room_and_others_have_theirs() {
-        let windows = Windows::new(20);
-        for left in [4, 3, 2, 1, 0] {
-            windows.begin(&name());
-            assert_eq!(room(&windows), left);
-        }
-        assert_eq!(windows.rooms().of(&"other.test".parse().unwrap()), 5);
-        for _ in 0..5 {
-            windows.end(&name(), Contact::Unknown);
-        }
-        assert!(windows.locked().is_empty(), "nothing is left to be remembered");
-    }
-
-    #[test]
-    fn one_at_a_time_is_the_least() {
-        let windows = Windows::new(0);
-        assert_eq!(room(&windows), 1);
-        windows.begin(&name());
-        windows.end(&name(), Contact::Unreachable);
-        assert_eq!(room(&windows), 1);
+        assert!(!destinations.put_behind(&name("one-more.test"), host));
+        assert!(destinations.put_behind(&name("d0.test"), host));
     }
 }

@@ -238,7 +238,7 @@ pub struct Settlement {
     pub instead: Vec<Addressee>,
 }
 
-/// The states an attempt can lead to; all but `Deferred` are final.
+/// The states an attempt can lead to; all but `Deferred` and `Postponed` are final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettledState {
     /// In a mailbox of ours.
@@ -249,6 +249,11 @@ pub enum SettledState {
     Expanded,
     /// Given up. The report to the reverse-path is a follow-up of the same call.
     Failed(EnhancedStatus),
+    /// Nothing was tried, and it does not count as an attempt.
+    Postponed {
+        /// When it is due again.
+        due_at: Timestamp,
+    },
     /// To be tried again.
     Deferred {
         /// When.
@@ -341,13 +346,21 @@ pub enum Selection {
     All,
 }
 
-/// How many more groups may be claimed for each destination.
+/// How many more groups may be claimed for each destination, and of each kind of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rooms {
     /// For these.
     pub of: HashMap<Domain, usize>,
     /// For each of the others.
     pub others: usize,
+    /// Destinations with one next hop in common, by its place in `hops`.
+    pub behind: HashMap<Domain, usize>,
+    /// For all those behind each of these next hops together.
+    pub hops: Vec<usize>,
+    /// For all domains of ours together.
+    pub ours: usize,
+    /// For all domains of others together.
+    pub elsewhere: usize,
 }
 
 impl Rooms {
@@ -356,18 +369,54 @@ impl Rooms {
         Self {
             of: HashMap::new(),
             others: usize::MAX,
+            behind: HashMap::new(),
+            hops: Vec::new(),
+            ours: usize::MAX,
+            elsewhere: usize::MAX,
         }
     }
 
     /// For that destination.
     pub fn of(&self, destination: &Domain) -> usize {
-        self.of.get(destination).copied().unwrap_or(self.others)
+        let own = self.of.get(destination).copied().unwrap_or(self.others);
+        let hop = self.behind.get(destination).and_then(|hop| self.hops.get(*hop));
+        own.min(hop.copied().unwrap_or(usize::MAX))
+    }
+
+    /// For all destinations of one kind.
+    pub fn of_kind(&self, is_ours: bool) -> usize {
+        match is_ours {
+            true => self.ours,
+            false => self.elsewhere,
+        }
+    }
+
+    /// Some groups are claimed for a destination.
+    pub fn take(&mut self, destination: &Domain, groups: usize) {
+        let own = self.of.get(destination).copied().unwrap_or(self.others);
+        self.of.insert(destination.clone(), own.saturating_sub(groups));
+        if let Some(hop) = self.behind.get(destination)
+            && let Some(room) = self.hops.get_mut(*hop)
+        {
+            *room = room.saturating_sub(groups);
+        }
+    }
+
+    /// And for its kind.
+    pub fn take_of_kind(&mut self, is_ours: bool, groups: usize) {
+        let room = match is_ours {
+            true => &mut self.ours,
+            false => &mut self.elsewhere,
+        };
+        *room = room.saturating_sub(groups);
     }
 
     /// Destinations for which there is none.
     pub fn closed(&self) -> impl Iterator<Item = &Domain> {
-        let closed = self.of.iter().filter(|(_, room)| **room == 0);
-        closed.map(|(destination, _)| destination)
+        let alone = self.of.keys().filter(|name| !self.behind.contains_key(*name));
+        alone
+            .chain(self.behind.keys())
+            .filter(|destination| self.of(destination) == 0)
     }
 }
 
@@ -393,7 +442,7 @@ pub trait Spool: Send + Sync {
             .await
     }
 
-    /// The same, for each destination no more than there is room for.
+    /// The same, for each destination, and each kind of them, no more than there is room for.
     async fn claim_within(
         &self,
         now: Timestamp,

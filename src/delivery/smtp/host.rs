@@ -13,6 +13,7 @@ use crate::base::encoding::hex;
 use crate::base::secret::Secret;
 use crate::delivery::letter::{Form, Letter};
 use crate::delivery::session::{Failure, Session, Tls};
+use crate::delivery::windows::{HostAddress, Place};
 use crate::delivery::{Contact, Diagnosis, Outcome};
 use crate::mail::demand::TlsDemand;
 use crate::mail::reply::EnhancedStatus;
@@ -119,7 +120,14 @@ impl SmtpDelivery {
         job: &Job<'_>,
         letter: &mut dyn Letter,
     ) -> Result<Report, Failure> {
-        let mut report = self.in_first_session(door, job, letter).await?;
+        let mut place = self.place(door)?;
+        let first = self.in_first_session(door, job, letter).await;
+        place.contact = match &first {
+            Ok(_) => Contact::Reached,
+            Err(failure) if failure.is_unreachable => Contact::Unreachable,
+            Err(_) => Contact::Unknown,
+        };
+        let mut report = first?;
         for _ in 1..MAX_SESSIONS {
             let rest = job.recipients.get(report.outcomes.len()..).unwrap_or_default();
             if rest.is_empty() {
@@ -138,6 +146,14 @@ impl SmtpDelivery {
             }
         }
         Ok(report)
+    }
+
+    /// At the first address, whichever answers in the end: what a domain's zone says of others takes no place of theirs.
+    fn place(&self, door: &Door<'_>) -> Result<Place, Failure> {
+        let host = &door.way.host;
+        let address = door.way.addresses.first();
+        let address = HostAddress::from(*address.ok_or_else(|| Failure::unreachable(host))?);
+        Place::take(&self.hosts, address).ok_or_else(|| Failure::crowded(host, address))
     }
 
     /// A session that the host has given up meanwhile says nothing about the host.
@@ -238,6 +254,7 @@ impl SmtpDelivery {
             protection: None,
             refused: Vec::new(),
             contact: Contact::Reached,
+            crowded: None,
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Taking work: lanes by turn, a few groups from each.
+//! Taking work: lanes by turn, those of our domains and those of others each within their share, a few groups from each.
 //!
 //! While recipients are leased, `due_at` is the end of the lease, so that a lease that runs out makes its rows due
 //! again without anybody doing anything.
@@ -6,6 +6,7 @@
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{query, query_as, query_scalar};
 
+use super::readers::Readers;
 use super::{message, settle};
 use crate::base::id::{LeaseToken, QueueId, RecipientId};
 use crate::base::time::Timestamp;
@@ -36,17 +37,21 @@ pub(super) async fn claim(
         claims: Vec::new(),
     };
     while round.claims.len() < limit {
-        let Some(destination) = round.next_lane().await? else {
+        let Some(lane) = round.next_lane().await? else {
             break;
         };
         // What cannot be read is set aside, and takes no room.
-        let name = Domain::parse(&destination).ok();
+        let name = Domain::parse(&lane.destination).ok();
         let before = round.claims.len();
         let room = name.as_ref().map_or(usize::MAX, |name| round.rooms.of(name));
+        let room = room.min(round.rooms.of_kind(lane.is_ours));
         let groups = GROUPS_PER_TURN.min(limit - before).min(room);
-        round.serve(&destination, groups).await?;
+        round.serve(&lane.destination, groups).await?;
         let taken = round.claims.len() - before;
-        round.rooms.of.extend(name.map(|name| (name, room - taken)));
+        round.rooms.take_of_kind(lane.is_ours, taken);
+        if let Some(name) = &name {
+            round.rooms.take(name, taken);
+        }
     }
     Ok(round.claims)
 }
@@ -61,16 +66,40 @@ struct Round<'a> {
     claims: Vec<Claim>,
 }
 
+/// A lane that is due.
+struct Lane {
+    turn: (i64, i64),
+    is_ours: bool,
+    destination: String,
+}
+
 type LeasedRow = (String, String, Vec<u8>, i64, bool);
 
 impl Round<'_> {
-    async fn next_lane(&mut self) -> Result<Option<String>, Error> {
-        let lane = query_scalar(NEXT_LANE)
-            .bind(self.now.0)
-            .bind(closed(&self.rooms))
-            .fetch_optional(&mut *self.db)
-            .await?;
-        Ok(lane)
+    /// Of the two kinds, that whose turn came first.
+    async fn next_lane(&mut self) -> Result<Option<Lane>, Error> {
+        let mut next: Option<Lane> = None;
+        for is_ours in [true, false] {
+            if self.rooms.of_kind(is_ours) == 0 {
+                continue;
+            }
+            let lane: Option<(String, i64, i64)> = query_as(NEXT_LANE)
+                .bind(is_ours)
+                .bind(self.now.0)
+                .bind(closed(&self.rooms))
+                .fetch_optional(&mut *self.db)
+                .await?;
+            let lane = lane.map(|(destination, turn_at, turn_no)| Lane {
+                turn: (turn_at, turn_no),
+                is_ours,
+                destination,
+            });
+            next = match (next, lane) {
+                (Some(a), Some(b)) => Some(if a.turn <= b.turn { a } else { b }),
+                (a, b) => a.or(b),
+            };
+        }
+        Ok(next)
     }
 
     async fn serve(&mut self, destination: &str, groups: usize) -> Result<(), Error> {
@@ -152,17 +181,34 @@ impl Round<'_> {
     }
 }
 
-/// The lane whose turn it is, of those that there is room for. Lanes without room are stepped over: they are never more than
-/// attempts are under way.
-const NEXT_LANE: &str = "SELECT destination FROM lanes \
-    WHERE turn_at <= ? AND destination NOT IN (SELECT value FROM json_each(?)) ORDER BY turn_at, turn_no LIMIT 1";
+/// The lane of one kind whose turn it is, of those that there is room for. Lanes without room are stepped over: they are never
+/// more than attempts are under way, and those known to be behind a next hop that has no room.
+const NEXT_LANE: &str = "SELECT destination, turn_at, turn_no FROM lanes \
+    WHERE ours = ? AND turn_at <= ? AND destination NOT IN (SELECT value FROM json_each(?)) \
+    ORDER BY turn_at, turn_no LIMIT 1";
 
 /// When it is the turn of the next of them.
-pub(super) const NEXT_TURN: &str = "SELECT turn_at FROM lanes \
-    WHERE destination NOT IN (SELECT value FROM json_each(?)) ORDER BY turn_at LIMIT 1";
+const NEXT_TURN: &str = "SELECT turn_at FROM lanes \
+    WHERE ours = ? AND destination NOT IN (SELECT value FROM json_each(?)) ORDER BY turn_at LIMIT 1";
+
+/// See [`Spool::next_due_within`](crate::store::Spool::next_due_within).
+pub(super) async fn next_turn(db: &Readers, rooms: &Rooms) -> Result<Option<Timestamp>, Error> {
+    let mut next: Option<i64> = None;
+    for is_ours in [true, false] {
+        if rooms.of_kind(is_ours) > 0 {
+            let turn: Option<i64> = query_scalar(NEXT_TURN)
+                .bind(is_ours)
+                .bind(closed(rooms))
+                .fetch_optional(db)
+                .await?;
+            next = [next, turn].into_iter().flatten().min();
+        }
+    }
+    Ok(next.map(Timestamp))
+}
 
 /// The lanes without room, as a list in JSON.
-pub(super) fn closed(rooms: &Rooms) -> String {
+fn closed(rooms: &Rooms) -> String {
     let names: Vec<&str> = rooms.closed().map(Domain::as_str).collect();
     serde_json::Value::from(names).to_string()
 }

@@ -198,6 +198,8 @@ async fn remove(db: &mut SqliteConnection, name: Domain, now: Timestamp) -> Resu
                 "DELETE FROM local_domains WHERE name = ?",
                 "DELETE FROM retirements WHERE name = ?",
                 "DELETE FROM dkim_keys WHERE domain = ?",
+                // Who serves the domain next never agreed that others write under it.
+                "DELETE FROM senders WHERE sender LIKE '%@' || ?",
             ] {
                 query(sql).bind(name.as_str()).execute(&mut *db).await?;
             }

@@ -24,7 +24,9 @@ pub(super) async fn settle(
     for settlement in settlements {
         let held = is_held(db, settlement).await?;
         if let Some(number) = settle_recipient(db, lease, settlement).await? {
-            attempts.push((settlement, number));
+            if !matches!(settlement.state, SettledState::Postponed { .. }) {
+                attempts.push((settlement, number));
+            }
             let due_at = (!held).then_some(now);
             put_instead(db, master, &leased.message, &settlement.instead, due_at).await?;
         }
@@ -165,10 +167,11 @@ async fn settle_recipient(
     settlement: &Settlement,
 ) -> Result<Option<i64>, Error> {
     let (state, due_at, delay_reported) = columns(settlement.state);
+    let uncounted = matches!(settlement.state, SettledState::Postponed { .. });
     let number = query_scalar(
         "UPDATE recipients SET lease = NULL, leased_until = NULL, delay_reported = delay_reported OR ?1, \
          state = CASE ?2 WHEN 'waiting' THEN state ELSE ?2 END, \
-         due_at = CASE state WHEN 'waiting' THEN ?3 END \
+         due_at = CASE state WHEN 'waiting' THEN ?3 END, attempts = attempts - ?6 \
          WHERE id = ?4 AND lease = ?5 RETURNING attempts",
     )
     .bind(delay_reported)
@@ -176,6 +179,7 @@ async fn settle_recipient(
     .bind(due_at)
     .bind(settlement.recipient.to_string())
     .bind(lease.to_string())
+    .bind(uncounted)
     .fetch_optional(&mut *db)
     .await?;
     if number.is_none() && is_known(db, settlement).await? {
@@ -240,6 +244,7 @@ fn columns(state: SettledState) -> (&'static str, Option<i64>, bool) {
         SettledState::Relayed => ("relayed", None, false),
         SettledState::Expanded => ("expanded", None, false),
         SettledState::Failed(_) => ("failed", None, false),
+        SettledState::Postponed { due_at } => ("waiting", Some(due_at.0), false),
         SettledState::Deferred {
             due_at,
             delay_reported,

@@ -151,11 +151,7 @@ impl Spool for SqliteStore {
     }
 
     async fn next_due_within(&self, rooms: &Rooms) -> Result<Option<Timestamp>, Error> {
-        let turn: Option<i64> = query_scalar(claim::NEXT_TURN)
-            .bind(claim::closed(rooms))
-            .fetch_optional(&self.inner.readers)
-            .await?;
-        Ok(turn.map(Timestamp))
+        claim::next_turn(&self.inner.readers, rooms).await
     }
 
     async fn changed(&self) {

@@ -93,6 +93,64 @@ async fn a_host_that_never_speaks_holds_a_few_places_and_others_get_their_mail()
     served.stop().await;
 }
 
+/// Names that anybody can make, without end.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_domains_with_one_host_that_never_speaks_hold_no_more_places_than_one() {
+    let world = World::new().await;
+    let hermail = hermail(&world).await;
+    let hosts = [Loopback::take(), Loopback::take()];
+    let mx = "mx.trap.test".parse().unwrap();
+    let zone = dimed::net::authority::Zone::unsigned(&"trap.test".parse().unwrap())
+        .unwrap()
+        .mx("*", 10, &mx)
+        .address("mx", hosts[0].ip);
+    world.put("trap.test", &zone);
+    world.plain_domain("quick.test", hosts[1].ip);
+    let tarpit = Door::open(&hosts[0], true).await;
+    let sink = Sink::start(hosts[1].ip, Behaviour::default()).await;
+    let served = hermail.start().await;
+    let names: Vec<_> = (0..30).map(|number| format!("x@d{number}.trap.test")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    hermail.submit("alice", &names, MESSAGE).await;
+    eventually("the tarpit to be dialled", || (tarpit.count() >= 5).then_some(())).await;
+    for count in 1..=5 {
+        let sent = tokio::time::Instant::now();
+        hermail.submit("alice", &["carol@quick.test"], MESSAGE).await;
+        sink.taken(count).await;
+        assert!(sent.elapsed() < Duration::from_secs(5), "{:?}", sent.elapsed());
+    }
+    assert_eq!(tarpit.count(), 5);
+    // What waits has not been tried, and is not tried over and over.
+    let listed = hermail.cli(&["queue", "list"]).await;
+    assert_eq!(listed.matches("trap.test").count(), 30, "{listed}");
+    drop(tarpit);
+    served.stop().await;
+}
+
+/// One host for all of them, which answers: whoever finds no room goes as soon as there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_for_many_domains_with_one_host_goes_without_a_pause() {
+    let world = World::new().await;
+    let hermail = hermail(&world).await;
+    let host = Loopback::take();
+    let mx = "mx.many.test".parse().unwrap();
+    let zone = dimed::net::authority::Zone::unsigned(&"many.test".parse().unwrap())
+        .unwrap()
+        .mx("*", 10, &mx)
+        .address("mx", host.ip);
+    world.put("many.test", &zone);
+    let sink = Sink::start(host.ip, Behaviour::default()).await;
+    let served = hermail.start().await;
+    let names: Vec<_> = (0..60).map(|number| format!("x@d{number}.many.test")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let sent = tokio::time::Instant::now();
+    hermail.submit("alice", &names, MESSAGE).await;
+    sink.taken(60).await;
+    assert!(sent.elapsed() < Duration::from_secs(25), "{:?}", sent.elapsed());
+    hermail.idle().await;
+    served.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_is_down_is_not_dialled_by_every_message() {
     let world = World::new().await;

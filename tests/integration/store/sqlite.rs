@@ -290,6 +290,9 @@ behaves! {
     a_lease_that_ran_out_is_due_again_and_its_token_is_stale
     a_settlement_with_one_foreign_recipient_changes_nothing
     others_take_the_place_of_an_expanded_recipient
+    what_was_postponed_has_not_been_attempted
+    destinations_behind_one_hop_are_claimed_together_within_its_room
+    domains_of_ours_and_others_are_claimed_each_within_their_share
     who_takes_the_place_of_a_held_recipient_is_held
     a_deferred_recipient_keeps_its_history
     a_message_goes_when_its_last_recipient_is_final
@@ -810,7 +813,7 @@ async fn claiming_costs_the_same_whatever_waits() {
         plans.push(steps.filter(visits).collect::<Vec<_>>());
     }
     let next_lane = [
-        "SEARCH lanes USING COVERING INDEX lanes_by_turn (turn_at<?)",
+        "SEARCH lanes USING COVERING INDEX lanes_by_turn (ours=? AND turn_at<?)",
         "SCAN json_each VIRTUAL TABLE INDEX 1:",
     ];
     let lease_group = [

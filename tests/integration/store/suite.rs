@@ -531,6 +531,79 @@ pub async fn destinations_take_turns_across_claims(bed: &dyn Bed) {
     }
 }
 
+fn rooms(ours: usize, elsewhere: usize) -> Rooms {
+    Rooms {
+        ours,
+        elsewhere,
+        ..Rooms::unbounded()
+    }
+}
+
+async fn claimed(store: &dyn Store, rooms: Rooms) -> Vec<String> {
+    let claims = store.claim_within(NOON, noon_plus(5), 10, rooms).await.unwrap();
+    for claim in &claims {
+        store.give_back(claim.lease, NOON).await.unwrap();
+    }
+    let mut names: Vec<_> = claims.iter().map(|claim| claim.destination.to_string()).collect();
+    names.sort();
+    names
+}
+
+pub async fn domains_of_ours_and_others_are_claimed_each_within_their_share(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let ours = |name: &str| LocalDomain {
+        name: domain(name),
+        dime: None,
+        created_at: NOON,
+    };
+    store.add_domain(ours("early.test")).await.unwrap();
+    for path in ["x@early.test", "x@late.test", "x@other.test", "x@plain.test"] {
+        enqueue(&*store, message(&[path])).await;
+    }
+    // It becomes ours when its mail is there already.
+    store.add_domain(ours("late.test")).await.unwrap();
+    let all = ["early.test", "late.test", "other.test", "plain.test"];
+    assert_eq!(claimed(&*store, rooms(10, 10)).await, all);
+    assert_eq!(claimed(&*store, rooms(10, 0)).await, all[..2]);
+    assert_eq!(claimed(&*store, rooms(0, 10)).await, all[2..]);
+    let some = claimed(&*store, rooms(1, 1)).await;
+    assert!(all[..2].contains(&&*some[0]) && all[2..].contains(&&*some[1]) && some.len() == 2);
+    assert_eq!(claimed(&*store, rooms(0, 0)).await, [""; 0]);
+    assert_eq!(store.next_due_within(&rooms(0, 0)).await.unwrap(), None);
+    assert_eq!(store.next_due_within(&rooms(0, 1)).await.unwrap(), Some(NOON));
+}
+
+pub async fn destinations_behind_one_hop_are_claimed_together_within_its_room(bed: &dyn Bed) {
+    let store = bed.open().await;
+    for path in ["x@a.test", "x@b.test", "x@c.test", "x@free.test"] {
+        enqueue(&*store, message(&[path])).await;
+    }
+    let behind = |room| Rooms {
+        behind: ["a.test", "b.test", "c.test"]
+            .map(|name| (domain(name), 0))
+            .into(),
+        hops: vec![room],
+        ..Rooms::unbounded()
+    };
+    for (room, count) in [(0, 1), (1, 2), (2, 3), (9, 4)] {
+        let names = claimed(&*store, behind(room)).await;
+        assert_eq!(names.len(), count, "{names:?}");
+        assert!(names.contains(&"free.test".to_owned()));
+    }
+}
+
+pub async fn what_was_postponed_has_not_been_attempted(bed: &dyn Bed) {
+    let store = bed.open().await;
+    enqueue(&*store, message(&["bob@hismail.test"])).await;
+    let claim = claim_one(&*store, NOON).await;
+    let postponed = SettledState::Postponed { due_at: noon_plus(1) };
+    settle(&*store, &claim, postponed).await.unwrap();
+    assert_eq!(store.next_due().await.unwrap(), Some(noon_plus(1)));
+    let again = claim_one(&*store, noon_plus(1)).await;
+    assert_eq!(again.recipients[0].attempts, 0);
+    assert!(store.attempts(again.recipients[0].id).await.unwrap().is_empty());
+}
+
 pub async fn two_claimers_never_get_the_same_recipient(bed: &dyn Bed) {
     let store = bed.open().await;
     for number in 0..40 {

@@ -278,9 +278,19 @@ pub async fn a_domain_goes_when_nothing_is_in_it(bed: &dyn Bed) {
             .await
             .unwrap();
     }
+    add(&*store, &["eve@b.a.test"]).await;
+    let eve = mailbox("eve@b.a.test");
+    for sender in ["*@a.test", "old@a.test", "*@b.a.test"] {
+        store.grant_sender(&eve, &mailbox(sender)).await.unwrap();
+    }
     assert_eq!(
         store.remove_domain(&name, NOON).await.unwrap(),
         DomainRemoval::Done
+    );
+    assert_eq!(
+        store.granted_senders(&eve).await.unwrap(),
+        [mailbox("*@b.a.test")],
+        "grants go with the domain"
     );
     assert_eq!(store.local_domain(&name).await.unwrap(), None);
     for (name, kept) in [

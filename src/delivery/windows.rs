@@ -1,0 +1,248 @@
+//! How many attempts are made at a time for one destination, or at one host: few at first, more while it answers, half as many
+//! each time it does not. So a host that lets us wait holds a few places, and the others are left for everybody else.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::Contact;
+
+/// Attempts at a time for somebody of whom nothing is known.
+const INITIAL: usize = 5;
+
+/// Windows remembered; beyond that those without an attempt under way are forgotten.
+const MOST: usize = 1_000;
+
+/// The windows of all destinations, or of all hosts.
+#[derive(Debug)]
+pub struct Windows<K> {
+    largest: usize,
+    known: Mutex<HashMap<K, Window>>,
+}
+
+#[derive(Debug)]
+struct Window {
+    under_way: usize,
+    size: usize,
+}
+
+impl<K: Eq + Hash + Clone> Windows<K> {
+    /// At most `largest` attempts each.
+    pub fn new(largest: usize) -> Self {
+        Self {
+            largest: largest.max(1),
+            known: Mutex::default(),
+        }
+    }
+
+    /// How many more may be started now, for each of which something is known.
+    pub fn rooms(&self) -> HashMap<K, usize> {
+        let known = self.locked();
+        known
+            .iter()
+            .map(|(name, window)| (name.clone(), window.room()))
+            .collect()
+    }
+
+    /// How many more may be started now. Nobody known has the [initial](Self::initial) room.
+    pub fn room(&self, name: &K) -> Option<usize> {
+        self.locked().get(name).map(Window::room)
+    }
+
+    /// An attempt starts.
+    pub fn begin(&self, name: &K) {
+        self.begin_in(&mut self.locked(), name);
+    }
+
+    /// An attempt starts, if there is room for it.
+    pub fn try_begin(&self, name: &K) -> bool {
+        let mut known = self.locked();
+        let has_room = known.get(name).is_none_or(|window| window.room() > 0);
+        if has_room {
+            self.begin_in(&mut known, name);
+        }
+        has_room
+    }
+
+    fn begin_in(&self, known: &mut HashMap<K, Window>, name: &K) {
+        let initial = self.initial();
+        if known.len() >= MOST {
+            known.retain(|_, window| window.under_way > 0);
+        }
+        let window = known.entry(name.clone()).or_insert(Window {
+            under_way: 0,
+            size: initial,
+        });
+        window.under_way += 1;
+    }
+
+    /// It has ended, and says whether somebody was there.
+    pub fn end(&self, name: &K, contact: Contact) {
+        let (initial, largest) = (self.initial(), self.largest);
+        let mut known = self.locked();
+        let Some(window) = known.get_mut(name) else {
+            return;
+        };
+        window.under_way = window.under_way.saturating_sub(1);
+        window.size = match contact {
+            Contact::Unknown => window.size,
+            Contact::Reached => (window.size + 1).min(largest),
+            Contact::Unreachable => (window.size / 2).max(1),
+        };
+        // What was good is found out again soon; what was bad is not to be found out again by many at a time.
+        if window.under_way == 0 && window.size >= initial {
+            known.remove(name);
+        }
+    }
+
+    /// Attempts at a time for somebody of whom nothing is known.
+    pub fn initial(&self) -> usize {
+        INITIAL.min(self.largest)
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashMap<K, Window>> {
+        self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Window {
+    fn room(&self) -> usize {
+        self.size.saturating_sub(self.under_way)
+    }
+}
+
+/// Who sends to whom through one host: names of many domains may lead to it.
+pub type Hosts = Windows<HostAddress>;
+
+/// The address of a host; of IPv6 the network, in which a host has as many as it likes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HostAddress(IpAddr);
+
+impl From<IpAddr> for HostAddress {
+    fn from(address: IpAddr) -> Self {
+        Self(match address {
+            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+            v4 => v4,
+        })
+    }
+}
+
+/// One of the attempts that a host has room for, until it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    hosts: Arc<Hosts>,
+    host: HostAddress,
+    /// Whether the host was there.
+    pub contact: Contact,
+}
+
+impl Place {
+    /// `None` if there is no room.
+    pub fn take(hosts: &Arc<Hosts>, host: HostAddress) -> Option<Self> {
+        hosts.try_begin(&host).then(|| Self {
+            hosts: Arc::clone(hosts),
+            host,
+            contact: Contact::Unknown,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.hosts.end(&self.host, self.contact);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::mail::address::Domain;
+
+    fn name() -> Domain {
+        "plain.test".parse().unwrap()
+    }
+
+    fn room(windows: &Windows<Domain>) -> usize {
+        windows.room(&name()).unwrap_or(windows.initial())
+    }
+
+    #[test]
+    fn a_window_grows_with_answers_and_is_halved_without() {
+        let windows = Windows::new(8);
+        // One is always under way, as where there is much to do.
+        windows.begin(&name());
+        assert_eq!(room(&windows), 5 - 1);
+        for (contact, size) in [
+            (Contact::Reached, 6),
+            (Contact::Reached, 7),
+            (Contact::Reached, 8),
+            (Contact::Reached, 8),
+            (Contact::Unreachable, 4),
+            (Contact::Unknown, 4),
+            (Contact::Unreachable, 2),
+            (Contact::Unreachable, 1),
+            (Contact::Unreachable, 1),
+            (Contact::Reached, 2),
+        ] {
+            windows.begin(&name());
+            windows.end(&name(), contact);
+            assert_eq!(room(&windows), size - 1, "{contact:?}");
+        }
+    }
+
+    #[test]
+    fn a_small_window_is_remembered_and_a_large_one_found_out_again() {
+        let windows = Windows::new(20);
+        for contact in [Contact::Unreachable, Contact::Unreachable] {
+            windows.begin(&name());
+            windows.end(&name(), contact);
+        }
+        assert_eq!(room(&windows), 1);
+        for _ in 0..4 {
+            windows.begin(&name());
+            windows.end(&name(), Contact::Reached);
+        }
+        assert_eq!(room(&windows), 5);
+        assert!(windows.locked().is_empty());
+    }
+
+    #[test]
+    fn what_is_under_way_takes_room_and_others_have_theirs() {
+        let windows = Windows::new(20);
+        for left in [4, 3, 2, 1, 0] {
+            windows.begin(&name());
+            assert_eq!(room(&windows), left);
+        }
+        assert!(!windows.try_begin(&name()));
+        assert_eq!(windows.room(&"other.test".parse().unwrap()), None);
+        for _ in 0..5 {
+            windows.end(&name(), Contact::Unknown);
+        }
+        assert!(windows.locked().is_empty(), "nothing is left to be remembered");
+    }
+
+    #[test]
+    fn one_at_a_time_is_the_least() {
+        let windows = Windows::new(0);
+        assert_eq!(room(&windows), 1);
+        windows.begin(&name());
+        windows.end(&name(), Contact::Unreachable);
+        assert_eq!(room(&windows), 1);
+    }
+    #[test]
+    fn a_host_has_a_network_of_ipv6_to_itself_and_gives_places_back() {
+        let host = |text: &str| HostAddress::from(text.parse::<IpAddr>().unwrap());
+        assert_eq!(host("2001:db8::1"), host("2001:db8::ffff:0:0:2"));
+        assert_ne!(host("2001:db8::1"), host("2001:db8:0:1::1"));
+        assert_ne!(host("192.0.2.1"), host("192.0.2.2"));
+        let hosts = Arc::new(Hosts::new(1));
+        let place = Place::take(&hosts, host("192.0.2.1")).unwrap();
+        assert!(Place::take(&hosts, host("192.0.2.1")).is_none());
+        assert!(Place::take(&hosts, host("192.0.2.2")).is_some());
+        drop(place);
+        assert!(Place::take(&hosts, host("192.0.2.1")).is_some());
+    }
+}
