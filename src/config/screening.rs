@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::sections::{text, texts};
+use super::sections::{optional_text, text, texts};
 use super::{Config, Error};
 use crate::base::network::Network;
 use crate::mail::address::Domain;
@@ -121,6 +121,9 @@ pub struct List {
     /// Below which name it is found.
     #[serde(with = "text")]
     pub zone: Domain,
+    /// What replies, fields and the log call it. Default: the zone, which must not hold a key then.
+    #[serde(with = "text")]
+    pub name: Domain,
     /// What is in it. Default `address`.
     pub of: Listed,
     /// Answers that count. Default `127.0.0-254.2-254`.
@@ -160,6 +163,8 @@ pub enum ListAction {
 struct RawList {
     #[serde(with = "text")]
     zone: Domain,
+    #[serde(default, with = "optional_text")]
+    name: Option<Domain>,
     #[serde(default)]
     of: Listed,
     #[serde(default = "usual_answers", with = "texts")]
@@ -185,6 +190,7 @@ impl TryFrom<RawList> for List {
             return Err("`zone` is so long that no IPv6 address fits before it");
         }
         Ok(Self {
+            name: raw.name.unwrap_or_else(|| raw.zone.clone()),
             zone: raw.zone,
             of: raw.of,
             answers: raw.answers,
@@ -197,6 +203,7 @@ impl From<&List> for lists::List {
     fn from(list: &List) -> Self {
         Self {
             zone: list.zone.clone(),
+            name: list.name.clone(),
             of: match list.of {
                 Listed::Address => lists::Subject::Address,
                 Listed::SenderDomain => lists::Subject::SenderDomain,
@@ -289,6 +296,7 @@ mod tests {
         let lists = "lists = [{ zone = \"BL.example\", action = \"reject\" }]\n";
         let list = List {
             zone: "bl.example".parse().unwrap(),
+            name: "bl.example".parse().unwrap(),
             of: Listed::Address,
             answers: vec!["127.0.0-254.2-254".parse().unwrap()],
             action: ListAction::Reject,

@@ -52,8 +52,10 @@ pub enum Verdict {
 /// A list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct List {
-    /// Below which names it is found.
+    /// Below which names it is found. Some hold a secret of whoever may ask.
     pub zone: Domain,
+    /// What others know it by.
+    pub name: Domain,
     /// What is in it.
     pub of: Subject,
     /// Answers that count.
@@ -123,8 +125,8 @@ impl fmt::Display for Answers {
 /// What a list says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
-    /// Which list.
-    pub zone: Domain,
+    /// Which list, by the name that others know.
+    pub name: Domain,
     /// Of whom.
     pub of: Subject,
     /// Its answer.
@@ -196,7 +198,7 @@ impl Kept {
             return None;
         }
         Some(Listing {
-            zone: zone.clone(),
+            name: self.list.name.clone(),
             of: self.list.of,
             answer,
             verdict: self.list.verdict,
@@ -220,7 +222,7 @@ impl Kept {
         if !usable {
             tracing::warn!(
                 event = observe::SCREENING_LIST_UNUSABLE,
-                list = %self.list.zone,
+                list = %self.list.name,
                 "a list in DNS {why}; it is left alone for an hour"
             );
         }

@@ -21,12 +21,12 @@ pub(super) fn field(server: &Domain, listings: &[&Listing], faults: &[(Fault, Ac
         return None;
     }
     let mut text = format!("{FIELD}: {server}");
-    for Listing { zone, of, answer, .. } in listings {
+    for Listing { name, of, answer, .. } in listings {
         let what = match of {
             lists::Subject::Address => "list",
             lists::Subject::SenderDomain => "sender-list",
         };
-        let _ = write!(text, ";\r\n\t{what}={zone} ({answer})");
+        let _ = write!(text, ";\r\n\t{what}={name} ({answer})");
     }
     for (fault, _) in faults {
         let _ = write!(text, ";\r\n\t{}", fault.word().replacen('_', "=", 1));
@@ -44,7 +44,7 @@ pub(super) fn reverse(verdict: iprev::Verdict, peer: IpAddr) -> String {
 pub(super) fn allowed(listing: &Listing) -> String {
     format!(
         "dnswl=pass dns.zone={} policy.ip={}",
-        listing.zone, listing.answer
+        listing.name, listing.answer
     )
 }
 

@@ -485,6 +485,13 @@ fn check_tells_what_is_worth_a_second_look_and_refuses_what_does_nothing() {
     );
     let refused = check("[authentication]\nincoming = \"off\"\narc = true\n", 78);
     assert!(refused.contains("authentication.arc seals what"), "{refused}");
+    let refused = check(
+        "[[screening.lists]]\nzone = \"no zone\"\naction = \"reject\"\n",
+        78,
+    );
+    assert!(refused.contains("`no zone` is not a domain name"), "{refused}");
+    let refused = check("[screening]\ngreylist_wait_secs = 172800\n", 78);
+    assert!(refused.contains("nobody could come again in time"), "{refused}");
 }
 
 #[test]

@@ -85,10 +85,14 @@ async fn the_strongest_list_counts_unless_one_allows() {
     let good = Zone::unsigned("wl.test").with("78.2.0.192 A 127.0.9.2\n79.2.0.192 A 127.0.9.0");
     let worse = Zone::unsigned("worse.test")
         .with("77.2.0.192 A 127.0.0.2\n78.2.0.192 A 127.0.0.2\n79.2.0.192 A 127.0.0.2");
-    let slow = Zone::unsigned("slow.test").with("77.2.0.192 A 127.0.0.2\n76.2.0.192 A 127.0.0.2");
+    // The zone of who pays for it holds a key.
+    let slow = Zone::unsigned("s3cr3t.slow.test").with("77.2.0.192 A 127.0.0.2\n76.2.0.192 A 127.0.0.2");
     let scene = Scene::new(&[good, worse, slow], |screening| {
         screening.lists = vec![
-            list("slow.test", ListAction::Defer),
+            dimed::config::List {
+                name: "slow.test".parse().unwrap(),
+                ..list("s3cr3t.slow.test", ListAction::Defer)
+            },
             list("worse.test", ListAction::Reject),
             dimed::config::List {
                 answers: vec!["127.0.0-255.1-3".parse().unwrap()],

@@ -137,6 +137,7 @@ fn header(source: IpAddr) -> Vec<u8> {
 fn list(zone: &str, action: ListAction) -> dimed::config::List {
     dimed::config::List {
         zone: zone.parse().unwrap(),
+        name: zone.parse().unwrap(),
         of: dimed::config::Listed::Address,
         answers: vec![dimed::screening::Answers::usual()],
         action,

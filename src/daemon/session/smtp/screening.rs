@@ -75,7 +75,7 @@ impl Owner {
 /// Without addresses: whom it was about to reach is nobody's business.
 fn note(session: &SessionId, refused: &Refused) {
     let list = match &refused.why {
-        Why::Listed(listing) => Some(listing.zone.as_str()),
+        Why::Listed(listing) => Some(listing.name.as_str()),
         _ => None,
     };
     tracing::info!(
@@ -110,10 +110,10 @@ fn words(why: &Why) -> (u16, String) {
                 Subject::SenderDomain => "The domain of the sender",
             };
             let reason = listing.reason.as_deref().unwrap_or("no reason given");
-            let zone = &listing.zone;
+            let name = &listing.name;
             (
                 1,
-                format!("{who} is listed by {zone} ({reason}): have it taken off"),
+                format!("{who} is listed by {name} ({reason}): have it taken off"),
             )
         }
         Why::Name(Fault::FalseHello) => (
