@@ -38,6 +38,11 @@ impl Network {
         Self::around(start, bits)
     }
 
+    /// Whether every address of its kind is in it.
+    pub fn is_everything(&self) -> bool {
+        self.bits == 0
+    }
+
     /// Whether the address is in it.
     pub fn contains(&self, address: IpAddr) -> bool {
         let common = match (self.address, address.to_canonical()) {

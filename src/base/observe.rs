@@ -59,6 +59,8 @@ pub const QUEUE_ATTEMPT_LOCAL: &str = "queue.attempt.local";
 pub const QUEUE_ATTEMPT_SMTP: &str = "queue.attempt.smtp";
 /// A mail host got no mail because of its TLS, or of what was found out about it.
 pub const QUEUE_HOST_REFUSED: &str = "queue.host.refused";
+/// The host that the configuration names for a domain did not take a message, or could not be used.
+pub const QUEUE_TRANSPORT_FAILED: &str = "queue.transport.failed";
 /// A delivery by DMTP was tried. Carries an attempt id and no message id.
 pub const QUEUE_ATTEMPT_DMTP: &str = "queue.attempt.dmtp";
 /// A message waits for a recipient, or comes back, without an attempt: no way is open to it.

@@ -14,7 +14,7 @@ use super::Exit;
 use super::context::Context;
 use crate::config::Config;
 use crate::mail::address::Mailbox;
-use crate::store::{self, Account};
+use crate::store::Account;
 
 /// Commands about users. What they change holds at once, also in the running daemon.
 #[derive(Debug, Subcommand)]
@@ -92,5 +92,5 @@ async fn account(context: &Context, address: &Mailbox) -> anyhow::Result<Account
 }
 
 fn missing(address: &Mailbox) -> anyhow::Error {
-    anyhow::Error::new(store::Error::Missing).context(format!("{address} has no account"))
+    anyhow::anyhow!("{address} has no account")
 }

@@ -74,6 +74,14 @@ pub fn removed<T>(done: Result<T, store::Error>, name: &dyn Display) -> anyhow::
     })
 }
 
+/// A number of octets in words.
+pub fn octets(count: u64) -> String {
+    match count {
+        1 => "1 octet".to_owned(),
+        count => format!("{count} octets"),
+    }
+}
+
 /// Text from an object, made safe for a terminal: what is not printable is escaped.
 pub fn printable(text: &str) -> String {
     text.chars()

@@ -1,13 +1,16 @@
 //! `dimed check`.
 
+mod surroundings;
+
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 
+use self::surroundings::Finding;
 use super::answer::Answer;
 use super::context::Context;
 use super::{Exit, load};
@@ -15,7 +18,7 @@ use crate::accounts::{self, Dovecot, Loaded, Resolution};
 use crate::base::secret::Secret;
 use crate::config::{self, Config, PasswordsAt, Warning};
 use crate::daemon::pickup;
-use crate::delivery::smtp::parse_credentials;
+use crate::delivery::smtp::{CredentialsError, parse_credentials};
 use crate::mail::address::Mailbox;
 use crate::net::tls::{Acceptor, Identity, WebPki};
 
@@ -29,19 +32,27 @@ pub struct Arguments {
 
 /// Reads everything that the configuration at `path` names.
 pub async fn run(arguments: &Arguments, path: &Path, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let config = check(load(path)?).await?;
-    answer(&config).write(arguments.json, out)?;
+    let (config, findings) = check(load(path)?).await?;
+    answer(&config, findings).write(arguments.json, out)?;
     Ok(Exit::Done)
 }
 
-fn answer(config: &Config) -> Answer {
-    let (host, mut warnings) = (&config.server.hostname, config.warnings());
-    warnings.extend(of_host(config));
+fn answer(config: &Config, findings: Vec<Finding>) -> Answer {
+    let host = &config.server.hostname;
+    let warnings = config.warnings().into_iter().chain(of_host(config)).map(|warning| Finding {
+        code: warning.code(),
+        message: warning.to_string(),
+    });
+    let findings: Vec<Finding> = warnings.chain(findings).collect();
     let mut text = format!("The configuration of {host} can be used.\n");
-    text.extend(warnings.iter().map(|warning| format!("Look again: {warning}.\n")));
-    let objects: Vec<Value> = warnings
+    text.extend(
+        findings
+            .iter()
+            .map(|finding| format!("Look again: {}.\n", finding.message)),
+    );
+    let objects: Vec<Value> = findings
         .iter()
-        .map(|warning| json!({ "code": warning.code(), "message": warning.to_string() }))
+        .map(|finding| json!({ "code": finding.code, "message": finding.message }))
         .collect();
     Answer {
         text,
@@ -69,36 +80,49 @@ fn of_host(config: &Config) -> Vec<Warning> {
     warnings
 }
 
-/// The configuration, if it can be used.
-async fn check(config: Config) -> anyhow::Result<Config> {
+/// The configuration, if it can be used, and what is worth a second look around it.
+async fn check(config: Config) -> anyhow::Result<(Config, Vec<Finding>)> {
     config::load_master_key(&config).context("the master key cannot be used")?;
     for (certificate, key) in config.tls.pairs() {
-        Acceptor::new(&Identity::load(certificate, key)?)
+        Acceptor::new(&Identity::load(certificate, key).context("[tls] names files that cannot be used")?)
             .with_context(|| format!("{} and {}", certificate.display(), key.display()))?;
     }
     if let Some(path) = &config.outbound.root_certificates {
-        WebPki::load(path).with_context(|| format!("{} has no root certificates", path.display()))?;
+        WebPki::load(path).with_context(|| {
+            format!(
+                "{} has no root certificates (outbound.root_certificates)",
+                path.display()
+            )
+        })?;
     }
-    config.outbound.roots()?;
+    config
+        .outbound
+        .roots()
+        .context("outbound.root_certificates or outbound.revocation_lists cannot be used")?;
     for path in config
         .outbound
         .transports
         .iter()
         .filter_map(|transport| transport.credentials.as_deref())
     {
-        check_credentials(path).with_context(|| format!("{}: not credentials", path.display()))?;
+        check_credentials(path).map_err(|why| UnusableCredentials {
+            path: path.to_owned(),
+            why,
+        })?;
     }
     config.dns.resolver()?;
     if let PasswordsAt::Dovecot(socket) = &config.accounts.authentication {
         let probed = Dovecot::new(socket.clone()).probe().await;
         probed.with_context(|| format!("{} cannot be used", socket.display()))?;
     }
+    let mut findings = surroundings::findings(&config).await;
     if !config.server.database().exists() {
-        return Ok(config);
+        return Ok((config, findings));
     }
     let context = Context::open(config).await?;
     check_in_charge(&context).await?;
-    Ok(context.config)
+    findings.extend(surroundings::unserved(&context).await?);
+    Ok((context.config, findings))
 }
 
 /// Every domain must have somebody who gets mail for its postmaster (RFC 5321 §4.5.1), and about abuse (RFC 2142).
@@ -121,11 +145,31 @@ async fn check_in_charge(context: &Context) -> anyhow::Result<()> {
 #[derive(Debug, thiserror::Error)]
 #[error("nobody gets mail for {0}: add an account or alias of that name, or set `postmaster` in [accounts]")]
 pub struct NobodyInCharge(Mailbox);
+
+/// A file of `outbound.transports` that gives no name and password, or gives them to everybody.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: not credentials", .path.display())]
+pub struct UnusableCredentials {
+    path: PathBuf,
+    #[source]
+    why: CredentialsTrouble,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum CredentialsTrouble {
+    #[error("others can read it: run `chmod 600` on it")]
+    Open,
+    #[error(transparent)]
+    File(#[from] CredentialsError),
+}
+
 /// Name and password for another host, which nobody else may read.
-fn check_credentials(path: &Path) -> anyhow::Result<()> {
-    let mode = std::fs::metadata(path)?.permissions().mode();
-    anyhow::ensure!(mode & 0o077 == 0, "others can read it: run `chmod 600` on it");
-    let text = Secret::new(std::fs::read(path)?);
+fn check_credentials(path: &Path) -> Result<(), CredentialsTrouble> {
+    let metadata = std::fs::metadata(path).map_err(CredentialsError::from)?;
+    if metadata.permissions().mode() & 0o077 != 0 {
+        return Err(CredentialsTrouble::Open);
+    }
+    let text = Secret::new(std::fs::read(path).map_err(CredentialsError::from)?);
     parse_credentials(text.expose())?;
     Ok(())
 }

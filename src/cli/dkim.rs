@@ -45,6 +45,12 @@ enum Command {
     Rotate {
         /// A domain that is served here.
         domain: Domain,
+        /// Only say how far it is.
+        #[arg(long)]
+        status: bool,
+        /// Call the change off, and erase the keys that wait to be published. Those that are in use stay so.
+        #[arg(long, conflicts_with = "status")]
+        cancel: bool,
     },
     /// Erase a key at once, whatever state it is in: for one that somebody else may have.
     ///
@@ -62,7 +68,7 @@ impl Command {
         match self {
             Self::Add { domain }
             | Self::List { domain }
-            | Self::Rotate { domain }
+            | Self::Rotate { domain, .. }
             | Self::Retire { domain, .. } => domain,
         }
     }
@@ -85,12 +91,22 @@ pub async fn run(arguments: Arguments, path: &Path, out: &mut dyn Write) -> anyh
 
 async fn obey(keys: &Keys, command: &Command) -> Result<(), store::Error> {
     match command {
-        Command::List { .. } => Ok(()),
+        Command::List { .. } | Command::Rotate { status: true, .. } => Ok(()),
+        Command::Rotate {
+            domain, cancel: true, ..
+        } => {
+            for key in keys.list(domain).await? {
+                if key.state == DkimState::Generated {
+                    keys.remove(domain, &key.selector).await?;
+                }
+            }
+            Ok(())
+        }
         Command::Add { domain } => match keys.list(domain).await?.is_empty() {
             true => keys.generate(domain).await,
             false => Err(store::Error::Exists),
         },
-        Command::Rotate { domain } => {
+        Command::Rotate { domain, .. } => {
             let is_waiting = |key: &DkimKey| key.state == DkimState::Generated;
             let was_waiting = keys.list(domain).await?.iter().any(is_waiting);
             keys.advance(domain).await?;
@@ -114,7 +130,7 @@ fn answer(domain: &Domain, keys: &[DkimKey]) -> Answer {
         )
     };
     let lines: String = keys.iter().map(line).collect();
-    let next = next(domain, keys);
+    let (word, next) = next(domain, keys);
     let object = |key: &DkimKey| {
         json!({
             "selector": key.selector,
@@ -130,32 +146,39 @@ fn answer(domain: &Domain, keys: &[DkimKey]) -> Answer {
         json: json!({
             "domain": domain.as_str(),
             "keys": keys.iter().map(object).collect::<Vec<_>>(),
-            "next": next,
+            "next": word,
+            "message": next,
         }),
     }
 }
 
-fn next(domain: &Domain, keys: &[DkimKey]) -> String {
+/// For programs, and for people.
+fn next(domain: &Domain, keys: &[DkimKey]) -> (&'static str, String) {
     let any = |state| keys.iter().any(|key| key.state == state);
     if any(DkimState::Generated) {
-        format!(
+        let says = format!(
             "Next: publish what `dimed dns records {domain}` prints; once DNS has the new keys, the daemon puts them \
              to use within the hour; `dimed dkim list {domain}` shows it."
-        )
+        );
+        ("publish_records", says)
     } else if any(DkimState::Replaced) {
-        let unsigned = match any(DkimState::Active) {
+        let is_signed = any(DkimState::Active);
+        let unsigned = match is_signed {
             true => String::new(),
             false => format!(
                 "No key is in use, and mail is not signed: `dimed dkim rotate {domain}` makes new ones. "
             ),
         };
-        format!(
+        let says = format!(
             "{unsigned}Next: leave the records as they are; eight days after a key was replaced it is forgotten, and its \
              record can go."
-        )
+        );
+        (if is_signed { "wait" } else { "make_keys" }, says)
     } else if any(DkimState::Active) {
-        format!("Mail is signed. `dimed dkim rotate {domain}` replaces the keys.")
+        let says = format!("Mail is signed. `dimed dkim rotate {domain}` replaces the keys.");
+        ("none", says)
     } else {
-        format!("There are no keys, and mail is not signed. Next: dimed dkim add {domain}")
+        let says = format!("There are no keys, and mail is not signed. Next: dimed dkim add {domain}");
+        ("make_keys", says)
     }
 }

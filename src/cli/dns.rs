@@ -33,6 +33,9 @@ pub enum Command {
     Records {
         /// A domain that is served here.
         domain: Domain,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
     },
     /// Compare what DNS says of a domain with what it should say, and the MTA-STS policy that web servers have with ours.
     ///
@@ -61,7 +64,7 @@ fn name_server(text: &str) -> Result<SocketAddr, &'static str> {
 /// Does as the command says.
 pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
     match command {
-        Command::Records { domain } => print_records(config, &domain, out).await,
+        Command::Records { domain, json } => print_records(config, &domain, json, out).await,
         Command::Check { domain, server, json } => {
             let mut config = config;
             if !server.is_empty() {
@@ -73,13 +76,21 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
     }
 }
 
-async fn print_records(config: Config, domain: &Domain, out: &mut dyn Write) -> anyhow::Result<Exit> {
+async fn print_records(
+    config: Config,
+    domain: &Domain,
+    json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<Exit> {
     let context = Context::open(config).await?;
     let local = local(&context, domain).await?;
     let certificates = Certificates::of(&context.config)?;
-    for line in records::all(&context, &local, &certificates).await? {
-        writeln!(out, "{line}")?;
-    }
+    let lines = records::all(&context, &local, &certificates).await?;
+    let answer = Answer {
+        text: lines.iter().map(|line| format!("{line}\n")).collect(),
+        json: records::object(domain, &lines),
+    };
+    answer.write(json, out)?;
     Ok(Exit::Done)
 }
 

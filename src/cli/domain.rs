@@ -58,6 +58,12 @@ pub struct Retire {
     /// Stay in DIME after all.
     #[arg(long)]
     cancel: bool,
+    /// Only say how far it is.
+    #[arg(long, conflicts_with = "cancel")]
+    status: bool,
+    /// The domain's record was never in DNS, so nobody remembers it: leave at once. Refused unless DNS says that there is none.
+    #[arg(long, conflicts_with_all = ["cancel", "status"])]
+    never_published: bool,
     /// One JSON object.
     #[arg(long)]
     json: bool,
@@ -179,7 +185,20 @@ async fn retire(retire: &Retire, config: Config, out: &mut dyn Write) -> anyhow:
         state(domain, None).write(retire.json, out)?;
         return Ok(Exit::Done);
     }
-    let retiring = context.retiring()?.retire(domain).await;
+    if retire.status {
+        let retirement = context.store.retirement(domain).await?;
+        anyhow::ensure!(
+            retirement.is_some(),
+            "{domain} is not on its way out of DIME: `dimed domain retire {domain}` begins"
+        );
+        state(domain, retirement.as_ref()).write(retire.json, out)?;
+        return Ok(Exit::Done);
+    }
+    let retiring = context.retiring()?;
+    let retiring = match retire.never_published {
+        true => retiring.retire_unpublished(domain).await.map(|()| None),
+        false => retiring.retire(domain).await,
+    };
     let retiring = retiring.with_context(|| format!("{domain} cannot be taken out of DIME"))?;
     state(domain, retiring.as_ref()).write(retire.json, out)?;
     Ok(Exit::Done)
@@ -192,7 +211,7 @@ fn state(domain: &Domain, retiring: Option<&Retirement>) -> Answer {
             json: json!({ "domain": domain.as_str(), "state": "done" }),
         };
     };
-    let (state, next) = (retirement.state.name(), next(retirement));
+    let (state, (word, next)) = (retirement.state.name(), next(retirement));
     Answer {
         text: format!("{domain}: {state} since {}.\n{next}\n", rfc5322(retirement.since)),
         json: json!({
@@ -200,28 +219,34 @@ fn state(domain: &Domain, retiring: Option<&Retirement>) -> Answer {
             "state": state,
             "since": retirement.since.unix_secs(),
             "due": retirement.due_at.map(Timestamp::unix_secs),
-            "next": next,
+            "next": word,
+            "message": next,
         }),
     }
 }
 
-/// What is to be done, by whom, and when.
-fn next(retirement: &Retirement) -> String {
+/// What is to be done, by whom, and when: for programs, and for people.
+fn next(retirement: &Retirement) -> (&'static str, String) {
     let domain = &retirement.name;
     let due = retirement.due_at.map(rfc5322);
     match (retirement.state, due) {
-        (RetirementState::Announced, _) => {
-            format!("Next: publish what `dimed dns records {domain}` prints; others will soon forget it.")
-        }
+        (RetirementState::Announced, _) => (
+            "publish_records",
+            format!("Next: publish what `dimed dns records {domain}` prints; others will soon forget it."),
+        ),
         (RetirementState::Expiring, due) => {
             let due = due.unwrap_or_default();
-            format!("Next: on {due} everybody has forgotten the record before it; leave this one there.")
+            let says =
+                format!("Next: on {due} everybody has forgotten the record before it; leave this one there.");
+            ("wait", says)
         }
-        (RetirementState::Withdrawn, None) => {
-            format!("Next: remove the record of _dx.{domain} from DNS.")
-        }
-        (RetirementState::Withdrawn, Some(due)) => {
-            format!("Next: on {due} the domain is served without DIME.")
-        }
+        (RetirementState::Withdrawn, None) => (
+            "remove_record",
+            format!("Next: remove the record of _dx.{domain} from DNS."),
+        ),
+        (RetirementState::Withdrawn, Some(due)) => (
+            "wait",
+            format!("Next: on {due} the domain is served without DIME."),
+        ),
     }
 }

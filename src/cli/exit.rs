@@ -96,7 +96,11 @@ fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = cause.downcast_ref::<submit::Error>() {
         return Some(error.exit());
     }
-    if cause.is::<config::Error>() || cause.is::<net::tls::Error>() || cause.is::<check::NobodyInCharge>() {
+    if cause.is::<config::Error>()
+        || cause.is::<net::tls::Error>()
+        || cause.is::<check::NobodyInCharge>()
+        || cause.is::<check::UnusableCredentials>()
+    {
         return Some(Exit::Configuration);
     }
     if let Some(error) = cause.downcast_ref::<daemon::Error>() {

@@ -133,8 +133,16 @@ pub fn main() -> ExitCode {
     if let Some((command, arguments)) = sendmail::called(std::env::args_os()) {
         return called(command, arguments);
     }
-    let arguments = Arguments::parse();
     let for_programs = are_for_programs(std::env::args_os());
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            if for_programs && error.use_stderr() {
+                let _ = writeln!(io::stdout(), "{:#}", exit::object(Exit::Usage, &misuse(&error)));
+            }
+            error.exit()
+        }
+    };
     let done = tokio::runtime::Runtime::new()
         .context("the runtime cannot be started")
         .and_then(|runtime| runtime.block_on(run(arguments, &mut io::stdout())));
@@ -196,6 +204,14 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
             Ok(sendmail::run(sendmail::Command::Newaliases, arguments, Some(path)).await)
         }
     }
+}
+
+/// What is wrong with the arguments, in one line, without the advice that is for people.
+fn misuse(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = first.split_whitespace().collect();
+    words.join(" ").trim_start_matches("error: ").to_owned()
 }
 
 fn load(path: &Path) -> anyhow::Result<Config> {

@@ -6,30 +6,40 @@ mod report;
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
 use rand::rngs::StdRng;
+use tokio::time::timeout;
 
 use super::Exit;
 use super::context::Context;
 use crate::accounts::{self, Resolution, Target};
+use crate::base::secret::Secret;
 use crate::base::time::{Clock, SystemClock};
 use crate::config::Config;
 use crate::daemon;
-use crate::delivery::smtp::{Common, MAX_HOSTS, find, to_address};
+use crate::delivery::smtp::{Common, CredentialsError, MAX_HOSTS, find, parse_credentials, to_address};
 use crate::domains::sts::StsFacts;
 use crate::domains::{self, MailHosts};
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::demand::{Demand, TlsDemand};
+use crate::net::connect::Outgoing;
 use crate::net::dns::{Proof, Resolver};
 use crate::queue::parties::Sender;
 use crate::queue::plan::{Planner, dime_form};
 use crate::routing::transport::Endpoint;
-use crate::routing::{Decision, Reason, Route, decide};
+use crate::routing::{Decision, Reason, Route, Transport, decide};
 use crate::store::{LocalDomain, Source};
 use fate::Fate;
 use hosts::Mail;
 use report::{Hosts, Report};
+
+/// How long the host that the operator names may take to be reached.
+const PROBED_FOR: Duration = Duration::from_secs(5);
+
+/// Addresses of it that are tried.
+const PROBED_ADDRESSES: usize = 4;
 
 /// Commands about the way that mail takes.
 #[derive(Debug, Subcommand)]
@@ -37,7 +47,7 @@ pub enum Command {
     /// Look up what is known of a recipient's domain, and say which way mail would take and why. Sends nothing.
     ///
     /// By SMTP, every mail host is named with what DANE and MTA-STS demand of its TLS, or the host that the configuration
-    /// names for the domain.
+    /// names for the domain, which is connected to. For addresses here it says where the mail is put.
     ///
     /// A DIME domain is asked for its signet and the recipient's. What their key sets say is remembered, as it is when mail
     /// is sent; the format that follows is part of the answer.
@@ -100,7 +110,12 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
             let sealed = here(&context, &targets, from).await?;
             let report = Report::local(address, true);
             let decision = sealed.unwrap_or(report.decision);
-            Report { decision, ..report }
+            let places = targets.iter().map(|target| place(&context.config, target));
+            Report {
+                decision,
+                places: places.collect(),
+                ..report
+            }
         }
         Err(error) => return Err(error.into()),
     };
@@ -109,6 +124,42 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
         false => out.write_all(report.text().as_bytes())?,
     }
     Ok(Fate::of(&report).exit())
+}
+
+/// Where mail for somebody behind an address of ours goes in the end.
+fn place(config: &Config, target: &Target) -> String {
+    match target {
+        Target::Remote(mailbox) => format!("sent on to {mailbox}"),
+        Target::Local(account) => match config.delivery.server_of(account.address.domain()) {
+            Some(server) => format!("by LMTP to {server}, for {}", account.address),
+            None => {
+                let folder = config.maildirs().folder(&account.address);
+                format!("into the Maildir {}, of {}", folder.display(), account.address)
+            }
+        },
+    }
+}
+
+/// Why the host that the operator names would not take mail now. It is connected to, and nothing is said to it.
+async fn trouble_with(context: &Context, transport: &Transport, mail: Option<&Mail>) -> Option<String> {
+    if let Some(login) = &transport.login {
+        let text = tokio::fs::read(&login.credentials).await.map(Secret::new);
+        let read = text.map_err(CredentialsError::from);
+        if let Err(why) = read.and_then(|text| parse_credentials(text.expose())) {
+            return Some(format!("{} {why}", login.credentials.display()));
+        }
+    }
+    let way = mail?.ways.iter().find_map(|(_, way)| way.as_ref().ok())?;
+    let outgoing = Outgoing::from(&context.config.outbound);
+    let connected = outgoing.connect(&way.addresses, transport.port, PROBED_ADDRESSES);
+    match timeout(PROBED_FOR, connected).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(why)) => Some(format!("{} cannot be reached: {why}", transport.host)),
+        Err(_) => Some(format!(
+            "{} cannot be reached within {PROBED_FOR:?}",
+            transport.host
+        )),
+    }
 }
 
 /// Of several accounts, the first that mail is sealed for or waits for.
@@ -161,9 +212,13 @@ async fn remote(
         (&decision, demand.tls),
     )
     .await?;
+    if let Hosts::Operators(transport) = &hosts {
+        trouble = trouble_with(context, transport, mail.as_ref()).await;
+    }
     Ok(Report {
         address,
         known: None,
+        places: Vec::new(),
         facts: Some(facts.domain),
         parent: facts.parent,
         hosts,

@@ -141,7 +141,8 @@ impl Dns {
 }
 
 fn anchors(path: &Path) -> Result<TrustAnchors, Error> {
-    let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable {
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Named {
+        key: "dns.trust_anchors",
         path: path.to_owned(),
         source,
     })?;

@@ -16,6 +16,16 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// A file that the configuration names cannot be read.
+    #[error("{key} names {}: {source}", path.display())]
+    Named {
+        /// Where it is named.
+        key: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The file is not TOML, or says something that has no meaning.
     #[error("{}:{line}:{column}: {message}", path.display())]
     Invalid {

@@ -335,8 +335,8 @@ impl Default for Outbound {
 pub struct Queue {
     /// Deliveries that run at the same time. Default 20.
     pub runners: NonZeroUsize,
-    /// Deliveries to one domain at the same time, at most: 5 at first, more while its hosts answer, half as many each time
-    /// they do not. Default 20.
+    /// Deliveries to one domain at the same time, and by SMTP to one host, at most: 5 at first, more while hosts answer, half
+    /// as many each time they do not. Default 20.
     pub per_destination: NonZeroUsize,
     /// Wait after the first failed attempt; it doubles with every further one. Seconds, default 300.
     pub retry_first_secs: NonZeroU64,
@@ -521,6 +521,14 @@ pub struct Delivery {
     /// MiB that a Maildir may hold, all folders together; 0 for any. `dimed account quota` sets others for single accounts.
     /// Default 0.
     pub quota_mib: u32,
+}
+
+impl Delivery {
+    /// The mailbox server of accounts in a domain, if their mail goes to one.
+    pub fn server_of(&self, domain: &Domain) -> Option<&Service> {
+        let local = self.domains.get(domain).unwrap_or(&self.local);
+        self.lmtp.as_ref().filter(|_| *local == Local::Lmtp)
+    }
 }
 
 /// How mail gets into mailboxes.

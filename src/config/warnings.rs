@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::Config;
 use super::mta_sts::Publication;
+use crate::base::network::Network;
 
 /// Something that can be meant, and is worth a second look.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub enum Warning {
     Aliases(String),
     /// Others could take mail out of the drop folder.
     DropFolder(String),
+    /// Whoever connects may say whose connection it is.
+    EverybodyIsProxy(Network),
 }
 
 impl Warning {
@@ -26,6 +29,7 @@ impl Warning {
             Self::HttpInTheOpen(_) => "http_not_loopback",
             Self::Aliases(_) => "aliases",
             Self::DropFolder(_) => "drop_folder",
+            Self::EverybodyIsProxy(_) => "proxies_everybody",
         }
     }
 }
@@ -41,6 +45,11 @@ impl std::fmt::Display for Warning {
                 "listen.http has {address}, which others reach: it speaks HTTP in the clear, for a web server on this host"
             ),
             Self::Aliases(text) | Self::DropFolder(text) => f.write_str(text),
+            Self::EverybodyIsProxy(network) => write!(
+                f,
+                "listen.proxies has {network}, so whoever reaches listen.proxied may claim any client address: name the \
+                 addresses of the proxies alone"
+            ),
         }
     }
 }
@@ -52,10 +61,17 @@ impl Config {
         let unserved = self.mta_sts.mode != Publication::Off && http.is_empty();
         let open = http.iter().filter(|address| !address.ip().is_loopback());
         let open = open.map(|address| Warning::HttpInTheOpen(*address));
+        let proxies = self
+            .listen
+            .proxies
+            .iter()
+            .filter(|network| network.is_everything());
+        let everybody = proxies.map(|network| Warning::EverybodyIsProxy(*network));
         unserved
             .then_some(Warning::PolicyNotServed)
             .into_iter()
             .chain(open)
+            .chain(everybody)
             .collect()
     }
 }
@@ -88,6 +104,10 @@ mod tests {
                 &["http_not_loopback"],
             ),
             ("[listen]\nhttp = [\"0.0.0.0:80\"]\n", &["http_not_loopback"]),
+            (
+                "[listen]\nsmtp = [\"0.0.0.0:25\"]\nproxied = [\"0.0.0.0:25\"]\nproxies = [\"0.0.0.0/0\", \"::1\"]\n",
+                &["proxies_everybody"],
+            ),
         ] {
             assert_eq!(codes(text), expected, "{text}");
         }

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::letter::{Form, Letter};
 use super::pool::{Limits, Pool};
 use super::session::{Failure, Session};
-use super::{Diagnosis, Outcome};
+use super::{Diagnosis, Outcome, RemoteReply};
 use crate::mail::address::{Domain, Mailbox, ReversePath};
 use crate::mail::notify::MessageRequest;
 use crate::mail::reply::EnhancedStatus;
@@ -62,12 +62,21 @@ impl LmtpDelivery {
         // A server may take so few in a session (RFC 9422) that there have to be several.
         while let Some(rest @ [_, ..]) = accounts.get(outcomes.len()..) {
             match self.attempt(reverse_path, rest, letter).await {
-                Ok(some) if !some.is_empty() => outcomes.extend(some.into_iter().map(in_the_mailbox)),
+                Ok(some) if !some.is_empty() => {
+                    outcomes.extend(some.into_iter().map(|outcome| self.in_the_mailbox(outcome)));
+                }
                 Ok(_) => outcomes.resize(accounts.len(), Outcome::Deferred(nobody_named())),
                 Err(failure) => outcomes.resize(accounts.len(), Outcome::Deferred(failure.diagnosis)),
             }
         }
         outcomes
+    }
+
+    /// Whether the server is there and ready to take mail.
+    pub async fn probe(&self) -> Result<(), Diagnosis> {
+        let session = self.open().await.map_err(|failure| failure.diagnosis)?;
+        session.quit().await;
+        Ok(())
     }
 
     /// In a session kept from before, or else in a new one.
@@ -145,6 +154,23 @@ impl LmtpDelivery {
         sent
     }
 
+    fn in_the_mailbox(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Delivered | Outcome::Relayed { .. } | Outcome::Expanded => Outcome::Delivered,
+            Outcome::Deferred(diagnosis) => Outcome::Deferred(self.ours(diagnosis)),
+            Outcome::Failed(diagnosis) => Outcome::Failed(self.ours(diagnosis)),
+        }
+    }
+
+    /// The mailbox server is a part of this host: what it says, this host says, and no other name gets into reports.
+    fn ours(&self, diagnosis: Diagnosis) -> Diagnosis {
+        let remote = diagnosis.remote.map(|remote| RemoteReply {
+            host: self.hello.to_string(),
+            ..remote
+        });
+        Diagnosis { remote, ..diagnosis }
+    }
+
     /// Ends the sessions that wait for mail.
     pub async fn close(&self) {
         self.sessions.close().await;
@@ -153,24 +179,4 @@ impl LmtpDelivery {
 
 fn nobody_named() -> Diagnosis {
     Diagnosis::local(EnhancedStatus(4, 3, 0), "the mailbox server takes nobody")
-}
-
-fn in_the_mailbox(outcome: Outcome) -> Outcome {
-    match outcome {
-        Outcome::Delivered | Outcome::Relayed { .. } | Outcome::Expanded => Outcome::Delivered,
-        Outcome::Deferred(diagnosis) => Outcome::Deferred(ours(diagnosis)),
-        Outcome::Failed(diagnosis) => Outcome::Failed(ours(diagnosis)),
-    }
-}
-
-/// The mailbox server is a part of this host: what it says, we say.
-fn ours(diagnosis: Diagnosis) -> Diagnosis {
-    match diagnosis.remote {
-        Some(remote) => Diagnosis {
-            text: format!("{}: {}", diagnosis.text, remote.reply),
-            remote: None,
-            ..diagnosis
-        },
-        None => diagnosis,
-    }
 }

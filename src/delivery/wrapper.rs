@@ -14,11 +14,16 @@ const LINE: usize = 76;
 /// Octets of an object that are encoded at a time: whole lines.
 const BLOCK: usize = 1024 * LINE / 4 * 3;
 
+/// For somebody who sees nothing else.
+const HOW_TO_OPEN: &str = "This is sealed for you, and your keys are with you.\r\n \
+    Save this mail in a file, and open it there:\r\n dimed message open --as recipient --help";
+
 /// The header, with the empty line behind it, of a message that came in at that time.
 pub fn header(host: &Domain, recipient: &Mailbox, accepted_at: Timestamp) -> String {
     format!(
         "Date: {}\r\nFrom: <MAILER-DAEMON@{host}>\r\nTo: <{recipient}>\r\nSubject: Sealed message\r\n\
-         MIME-Version: 1.0\r\nContent-Type: application/vnd.dime\r\nContent-Transfer-Encoding: base64\r\n\r\n",
+         MIME-Version: 1.0\r\nContent-Type: application/vnd.dime\r\nContent-Transfer-Encoding: base64\r\n\
+         Content-Description: {HOW_TO_OPEN}\r\n\r\n",
         rfc5322(accepted_at),
     )
 }
@@ -54,6 +59,18 @@ mod tests {
 
     use super::*;
     use crate::base::encoding::base64_decode;
+
+    #[test]
+    fn the_wrapper_has_the_date_of_arrival_and_says_how_to_open_it() {
+        let arrived = Timestamp(1_728_892_800_000);
+        let host = "mx.hismail.test".parse().unwrap();
+        let header = header(&host, &"pat@hismail.test".parse().unwrap(), arrived);
+        assert!(header.starts_with(
+            "Date: Mon, 14 Oct 2024 08:00:00 +0000\r\nFrom: <MAILER-DAEMON@mx.hismail.test>\r\n"
+        ));
+        assert!(header.contains("open it there:\r\n dimed message open --as recipient --help\r\n\r\n"));
+        assert!(header.ends_with("\r\n\r\n") && header.lines().all(|line| line.len() <= 78));
+    }
 
     #[test]
     fn an_object_of_any_length_comes_back_from_whole_lines() {

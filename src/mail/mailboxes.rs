@@ -128,7 +128,8 @@ fn skip_comment(chars: &mut std::str::Chars<'_>) -> Option<()> {
 }
 
 /// The address of a mailbox with or without a name. A name that has an `@` outside quotes (RFC 5322 §3.2.5 forbids it) is one
-/// more address: some programs take it for the author.
+/// more address: some programs take it for the author. They do not where it is a word of its own, as in `John @ Example`, and
+/// no domain with a dot follows.
 fn named(mailbox: &str, quoted: &[String]) -> Option<Vec<AddrSpec>> {
     let Some((name, rest)) = mailbox.split_once('<') else {
         return Some(vec![address(mailbox, quoted)?]);
@@ -137,11 +138,22 @@ fn named(mailbox: &str, quoted: &[String]) -> Option<Vec<AddrSpec>> {
         return None;
     }
     let mut found = Vec::new();
-    if name.contains('@') {
+    if name.contains('@') && !says_where(name) {
         found.push(address(name, quoted)?);
     }
     found.push(address(rest.strip_suffix('>')?, quoted)?);
     Some(found)
+}
+
+/// Whether every `@` in a name stands for the word, before no name of a domain.
+fn says_where(name: &str) -> bool {
+    let words: Vec<&str> = name.split_whitespace().collect();
+    let is_word = |place: usize| {
+        let next = words.get(place + 1);
+        words[place] == "@" && next.is_none_or(|next| !next.contains('.'))
+    };
+    let has_at = |place: &usize| words[*place].contains('@');
+    (0..words.len()).filter(has_at).all(is_word)
 }
 
 /// Encoded words have no place in an address (RFC 2047 §5), and programs that decode them there show another one.
@@ -189,6 +201,10 @@ mod tests {
             ("Group: a@b.test, \"c\" <c@d.test>;", vec!["a@b.test", "c@d.test"]),
             ("\"one\" <\"b, \\\"c\"@d.test>", vec!["\"b, \\\"c\"@d.test"]),
             ("undisclosed:;", vec![]),
+            ("\"John @ Example\" <a@b.test>", vec!["a@b.test"]),
+            ("\"ceo@bank.test\" <a@b.test>", vec!["a@b.test"]),
+            ("John @ Example <a@b.test>", vec!["a@b.test"]),
+            ("ceo @ bank.test <a@b.test>", vec!["ceo@bank.test", "a@b.test"]),
             ("ceo@bank.test <a@b.test>", vec!["ceo@bank.test", "a@b.test"]),
             ("a@b.test (c) <a@b.test>", vec!["a@b.test", "a@b.test"]),
             (

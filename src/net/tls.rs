@@ -72,6 +72,41 @@ fn unusable(error: rustls::Error) -> Error {
     }
 }
 
+/// Why a handshake failed, in words for whoever sent the message that waits for it.
+pub fn in_words(error: &io::Error) -> String {
+    use rustls::Error as E;
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<E>());
+    match inner {
+        Some(E::InvalidCertificate(why)) => of_certificate(why),
+        Some(E::NoCertificatesPresented) => "it shows no certificate".to_owned(),
+        Some(E::PeerIncompatible(_)) => "it has no version, cipher or key exchange of ours".to_owned(),
+        Some(E::AlertReceived(_)) => "it does not want to go on".to_owned(),
+        Some(E::PeerMisbehaved(_) | E::InvalidMessage(_) | E::DecryptError) => {
+            "what it says is no TLS".to_owned()
+        }
+        Some(E::InappropriateMessage { .. } | E::InappropriateHandshakeMessage { .. }) => {
+            "what it says is no TLS".to_owned()
+        }
+        Some(E::General(text)) => text.clone(),
+        _ => error.to_string(),
+    }
+}
+
+fn of_certificate(why: &rustls::CertificateError) -> String {
+    use rustls::CertificateError as E;
+    let words = match why {
+        E::Expired | E::ExpiredContext { .. } => "its certificate has ended",
+        E::NotValidYet | E::NotValidYetContext { .. } => "its certificate is not valid yet",
+        E::UnknownIssuer => "nobody trusted here has issued its certificate",
+        E::NotValidForName | E::NotValidForNameContext { .. } => "its certificate is for another name",
+        E::Revoked => "its certificate was revoked",
+        E::BadSignature => "the signature of its certificate is wrong",
+        E::Other(other) => return other.to_string(),
+        _ => "its certificate cannot be used",
+    };
+    words.to_owned()
+}
+
 /// What a handshake told us about the other side.
 #[derive(Debug, Clone)]
 pub struct TlsPeer {

@@ -197,8 +197,14 @@ impl Mailer {
             }
         };
         let reasons = planned.iter().map(|one| &one.decision.reason);
-        log::smtp(claim, reasons, &report, progress.elapsed());
+        log::smtp(
+            claim,
+            (reasons, transport.as_deref()),
+            &report,
+            progress.elapsed(),
+        );
         progress.settled.contact = report.contact;
+        progress.settled.crowded = report.crowded;
         for one in planned.iter().skip(report.outcomes.len()) {
             progress.postpone(one, self.clock.now());
         }
@@ -295,10 +301,7 @@ impl<'a> Progress<'a> {
     pub(super) fn postpone(&mut self, planned: &Planned<'a>, now: Timestamp) {
         self.settled.settlements.push(Settlement {
             recipient: planned.recipient.id,
-            state: SettledState::Deferred {
-                due_at: now,
-                delay_reported: planned.recipient.delay_reported,
-            },
+            state: SettledState::Postponed { due_at: now },
             note: format!("{}; left to the next attempt", route_note(&planned.decision)),
             instead: Vec::new(),
         });

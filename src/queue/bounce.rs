@@ -148,9 +148,12 @@ impl Bounce<'_> {
         let kind = affected.first()?.news.kind();
         let recipients: Vec<_> = affected
             .iter()
-            .map(|affected| RecipientReport {
+            .map(|affected| (affected, self.recipient(affected)))
+            .map(|(affected, report)| RecipientReport {
                 recipient: shown(claim, &affected.recipient),
-                ..self.recipient(affected)
+                // What a mailbox server says may name the recipient.
+                remote: report.remote.filter(|_| !came_sealed(claim)),
+                ..report
             })
             .collect();
         let report = Report {

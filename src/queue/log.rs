@@ -11,10 +11,13 @@ use crate::base::machine::TlsInfo;
 use crate::base::observe;
 use crate::delivery::{Outcome, dmtp, smtp};
 use crate::dime::selection::{Actor, Choice, Hold};
-use crate::routing::{Decision, Reason};
+use crate::routing::{Decision, Reason, Transport};
 use crate::store::{self, Claim};
 
 use super::plan;
+
+/// Characters of an error that stand in a line.
+const LONGEST_ERROR: usize = 300;
 
 /// The outcome in one word, its status, and the code of the other side's reply: its text may name people.
 struct Words<'a> {
@@ -122,7 +125,7 @@ pub fn sealed_again(claim: &Claim) {
 /// An attempt by SMTP ended; one line for each recipient, with the reason for the recipient's route.
 pub fn smtp<'a>(
     claim: &Claim,
-    reasons: impl Iterator<Item = &'a Reason>,
+    (reasons, transport): (impl Iterator<Item = &'a Reason>, Option<&Transport>),
     report: &smtp::Report,
     elapsed: Duration,
 ) {
@@ -141,6 +144,18 @@ pub fn smtp<'a>(
     let protection = report.protection.as_ref();
     for (outcome, reason) in report.outcomes.iter().zip(reasons) {
         let words = Words::of(outcome);
+        if let (Some(transport), Outcome::Deferred(why) | Outcome::Failed(why)) = (transport, outcome) {
+            tracing::warn!(
+                event = observe::QUEUE_TRANSPORT_FAILED,
+                message.id = %claim.message,
+                peer.host = %transport.host,
+                outcome = words.outcome,
+                reply.enhanced = words.status,
+                reply.code = words.code,
+                error = without_addresses(&why.to_string()),
+                "the host that the configuration names did not take a message"
+            );
+        }
         tracing::info!(
             event = observe::QUEUE_ATTEMPT_SMTP,
             message.id = %claim.message,
@@ -160,6 +175,16 @@ pub fn smtp<'a>(
             "delivery by SMTP ended"
         );
     }
+}
+
+/// Words of others may name people: what has an at-sign is left out, and so is what no reader needs.
+fn without_addresses(text: &str) -> String {
+    let word = |word: &'_ str| match word.contains('@') {
+        true => "…".to_owned(),
+        false => word.to_owned(),
+    };
+    let words: Vec<String> = text.split_whitespace().map(word).collect();
+    words.join(" ").chars().take(LONGEST_ERROR).collect()
 }
 
 /// An attempt by DMTP ended.
@@ -183,4 +208,18 @@ pub fn dmtp(claim: &Claim, attempt: AttemptId, report: &dmtp::Report, elapsed: D
         elapsed_ms = millis(elapsed),
         "delivery by DMTP ended"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_say_is_logged_without_the_people_in_it() {
+        assert_eq!(
+            without_addresses("550 5.1.1 <bob@hismail.test>: no\r\n such user (alice@hermail.test)"),
+            "550 5.1.1 … no such user …"
+        );
+        assert_eq!(without_addresses(&"x".repeat(1000)).len(), LONGEST_ERROR);
+    }
 }

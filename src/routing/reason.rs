@@ -174,20 +174,18 @@ impl fmt::Display for Reason {
                     outcome(*finding, *policy)
                 );
             }
-            Self::SenderIsStrict { instead_of } => {
-                return only_smtp(f, instead_of, "the author's domain never sends by SMTP");
+            Self::SenderIsStrict { .. } => {
+                return only_smtp(f, "the sender's domain never sends by SMTP");
             }
-            Self::SenderDemandsDime { instead_of } => {
+            Self::SenderDemandsDime { .. } => {
                 return only_smtp(
                     f,
-                    instead_of,
-                    "the author demands that the message go as D/MIME or not at all",
+                    "the message demands to go as D/MIME or not at all (DIME-Required)",
                 );
             }
-            Self::ParentIsStrict { instead_of } => {
+            Self::ParentIsStrict { .. } => {
                 return only_smtp(
                     f,
-                    instead_of,
                     "the strict record of a domain above forbids SMTP for its subdomains",
                 );
             }
@@ -196,11 +194,8 @@ impl fmt::Display for Reason {
     }
 }
 
-fn only_smtp(f: &mut fmt::Formatter<'_>, instead_of: &str, forbidden: &str) -> fmt::Result {
-    write!(
-        f,
-        "Only SMTP leads to the recipient now ({instead_of}), and {forbidden}."
-    )
+fn only_smtp(f: &mut fmt::Formatter<'_>, forbidden: &str) -> fmt::Result {
+    write!(f, "Only SMTP leads to the recipient now, and {forbidden}.")
 }
 
 /// What came of DMTP, and what follows under the policy.

@@ -65,6 +65,9 @@ pub enum Error {
     /// Keys of the domain, or of a user in it, are being changed.
     #[error("a change of keys is under way")]
     RolloverUnderWay,
+    /// DNS has a record of the domain, or does not say that there is none.
+    #[error("DNS has the domain's record, or does not answer, so that others may remember it")]
+    RecordSeen,
     /// Others may have been told of the new keys as the ones to use.
     #[error("the new keys are in use: once this change has ended, another one replaces them")]
     NewKeysInUse,

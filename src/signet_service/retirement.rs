@@ -76,6 +76,26 @@ impl Retiring {
         self.advance(domain).await
     }
 
+    /// At once, for a domain whose record was never published, so that nobody can remember it: whoever asks for this must know.
+    ///
+    /// Errors: [`Error::NotServed`], [`Error::RolloverUnderWay`], [`Error::RecordSeen`].
+    pub async fn retire_unpublished(&self, domain: &Domain) -> Result<(), Error> {
+        if !matches!(self.seen(domain).await, Seen::Nothing) {
+            return Err(Error::RecordSeen);
+        }
+        let Some(begun) = self.retire(domain).await? else {
+            return Ok(());
+        };
+        let now = self.clock.now();
+        let (from, to) = (begun.state, RetirementState::Withdrawn);
+        self.store
+            .advance_retirement(domain, from, to, now, Some(now))
+            .await?;
+        self.store.finish_retirement(domain).await?;
+        tell(domain, "done");
+        Ok(())
+    }
+
     /// Takes every step that can be taken now; `None` if the domain is not on its way out, or is out.
     pub async fn advance(&self, domain: &Domain) -> Result<Option<Retirement>, Error> {
         loop {

@@ -119,6 +119,9 @@ pub enum Error {
     /// A parameter of MAIL or RCPT that we do not offer.
     #[error("parameter not supported")]
     Parameter,
+    /// A parameter whose value has no meaning, or that is given twice.
+    #[error("the value of {0} has no meaning, or it is given twice")]
+    Value(&'static str),
     /// BDAT does not say how many octets follow, so the stream cannot be read on.
     #[error("unusable chunk size")]
     ChunkSize,
@@ -207,15 +210,37 @@ fn each_parameter(
     for parameter in parameters.split_ascii_whitespace() {
         let (keyword, value) = keyword_and_value(parameter);
         if seen.contains(&keyword) {
-            return Err(Error::Arguments);
+            return Err(wrong(&keyword));
         }
-        set(&keyword, value)?;
+        set(&keyword, value).map_err(|error| match error {
+            Error::Arguments => wrong(&keyword),
+            other => other,
+        })?;
         seen.push(keyword);
     }
     Ok(())
 }
 
 /// A value that reads as what the parameter takes.
+
+/// Parameters of MAIL and RCPT that have a meaning here.
+const PARAMETERS: [&str; 9] = [
+    "SIZE",
+    "BODY",
+    "SMTPUTF8",
+    "REQUIRETLS",
+    "AUTH",
+    "RET",
+    "ENVID",
+    "NOTIFY",
+    "ORCPT",
+];
+
+fn wrong(keyword: &str) -> Error {
+    let known = PARAMETERS.into_iter().find(|known| *known == keyword);
+    known.map_or(Error::Arguments, Error::Value)
+}
+
 fn known<T>(value: Option<T>) -> Result<Option<T>, Error> {
     value.map(Some).ok_or(Error::Arguments)
 }

@@ -249,7 +249,8 @@ fn routes_are_explained_without_sending() {
     let home = Home::with_alice();
     let local = home.done(&["route", "explain", "alice+shop@hermail.test"]);
     assert!(
-        local.contains("address    known here\nroute      local\n"),
+        local.contains("address    known here\ndelivery   into the Maildir ")
+            && local.contains("/hermail.test/alice, of Alice@hermail.test\nroute      local\n"),
         "{local}"
     );
     let unknown = home
@@ -370,7 +371,11 @@ fn what_is_not_there_or_has_no_meaning_is_refused() {
         &["domain", "remove", "other.test"],
     ] {
         let message = home.fails(1, arguments);
-        assert!(message.ends_with(": there is none\n"), "{arguments:?}: {message}");
+        let says = match arguments[0] {
+            "account" => "bob@hermail.test has no account\n",
+            _ => ": there is none\n",
+        };
+        assert!(message.ends_with(says), "{arguments:?}: {message}");
     }
     let alice = "alice@hermail.test";
     home.fails(2, &["account", "quota", alice, "much"]);
@@ -560,7 +565,7 @@ fn check_reads_what_the_configuration_names() {
     let message = home.fails(78, &["check"]);
     assert_eq!(
         message,
-        "dimed: /nonexistent: No such file or directory (os error 2)\n"
+        "dimed: dns.trust_anchors names /nonexistent: No such file or directory (os error 2)\n"
     );
     let empty = home.path("empty.pem").display().to_string();
     fs::write(&empty, "no certificates\n").unwrap();
@@ -1064,6 +1069,118 @@ fn domains_accounts_aliases_and_the_check_answer_programs() {
         (&leaving["state"], &leaving["due"]),
         (&json!("announced"), &json!(null))
     );
+    assert_eq!(leaving["next"], "publish_records");
+    let status = json(0, &["domain", "retire", "hermail.test", "--status"], "");
+    assert_eq!(status, leaving);
     let staying = json(0, &["domain", "retire", "hermail.test", "--cancel"], "");
     assert_eq!(staying["state"], "cancelled");
+    json(1, &["domain", "retire", "hermail.test", "--status"], "");
+    // DNS does not answer here.
+    json(1, &["domain", "retire", "hermail.test", "--never-published"], "");
+    let records = json(0, &["dns", "records", "hermail.test"], "");
+    let mx = &records["records"][0];
+    assert_eq!(
+        (&mx["name"], &mx["type"], &mx["value"], &mx["ttl"]),
+        (
+            &json!("hermail.test"),
+            &json!("MX"),
+            &json!("10 mx.hermail.test."),
+            &json!(3600)
+        )
+    );
+    let rotating = json(0, &["key", "rotate", "hermail.test"], "");
+    assert_eq!(
+        (&rotating["state"], &rotating["next"]),
+        (&json!("generated"), &json!("publish_records"))
+    );
+    json(0, &["key", "rotate", "hermail.test", "--cancel"], "");
+}
+
+#[test]
+fn programs_are_told_of_wrong_arguments_too() {
+    let home = Home::new();
+    let assert = home
+        .dimed(&["domain", "add", "hermail.test", "--policy", "lenient", "--json"])
+        .assert()
+        .code(2);
+    let said: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    assert_eq!(said["result"], "refused");
+    let message = said["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("invalid value 'lenient' for '--policy <POLICY>'"),
+        "{message}"
+    );
+    // Help is no error.
+    let assert = home.dimed(&["dns", "check", "--json", "--help"]).assert();
+    assert!(!String::from_utf8_lossy(&assert.get_output().stdout).contains("\"result\""));
+}
+
+#[test]
+fn a_change_of_keys_for_dkim_is_called_off_until_they_are_in_use() {
+    let home = Home::with_alice();
+    let keys = |arguments: &[&str]| -> Value {
+        let said = home.done(&[&["dkim"], arguments, &["hermail.test", "--json"]].concat());
+        serde_json::from_str(&said).unwrap()
+    };
+    let count = |answer: &Value| answer["keys"].as_array().unwrap().len();
+    let added = keys(&["add"]);
+    assert_eq!((count(&added), &added["next"]), (2, &json!("publish_records")));
+    assert_eq!(keys(&["rotate", "--status"]), added);
+    let cancelled = keys(&["rotate", "--cancel"]);
+    assert_eq!((count(&cancelled), &cancelled["next"]), (0, &json!("make_keys")));
+}
+
+#[test]
+fn check_looks_around_the_configuration() {
+    let home = Home::with_alice();
+    for name in ["postmaster", "abuse"] {
+        home.done(&[
+            "alias",
+            "add",
+            &format!("{name}@hermail.test"),
+            "alice@hermail.test",
+        ]);
+    }
+    let plain = fs::read_to_string(home.path("dimed.toml")).unwrap();
+    let made = |name: &str, host: &str, year: i32| {
+        let mut params = rcgen::CertificateParams::new([host.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let key = rcgen::KeyPair::generate().unwrap();
+        fs::write(
+            home.path(&format!("{name}.pem")),
+            params.self_signed(&key).unwrap().pem(),
+        )
+        .unwrap();
+        let path = home.path(&format!("{name}.key"));
+        fs::write(&path, key.serialize_pem()).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    made("good", "*.hermail.test", 2100);
+    made("other", "mx.other.test", 2100);
+    made("old", "mx.hermail.test", 2020);
+    made("open", "mx.hermail.test", 2100);
+    fs::set_permissions(home.path("open.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let codes = |more: &str| -> Vec<String> {
+        fs::write(home.path("dimed.toml"), format!("{plain}{more}")).unwrap();
+        let said: Value = serde_json::from_str(&home.done(&["check", "--json"])).unwrap();
+        let warnings = said["warnings"].as_array().unwrap().iter();
+        warnings
+            .map(|one| one["code"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let folder = home.0.path().display().to_string();
+    let tls =
+        |name: &str| format!("[tls]\ncertificate = \"{folder}/{name}.pem\"\nkey = \"{folder}/{name}.key\"\n");
+    assert_eq!(codes(&tls("good")), [""; 0]);
+    assert_eq!(codes(&tls("other")), ["certificate_of_others"]);
+    assert_eq!(codes(&tls("old")), ["certificate_ended"]);
+    assert_eq!(codes(&tls("open")), ["key_readable"]);
+    let delivery =
+        format!("[delivery]\nlmtp = \"unix:{folder}/lmtp\"\n[delivery.domains]\n\"other.test\" = \"lmtp\"\n");
+    assert_eq!(
+        codes(&delivery),
+        ["mailbox_server_unreachable", "delivery_domain_not_served"]
+    );
+    fs::rename(home.path("data"), home.path("gone")).unwrap();
+    assert_eq!(codes(""), ["data_directory_missing"]);
 }

@@ -8,10 +8,11 @@ use serde_json::json;
 
 use super::{Address, account, add, missing};
 use crate::cli::Exit;
-use crate::cli::answer::Answer;
+use crate::cli::answer::{Answer, octets};
 use crate::cli::context::Context;
 use crate::cli::files::FileName;
 use crate::mail::address::Mailbox;
+use crate::store::Account;
 
 /// Whose password.
 #[derive(Debug, Args)]
@@ -31,8 +32,8 @@ pub struct Passwd {
 pub struct Quota {
     /// Address of the user.
     address: Mailbox,
-    /// Octets, with K, M, G or T for 1024, its square, cube and fourth power; `none` for any number, `default` for what the
-    /// configuration says. Without it, nothing is changed.
+    /// Octets, or KiB, MiB, GiB or TiB (also K, M, G, T), as in `500MiB`; `none` for any number, which 0 is not, `default` for
+    /// what the configuration says. Without it, nothing is changed.
     #[arg(value_parser = Limit::parse)]
     limit: Option<Limit>,
     /// One JSON object.
@@ -51,7 +52,7 @@ pub enum Limit {
 
 impl Limit {
     fn parse(text: &str) -> Result<Self, &'static str> {
-        let wrong = "neither `none`, `default`, nor octets as in 500M";
+        let wrong = "neither `none` (for any number), `default`, nor more than 0 octets, as in 500MiB";
         match text {
             "default" => return Ok(Self::Default),
             "none" => return Ok(Self::Octets(0)),
@@ -60,10 +61,10 @@ impl Limit {
         let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
         let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
             "" => 0,
-            "K" => 10,
-            "M" => 20,
-            "G" => 30,
-            "T" => 40,
+            "K" | "KIB" => 10,
+            "M" | "MIB" => 20,
+            "G" | "GIB" => 30,
+            "T" | "TIB" => 40,
             _ => return Err(wrong),
         };
         let number: u64 = digits.parse().map_err(|_| wrong)?;
@@ -137,12 +138,17 @@ pub async fn quota(context: &Context, quota: &Quota, out: &mut dyn Write) -> any
             return Err(missing(address));
         }
     }
+    if let Some(server) = context.config.delivery.server_of(address.domain()) {
+        return Ok(of_mailbox_server(&account, &server.to_string())
+            .write(quota.json, out)
+            .map(|()| Exit::Done)?);
+    }
     let maildirs = context.config.maildirs();
     let used = maildirs.used(&account).await;
     let used = used.with_context(|| format!("the mailbox of {address} cannot be counted"))?;
     let may = maildirs.quota(&account);
     let limit = match may {
-        Some(may) => format!("{may} octets at most"),
+        Some(may) => format!("{} at most", octets(may)),
         None => "as much as comes".to_owned(),
     };
     let whose = match account.quota_bytes {
@@ -150,7 +156,10 @@ pub async fn quota(context: &Context, quota: &Quota, out: &mut dyn Write) -> any
         None => ", as the configuration says",
     };
     let answer = Answer {
-        text: format!("{address} has {used} octets of mail, and may have {limit}{whose}.\n"),
+        text: format!(
+            "{address} has {} of mail, and may have {limit}{whose}.\n",
+            octets(used)
+        ),
         json: json!({
             "result": "done",
             "address": address.to_string(),
@@ -163,6 +172,28 @@ pub async fn quota(context: &Context, quota: &Quota, out: &mut dyn Write) -> any
     Ok(Exit::Done)
 }
 
+/// What is set here is for Maildirs.
+fn of_mailbox_server(account: &Account, server: &str) -> Answer {
+    let address = &account.address;
+    let set = match account.quota_bytes {
+        Some(_) => " What is set here is kept, and counts only for a Maildir.",
+        None => "",
+    };
+    Answer {
+        text: format!(
+            "Mail for {address} goes to the mailbox server {server}, which has quotas of its own: ask and set them there.{set}\n"
+        ),
+        json: json!({
+            "result": "done",
+            "address": address.to_string(),
+            "mailbox_server": server,
+            "used_octets": null,
+            "quota_octets": null,
+            "own": account.quota_bytes.is_some(),
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +203,7 @@ mod tests {
         for (text, limit) in [
             ("1", Ok(Limit::Octets(1))),
             ("500m", Ok(Limit::Octets(500 << 20))),
+            ("500MiB", Ok(Limit::Octets(500 << 20))),
             ("2G", Ok(Limit::Octets(2 << 30))),
             ("1T", Ok(Limit::Octets(1 << 40))),
             ("none", Ok(Limit::Octets(0))),

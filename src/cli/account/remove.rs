@@ -52,17 +52,25 @@ pub async fn remove(context: &Context, remove: &Remove, out: &mut dyn Write) -> 
             start_log(&context.config);
             tracing::warn!(event = observe::ACCOUNT_REMOVED, domain = %address.domain(),
                 "by order of an administrator, an account is removed, and its private keys are erased");
+            let server = context.config.delivery.server_of(address.domain());
             let maildir = context.config.maildirs().folder(address);
+            let maildir = server.is_none().then(|| maildir.display().to_string());
+            let stays = match (&maildir, server) {
+                (Some(maildir), _) => format!("in {maildir}"),
+                (None, server) => format!(
+                    "with the mailbox server{}",
+                    server.map_or_else(String::new, |server| format!(" {server}"))
+                ),
+            };
             let answer = Answer {
                 text: format!(
                     "{address} is removed: mail for it is refused, its signet is out of service, and its private keys are \
-                     erased.\nIts mail stays in {}.\n",
-                    maildir.display()
+                     erased.\nIts mail stays {stays}.\n"
                 ),
                 json: json!({
                     "result": "done",
                     "address": address.to_string(),
-                    "maildir": maildir.display().to_string(),
+                    "maildir": maildir,
                 }),
             };
             answer.write(remove.json, out)?;

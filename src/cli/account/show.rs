@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Address, account};
 use crate::cli::Exit;
-use crate::cli::answer::{Answer, printable};
+use crate::cli::answer::{Answer, octets, printable};
 use crate::cli::context::Context;
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::date::rfc5322;
@@ -73,8 +73,12 @@ pub async fn show(
     let keys_here = signet.is_some_and(|user| user.keys.is_some());
     let aliases = texts(&aliases_of(context, &account).await?);
     let senders = texts(&context.store.granted_senders(&account.address).await?);
-    let quota = maildirs.quota(&account);
+    let server = context.config.delivery.server_of(account.address.domain());
+    let server = server.map(ToString::to_string);
     let folder = maildirs.folder(&account.address).display().to_string();
+    // The mailbox server knows of both, and nobody else does.
+    let folder = server.is_none().then_some(folder);
+    let quota = maildirs.quota(&account).filter(|_| server.is_none());
 
     let mut object = brief(&account);
     if let Value::Object(fields) = &mut object {
@@ -83,6 +87,7 @@ pub async fn show(
             ("may_write_as", json!(senders)),
             ("quota_octets", json!(quota)),
             ("maildir", json!(folder)),
+            ("mailbox_server", json!(server)),
             ("signet", json!(fingerprint)),
             ("private_keys", json!(keys_here)),
         ];
@@ -102,8 +107,16 @@ pub async fn show(
         rfc5322(account.created_at),
         or_none(&aliases),
         or_none(&senders),
-        quota.map_or_else(|| "none".to_owned(), |octets| format!("{octets} octets")),
-        printable(&folder),
+        match (&server, quota) {
+            (Some(_), _) => "as the mailbox server has it".to_owned(),
+            (None, Some(quota)) => octets(quota),
+            (None, None) => "none".to_owned(),
+        },
+        printable(
+            &folder
+                .or(server.map(|server| format!("{server} (mailbox server)")))
+                .unwrap_or_default()
+        ),
     );
     Answer { text, json: object }.write(*json, out)?;
     Ok(Exit::Done)

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::{Value, json};
+
 use super::certificate::{Certificate, Certificates};
 use crate::base::encoding::hex;
 use crate::base::zone_text::character_strings;
@@ -59,6 +61,27 @@ impl Line {
     pub fn is_management(&self) -> bool {
         matches!(self, Self::Record(wanted) if matches!(wanted.data, Data::Management(_)))
     }
+}
+
+/// The lines for programs: `value` is text as it is for TXT, and as in a zone file for the others.
+pub fn object(domain: &Domain, lines: &[Line]) -> Value {
+    let (mut records, mut comments) = (Vec::new(), Vec::new());
+    for line in lines {
+        match line {
+            Line::Comment(text) => comments.push(text.as_str()),
+            Line::Record(wanted) => records.extend(wanted.data.items().into_iter().map(|value| {
+                json!({
+                    "name": wanted.owner,
+                    "ttl": TTL,
+                    "type": wanted.data.kind(),
+                    "value": value,
+                    "purpose": wanted.purpose,
+                    "needed": wanted.needed,
+                })
+            })),
+        }
+    }
+    json!({ "domain": domain.as_str(), "records": records, "comments": comments })
 }
 
 /// Everything for one domain of ours. What this version cannot do, or belongs elsewhere, is a comment.

@@ -82,7 +82,7 @@ fn answer(name: &Name, progress: &Progress) -> Answer {
             return ended(name, "done", says);
         }
     };
-    let next = next(name, rollover);
+    let (word, next) = next(name, rollover);
     Answer {
         text: format!(
             "{name}: {} since {}.\n{next}\n",
@@ -95,7 +95,8 @@ fn answer(name: &Name, progress: &Progress) -> Answer {
             "started": rollover.started_at.unix_secs(),
             "since": rollover.since.unix_secs(),
             "due": rollover.due_at.map(Timestamp::unix_secs),
-            "next": next,
+            "next": word,
+            "message": next,
         }),
     }
 }
@@ -121,29 +122,36 @@ fn called_off(name: &Name, was: Option<RolloverState>) -> Answer {
 fn ended(name: &Name, state: &str, says: &str) -> Answer {
     Answer {
         text: format!("{name}: {says}\n"),
-        json: json!({ "name": name.to_string(), "state": state }),
+        json: json!({ "name": name.to_string(), "state": state, "next": "none", "message": says }),
     }
 }
 
-/// What is to be done, by whom, and when.
-fn next(name: &Name, rollover: &Rollover) -> String {
+/// What is to be done, by whom, and when: for programs, and for people.
+fn next(name: &Name, rollover: &Rollover) -> (&'static str, String) {
     let due = rollover.due_at.map_or_else(|| "soon".into(), rfc5322);
     match (rollover.state, name) {
-        (RolloverState::Generated, Name::Organization(_)) => {
-            format!("Next: publish what `dimed dns records {name}` prints; it has both keys.")
+        (RolloverState::Generated, Name::Organization(_)) => (
+            "publish_records",
+            format!("Next: publish what `dimed dns records {name}` prints; it has both keys."),
+        ),
+        (RolloverState::Published, _) => (
+            "wait",
+            format!("Next: on {due} the new keys are put to use; leave the record as it is."),
+        ),
+        (RolloverState::Generated | RolloverState::Seen, _) => (
+            "repeat",
+            "Next: the new keys are being put to use; repeat this command, or wait for the daemon.".into(),
+        ),
+        (RolloverState::Active, Name::Organization(_)) => (
+            "wait",
+            format!("Next: on {due} the old key leaves the record; until then leave the record as it is."),
+        ),
+        (RolloverState::Active, Name::User(_)) => {
+            ("wait", format!("Next: on {due} the old keys are erased."))
         }
-        (RolloverState::Published, _) => {
-            format!("Next: on {due} the new keys are put to use; leave the record as it is.")
-        }
-        (RolloverState::Generated | RolloverState::Seen, _) => {
-            "Next: the new keys are being put to use; repeat this command, or wait for the daemon.".into()
-        }
-        (RolloverState::Active, Name::Organization(_)) => {
-            format!("Next: on {due} the old key leaves the record; until then leave the record as it is.")
-        }
-        (RolloverState::Active, Name::User(_)) => format!("Next: on {due} the old keys are erased."),
-        (RolloverState::Retired, _) => {
-            format!("Next: publish what `dimed dns records {name}` prints; the old key is not in it.")
-        }
+        (RolloverState::Retired, _) => (
+            "publish_records",
+            format!("Next: publish what `dimed dns records {name}` prints; the old key is not in it."),
+        ),
     }
 }

@@ -27,6 +27,7 @@ impl Fate {
             (Route::Defer, _) => Self::Waits,
             (Route::Bounce, _) => Self::Returned,
             (_, Hosts::Mail(hosts)) => by_mail(hosts, report.mail.as_ref()),
+            (_, Hosts::Operators(_)) if report.trouble.is_some() => Self::Waits,
             (_, Hosts::Operators(_)) => report.mail.as_ref().map_or(Fate::Goes, by_ways),
             (_, Hosts::Delivery(DeliveryHosts::NullMx)) => Self::Returned,
             (_, Hosts::Delivery(DeliveryHosts::Bogus | DeliveryHosts::Failed)) => Self::Waits,

@@ -24,6 +24,8 @@ pub struct Report {
     pub address: Mailbox,
     /// For a domain of ours, whether somebody has that address.
     pub known: Option<bool>,
+    /// For somebody here, where the mail goes in the end.
+    pub places: Vec<String>,
     /// For another domain, what is known of its management record.
     pub facts: Option<DomainFacts>,
     /// What a domain above it says, if that counts here.
@@ -34,7 +36,7 @@ pub struct Report {
     pub mail: Option<Mail>,
     /// How everybody's keys stand, and the format that follows, if signets were had.
     pub parties: Option<Parties>,
-    /// Why signets were not had, though they were asked for.
+    /// Why signets were not had, though they were asked for, or why the host that the operator names takes no mail now.
     pub trouble: Option<String>,
     /// The route and its reason.
     pub decision: Decision,
@@ -58,6 +60,7 @@ impl Report {
         Self {
             address,
             known: Some(known),
+            places: Vec::new(),
             facts: None,
             parent: None,
             hosts: Hosts::None,
@@ -82,6 +85,7 @@ impl Report {
             };
             lines.push(("address", word.into()));
         }
+        lines.extend(self.places.iter().map(|place| ("delivery", place.clone())));
         if let Some(facts) = &self.facts {
             lines.push(("record", lookup_text(facts)));
             if let RecordLookup::Found { record, .. } = &facts.lookup {
@@ -99,7 +103,11 @@ impl Report {
             ));
         }
         if let Some(trouble) = &self.trouble {
-            lines.push(("dmtp", trouble.clone()));
+            let name = match self.hosts {
+                Hosts::Operators(_) => "trouble",
+                _ => "dmtp",
+            };
+            lines.push((name, trouble.clone()));
         }
         match &self.hosts {
             Hosts::None => {}
@@ -133,6 +141,7 @@ impl Report {
         json!({
             "recipient": self.address.to_string(),
             "known_here": self.known,
+            "places": self.places,
             "record": self.facts.as_ref().map(lookup_object),
             "pin": self.facts.as_ref().and_then(|facts| facts.pin.as_ref()).map(pin_object),
             "parent": self.parent.map(|parent| json!({
@@ -379,6 +388,7 @@ mod tests {
         let report = Report {
             address: "carol@plain.test".parse().unwrap(),
             known: None,
+            places: Vec::new(),
             facts: Some(DomainFacts {
                 lookup: RecordLookup::Absent(Proof::Secure),
                 pin: None,

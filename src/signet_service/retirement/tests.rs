@@ -258,3 +258,28 @@ async fn a_domain_does_not_leave_while_its_keys_change_and_may_stay_after_all() 
     let plan = bed.plan().await.unwrap();
     assert_eq!((plan.policy, plan.expiry_days), (Policy::Strict, Some(30)));
 }
+
+/// Nobody can remember what never was there; that it was not is for the operator to know.
+#[tokio::test]
+async fn a_domain_that_was_never_published_leaves_at_once() {
+    for seen in [Some("pol=strict exp=30"), Some("pol=experimental exp=1")] {
+        let bed = Bed::new().await;
+        bed.dns(seen);
+        let refused = bed.retiring.retire_unpublished(&domain()).await;
+        assert!(matches!(refused, Err(Error::RecordSeen)), "{refused:?}");
+        assert_eq!(bed.retiring.store.retirement(&domain()).await.unwrap(), None);
+    }
+    let bed = Bed::new().await;
+    let refused = bed.retiring.retire_unpublished(&domain()).await;
+    assert!(
+        matches!(refused, Err(Error::RecordSeen)),
+        "DNS does not answer: {refused:?}"
+    );
+    bed.dns(None);
+    bed.retiring.retire_unpublished(&domain()).await.unwrap();
+    let served = bed.retiring.store.local_domain(&domain()).await.unwrap();
+    assert_eq!(served.unwrap().dime, None);
+    assert_eq!(bed.retiring.store.retirement(&domain()).await.unwrap(), None);
+    let again = bed.retiring.retire_unpublished(&domain()).await;
+    assert!(matches!(again, Err(Error::NotServed)), "{again:?}");
+}

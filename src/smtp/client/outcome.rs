@@ -96,7 +96,8 @@ pub struct Transaction {
 pub struct Recipient {
     /// Who.
     pub mailbox: Mailbox,
-    /// What the sender wants to be told of this one; dropped if the server has no DSN.
+    /// What the sender wants to be told of this one; dropped if the server has no DSN. RFC 3461 §5.2.2 lets a client send for
+    /// NOTIFY=NEVER with a null reverse-path then. We do not: SPF and filters would judge the message by another sender.
     pub request: RecipientRequest,
 }
 

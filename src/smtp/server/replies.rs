@@ -118,6 +118,10 @@ pub(super) fn no_command(error: command::Error) -> Reply {
         command::Error::Arguments | command::Error::ChunkSize => {
             reply(501, (5, 5, 4), "Syntax error in arguments")
         }
+        command::Error::Value(name) => {
+            let text = format!("The value of {name} has no meaning, or it is given twice");
+            Reply::new(501, EnhancedStatus(5, 5, 4), &text)
+        }
         command::Error::Parameter => reply(
             555,
             (5, 5, 4),

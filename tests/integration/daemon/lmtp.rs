@@ -82,6 +82,13 @@ async fn each_recipient_settles_by_its_own_reply() {
         "{report}"
     );
     assert!(!report.contains("bob@") && !report.contains("carol@"), "{report}");
+    // The mailbox server is a part of this host (RFC 3464 §2.3.5, §2.3.6).
+    for field in [
+        "Remote-MTA: dns; mx.hermail.test\r\n",
+        "Diagnostic-Code: smtp; 552 5.2.2 full for good\r\n",
+    ] {
+        assert!(report.contains(field), "{report}");
+    }
     let again = handed[1..].iter().find(|handed| handed.mail != "<>").unwrap();
     assert_eq!(again.rcpt, ["carol@hermail.test"]);
     hermail.idle().await;
@@ -194,7 +201,7 @@ async fn a_domain_can_have_maildirs_beside_the_mailbox_server() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_mailbox_server_alone_says_what_is_too_much() {
     let world = World::new().await;
-    let (_server, hermail) = served_by(&world, &[]).await;
+    let (server, hermail) = served_by(&world, &[]).await;
     hermail
         .cli(&["account", "quota", "bob@hermail.test", "64K"])
         .await;
@@ -203,6 +210,36 @@ async fn the_mailbox_server_alone_says_what_is_too_much() {
     talk.ask("MAIL FROM:<carol@plain.test> SIZE=70000", "250").await;
     talk.ask("RCPT TO:<bob@hermail.test>", "250").await;
     served.stop().await;
+    // And operators are told where to look.
+    let place = format!("unix:{}", socket(&world).display());
+    for (arguments, words) in [
+        (
+            &["account", "quota", "bob@hermail.test"][..],
+            "which has quotas of its own",
+        ),
+        (
+            &["account", "show", "bob@hermail.test"],
+            "as the mailbox server has it",
+        ),
+        (&["route", "explain", "bob@hermail.test"], "delivery   by LMTP to"),
+        (
+            &["account", "remove", "bob@hermail.test"],
+            "stays with the mailbox server",
+        ),
+    ] {
+        let said = hermail.cli(arguments).await;
+        assert!(said.contains(words) && said.contains(&place), "{said}");
+    }
+    let said = hermail.cli(&["check", "--json"]).await;
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["warnings"], serde_json::json!([]), "the server is there");
+    drop(server);
+    std::fs::remove_file(socket(&world)).unwrap();
+    let said = hermail.cli(&["check"]).await;
+    assert!(
+        said.contains("(delivery.lmtp) takes no mail now (the mailbox server cannot be reached)"),
+        "{said}"
+    );
 }
 
 /// DESIGN.md §7: while opened mail waits, both ends exist only inside one ciphertext.

@@ -52,7 +52,7 @@ async fn a_message_that_must_go_as_dime_comes_back_rather_than_go_by_smtp() {
     let bounce = bounce(&hermail).await;
     assert!(bounce.contains("Status: 5.7.1"), "{bounce}");
     assert!(
-        bounce.contains("the author demands that the message go as D/MIME or not at all"),
+        bounce.contains("the message demands to go as D/MIME or not at all"),
         "{bounce}"
     );
     assert!(sink.attempts().is_empty());

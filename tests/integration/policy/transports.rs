@@ -131,6 +131,8 @@ async fn no_password_and_no_mail_goes_to_a_host_with_another_certificate() {
     let served = hermail.start().await;
     hermail.submit("alice", &["carol@plain.test"], MESSAGE).await;
     waits(&hermail, &sink, "4.7.5").await;
+    let listed = hermail.cli(&["queue", "list"]).await;
+    assert!(listed.contains("its certificate is for another name"), "{listed}");
     assert!(sink.logins().is_empty());
     served.stop().await;
 }
@@ -286,7 +288,23 @@ async fn route_explain_names_the_host_that_the_operator_names_and_why() {
         ..transport(&["*.example", "*"])
     };
     let hermail = smart.hermail(vec![everything]).await;
-    let (exit, said) = hermail.answered(&["route", "explain", "carol@plain.test"]).await;
+    let explain = ["route", "explain", "carol@plain.test"];
+    let (exit, said) = hermail.answered(&explain).await;
+    assert_eq!(exit, Exit::TryLater, "{said}");
+    assert!(
+        said.contains("trouble    mx.smart.test cannot be reached"),
+        "{said}"
+    );
+    let _sink = smart.sink("mx.smart.test", Behaviour::default()).await;
+    std::fs::write(smart.credentials(), "no password\n").unwrap();
+    let (exit, said) = hermail.answered(&explain).await;
+    assert_eq!(exit, Exit::TryLater, "{said}");
+    assert!(
+        said.contains("credentials does not have a name on the first line"),
+        "{said}"
+    );
+    smart.credentials();
+    let (exit, said) = hermail.answered(&explain).await;
     assert_eq!(exit, Exit::Done, "{said}");
     let file = smart.credentials().display().to_string();
     for line in [
@@ -362,11 +380,42 @@ async fn check_looks_at_name_and_password() {
         let output = command.env_remove("DIMED_MASTER_KEY").output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(!said.contains("sesame"), "{said}");
-        (output.status.success(), said)
+        (output.status.code(), said)
     };
-    assert_eq!(check(0o600, "hermail\nopen sesame\n"), (true, String::new()));
-    let (usable, said) = check(0o644, "hermail\nopen sesame\n");
-    assert!(!usable && said.contains("chmod 600"), "{said}");
-    let (usable, said) = check(0o600, "hermail open sesame\n");
-    assert!(!usable && said.contains("a password on the second"), "{said}");
+    assert_eq!(check(0o600, "hermail\nopen sesame\n"), (Some(0), String::new()));
+    let (code, said) = check(0o644, "hermail\nopen sesame\n");
+    assert!(code == Some(78) && said.contains("chmod 600"), "{said}");
+    let (code, said) = check(0o600, "hermail open sesame\n");
+    assert!(
+        code == Some(78) && said.contains("a password on the second"),
+        "{said}"
+    );
+}
+
+/// An operator sees it without looking for it, and nobody's address.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_smart_host_that_refuses_is_a_warning_in_the_log() {
+    let smart = Smart::new().await;
+    let refusing = Behaviour {
+        refusal: Some("550 5.7.1 <carol@plain.test>: not for alice@hermail.test"),
+        ..Behaviour::default()
+    };
+    let _sink = smart.sink("mx.smart.test", refusing).await;
+    let hermail = smart.hermail(vec![transport(&["*"])]).await;
+    let process = hermail.spawn().await;
+    hermail.submit("alice", &["carol@plain.test"], MESSAGE).await;
+    hermail.maildir("alice").only().await;
+    hermail.idle().await;
+    let log = process.log();
+    let line = log.lines().find(|line| line.contains("queue.transport.failed"));
+    let line = line.unwrap_or_else(|| panic!("{log}"));
+    for words in [
+        "\"WARN\"",
+        "mx.smart.test",
+        "550 5.7.1 … not for …",
+        "\"reply.code\":\"550\"",
+    ] {
+        assert!(line.contains(words), "{words} is not in {line}");
+    }
+    drop(process);
 }

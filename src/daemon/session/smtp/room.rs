@@ -2,9 +2,7 @@
 
 use super::{Owner, reply};
 use crate::accounts::Target;
-use crate::config::Local;
 use crate::delivery::maildir::Room;
-use crate::mail::address::Domain;
 use crate::mail::reply::Reply;
 use crate::store::Addressee;
 
@@ -16,7 +14,13 @@ impl Owner {
             return Ok(());
         };
         // The mailbox server judges what is its own.
-        if self.has_mailbox_server(account.address.domain()) {
+        if self
+            .services
+            .config
+            .delivery
+            .server_of(account.address.domain())
+            .is_some()
+        {
             return Ok(());
         }
         let announced = self.transaction.as_ref().and_then(|open| open.mail.size_bytes);
@@ -31,7 +35,11 @@ impl Owner {
 
     /// Refuses, now that its size is known, what will fit into none of the mailboxes that it is for. Else it is accepted: it waits
     /// for room, and the deliveries look again, under the same quotas, and report on those whom it does not fit.
-    pub(super) async fn demand_room_for_any(&self, recipients: &[Addressee], octets: u64) -> Result<(), Reply> {
+    pub(super) async fn demand_room_for_any(
+        &self,
+        recipients: &[Addressee],
+        octets: u64,
+    ) -> Result<(), Reply> {
         for recipient in recipients.iter().filter(|recipient| !recipient.expanded) {
             if self.room_of(recipient, octets).await != Room::Never {
                 return Ok(());
@@ -45,7 +53,13 @@ impl Owner {
         let Some(mailbox) = recipient.path.mailbox() else {
             return Room::Fits;
         };
-        if self.has_mailbox_server(mailbox.domain()) {
+        if self
+            .services
+            .config
+            .delivery
+            .server_of(mailbox.domain())
+            .is_some()
+        {
             return Room::Fits;
         }
         match self.services.accounts.find(mailbox).await {
@@ -55,14 +69,6 @@ impl Owner {
             }
             Ok(None) | Err(_) => Room::Fits,
         }
-    }
-
-    /// Whether mail for accounts in that domain goes to a mailbox server, as
-    /// [`Mailboxes`](crate::delivery::local::Mailboxes) has it.
-    fn has_mailbox_server(&self, domain: &Domain) -> bool {
-        let delivery = &self.services.config.delivery;
-        let local = delivery.domains.get(domain).unwrap_or(&delivery.local);
-        delivery.lmtp.is_some() && *local == Local::Lmtp
     }
 }
 
