@@ -39,10 +39,14 @@ pub async fn run(arguments: &Arguments, path: &Path, out: &mut dyn Write) -> any
 
 fn answer(config: &Config, findings: Vec<Finding>) -> Answer {
     let host = &config.server.hostname;
-    let warnings = config.warnings().into_iter().chain(of_host(config)).map(|warning| Finding {
-        code: warning.code(),
-        message: warning.to_string(),
-    });
+    let warnings = config
+        .warnings()
+        .into_iter()
+        .chain(of_host(config))
+        .map(|warning| Finding {
+            code: warning.code(),
+            message: warning.to_string(),
+        });
     let findings: Vec<Finding> = warnings.chain(findings).collect();
     let mut text = format!("The configuration of {host} can be used.\n");
     text.extend(
