@@ -47,7 +47,8 @@
 //! 1. **In.** SMTP: recipients are resolved at RCPT, and the host is measured there; the message is cleaned and completed, or authenticated if it
 //!    comes from another host, while it streams into the [`store`]. DMTP: the object is checked as destination, opened with a trustful recipient's keys, and its author
 //!    verified by asking the origin, all before the one final reply. On the submission port an author who has logged in
-//!    leaves what was sealed at home; it is checked and signed as origin. `250` is sent after the commit.
+//!    leaves what was sealed at home; it is checked and signed as origin. `250` is sent after the commit. Programs of this host
+//!    leave files ([`daemon::pickup`]), which are taken in the same way.
 //! 2. **Claimed.** [`queue::runner`] leases due recipients, one message and one domain at a time, and no more for a domain than
 //!    its window, and that of its next hop, have room for ([`queue::windows`]); our own domains and others keep out of each other's way.
 //! 3. **Planned.** [`queue::plan`] collects the facts, asks for signets where the domain has a management record, and has

@@ -1,11 +1,13 @@
 //! The names of this host: those without a domain, and what `/etc/aliases` makes of them.
 
 use std::collections::HashMap;
-use std::fs::{File, Metadata};
+use std::fs::{Metadata, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use rustix::fs::OFlags;
 
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::aliases::{self, Aliases, MAX_OCTETS, Target};
@@ -283,8 +285,9 @@ fn quoted(name: &str) -> String {
 
 fn text(path: &Path) -> io::Result<String> {
     let most = u64::try_from(MAX_OCTETS).unwrap_or(u64::MAX);
-    let file = File::open(path)?;
-    // Whoever could name a pipe here could have us wait forever.
+    // Whoever could put a pipe here could have us wait forever.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
     }
@@ -373,6 +376,10 @@ mod tests {
             text(Path::new("/dev/zero")).unwrap_err().kind(),
             io::ErrorKind::InvalidInput
         );
+        let pipe = home.path().join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert_eq!(text(&pipe).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         let path = home.path().join("large");
         std::fs::write(&path, vec![b'#'; MAX_OCTETS + 1]).unwrap();
         assert_eq!(text(&path).unwrap_err().kind(), io::ErrorKind::FileTooLarge);

@@ -51,13 +51,20 @@ pub enum Failure {
 }
 
 /// Whether a message of one of our users would be taken, as far as its front shows: the header block, and whatever came with
-/// it.
-pub fn demand_submittable(front: &[u8]) -> Result<(), Failure> {
+/// it. The block has `most` octets at most, before and after it is repaired.
+pub fn demand_submittable(front: &[u8], most: usize) -> Result<(), Failure> {
     let nothing = Supplied {
         date: "",
         message_id: "",
     };
+    let is_too_long = |front: &[u8]| Collector::new(most).push(front) == Gathered::TooLong;
+    if is_too_long(front) {
+        return Err(Failure::HeaderTooLong);
+    }
     let repaired = repair::repair(front, &nothing)?;
+    if is_too_long(&repaired) {
+        return Err(Failure::HeaderTooLong);
+    }
     demand::forbids_smtp(&repaired)?;
     match headers::count(&repaired, "Received") >= MAX_HOPS {
         true => Err(Failure::TooManyHops),

@@ -56,7 +56,9 @@ impl Letter {
     /// Whether the daemon will take it.
     pub fn demand_acceptable(&self, envelope: &Dropped) -> Result<(), Failure> {
         let wrong = |text: String| Failure::new(Status::DataErr, text);
-        let origin = Domain::parse("localhost").map_err(|error| wrong(error.to_string()))?;
+        // Names get the domain of this host, which may be as long as any.
+        let longest = [63, 63, 63, 61].map(|length| "x".repeat(length)).join(".");
+        let origin = Domain::parse(&longest).map_err(|error| wrong(error.to_string()))?;
         let mailbox = local::qualified(&envelope.sender, &origin)
             .or_else(|| local::qualified("mailer-daemon", &origin))
             .ok_or_else(|| wrong("the sender is no address".into()))?;
@@ -145,11 +147,14 @@ mod tests {
         assert_eq!(judged("Subject: s\0\r\n\r\nhello\r\n"), Ok(()));
         let hops = "Received: x\n".repeat(100);
         let long = format!("Subject: {}\n\n", "x".repeat(1 << 20));
+        let names = format!("To: {}root\n\n", "root, ".repeat(1500));
+        assert_eq!(judged(&names.replace("root", "a@a.test")), Ok(()));
         assert_eq!(judged(&"no header and no empty line\n".repeat(50_000)), Ok(()));
         for text in [
             "Subject: a\nSubject: b\n\n",
             "DIME-Required: perhaps\n\n",
             &hops,
+            &names,
             &long,
         ] {
             assert_eq!(judged(text).unwrap_err().status, Status::DataErr, "{:.40}", text);

@@ -42,6 +42,9 @@ const SHARE: u32 = 5;
 /// How long a message that was taken is known: its file goes at once, or when the daemon is back.
 const KNOWN_FOR: Duration = Duration::from_secs(90 * 24 * 3600);
 
+/// Octets that a header may get beside what it says: Date and Message-ID.
+const SUPPLIED: usize = 1024;
+
 /// Octets handled at a time.
 const PIECE: usize = 64 * 1024;
 
@@ -83,11 +86,7 @@ impl Refused {
 /// Whether `sendmail` may leave a message with such a front: header, and whatever of the text came with it. What it lacks has
 /// been completed.
 pub fn demand_acceptable(front: &[u8]) -> Result<(), Failure> {
-    let mut collector = Collector::new(MAX_HEADER);
-    if collector.push(front) == Gathered::TooLong {
-        return Err(Failure::HeaderTooLong);
-    }
-    super::intake::demand_submittable(front)
+    super::intake::demand_submittable(front, MAX_HEADER - SUPPLIED)
 }
 
 /// Whether the folder can be used.
@@ -388,6 +387,10 @@ impl Opened {
                 break;
             }
             seen += piece.len() as u64;
+            // Its owner may go on writing.
+            if seen > self.size {
+                return Err(Refused::Size);
+            }
             piece.retain(|octet| *octet != 0);
             let mut wire = Vec::new();
             encoder.encode(&piece, &mut wire);
