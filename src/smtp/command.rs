@@ -221,8 +221,6 @@ fn each_parameter(
     Ok(())
 }
 
-/// A value that reads as what the parameter takes.
-
 /// Parameters of MAIL and RCPT that have a meaning here.
 const PARAMETERS: [&str; 9] = [
     "SIZE",
@@ -241,6 +239,7 @@ fn wrong(keyword: &str) -> Error {
     known.map_or(Error::Arguments, Error::Value)
 }
 
+/// A value that reads as what the parameter takes.
 fn known<T>(value: Option<T>) -> Result<Option<T>, Error> {
     value.map(Some).ok_or(Error::Arguments)
 }

@@ -139,9 +139,8 @@ pub async fn quota(context: &Context, quota: &Quota, out: &mut dyn Write) -> any
         }
     }
     if let Some(server) = context.config.delivery.server_of(address.domain()) {
-        return Ok(of_mailbox_server(&account, &server.to_string())
-            .write(quota.json, out)
-            .map(|()| Exit::Done)?);
+        of_mailbox_server(&account, &server.to_string()).write(quota.json, out)?;
+        return Ok(Exit::Done);
     }
     let maildirs = context.config.maildirs();
     let used = maildirs.used(&account).await;
