@@ -26,6 +26,7 @@
 //! | [`routing`] | pure: facts about a recipient domain in, one route and its reason out |
 //! | [`delivery`] | one attempt each: Maildir, LMTP, SMTP, DMTP |
 //! | [`queue`] | the runner and its leases, the plan of an attempt, retry schedule, bounces |
+//! | [`filters`] | milters and rspamd: who is asked about mail, and what follows |
 //! | [`config`] | TOML and defaults |
 //! | [`daemon`] | listeners, sessions, shutdown |
 //! | [`cli`] | the command line, one file per family |
@@ -86,6 +87,7 @@ pub mod delivery;
 pub mod dime;
 pub mod dmtp;
 pub mod domains;
+pub mod filters;
 pub mod mail;
 pub mod mode;
 pub mod net;

@@ -29,6 +29,16 @@ pub enum Target {
     Remote(Mailbox),
 }
 
+impl Target {
+    /// Its address.
+    pub fn into_mailbox(self) -> Mailbox {
+        match self {
+            Self::Local(account) => account.address,
+            Self::Remote(mailbox) => mailbox,
+        }
+    }
+}
+
 impl Accounts {
     /// Finds out who gets mail for `recipient`.
     ///

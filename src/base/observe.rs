@@ -96,6 +96,14 @@ pub const SCREENING_LIST_UNUSABLE: &str = "screening.list_unusable";
 pub const GREYLIST_FAILED: &str = "greylist.failed";
 /// An operator has the greylist forgotten.
 pub const GREYLIST_CLEARED: &str = "greylist.cleared";
+/// A filter has something against a sender, a recipient or a message.
+pub const FILTER_VERDICT: &str = "filter.verdict";
+/// A filter could not be reached, took too long, or broke a rule.
+pub const FILTER_FAILED: &str = "filter.failed";
+/// The time of messages that were held is over, and they are deleted.
+pub const QUEUE_HELD_EXPIRED: &str = "queue.held_expired";
+/// Messages that were held for too long could not be deleted; it is tried again.
+pub const QUEUE_HELD_FAILED: &str = "queue.held_failed";
 /// A session could not go on for a fault of ours.
 pub const SMTP_FAULT: &str = "smtp.fault";
 /// A login over DMTP was refused.

@@ -5,10 +5,12 @@ mod surroundings;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use self::surroundings::Finding;
 use super::answer::Answer;
@@ -16,11 +18,14 @@ use super::context::Context;
 use super::{Exit, load};
 use crate::accounts::{self, Dovecot, Loaded, Resolution};
 use crate::base::secret::Secret;
-use crate::config::{self, Config, PasswordsAt, Warning};
+use crate::config::{self, Config, FilteredMail, PasswordsAt, Warning};
 use crate::daemon::pickup;
 use crate::delivery::smtp::{CredentialsError, parse_credentials};
 use crate::mail::address::Mailbox;
 use crate::net::tls::{Acceptor, Identity, WebPki};
+
+/// How long a filter may take to let us in.
+const FILTER_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How to answer.
 #[derive(Debug, Args)]
@@ -32,9 +37,29 @@ pub struct Arguments {
 
 /// Reads everything that the configuration at `path` names.
 pub async fn run(arguments: &Arguments, path: &Path, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let (config, findings) = check(load(path)?).await?;
+    let (config, mut findings) = check(load(path)?).await?;
+    findings.extend(silent_filters(&config).await);
     answer(&config, findings).write(arguments.json, out)?;
     Ok(Exit::Done)
+}
+
+/// Whether each filter takes connections.
+async fn silent_filters(config: &Config) -> Vec<Finding> {
+    let mut silent = Vec::new();
+    for filter in &config.filtering.filters {
+        let connected = timeout(FILTER_PATIENCE, filter.address.connect()).await;
+        let why = match connected {
+            Ok(Ok(_)) => continue,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it does not answer".to_owned(),
+        };
+        let warning = Warning::FilterSilent(filter.name.clone(), why);
+        silent.push(Finding {
+            code: warning.code(),
+            message: warning.to_string(),
+        });
+    }
+    silent
 }
 
 fn answer(config: &Config, findings: Vec<Finding>) -> Answer {
@@ -115,6 +140,8 @@ async fn check(config: Config) -> anyhow::Result<(Config, Vec<Finding>)> {
         })?;
     }
     config.dns.resolver()?;
+    config.filters(FilteredMail::Incoming)?;
+    config.filters(FilteredMail::Submission)?;
     if let PasswordsAt::Dovecot(socket) = &config.accounts.authentication {
         let probed = Dovecot::new(socket.clone()).probe().await;
         probed.with_context(|| format!("{} cannot be used", socket.display()))?;

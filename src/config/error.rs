@@ -76,6 +76,9 @@ pub enum Error {
     /// The AD bit of servers elsewhere is not believed.
     #[error(transparent)]
     NotLoopback(#[from] NotLoopback),
+    /// A filter as it cannot be.
+    #[error("filtering.filters: {0}: {1}")]
+    Filter(String, String),
     /// There is no master key in any of the places where it is looked for.
     #[error(
         "there is no master key in {}: put it back from your copy; where there is no database yet, `dimed domain add` makes one",

@@ -8,6 +8,7 @@ mod authentication;
 mod convert;
 mod dmime;
 mod error;
+mod filtering;
 mod local;
 mod master_key;
 mod mta_sts;
@@ -24,9 +25,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use abuse::{Abuse, TrapMail};
-pub use authentication::{Authentication, Incoming};
+pub use authentication::{Authentication, Incoming, OnQuarantine};
 pub use dmime::{Dmime, MinimumSuite};
 pub use error::Error;
+pub use filtering::{Action, Filter, FilterProtocol, FilteredMail, Filtering};
 pub use local::LocalMail;
 pub use master_key::{Origin, create_master_key, find_master_key, load_master_key, read_master_key};
 pub use mta_sts::{MtaSts, Publication};
@@ -80,6 +82,9 @@ pub struct Config {
     /// `[authentication]`.
     #[serde(default)]
     pub authentication: Authentication,
+    /// `[filtering]`.
+    #[serde(default)]
+    pub filtering: Filtering,
     /// `[dmime]`.
     #[serde(default)]
     pub dmime: Dmime,
@@ -120,6 +125,7 @@ impl Config {
         config.check_own_policy()?;
         config.authentication.check()?;
         config.screening.check()?;
+        config.filtering.check()?;
         Ok(config)
     }
 
@@ -138,6 +144,7 @@ impl Config {
             abuse: Abuse::default(),
             screening: Screening::default(),
             authentication: Authentication::default(),
+            filtering: Filtering::default(),
             dmime: Dmime::default(),
             accounts: Accounts::default(),
             submission: Submission::default(),

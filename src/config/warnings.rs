@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::Config;
 use super::mta_sts::Publication;
 use crate::base::network::Network;
+use crate::net::service::Service;
 
 /// Something that can be meant, and is worth a second look.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,10 @@ pub enum Warning {
     DropFolder(String),
     /// Whoever connects may say whose connection it is.
     EverybodyIsProxy(Network),
+    /// Mail goes to a filter in the clear, over a network.
+    FilterInTheOpen(String),
+    /// Nobody listens where a filter should be.
+    FilterSilent(String, String),
 }
 
 impl Warning {
@@ -30,6 +35,8 @@ impl Warning {
             Self::Aliases(_) => "aliases",
             Self::DropFolder(_) => "drop_folder",
             Self::EverybodyIsProxy(_) => "proxies_everybody",
+            Self::FilterInTheOpen(_) => "filter_not_loopback",
+            Self::FilterSilent(..) => "filter_silent",
         }
     }
 }
@@ -50,6 +57,14 @@ impl std::fmt::Display for Warning {
                 "listen.proxies has {network}, so whoever reaches listen.proxied may claim any client address: name the \
                  addresses of the proxies alone"
             ),
+            Self::FilterInTheOpen(name) => write!(
+                f,
+                "the filter {name} is on another host: mail, envelopes and its password go there in the clear"
+            ),
+            Self::FilterSilent(name, why) => write!(
+                f,
+                "the filter {name} cannot be reached ({why}); until it can be, `unavailable` says what happens to mail"
+            ),
         }
     }
 }
@@ -67,11 +82,21 @@ impl Config {
             .iter()
             .filter(|network| network.is_everything());
         let everybody = proxies.map(|network| Warning::EverybodyIsProxy(*network));
+        let exposed = self
+            .filtering
+            .filters
+            .iter()
+            .filter(|filter| match &filter.address {
+                Service::Tcp(address) => !address.ip().is_loopback(),
+                Service::Unix(_) => false,
+            });
+        let exposed = exposed.map(|filter| Warning::FilterInTheOpen(filter.name.clone()));
         unserved
             .then_some(Warning::PolicyNotServed)
             .into_iter()
             .chain(open)
             .chain(everybody)
+            .chain(exposed)
             .collect()
     }
 }
@@ -107,6 +132,14 @@ mod tests {
             (
                 "[listen]\nsmtp = [\"0.0.0.0:25\"]\nproxied = [\"0.0.0.0:25\"]\nproxies = [\"0.0.0.0/0\", \"::1\"]\n",
                 &["proxies_everybody"],
+            ),
+            (
+                "[[filtering.filters]]\nname = \"a\"\nprotocol = \"milter\"\naddress = \"192.0.2.1:80\"\n",
+                &["filter_not_loopback"],
+            ),
+            (
+                "[[filtering.filters]]\nname = \"a\"\nprotocol = \"milter\"\naddress = \"unix:/run/a\"\n",
+                &[],
             ),
         ] {
             assert_eq!(codes(text), expected, "{text}");

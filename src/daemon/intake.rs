@@ -293,7 +293,7 @@ fn gather(collector: &mut Option<Collector>, octets: &[u8]) -> Result<Front, Fai
 }
 
 /// Whether the message can be mapped, found out by reading it back: its body is never held whole.
-async fn check(writer: Box<dyn BodyWriter>) -> Result<Box<dyn BodyWriter>, Failure> {
+pub async fn check(writer: Box<dyn BodyWriter>) -> Result<Box<dyn BodyWriter>, Failure> {
     let mut reader = Reader::new(writer);
     let work = move || {
         let checked = convert::to_dmime2(&mut reader).map(drop);

@@ -17,6 +17,9 @@ use crate::store::{self, Store};
 /// Time between two passes.
 const EVERY: Duration = Duration::from_secs(3600);
 
+/// Recipients whose held mail is deleted in one transaction.
+const HELD_AT_ONCE: usize = 500;
+
 /// How long others' pins stay after they have expired. They are of no use, but a clock that is ahead for a while must not take
 /// those that still are.
 const PINS_KEPT_EXPIRED: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -56,6 +59,9 @@ pub async fn run(care: Care, stop: CancellationToken) {
             if let Err(error) = care.dkim.pass().await {
                 tracing::error!(event = observe::DKIM_KEY_FAILED, %error, "keys for DKIM cannot be looked after");
             }
+            if let Err(error) = care.expire_held().await {
+                tracing::error!(event = observe::QUEUE_HELD_FAILED, %error, "held mail cannot be looked after");
+            }
             sleep(EVERY).await;
         };
         tokio::select! {
@@ -77,6 +83,21 @@ impl Care {
     async fn expire_greylist(&self) -> Result<(), store::Error> {
         while self.store.expire_greylist(self.clock.now()).await? > 0 {}
         Ok(())
+    }
+
+    /// Mail that was held as it came, and that nobody has decided on.
+    async fn expire_held(&self) -> Result<(), store::Error> {
+        loop {
+            let expired = self.store.expire_held(self.clock.now(), HELD_AT_ONCE).await?;
+            if expired == 0 {
+                return Ok(());
+            }
+            tracing::info!(
+                event = observe::QUEUE_HELD_EXPIRED,
+                recipients = expired,
+                "the time of held messages is over, and they are deleted"
+            );
+        }
     }
 
     /// Entries whose time is over hold no longer in any case; this clears them away.

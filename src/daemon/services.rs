@@ -15,7 +15,7 @@ use crate::authentication::Keys;
 use crate::base::allowance::Allowance;
 use crate::base::budget::Budget;
 use crate::base::time::{Clock, SystemClock};
-use crate::config::{self, Config, Outbound, TrapMail};
+use crate::config::{self, Config, FilteredMail, Outbound, TrapMail};
 use crate::delivery::dmtp::DmtpDelivery;
 use crate::delivery::local::LocalDelivery;
 use crate::delivery::maildir::Maildirs;
@@ -23,6 +23,7 @@ use crate::delivery::smtp::{self, Connectors, SmtpDelivery};
 use crate::delivery::windows::Hosts;
 use crate::domains::sts::MtaSts;
 use crate::domains::{Domains, DxConnector, DxPorts, Limits};
+use crate::filters::Filter;
 use crate::mail::address::Domain;
 use crate::net::dns::Resolver;
 use crate::net::tls::{Acceptor, Connector};
@@ -101,6 +102,16 @@ pub struct Services {
     pub screening: Arc<Screening>,
     /// Keys that sign the mail of our domains.
     pub dkim: Arc<Keys>,
+    /// Who is asked about mail.
+    pub filters: Filters,
+}
+
+/// Filters by the mail that they are asked about.
+pub struct Filters {
+    /// From other hosts.
+    pub incoming: Vec<Filter>,
+    /// From our users.
+    pub submission: Vec<Filter>,
 }
 
 fn checks_at_once() -> usize {
@@ -134,7 +145,12 @@ impl Services {
         alias_watch::look(&host);
         let accounts = Accounts::new(Arc::clone(&store), (&config.accounts).into());
         let accounts = Arc::new(accounts.with_host(Arc::clone(&host)));
+        let filters = Filters {
+            incoming: config.filters(FilteredMail::Incoming)?,
+            submission: config.filters(FilteredMail::Submission)?,
+        };
         Ok(Self {
+            filters,
             desk: Desk {
                 published: Arc::clone(&published),
                 accounts: Arc::clone(&accounts),

@@ -7,6 +7,7 @@ pub mod home;
 pub mod loopback;
 pub mod mailbox_server;
 pub mod maildir;
+pub mod milter;
 pub mod name_server;
 pub mod observer;
 pub mod organization;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::authentication::{Examination, Outcome, Sender, Summary};
 use crate::base::id::{QueueId, SessionId};
 use crate::base::observe;
-use crate::config::Incoming;
+use crate::config::{Incoming, OnQuarantine};
 use crate::daemon::Services;
 use crate::daemon::intake::MAX_HEADER;
 use crate::mail::address::ReversePath;
@@ -43,10 +43,15 @@ pub(super) fn examination(
     ))
 }
 
-/// Says what was found, and refuses what is not to be taken.
-pub(super) fn judge(session: &SessionId, message: QueueId, examined: Option<Summary>) -> Result<(), Reply> {
+/// Says what was found, and refuses what is not to be taken. What is to be held is taken for a reason.
+pub(super) fn judge(
+    services: &Services,
+    session: &SessionId,
+    message: QueueId,
+    examined: Option<Summary>,
+) -> Result<Option<String>, Reply> {
     let Some(summary) = examined else {
-        return Ok(());
+        return Ok(None);
     };
     tracing::info!(
         event = observe::SMTP_MESSAGE_AUTHENTICATED,
@@ -58,7 +63,11 @@ pub(super) fn judge(session: &SessionId, message: QueueId, examined: Option<Summ
         "authentication of a message was checked"
     );
     match summary.outcome {
-        Outcome::Accept | Outcome::Quarantine => Ok(()),
+        Outcome::Accept => Ok(None),
+        Outcome::Quarantine => {
+            let is_held = services.config.authentication.on_quarantine == OnQuarantine::Hold;
+            Ok(is_held.then(|| "the author's domain asks for quarantine by DMARC".to_owned()))
+        }
         Outcome::Reject => Err(Reply::new(
             550,
             EnhancedStatus(5, 7, 1),

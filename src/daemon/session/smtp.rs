@@ -1,5 +1,6 @@
 //! What an SMTP session may do here: log in, name senders and recipients, and leave messages.
 
+mod filtering;
 mod room;
 pub(super) mod screening;
 mod sending;
@@ -7,6 +8,7 @@ mod sending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use self::filtering::Letter;
 use super::logins::{self, Login as LoginGuard};
 use super::{Purpose, fresh_nonce, incoming};
 use crate::abuse::Reserved;
@@ -16,6 +18,7 @@ use crate::base::observe;
 use crate::daemon::Services;
 use crate::daemon::intake::{Complete, Completion, Failure, Intake};
 use crate::dime::record::Policy;
+use crate::filters::Chain;
 use crate::mail::address::{Domain, ForwardPath, Mailbox};
 use crate::mail::demand::Demand;
 use crate::mail::notify::{OriginalRecipient, RecipientRequest};
@@ -25,7 +28,7 @@ use crate::routing::{self, Route};
 use crate::screening::{Measured, Visit};
 use crate::smtp::command::{MailFrom, RcptTo};
 use crate::smtp::server::{Event, Login, Session, replies};
-use crate::store::{Account, Addressee, Content, Envelope, NewMessage, Source, TrustMode, fold};
+use crate::store::{Account, Addressee, Content, Envelope, NewMessage, Recipient, Source, TrustMode, fold};
 
 /// The owner of one SMTP session.
 pub struct Owner {
@@ -39,12 +42,16 @@ pub struct Owner {
     accepted: u32,
     /// Of a host that is measured.
     visit: Option<Visit>,
+    /// Since the first MAIL of this client.
+    filters: Option<Chain>,
 }
 
 /// From MAIL to the end of data.
 struct Transaction {
     mail: MailFrom,
     recipients: Vec<Addressee>,
+    /// Those whom RCPT named, and whom each of them led to.
+    named: Vec<(Mailbox, Vec<Recipient>)>,
     /// Somebody is in a DIME domain, so the message will have to be sealed.
     to_be_sealed: bool,
     intake: Option<Intake>,
@@ -54,6 +61,13 @@ struct Transaction {
 }
 
 impl Transaction {
+    /// RCPT names somebody, who leads to these.
+    fn name(&mut self, mailbox: &Mailbox, recipients: &[Mailbox]) {
+        let paths = recipients.iter().cloned().chain([mailbox.clone()]);
+        let paths = paths.map(Recipient::from).collect();
+        self.named.push((mailbox.clone(), paths));
+    }
+
     /// Whoever is named twice, by aliases too, gets the message once.
     fn add(&mut self, addressee: Addressee) {
         let same =
@@ -115,6 +129,7 @@ impl Owner {
             account: None,
             transaction: None,
             accepted: 0,
+            filters: None,
         }
     }
 
@@ -126,10 +141,16 @@ impl Owner {
     /// Answers one event. The event of STARTTLS is not for here.
     pub async fn handle(&mut self, session: &mut Session, event: Event) {
         match event {
-            Event::Hello(hello) => self.greeted(&hello.name),
-            Event::Reset | Event::DataAborted(_) => self.transaction = None,
+            Event::Hello(hello) => {
+                self.greeted(&hello.name);
+                self.filters_end().await;
+            }
+            Event::Reset | Event::DataAborted(_) => {
+                self.transaction = None;
+                self.filters_reset().await;
+            }
             Event::MailFrom(mail) => {
-                let answered = self.mail(mail).await;
+                let answered = self.mail(session, mail).await;
                 answer(session, answered);
             }
             Event::RcptTo(rcpt) => {
@@ -159,7 +180,8 @@ impl Owner {
                 Ok(id) => session.accept_with(&format!("Ok: queued as {id}")),
                 Err(reply) => session.refuse(reply),
             },
-            Event::StartTls | Event::Closed(_) => {}
+            Event::Closed(_) => self.filters_end().await,
+            Event::StartTls => {}
         }
     }
 
@@ -170,6 +192,7 @@ impl Owner {
         match self.services.accounts.log_in(&login).await {
             Ok(account) => {
                 self.login.succeeded();
+                self.filters_end().await;
                 self.account = Some(account);
                 Ok(())
             }
@@ -199,13 +222,15 @@ impl Owner {
         );
     }
 
-    async fn mail(&mut self, mail: MailFrom) -> Result<(), Reply> {
+    async fn mail(&mut self, session: &Session, mail: MailFrom) -> Result<(), Reply> {
         let reserved = self.admit_sender(&mail).await?;
+        self.filter_mail(session, &mail).await?;
         self.transaction = Some(Transaction {
             reserved,
             screened: Measured::default(),
             mail,
             recipients: Vec::new(),
+            named: Vec::new(),
             to_be_sealed: false,
             intake: None,
         });
@@ -226,8 +251,10 @@ impl Owner {
         };
         self.screen(&mailbox).await?;
         self.admit_recipient()?;
+        self.filter_rcpt(&mailbox).await?;
         if let Some(open) = &mut self.transaction {
             open.to_be_sealed |= accepted.to_be_sealed;
+            open.name(&mailbox, &accepted.recipients);
             for addressee in addressees(&mailbox, accepted.recipients, rcpt.request) {
                 open.add(addressee);
             }
@@ -407,13 +434,21 @@ impl Owner {
         } = complete;
         refuse_circle(&deliveries, &open.recipients)?;
         self.demand_room_for_any(&open.recipients, size_bytes).await?;
-        incoming::judge(&self.id, id, examined)?;
+        let suspected = incoming::judge(&self.services, &self.id, id, examined)?;
         self.check_originators(originators).await?;
+        let letter = Letter { writer, eight_bit };
+        let (letter, held) = self.filter(id, &mut open, letter).await?;
+        let hold = suspected.or(held).map(|reason| self.hold(reason));
         let reserved = std::mem::take(&mut open.reserved);
         let screened = std::mem::take(&mut open.screened);
         let recipients = open.recipients.len();
-        let message = self.message(id, open, eight_bit, demand);
-        writer.commit(message).await.map_err(|error| self.fault(&error))?;
+        let message = self.message(id, open, letter.eight_bit, demand);
+        let is_held = hold.is_some();
+        let committed = match hold {
+            Some(hold) => letter.writer.commit_held(message, hold).await,
+            None => letter.writer.commit(message).await,
+        };
+        committed.map_err(|error| self.fault(&error))?;
         reserved.spend();
         screened.spend();
         self.accepted += 1;
@@ -423,6 +458,7 @@ impl Owner {
             message.id = %id,
             size_bytes,
             recipients,
+            held = is_held,
             "message accepted"
         );
         Ok(id)

@@ -11,6 +11,7 @@ mod dmtp;
 mod dns_down;
 mod exchange;
 mod fetch;
+mod filters;
 mod format2;
 mod guessing;
 mod handed_in;

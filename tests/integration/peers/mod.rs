@@ -7,6 +7,7 @@ mod dane;
 mod disguise;
 mod dovecot;
 mod exim;
+mod filters;
 mod imap;
 mod lmtp;
 mod logins;

@@ -1,11 +1,18 @@
 //! OpenDKIM as a milter that signs for plain.test, or that verifies.
 
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use super::seat::{Process, Seat};
+use crate::support::eventually;
 use crate::support::name_server::{done, program};
 
 const MILTER: u16 = 10027;
+
+fn inet(seat: &Seat) -> String {
+    format!("inet:{MILTER}@{}", seat.ip)
+}
 
 /// A running OpenDKIM; stopped when dropped.
 pub struct OpenDkim {
@@ -18,6 +25,19 @@ impl OpenDkim {
     /// Signs with an RSA key of its own under the selector `od`.
     pub async fn signing() -> Self {
         let seat = Seat::take();
+        let socket = inet(&seat);
+        Self::signing_at(seat, &socket).await
+    }
+
+    /// The same on a Unix socket.
+    pub async fn signing_on_a_socket() -> (Self, PathBuf) {
+        let seat = Seat::take();
+        let path = seat.path("milter");
+        let signing = Self::signing_at(seat, &format!("local:{}", path.display())).await;
+        (signing, path)
+    }
+
+    async fn signing_at(seat: Seat, socket: &str) -> Self {
         done(
             program("openssl")
                 .args(["genrsa", "-out"])
@@ -29,7 +49,7 @@ impl OpenDkim {
             "Mode s\nDomain plain.test\nSelector od\nKeyFile {}\n",
             key.display()
         );
-        Self::start(seat, &lines).await
+        Self::start(seat, socket, &lines).await
     }
 
     /// Verifies with those keys: name and record of each.
@@ -41,16 +61,21 @@ impl OpenDkim {
             "Mode v\nAlwaysAddARHeader yes\nAuthservID mx.plain.test\nTestDNSData file:{}\n",
             file.display()
         );
-        Self::start(seat, &lines).await
+        let socket = inet(&seat);
+        Self::start(seat, &socket, &lines).await
     }
 
-    async fn start(seat: Seat, lines: &str) -> Self {
-        let ip = seat.ip;
-        let common =
-            format!("Background no\nSyslog no\nRequireSafeKeys no\nSocket inet:{MILTER}@{ip}\n{lines}");
+    async fn start(seat: Seat, socket: &str, lines: &str) -> Self {
+        let common = format!("Background no\nSyslog no\nRequireSafeKeys no\nSocket {socket}\n{lines}");
         let file = seat.file("opendkim.conf", common);
         let process = seat.start(program("opendkim").args(["-f", "-x"]).arg(file));
-        seat.listens(MILTER).await;
+        match socket.strip_prefix("local:") {
+            Some(path) => eventually("a socket", || UnixStream::connect(path).ok())
+                .await
+                .shutdown(Shutdown::Both)
+                .unwrap(),
+            None => seat.listens(MILTER).await,
+        }
         Self {
             _process: process,
             seat,

@@ -1,0 +1,629 @@
+//! All filters of one session, in their order.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::milter::{self, Answer, Conversation, Judged};
+use super::replacement::{Replaced, Replacement};
+use super::{
+    Action, Body, Change, Client, Envelope, Error, FieldChange, Filter, Header, Message, Place, Protocol,
+    Sender, Verdict, header, rspamd, words,
+};
+use crate::base::id::{QueueId, SessionId};
+use crate::base::observe;
+use crate::mail::address::{Mailbox, ReversePath};
+use crate::mail::headers::{self, Collector, Gathered};
+use crate::mail::reply::{EnhancedStatus, Reply};
+use crate::store::blocking::Pieces;
+use crate::store::{self, Store};
+
+/// What calls a message suspicious; mail programs and filters know it.
+const MARK: &[u8] = b"X-Spam-Flag: YES\r\n";
+
+/// The filters of one session.
+pub struct Chain {
+    links: Vec<Link>,
+    client: Client,
+    session: SessionId,
+    transaction: Option<Transaction>,
+}
+
+/// One filter, and how far we are with it.
+struct Link {
+    filter: Filter,
+    conversation: Option<Conversation>,
+    /// What it has against the client.
+    greeting: Option<Verdict>,
+    /// It has no more to say about the message.
+    is_done: bool,
+}
+
+/// From MAIL to the end of data.
+struct Transaction {
+    envelope: Envelope,
+    mark: bool,
+    hold: Option<String>,
+}
+
+/// A message that is complete in the spool.
+pub struct Work<'a> {
+    /// Its id.
+    pub id: QueueId,
+    /// Its octets.
+    pub pieces: &'a mut dyn Pieces,
+    /// Where other bodies go.
+    pub store: Arc<dyn Store>,
+    /// Octets of a body at most.
+    pub limit: u64,
+}
+
+/// What is to become of a message that is taken.
+#[derive(Default)]
+pub struct Filtered {
+    /// It gets another header or body.
+    pub rewritten: Option<Rewritten>,
+    /// These get it, too.
+    pub added: Vec<Mailbox>,
+    /// These do not get it.
+    pub deleted: Vec<Mailbox>,
+    /// Failures are reported there.
+    pub sender: Option<ReversePath>,
+    /// It is held, for this reason.
+    pub hold: Option<String>,
+}
+
+/// What goes in the place of a message.
+pub struct Rewritten {
+    /// Header and empty line.
+    pub front: Vec<u8>,
+    /// Where the old body starts.
+    pub start: u64,
+    /// The new body, if it gets one.
+    pub body: Option<Replaced>,
+}
+
+/// A message while it goes from filter to filter.
+struct Passing<'a> {
+    work: Work<'a>,
+    header: Header,
+    /// The empty line, if there is one.
+    separator: &'static [u8],
+    start: u64,
+    body: Option<Replaced>,
+    filtered: Filtered,
+}
+
+impl Chain {
+    /// Of those filters, none of which knows of the client yet.
+    pub fn new(filters: Vec<Filter>, client: Client, session: SessionId) -> Self {
+        let link = |filter| Link {
+            filter,
+            conversation: None,
+            greeting: None,
+            is_done: false,
+        };
+        Self {
+            links: filters.into_iter().map(link).collect(),
+            client,
+            session,
+            transaction: None,
+        }
+    }
+
+    /// MAIL: begins a transaction, unless a filter is against it.
+    pub async fn mail(&mut self, sender: Sender) -> Result<(), Reply> {
+        self.reset().await;
+        let mut transaction = Transaction {
+            envelope: Envelope {
+                sender,
+                recipients: Vec::new(),
+            },
+            mark: false,
+            hold: None,
+        };
+        for link in &mut self.links {
+            link.is_done = false;
+            let answered = link.mail(&self.client, &transaction.envelope.sender).await;
+            if let Err(reply) = take(link, &self.session, &mut transaction, answered, Step::Mail) {
+                self.transaction = Some(transaction);
+                self.reset().await;
+                return Err(reply);
+            }
+        }
+        self.transaction = Some(transaction);
+        Ok(())
+    }
+
+    /// RCPT, of somebody whom we would take.
+    pub async fn rcpt(&mut self, recipient: &Mailbox) -> Result<(), Reply> {
+        let Some(transaction) = &mut self.transaction else {
+            return Ok(());
+        };
+        for link in &mut self.links {
+            let answered = link.rcpt(&self.client, &transaction.envelope, recipient).await;
+            take(link, &self.session, transaction, answered, Step::Rcpt)?;
+        }
+        transaction.envelope.recipients.push(recipient.clone());
+        Ok(())
+    }
+
+    /// The transaction is over without a message.
+    pub async fn reset(&mut self) {
+        if self.transaction.take().is_some() {
+            for link in &mut self.links {
+                link.abort().await;
+            }
+        }
+    }
+
+    /// The session is over.
+    pub async fn quit(&mut self) {
+        for link in &mut self.links {
+            if let Some(conversation) = link.conversation.take() {
+                conversation.quit().await;
+            }
+        }
+    }
+
+    /// The end of data: what becomes of the message, or why it is refused. Ends the transaction. A fault of the store is one of
+    /// ours, and not of the filters.
+    pub async fn message(&mut self, work: Work<'_>) -> Result<Result<Filtered, Reply>, store::Error> {
+        let Some(mut transaction) = self.transaction.take() else {
+            return Ok(Ok(Filtered::default()));
+        };
+        let mut passing = Passing::read(work).await?;
+        for link in self.links.iter_mut().filter(|link| !link.is_done) {
+            let judged = link
+                .message(&self.client, &mut transaction.envelope, &mut passing)
+                .await;
+            let answered = match judged {
+                Err(Error::Store(error)) => return Err(error),
+                judged => judged.map(Answer::Judged),
+            };
+            let step = Step::Message(passing.work.id);
+            if let Err(reply) = take(link, &self.session, &mut transaction, answered, step) {
+                return Ok(Err(reply));
+            }
+        }
+        Ok(Ok(passing.finish(transaction)))
+    }
+}
+
+/// In which step a filter has said something.
+#[derive(Clone, Copy)]
+enum Step {
+    Mail,
+    Rcpt,
+    Message(QueueId),
+}
+
+/// What follows from what a filter said; `Err` refuses what it was asked about.
+fn take(
+    link: &mut Link,
+    session: &SessionId,
+    transaction: &mut Transaction,
+    answered: Result<Answer, Error>,
+    step: Step,
+) -> Result<(), Reply> {
+    let verdict = match answered {
+        Ok(Answer::Continue) => return Ok(()),
+        Ok(Answer::Judged(Verdict::Accept)) => {
+            link.is_done = true;
+            return Ok(());
+        }
+        Ok(Answer::Judged(verdict)) => verdict,
+        Err(error) => return link.fail(session, transaction, &error),
+    };
+    let action = link.action(&verdict);
+    log(link, session, step, &verdict, action);
+    // What is said of one recipient leaves the others.
+    link.is_done |= !matches!(step, Step::Rcpt) || verdict == Verdict::Discard;
+    let reason = reason(&link.filter.name, &verdict);
+    act(action, &verdict, reason, transaction)
+}
+
+fn log(link: &Link, session: &SessionId, step: Step, verdict: &Verdict, action: Action) {
+    let (filter, verdict, action) = (&link.filter.name, verdict.name(), action.name());
+    match step {
+        Step::Message(id) => tracing::info!(
+            event = observe::FILTER_VERDICT,
+            session.id = %session,
+            message.id = %id,
+            filter,
+            verdict,
+            action,
+            "a filter has judged a message"
+        ),
+        Step::Mail | Step::Rcpt => tracing::info!(
+            event = observe::FILTER_VERDICT,
+            session.id = %session,
+            filter,
+            verdict,
+            action,
+            "a filter has judged a sender or recipient"
+        ),
+    }
+}
+
+/// For the operator, who sees it beside what is held.
+fn reason(filter: &str, verdict: &Verdict) -> String {
+    let words = match verdict {
+        Verdict::Reject(Some(reply)) | Verdict::Defer(Some(reply)) => reply.lines.join(" "),
+        Verdict::Quarantine(reason) => reason.clone(),
+        _ => String::new(),
+    };
+    let colon = if words.is_empty() { "" } else { ": " };
+    words::reason(&format!("filter {filter} says {}{colon}{words}", verdict.name()))
+}
+
+fn act(
+    action: Action,
+    verdict: &Verdict,
+    reason: String,
+    transaction: &mut Transaction,
+) -> Result<(), Reply> {
+    match (action, verdict) {
+        (Action::Accept, _) => {}
+        (Action::Mark, _) => transaction.mark = true,
+        (Action::Quarantine, _) => {
+            transaction.hold.get_or_insert(reason);
+        }
+        (Action::Defer, Verdict::Defer(Some(reply))) | (Action::Reject, Verdict::Reject(Some(reply))) => {
+            return Err(reply.clone());
+        }
+        (Action::Defer, _) => {
+            let text = "The message cannot be taken now, try again later";
+            return Err(Reply::new(451, EnhancedStatus(4, 7, 1), text));
+        }
+        (Action::Reject, _) => {
+            let text =
+                "The message is refused by a filter of this host; ask its postmaster if it should not be";
+            return Err(Reply::new(550, EnhancedStatus(5, 7, 1), text));
+        }
+    }
+    Ok(())
+}
+
+impl Link {
+    fn is_milter(&self) -> bool {
+        matches!(self.filter.protocol, Protocol::Milter)
+    }
+
+    fn command_deadline(&self) -> Instant {
+        Instant::now() + self.filter.command_time
+    }
+
+    fn action(&self, verdict: &Verdict) -> Action {
+        let rules = &self.filter.rules;
+        match verdict {
+            Verdict::Accept => Action::Accept,
+            Verdict::Reject(_) => rules.reject,
+            Verdict::Defer(_) => rules.defer,
+            Verdict::Discard => rules.discard,
+            Verdict::Quarantine(_) => rules.quarantine,
+            Verdict::Mark => rules.mark,
+        }
+    }
+
+    /// It is left out for the rest of the transaction, if that may go on without it.
+    fn fail(
+        &mut self,
+        session: &SessionId,
+        transaction: &mut Transaction,
+        error: &Error,
+    ) -> Result<(), Reply> {
+        self.conversation = None;
+        self.is_done = true;
+        let action = self.filter.rules.unavailable;
+        tracing::warn!(
+            event = observe::FILTER_FAILED,
+            session.id = %session,
+            filter = self.filter.name,
+            action = action.name(),
+            error = error as &dyn std::error::Error,
+            "a filter is of no use"
+        );
+        let (status, text) = (
+            EnhancedStatus(4, 3, 0),
+            "A filter of this host does not answer, try again later",
+        );
+        let verdict = match action {
+            Action::Defer => Verdict::Defer(Some(Reply::new(451, status, text))),
+            _ => Verdict::Defer(None),
+        };
+        let reason = words::reason(&format!("filter {} was of no use: {error}", self.filter.name));
+        act(action, &verdict, reason, transaction)
+    }
+
+    async fn mail(&mut self, client: &Client, sender: &Sender) -> Result<Answer, Error> {
+        if !self.is_milter() {
+            return Ok(Answer::Continue);
+        }
+        let deadline = self.command_deadline();
+        if let Some(conversation) = &mut self.conversation {
+            match conversation.mail(client, sender, deadline).await {
+                // It was idle, so it may have gone.
+                Err(error) if milter::may_have_left(&error) => self.conversation = None,
+                answered => return answered,
+            }
+        }
+        self.begin(client, sender, deadline).await
+    }
+
+    /// A new conversation, up to MAIL.
+    async fn begin(&mut self, client: &Client, sender: &Sender, deadline: Instant) -> Result<Answer, Error> {
+        if let Some(verdict) = &self.greeting {
+            return Ok(Answer::Judged(verdict.clone()));
+        }
+        let (mut conversation, answer) = Conversation::open(&self.filter, client, deadline).await?;
+        if let Answer::Judged(verdict) = answer {
+            conversation.quit().await;
+            self.greeting = Some(verdict.clone());
+            return Ok(Answer::Judged(verdict));
+        }
+        let answered = conversation.mail(client, sender, deadline).await?;
+        self.conversation = Some(conversation);
+        Ok(answered)
+    }
+
+    async fn rcpt(
+        &mut self,
+        client: &Client,
+        envelope: &Envelope,
+        recipient: &Mailbox,
+    ) -> Result<Answer, Error> {
+        if self.is_done || !self.is_milter() {
+            return Ok(Answer::Continue);
+        }
+        let deadline = self.command_deadline();
+        if let Some(conversation) = &mut self.conversation {
+            match conversation.rcpt(recipient, deadline).await {
+                Err(error) if milter::may_have_left(&error) => self.conversation = None,
+                answered => return answered,
+            }
+        }
+        match self.replay(client, envelope, deadline).await? {
+            (_, Answer::Judged(verdict)) => Ok(Answer::Judged(verdict)),
+            (conversation, Answer::Continue) => conversation.rcpt(recipient, deadline).await,
+        }
+    }
+
+    /// A new conversation up to where the last one was.
+    async fn replay(
+        &mut self,
+        client: &Client,
+        envelope: &Envelope,
+        deadline: Instant,
+    ) -> Result<(&mut Conversation, Answer), Error> {
+        let mut answer = self.begin(client, &envelope.sender, deadline).await?;
+        let conversation = self.conversation.as_mut();
+        let conversation = conversation.ok_or(Error::Protocol("it has changed its mind"))?;
+        for recipient in &envelope.recipients {
+            if answer == Answer::Continue {
+                answer = conversation.rcpt(recipient, deadline).await?;
+            }
+        }
+        Ok((conversation, answer))
+    }
+
+    /// The message, and what the filter wants changed.
+    async fn message(
+        &mut self,
+        client: &Client,
+        envelope: &mut Envelope,
+        passing: &mut Passing<'_>,
+    ) -> Result<Verdict, Error> {
+        let deadline = Instant::now() + self.filter.message_time;
+        let mut replacement = Replacement::new(Arc::clone(&passing.work.store), passing.work.limit);
+        let judged = match &self.filter.protocol {
+            Protocol::Milter => {
+                self.milter_message(client, envelope, passing, &mut replacement, deadline)
+                    .await?
+            }
+            Protocol::Rspamd { password } => {
+                let request = rspamd::Request {
+                    filter: &self.filter,
+                    password: password.as_ref(),
+                    client,
+                };
+                let mut message = passing.message(envelope);
+                milter::within(deadline, request.judge(&mut message)).await?
+            }
+        };
+        let body = replacement.finish().await?;
+        passing.change(envelope, judged.changes, body)?;
+        Ok(judged.verdict)
+    }
+
+    async fn milter_message(
+        &mut self,
+        client: &Client,
+        envelope: &Envelope,
+        passing: &mut Passing<'_>,
+        replacement: &mut Replacement,
+        deadline: Instant,
+    ) -> Result<Judged, Error> {
+        if let Some(conversation) = &mut self.conversation {
+            let mut message = passing.message(envelope);
+            match conversation.message(&mut message, replacement, deadline).await {
+                // The client may have been slow.
+                Err(error) if milter::may_have_left(&error) && replacement.is_empty() => {
+                    self.conversation = None;
+                }
+                judged => return self.settled(judged, deadline).await,
+            }
+        }
+        let (conversation, answer) = self.replay(client, envelope, deadline).await?;
+        if let Answer::Judged(verdict) = answer {
+            return Ok(Judged::plain(verdict));
+        }
+        let mut message = passing.message(envelope);
+        let judged = conversation.message(&mut message, replacement, deadline).await;
+        self.settled(judged, deadline).await
+    }
+
+    /// A verdict before the end leaves the filter in the middle of the message.
+    async fn settled(&mut self, judged: Result<Judged, Error>, deadline: Instant) -> Result<Judged, Error> {
+        if let (Ok(judged), Some(conversation)) = (&judged, &mut self.conversation)
+            && judged.is_early
+            && conversation.abort(deadline).await.is_err()
+        {
+            self.conversation = None;
+        }
+        judged
+    }
+
+    async fn abort(&mut self) {
+        let deadline = self.command_deadline();
+        if let Some(conversation) = &mut self.conversation
+            && conversation.abort(deadline).await.is_err()
+        {
+            self.conversation = None;
+        }
+    }
+}
+
+impl<'a> Passing<'a> {
+    /// Reads the header.
+    async fn read(work: Work<'a>) -> Result<Self, store::Error> {
+        let mut collector = Collector::new(header::MAX_OCTETS);
+        let mut body = Body::new(work.pieces, 0);
+        while let Some(piece) = body.next().await? {
+            match collector.push(&piece) {
+                Gathered::Incomplete => {}
+                Gathered::Complete => break,
+                Gathered::TooLong => return Err(store::Error::TooLong),
+            }
+        }
+        let front = collector.finish();
+        let split = headers::split(&front);
+        let separator: &[u8] = match split.rest.starts_with(b"\r\n") {
+            true => b"\r\n",
+            false => b"",
+        };
+        Ok(Self {
+            header: Header::of(split.block),
+            start: (split.block.len() + separator.len()) as u64,
+            separator,
+            body: None,
+            filtered: Filtered::default(),
+            work,
+        })
+    }
+
+    /// As the next filter sees it.
+    fn message<'m>(&'m mut self, envelope: &'m Envelope) -> Message<'m> {
+        let body = match &mut self.body {
+            Some(replaced) => Body::new(&mut replaced.writer, 0),
+            None => Body::new(self.work.pieces, self.start),
+        };
+        Message {
+            id: self.work.id,
+            envelope,
+            header: &self.header,
+            body,
+        }
+    }
+
+    /// All changes of one filter, or none.
+    fn change(
+        &mut self,
+        envelope: &mut Envelope,
+        changes: super::Changes,
+        body: Option<Replaced>,
+    ) -> Result<(), Error> {
+        let mut header = self.header.clone();
+        let mut others = Vec::new();
+        for change in changes.into_list() {
+            match change {
+                Change::Field(change) => header.apply(change)?,
+                other => others.push(other),
+            }
+        }
+        self.header = header;
+        self.body = body.or(self.body.take());
+        for change in others {
+            self.change_envelope(envelope, change);
+        }
+        Ok(())
+    }
+
+    fn change_envelope(&mut self, envelope: &mut Envelope, change: Change) {
+        let Filtered {
+            added,
+            deleted,
+            sender,
+            ..
+        } = &mut self.filtered;
+        match change {
+            Change::Field(_) => {}
+            Change::AddRecipient(mailbox) => {
+                deleted.retain(|known| *known != mailbox);
+                if !envelope.recipients.contains(&mailbox) {
+                    envelope.recipients.push(mailbox.clone());
+                    added.push(mailbox);
+                }
+            }
+            Change::DeleteRecipient(mailbox) => {
+                envelope.recipients.retain(|known| *known != mailbox);
+                added.retain(|known| *known != mailbox);
+                deleted.push(mailbox);
+            }
+            Change::Sender(path) => {
+                envelope.sender.path = path.clone();
+                *sender = Some(path);
+            }
+        }
+    }
+
+    fn finish(mut self, transaction: Transaction) -> Filtered {
+        let marked = FieldChange::Add(Place::At(0), MARK.to_vec());
+        if transaction.mark && self.header.apply(marked).is_err() {
+            // There is no room for a mark, so somebody has to look.
+            self.filtered.hold = Some("marked by a filter".to_owned());
+        }
+        let is_changed = self.header.is_changed() || self.body.is_some();
+        let separator: &[u8] = match self.body {
+            Some(_) => b"\r\n",
+            None => self.separator,
+        };
+        let rewritten = is_changed.then(|| Rewritten {
+            front: [&self.header.octets(), separator].concat(),
+            start: self.start,
+            body: self.body,
+        });
+        Filtered {
+            rewritten,
+            hold: transaction.hold.or(self.filtered.hold),
+            ..self.filtered
+        }
+    }
+}
+
+impl Verdict {
+    /// A word for logs and reasons.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Reject(_) => "reject",
+            Self::Defer(_) => "defer",
+            Self::Discard => "discard",
+            Self::Quarantine(_) => "quarantine",
+            Self::Mark => "mark",
+        }
+    }
+}
+
+impl Action {
+    /// The word of the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Mark => "mark",
+            Self::Quarantine => "quarantine",
+            Self::Defer => "defer",
+            Self::Reject => "reject",
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Another body that a filter sends, on its way into the spool. It belongs to no message there, and goes when it is dropped.
+
+use std::sync::Arc;
+
+use super::Error;
+use crate::base::id::QueueId;
+use crate::store::{BodyWriter, Store};
+
+/// A body that comes in pieces.
+pub struct Replacement {
+    store: Arc<dyn Store>,
+    limit: u64,
+    writer: Option<Box<dyn BodyWriter>>,
+    /// The last octet was CR.
+    after_cr: bool,
+    last: u8,
+    ascii: bool,
+}
+
+/// A body that has come whole.
+pub struct Replaced {
+    /// With its octets.
+    pub writer: Box<dyn BodyWriter>,
+    /// It has octets above 127.
+    pub eight_bit: bool,
+}
+
+impl Replacement {
+    /// None yet; of `limit` octets at most.
+    pub fn new(store: Arc<dyn Store>, limit: u64) -> Self {
+        Self {
+            store,
+            limit,
+            writer: None,
+            after_cr: false,
+            last: b'\n',
+            ascii: true,
+        }
+    }
+
+    /// Whether nothing has come.
+    pub fn is_empty(&self) -> bool {
+        self.writer.is_none()
+    }
+
+    /// Takes the next octets. Lines end with CRLF, and nothing else counts as one or contains a NUL ([`Error::Unfit`]).
+    pub async fn push(&mut self, octets: &[u8]) -> Result<(), Error> {
+        for octet in octets {
+            let fits = (*octet == b'\n') == self.after_cr && *octet != 0;
+            if !fits {
+                return Err(Error::Unfit("a body whose lines do not end with CRLF"));
+            }
+            self.after_cr = *octet == b'\r';
+            self.last = *octet;
+        }
+        self.ascii &= octets.is_ascii();
+        let writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => {
+                let id = QueueId::random(&mut rand::rng());
+                self.store.begin(id).await?
+            }
+        };
+        let writer = self.writer.insert(writer);
+        if writer.size_bytes() + octets.len() as u64 > self.limit {
+            return Err(Error::TooMuch("a body larger than a message may be"));
+        }
+        Ok(writer.write(octets).await?)
+    }
+
+    /// The whole body, if the filter sent one.
+    pub async fn finish(self) -> Result<Option<Replaced>, Error> {
+        let Some(mut writer) = self.writer else {
+            return Ok(None);
+        };
+        if self.after_cr {
+            return Err(Error::Unfit("a body whose lines do not end with CRLF"));
+        }
+        if self.last != b'\n' {
+            writer.write(b"\r\n").await?;
+        }
+        Ok(Some(Replaced {
+            writer,
+            eight_bit: !self.ascii,
+        }))
+    }
+}

@@ -1,0 +1,557 @@
+//! Filters: what they say is done while the client waits, and a filter that misbehaves harms nobody.
+
+use std::path::Path;
+
+use dimed::cli::Exit;
+use dimed::config::{Action, Filter, FilteredMail};
+use dimed::net::service::Service;
+use serde_json::Value;
+
+use crate::support::milter::{Act, Milter, packet, packets};
+use crate::support::organization::Organization;
+use crate::support::talk::Talk;
+use crate::support::world::World;
+
+const MESSAGE: &str = "From: carol@plain.test\r\nTo: bob@hismail.test\r\nSubject: hi\r\nX-Old:  1\r\n\t2\r\nX-Old: 3\r\n\r\nhello\r\n";
+
+async fn hismail(world: &World, filters: Vec<Filter>) -> Organization {
+    let hismail = world
+        .organization("hismail.test")
+        .plain()
+        .accounts(&["bob", "pat"]);
+    hismail
+        .config(|config| config.filtering.filters.clone_from(&filters))
+        .build()
+        .await
+}
+
+/// Sends one message to Bob; the final reply.
+async fn send(hismail: &Organization, message: &str) -> String {
+    let mut talk = Talk::smtp(hismail.ip).await;
+    talk.transfer("carol@plain.test", &["bob@hismail.test"], message)
+        .await
+}
+
+/// What the milter does at the end of every message.
+async fn at_the_end(list: &'static [&'static [u8]]) -> Milter {
+    Milter::start(move |_, packet| match packet[0] {
+        b'E' => packets(list),
+        _ => Act::Usual,
+    })
+    .await
+}
+
+/// The data of the first packet with that letter.
+fn first(milter: &Milter, letter: u8) -> Vec<u8> {
+    let heard = milter.heard();
+    let packet = heard.iter().find(|packet| packet[0] == letter);
+    packet.unwrap_or_else(|| panic!("no {}", char::from(letter)))[1..].to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_milter_is_told_of_client_envelope_and_message_step_by_step() {
+    let world = World::new().await;
+    let milter = Milter::start(|_, _| Act::Usual).await;
+    let hismail = hismail(&world, vec![milter.filter("scripted")]).await;
+    let served = hismail.start().await;
+    let mut talk = Talk::smtp(hismail.ip).await;
+    assert_eq!(milter.letters(), "", "nobody has sent anything yet");
+    let to = ["bob@hismail.test", "pat@hismail.test"];
+    assert!(
+        talk.transfer("carol@plain.test", &to, MESSAGE)
+            .await
+            .starts_with("250")
+    );
+    // Our own trace field is not shown, and what we found out is.
+    assert_eq!(milter.letters(), "ODCDHDMDRDRDTLLLLLLDNBDE");
+    let connect = first(&milter, b'C');
+    assert!(connect.starts_with(b"unknown\x004") && connect.ends_with(b"127.0.0.1\0"));
+    assert_eq!(first(&milter, b'M'), b"<carol@plain.test>\0");
+    assert_eq!(first(&milter, b'R'), b"<bob@hismail.test>\0");
+    assert_eq!(first(&milter, b'B'), b"hello\r\n");
+    let fields: Vec<_> = milter
+        .heard()
+        .into_iter()
+        .filter(|packet| packet[0] == b'L')
+        .collect();
+    assert!(
+        fields[0].starts_with(b"LAuthentication-Results\0mx.hismail.test;"),
+        "{fields:?}"
+    );
+    assert_eq!(fields[4], b"LX-Old\0 1\n\t2\0");
+    let macros: Vec<_> = milter
+        .heard()
+        .into_iter()
+        .filter(|packet| packet[0] == b'D')
+        .collect();
+    let text = |index: usize| String::from_utf8(macros[index].clone()).unwrap();
+    assert!(
+        text(0).starts_with("DCj\0mx.hismail.test\0") && text(0).contains("\0{client_addr}\x00127.0.0.1\0")
+    );
+    assert!(text(2).contains("{mail_addr}\0carol@plain.test\0"));
+    assert!(text(3).contains("{rcpt_addr}\0bob@hismail.test\0"));
+    let id = text(5)
+        .strip_prefix("DTi\0")
+        .unwrap()
+        .trim_end_matches('\0')
+        .to_owned();
+    assert!(hismail.maildir("bob").only().await.contains(&id));
+    // The next message of the session is one of the same conversation.
+    assert!(
+        talk.transfer("carol@plain.test", &to[..1], MESSAGE)
+            .await
+            .starts_with("250")
+    );
+    talk.ask("MAIL FROM:<carol@plain.test>", "250").await;
+    talk.ask("RSET", "250").await;
+    talk.ask("QUIT", "221").await;
+    assert_eq!(milter.letters()[24..], *"DMDRDTLLLLLLDNBDEDMAQ");
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_that_a_milter_does_not_want_or_answer_are_left_out() {
+    let world = World::new().await;
+    // No connect, helo, data, end of header; header fields and body are not answered; blanks are kept.
+    let milter = Milter::start(|_, octets| match octets[0] {
+        b'O' => packets(&[b"O\0\0\0\x06\0\0\0\x01\0\x18\x02\xc3"]),
+        b'L' | b'B' => Act::Nothing,
+        b'E' => packets(&[b"hX-New\0 y\0", b"c"]),
+        _ => Act::Usual,
+    })
+    .await;
+    let hismail = hismail(&world, vec![milter.filter("scripted")]).await;
+    let served = hismail.start().await;
+    assert!(send(&hismail, MESSAGE).await.starts_with("250"));
+    assert_eq!(milter.letters().trim_end_matches('Q'), "ODMDRLLLLLLBDE");
+    assert!(milter.heard().contains(&b"LSubject\0 hi\0".to_vec()));
+    assert!(
+        hismail
+            .maildir("bob")
+            .only()
+            .await
+            .contains("X-Old: 3\r\nX-New: y\r\n\r\nhello")
+    );
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_milter_refuses_is_refused_in_the_session() {
+    let world = World::new().await;
+    let milter = Milter::start(|_, packet| match packet {
+        [b'M', rest @ ..] if rest.starts_with(b"<mallory@") => packets(&[b"y554 5.7.1 not you\0"]),
+        [b'R', rest @ ..] if rest.starts_with(b"<pat@") => packets(&[b"t"]),
+        [b'L', rest @ ..] if rest.starts_with(b"Subject\0bad") => packets(&[b"r"]),
+        [b'E'] => packets(&[b"y450-4.7.1 not\r\n450 4.7.1 now\0"]),
+        _ => Act::Usual,
+    })
+    .await;
+    let hismail = hismail(&world, vec![milter.filter("scripted")]).await;
+    let served = hismail.start().await;
+    let mut talk = Talk::smtp(hismail.ip).await;
+    talk.ask("MAIL FROM:<mallory@plain.test>", "554 5.7.1 not you")
+        .await;
+    talk.ask("MAIL FROM:<carol@plain.test>", "250").await;
+    talk.ask("RCPT TO:<pat@hismail.test>", "451 4.7.1").await;
+    talk.ask("RCPT TO:<bob@hismail.test>", "250").await;
+    let bad = MESSAGE.replace("Subject: hi", "Subject: bad");
+    assert!(talk.data(&bad).await.starts_with("550 5.7.1"));
+    let reply = talk
+        .transfer("carol@plain.test", &["bob@hismail.test"], MESSAGE)
+        .await;
+    assert!(reply.starts_with("450-4.7.1 not\n450 4.7.1 now"), "{reply}");
+    hismail.idle().await;
+    assert_eq!(hismail.count("SELECT count(*) FROM messages").await, 0);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_milter_changes_header_body_and_envelope() {
+    let world = World::new().await;
+    let milter = at_the_end(&[
+        b"hX-End\0a\n\tb\0",
+        b"i\0\0\0\0X-Top\0t\0",
+        b"m\0\0\0\x02x-old\0changed\0",
+        b"m\0\0\0\x01X-Old\0\0",
+        b"bnew \r",
+        b"\x62\nbody",
+        b"+<pat@hismail.test>\0",
+        b"-<bob@hismail.test>\0",
+        b"e<>\0",
+        b"c",
+    ])
+    .await;
+    let hismail = hismail(&world, vec![milter.filter("scripted")]).await;
+    let served = hismail.start().await;
+    assert!(send(&hismail, MESSAGE).await.starts_with("250"));
+    let delivered = hismail.maildir("pat").only().await;
+    let (header, body) = delivered.split_once("\r\n\r\n").unwrap();
+    assert_eq!(body, "new \r\nbody\r\n");
+    let top = header.find("X-Top: t\r\n").unwrap();
+    assert!(top < header.find("Received: ").unwrap(), "{header}");
+    assert!(
+        header.ends_with("Subject: hi\r\nx-old: changed\r\nX-End: a\r\n\tb"),
+        "{header}"
+    );
+    assert!(header.contains("Return-Path: <>\r\n"), "{header}");
+    assert_eq!(hismail.maildir("bob").count(), 0);
+    served.stop().await;
+}
+
+/// Sizes around the pieces in which bodies are stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_message_stays_itself_under_another_header() {
+    let world = World::new().await;
+    let field = format!("hX-Large\0{}\0", "x".repeat(60_000));
+    let milter = Milter::start(move |_, octets| match octets[0] {
+        b'E' => Act::Send(
+            [
+                packet(field.as_bytes()),
+                packet(b"m\0\0\0\x01X-Fat\0\0"),
+                packet(b"c"),
+            ]
+            .concat(),
+        ),
+        _ => Act::Usual,
+    })
+    .await;
+    let hismail = hismail(&world, vec![milter.filter("scripted")]).await;
+    let served = hismail.start().await;
+    for (count, fat) in [1, 100_000, 3_900, 3_700, 4_500].into_iter().enumerate() {
+        for (size, lines) in [("small", 1), ("large", 9_000 + count * 1_111)] {
+            let body: String = (0..lines).map(|line| format!("{line:>78}\r\n")).collect();
+            let fat: String = (0..fat / 70)
+                .map(|_| format!("\r\n\t{}", "y".repeat(67)))
+                .collect();
+            let message = format!("From: carol@plain.test\r\nSubject: {size}\r\nX-Fat: y{fat}\r\n\r\n{body}");
+            let known = hismail.maildir("bob").messages();
+            assert!(send(&hismail, &message).await.starts_with("250"));
+            let all = hismail.maildir("bob").expect(known.len() + 1).await;
+            let new = all.iter().find(|message| !known.contains(message)).unwrap();
+            let (header, delivered) = new.split_once("\r\n\r\n").unwrap();
+            assert!(delivered == body, "{size} {fat:.9}");
+            assert!(header.contains("\r\nX-Large: xxx") && !header.contains("X-Fat"));
+        }
+    }
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_filter_sees_what_the_ones_before_it_changed() {
+    let world = World::new().await;
+    let one = at_the_end(&[b"hX-One\x001\0", b"bfrom one\r\n", b"c"]).await;
+    let two = at_the_end(&[b"hX-Two\x002\0", b"c"]).await;
+    let mut last = Milter::start(|_, _| packets(&[b"r"])).await.filter("last");
+    last.mail = [FilteredMail::Submission].into();
+    let hismail = hismail(&world, vec![one.filter("one"), two.filter("two"), last]).await;
+    let served = hismail.start().await;
+    assert!(send(&hismail, MESSAGE).await.starts_with("250"));
+    assert!(two.heard().contains(&b"LX-One\x001\0".to_vec()));
+    assert_eq!(first(&two, b'B'), b"from one\r\n");
+    let delivered = hismail.maildir("bob").only().await;
+    assert!(
+        delivered.ends_with("X-One: 1\r\nX-Two: 2\r\n\r\nfrom one\r\n"),
+        "{delivered}"
+    );
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_users_are_named_to_filters() {
+    let world = World::new().await;
+    let milter = at_the_end(&[b"hX-Seen\0yes\0", b"c"]).await;
+    let hismail = hismail(&world, vec![milter.filter("scripted")]).await;
+    let served = hismail.start().await;
+    let message = "From: bob@hismail.test\r\nSubject: hi\r\n\r\nhello\r\n";
+    hismail.submit("bob", &["pat@hismail.test"], message).await;
+    assert!(
+        hismail
+            .maildir("pat")
+            .only()
+            .await
+            .contains("\r\nX-Seen: yes\r\n")
+    );
+    let macros = milter
+        .heard()
+        .into_iter()
+        .filter(|packet| packet.starts_with(b"DM"));
+    let macros: Vec<_> = macros.map(|packet| String::from_utf8(packet).unwrap()).collect();
+    assert!(
+        macros[0].contains("{auth_authen}\0bob@hismail.test\0"),
+        "{macros:?}"
+    );
+    served.stop().await;
+}
+
+/// A filter may give up a connection that is idle while the client is slow.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_that_has_ended_is_begun_again() {
+    let world = World::new().await;
+    let milter = Milter::start(|number, packet| match (number, packet[0]) {
+        (0, b'R') | (1, b'T') | (2, b'M') => Act::Close,
+        (_, b'E') => packets(&[b"hX-Seen\0yes\0", b"c"]),
+        _ => Act::Usual,
+    })
+    .await;
+    let hismail = hismail(&world, vec![milter.filter("scripted")]).await;
+    let served = hismail.start().await;
+    let mut talk = Talk::smtp(hismail.ip).await;
+    // The first connection ends at RCPT, the second at the end of data, and the third in the second try.
+    let reply = talk
+        .transfer("carol@plain.test", &["bob@hismail.test"], MESSAGE)
+        .await;
+    assert!(reply.starts_with("451 4.3.0"), "{reply}");
+    let reply = talk
+        .transfer("carol@plain.test", &["bob@hismail.test"], MESSAGE)
+        .await;
+    assert!(reply.starts_with("250"), "{reply}");
+    assert!(hismail.maildir("bob").only().await.contains("X-Seen: yes"));
+    served.stop().await;
+}
+
+/// Whatever it sends, its failure is its own: the client is to come again, or the message goes on as it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_breaks_a_rule_is_one_that_failed() {
+    let world = World::new().await;
+    let add = packet(b"hX-Bad\0x\0");
+    let bodies = std::iter::repeat_n(packet(&[&b"b"[..], &[b'x'; 65_535]].concat()), 40);
+    let acts: Vec<(u8, Act)> = vec![
+        (b'O', Act::Close),
+        (b'O', packets(&[b"c"])),
+        (b'O', packets(&[b"O\0\0\0\x09\0\0\0\0\0\0\0\0"])),
+        (b'O', packets(&[b"O\0\0\0\x06\0\0\0\0\xff\0\0\0"])),
+        (b'C', packets(&[b"y250 fine\0"])),
+        (b'H', packets(&[b"hX\0y\0"])),
+        (b'M', Act::Send(vec![0; 4])),
+        (b'M', Act::Send(b"\xff\xff\xff\xffc".to_vec())),
+        (b'T', Act::Send(b"\0\0\0\x02c".to_vec())),
+        (b'L', packets(&[b"?"])),
+        (b'B', Act::Nothing),
+        (b'E', Act::Close),
+        (b'E', packets(&[b"y550 one\ntwo\0"])),
+        (b'E', packets(&[b"y550 one\r\n250 two\0"])),
+        (b'E', packets(&[b"hX-Bad\0x\r\nX-Worse: y\0", b"c"])),
+        (b'E', packets(&[b"hX-Bad\0x\r\n\r\nbody\0", b"c"])),
+        (b'E', packets(&[b"hX: Bad\0x\0", b"c"])),
+        (b'E', packets(&[b"bbare\nline\r\n", b"c"])),
+        (b'E', packets(&[b"bbare\rline\r\n", b"c"])),
+        (b'E', packets(&[b"bends with\r", b"c"])),
+        (b'E', packets(&[b"+<bob\r\nDATA@hismail.test>\0", b"c"])),
+        (b'E', Act::Send(add.repeat(600))),
+        (b'E', Act::Send(bodies.flatten().collect())),
+        (b'E', Act::Send(packet(b"p").repeat(1_001))),
+        (b'E', packets(&[b"p", b"p"])),
+    ];
+    let (deferring, taking) = (acts.clone(), acts.clone());
+    // The number of the connection tells which it is; nothing is tried again but what ended.
+    let script = |acts: Vec<(u8, Act)>| {
+        move |_: usize, packet: &[u8]| {
+            let index = std::sync::atomic::Ordering::Relaxed;
+            let (letter, act) = &acts[CASE.load(index)];
+            match packet[0] == *letter {
+                true => act.clone(),
+                false => Act::Usual,
+            }
+        }
+    };
+    let one = Milter::start(script(deferring)).await;
+    let two = Milter::start(script(taking)).await;
+    let [mut one, mut two] = [one.filter("one"), two.filter("two")].map(|filter| Filter {
+        command_timeout_secs: 1,
+        message_timeout_secs: 1,
+        ..filter
+    });
+    one.mail = [FilteredMail::Incoming].into();
+    two.mail = [FilteredMail::Submission].into();
+    two.unavailable = Action::Accept;
+    let hismail = world
+        .organization("hismail.test")
+        .plain()
+        .accounts(&["bob", "pat"]);
+    let hismail = hismail.config(|config| {
+        config.filtering.filters = vec![one.clone(), two.clone()];
+        config.limits.message_bytes = std::num::NonZeroU64::new(2_000_000).unwrap();
+    });
+    let hismail = hismail.build().await;
+    let served = hismail.start().await;
+    for index in 0..acts.len() {
+        CASE.store(index, std::sync::atomic::Ordering::Relaxed);
+        let mut talk = Talk::smtp(hismail.ip).await;
+        talk.send(b"MAIL FROM:<carol@plain.test>\r\n").await;
+        let reply = talk.reply().await.unwrap();
+        let reply = match reply.starts_with("250") {
+            false => reply,
+            true => {
+                talk.ask("RCPT TO:<bob@hismail.test>", "250").await;
+                talk.data(MESSAGE).await
+            }
+        };
+        assert!(reply.starts_with("451 4.3.0 A filter"), "{index}: {reply}");
+        let message = format!("From: pat@hismail.test\r\nSubject: {index}\r\n\r\nhello\r\n");
+        hismail.submit("pat", &["bob@hismail.test"], &message).await;
+    }
+    for message in hismail.maildir("bob").expect(acts.len()).await {
+        assert!(
+            message.ends_with("\r\n\r\nhello\r\n") && !message.contains("X-Bad"),
+            "{message}"
+        );
+    }
+    served.stop().await;
+}
+
+static CASE: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_says_what_follows_from_a_verdict() {
+    let world = World::new().await;
+    let milter = at_the_end(&[b"y554 5.7.1 spam, surely\0"]).await;
+    for (number, (action, reply)) in [
+        (Action::Accept, "250"),
+        (Action::Mark, "250"),
+        (Action::Quarantine, "250"),
+        (Action::Defer, "451 4.7.1 The message"),
+        (Action::Reject, "554 5.7.1 spam, surely"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let filter = Filter {
+            on_reject: action,
+            ..milter.filter("strict")
+        };
+        let name = format!("org{number}.test");
+        let organization = world.organization(&name).plain().accounts(&["bob"]);
+        let organization = organization.config(|config| config.filtering.filters = vec![filter.clone()]);
+        let organization = organization.build().await;
+        let served = organization.start().await;
+        let mut talk = Talk::smtp(organization.ip).await;
+        let to = format!("bob@{name}");
+        let answer = talk.transfer("carol@plain.test", &[&to], MESSAGE).await;
+        assert!(answer.starts_with(reply), "{action:?}: {answer}");
+        if matches!(action, Action::Accept | Action::Mark) {
+            let delivered = organization.maildir("bob").only().await;
+            assert_eq!(delivered.contains("X-Spam-Flag: YES\r\n"), action == Action::Mark);
+        }
+        let held = "SELECT count(*) FROM recipients WHERE state = 'held'";
+        assert_eq!(
+            organization.count(held).await,
+            i64::from(action == Action::Quarantine)
+        );
+        served.stop().await;
+    }
+}
+
+/// What was acknowledged is not thrown away on the word of a program, and somebody decides about it.
+#[tokio::test(flavor = "multi_thread")]
+async fn held_mail_is_listed_shown_released_and_deleted() {
+    let world = World::new().await;
+    let milter = at_the_end(&[b"hX-Seen\0yes\0", b"qlooks odd\0", b"c"]).await;
+    let other = at_the_end(&[b"d"]).await;
+    let [mut strict, mut other] = [milter.filter("strict"), other.filter("other")];
+    strict.mail = [FilteredMail::Incoming].into();
+    other.mail = [FilteredMail::Submission].into();
+    let hismail = hismail(&world, vec![strict, other]).await;
+    let served = hismail.start().await;
+    assert!(send(&hismail, MESSAGE).await.starts_with("250"));
+    let list = json(&hismail.cli(&["queue", "list", "--json"]).await);
+    assert_eq!(list["held"], true);
+    assert_eq!(list["last_note"], "filter strict says quarantine: looks odd");
+    let days = (list["held_until"].as_i64().unwrap() - list["accepted_at"].as_i64().unwrap()) / 86_400;
+    assert_eq!(days, 30);
+    let id = list["message"].as_str().unwrap().to_owned();
+    let shown = hismail.cli(&["queue", "show", &id]).await;
+    assert!(
+        shown.contains("held, to be deleted in ") && shown.contains(": held: filter strict"),
+        "{shown}"
+    );
+    let shown = json(&hismail.cli(&["queue", "show", &id, "--json"]).await);
+    assert_eq!(shown["recipients"][0]["history"][0]["number"], 0);
+    let stored = hismail.cli(&["queue", "show", &id, "--message"]).await;
+    assert!(stored.contains("X-Seen: yes\r\n\r\nhello\r\n"), "{stored}");
+    // Who holds it says that it stays.
+    hismail.cli(&["queue", "hold", &id]).await;
+    assert_eq!(
+        json(&hismail.cli(&["queue", "list", "--json"]).await)["held_until"],
+        Value::Null
+    );
+    assert_eq!(hismail.maildir("bob").count(), 0);
+    // It is found at once by a daemon that starts, and within half a minute by one that runs.
+    served.stop().await;
+    let released = json(&hismail.cli(&["queue", "release", &id, "--json"]).await);
+    assert_eq!(
+        (&released["result"], &released["recipients"]),
+        (&"released".into(), &1.into())
+    );
+    let served = hismail.start().await;
+    assert!(hismail.maildir("bob").only().await.contains("X-Seen: yes"));
+    let (exit, said) = hismail.answered(&["queue", "release", &id]).await;
+    assert_eq!(
+        (exit, &said[..]),
+        (Exit::No, "There was nothing to be released.\n")
+    );
+    assert!(send(&hismail, MESSAGE).await.starts_with("250"));
+    let message = "From: bob@hismail.test\r\nSubject: hi\r\n\r\nhello\r\n";
+    hismail.submit("bob", &["pat@hismail.test"], message).await;
+    let list = hismail.cli(&["queue", "list", "--json"]).await;
+    let reasons: Vec<_> = list.lines().map(|line| json(line)["last_note"].clone()).collect();
+    assert_eq!(
+        reasons,
+        [
+            "filter strict says quarantine: looks odd",
+            "filter other says discard"
+        ]
+    );
+    for line in list.lines() {
+        hismail
+            .cli(&["queue", "delete", json(line)["message"].as_str().unwrap()])
+            .await;
+    }
+    assert_eq!(hismail.cli(&["queue", "list"]).await, "The queue is empty.\n");
+    assert_eq!(hismail.count("SELECT count(*) FROM pieces").await, 0);
+    assert_eq!(hismail.answered(&["queue", "show", &id]).await.0, Exit::No);
+    served.stop().await;
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn held_mail_is_deleted_when_its_time_is_over() {
+    let world = World::new().await;
+    let milter = at_the_end(&[b"qodd\0", b"c"]).await;
+    let hismail = hismail(&world, vec![milter.filter("strict")]).await;
+    let served = hismail.start().await;
+    for _ in 0..2 {
+        assert!(send(&hismail, MESSAGE).await.starts_with("250"));
+    }
+    served.stop().await;
+    hismail
+        .change_database("UPDATE recipients SET held_until = 1 WHERE seq = (SELECT min(seq) FROM recipients)")
+        .await;
+    let served = hismail.start().await;
+    while hismail.count("SELECT count(*) FROM messages").await > 1 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(hismail.count("SELECT count(*) FROM recipients").await, 1);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_says_which_filter_cannot_be_reached() {
+    let world = World::new().await;
+    let milter = Milter::start(|_, _| Act::Usual).await;
+    let mut dead = milter.filter("dead");
+    dead.address = Service::Unix(Path::new("/nonexistent/milter").into());
+    let hismail = hismail(&world, vec![milter.filter("alive"), dead]).await;
+    let checked = json(&hismail.cli(&["check", "--json"]).await);
+    let warnings = checked["warnings"].as_array().unwrap();
+    assert_eq!(warnings.len(), 1, "{checked}");
+    assert_eq!(warnings[0]["code"], "filter_silent");
+    assert!(
+        warnings[0]["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("the filter dead")
+    );
+}
