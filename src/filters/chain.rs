@@ -18,8 +18,8 @@ use crate::mail::reply::{EnhancedStatus, Reply};
 use crate::store::blocking::Pieces;
 use crate::store::{self, Store};
 
-/// What calls a message suspicious; mail programs and filters know it.
-const MARK: &[u8] = b"X-Spam-Flag: YES\r\n";
+/// The field that calls a message suspicious; mail programs and filters know it.
+const MARK_NAME: &str = "X-Spam-Flag";
 
 /// The filters of one session.
 pub struct Chain {
@@ -35,8 +35,12 @@ struct Link {
     conversation: Option<Conversation>,
     /// What it has against the client.
     greeting: Option<Verdict>,
+    /// It knows of a message that it has not seen the end of.
+    is_amid: bool,
     /// It has no more to say about the message.
     is_done: bool,
+    /// It was of no use, and nothing goes on without it.
+    has_failed: bool,
 }
 
 /// From MAIL to the end of data.
@@ -101,7 +105,9 @@ impl Chain {
             filter,
             conversation: None,
             greeting: None,
+            is_amid: false,
             is_done: false,
+            has_failed: false,
         };
         Self {
             links: filters.into_iter().map(link).collect(),
@@ -123,7 +129,7 @@ impl Chain {
             hold: None,
         };
         for link in &mut self.links {
-            link.is_done = false;
+            (link.is_done, link.has_failed) = (false, false);
             let answered = link.mail(&self.client, &transaction.envelope.sender).await;
             if let Err(reply) = take(link, &self.session, &mut transaction, answered, Step::Mail) {
                 self.transaction = Some(transaction);
@@ -141,6 +147,7 @@ impl Chain {
             return Ok(());
         };
         for link in &mut self.links {
+            link.must_be_of_use(transaction)?;
             let answered = link.rcpt(&self.client, &transaction.envelope, recipient).await;
             take(link, &self.session, transaction, answered, Step::Rcpt)?;
         }
@@ -150,10 +157,9 @@ impl Chain {
 
     /// The transaction is over without a message.
     pub async fn reset(&mut self) {
-        if self.transaction.take().is_some() {
-            for link in &mut self.links {
-                link.abort().await;
-            }
+        self.transaction = None;
+        for link in &mut self.links {
+            link.abort().await;
         }
     }
 
@@ -173,7 +179,13 @@ impl Chain {
             return Ok(Ok(Filtered::default()));
         };
         let mut passing = Passing::read(work).await?;
-        for link in self.links.iter_mut().filter(|link| !link.is_done) {
+        for link in &mut self.links {
+            if let Err(reply) = link.must_be_of_use(&mut transaction) {
+                return Ok(Err(reply));
+            }
+            if link.is_done {
+                continue;
+            }
             let judged = link
                 .message(&self.client, &mut transaction.envelope, &mut passing)
                 .await;
@@ -313,9 +325,9 @@ impl Link {
         transaction: &mut Transaction,
         error: &Error,
     ) -> Result<(), Reply> {
-        self.conversation = None;
-        self.is_done = true;
+        (self.conversation, self.is_amid) = (None, false);
         let action = self.filter.rules.unavailable;
+        (self.is_done, self.has_failed) = (true, true);
         tracing::warn!(
             event = observe::FILTER_FAILED,
             session.id = %session,
@@ -324,16 +336,20 @@ impl Link {
             error = error as &dyn std::error::Error,
             "a filter is of no use"
         );
-        let (status, text) = (
-            EnhancedStatus(4, 3, 0),
-            "A filter of this host does not answer, try again later",
-        );
-        let verdict = match action {
-            Action::Defer => Verdict::Defer(Some(Reply::new(451, status, text))),
-            _ => Verdict::Defer(None),
-        };
-        let reason = words::reason(&format!("filter {} was of no use: {error}", self.filter.name));
-        act(action, &verdict, reason, transaction)
+        self.must_be_of_use(transaction)
+    }
+
+    /// What follows if it was of no use before in the same transaction: it is not asked again, and whatever else the client
+    /// tries, nothing gets around it.
+    fn must_be_of_use(&self, transaction: &mut Transaction) -> Result<(), Reply> {
+        if !self.has_failed {
+            return Ok(());
+        }
+        let action = self.filter.rules.unavailable;
+        let text = "A filter of this host does not answer, try again later";
+        let later = Reply::new(451, EnhancedStatus(4, 3, 0), text);
+        let reason = words::reason(&format!("filter {} was of no use", self.filter.name));
+        act(action, &Verdict::Defer(Some(later)), reason, transaction)
     }
 
     async fn mail(&mut self, client: &Client, sender: &Sender) -> Result<Answer, Error> {
@@ -341,6 +357,7 @@ impl Link {
             return Ok(Answer::Continue);
         }
         let deadline = self.command_deadline();
+        self.is_amid = true;
         if let Some(conversation) = &mut self.conversation {
             match conversation.mail(client, sender, deadline).await {
                 // It was idle, so it may have gone.
@@ -364,6 +381,7 @@ impl Link {
         }
         let answered = conversation.mail(client, sender, deadline).await?;
         self.conversation = Some(conversation);
+        self.is_amid = true;
         Ok(answered)
     }
 
@@ -451,7 +469,10 @@ impl Link {
                 Err(error) if milter::may_have_left(&error) && replacement.is_empty() => {
                     self.conversation = None;
                 }
-                judged => return self.settled(judged, deadline).await,
+                judged => {
+                    self.is_amid = judged.as_ref().is_ok_and(|judged| judged.is_early);
+                    return judged;
+                }
             }
         }
         let (conversation, answer) = self.replay(client, envelope, deadline).await?;
@@ -460,23 +481,15 @@ impl Link {
         }
         let mut message = passing.message(envelope);
         let judged = conversation.message(&mut message, replacement, deadline).await;
-        self.settled(judged, deadline).await
-    }
-
-    /// A verdict before the end leaves the filter in the middle of the message.
-    async fn settled(&mut self, judged: Result<Judged, Error>, deadline: Instant) -> Result<Judged, Error> {
-        if let (Ok(judged), Some(conversation)) = (&judged, &mut self.conversation)
-            && judged.is_early
-            && conversation.abort(deadline).await.is_err()
-        {
-            self.conversation = None;
-        }
+        self.is_amid = judged.as_ref().is_ok_and(|judged| judged.is_early);
         judged
     }
 
     async fn abort(&mut self) {
         let deadline = self.command_deadline();
+        let is_amid = std::mem::take(&mut self.is_amid);
         if let Some(conversation) = &mut self.conversation
+            && is_amid
             && conversation.abort(deadline).await.is_err()
         {
             self.conversation = None;
@@ -577,9 +590,16 @@ impl<'a> Passing<'a> {
         }
     }
 
+    /// Only we say whether it is suspicious.
+    fn mark(&mut self) -> Result<(), Error> {
+        let name = MARK_NAME.to_owned();
+        self.header.apply(FieldChange::Remove { name, index: 0 })?;
+        let field = header::field(MARK_NAME, "YES", false)?;
+        self.header.apply(FieldChange::Add(Place::At(0), field))
+    }
+
     fn finish(mut self, transaction: Transaction) -> Filtered {
-        let marked = FieldChange::Add(Place::At(0), MARK.to_vec());
-        if transaction.mark && self.header.apply(marked).is_err() {
+        if transaction.mark && self.mark().is_err() {
             // There is no room for a mark, so somebody has to look.
             self.filtered.hold = Some("marked by a filter".to_owned());
         }

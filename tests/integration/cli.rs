@@ -429,6 +429,20 @@ fn an_empty_queue_says_so() {
     let home = Home::with_alice();
     assert_eq!(home.done(&["queue", "list"]), "The queue is empty.\n");
     assert_eq!(home.done(&["queue", "list", "--json"]), "");
+    let id = "0".repeat(25);
+    let missing = home.dimed(&["queue", "show", &id]).assert().code(1);
+    assert_eq!(
+        missing.get_output().stdout,
+        b"There is no such message in the queue.\n"
+    );
+    for change in ["hold", "release", "delete"] {
+        home.dimed(&["queue", change, &id]).assert().code(1);
+        home.fails(2, &["queue", change]);
+        assert!(
+            home.fails(2, &["queue", change, "x"])
+                .contains("`x` is not an id")
+        );
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub mod keys;
 pub mod mapping;
 pub mod message1;
 pub mod message2;
+pub mod milter;
 pub mod record;
 pub mod returned;
 pub mod signet;
@@ -40,6 +41,7 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("key_file", keys::key_file),
     ("key_set", signet::key_set),
     ("mapping", mapping::mapping),
+    ("milter", milter::milter),
     ("record", record::record),
     ("returned", returned::returned),
     ("signet", signet::signet),

@@ -1,6 +1,6 @@
 //! What is said of mail from other hosts, and done about it.
 
-use dimed::config::Incoming;
+use dimed::config::{Incoming, OnQuarantine};
 use dimed::net::authority::Zone;
 
 use super::{CLIENT, Elsewhere, bring, hismail, results};
@@ -138,6 +138,38 @@ async fn what_is_only_suspicious_is_marked_once_the_body_is_known() {
         let new = after.iter().find(|message| !before.contains(message)).unwrap();
         assert_eq!(results(new)[1], flag);
     }
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_suspicious_is_held_where_the_operator_wants_that() {
+    let world = World::new().await;
+    let plain = Elsewhere::new("plain.test");
+    world.put("plain.test", &plain.zone("v=spf1 -all", "v=DMARC1; p=quarantine"));
+    let hismail = world.organization("hismail.test").accounts(&["bob"]);
+    let hismail = hismail.config(|config| {
+        config.authentication.incoming = Incoming::Enforce;
+        config.authentication.on_quarantine = OnQuarantine::Hold;
+    });
+    let hismail = hismail.build().await;
+    let served = hismail.start().await;
+    for message in [MESSAGE, &plain.signed(MESSAGE)] {
+        assert!(
+            bring(&hismail, "carol@plain.test", message)
+                .await
+                .starts_with("250 ")
+        );
+    }
+    assert!(hismail.maildir("bob").only().await.contains("dmarc=pass"));
+    let held: serde_json::Value =
+        serde_json::from_str(&hismail.cli(&["queue", "list", "--json"]).await).unwrap();
+    assert_eq!(
+        (&held["held"], &held["last_note"]),
+        (
+            &true.into(),
+            &"the author's domain asks for quarantine by DMARC".into()
+        )
+    );
     served.stop().await;
 }
 

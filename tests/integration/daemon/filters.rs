@@ -1,12 +1,16 @@
 //! Filters: what they say is done while the client waits, and a filter that misbehaves harms nobody.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use dimed::cli::Exit;
-use dimed::config::{Action, Filter, FilteredMail};
+use dimed::config::{Action, Filter, FilterProtocol, FilteredMail};
 use dimed::net::service::Service;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
+use crate::support::eventually;
 use crate::support::milter::{Act, Milter, packet, packets};
 use crate::support::organization::Organization;
 use crate::support::talk::Talk;
@@ -105,6 +109,8 @@ async fn a_milter_is_told_of_client_envelope_and_message_step_by_step() {
     talk.ask("MAIL FROM:<carol@plain.test>", "250").await;
     talk.ask("RSET", "250").await;
     talk.ask("QUIT", "221").await;
+    let farewell = || milter.letters().ends_with('Q').then_some(());
+    eventually("a farewell", farewell).await;
     assert_eq!(milter.letters()[24..], *"DMDRDTLLLLLLDNBDEDMAQ");
     served.stop().await;
 }
@@ -399,6 +405,34 @@ async fn a_filter_that_breaks_a_rule_is_one_that_failed() {
     served.stop().await;
 }
 
+/// A client that goes on after a filter has failed gets nothing past it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_gets_around_a_filter_that_has_failed() {
+    let world = World::new().await;
+    let hangs = Milter::start(|_, packet| match packet {
+        [b'R', rest @ ..] if rest.starts_with(b"<pat@") => Act::Nothing,
+        _ => Act::Usual,
+    })
+    .await;
+    let mut filter = hangs.filter("scripted");
+    filter.command_timeout_secs = 1;
+    let hismail = hismail(&world, vec![filter]).await;
+    let served = hismail.start().await;
+    let mut talk = Talk::smtp(hismail.ip).await;
+    talk.ask("MAIL FROM:<carol@plain.test>", "250").await;
+    talk.ask("RCPT TO:<bob@hismail.test>", "250").await;
+    talk.ask("RCPT TO:<pat@hismail.test>", "451 4.3.0").await;
+    talk.ask("RCPT TO:<bob@hismail.test>", "451 4.3.0").await;
+    assert!(talk.data(MESSAGE).await.starts_with("451 4.3.0"));
+    // The next transaction is another one.
+    let reply = talk
+        .transfer("carol@plain.test", &["bob@hismail.test"], MESSAGE)
+        .await;
+    assert!(reply.starts_with("250"), "{reply}");
+    hismail.maildir("bob").only().await;
+    served.stop().await;
+}
+
 static CASE: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -535,6 +569,145 @@ async fn held_mail_is_deleted_when_its_time_is_over() {
     }
     assert_eq!(hismail.count("SELECT count(*) FROM recipients").await, 1);
     served.stop().await;
+}
+
+/// Mail for a DIME domain is filtered before it is sealed, and what is sealed is what the filters left.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_filters_change_is_what_is_sealed() {
+    let world = World::new().await;
+    let milter = at_the_end(&[b"hX-Seen\0yes\0", b"bchanged\r\n", b"c"]).await;
+    let mut filter = milter.filter("scripted");
+    filter.mail = [FilteredMail::Submission].into();
+    let hermail = world.organization("hermail.test").accounts(&["alice"]);
+    let hermail = hermail.config(|config| config.filtering.filters = vec![filter.clone()]);
+    let hermail = hermail.build().await;
+    let hismail = world
+        .organization("hismail.test")
+        .accounts(&["bob"])
+        .build()
+        .await;
+    let (ours, theirs) = (hermail.start().await, hismail.start().await);
+    let message = "From: alice@hermail.test\r\nTo: bob@hismail.test\r\nSubject: hi\r\n\r\nhello\r\n";
+    hermail.submit("alice", &["bob@hismail.test"], message).await;
+    let delivered = hismail.maildir("bob").only().await;
+    assert!(
+        delivered.contains("X-Seen: yes\r\n") && delivered.ends_with("\r\n\r\nchanged\r\n"),
+        "{delivered}"
+    );
+    ours.stop().await;
+    theirs.stop().await;
+}
+
+/// A web server that gives one answer to everything, and what it was asked.
+async fn web_server(answer: Vec<u8>) -> (std::net::SocketAddr, Arc<Mutex<Vec<u8>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (log, answer) = (Arc::clone(&log), answer.clone());
+            tokio::spawn(async move {
+                let mut octets = vec![0; 65_536];
+                let mut heard = Vec::new();
+                while !heard.ends_with(b"hello\r\n") {
+                    match stream.read(&mut octets).await {
+                        Ok(count) if count > 0 => heard.extend_from_slice(&octets[..count]),
+                        _ => return,
+                    }
+                }
+                log.lock().unwrap().extend(heard);
+                let _ = stream.write_all(&answer).await;
+                let _ = stream.read(&mut octets).await;
+            });
+        }
+    });
+    (address, asked)
+}
+
+fn http(body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rspamd_is_told_the_envelope_and_the_password_and_may_change_the_message() {
+    let world = World::new().await;
+    let answer = r#"{"action":"rewrite subject","subject":"[odd] hi","milter":{"add_headers":{"X-Score":"9"},
+        "remove_headers":{"X-Old":1}}}"#;
+    let (address, asked) = web_server(http(answer)).await;
+    let password = world.home().join("password-of-rspamd");
+    std::fs::write(&password, "secret\n").unwrap();
+    std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let filter = Filter {
+        password_file: Some(password),
+        ..Filter::new("rspamd", FilterProtocol::Rspamd, Service::Tcp(address))
+    };
+    let hismail = hismail(&world, vec![filter]).await;
+    let served = hismail.start().await;
+    assert!(send(&hismail, MESSAGE).await.starts_with("250"));
+    let asked = String::from_utf8(asked.lock().unwrap().clone()).unwrap();
+    for line in [
+        "POST /checkv2 HTTP/1.1\r\n",
+        "ip: 127.0.0.1\r\n",
+        "from: carol@plain.test\r\n",
+        "rcpt: bob@hismail.test\r\n",
+        "mta-name: mx.hismail.test\r\n",
+        "password: secret\r\n",
+        "queue-id: ",
+    ] {
+        assert!(asked.contains(line), "{line}: {asked}");
+    }
+    let (_, message) = asked.split_once("\r\n\r\n").unwrap();
+    assert!(
+        message.starts_with("Authentication-Results: ") && message.ends_with(MESSAGE),
+        "{message}"
+    );
+    assert!(!message.contains("Received:"), "{message}");
+    let delivered = hismail.maildir("bob").only().await;
+    assert!(
+        delivered.contains("\r\nSubject: [odd] hi\r\nX-Old: 3\r\nX-Score: 9\r\n\r\nhello"),
+        "{delivered}"
+    );
+    assert!(delivered.contains("X-Spam-Flag: YES\r\n"), "{delivered}");
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_rspamd_that_breaks_a_rule_puts_mail_off() {
+    let world = World::new().await;
+    for (number, answer) in [
+        b"HTTP/1.1 500 no\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        b"what?\r\n\r\n".to_vec(),
+        [b"HTTP/1.1 200 OK\r\nX: ".to_vec(), vec![b'x'; 40_000]].concat(),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{".to_vec(),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999\r\n\r\n{".to_vec(),
+        http("no JSON"),
+        http(&format!(
+            "{{\"action\":\"no action\",\"x\":\"{}\"}}",
+            "x".repeat(2 << 20)
+        )),
+        http(r#"{"action":"no action","milter":{"add_headers":{"X":"a\r\nB: c"}}}"#),
+        Vec::new(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (address, _) = web_server(answer).await;
+        let filter = Filter {
+            message_timeout_secs: 1,
+            ..Filter::new("rspamd", FilterProtocol::Rspamd, Service::Tcp(address))
+        };
+        let name = format!("org{number}.test");
+        let organization = world.organization(&name).plain().accounts(&["bob"]);
+        let organization = organization.config(|config| config.filtering.filters = vec![filter.clone()]);
+        let organization = organization.build().await;
+        let served = organization.start().await;
+        let mut talk = Talk::smtp(organization.ip).await;
+        let to = format!("bob@{name}");
+        let reply = talk.transfer("carol@plain.test", &[&to], MESSAGE).await;
+        assert!(reply.starts_with("451 4.3.0 A filter"), "{number}: {reply}");
+        served.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
