@@ -718,9 +718,11 @@ async fn check_says_which_filter_cannot_be_reached() {
     dead.address = Service::Unix(Path::new("/nonexistent/milter").into());
     let hismail = hismail(&world, vec![milter.filter("alive"), dead]).await;
     let checked = json(&hismail.cli(&["check", "--json"]).await);
-    let warnings = checked["warnings"].as_array().unwrap();
+    let warnings = checked["warnings"].as_array().unwrap().iter();
+    let warnings: Vec<_> = warnings
+        .filter(|warning| warning["code"] == "filter_silent")
+        .collect();
     assert_eq!(warnings.len(), 1, "{checked}");
-    assert_eq!(warnings[0]["code"], "filter_silent");
     assert!(
         warnings[0]["message"]
             .as_str()
