@@ -17,7 +17,7 @@
 //! | [`mode`] | which machine owns a connection, and the handover |
 //! | [`net`] | sockets: the driver of machines, TLS, DNS with its proof |
 //! | [`store`] | SQL: spool, signets, accounts, domains |
-//! | [`authentication`] | SPF, DKIM and DMARC of mail from other hosts; signatures of DKIM, seals of ARC |
+//! | [`authentication`] | SPF, DKIM and DMARC of mail from other hosts; signatures of DKIM, seals of ARC, rewritten reverse-paths (SRS) |
 //! | [`domains`] | what we know of a remote domain, how well proven, how fresh; sessions with its delivery hosts |
 //! | [`accounts`] | users, passwords, aliases, trust modes |
 //! | [`abuse`] | block list, limits by origin, traps |
@@ -45,7 +45,8 @@
 //!
 //! # A message's way
 //!
-//! 1. **In.** SMTP: recipients are resolved at RCPT, and the host is measured there; the message is cleaned and completed, or authenticated if it
+//! 1. **In.** SMTP: recipients are resolved at RCPT, or verified if they are in domains of others that we take mail for, and the
+//!    host is measured there; the message is cleaned and completed, or authenticated if it
 //!    comes from another host, while it streams into the [`store`]. DMTP: the object is checked as destination, opened with a trustful recipient's keys, and its author
 //!    verified by asking the origin, all before the one final reply. On the submission port an author who has logged in
 //!    leaves what was sealed at home; it is checked and signed as origin. `250` is sent after the commit. Programs of this host

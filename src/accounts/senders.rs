@@ -1,6 +1,6 @@
 //! Under which addresses an account may write.
 
-use super::{Accounts, Error, Resolution, Target};
+use super::{Accounts, Error, Resolution, Target, may_log_in};
 use crate::mail::address::Mailbox;
 use crate::store::{Account, fold};
 
@@ -18,6 +18,20 @@ impl Accounts {
         match self.resolve(sender).await {
             Ok(Resolution::Targets(targets)) => Ok(leads_to(&targets, account)),
             Ok(Resolution::Unknown | Resolution::NotLocal) | Err(Error::AliasLoop) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Accounts {
+    /// The account that writes under an address, if that leads to it and to nobody else, and it may send.
+    pub async fn author(&self, sender: &Mailbox) -> Result<Option<Account>, Error> {
+        match self.resolve(sender).await {
+            Ok(Resolution::Targets(targets)) => Ok(match <[Target; 1]>::try_from(targets) {
+                Ok([Target::Local(account)]) if may_log_in(&account) => Some(*account),
+                _ => None,
+            }),
+            Ok(Resolution::Unknown | Resolution::NotLocal) | Err(Error::AliasLoop) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -27,6 +27,7 @@ mod examination;
 pub mod iprev;
 mod keys;
 pub mod spf;
+pub mod srs;
 mod tags;
 
 pub use arc::seal;
@@ -37,6 +38,7 @@ pub use dkim::{Bodies, HashedBodies, MAX_SIGNATURES};
 pub use dmarc::Policy;
 pub use examination::{Examination, Findings, Outcome, Sender, Summary};
 pub use keys::Keys;
+pub use srs::Srs;
 
 #[cfg(test)]
 mod tests {

@@ -53,6 +53,39 @@ impl Network {
         common >= u32::from(self.bits)
     }
 
+    /// How many leading bits its addresses have in common.
+    pub fn bits(&self) -> u8 {
+        self.bits
+    }
+
+    /// Whether its addresses are of IPv4.
+    pub fn is_ipv4(&self) -> bool {
+        self.address.is_ipv4()
+    }
+
+    /// Whether none of its addresses is one on the internet: those of RFC 1918, RFC 6598 and RFC 4193, of the link and of the
+    /// host.
+    pub fn is_private(&self) -> bool {
+        let within = |(address, bits): (IpAddr, u8)| {
+            bits <= self.bits && Self::around(address, bits).contains(self.address)
+        };
+        let v4 = |octets: [u8; 4], bits| (IpAddr::from(octets), bits);
+        let v6 = |first: u16, bits| (IpAddr::from([first, 0, 0, 0, 0, 0, 0, 0]), bits);
+        [
+            v4([10, 0, 0, 0], 8),
+            v4([172, 16, 0, 0], 12),
+            v4([192, 168, 0, 0], 16),
+            v4([100, 64, 0, 0], 10),
+            v4([169, 254, 0, 0], 16),
+            v4([127, 0, 0, 0], 8),
+            v6(0xfc00, 7),
+            v6(0xfe80, 10),
+            (IpAddr::from([0u16, 0, 0, 0, 0, 0, 0, 1]), 128),
+        ]
+        .into_iter()
+        .any(within)
+    }
+
     /// Whether all bits beyond the leading ones are 0.
     fn is_start(&self) -> bool {
         let zeros = match self.address {

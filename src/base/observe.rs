@@ -84,6 +84,8 @@ pub const SMTP_AUTH_REFUSED: &str = "smtp.auth.refused";
 pub const LOGIN_UNDECIDED: &str = "login.undecided";
 /// An account has sent its share for the hour.
 pub const SUBMISSION_LIMITED: &str = "submission.limited";
+/// A next host was asked whether it knows a recipient of a relay domain.
+pub const RELAY_CALLOUT: &str = "relay.callout";
 /// A message was accepted and is durable.
 pub const SMTP_MESSAGE_ACCEPTED: &str = "smtp.message.accepted";
 /// SPF, DKIM and DMARC of a message from another host were checked.

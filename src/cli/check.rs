@@ -21,8 +21,9 @@ use crate::base::secret::Secret;
 use crate::config::{self, Config, FilteredMail, PasswordsAt, Warning};
 use crate::daemon::pickup;
 use crate::delivery::smtp::{CredentialsError, parse_credentials};
-use crate::mail::address::Mailbox;
+use crate::mail::address::{Domain, Mailbox};
 use crate::net::tls::{Acceptor, Identity, WebPki};
+use crate::store::{RelayDomain, Verification};
 
 /// How long a filter may take to let us in.
 const FILTER_PATIENCE: Duration = Duration::from_secs(3);
@@ -68,10 +69,7 @@ fn answer(config: &Config, findings: Vec<Finding>) -> Answer {
         .warnings()
         .into_iter()
         .chain(of_host(config))
-        .map(|warning| Finding {
-            code: warning.code(),
-            message: warning.to_string(),
-        });
+        .map(|warning| Finding::from(&warning));
     let findings: Vec<Finding> = warnings.chain(findings).collect();
     let mut text = format!("The configuration of {host} can be used.\n");
     text.extend(
@@ -153,7 +151,44 @@ async fn check(config: Config) -> anyhow::Result<(Config, Vec<Finding>)> {
     let context = Context::open(config).await?;
     check_in_charge(&context).await?;
     findings.extend(surroundings::unserved(&context).await?);
+    findings.extend(passing_through(&context).await?.iter().map(Finding::from));
     Ok((context.config, findings))
+}
+
+impl From<&Warning> for Finding {
+    fn from(warning: &Warning) -> Self {
+        Self {
+            code: warning.code(),
+            message: warning.to_string(),
+        }
+    }
+}
+
+/// What is odd about mail that only passes through.
+async fn passing_through(context: &Context) -> anyhow::Result<Vec<Warning>> {
+    let mut warnings = Vec::new();
+    for RelayDomain {
+        name, verification, ..
+    } in context.store.list_relay_domains().await?
+    {
+        match verification {
+            Verification::None => warnings.push(Warning::RelayUnverified(name)),
+            Verification::List if is_empty(context, &name).await? => {
+                warnings.push(Warning::RelayListEmpty(name));
+            }
+            Verification::List | Verification::Callout => {}
+        }
+    }
+    let is_served = context.store.first_domain().await?.is_some();
+    if is_served && context.config.forwarding.srs && context.srs().domain().await?.is_none() {
+        warnings.push(Warning::NoSrsDomain);
+    }
+    Ok(warnings)
+}
+
+async fn is_empty(context: &Context, relayed: &Domain) -> anyhow::Result<bool> {
+    let first = context.store.list_relay_recipients(relayed, None, 1).await?;
+    Ok(first.is_empty())
 }
 
 /// Every domain must have somebody who gets mail for its postmaster (RFC 5321 §4.5.1), and about abuse (RFC 2142).

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use crate::abuse::Gate;
 use crate::accounts::Accounts;
-use crate::authentication::Keys;
+use crate::authentication::{Keys, Srs};
 use crate::base::durable;
 use crate::base::time::{Clock, SystemClock, Timestamp};
 use crate::config::{self, Config, Origin};
@@ -74,6 +74,12 @@ impl Context {
         let _ = host.reload();
         let accounts = Accounts::new(Arc::clone(&self.store), (&self.config.accounts).into());
         accounts.with_host(Arc::new(host))
+    }
+
+    /// What rewrites reverse-paths.
+    pub fn srs(&self) -> Srs {
+        let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+        Srs::new(store, clock, (&self.config).into())
     }
 
     /// Who may leave messages by DMTP.

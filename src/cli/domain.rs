@@ -1,6 +1,7 @@
 //! `dimed domain …`.
 
 mod pins;
+mod relayed;
 mod served;
 
 use std::io::Write;
@@ -18,12 +19,12 @@ use crate::dime::keys::OrgKeys;
 use crate::dime::record::{Policy, SubdomainPolicy};
 use crate::mail::address::Domain;
 use crate::mail::date::rfc5322;
-use crate::store::{self, DimeSettings, LocalDomain, Retirement, RetirementState};
+use crate::store::{self, DimeSettings, LocalDomain, Retirement, RetirementState, Verification};
 
 /// Commands about domains that are served here.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve a domain; makes its keys and its organizational signet.
+    /// Serve a domain, which makes its keys and its organizational signet, or take mail for another host's (`--relay`).
     ///
     /// On first use this makes the database and the master key, too.
     Add(Add),
@@ -35,6 +36,9 @@ pub enum Command {
     ///
     /// It must have no accounts and aliases, no mail may wait for it, and it must have left DIME (`retire`).
     Remove(served::Remove),
+    /// Say who has an address in a domain that is added with `--relay`.
+    #[command(subcommand)]
+    Recipients(relayed::Recipients),
     /// Show what is pinned of the management records of other domains.
     Pins(pins::Pins),
     /// Forget what is pinned of another domain's management record, and believe what its DNS says next.
@@ -77,6 +81,13 @@ pub struct Add {
     /// Without DIME: no keys, no signets, SMTP only.
     #[arg(long, conflicts_with_all = ["policy", "subdomains", "dx", "expiry"])]
     plain: bool,
+    /// It is another host's: its mail is taken when that one is down, or always, and passed on to it by SMTP.
+    #[arg(long, conflicts_with_all = ["plain", "policy", "subdomains", "dx", "expiry"])]
+    relay: bool,
+    /// How it is found out who has an address there, so that nothing is taken that nobody gets: list (`dimed domain
+    /// recipients`), callout (the other host is asked) or none. [default: callout]
+    #[arg(long, value_name = "HOW", requires = "relay", value_parser = relayed::verification)]
+    verify: Option<Verification>,
     /// What others do when DMTP does not work: experimental (send by SMTP), mixed (wait, but send by SMTP to users
     /// without a signet) or strict (never send by SMTP).
     #[arg(long, default_value = "experimental", value_parser = policy)]
@@ -111,6 +122,7 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
         Command::List(list) => served::list(&list, config, out).await,
         Command::Show(show) => served::show(&show, config, out).await,
         Command::Remove(remove) => served::remove(&remove, config, out).await,
+        Command::Recipients(command) => relayed::recipients(command, config, out).await,
         Command::Pins(pins) => pins::show(pins, config, out).await,
         Command::ForgetPin(forget) => pins::forget(forget, config, out).await,
         Command::Retire(retire) => self::retire(&retire, config, out).await,
@@ -120,7 +132,12 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
 async fn add(add: Add, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let context = Context::open_or_create(config).await?;
     let (name, json) = (add.domain.clone(), add.json);
-    if context.store.local_domain(&name).await?.is_some() {
+    if add.relay {
+        let how = add.verify.unwrap_or(Verification::Callout);
+        return relayed::add(&context, &name, how, json, out).await;
+    }
+    let is_relayed = context.store.relay_domain(&name).await?.is_some();
+    if is_relayed || context.store.local_domain(&name).await?.is_some() {
         return Err(store::Error::Exists).with_context(|| format!("{name} cannot be added"));
     }
     let dime = (!add.plain).then(|| dime_settings(add, &context.config));

@@ -203,7 +203,8 @@ async fn remote(
         trouble = asked.trouble.map(|error| error.to_string());
     }
     let decision = decide(&facts);
-    let hosts = hosts(planner.directory.dx.resolver.as_ref(), &address, &decision).await;
+    let resolver = planner.directory.dx.resolver.as_ref();
+    let hosts = hosts(resolver, &context.config.names(), &address, &decision).await;
     let mail = mail(
         context,
         &planner,
@@ -303,7 +304,7 @@ async fn mail(
     }
 }
 
-async fn hosts(resolver: &dyn Resolver, address: &Mailbox, decision: &Decision) -> Hosts {
+async fn hosts(resolver: &dyn Resolver, ours: &[Domain], address: &Mailbox, decision: &Decision) -> Hosts {
     let mut rng: StdRng = rand::make_rng();
     match &decision.route {
         Route::Dmtp { record, .. } => {
@@ -314,7 +315,9 @@ async fn hosts(resolver: &dyn Resolver, address: &Mailbox, decision: &Decision) 
             transport: Some(transport),
             ..
         } => Hosts::Operators(Arc::clone(transport)),
-        Route::Smtp { .. } => Hosts::Mail(domains::mail_hosts(resolver, address.domain(), &mut rng).await),
+        Route::Smtp { .. } => {
+            Hosts::Mail(domains::mail_hosts(resolver, address.domain(), ours, &mut rng).await)
+        }
         _ => Hosts::None,
     }
 }

@@ -181,6 +181,11 @@ impl Config {
         self.outbound.helo.as_ref().unwrap_or(&self.server.hostname)
     }
 
+    /// The names under which others know this host: mail for a host of that name would come back.
+    pub fn names(&self) -> Vec<Domain> {
+        vec![self.helo().clone(), self.server.hostname.clone()]
+    }
+
     /// Certificate and key for DMTP, which management records vouch for.
     ///
     /// Without a configured pair, a self-signed one in the data directory is used, and made if it is not there.

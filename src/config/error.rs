@@ -73,6 +73,12 @@ pub enum Error {
         "screening.greylist_wait_secs is not less than greylist_retry_hours, so nobody could come again in time"
     )]
     GreylistedForever,
+    /// Everybody could send as one of us.
+    #[error(
+        "relay.networks has {0}, which is a large part of the internet: its hosts could send anything to anybody in our name; \
+         name the networks of your own hosts"
+    )]
+    OpenRelay(crate::base::network::Network),
     /// The AD bit of servers elsewhere is not believed.
     #[error(transparent)]
     NotLoopback(#[from] NotLoopback),

@@ -13,6 +13,7 @@ mod local;
 mod master_key;
 mod mta_sts;
 mod paths;
+mod relay;
 mod routing;
 mod screening;
 mod sections;
@@ -33,6 +34,7 @@ pub use local::LocalMail;
 pub use master_key::{Origin, create_master_key, find_master_key, load_master_key, read_master_key};
 pub use mta_sts::{MtaSts, Publication};
 pub use paths::MaildirPattern;
+pub use relay::{Forwarding, Relay, WhenUnreachable};
 pub use routing::Routing;
 pub use screening::{Consequence, List, ListAction, Listed, Screening};
 pub use sections::*;
@@ -94,6 +96,12 @@ pub struct Config {
     /// `[submission]`.
     #[serde(default)]
     pub submission: Submission,
+    /// `[relay]`.
+    #[serde(default)]
+    pub relay: Relay,
+    /// `[forwarding]`.
+    #[serde(default)]
+    pub forwarding: Forwarding,
     /// `[delivery]`.
     #[serde(default)]
     pub delivery: Delivery,
@@ -126,6 +134,7 @@ impl Config {
         config.authentication.check()?;
         config.screening.check()?;
         config.filtering.check()?;
+        config.relay.check()?;
         Ok(config)
     }
 
@@ -148,6 +157,8 @@ impl Config {
             dmime: Dmime::default(),
             accounts: Accounts::default(),
             submission: Submission::default(),
+            relay: Relay::default(),
+            forwarding: Forwarding::default(),
             delivery: Delivery::default(),
             local: LocalMail::default(),
             log: Log::default(),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::Config;
 use super::mta_sts::Publication;
 use crate::base::network::Network;
+use crate::mail::address::Domain;
 use crate::net::service::Service;
 
 /// Something that can be meant, and is worth a second look.
@@ -24,6 +25,14 @@ pub enum Warning {
     FilterInTheOpen(String),
     /// Nobody listens where a filter should be.
     FilterSilent(String, String),
+    /// More hosts than one organization has may send without a login.
+    WideNetwork(Network),
+    /// Mail is taken for recipients of another host who may not exist.
+    RelayUnverified(Domain),
+    /// Mail is taken for nobody.
+    RelayListEmpty(Domain),
+    /// Nothing could come back to a rewritten reverse-path.
+    NoSrsDomain,
 }
 
 impl Warning {
@@ -37,6 +46,10 @@ impl Warning {
             Self::EverybodyIsProxy(_) => "proxies_everybody",
             Self::FilterInTheOpen(_) => "filter_not_loopback",
             Self::FilterSilent(..) => "filter_silent",
+            Self::WideNetwork(_) => "relay_network_wide",
+            Self::RelayUnverified(_) => "relay_unverified",
+            Self::RelayListEmpty(_) => "relay_list_empty",
+            Self::NoSrsDomain => "forwarding_no_domain",
         }
     }
 }
@@ -64,6 +77,26 @@ impl std::fmt::Display for Warning {
             Self::FilterSilent(name, why) => write!(
                 f,
                 "the filter {name} cannot be reached ({why}); until it can be, `unavailable` says what happens to mail"
+            ),
+            Self::WideNetwork(network) => write!(
+                f,
+                "relay.networks has {network}, which is more than one organization usually has: each of its hosts may send to \
+                 anybody without a login"
+            ),
+            Self::RelayUnverified(domain) => write!(
+                f,
+                "NOBODY VERIFIES the recipients of {domain}: mail for made-up addresses is taken and reported to made-up senders \
+                 (backscatter), for which other hosts block this one; `dimed domain recipients verify {domain} callout` asks \
+                 its host"
+            ),
+            Self::RelayListEmpty(domain) => write!(
+                f,
+                "the list of recipients of {domain} is empty, so all mail for it is refused: `dimed domain recipients import` \
+                 fills it"
+            ),
+            Self::NoSrsDomain => f.write_str(
+                "forwarding.srs is on, and forwarding.domain, or every domain here, is not served or takes no mail by SMTP: what \
+                 aliases pass on keeps its reverse-path, and SPF fails elsewhere",
             ),
         }
     }
@@ -97,6 +130,7 @@ impl Config {
             .chain(open)
             .chain(everybody)
             .chain(exposed)
+            .chain(self.relay.wide().map(Warning::WideNetwork))
             .collect()
     }
 }

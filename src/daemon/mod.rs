@@ -3,6 +3,7 @@
 
 mod alias_watch;
 mod arrival;
+mod callout;
 mod dns_watch;
 mod http;
 mod intake;
@@ -105,7 +106,7 @@ impl Daemon {
         let stop = CancellationToken::new();
         let mut daemon = Self {
             _lock: lock,
-            runner: start_runner(&services, &stop)?,
+            runner: start_runner(&services, &stop),
             services,
             stop,
             listeners: TaskTracker::new(),
@@ -221,8 +222,8 @@ fn lock(config: &Config) -> Result<Lock, Error> {
     taken.ok_or_else(|| Error::Running(data.clone()))
 }
 
-fn start_runner(services: &Services, stop: &CancellationToken) -> Result<JoinHandle<()>, Error> {
-    let mailer = services.mailer()?;
+fn start_runner(services: &Services, stop: &CancellationToken) -> JoinHandle<()> {
+    let mailer = services.mailer();
     let hosts = Arc::clone(&mailer.smtp.hosts);
     let runner = Runner::new(
         Arc::clone(&services.store),
@@ -232,7 +233,7 @@ fn start_runner(services: &Services, stop: &CancellationToken) -> Result<JoinHan
         Destinations::new(services.config.queue.per_destination.get(), hosts),
         Duration::from_secs(services.config.queue.lease_secs.get()),
     );
-    Ok(tokio::spawn(runner.run(stop.clone())))
+    tokio::spawn(runner.run(stop.clone()))
 }
 
 /// An address with its service.

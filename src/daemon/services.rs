@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use super::callout::Callouts;
 use super::session::logins::Refusals;
 use super::{Error, alias_watch};
 use crate::abuse::{Gate, Sending};
 use crate::accounts::{Accounts, HostNames};
-use crate::authentication::Keys;
+use crate::authentication::{Keys, Srs};
 use crate::base::allowance::Allowance;
 use crate::base::budget::Budget;
 use crate::base::time::{Clock, SystemClock};
@@ -76,6 +77,12 @@ pub struct Services {
     pub directory: Arc<Directory>,
     /// Sessions with others' delivery hosts.
     pub dx: Arc<DxConnector>,
+    /// Sessions with others' mail hosts.
+    pub smtp: Arc<SmtpDelivery>,
+    /// Rewrites reverse-paths of what aliases pass on, and reads those that come back.
+    pub srs: Arc<Srs>,
+    /// Asks next hosts of relay domains for recipients.
+    pub callouts: Callouts,
     /// Our certificate for SMTP and submission.
     pub smtp_tls: Acceptor,
     /// Our certificate for DMTP.
@@ -100,6 +107,8 @@ pub struct Services {
     pub sending: Sending,
     /// What hosts are measured by that have not logged in.
     pub screening: Arc<Screening>,
+    /// How much each network may send whose hosts need not log in.
+    pub sending_of_networks: Sending,
     /// Keys that sign the mail of our domains.
     pub dkim: Arc<Keys>,
     /// Who is asked about mail.
@@ -149,8 +158,29 @@ impl Services {
             incoming: config.filters(FilteredMail::Incoming)?,
             submission: config.filters(FilteredMail::Submission)?,
         };
+        let smtp = Arc::new(SmtpDelivery {
+            resolver: Arc::clone(&resolver),
+            sts: Arc::clone(&dx.sts),
+            outgoing: (&config.outbound).into(),
+            connectors: Connectors::new(dx.roots.as_ref())?,
+            hello: config.helo().clone(),
+            ours: config.names(),
+            port: config.outbound.smtp_port.get(),
+            sessions: smtp::sessions(),
+            hosts: Arc::new(Hosts::new(config.queue.per_destination.get())),
+        });
+        let srs = Srs::new(Arc::clone(&store), Arc::clone(&clock), (&config).into());
+        let callouts = Callouts::new(
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            Arc::clone(&smtp),
+            config.relay.clone(),
+        );
         Ok(Self {
             filters,
+            smtp,
+            srs: Arc::new(srs),
+            callouts,
             desk: Desk {
                 published: Arc::clone(&published),
                 accounts: Arc::clone(&accounts),
@@ -172,6 +202,10 @@ impl Services {
             sending: Sending::new(
                 config.submission.messages_per_hour,
                 config.submission.recipients_per_hour,
+            ),
+            sending_of_networks: Sending::new(
+                config.relay.messages_per_hour,
+                config.relay.recipients_per_hour,
             ),
             config,
             clock,
@@ -202,26 +236,20 @@ impl Services {
     }
 
     /// What makes the queue's attempts.
-    pub fn mailer(&self) -> Result<Mailer, Error> {
-        Ok(Mailer {
+    pub fn mailer(&self) -> Mailer {
+        Mailer {
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
             planner: self.planner(),
             local: LocalDelivery {
                 accounts: Arc::clone(&self.accounts),
+                srs: Arc::clone(&self.srs),
                 mailboxes: self.config.mailboxes(Arc::clone(&self.maildirs)),
                 keeps_trap_mail: self.config.abuse.trap_mail == TrapMail::Keep,
             },
-            smtp: SmtpDelivery {
-                resolver: Arc::clone(&self.resolver),
-                sts: Arc::clone(&self.dx.sts),
-                outgoing: (&self.config.outbound).into(),
-                connectors: Connectors::new(self.dx.roots.as_ref())?,
-                hello: self.config.helo().clone(),
-                port: self.config.outbound.smtp_port.get(),
-                sessions: smtp::sessions(),
-                hosts: Arc::new(Hosts::new(self.config.queue.per_destination.get())),
-            },
+            smtp: Arc::clone(&self.smtp),
+            srs: Arc::clone(&self.srs),
+            relay_lifetime: self.config.relay.lifetime(),
             signing: Signing {
                 keys: Arc::clone(&self.dkim),
                 resolver: Arc::clone(&self.resolver),
@@ -236,7 +264,7 @@ impl Services {
             budget: self.budget.clone(),
             outages: Outages::new(Duration::from_secs(self.config.queue.retry_first_secs.get())),
             observer: Arc::clone(&self.observer),
-        })
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use super::lmtp::LmtpDelivery;
 use super::maildir::{self, Maildirs, Room};
 use super::{Diagnosis, Outcome};
 use crate::accounts::{Accounts, Resolution, Target};
+use crate::authentication::{Srs, srs};
 use crate::mail::address::{Domain, Mailbox, ReversePath};
 use crate::mail::reply::EnhancedStatus;
 use crate::mail::trace::{delivered_to, deliveries, return_path};
@@ -17,6 +18,8 @@ use crate::store::{self, Account, Pieces, fold};
 pub struct LocalDelivery {
     /// Who an address stands for.
     pub accounts: Arc<Accounts>,
+    /// Reads reverse-paths that were rewritten here.
+    pub srs: Arc<Srs>,
     /// Where their mail lies.
     pub mailboxes: Mailboxes,
     /// Whether mail for traps is written, too; else it ends here.
@@ -130,6 +133,17 @@ impl LocalDelivery {
                 return Err(Outcome::Failed(Diagnosis::local(EnhancedStatus(5, 4, 6), text)));
             }
             Err(_) => return Err(deferred("the message cannot be read")),
+        }
+        match self.srs.read(address).await {
+            Ok(srs::Read::Ordinary | srs::Read::Invalid) => {}
+            // A report of ours on mail that came back to us under a path that we had rewritten.
+            Ok(srs::Read::Sender(sender)) => {
+                return Ok(Recipients {
+                    elsewhere: vec![sender],
+                    ..Recipients::default()
+                });
+            }
+            Err(_) => return Err(deferred("the address cannot be looked up")),
         }
         let targets = match self.accounts.resolve(address).await {
             Ok(Resolution::Targets(targets)) => targets,

@@ -173,8 +173,29 @@ impl Session {
         body: &mut dyn Octets,
     ) -> Result<Vec<Outcome>, Failure> {
         let count = transaction.recipients.len();
+        let is_begun = self.connection.machine().start(transaction);
+        self.exchange(is_begun, count, body).await
+    }
+
+    /// The same up to the message, which is not sent: whether the host would take it for each recipient.
+    pub async fn ask(
+        &mut self,
+        transaction: Transaction,
+        body: &mut dyn Octets,
+    ) -> Result<Vec<Outcome>, Failure> {
+        let count = transaction.recipients.len();
+        let is_begun = self.connection.machine().ask(transaction);
+        self.exchange(is_begun, count, body).await
+    }
+
+    async fn exchange(
+        &mut self,
+        is_begun: bool,
+        count: usize,
+        body: &mut dyn Octets,
+    ) -> Result<Vec<Outcome>, Failure> {
         self.transactions += 1;
-        if !self.connection.machine().start(transaction) {
+        if !is_begun {
             return Err(self.lost());
         }
         loop {

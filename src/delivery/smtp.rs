@@ -1,5 +1,6 @@
 //! Mail to other hosts by SMTP: MX by MX, or to the host that the operator names, with the TLS that routing demands of each.
 
+mod ask;
 mod host;
 mod way;
 
@@ -45,8 +46,10 @@ pub struct SmtpDelivery {
     pub outgoing: Outgoing,
     /// How to do TLS.
     pub connectors: Connectors,
-    /// Our name, for EHLO; mail for a host of that name would come back.
+    /// Our name, for EHLO.
     pub hello: Domain,
+    /// The names under which others know this host; mail for a host of these names would come back.
+    pub ours: Vec<Domain>,
     /// 25, but for tests and the demo.
     pub port: u16,
     /// Sessions that may be used again.
@@ -105,6 +108,10 @@ pub struct Job<'a> {
     pub request: &'a MessageRequest,
     /// The host that the route names.
     pub transport: Option<&'a Transport>,
+    /// We take mail for the domain, to pass it on: that there is nobody to pass it on to is a mistake, and passes.
+    pub is_relayed: bool,
+    /// Only whether the host would take mail for the recipients is to be found out.
+    pub only_asks: bool,
 }
 
 impl Job<'_> {
@@ -197,7 +204,7 @@ impl SmtpDelivery {
         job: &Job<'_>,
         letter: &mut dyn Letter,
     ) -> Result<Report, Outcome> {
-        let (hosts, list) = self.hosts(destination).await?;
+        let (hosts, list) = self.hosts(destination, job.is_relayed).await?;
         let sts = self.sts.facts(destination).await.map_err(|_| {
             let text = "the domain's MTA-STS policy cannot be read";
             Outcome::Deferred(Diagnosis::local(EnhancedStatus(4, 3, 0), text))
@@ -221,7 +228,7 @@ impl SmtpDelivery {
         job: &Job<'_>,
         letter: &mut dyn Letter,
     ) -> Result<Report, Outcome> {
-        if matches!(&transport.host, Endpoint::Host(host) if *host == self.hello) {
+        if matches!(&transport.host, Endpoint::Host(host) if self.ours.contains(host)) {
             return Err(Outcome::Deferred(Diagnosis::local(
                 EnhancedStatus(4, 4, 6),
                 "the host that the configuration names for the domain is this one",
@@ -303,17 +310,26 @@ impl SmtpDelivery {
         }
     }
 
-    async fn hosts(&self, destination: &Domain) -> Result<(Vec<Domain>, Proof), Outcome> {
+    async fn hosts(&self, destination: &Domain, is_relayed: bool) -> Result<(Vec<Domain>, Proof), Outcome> {
         let deferred = |text| Outcome::Deferred(Diagnosis::local(EnhancedStatus(4, 4, 3), text));
         let failed = |status, text| Outcome::Failed(Diagnosis::local(status, text));
         match mail_hosts(
             self.resolver.as_ref(),
             destination,
+            &self.ours,
             &mut rand::make_rng::<StdRng>(),
         )
         .await
         {
-            MailHosts::Hosts { hosts, proof } => Ok((self.without_us(hosts)?, proof)),
+            MailHosts::Hosts { hosts, proof } => Ok((hosts, proof)),
+            MailHosts::OnlyOurs if is_relayed => Err(Outcome::Deferred(Diagnosis::local(
+                EnhancedStatus(4, 4, 6),
+                "the domain's mail host is this one: name the next host in outbound.transports",
+            ))),
+            MailHosts::OnlyOurs => Err(failed(
+                EnhancedStatus(5, 4, 6),
+                "the domain's mail host is this one, which does not serve the domain",
+            )),
             MailHosts::NullMx => Err(failed(EnhancedStatus(5, 1, 10), "the domain takes no mail")),
             MailHosts::Nowhere => Err(failed(
                 EnhancedStatus(5, 1, 2),
@@ -321,20 +337,6 @@ impl SmtpDelivery {
             )),
             MailHosts::Bogus => Err(deferred("the domain's mail hosts fail DNSSEC validation")),
             MailHosts::Failed => Err(deferred("the domain's mail hosts cannot be looked up")),
-        }
-    }
-
-    /// Hosts before us in the list may take the mail; from us on it would go in a circle (RFC 5321 §5.1).
-    fn without_us(&self, mut hosts: Vec<Domain>) -> Result<Vec<Domain>, Outcome> {
-        if let Some(ours) = hosts.iter().position(|host| *host == self.hello) {
-            hosts.truncate(ours);
-        }
-        match hosts.is_empty() {
-            false => Ok(hosts),
-            true => Err(Outcome::Failed(Diagnosis::local(
-                EnhancedStatus(5, 4, 6),
-                "the domain's mail host is this one, which does not serve the domain",
-            ))),
         }
     }
 }

@@ -20,6 +20,8 @@ pub enum MailHosts {
         /// How far the list is proven.
         proof: Proof,
     },
+    /// The best of them is this host, and what others are for is to send here (RFC 5321 §5.1).
+    OnlyOurs,
     /// The domain says that it takes no mail (RFC 7505).
     NullMx,
     /// There is neither an MX nor an address.
@@ -61,14 +63,18 @@ pub enum DeliveryHosts {
     Failed,
 }
 
-/// The SMTP hosts of a domain: its MX records, or itself if it has none but has an address.
+/// The SMTP hosts of a domain: its MX records, or itself if it has none but has an address. If
+/// `ours`, the names of this host, are among them, only those count that the domain likes better: from the others mail would
+/// come back here.
 pub async fn mail_hosts<R: Rng + Send + ?Sized>(
     resolver: &dyn Resolver,
     domain: &Domain,
+    ours: &[Domain],
     rng: &mut R,
 ) -> MailHosts {
     match resolver.mx(domain).await {
-        Lookup::Found { value, proof, .. } => in_order(value, proof, rng),
+        Lookup::Found { value, proof, .. } => in_order(value, proof, ours, rng),
+        Lookup::Absent { .. } if ours.contains(domain) => MailHosts::OnlyOurs,
         Lookup::Absent { proof } => implicit_host(resolver, domain, proof).await,
         Lookup::Bogus => MailHosts::Bogus,
         Lookup::Failed => MailHosts::Failed,
@@ -88,7 +94,7 @@ pub async fn delivery_hosts<R: Rng + Send + ?Sized>(
         return DeliveryHosts::Attempts(record.delivery_hosts.iter().map(single).collect());
     }
     match resolver.mx(domain).await {
-        Lookup::Found { value, proof, .. } => match in_order(value, proof, rng) {
+        Lookup::Found { value, proof, .. } => match in_order(value, proof, &[], rng) {
             MailHosts::Hosts { hosts, .. } => DeliveryHosts::Attempts(by_mx(&hosts, domain)),
             _ => DeliveryHosts::NullMx,
         },
@@ -112,7 +118,10 @@ async fn implicit_host(resolver: &dyn Resolver, domain: &Domain, absence: Proof)
 }
 
 /// Sorts by preference, shuffling equals. A null MX beside others is a mistake and ignored (RFC 7505 §3).
-fn in_order<R: Rng + ?Sized>(mut records: Vec<Mx>, proof: Proof, rng: &mut R) -> MailHosts {
+fn in_order<R: Rng + ?Sized>(mut records: Vec<Mx>, proof: Proof, ours: &[Domain], rng: &mut R) -> MailHosts {
+    let is_ours = |mx: &&Mx| mx.host.as_ref().is_some_and(|host| ours.contains(host));
+    let best_of_ours = records.iter().filter(is_ours).map(|mx| mx.preference).min();
+    records.retain(|mx| best_of_ours.is_none_or(|best| mx.preference < best));
     records.shuffle(rng);
     records.sort_by_key(|mx| mx.preference);
     let mut hosts: Vec<Domain> = Vec::new();
@@ -122,6 +131,7 @@ fn in_order<R: Rng + ?Sized>(mut records: Vec<Mx>, proof: Proof, rng: &mut R) ->
         }
     }
     match hosts.is_empty() {
+        true if best_of_ours.is_some() => MailHosts::OnlyOurs,
         true => MailHosts::NullMx,
         false => MailHosts::Hosts { hosts, proof },
     }

@@ -599,6 +599,7 @@ async fn mail_hosts(world: &World, lookup: Lookup<Vec<Mx>>, seed: u64) -> MailHo
     super::mail_hosts(
         world.script.as_ref(),
         &hismail(),
+        &["mx.ours.test".parse().unwrap(), "ours.test".parse().unwrap()],
         &mut StdRng::seed_from_u64(seed),
     )
     .await
@@ -633,6 +634,35 @@ async fn mail_hosts_are_sorted_by_preference_and_shuffled_among_equals() {
         orders.into_iter().collect::<Vec<_>>(),
         ["a.test b.test c.test", "b.test a.test c.test"]
     );
+}
+
+/// RFC 5321 §5.1: those of the same preference as ours go, too.
+#[tokio::test]
+async fn of_hosts_beside_ours_only_better_ones_count() {
+    let world = World::new();
+    let found = |value| Lookup::Found {
+        value,
+        ttl: HOUR,
+        proof: SECURE,
+    };
+    let all = vec![
+        mx(10, "a.test"),
+        mx(20, "b.test"),
+        mx(20, "mx.ours.test"),
+        mx(30, "ours.test"),
+        mx(40, "c.test"),
+    ];
+    for seed in 0..20 {
+        let hosts = mail_hosts(&world, found(all.clone()), seed).await;
+        assert_eq!(names(&hosts), ["a.test"]);
+    }
+    let both = vec![mx(20, "mx.ours.test"), mx(20, "b.test"), mx(30, "c.test")];
+    for seed in 0..20 {
+        assert_eq!(
+            mail_hosts(&world, found(both.clone()), seed).await,
+            MailHosts::OnlyOurs
+        );
+    }
 }
 
 #[tokio::test]

@@ -20,6 +20,8 @@ pub enum Arrival {
         utf8: bool,
         /// TLS was active.
         tls: bool,
+        /// The user logged in; hosts of ours need not.
+        authenticated: bool,
     },
     /// From another mail host.
     Transfer {
@@ -98,21 +100,10 @@ impl Arrival {
     fn protocol(&self) -> &'static str {
         match *self {
             Self::Submission {
-                utf8: false,
-                tls: true,
-            } => "ESMTPSA",
-            Self::Submission {
-                utf8: false,
-                tls: false,
-            } => "ESMTPA",
-            Self::Submission {
-                utf8: true,
-                tls: true,
-            } => "UTF8SMTPSA",
-            Self::Submission {
-                utf8: true,
-                tls: false,
-            } => "UTF8SMTPA",
+                utf8,
+                tls,
+                authenticated,
+            } => submission(utf8, tls, authenticated),
             Self::Transfer {
                 utf8: true,
                 tls: true,
@@ -129,6 +120,19 @@ impl Arrival {
             Self::Dmtp { .. } => "DMTP",
             Self::Local { .. } => "local",
         }
+    }
+}
+
+fn submission(utf8: bool, tls: bool, authenticated: bool) -> &'static str {
+    match (utf8, tls, authenticated) {
+        (false, true, true) => "ESMTPSA",
+        (false, false, true) => "ESMTPA",
+        (true, true, true) => "UTF8SMTPSA",
+        (true, false, true) => "UTF8SMTPA",
+        (false, true, false) => "ESMTPS",
+        (false, false, false) => "ESMTP",
+        (true, true, false) => "UTF8SMTPS",
+        (true, false, false) => "UTF8SMTP",
     }
 }
 
@@ -189,7 +193,8 @@ mod tests {
         assert_eq!(
             render(&Arrival::Submission {
                 utf8: false,
-                tls: true
+                tls: true,
+                authenticated: true,
             }),
             "Received: from mx.hismail.test (submission)\r\n\tby mx.hismail.test with ESMTPSA \
              id BBBBBBBBBBBBBBBBBBBBBBBBB;\r\n\tSun, 6 Nov 1994 08:49:37 +0000\r\n"

@@ -17,6 +17,7 @@ use super::plan::{Planned, Planner};
 use super::runner::{Attempt, Settled};
 use super::schedule::Schedule;
 use super::signing::Signing;
+use crate::authentication::Srs;
 use crate::base::budget::{Budget, Share};
 use crate::base::id::RecipientId;
 use crate::base::time::{Clock, Timestamp};
@@ -41,13 +42,17 @@ pub struct Mailer {
     /// For domains of ours.
     pub local: LocalDelivery,
     /// For plain mail to others.
-    pub smtp: SmtpDelivery,
+    pub smtp: Arc<SmtpDelivery>,
+    /// Rewrites the reverse-paths of what aliases pass on.
+    pub srs: Arc<Srs>,
     /// What signs mail that leaves by SMTP.
     pub signing: Signing,
     /// For sealed mail to others.
     pub dmtp: DmtpDelivery,
     /// When to try again.
     pub schedule: Schedule,
+    /// Age at which mail for relay domains is given up.
+    pub relay_lifetime: Duration,
     /// The name this host reports under.
     pub host: Domain,
     /// Memory for messages that are held whole.
@@ -173,8 +178,14 @@ impl Mailer {
             return;
         };
         let claim = progress.claim;
+        let Ok(onward) = self.onward(claim).await else {
+            for one in &planned {
+                progress.add(one, Outcome::Deferred(our_fault()));
+            }
+            return;
+        };
         let job = smtp::Job {
-            reverse_path: &claim.envelope.reverse_path,
+            reverse_path: &onward.reverse_path,
             recipients: &recipients,
             wanted: planned
                 .iter()
@@ -184,6 +195,8 @@ impl Mailer {
             demand: claim.envelope.demand.tls,
             request: &claim.envelope.request,
             transport: transport.as_deref(),
+            is_relayed: onward.is_relayed,
+            only_asks: false,
         };
         let next_hop = next_hop(&claim.destination, transport.as_deref());
         let report = match self.outages.of(&next_hop) {
@@ -222,9 +235,10 @@ impl Mailer {
             true => Vec::new(),
             false => progress.first_piece().await,
         };
-        let mut concluded = self
-            .conclusion(None)
-            .settle(progress.claim, &progress.results, &header);
+        let schedule = self.schedule_for(progress.claim, &progress.results).await;
+        let mut concluded =
+            self.conclusion(&schedule, None)
+                .settle(progress.claim, &progress.results, &header);
         self.return_sealed(progress.claim, &mut concluded).await;
         for settlement in &mut concluded.settlements {
             settlement.instead = progress.instead.remove(&settlement.recipient).unwrap_or_default();
@@ -236,9 +250,13 @@ impl Mailer {
         settled
     }
 
-    pub(super) fn conclusion<'a>(&'a self, known: Option<&'a Mailbox>) -> Conclusion<'a> {
+    pub(super) fn conclusion<'a>(
+        &'a self,
+        schedule: &'a Schedule,
+        known: Option<&'a Mailbox>,
+    ) -> Conclusion<'a> {
         Conclusion {
-            schedule: &self.schedule,
+            schedule,
             host: &self.host,
             now: self.clock.now(),
             known,
@@ -248,7 +266,8 @@ impl Mailer {
     /// The same for all recipients of a MIME message, whose header is not at hand.
     async fn conclude_all(&self, claim: &Claim, outcome: &Outcome, route: &str) -> Settled {
         let results = results_for_all(claim, outcome, route);
-        let mut settled = self.conclusion(None).settle(claim, &results, &[]);
+        let schedule = self.schedule_for(claim, &results).await;
+        let mut settled = self.conclusion(&schedule, None).settle(claim, &results, &[]);
         self.return_sealed(claim, &mut settled).await;
         settled
     }

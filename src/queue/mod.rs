@@ -11,6 +11,7 @@ pub mod observer;
 pub mod outages;
 pub mod parties;
 pub mod plan;
+mod relaying;
 mod reopen;
 mod reseal;
 mod returning;

@@ -195,10 +195,12 @@ impl Planner {
     }
 
     async fn sender_policy(&self, source: &Source) -> Result<Option<Policy>, Error> {
-        let Source::Submission(author) = source else {
-            return Ok(None);
+        let domain = match source {
+            Source::Submission(author) => author.domain(),
+            Source::Trusted(Some(domain)) => domain,
+            _ => return Ok(None),
         };
-        let domain = self.store.local_domain(author.domain()).await?;
+        let domain = self.store.local_domain(domain).await?;
         Ok(domain.and_then(|domain| domain.dime).map(|dime| dime.policy))
     }
 

@@ -24,11 +24,12 @@ pub struct Signing {
 impl Signing {
     /// The fields for a message as `body` gives it; none if nobody here has keys, or answers for it. `now` in unix seconds.
     ///
-    /// A domain of ours answers for the mail of its users and programs, this host for its own reports, and neither for what is only
+    /// A domain of ours answers for the mail of its users, programs and hosts, this host for its own reports, and neither for what is only
     /// passed on: that goes under seal, where that is wanted, and is otherwise left as it came.
     pub async fn fields(&self, source: &Source, body: &mut Body, now: u64) -> Result<Vec<u8>, store::Error> {
         let domain = match source {
             Source::Submission(author) => author.domain(),
+            Source::Trusted(Some(domain)) => domain,
             Source::Local => &self.host,
             // What programs of this host send under it.
             Source::Domain(domain) => domain,

@@ -71,7 +71,7 @@ impl Mailer {
         within: Duration,
     ) -> Settled {
         let results = results_for_all(claim, outcome, route);
-        let settled = self.conclusion(None).settle(claim, &results, &[]);
+        let settled = self.conclusion(&self.schedule, None).settle(claim, &results, &[]);
         if settled.follow_ups.is_empty() {
             return settled;
         }
@@ -80,7 +80,7 @@ impl Mailer {
             Some((recipient, header)) => (Some(recipient), header),
             None => (None, name_of(claim, body).await),
         };
-        let conclusion = self.conclusion(recipient.as_ref());
+        let conclusion = self.conclusion(&self.schedule, recipient.as_ref());
         conclusion.settle(claim, &results, &header)
     }
 

@@ -69,7 +69,7 @@ pub enum DomainRemoval {
 /// Domains on disk.
 #[async_trait]
 pub trait Domains: Send + Sync {
-    /// Adds a domain; [`Error::Exists`] if it is served already.
+    /// Adds a domain; [`Error::Exists`] if it is served already, or its mail is taken for another host.
     async fn add_domain(&self, domain: LocalDomain) -> Result<(), Error>;
     /// The domain, if we serve it.
     async fn local_domain(&self, name: &Domain) -> Result<Option<LocalDomain>, Error>;

@@ -32,6 +32,7 @@ mod greylist;
 mod kept;
 mod key_sets;
 mod life_cycle;
+mod relaying;
 mod sealed;
 mod signets;
 mod spool;
@@ -49,6 +50,7 @@ pub use domains::*;
 pub use greylist::*;
 pub use key_sets::*;
 pub use life_cycle::*;
+pub use relaying::*;
 pub use sealed::MasterKey;
 pub use signets::*;
 pub use spool::*;
@@ -118,6 +120,7 @@ pub trait Store:
     + Blocks
     + DkimKeys
     + Greylist
+    + Relaying
 {
 }
 
@@ -134,5 +137,6 @@ impl<T> Store for T where
         + Blocks
         + DkimKeys
         + Greylist
+        + Relaying
 {
 }

@@ -10,6 +10,7 @@
 //! | private DIME keys | derived from the master key for that signet | the signet |
 //! | private KEM keys | derived from the master key for that signet | the signet |
 //! | wrapped keys of a cautious user | derived from the master key for that account | the account and the version |
+//! | reverse-path too long to be rewritten (SRS) | derived from the master key for its id | the id |
 //! | private key for DKIM | derived from the master key for that key | domain, selector and published record |
 //! | pinned key set | derived from the master key for that name | the name |
 //! | new private keys of a rollover | derived from the master key for that name | the name |
@@ -108,6 +109,33 @@ impl MasterKey {
     /// What people without an account are made up from.
     pub(super) fn nobody_secret(&self) -> Secret<[u8; 32]> {
         Secret::new(*self.derive("login of nobody").expose())
+    }
+
+    /// What vouches for a text about rewritten reverse-paths on a day, counted from the Unix epoch.
+    pub(super) fn srs_mac(&self, day: u64, text: &str) -> [u8; 32] {
+        *self.derive(&format!("dimed/1 srs {day} {text}")).expose()
+    }
+
+    /// Seals a reverse-path that is too long to be rewritten.
+    pub(super) fn seal_srs_path(&self, id: &str, path: &Mailbox) -> Vec<u8> {
+        let place = format!("dimed/1 srs path {id}");
+        let text = path.to_string();
+        self.derive(&place)
+            .seal(&mut rand::rng(), place.as_bytes(), text.as_bytes())
+    }
+
+    /// Opens it.
+    pub(super) fn open_srs_path(&self, id: &str, sealed: &[u8]) -> Result<Mailbox, Error> {
+        let place = format!("dimed/1 srs path {id}");
+        let plain = self.derive(&place).open(place.as_bytes(), sealed).ok();
+        let text = plain.and_then(|plain| String::from_utf8(plain).ok());
+        let path = text.and_then(|text| Mailbox::parse(&text).ok());
+        path.ok_or(Error::Unreadable("rewritten reverse-path"))
+    }
+
+    /// Where is noted that the next host knows a recipient: equal for equal names, and says nothing without the key.
+    pub(super) fn callout_tag(&self, name: &str) -> Vec<u8> {
+        self.derive(&format!("callout tag {name}")).expose().to_vec()
     }
 
     /// Where a remote signet of `name` is found: equal for equal names, and says nothing without the key.
@@ -423,8 +451,8 @@ impl MessageKey {
 /// |---|---|
 /// | 1 | 1 if SMTPUTF8 was declared, plus 2 if the body has octets above 127, plus 4 if the message must go as D/MIME, plus 8 if SMTP needs verified TLS, or 16 if it need not mind policies about TLS, plus 32 times how often it was sealed again |
 /// | 2 + n | reverse-path; empty if null |
-/// | 1 | source: 0 local, 1 submission, 2 SMTP, 3 DMTP, 4 a domain of ours |
-/// | 2 + n | submission: the mailbox; DMTP, a domain of ours: the domain; else empty |
+/// | 1 | source: 0 local, 1 submission, 2 SMTP, 3 DMTP, 4 a domain of ours, 5 a host that need not log in |
+/// | 2 + n | submission: the mailbox; DMTP, a domain of ours: the domain; a host: the domain of ours that From names, if it does; else empty |
 ///
 /// Only if the sender asked for something (RFC 3461):
 ///
@@ -439,6 +467,8 @@ fn encode_envelope(envelope: &Envelope) -> Vec<u8> {
         Source::Smtp => (2, String::new()),
         Source::Dmtp(domain) => (3, domain.to_string()),
         Source::Domain(domain) => (4, domain.to_string()),
+        Source::Trusted(None) => (5, String::new()),
+        Source::Trusted(Some(domain)) => (5, domain.to_string()),
     };
     let mut out = vec![flags(envelope)];
     put_text(&mut out, &envelope.reverse_path.to_string());
@@ -464,6 +494,8 @@ fn decode_envelope(plain: &[u8]) -> Option<Envelope> {
         (2, "") => Source::Smtp,
         (3, name) => Source::Dmtp(Domain::parse(name).ok()?),
         (4, name) => Source::Domain(Domain::parse(name).ok()?),
+        (5, "") => Source::Trusted(None),
+        (5, name) => Source::Trusted(Some(Domain::parse(name).ok()?)),
         _ => return None,
     };
     let request = match reader.is_empty() {
@@ -730,6 +762,8 @@ mod tests {
             Source::Smtp,
             Source::Dmtp(Domain::parse("hermail.test").unwrap()),
             Source::Domain(Domain::parse("hismail.test").unwrap()),
+            Source::Trusted(None),
+            Source::Trusted(Some(Domain::parse("hismail.test").unwrap())),
         ];
         for source in sources {
             let envelope = envelope(source);

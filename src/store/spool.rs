@@ -18,6 +18,8 @@ use crate::mail::reply::EnhancedStatus;
 pub enum Source {
     /// An authenticated user of ours.
     Submission(Mailbox),
+    /// A host of ours that need not log in, in the name of nobody who has an account; the domain of ours that From names.
+    Trusted(Option<Domain>),
     /// SMTP from elsewhere.
     Smtp,
     /// DMTP from the origin domain.

@@ -256,6 +256,11 @@ impl Organization {
         world.update(&self.hosts.clone().with_text(&texts).unwrap());
     }
 
+    /// Publishes one text at the domain itself, and no others.
+    pub fn publish_text(&self, world: &World, text: &str) {
+        world.update(&self.hosts.clone().txt("", text));
+    }
+
     /// Takes all texts out of DNS.
     pub fn unpublish_texts(&self, world: &World) {
         world.update(&self.hosts);

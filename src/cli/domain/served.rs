@@ -5,6 +5,7 @@ use std::io::Write;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::relayed;
 use crate::accounts::{self, Resolution, Target};
 use crate::base::observe;
 use crate::cli::Exit;
@@ -51,13 +52,20 @@ pub struct Remove {
 pub async fn list(list: &List, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let context = Context::open(config).await?;
     let domains = context.store.list_domains().await?;
+    let relayed = context.store.list_relay_domains().await?;
     for domain in &domains {
         match list.json {
             true => writeln!(out, "{}", brief(domain))?,
             false => writeln!(out, "{}  {}", domain.name, how(domain))?,
         }
     }
-    if domains.is_empty() && !list.json {
+    for domain in &relayed {
+        match list.json {
+            true => writeln!(out, "{}", relayed::brief(domain))?,
+            false => writeln!(out, "{}", relayed::line(domain))?,
+        }
+    }
+    if domains.is_empty() && relayed.is_empty() && !list.json {
         writeln!(out, "No domain is served here.")?;
     }
     Ok(Exit::Done)
@@ -66,6 +74,10 @@ pub async fn list(list: &List, config: Config, out: &mut dyn Write) -> anyhow::R
 /// Shows a domain.
 pub async fn show(show: &Show, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let context = Context::open(config).await?;
+    if let Some(relayed) = context.store.relay_domain(&show.domain).await? {
+        relayed::answer(&relayed).write(show.json, out)?;
+        return Ok(Exit::Done);
+    }
     let domain = context.store.local_domain(&show.domain).await?;
     let domain = domain.ok_or_else(|| missing(&show.domain))?;
     let leaving = context.store.retirement(&domain.name).await?;
@@ -122,6 +134,9 @@ pub async fn show(show: &Show, config: Config, out: &mut dyn Write) -> anyhow::R
 pub async fn remove(remove: &Remove, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let context = Context::open(config).await?;
     let name = &remove.domain;
+    if context.store.relay_domain(name).await?.is_some() {
+        return relayed::remove(&context, name, remove.json, out).await;
+    }
     let domain = context.store.local_domain(name).await?;
     let domain = domain.ok_or_else(|| missing(name))?;
     if domain.dime.is_some() && !remove.at_once {

@@ -65,7 +65,7 @@ impl Fate {
 
 fn by_mail(hosts: &MailHosts, mail: Option<&Mail>) -> Fate {
     match hosts {
-        MailHosts::NullMx | MailHosts::Nowhere => Fate::Returned,
+        MailHosts::NullMx | MailHosts::Nowhere | MailHosts::OnlyOurs => Fate::Returned,
         MailHosts::Bogus | MailHosts::Failed => Fate::Waits,
         MailHosts::Hosts { .. } => mail.map_or(Fate::Goes, by_ways),
     }

@@ -275,6 +275,7 @@ fn mail_text(hosts: &MailHosts) -> String {
             let hosts: Vec<&str> = hosts.iter().map(|host| host.as_str()).collect();
             format!("{}, {}", hosts.join(", "), proven(*proof))
         }
+        MailHosts::OnlyOurs => "this host, and none that the domain likes better".into(),
         MailHosts::NullMx => "the domain says that it takes no mail".into(),
         MailHosts::Nowhere => "neither an MX nor an address".into(),
         MailHosts::Bogus => "DNSSEC validation failed".into(),

@@ -67,7 +67,8 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) {
     let id = SessionId::random(&mut rand::rng());
-    if purpose == Purpose::Dual && !services.screening.may_connect(peer.ip(), Instant::now()) {
+    let is_stranger = purpose == Purpose::Dual && !smtp::is_trusted(&services.config, purpose, peer);
+    if is_stranger && !services.screening.may_connect(peer.ip(), Instant::now()) {
         return smtp::screening::dismiss(&services, &id, tcp);
     }
     let session = Serving {
@@ -237,7 +238,10 @@ impl Serving {
             banner_tokens,
             dsn: match self.purpose {
                 Purpose::Submission | Purpose::Submissions => true,
-                Purpose::Dual | Purpose::Dmtp => self.services.config.server.dsn_for_other_hosts,
+                Purpose::Dual | Purpose::Dmtp => {
+                    self.services.config.server.dsn_for_other_hosts
+                        || smtp::is_trusted(&self.services.config, self.purpose, self.peer)
+                }
             },
             limits: (&self.services.config.limits).into(),
         }

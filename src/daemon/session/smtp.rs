@@ -1,9 +1,12 @@
 //! What an SMTP session may do here: log in, name senders and recipients, and leave messages.
 
 mod filtering;
+mod relayed;
+mod returned;
 mod room;
 pub(super) mod screening;
 mod sending;
+mod trusted;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,13 +17,16 @@ use super::{Purpose, fresh_nonce, incoming};
 use crate::abuse::Reserved;
 use crate::accounts::{self, Resolution, Target};
 use crate::base::id::{QueueId, SessionId};
+use crate::base::network::Network;
 use crate::base::observe;
+use crate::config::Config;
 use crate::daemon::Services;
 use crate::daemon::intake::{Complete, Completion, Failure, Intake};
 use crate::dime::record::Policy;
 use crate::filters::Chain;
 use crate::mail::address::{Domain, ForwardPath, Mailbox};
 use crate::mail::demand::Demand;
+use crate::mail::mailboxes::Unreadable;
 use crate::mail::notify::{OriginalRecipient, RecipientRequest};
 use crate::mail::reply::{EnhancedStatus, Reply};
 use crate::mail::trace::{Arrival, Received};
@@ -33,10 +39,11 @@ use crate::store::{Account, Addressee, Content, Envelope, NewMessage, Recipient,
 /// The owner of one SMTP session.
 pub struct Owner {
     services: Arc<Services>,
-    purpose: Purpose,
     peer: SocketAddr,
     id: SessionId,
     account: Option<Account>,
+    /// The network by which the host may send without a login.
+    trusted: Option<Network>,
     login: LoginGuard,
     transaction: Option<Transaction>,
     accepted: u32,
@@ -44,6 +51,11 @@ pub struct Owner {
     visit: Option<Visit>,
     /// Since the first MAIL of this client.
     filters: Option<Chain>,
+}
+
+/// Whether the peer is a host that may send without a login.
+pub(super) fn is_trusted(config: &Config, purpose: Purpose, peer: SocketAddr) -> bool {
+    trusted::network(config, purpose, peer).is_some()
 }
 
 /// From MAIL to the end of data.
@@ -119,11 +131,15 @@ struct Accepted {
 impl Owner {
     /// For a connection from `peer`.
     pub fn new(services: Arc<Services>, purpose: Purpose, peer: SocketAddr, id: SessionId) -> Self {
+        let trusted = trusted::network(&services.config, purpose, peer);
         Self {
             login: LoginGuard::new(services.refused_logins.clone(), peer.ip()),
-            visit: services.screening.visit(peer.ip()),
+            visit: match trusted {
+                Some(_) => None,
+                None => services.screening.visit(peer.ip()),
+            },
+            trusted,
             services,
-            purpose,
             peer,
             id,
             account: None,
@@ -242,12 +258,9 @@ impl Owner {
             ForwardPath::Mailbox(mailbox) => mailbox,
             ForwardPath::Postmaster => self.postmaster().await?,
         };
-        let accepted = match self.services.accounts.resolve(&mailbox).await {
-            Ok(Resolution::Targets(targets)) => self.local(&mailbox, targets).await?,
-            Ok(Resolution::Unknown) => return Err(replies::no_such_mailbox()),
-            Ok(Resolution::NotLocal) => self.remote(mailbox.clone()).await?,
-            Err(accounts::Error::AliasLoop) => return Err(replies::alias_loop()),
-            Err(error) => return Err(self.fault(&error)),
+        let accepted = match self.returned(&mailbox).await? {
+            Some(accepted) => accepted,
+            None => self.resolved(&mailbox).await?,
         };
         self.screen(&mailbox).await?;
         self.admit_recipient()?;
@@ -262,6 +275,16 @@ impl Owner {
         Ok(())
     }
 
+    async fn resolved(&self, mailbox: &Mailbox) -> Result<Accepted, Reply> {
+        match self.services.accounts.resolve(mailbox).await {
+            Ok(Resolution::Targets(targets)) => self.local(mailbox, targets).await,
+            Ok(Resolution::Unknown) => Err(replies::no_such_mailbox()),
+            Ok(Resolution::NotLocal) => self.remote(mailbox.clone()).await,
+            Err(accounts::Error::AliasLoop) => Err(replies::alias_loop()),
+            Err(error) => Err(self.fault(&error)),
+        }
+    }
+
     /// `<Postmaster>` without a domain is the postmaster of this host (RFC 5321 §4.1.1.3): of its first domain.
     async fn postmaster(&self) -> Result<Mailbox, Reply> {
         let domain = self.services.store.first_domain().await;
@@ -272,7 +295,7 @@ impl Owner {
 
     /// A strict domain takes no mail by SMTP from elsewhere (`management-record.md` §9.2).
     async fn local(&self, address: &Mailbox, targets: Vec<Target>) -> Result<Accepted, Reply> {
-        if self.account.is_none() && self.is_strict(address.domain()).await? {
+        if !self.is_ours() && self.is_strict(address.domain()).await? {
             return Err(reply(550, (5, 7, 1), "This domain takes mail by DMTP only"));
         }
         if self.must_seal_for(&targets).await? {
@@ -287,7 +310,7 @@ impl Owner {
             match target {
                 Target::Local(account) => accepted.recipients.push(account.address),
                 // What a user of ours sends on through an alias is submitted for that domain like anything else.
-                Target::Remote(mailbox) if self.account.is_some() => {
+                Target::Remote(mailbox) if self.is_ours() => {
                     let there = self.remote(mailbox).await?;
                     accepted.recipients.extend(there.recipients);
                     accepted.to_be_sealed |= there.to_be_sealed;
@@ -342,10 +365,12 @@ impl Owner {
         Ok(domain.and_then(|domain| domain.dime).map(|dime| dime.policy))
     }
 
-    /// Only our users send to others. Those who keep their keys elsewhere seal before they submit, in a domain with DIME.
+    /// Only our users and hosts send to others, and others to domains whose mail we take for them. Those who keep their keys elsewhere seal before they submit, in a domain with DIME.
     async fn remote(&self, mailbox: Mailbox) -> Result<Accepted, Reply> {
-        let Some(account) = &self.account else {
-            return Err(replies::relaying_denied());
+        let account = match &self.account {
+            Some(account) => account,
+            None if self.trusted.is_some() => return self.remote_of_trusted(mailbox).await,
+            None => return self.relayed(mailbox).await,
         };
         let source = Source::Submission(account.address.clone());
         let facts = self.services.planner().facts(mailbox.domain(), &source).await;
@@ -372,23 +397,26 @@ impl Owner {
             id,
             time: now,
         };
-        let completion = self.account.as_ref().map(|account| Completion {
-            domain: account.address.domain().clone(),
+        let author = self.account.as_ref().map(|account| account.address.domain());
+        let author = author.or(self.trusted.map(|_| host));
+        let completion = author.map(|domain| Completion {
+            domain: domain.clone(),
             now,
         });
         let store = self.services.store.as_ref();
         let begun = Intake::begin(store, id, host, &format!("{}{trace}", self.mark()), completion).await;
         let mut intake = begun.map_err(|error| self.fault(&error))?;
         let of_host = self.host_results();
+        let is_ours = self.is_ours();
         if let Some(open) = &mut self.transaction {
-            if let (None, Some(hello)) = (&self.account, session.hello()) {
+            if let (false, Some(hello)) = (is_ours, session.hello()) {
                 let address = self.peer.ip();
                 let path = &open.mail.reverse_path;
                 incoming::examination(&self.services, address, &hello.name, path, of_host)
                     .into_iter()
                     .for_each(|examination| intake.examine(examination));
             }
-            if open.to_be_sealed {
+            if open.to_be_sealed && self.account.is_some() {
                 intake.demand_sealable();
             }
             if open.mail.require_tls {
@@ -403,15 +431,19 @@ impl Owner {
     fn arrival(&self, session: &Session) -> Arrival {
         let utf8 = self.transaction.as_ref().is_some_and(|open| open.mail.smtputf8);
         let tls = session.tls().is_some();
-        match (&self.account, session.hello()) {
-            (None, Some(hello)) => Arrival::Transfer {
+        match (self.is_ours(), session.hello()) {
+            (false, Some(hello)) => Arrival::Transfer {
                 hello: hello.name.clone(),
                 address: self.peer.ip(),
                 extended: hello.extended,
                 utf8,
                 tls,
             },
-            _ => Arrival::Submission { utf8, tls },
+            _ => Arrival::Submission {
+                utf8,
+                tls,
+                authenticated: self.account.is_some(),
+            },
         }
     }
 
@@ -435,14 +467,14 @@ impl Owner {
         refuse_circle(&deliveries, &open.recipients)?;
         self.demand_room_for_any(&open.recipients, size_bytes).await?;
         let suspected = incoming::judge(&self.services, &self.id, id, examined)?;
-        self.check_originators(originators).await?;
+        let source = self.source(&open, originators).await?;
         let letter = Letter { writer, eight_bit };
         let (letter, held) = self.filter(id, &mut open, letter).await?;
         let hold = suspected.or(held).map(|reason| self.hold(reason));
         let reserved = std::mem::take(&mut open.reserved);
         let screened = std::mem::take(&mut open.screened);
         let recipients = open.recipients.len();
-        let message = self.message(id, open, letter.eight_bit, demand);
+        let message = self.message(id, open, source, letter.eight_bit, demand);
         let is_held = hold.is_some();
         let committed = match hold {
             Some(hold) => letter.writer.commit_held(message, hold).await,
@@ -464,12 +496,31 @@ impl Owner {
         Ok(id)
     }
 
-    fn message(&self, id: QueueId, open: Transaction, eight_bit: bool, demand: Demand) -> NewMessage {
+    /// In whose name the message came; `named` are those whom it says that it is from.
+    async fn source(
+        &self,
+        open: &Transaction,
+        named: Option<Result<Vec<Mailbox>, Unreadable>>,
+    ) -> Result<Source, Reply> {
+        match &self.account {
+            Some(account) => {
+                self.check_originators(named).await?;
+                Ok(Source::Submission(account.address.clone()))
+            }
+            None if self.trusted.is_some() => self.source_of_trusted(open, named).await,
+            None => Ok(Source::Smtp),
+        }
+    }
+
+    fn message(
+        &self,
+        id: QueueId,
+        open: Transaction,
+        source: Source,
+        eight_bit: bool,
+        demand: Demand,
+    ) -> NewMessage {
         let now = self.services.clock.now();
-        let source = match (&self.account, self.purpose) {
-            (Some(account), _) => Source::Submission(account.address.clone()),
-            (None, _) => Source::Smtp,
-        };
         NewMessage {
             id,
             envelope: Envelope {

@@ -242,7 +242,10 @@ impl SmtpDelivery {
                     smtputf8: ready.smtputf8,
                     request: job.request.clone(),
                 };
-                session.send(transaction, letter).await
+                match job.only_asks {
+                    true => session.ask(transaction, letter).await,
+                    false => session.send(transaction, letter).await,
+                }
             }
             Err(outcome) => Ok(vec![outcome; job.recipients.len()]),
         };

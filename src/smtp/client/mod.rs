@@ -71,6 +71,8 @@ pub struct Client {
     /// How many MAIL commands have been given.
     transactions: usize,
     login: Option<Dialogue>,
+    /// The transaction that was given ends before the message.
+    only_asks: bool,
     /// The server still holds the remains of a transaction.
     needs_reset: bool,
     quit_when_idle: bool,
@@ -183,6 +185,7 @@ impl Client {
             work: None,
             transactions: 0,
             login: None,
+            only_asks: false,
             needs_reset: false,
             quit_when_idle: false,
             unsent: VecDeque::new(),
@@ -196,11 +199,22 @@ impl Client {
     /// Starts a transaction now, or as soon as the session is set up. False, and nothing happens, while another one
     /// is under way and after the end of the session.
     pub fn start(&mut self, transaction: Transaction) -> bool {
+        self.take(transaction, false)
+    }
+
+    /// Like [`start`](Self::start), up to the message, which is not asked for: the verdicts say for whom the server would take
+    /// one. If it refuses the reverse-path, that says nothing of anybody, and may pass.
+    pub fn ask(&mut self, transaction: Transaction) -> bool {
+        self.take(transaction, true)
+    }
+
+    fn take(&mut self, transaction: Transaction, only_asks: bool) -> bool {
         let is_over = matches!(self.state, State::Quitting | State::Closed);
         if is_over || self.quit_when_idle || self.work.is_some() || self.next.is_some() {
             return false;
         }
         self.next = Some(transaction);
+        self.only_asks = only_asks;
         if self.state == State::Idle {
             self.begin();
         }

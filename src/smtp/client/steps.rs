@@ -7,7 +7,7 @@ use super::{
 };
 use crate::base::secret::Secret;
 use crate::mail::notify::{EnvelopeId, MessageRequest, OriginalRecipient, RecipientRequest};
-use crate::mail::reply::Reply;
+use crate::mail::reply::{EnhancedStatus, Reply};
 use crate::smtp::data::Encoder;
 use crate::smtp::extension::Extensions;
 
@@ -247,7 +247,7 @@ impl Client {
 
     fn mail_line(&self, transaction: &Transaction) -> String {
         let mut line = format!("MAIL FROM:<{}>", transaction.reverse_path);
-        if self.offered.size.is_some() {
+        if self.offered.size.is_some() && !self.only_asks {
             line.push_str(&format!(" SIZE={}", transaction.size_bytes));
         }
         if transaction.eight_bit {
@@ -294,6 +294,7 @@ impl Client {
                 self.unsent.clear();
             }
             (Step::Rcpt(index), false) if work.mail_refused.is_none() => work.decide(index, verdict),
+            (Step::Rcpt(index), true) if self.only_asks => work.decide(index, verdict),
             (Step::Chunk, false) => {
                 work.chunk_refused = true;
                 work.decide_batch(&verdict);
@@ -311,6 +312,11 @@ impl Client {
         }
         let Some(work) = &mut self.work else { return };
         if let Some(reply) = work.mail_refused.take() {
+            let reply = if self.only_asks {
+                takes_no_questions()
+            } else {
+                reply
+            };
             work.decide_rest(&Verdict::Rejected(reply));
             self.finish();
         } else if work.undecided().is_empty() {
@@ -393,4 +399,10 @@ fn put_parameter(line: &mut String, keyword: &str, value: Option<String>) {
     if let Some(value) = value {
         line.push_str(&format!(" {keyword}={value}"));
     }
+}
+
+/// What is left of a question whose reverse-path is refused.
+fn takes_no_questions() -> Reply {
+    let text = "The server does not take this sender, and cannot be asked";
+    Reply::new(451, EnhancedStatus(4, 1, 8), text)
 }

@@ -69,6 +69,67 @@ fn one_transaction_at_a_time() {
     assert!(!client.start(transaction(1)));
 }
 
+fn verdicts(client: &mut Client) -> Vec<(bool, u16)> {
+    match client.poll_event() {
+        Some(Event::Done(Outcome::Verdicts(verdicts))) => verdicts
+            .iter()
+            .map(|verdict| match verdict {
+                Verdict::Accepted(reply) => (true, reply.code),
+                Verdict::Rejected(reply) => (false, reply.code),
+            })
+            .collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_question_ends_before_the_message_and_the_next_message_is_one() {
+    let mut client = client_after(
+        TlsPolicy::Never,
+        "220 mx\r\n250-mx\r\n250-SIZE\r\n250 PIPELINING\r\n",
+    );
+    said(&mut client);
+    assert!(client.ask(transaction(3)));
+    let asked = "MAIL FROM:<alice@hermail.test>\r\nRCPT TO:<r0@hismail.test>\r\n\
+                 RCPT TO:<r1@hismail.test>\r\nRCPT TO:<r2@hismail.test>\r\n";
+    assert_eq!(said(&mut client), asked);
+    client.receive(START, b"250 Ok\r\n250 Ok\r\n550 Nobody\r\n451 Later\r\n");
+    assert_eq!(verdicts(&mut client), [(true, 250), (false, 550), (false, 451)]);
+    assert_eq!(said(&mut client), "");
+    assert!(client.start(transaction(1)));
+    let sent = "RSET\r\nMAIL FROM:<alice@hermail.test> SIZE=7\r\nRCPT TO:<r0@hismail.test>\r\n";
+    assert_eq!(said(&mut client), sent);
+    client.receive(START, b"250 Ok\r\n250 Ok\r\n250 Ok\r\n");
+    assert_eq!(said(&mut client), "DATA\r\n");
+}
+
+/// What was lacking for a question does not turn the message after it into another.
+#[test]
+fn a_question_that_cannot_be_asked_leaves_nothing_behind() {
+    let mut client = client_after(TlsPolicy::Never, READY);
+    said(&mut client);
+    let mut eight_bit = transaction(1);
+    eight_bit.eight_bit = true;
+    assert!(client.ask(eight_bit));
+    assert_eq!(
+        client.poll_event(),
+        Some(Event::Done(Outcome::Lacking(Need::EightBitMime)))
+    );
+    assert!(client.start(transaction(1)));
+    client.receive(START, b"250 Ok\r\n250 Ok\r\n");
+    assert!(said(&mut client).ends_with("DATA\r\n"));
+}
+
+/// A host that refuses reports says nothing of the recipients.
+#[test]
+fn a_refused_reverse_path_is_no_answer_to_a_question() {
+    let mut client = client_after(TlsPolicy::Never, READY);
+    said(&mut client);
+    assert!(client.ask(transaction(1)));
+    client.receive(START, b"550 No reports\r\n503 Sender first\r\n");
+    assert_eq!(verdicts(&mut client), [(false, 451)]);
+}
+
 #[test]
 fn reply_to_nothing_ends_the_session() {
     let mut client = client_after(TlsPolicy::Never, READY);

@@ -20,6 +20,14 @@ impl Domains for SqliteStore {
         self.inner
             .change_kept(move |db| {
                 Box::pin(async move {
+                    let is_relayed: bool =
+                        query_scalar("SELECT EXISTS (SELECT 1 FROM relay_domains WHERE name = ?)")
+                            .bind(domain.name.as_str())
+                            .fetch_one(&mut *db)
+                            .await?;
+                    if is_relayed {
+                        return Err(Error::Exists);
+                    }
                     let dime = domain.dime.as_ref();
                     query(
                         "INSERT INTO local_domains (name, policy, subdomain_policy, delivery_hosts, created_at, \

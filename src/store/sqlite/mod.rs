@@ -27,6 +27,7 @@ mod life_cycle;
 mod message;
 mod operate;
 mod readers;
+mod relaying;
 mod replay;
 mod settle;
 mod signets;

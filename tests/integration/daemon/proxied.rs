@@ -28,7 +28,7 @@ async fn hismail(world: &World, proxies: &str, per_address: usize) -> Organizati
 }
 
 /// The header for a connection from `source`, or for one of the proxy's own.
-fn header(source: Option<Ipv4Addr>) -> Vec<u8> {
+pub fn header(source: Option<Ipv4Addr>) -> Vec<u8> {
     let signature = b"\r\n\r\n\0\r\nQUIT\n";
     let Some(source) = source else {
         return [&signature[..], &[0x20, 0, 0, 0]].concat();

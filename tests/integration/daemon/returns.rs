@@ -119,7 +119,7 @@ impl Held {
 
     /// The queue, for which every attempt is the last one.
     fn mailer(&self) -> Mailer {
-        let mut mailer = self.services.mailer().unwrap();
+        let mut mailer = self.services.mailer();
         mailer.schedule.lifetime = Duration::ZERO;
         mailer
     }

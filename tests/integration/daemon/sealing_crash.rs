@@ -65,7 +65,7 @@ async fn an_object_that_was_sealed_and_never_recorded_is_sealed_anew_and_arrives
     let now = services.clock.now().after(Duration::from_secs(7200));
     let until = now.after(Duration::from_secs(600));
     let claim = services.store.claim(now, until, 1).await.unwrap().remove(0);
-    let settled = services.mailer().unwrap().attempt(&claim).await;
+    let settled = services.mailer().attempt(&claim).await;
     assert_eq!(settled.settlements[0].state, SettledState::Expanded);
     assert_eq!(settled.follow_ups.len(), 1);
     // A process that is killed cleans nothing up.

@@ -3,6 +3,7 @@
 //! None of them is root or needs an account on the machine. Those of which only one can be installed are unpacked by
 //! `tests/run`.
 
+mod backup;
 mod dane;
 mod disguise;
 mod dovecot;

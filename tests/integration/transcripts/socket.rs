@@ -102,6 +102,21 @@ fn the_daemon_holds_the_dialogues_of_dmtp() {
     hold_with_daemon("dmtp");
 }
 
+/// Everybody is on loopback, so everybody is trusted.
+#[test]
+fn the_daemon_holds_the_dialogues_of_trusted_hosts() {
+    let runtime = Runtime::new().unwrap();
+    let world = runtime.block_on(World::new());
+    let builder = world.organization("hismail.test").accounts(&["bob", "alice"]);
+    let builder = builder.config(|config| config.relay.networks = vec!["127.0.0.0/8".parse().unwrap()]);
+    let hismail = runtime.block_on(builder.build());
+    let served = runtime.block_on(hismail.start());
+    hold_all(&Transcript::all("trusted", "server"), |transcript| {
+        Wire::open(&runtime, &hismail, transcript)
+    });
+    runtime.block_on(served.stop());
+}
+
 #[test]
 fn dialogues_log_in_with_the_password_of_every_account() {
     let response = base64(format!("\0alice@hismail.test\0{PASSWORD}").as_bytes());

@@ -15,7 +15,7 @@ use crate::mail::address::Domain;
 use crate::mail::reply::Reply;
 use crate::routing::{self, Route};
 use crate::smtp::auth::Login;
-use crate::store::{self, Account, BodyWriter, Source, TrustMode};
+use crate::store::{self, Account, BodyWriter, Source, TrustMode, fold};
 
 impl Owner {
     pub(super) async fn offer_verifier(&mut self, session: &mut Session, identity: &str) {
@@ -140,10 +140,12 @@ impl Owner {
     /// What a message for one recipient uses of its author's share.
     fn reserve(&self, account: &Account) -> Result<Reserved, Reply> {
         let (sending, now) = (&self.services.sending, Instant::now());
-        let reserved = sending.message(&account.address, now).and_then(|mut reserved| {
-            sending.recipient(&account.address, &mut reserved, now)?;
-            Ok(reserved)
-        });
+        let reserved = sending
+            .message(fold(&account.address), now)
+            .and_then(|mut reserved| {
+                sending.recipient(fold(&account.address), &mut reserved, now)?;
+                Ok(reserved)
+            });
         reserved.map_err(|error| {
             tracing::warn!(event = observe::SUBMISSION_LIMITED, session.id = %self.id, "{error}; its mail is put off");
             Reply::plain(451, "too many messages from your account within the hour, try again later")

@@ -62,9 +62,9 @@ impl Owner {
 
     fn chain(&self, session: &Session) -> Option<Chain> {
         let services = &self.services;
-        let filters = match self.account {
-            Some(_) => &services.filters.submission,
-            None => &services.filters.incoming,
+        let filters = match self.is_ours() {
+            true => &services.filters.submission,
+            false => &services.filters.incoming,
         };
         let client = Client {
             host: services.config.server.hostname.clone(),

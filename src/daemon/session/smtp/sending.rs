@@ -1,49 +1,70 @@
-//! What a user who has logged in may send: under which addresses, and how much.
+//! What a user who has logged in may send, under which addresses, and how much; how much hosts send that need not log in.
 
 use std::time::Instant;
 
 use super::{Owner, reply};
-use crate::abuse::{Reserved, TooMuch};
+use crate::abuse::{Reserved, Sending, TooMuch};
 use crate::base::observe;
 use crate::config::FromPolicy;
 use crate::mail::address::Mailbox;
 use crate::mail::mailboxes::Unreadable;
 use crate::mail::reply::Reply;
 use crate::smtp::command::MailFrom;
+use crate::store::{Account, fold};
 
 impl Owner {
     /// Whether the user may begin this message; what it uses of the account's share. Everybody else may.
     ///
     /// Sessions last, so it is looked whether the account still lets its user in.
     pub(super) async fn admit_sender(&self, mail: &MailFrom) -> Result<Reserved, Reply> {
-        let Some(account) = &self.account else {
+        if let Some(account) = &self.account {
+            self.demand_still_in(account).await?;
+            // Reports of mail programs come from nobody (RFC 8098 §2.1).
+            if let Some(path) = &mail.reverse_path.0 {
+                self.demand_own(path, "MAIL FROM").await?;
+            }
+        }
+        let Some((share, who)) = self.share() else {
             return Ok(Reserved::default());
         };
-        let accounts = &self.services.accounts;
-        let still_in = accounts.is_still_in(account).await;
-        if !still_in.map_err(|error| self.fault(&error))? {
-            let text = "Your account or its password has changed: log in again";
-            return Err(reply(550, (5, 7, 1), text));
-        }
-        // Reports of mail programs come from nobody (RFC 8098 §2.1).
-        if let Some(path) = &mail.reverse_path.0 {
-            self.demand_own(path, "MAIL FROM").await?;
-        }
-        let reserved = self.services.sending.message(&account.address, Instant::now());
-        reserved.map_err(|error| {
+        share.message(who, Instant::now()).map_err(|error| {
             self.note_limit(error);
             let text = "Too many messages from your account within the hour, try again later";
             reply(450, (4, 7, 1), text)
         })
     }
 
-    /// Another recipient of the user's message.
+    async fn demand_still_in(&self, account: &Account) -> Result<(), Reply> {
+        let still_in = self.services.accounts.is_still_in(account).await;
+        match still_in.map_err(|error| self.fault(&error))? {
+            true => Ok(()),
+            false => {
+                let text = "Your account or its password has changed: log in again";
+                Err(reply(550, (5, 7, 1), text))
+            }
+        }
+    }
+
+    /// Whose share is used up by what is sent here: an account's, or a network's.
+    fn share(&self) -> Option<(&Sending, String)> {
+        let services = &self.services;
+        match (&self.account, self.trusted) {
+            (Some(account), _) => Some((&services.sending, fold(&account.address))),
+            (None, Some(network)) => Some((&services.sending_of_networks, network.to_string())),
+            (None, None) => None,
+        }
+    }
+
+    /// Another recipient of the message of somebody whose share it uses up.
     pub(super) fn admit_recipient(&mut self) -> Result<(), Reply> {
-        let (Some(account), Some(open)) = (&self.account, &mut self.transaction) else {
+        let Some(mut open) = self.transaction.take() else {
             return Ok(());
         };
-        let sending = &self.services.sending;
-        let room = sending.recipient(&account.address, &mut open.reserved, Instant::now());
+        let room = match self.share() {
+            Some((share, who)) => share.recipient(who, &mut open.reserved, Instant::now()),
+            None => Ok(()),
+        };
+        self.transaction = Some(open);
         room.map_err(|error| {
             self.note_limit(error);
             let text = "Too many recipients from your account within the hour, try again later";

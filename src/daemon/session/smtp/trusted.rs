@@ -1,0 +1,94 @@
+//! Hosts of ours that need not log in (`relay.networks`): printers, application servers.
+//!
+//! What they send is submitted, as what our users send: it is completed, limited by network, signed for the domain in From,
+//! and not examined. Who wrote it is what From says. If that is an account of ours, the network's word stands for a login: a
+//! trustful author's mail is sealed, and for authors whose keys are at home the rule of all holds that nothing goes in the
+//! clear that could be sealed. They may name any sender and write to anybody.
+
+use std::net::SocketAddr;
+
+use super::{Accepted, Owner, Transaction, to_be_sealed_at_home};
+use crate::base::network::Network;
+use crate::config::Config;
+use crate::daemon::session::Purpose;
+use crate::mail::address::Mailbox;
+use crate::mail::mailboxes::Unreadable;
+use crate::mail::reply::Reply;
+use crate::routing::{self, Route};
+use crate::store::{Account, Source, TrustMode};
+
+/// The network in whose name a host may send without a login. Users of ours log in on ports of their own.
+pub(super) fn network(config: &Config, purpose: Purpose, peer: SocketAddr) -> Option<Network> {
+    let is_for_hosts = matches!(purpose, Purpose::Dual);
+    let mut networks = config.relay.networks.iter();
+    networks
+        .find(|network| is_for_hosts && network.contains(peer.ip()))
+        .copied()
+}
+
+impl Owner {
+    /// Whether it is known who sends: a user who has logged in, or a host that need not.
+    pub(super) fn is_ours(&self) -> bool {
+        self.account.is_some() || self.trusted.is_some()
+    }
+
+    /// Trusted hosts send to anybody. Who the author is, and so whether the message will be sealed, is known at its end.
+    pub(super) async fn remote_of_trusted(&self, mailbox: Mailbox) -> Result<Accepted, Reply> {
+        let planner = self.services.planner();
+        let facts = planner.facts(mailbox.domain(), &Source::Trusted(None)).await;
+        let facts = facts.map_err(|error| self.fault(&error))?;
+        Ok(Accepted {
+            recipients: vec![mailbox],
+            to_be_sealed: matches!(routing::decide(&facts).route, Route::Dmtp { .. }),
+        })
+    }
+
+    /// In whose name the message came: of the account in From, of the domain of ours in it, or of nobody here.
+    pub(super) async fn source_of_trusted(
+        &self,
+        open: &Transaction,
+        named: Option<Result<Vec<Mailbox>, Unreadable>>,
+    ) -> Result<Source, Reply> {
+        // What cannot be read names nobody; devices write strange things.
+        let named = named.and_then(Result::ok).unwrap_or_default();
+        for mailbox in &named {
+            if let Some(author) = self.author(mailbox).await? {
+                self.demand_sealed_at_home(open, &author).await?;
+            }
+        }
+        let Some(first) = named.first() else {
+            return Ok(Source::Trusted(None));
+        };
+        if let Some(author) = self.author(first).await? {
+            return Ok(Source::Submission(author.address));
+        }
+        let is_local = self.services.accounts.is_local(first.domain()).await;
+        let is_local = is_local.map_err(|error| self.fault(&error))?;
+        Ok(Source::Trusted(is_local.then(|| first.domain().clone())))
+    }
+
+    async fn author(&self, mailbox: &Mailbox) -> Result<Option<Account>, Reply> {
+        let author = self.services.accounts.author(mailbox).await;
+        author.map_err(|error| self.fault(&error))
+    }
+
+    /// The same as at RCPT for those who have logged in.
+    async fn demand_sealed_at_home(&self, open: &Transaction, author: &Account) -> Result<(), Reply> {
+        if author.trust_mode == TrustMode::Trustful || self.policy(author.address.domain()).await?.is_none() {
+            return Ok(());
+        }
+        if open.to_be_sealed {
+            return Err(to_be_sealed_at_home());
+        }
+        if !self.has_signet(&author.address).await? {
+            return Ok(());
+        }
+        for mailbox in open.recipients.iter().filter_map(|one| one.path.mailbox()) {
+            let is_local = self.services.accounts.is_local(mailbox.domain()).await;
+            if is_local.map_err(|error| self.fault(&error))? && self.has_signet(mailbox).await? {
+                return Err(to_be_sealed_at_home());
+            }
+        }
+        Ok(())
+    }
+}

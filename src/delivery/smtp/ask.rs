@@ -1,0 +1,53 @@
+//! Whether a host takes mail for a recipient, found out without sending any.
+
+use async_trait::async_trait;
+
+use super::{Job, Report, SmtpDelivery};
+use crate::delivery::Outcome;
+use crate::delivery::body::Octets;
+use crate::delivery::letter::{Form, Letter, Ready};
+use crate::mail::address::{Mailbox, ReversePath};
+use crate::mail::demand::TlsDemand;
+use crate::mail::notify::MessageRequest;
+use crate::routing::{SmtpTls, Transport};
+use crate::store::Error;
+
+impl SmtpDelivery {
+    /// Asks the host that takes mail for the recipient, as if a report were to be sent there.
+    pub async fn ask(&self, recipient: &Mailbox, wanted: SmtpTls, transport: Option<&Transport>) -> Report {
+        let job = Job {
+            reverse_path: &ReversePath::NULL,
+            recipients: &[recipient.clone().into()],
+            wanted,
+            demand: TlsDemand::Policy,
+            request: &MessageRequest::default(),
+            transport,
+            is_relayed: true,
+            only_asks: true,
+        };
+        self.deliver(recipient.domain(), &job, &mut Nothing).await
+    }
+}
+
+/// What is never sent.
+struct Nothing;
+
+#[async_trait]
+impl Octets for Nothing {
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        Ok(None)
+    }
+
+    fn rewind(&mut self) {}
+}
+
+#[async_trait]
+impl Letter for Nothing {
+    async fn ready(&mut self, _form: Form) -> Result<Ready, Outcome> {
+        Ok(Ready {
+            size_bytes: 0,
+            eight_bit: false,
+            smtputf8: false,
+        })
+    }
+}
