@@ -119,7 +119,7 @@ pub struct Services {
 pub struct Filters {
     /// From other hosts.
     pub incoming: Vec<Filter>,
-    /// From our users.
+    /// From our users, and from hosts that may send as they do.
     pub submission: Vec<Filter>,
 }
 
