@@ -72,7 +72,7 @@ async fn mail_waits_for_a_host_of_an_mta_sts_policy_whose_certificate_is_revoked
         .await;
     let here = hermail.spawn().await;
     hermail.submit("alice", &["carol@plain.test"], MESSAGE).await;
-    waits(&hermail, &sink, "Revoked").await;
+    waits(&hermail, &sink, "its certificate was revoked").await;
     // A list that cannot be read changes nothing.
     std::fs::write(lists.0.join("broken.crl"), "no list").unwrap();
     eventually("the alert", || {

@@ -103,7 +103,7 @@ async fn hosts_that_the_policy_keeps_mail_from_get_none() {
         (
             ("enforce", "mx.plain.test"),
             Some("elsewhere.test"),
-            "certificate not valid for name",
+            "its certificate is for another name",
         ),
         (("enforce", "mx.plain.test"), None, "TLS is not available"),
     ] {
