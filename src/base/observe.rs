@@ -26,6 +26,19 @@ pub const QUEUE_LEASE_LOST: &str = "queue.lease_lost";
 /// What is stored of a message cannot be read; its recipients are set aside.
 pub const QUEUE_QUARANTINED: &str = "queue.quarantined";
 
+// Clock and disk
+
+/// The clock has jumped; nothing that depends on it is ended or destroyed.
+pub const CLOCK_DOUBTED: &str = "clock.doubted";
+/// The time is trusted again.
+pub const CLOCK_TRUSTED: &str = "clock.trusted";
+/// What is known of the clock cannot be kept.
+pub const CLOCK_FAILED: &str = "clock.failed";
+/// The disk is nearly full; nothing new is taken in.
+pub const SPACE_SHORT: &str = "space.short";
+/// There is room on the disk again.
+pub const SPACE_ENOUGH: &str = "space.enough";
+
 // DNS
 
 /// The name servers allow answers to be proven.

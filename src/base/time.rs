@@ -40,6 +40,12 @@ impl Timestamp {
 pub trait Clock: Send + Sync {
     /// The present.
     fn now(&self) -> Timestamp;
+
+    /// That time, or an earlier one by which it is certain that it has come. For what ends or is destroyed, if the present may be
+    /// wrong.
+    fn certain(&self, time: Timestamp) -> Timestamp {
+        time
+    }
 }
 
 /// The clock of the operating system.

@@ -70,7 +70,7 @@ fn answer(config: &Config, findings: Vec<Finding>) -> Answer {
         .into_iter()
         .chain(of_host(config))
         .map(|warning| Finding::from(&warning));
-    let findings: Vec<Finding> = warnings.chain(findings).collect();
+    let findings: Vec<Finding> = warnings.chain(findings).chain(of_disk(config)).collect();
     let mut text = format!("The configuration of {host} can be used.\n");
     text.extend(
         findings
@@ -189,6 +189,15 @@ async fn passing_through(context: &Context) -> anyhow::Result<Vec<Warning>> {
 async fn is_empty(context: &Context, relayed: &Domain) -> anyhow::Result<bool> {
     let first = context.store.list_relay_recipients(relayed, None, 1).await?;
     Ok(first.is_empty())
+}
+
+/// Below the floor no mail is taken in.
+fn of_disk(config: &Config) -> Option<Finding> {
+    let folder = config.server.data_directory.display();
+    config.space().look().is_short.then(|| Finding {
+        code: "space_short",
+        message: format!("the disk of {folder} is nearly full, and no mail is taken in ([storage])"),
+    })
 }
 
 /// Every domain must have somebody who gets mail for its postmaster (RFC 5321 §4.5.1), and about abuse (RFC 2142).

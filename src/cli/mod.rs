@@ -8,6 +8,7 @@ mod alias;
 pub mod answer;
 mod block;
 mod check;
+mod clock;
 mod context;
 pub mod demo;
 mod dkim;
@@ -109,6 +110,9 @@ pub enum Command {
     /// Which way mail takes.
     #[command(subcommand)]
     Route(route::Command),
+    /// Whether the daemon trusts the time.
+    #[command(subcommand)]
+    Clock(clock::Command),
     /// Send a message of a program or user of this host, as `sendmail` of Postfix does.
     #[command(disable_help_flag = true)]
     Sendmail(Foreign),
@@ -190,6 +194,7 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Block(command) => block::run(command, load(path)?, out).await,
         Command::Trap(command) => trap::run(command, load(path)?, out).await,
         Command::Greylist(command) => greylist::run(command, load(path)?, out).await,
+        Command::Clock(command) => clock::run(command, load(path)?, out).await,
         Command::Dkim(arguments) => dkim::run(arguments, path, out).await,
         Command::Dns(command) => dns::run(command, load(path)?, out).await,
         Command::Queue(command) => queue::run(command, load(path)?, out).await,

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Accounts, Config, Dns, Error, Limits, Local, Outbound, PasswordsAt, Queue, Validation};
+use super::{Accounts, Config, Dns, Error, Limits, Local, Outbound, PasswordsAt, Queue, Storage, Validation};
 use crate::accounts;
+use crate::base::space::{Floor, Space};
 use crate::delivery::lmtp::LmtpDelivery;
 use crate::delivery::local::{Mailboxes, Means};
 use crate::delivery::maildir::Maildirs;
@@ -24,6 +25,15 @@ use crate::{dmtp, smtp};
 
 /// How long the fetch of an MTA-STS policy may take (RFC 8461 §3.3 suggests a minute).
 const POLICY_PATIENCE: Duration = Duration::from_secs(60);
+
+impl From<&Storage> for Floor {
+    fn from(storage: &Storage) -> Self {
+        Self {
+            octets: storage.min_free_mib.saturating_mul(1024 * 1024),
+            inodes: storage.min_free_inodes,
+        }
+    }
+}
 
 impl From<&Limits> for smtp::server::Limits {
     fn from(limits: &Limits) -> Self {
@@ -202,6 +212,11 @@ impl Config {
             (Some(certificate), Some(key)) => Identity::load(certificate, key),
             _ => self.dmtp_identity(),
         }
+    }
+
+    /// The disk that the database is on.
+    pub fn space(&self) -> Space {
+        Space::new(&self.server.data_directory, (&self.storage).into())
     }
 
     /// The Maildirs of all accounts.

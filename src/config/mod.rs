@@ -72,6 +72,9 @@ pub struct Config {
     /// `[queue]`.
     #[serde(default)]
     pub queue: Queue,
+    /// `[storage]`.
+    #[serde(default)]
+    pub storage: Storage,
     /// `[limits]`.
     #[serde(default)]
     pub limits: Limits,
@@ -149,6 +152,7 @@ impl Config {
             routing: Routing::default(),
             mta_sts: MtaSts::default(),
             queue: Queue::default(),
+            storage: Storage::default(),
             limits: Limits::default(),
             abuse: Abuse::default(),
             screening: Screening::default(),

@@ -391,6 +391,25 @@ pub struct Limits {
     pub refused_logins_per_hour: NonZeroU32,
 }
 
+/// `[storage]`: what must be left on the disk of the data directory. Below that no mail is taken in; what is here is delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// Room. MiB, default 256; 0 for any.
+    pub min_free_mib: u64,
+    /// Files that can still be made. Default 1000; 0 for any.
+    pub min_free_inodes: u64,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            min_free_mib: 256,
+            min_free_inodes: 1000,
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -4,6 +4,7 @@
 mod alias_watch;
 mod arrival;
 mod callout;
+mod clock_watch;
 mod dns_watch;
 mod http;
 mod intake;
@@ -14,6 +15,7 @@ mod renewal;
 mod revocation_watch;
 mod services;
 mod session;
+mod space_watch;
 mod sts_refresh;
 
 use std::io;
@@ -28,6 +30,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::clock_watch::ClockWatch;
 use self::listener::{ConnectionLimits, Port};
 use self::lock::Lock;
 use self::session::Purpose;
@@ -125,12 +128,21 @@ impl Daemon {
         daemon.sessions.spawn(sts_refresh::run(sts, daemon.stop.clone()));
         daemon.watch_revocation();
         daemon.serve_host();
+        daemon.watch_clock_and_space();
         tracing::info!(
             event = observe::DAEMON_STARTED,
             leases_freed = freed,
             "ready to serve"
         );
         Ok(daemon)
+    }
+
+    fn watch_clock_and_space(&self) {
+        let services = &self.services;
+        let clock = ClockWatch::new(Arc::clone(&services.guarded_clock), Arc::clone(&services.store));
+        self.sessions.spawn(clock.run(self.stop.clone()));
+        self.sessions
+            .spawn(space_watch::run(Arc::clone(services), self.stop.clone()));
     }
 
     fn watch_revocation(&self) {

@@ -15,7 +15,9 @@ use crate::accounts::{Accounts, HostNames};
 use crate::authentication::{Keys, Srs};
 use crate::base::allowance::Allowance;
 use crate::base::budget::Budget;
-use crate::base::time::{Clock, SystemClock};
+use crate::base::guarded_clock::GuardedClock;
+use crate::base::space::Space;
+use crate::base::time::Clock;
 use crate::config::{self, Config, FilteredMail, Outbound, TrapMail};
 use crate::delivery::dmtp::DmtpDelivery;
 use crate::delivery::local::LocalDelivery;
@@ -36,7 +38,7 @@ use crate::queue::signing::Signing;
 use crate::screening::Screening;
 use crate::signet_service::{Chains, Desk, Directory, Enumeration, Published};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{MasterKey, Store, StsPolicies};
+use crate::store::{ClockRecords as _, MasterKey, Store, StsPolicies};
 
 /// Messages held whole at the same time, on the way in and again in the queue: this many of the largest allowed.
 const MESSAGES_IN_MEMORY: u64 = 4;
@@ -55,6 +57,10 @@ pub struct Services {
     pub config: Config,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// The same, which notices when it jumps.
+    pub guarded_clock: Arc<GuardedClock>,
+    /// Room for what comes in.
+    pub space: Space,
     /// Everything on disk.
     pub store: Arc<dyn Store>,
     /// DNS.
@@ -131,9 +137,13 @@ fn checks_at_once() -> usize {
 impl Services {
     /// Opens the store and loads keys and certificates.
     pub async fn open(config: Config, observer: Arc<dyn Observer>) -> Result<Self, Error> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let guarded = Arc::new(GuardedClock::system());
+        let clock: Arc<dyn Clock> = Arc::clone(&guarded) as _;
         let master_key = MasterKey(config::load_master_key(&config)?);
         let store = SqliteStore::open(&config.server.database(), master_key, Arc::clone(&clock)).await?;
+        if let Some(record) = store.clock_record().await? {
+            guarded.resume(record.trusted_at);
+        }
         let store: Arc<dyn Store> = Arc::new(store);
         let Planner {
             domains,
@@ -181,6 +191,8 @@ impl Services {
             smtp,
             srs: Arc::new(srs),
             callouts,
+            guarded_clock: guarded,
+            space: config.space(),
             desk: Desk {
                 published: Arc::clone(&published),
                 accounts: Arc::clone(&accounts),

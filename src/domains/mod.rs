@@ -211,7 +211,8 @@ impl Domains {
         let fresh = stored
             .as_ref()
             .is_some_and(|pin| pinning::is_fresh(pin, &self.limits, now));
-        let pin = stored.as_ref().and_then(|pin| pinning::usable(pin, now));
+        let certain = self.clock.certain(now);
+        let pin = stored.as_ref().and_then(|pin| pinning::usable(pin, certain));
         if let Some(facts) = self.remembered(domain, now, fresh, pin.clone()) {
             return Ok(facts);
         }

@@ -183,7 +183,8 @@ impl MtaSts {
             Some(store) => store.sts_policy(domain).await?,
             None => None,
         };
-        let kept = stored.filter(|entry| now < entry.expires_at).and_then(kept);
+        let certain = self.clock.certain(now);
+        let kept = stored.filter(|entry| certain < entry.expires_at).and_then(kept);
         let announced = match self.resolver.txt(&format!("_mta-sts.{domain}")).await {
             Lookup::Found { value, .. } => policy::announced(&value).map_or(Announced::No, Announced::Id),
             Lookup::Absent { .. } => Announced::No,

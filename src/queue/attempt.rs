@@ -255,10 +255,12 @@ impl Mailer {
         schedule: &'a Schedule,
         known: Option<&'a Mailbox>,
     ) -> Conclusion<'a> {
+        let now = self.clock.now();
         Conclusion {
             schedule,
             host: &self.host,
-            now: self.clock.now(),
+            now,
+            certain: self.clock.certain(now),
             known,
         }
     }

@@ -33,6 +33,8 @@ pub struct Conclusion<'a> {
     pub host: &'a Domain,
     /// The end of the attempt.
     pub now: Timestamp,
+    /// The same, as far as it is certain to have come: age counts to here.
+    pub certain: Timestamp,
     /// Who the recipient of a sealed message is, where the author's keys are kept here and say it.
     pub known: Option<&'a Mailbox>,
 }
@@ -96,7 +98,7 @@ impl Conclusion<'_> {
         recipient: &ClaimedRecipient,
         diagnosis: &Diagnosis,
     ) -> (SettledState, Option<News>, String) {
-        let age = self.now.since(claim.accepted_at);
+        let age = self.certain.since(claim.accepted_at);
         let jitter = rand::rng().next_u32() as u16;
         match self.schedule.next(recipient.attempts + 1, age, jitter) {
             Next::GiveUp => failed(&given_up(diagnosis)),
@@ -234,6 +236,7 @@ mod tests {
             schedule: &Schedule::default(),
             host: &"mx.hermail.test".parse().unwrap(),
             now: ACCEPTED.after(age),
+            certain: ACCEPTED.after(age),
             known: None,
         };
         conclusion.settle(claim, &results, b"Subject: hello\r\n\r\n")
@@ -423,6 +426,7 @@ mod tests {
             schedule: &Schedule::default(),
             host: &"mx.hermail.test".parse().unwrap(),
             now: ACCEPTED,
+            certain: ACCEPTED,
             known: None,
         };
         let settled = conclusion.settle(&claim, &results, b"");

@@ -25,6 +25,7 @@ mod aliases;
 pub mod blocking;
 mod blocks;
 mod body;
+mod clock;
 mod deposits;
 mod dkim;
 mod domains;
@@ -44,6 +45,7 @@ pub use aliases::*;
 pub use blocking::Pieces;
 pub use blocks::*;
 pub use body::*;
+pub use clock::*;
 pub use deposits::*;
 pub use dkim::*;
 pub use domains::*;
@@ -121,6 +123,7 @@ pub trait Store:
     + DkimKeys
     + Greylist
     + Relaying
+    + ClockRecords
 {
 }
 
@@ -138,5 +141,6 @@ impl<T> Store for T where
         + DkimKeys
         + Greylist
         + Relaying
+        + ClockRecords
 {
 }

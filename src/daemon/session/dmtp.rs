@@ -135,6 +135,9 @@ impl Owner {
         origin_signet: Option<AnyFingerprint>,
         returning: Option<Return>,
     ) -> Result<(), Reply> {
+        if !self.services.has_space() {
+            return Err(Reply::plain(452, "out of storage, try again later"));
+        }
         if self.purpose == Purpose::Submission {
             self.may_submit_from(&origin).await?;
         }

@@ -239,6 +239,7 @@ impl Owner {
     }
 
     async fn mail(&mut self, session: &Session, mail: MailFrom) -> Result<(), Reply> {
+        self.demand_space()?;
         let reserved = self.admit_sender(&mail).await?;
         self.filter_mail(session, &mail).await?;
         self.transaction = Some(Transaction {

@@ -217,7 +217,7 @@ impl SpoolBody {
         let last = (self.pieces_stored, &self.piece[..]);
         let mut sealed = SealedMessage::seal(master, &self.key, message, self.size_bytes, last)?;
         more(&mut sealed, &self.key);
-        let now = self.store.inner.clock.now();
+        let now = self.store.inner.certain(self.store.inner.clock.now());
         let committed = self
             .store
             .inner

@@ -139,6 +139,7 @@ impl Domains for SqliteStore {
     }
 
     async fn drop_expired_pins(&self, before: Timestamp) -> Result<u64, Error> {
+        let before = self.inner.certain(before);
         let dropped = self.inner.write(move |db| {
             Box::pin(async move {
                 let done = query(

@@ -47,6 +47,7 @@ impl KeySets for SqliteStore {
     }
 
     async fn destroy_kem_keys(&self, now: Timestamp) -> Result<u64, Error> {
+        let now = self.inner.certain(now);
         self.erase_due(
             "UPDATE kem_keys SET sealed = zeroblob(length(sealed)) WHERE destroy_at <= ?",
             "DELETE FROM kem_keys WHERE destroy_at <= ?",
@@ -112,6 +113,7 @@ impl KeySets for SqliteStore {
     }
 
     async fn key_set_pin(&self, name: &str, now: Timestamp) -> Result<Option<KeySetPin>, Error> {
+        let now = self.inner.certain(now);
         let name = fold_name(name);
         let row: Option<(Vec<u8>, i64)> =
             query_as("SELECT sealed, expires_at FROM key_set_pins WHERE name_tag = ? AND expires_at > ?")
@@ -136,6 +138,7 @@ impl KeySets for SqliteStore {
         now: Timestamp,
     ) -> Result<bool, Error> {
         let name = fold_name(name);
+        let now = self.inner.certain(now);
         let master = self.inner.master.clone();
         self.inner
             .write(move |db| {

@@ -185,6 +185,7 @@ impl LifeCycle for SqliteStore {
     }
 
     async fn erase_private_keys(&self, now: Timestamp) -> Result<u64, Error> {
+        let now = self.inner.certain(now);
         self.erase_due(
             "UPDATE signets SET private_keys = zeroblob(length(private_keys)) \
              WHERE erase_keys_at <= ? AND private_keys IS NOT NULL",
@@ -365,6 +366,7 @@ impl LifeCycle for SqliteStore {
     }
 
     async fn custody_pin(&self, name: &str, now: Timestamp) -> Result<Option<CustodyPin>, Error> {
+        let now = self.inner.certain(now);
         let name = fold_name(name);
         let sealed: Option<Vec<u8>> =
             query_scalar("SELECT sealed FROM custody_pins WHERE name_tag = ? AND expires_at > ?")
@@ -384,6 +386,7 @@ impl LifeCycle for SqliteStore {
         now: Timestamp,
     ) -> Result<bool, Error> {
         let name = fold_name(name);
+        let now = self.inner.certain(now);
         let master = self.inner.master.clone();
         self.inner
             .write(move |db| {

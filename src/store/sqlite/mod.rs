@@ -17,6 +17,7 @@ mod aliases;
 mod blocks;
 mod body;
 mod claim;
+mod clock;
 mod deposits;
 mod dkim;
 mod domains;
@@ -48,7 +49,7 @@ use tokio::sync::Notify;
 use super::kept::signets::{CurrentSignet, KeptSignets, MOST_CHANGES};
 use super::kept::{self, Kept, Mark, Row};
 use super::{Error, MasterKey};
-use crate::base::time::Clock;
+use crate::base::time::{Clock, Timestamp};
 use crate::mail::address::Domain;
 pub use claim::CLAIM_QUERIES;
 use file::DatabaseFile;
@@ -129,6 +130,11 @@ impl SqliteStore {
 }
 
 impl Inner {
+    /// That time, as far as it is certain to have come.
+    fn certain(&self, time: Timestamp) -> Timestamp {
+        self.clock.certain(time)
+    }
+
     /// The row of a domain: kept, or else read and then kept.
     async fn kept_row<R: Row>(
         &self,

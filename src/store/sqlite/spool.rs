@@ -23,7 +23,7 @@ impl Spool for SqliteStore {
     }
 
     async fn enqueue(&self, message: FollowUp) -> Result<(), Error> {
-        let now = self.inner.clock.now();
+        let now = self.inner.certain(self.inner.clock.now());
         let sealed = [SealedMessage::follow_up(&self.inner.master, &message)?];
         let stored = self
             .inner
@@ -102,6 +102,7 @@ impl Spool for SqliteStore {
     ) -> Result<(), Error> {
         let master = self.inner.master.clone();
         let now = self.inner.clock.now();
+        let certain = self.inner.certain(now);
         let sealed = follow_ups
             .iter()
             .map(|message| SealedMessage::follow_up(&master, message))
@@ -111,7 +112,7 @@ impl Spool for SqliteStore {
             .write(move |db| {
                 Box::pin(async move {
                     settle::settle(db, &master, lease, now, &settlements).await?;
-                    store_follow_ups(db, now, &sealed).await
+                    store_follow_ups(db, certain, &sealed).await
                 })
             })
             .await?;

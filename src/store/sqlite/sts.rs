@@ -63,11 +63,12 @@ impl StsPolicies for SqliteStore {
 
     async fn set_sts_policy(&self, entry: StsEntry) -> Result<(), Error> {
         let seal = self.inner.master.seal_sts_policy(&entry);
+        let now = self.inner.certain(entry.fetched_at);
         self.inner
             .write(move |db| {
                 Box::pin(async move {
                     query("DELETE FROM sts_policies WHERE expires_at <= ?")
-                        .bind(entry.fetched_at.0)
+                        .bind(now.0)
                         .execute(&mut *db)
                         .await?;
                     query(

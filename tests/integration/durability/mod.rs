@@ -2,13 +2,16 @@
 //!
 //! `DIMED_LONG_TESTS=1` makes the tests that draw lots take more of them.
 
+mod clock;
 mod crash;
 mod disk;
 mod faults;
 mod host;
+mod migration;
 mod order;
 mod power;
 mod sealed;
+mod space;
 mod trace;
 
 use std::path::{Path, PathBuf};

@@ -1,12 +1,21 @@
-//! Whether mailboxes of ours have room, as far as a session can know.
+//! Whether the disk and mailboxes of ours have room, as far as a session can know.
 
 use super::{Owner, reply};
 use crate::accounts::Target;
 use crate::delivery::maildir::Room;
 use crate::mail::reply::Reply;
+use crate::smtp::server::replies;
 use crate::store::Addressee;
 
 impl Owner {
+    /// Takes nothing more in when the disk is nearly full.
+    pub(super) fn demand_space(&self) -> Result<(), Reply> {
+        match self.services.has_space() {
+            true => Ok(()),
+            false => Err(replies::storage_full()),
+        }
+    }
+
     /// Refuses what is for one account alone whose mailbox has no room for it. Where others get it, too, each delivery sees for
     /// itself.
     pub(super) async fn demand_room(&self, targets: &[Target]) -> Result<(), Reply> {
