@@ -11,6 +11,7 @@ use rustix::fs::OFlags;
 
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::aliases::{self, Aliases, MAX_OCTETS, Target};
+use crate::mail::local;
 
 /// Files that all aliases together may include.
 const MAX_INCLUDED: usize = 100;
@@ -26,7 +27,7 @@ pub struct HostNames {
     pub hostname: Domain,
     /// `/etc/aliases`.
     pub aliases: AliasFile,
-    /// Who gets mail for names that are nobody's.
+    /// Who gets mail of programs, and reports, for names that are nobody's.
     pub fallback: Option<Mailbox>,
 }
 
@@ -36,24 +37,34 @@ impl HostNames {
         *domain == self.origin || *domain == self.hostname
     }
 
+    /// The address of somebody whom a program of this host names, with or without a domain.
+    pub fn named(&self, text: &str) -> Option<Mailbox> {
+        local::qualified(text, &self.origin).map(|mailbox| self.meant(mailbox))
+    }
+
+    fn meant(&self, mailbox: Mailbox) -> Mailbox {
+        local::at_origin(mailbox, &self.origin, &self.hostname)
+    }
+
     /// Looks whether the file of aliases has changed, as [`AliasFile::reload`].
-    pub fn reload(&self) -> Result<Option<usize>, Unusable> {
+    pub fn reload(&self) -> Result<Option<InUse>, Unusable> {
         self.aliases.reload(&self.origin)
     }
 
-    /// Where a name leads by the file of aliases; nowhere if it is not there.
-    pub fn alias(&self, name: &str) -> Vec<Mailbox> {
-        let current = self
-            .aliases
-            .current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        current
-            .entries
-            .get(&name.to_lowercase())
-            .cloned()
-            .unwrap_or_default()
+    /// Where a name leads by the file of aliases: to nobody if its mail is not wanted; `None` if it is not there.
+    pub fn alias(&self, name: &str) -> Option<Vec<Mailbox>> {
+        let targets = self.aliases.current().entries.get(&name.to_lowercase())?.clone();
+        Some(targets.into_iter().map(|target| self.meant(target)).collect())
     }
+}
+
+/// What is used of a file of aliases that has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InUse {
+    /// How many aliases.
+    pub count: usize,
+    /// Lines and targets that are not used.
+    pub left_out: usize,
 }
 
 /// Why a file of aliases is not used.
@@ -99,11 +110,11 @@ pub struct AliasFile {
 /// What a file of aliases says, the files that it includes with it.
 #[derive(Debug, Default)]
 pub struct Loaded {
-    /// By name, in lower case.
+    /// By name, in lower case. To nobody: the mail is not wanted.
     pub entries: HashMap<String, Vec<Mailbox>>,
-    /// Lines that are not understood: the file is not used.
+    /// Lines that cannot be used.
     pub wrong: Vec<String>,
-    /// Targets that are understood, and are not for us to reach.
+    /// What is understood, and is not done here.
     pub refused: Vec<String>,
     included: Vec<PathBuf>,
 }
@@ -145,20 +156,23 @@ impl AliasFile {
         }
     }
 
-    /// Reads the file if it has changed since the last look; how many aliases it has then. A file that is not there has none.
+    fn current(&self) -> Arc<Loaded> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&current)
+    }
+
+    /// Reads the file if it has changed since the last look; what is used of it then. A file that is not there has no aliases.
+    /// Where some of its lines cannot be used, the aliases of a whole file from before stay in use; without such, the other
+    /// lines are used.
     ///
     /// Errors: [`Unusable`], once for each change; the aliases from before stay in use.
-    pub fn reload(&self, origin: &Domain) -> Result<Option<usize>, Unusable> {
+    pub fn reload(&self, origin: &Domain) -> Result<Option<InUse>, Unusable> {
         let Some(path) = &self.path else {
             return Ok(None);
         };
-        let included = self
-            .current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .included
-            .clone();
-        let stamps = stamps(path, &included);
+        let before = self.current();
+        let included = &before.included;
+        let stamps = stamps(path, included);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.as_ref() == Some(&stamps) {
             return Ok(None);
@@ -172,21 +186,21 @@ impl AliasFile {
             }
             Ok(loaded) => loaded,
         };
-        if !loaded.wrong.is_empty() {
+        if !loaded.wrong.is_empty() && before.is_whole() {
             return Err(Unusable::Wrong {
                 path: path.clone(),
                 problems: loaded.wrong.into_iter().take(5).collect(),
             });
         }
         // A change of a file while it was read is noticed next time: what was looked at is from before.
-        let is_first_with = loaded.included != included;
-        let count = loaded.entries.len();
+        let is_first_with = loaded.included != *included;
+        let in_use = loaded.in_use();
         if is_first_with {
             let new = stamps_after(path, &loaded.included, seen.as_deref());
             *seen = Some(new);
         }
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
-        Ok(Some(count))
+        Ok(Some(in_use))
     }
 }
 
@@ -213,6 +227,7 @@ impl Loaded {
             loaded.note(path, problem);
         }
         for (name, targets) in parsed.entries {
+            let is_unwanted = targets == [Target::Discard];
             let mut mailboxes = Vec::new();
             for target in targets {
                 loaded.add(&name, target, origin, &mut mailboxes);
@@ -221,12 +236,23 @@ impl Loaded {
                 loaded
                     .wrong
                     .push(format!("`{name}` leads to more than {MAX_TARGETS} addresses"));
-            }
-            if !mailboxes.is_empty() {
+            } else if is_unwanted || !mailboxes.is_empty() {
                 loaded.entries.insert(name, mailboxes);
             }
         }
         Ok(loaded)
+    }
+
+    /// Whether there are aliases, and no line was left out that cannot be used.
+    fn is_whole(&self) -> bool {
+        !self.entries.is_empty() && self.wrong.is_empty()
+    }
+
+    fn in_use(&self) -> InUse {
+        InUse {
+            count: self.entries.len(),
+            left_out: self.wrong.len() + self.refused.len(),
+        }
     }
 
     /// How many addresses the longest alias leads to.
@@ -245,7 +271,8 @@ impl Loaded {
     fn add(&mut self, name: &str, target: Target, origin: &Domain, mailboxes: &mut Vec<Mailbox>) {
         match target {
             Target::Address(mailbox) => mailboxes.push(mailbox),
-            Target::Name(name) => match crate::mail::local::qualified(&quoted(&name), origin) {
+            Target::Discard => {}
+            Target::Name(name) => match local::qualified(&quoted(&name), origin) {
                 Some(mailbox) => mailboxes.push(mailbox),
                 None => self.wrong.push(format!("`{name}` is no name")),
             },
@@ -283,6 +310,7 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
+/// What is not UTF-8 is told of its line alone.
 fn text(path: &Path) -> io::Result<String> {
     let most = u64::try_from(MAX_OCTETS).unwrap_or(u64::MAX);
     // Whoever could put a pipe here could have us wait forever.
@@ -296,7 +324,7 @@ fn text(path: &Path) -> io::Result<String> {
     if octets.len() > MAX_OCTETS {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "too large"));
     }
-    String::from_utf8(octets).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8"))
+    Ok(String::from_utf8_lossy(&octets).into_owned())
 }
 
 #[cfg(test)]
@@ -315,7 +343,13 @@ mod tests {
     }
 
     fn of(names: &HostNames, name: &str) -> Vec<String> {
-        names.alias(name).iter().map(ToString::to_string).collect()
+        let targets = names.alias(name).unwrap_or_default();
+        targets.iter().map(ToString::to_string).collect()
+    }
+
+    /// How many aliases a change brought.
+    fn reloaded(names: &HostNames) -> Option<usize> {
+        names.reload().unwrap().map(|in_use| in_use.count)
     }
 
     #[test]
@@ -323,18 +357,18 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let (path, list) = (home.path().join("aliases"), home.path().join("list"));
         let names = names(&path);
-        assert_eq!(names.reload().unwrap(), Some(0));
-        assert_eq!(names.reload().unwrap(), None);
+        assert_eq!(reloaded(&names), Some(0));
+        assert_eq!(reloaded(&names), None);
         std::fs::write(&list, "bob@b.test\n").unwrap();
         std::fs::write(&path, format!("Root: alice, :include:{}\n", list.display())).unwrap();
-        assert_eq!(names.reload().unwrap(), Some(1));
+        assert_eq!(reloaded(&names), Some(1));
         assert_eq!(of(&names, "rOOt"), ["alice@h.test", "bob@b.test"]);
-        assert_eq!(names.reload().unwrap(), None);
+        assert_eq!(reloaded(&names), None);
         std::fs::write(&list, "carol@b.test\n").unwrap();
-        assert_eq!(names.reload().unwrap(), Some(1));
+        assert_eq!(reloaded(&names), Some(1));
         assert_eq!(of(&names, "root"), ["alice@h.test", "carol@b.test"]);
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(names.reload().unwrap(), Some(0));
+        assert_eq!(reloaded(&names), Some(0));
         assert_eq!(of(&names, "root"), Vec::<String>::new());
     }
 
@@ -344,12 +378,12 @@ mod tests {
         let path = home.path().join("aliases");
         let names = names(&path);
         std::fs::write(&path, "root: alice\n").unwrap();
-        assert_eq!(names.reload().unwrap(), Some(1));
+        assert_eq!(reloaded(&names), Some(1));
         for broken in ["root alice bob\n", "root: :include:/nonexistent/x\n"] {
             std::fs::write(&path, broken).unwrap();
             let error = names.reload().unwrap_err().to_string();
             assert!(error.starts_with(&path.display().to_string()), "{error}");
-            assert_eq!(names.reload().unwrap(), None);
+            assert_eq!(reloaded(&names), None);
             assert_eq!(of(&names, "root"), ["alice@h.test"]);
         }
         std::fs::remove_file(&path).unwrap();
@@ -362,11 +396,58 @@ mod tests {
     fn what_is_refused_is_left_out_and_kept_to_be_told() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("aliases");
-        std::fs::write(&path, "a: |x, b@b.test\nc: /dev/null\n").unwrap();
+        std::fs::write(&path, "a: |x, b@b.test\nc: /dev/full\n").unwrap();
         let loaded = Loaded::read(&path, &"h.test".parse().unwrap()).unwrap();
         assert_eq!((loaded.entries.len(), loaded.longest()), (1, 1));
         assert_eq!((loaded.wrong.len(), loaded.refused.len()), (0, 2));
         assert!(loaded.refused[0].contains(": line 1: `|x` would run a program"));
+    }
+
+    #[test]
+    fn without_aliases_from_before_the_good_lines_are_used() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("aliases");
+        let names = names(&path);
+        std::fs::write(&path, b"root: alice\nno alias\nops: b\xff\nRoot: bob\n").unwrap();
+        let in_use = InUse {
+            count: 1,
+            left_out: 3,
+        };
+        assert_eq!(names.reload().unwrap(), Some(in_use));
+        assert_eq!(of(&names, "root"), ["alice@h.test"]);
+        // They are no better than what comes next.
+        std::fs::write(&path, "root: bob\nstill no alias\n").unwrap();
+        assert_eq!(reloaded(&names), Some(1));
+        assert_eq!(of(&names, "root"), ["bob@h.test"]);
+        std::fs::write(&path, "root: carol\n").unwrap();
+        assert_eq!(reloaded(&names), Some(1));
+        std::fs::write(&path, "root: dave\nno alias once more\n").unwrap();
+        assert!(names.reload().is_err());
+        assert_eq!(of(&names, "root"), ["carol@h.test"]);
+        // What is refused or there twice is no reason to go on with them.
+        std::fs::write(&path, "root: dave, |x\nroot: erin\n").unwrap();
+        assert_eq!(reloaded(&names), Some(1));
+        assert_eq!(of(&names, "root"), ["dave@h.test"]);
+    }
+
+    #[test]
+    fn targets_at_short_names_of_the_host_are_names_of_it() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("aliases");
+        let names = names(&path);
+        std::fs::write(
+            &path,
+            "root: a@localhost, b@mx, c@mx.h.test, d\nvoid: /dev/null\n",
+        )
+        .unwrap();
+        assert_eq!(reloaded(&names), Some(2));
+        let expected = ["a@h.test", "b@h.test", "c@mx.h.test", "d@h.test"];
+        assert_eq!(of(&names, "root"), expected);
+        assert_eq!(names.alias("void"), Some(Vec::new()));
+        assert_eq!(names.alias("nobody"), None);
+        for text in ["root", "root@localhost", "root@MX", "root@h.test"] {
+            assert_eq!(names.named(text).unwrap().to_string(), "root@h.test", "{text}");
+        }
     }
 
     #[test]

@@ -16,7 +16,8 @@ pub enum Resolution {
     NotLocal,
     /// The domain is ours and nobody has that address.
     Unknown,
-    /// Those who get the mail, at least one. More than one, or one that is [`Target::Remote`], is an alias.
+    /// Those who get the mail. More than one, or one that is [`Target::Remote`], is an alias; none is an alias of this host
+    /// whose mail goes nowhere.
     Targets(Vec<Target>),
 }
 
@@ -45,9 +46,47 @@ impl Accounts {
     /// An account or alias of exactly that address (apart from case) comes first, then the one without the detail,
     /// then for `postmaster` (RFC 5321 §4.5.1) and `abuse` (RFC 2142) the one in charge, and then whoever catches all that
     /// comes for the domain: the alias `*@domain`. For names of this host, `/etc/aliases` comes after the first two, `root` is
-    /// another name for its postmaster, and in the end there may be a fallback. Errors:
+    /// another name for its postmaster. Errors:
     /// [`Error::AliasLoop`] if that takes too many steps or ends nowhere but in a circle.
     pub async fn resolve(&self, recipient: &Mailbox) -> Result<Resolution, Error> {
+        self.follow(recipient, Unclaimed::Nobody).await
+    }
+
+    /// The same for mail of programs of this host: what is nobody's goes to the fallback, if there is one.
+    pub async fn resolve_for_programs(&self, recipient: &Mailbox) -> Result<Resolution, Error> {
+        self.follow(recipient, Unclaimed::Fallback).await
+    }
+
+    /// The same for mail that cannot come back, such as reports: a name of this host that is nobody's stands for the fallback, or
+    /// else the postmaster.
+    pub async fn resolve_to_somebody(&self, recipient: &Mailbox) -> Result<Resolution, Error> {
+        match self.follow(recipient, Unclaimed::Postmaster).await {
+            Ok(Resolution::Unknown) | Err(Error::AliasLoop)
+                if self.names_of(recipient.domain()).is_some() =>
+            {
+                self.last_resort(recipient).await
+            }
+            found => found,
+        }
+    }
+
+    /// The one in charge, where aliases of the postmaster lead to nobody.
+    async fn last_resort(&self, recipient: &Mailbox) -> Result<Resolution, Error> {
+        let in_charge = match self.in_charge(recipient).await? {
+            Step::Account(account) => return Ok(Resolution::Targets(vec![Target::Local(account)])),
+            Step::Alias(targets) => targets.into_iter().next(),
+            Step::Remote | Step::Discard | Step::Nobody => None,
+        };
+        let Some(in_charge) = in_charge else {
+            return Ok(Resolution::Unknown);
+        };
+        match self.follow(&in_charge, Unclaimed::Nobody).await? {
+            Resolution::NotLocal => Ok(Resolution::Targets(vec![Target::Remote(in_charge)])),
+            found => Ok(found),
+        }
+    }
+
+    async fn follow(&self, recipient: &Mailbox, unclaimed: Unclaimed) -> Result<Resolution, Error> {
         if !self.is_local(recipient.domain()).await? {
             return Ok(Resolution::NotLocal);
         }
@@ -62,10 +101,11 @@ impl Accounts {
             if seen.len() > MOST_STEPS {
                 return Err(Error::AliasLoop);
             }
-            match self.step(&address).await? {
+            match self.step(&address, unclaimed).await? {
                 Step::Account(account) => found.add(Target::Local(account)),
                 Step::Remote => found.add(Target::Remote(address)),
                 Step::Alias(targets) => open.extend(targets),
+                Step::Discard => found.discard = true,
                 Step::Nobody => {}
             }
         }
@@ -82,7 +122,7 @@ impl Accounts {
         self.host.as_deref().filter(|host| host.is_here(domain))
     }
 
-    async fn step(&self, address: &Mailbox) -> Result<Step, Error> {
+    async fn step(&self, address: &Mailbox, unclaimed: Unclaimed) -> Result<Step, Error> {
         if !self.is_local(address.domain()).await? {
             return Ok(Step::Remote);
         }
@@ -98,9 +138,10 @@ impl Accounts {
                 return Ok(Step::Alias(targets));
             }
             let host = self.names_of(address.domain());
-            let targets = host.map(|host| host.alias(candidate.local())).unwrap_or_default();
-            if !targets.is_empty() {
-                return Ok(Step::Alias(targets));
+            match host.and_then(|host| host.alias(candidate.local())) {
+                Some(targets) if targets.is_empty() => return Ok(Step::Discard),
+                Some(targets) => return Ok(Step::Alias(targets)),
+                None => {}
             }
         }
         let host = self.names_of(address.domain());
@@ -110,9 +151,8 @@ impl Accounts {
             }
             _ => self.catch_all(address.domain()).await?,
         };
-        let fallback = host.and_then(|host| host.fallback.clone());
-        Ok(match (step, fallback) {
-            (Step::Nobody, Some(fallback)) => Step::Alias(vec![fallback]),
+        Ok(match (step, host) {
+            (Step::Nobody, Some(host)) => unclaimed.step(address, host),
             (step, _) => step,
         })
     }
@@ -156,11 +196,40 @@ impl Accounts {
     }
 }
 
+/// Who gets mail for names of this host that are nobody's.
+#[derive(Debug, Clone, Copy)]
+enum Unclaimed {
+    Nobody,
+    Fallback,
+    /// The fallback, or else the postmaster.
+    Postmaster,
+}
+
+impl Unclaimed {
+    fn step(self, address: &Mailbox, host: &HostNames) -> Step {
+        match (self, &host.fallback) {
+            (Self::Nobody, _) | (Self::Fallback, None) => Step::Nobody,
+            (Self::Fallback | Self::Postmaster, Some(fallback)) => Step::Alias(vec![fallback.clone()]),
+            (Self::Postmaster, None) => postmaster_beside(address),
+        }
+    }
+}
+
+/// The postmaster at the same domain; nobody if it is the postmaster who is nobody.
+fn postmaster_beside(address: &Mailbox) -> Step {
+    if address.local().eq_ignore_ascii_case("postmaster") {
+        return Step::Nobody;
+    }
+    let postmaster = Mailbox::parse(&format!("postmaster@{}", address.domain()));
+    postmaster.map_or(Step::Nobody, |postmaster| Step::Alias(vec![postmaster]))
+}
+
 /// Where one address leads.
 enum Step {
     Account(Box<Account>),
     Remote,
     Alias(Vec<Mailbox>),
+    Discard,
     Nobody,
 }
 
@@ -168,6 +237,7 @@ enum Step {
 struct Found {
     targets: Vec<Target>,
     circle: bool,
+    discard: bool,
 }
 
 impl Found {
@@ -185,6 +255,7 @@ impl Found {
     fn into_resolution(self) -> Result<Resolution, Error> {
         match self.targets.is_empty() {
             false => Ok(Resolution::Targets(self.targets)),
+            true if self.discard => Ok(Resolution::Targets(Vec::new())),
             true if self.circle => Err(Error::AliasLoop),
             true => Ok(Resolution::Unknown),
         }

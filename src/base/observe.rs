@@ -99,6 +99,8 @@ pub const LOGIN_UNDECIDED: &str = "login.undecided";
 pub const SUBMISSION_LIMITED: &str = "submission.limited";
 /// A next host was asked whether it knows a recipient of a relay domain.
 pub const RELAY_CALLOUT: &str = "relay.callout";
+/// A recipient was refused, or put off. Says why by the codes of the reply, and names nobody.
+pub const SMTP_RCPT_REFUSED: &str = "smtp.rcpt.refused";
 /// A message was accepted and is durable.
 pub const SMTP_MESSAGE_ACCEPTED: &str = "smtp.message.accepted";
 /// SPF, DKIM and DMARC of a message from another host were checked.

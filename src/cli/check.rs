@@ -16,9 +16,9 @@ use self::surroundings::Finding;
 use super::answer::Answer;
 use super::context::Context;
 use super::{Exit, load};
-use crate::accounts::{self, Dovecot, Loaded, Resolution};
+use crate::accounts::{self, Accounts, Dovecot, Loaded, Resolution};
 use crate::base::secret::Secret;
-use crate::config::{self, Config, FilteredMail, PasswordsAt, Warning};
+use crate::config::{self, Config, FilteredMail, LocalMail, PasswordsAt, Warning};
 use crate::daemon::pickup;
 use crate::delivery::smtp::{CredentialsError, parse_credentials};
 use crate::mail::address::{Domain, Mailbox};
@@ -99,12 +99,36 @@ fn of_host(config: &Config) -> Vec<Warning> {
             Err(error) => warnings.push(Warning::Aliases(format!("{}: {error}", path.display()))),
         }
     }
-    if let Some(path) = config.local.drop_folder()
-        && let Err(error @ pickup::Unusable::Unsafe) = pickup::probe(&path)
-    {
-        warnings.push(Warning::DropFolder(format!("{}: {error}", path.display())));
-    }
+    warnings.extend(missing_aliases(&config.local));
+    warnings.extend(unusable_drop_folder(&config.local));
     warnings
+}
+
+/// The usual file need not be there; nobody has asked for it.
+fn missing_aliases(local: &LocalMail) -> Option<Warning> {
+    let path = local.aliases_file()?;
+    let is_usual = local.aliases == LocalMail::default().aliases;
+    (!is_usual && !path.exists()).then(|| {
+        Warning::Aliases(format!(
+            "{} (local.aliases) is not there, so that nobody gets mail by its aliases: make it, or take it out",
+            path.display()
+        ))
+    })
+}
+
+/// The usual folder need not be there, as long as no program sends.
+fn unusable_drop_folder(local: &LocalMail) -> Option<Warning> {
+    let path = local.drop_folder()?;
+    let is_usual = local.drop == LocalMail::default().drop;
+    let path_text = path.display();
+    match pickup::probe(&path) {
+        Err(error @ pickup::Unusable::Unsafe) => Some(Warning::DropFolder(format!("{path_text}: {error}"))),
+        Err(pickup::Unusable::Missing) if !is_usual => Some(Warning::DropFolder(format!(
+            "{path_text} (local.drop) is not there, so that programs of this host cannot leave mail: make it with mode 1733 \
+             for the daemon's user, or take it out"
+        ))),
+        _ => None,
+    }
 }
 
 /// The configuration, if it can be used, and what is worth a second look around it.
@@ -152,6 +176,7 @@ async fn check(config: Config) -> anyhow::Result<(Config, Vec<Finding>)> {
     check_in_charge(&context).await?;
     findings.extend(surroundings::unserved(&context).await?);
     findings.extend(passing_through(&context).await?.iter().map(Finding::from));
+    findings.extend(nobody_there(&context).await?.iter().map(Finding::from));
     Ok((context.config, findings))
 }
 
@@ -200,26 +225,76 @@ fn of_disk(config: &Config) -> Option<Finding> {
     })
 }
 
+/// Who is named to get mail, and does not exist here.
+async fn nobody_there(context: &Context) -> anyhow::Result<Vec<Warning>> {
+    let config = &context.config;
+    let named = [
+        ("accounts.postmaster", &config.accounts.postmaster),
+        ("local.fallback", &config.local.fallback),
+    ];
+    let accounts = context.accounts();
+    let mut warnings = Vec::new();
+    for (setting, address) in named {
+        if let Some(address) = address
+            && is_nobody(&accounts, address).await?
+        {
+            warnings.push(Warning::NobodyThere(setting, address.clone()));
+        }
+    }
+    Ok(warnings)
+}
+
+/// Whether the address is one of ours that nobody has.
+async fn is_nobody(accounts: &Accounts, address: &Mailbox) -> Result<bool, accounts::Error> {
+    match accounts.resolve(address).await {
+        Ok(Resolution::Targets(_) | Resolution::NotLocal) => Ok(false),
+        Ok(Resolution::Unknown) | Err(accounts::Error::AliasLoop) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
 /// Every domain must have somebody who gets mail for its postmaster (RFC 5321 §4.5.1), and about abuse (RFC 2142).
 async fn check_in_charge(context: &Context) -> anyhow::Result<()> {
     let accounts = context.accounts();
     for domain in context.store.list_domains().await? {
         for local in ["postmaster", "abuse"] {
             let address = Mailbox::parse(&format!("{local}@{}", domain.name))?;
-            match accounts.resolve(&address).await {
-                Ok(Resolution::Targets(_)) => {}
-                Ok(_) | Err(accounts::Error::AliasLoop) => return Err(NobodyInCharge(address).into()),
-                Err(error) => return Err(error.into()),
+            if is_nobody(&accounts, &address).await? {
+                let named = lost_postmaster(context, &accounts).await?;
+                return Err(NobodyInCharge { address, named }.into());
             }
         }
     }
     Ok(())
 }
 
+/// The postmaster of the configuration, if there is nobody of that name.
+async fn lost_postmaster(context: &Context, accounts: &Accounts) -> Result<Option<Mailbox>, accounts::Error> {
+    match &context.config.accounts.postmaster {
+        Some(named) => Ok(is_nobody(accounts, named).await?.then(|| named.clone())),
+        None => Ok(None),
+    }
+}
+
 /// Mail that must be taken would be refused.
 #[derive(Debug, thiserror::Error)]
-#[error("nobody gets mail for {0}: add an account or alias of that name, or set `postmaster` in [accounts]")]
-pub struct NobodyInCharge(Mailbox);
+#[error("nobody gets mail for {address}: {}", advice(.named.as_ref()))]
+pub struct NobodyInCharge {
+    address: Mailbox,
+    /// The postmaster of the configuration, if that is why.
+    named: Option<Mailbox>,
+}
+
+fn advice(named: Option<&Mailbox>) -> String {
+    match named {
+        Some(named) => {
+            format!(
+                "`postmaster` in [accounts] names {named}, who has neither account nor alias here: add one"
+            )
+        }
+        None => "add an account or alias of that name, or set `postmaster` in [accounts]".to_owned(),
+    }
+}
 
 /// A file of `outbound.transports` that gives no name and password, or gives them to everybody.
 #[derive(Debug, thiserror::Error)]

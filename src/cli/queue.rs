@@ -33,6 +33,8 @@ pub enum Command {
     Hold(change::Arguments),
     /// Have held mail delivered, what was set aside as unreadable included.
     Release(change::Arguments),
+    /// Have waiting mail tried at once instead of when its next attempt is due. Held mail stays held.
+    Retry(change::Retried),
     /// Delete mail. Nobody is told: where the author is to know that it did not arrive, write to the author.
     Delete(change::Arguments),
 }
@@ -44,6 +46,7 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
         Command::Show(arguments) => show::run(&arguments, config, out).await,
         Command::Hold(arguments) => change::run(change::Change::Hold, &arguments, config, out).await,
         Command::Release(arguments) => change::run(change::Change::Release, &arguments, config, out).await,
+        Command::Retry(arguments) => change::retry(&arguments, config, out).await,
         Command::Delete(arguments) => change::run(change::Change::Delete, &arguments, config, out).await,
     }
 }

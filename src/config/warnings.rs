@@ -1,11 +1,12 @@
 //! What a configuration may well say, and most do not mean.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use super::Config;
 use super::mta_sts::Publication;
+use super::{Config, List, Listen};
 use crate::base::network::Network;
-use crate::mail::address::Domain;
+use crate::mail::address::{Domain, Mailbox};
 use crate::net::service::Service;
 
 /// Something that can be meant, and is worth a second look.
@@ -31,6 +32,16 @@ pub enum Warning {
     RelayUnverified(Domain),
     /// Mail is taken for nobody.
     RelayListEmpty(Domain),
+    /// Two services cannot have one address and port.
+    ListenTwice(SocketAddr),
+    /// Waits between attempts cannot grow.
+    RetriesShrink,
+    /// Nobody is told of a delay before the mail comes back.
+    DelayToldTooLate,
+    /// A list is asked twice about the same.
+    ListAskedTwice(Domain),
+    /// A setting names somebody here who has neither account nor alias.
+    NobodyThere(&'static str, Mailbox),
     /// Nothing could come back to a rewritten reverse-path.
     NoSrsDomain,
 }
@@ -49,6 +60,11 @@ impl Warning {
             Self::WideNetwork(_) => "relay_network_wide",
             Self::RelayUnverified(_) => "relay_unverified",
             Self::RelayListEmpty(_) => "relay_list_empty",
+            Self::ListenTwice(_) => "listen_twice",
+            Self::RetriesShrink => "queue_retry_max",
+            Self::DelayToldTooLate => "queue_delay_warning",
+            Self::ListAskedTwice(_) => "screening_list_twice",
+            Self::NobodyThere(..) => "nobody_there",
             Self::NoSrsDomain => "forwarding_no_domain",
         }
     }
@@ -94,6 +110,25 @@ impl std::fmt::Display for Warning {
                 "the list of recipients of {domain} is empty, so all mail for it is refused: `dimed domain recipients import` \
                  fills it"
             ),
+            Self::ListenTwice(address) => write!(
+                f,
+                "[listen] has {address} twice, which only one service can have: the daemon will not start"
+            ),
+            Self::RetriesShrink => f.write_str(
+                "queue.retry_max_secs is less than queue.retry_first_secs, so that the wait between attempts never grows",
+            ),
+            Self::DelayToldTooLate => f.write_str(
+                "queue.delay_warning_secs is more than queue.lifetime_secs, so that mail comes back before anybody is told of \
+                 a delay",
+            ),
+            Self::ListAskedTwice(name) => write!(
+                f,
+                "screening.lists asks {name} about the same twice: take one of the two out"
+            ),
+            Self::NobodyThere(setting, address) => write!(
+                f,
+                "{setting} names {address}, who has neither account nor alias here: add one, or name somebody else"
+            ),
             Self::NoSrsDomain => f.write_str(
                 "forwarding.srs is on, and forwarding.domain, or every domain here, is not served or takes no mail by SMTP: what \
                  aliases pass on keeps its reverse-path, and SPF fails elsewhere",
@@ -131,8 +166,49 @@ impl Config {
             .chain(everybody)
             .chain(exposed)
             .chain(self.relay.wide().map(Warning::WideNetwork))
+            .chain(twice(&self.listen).map(Warning::ListenTwice))
+            .chain(self.odd_times())
+            .chain(asked_twice(&self.screening.lists).map(Warning::ListAskedTwice))
             .collect()
     }
+
+    fn odd_times(&self) -> impl Iterator<Item = Warning> {
+        let queue = &self.queue;
+        let shrink = (queue.retry_max_secs < queue.retry_first_secs).then_some(Warning::RetriesShrink);
+        let late =
+            (queue.delay_warning_secs > queue.lifetime_secs.get()).then_some(Warning::DelayToldTooLate);
+        shrink.into_iter().chain(late)
+    }
+}
+
+/// Addresses that are named once more. Port 0 is another one each time.
+fn twice(listen: &Listen) -> impl Iterator<Item = SocketAddr> {
+    let services = [
+        &listen.smtp,
+        &listen.dmtp,
+        &listen.submission,
+        &listen.submissions,
+        &listen.http,
+    ];
+    let mut seen = HashSet::new();
+    let mut addresses: Vec<SocketAddr> = services.into_iter().flatten().copied().collect();
+    addresses.retain(|address| address.port() != 0 && !seen.insert(*address));
+    addresses.into_iter()
+}
+
+/// Names of lists that one before asks as well. Answers of a list may well be told apart by several entries.
+fn asked_twice(lists: &[List]) -> impl Iterator<Item = Domain> {
+    let again = lists.iter().enumerate().filter(move |(index, list)| {
+        let mut before = lists.iter().take(*index);
+        before.any(|before| ask_the_same(before, list))
+    });
+    again.map(|(_, list)| list.name.clone())
+}
+
+fn ask_the_same(one: &List, other: &List) -> bool {
+    one.zone == other.zone
+        && one.of == other.of
+        && one.answers.iter().any(|answers| other.answers.contains(answers))
 }
 
 #[cfg(test)]
@@ -173,6 +249,27 @@ mod tests {
             ),
             (
                 "[[filtering.filters]]\nname = \"a\"\nprotocol = \"milter\"\naddress = \"unix:/run/a\"\n",
+                &[],
+            ),
+            (
+                "[listen]\nsmtp = [\"192.0.2.1:25\"]\ndmtp = [\"192.0.2.1:26\", \"192.0.2.1:25\"]\n",
+                &["listen_twice"],
+            ),
+            (
+                "[listen]\nsmtp = [\"192.0.2.1:0\"]\ndmtp = [\"192.0.2.1:0\"]\n",
+                &[],
+            ),
+            ("[queue]\nretry_max_secs = 299\n", &["queue_retry_max"]),
+            ("[queue]\nretry_max_secs = 300\n", &[]),
+            ("[queue]\nlifetime_secs = 14399\n", &["queue_delay_warning"]),
+            ("[queue]\nlifetime_secs = 60\ndelay_warning_secs = 0\n", &[]),
+            (
+                "[screening]\nlists = [{ zone = \"a.test\", action = \"mark\" }, { zone = \"A.test\", action = \"reject\" }]\n",
+                &["screening_list_twice"],
+            ),
+            (
+                "[screening]\nlists = [{ zone = \"a.test\", answers = [\"127.0.0.2\"], action = \"mark\" }, \
+                 { zone = \"a.test\", answers = [\"127.0.0.3\"], action = \"reject\" }]\n",
                 &[],
             ),
         ] {

@@ -11,7 +11,7 @@ use crate::base::observe;
 /// Time between two looks at the file.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Looks until the daemon stops. A file that cannot be used leaves the aliases from before in use, and is told once.
+/// Looks until the daemon stops. What cannot be used is told once for each change.
 pub async fn run(host: Arc<HostNames>, stop: CancellationToken) {
     while stop
         .run_until_cancelled(tokio::time::sleep(EVERY))
@@ -28,11 +28,22 @@ pub async fn run(host: Arc<HostNames>, stop: CancellationToken) {
 pub fn look(host: &HostNames) {
     match host.reload() {
         Ok(None) => {}
-        Ok(Some(count)) => {
+        Ok(Some(in_use)) if in_use.left_out == 0 => {
+            let count = in_use.count;
             tracing::info!(
                 event = observe::ALIASES_READ,
                 count,
                 "the file of aliases has been read"
+            );
+        }
+        Ok(Some(in_use)) => {
+            let count = in_use.count;
+            let reason = format!("{} lines or targets are left out", in_use.left_out);
+            tracing::warn!(
+                event = observe::ALIASES_READ,
+                count,
+                reason,
+                "the file of aliases has been read in part; newaliases says more"
             );
         }
         // What it quotes are names and addresses.

@@ -104,7 +104,7 @@ enum Failure {
 impl LocalDelivery {
     /// Delivers a message of plain lines to the one account that the address is.
     pub async fn deliver(&self, job: &Job<'_>, body: &mut dyn Pieces) -> Outcome {
-        let recipients = match self.recipients(job.address, body).await {
+        let recipients = match self.recipients(job.address, job.reverse_path, body).await {
             Ok(recipients) => recipients,
             Err(outcome) => return outcome,
         };
@@ -124,8 +124,13 @@ impl LocalDelivery {
     }
 
     /// Finds out whom an address stands for. Errors: what becomes of the message, if that is nobody, cannot be found out, or was
-    /// the case before.
-    pub async fn recipients(&self, address: &Mailbox, body: &mut dyn Pieces) -> Result<Recipients, Outcome> {
+    /// the case before. What cannot come back reaches somebody where it is for a name of this host.
+    pub async fn recipients(
+        &self,
+        address: &Mailbox,
+        reverse_path: &ReversePath,
+        body: &mut dyn Pieces,
+    ) -> Result<Recipients, Outcome> {
         match has_been_at(address, body).await {
             Ok(false) => {}
             Ok(true) => {
@@ -145,7 +150,11 @@ impl LocalDelivery {
             }
             Err(_) => return Err(deferred("the address cannot be looked up")),
         }
-        let targets = match self.accounts.resolve(address).await {
+        let resolved = match reverse_path.is_null() {
+            true => self.accounts.resolve_to_somebody(address).await,
+            false => self.accounts.resolve(address).await,
+        };
+        let targets = match resolved {
             Ok(Resolution::Targets(targets)) => targets,
             Ok(Resolution::Unknown | Resolution::NotLocal) => {
                 let diagnosis = Diagnosis::local(EnhancedStatus(5, 1, 1), "there is no such mailbox here");

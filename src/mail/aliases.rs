@@ -2,7 +2,7 @@
 //!
 //! | Line | Meaning |
 //! |---|---|
-//! | `# …` | a comment |
+//! | `# …`, also behind white space | a comment |
 //! | `name: targets` | an alias; the name may be in quotes, and its case does not count |
 //! | white space first | more of the line before |
 //!
@@ -11,7 +11,11 @@
 //! | `name` | another name of this host; `\name` is the same |
 //! | `user@domain`, also in brackets or with quotes | an address |
 //! | `:include:/path` | addresses from a file, separated by commas or line ends |
+//! | `/dev/null` alone | the mail goes nowhere |
 //! | `\|command`, `/path` | refused: running programs and writing files is for mailbox servers |
+//!
+//! Blanks separate targets, too, where they are all names or all addresses: `Pat pat@example.org` could be one. A line that
+//! cannot be used leaves the others.
 
 use std::collections::BTreeMap;
 
@@ -20,6 +24,9 @@ use super::specs::{Spec, specs};
 
 /// Octets of the file, and of one that it includes, at most.
 pub const MAX_OCTETS: usize = 4 << 20;
+
+/// The file of which nothing is ever read again.
+const NOWHERE: &str = "/dev/null";
 
 /// Where an alias leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +37,8 @@ pub enum Target {
     Address(Mailbox),
     /// The addresses in a file.
     Include(String),
+    /// Nobody.
+    Discard,
 }
 
 /// Something in a line that cannot be used.
@@ -61,15 +70,24 @@ pub enum Fault {
     /// A file is to be written.
     #[error("`{0}` would write to a file, which dimed does not do: name an address")]
     File(String),
-    /// The file holds an alias twice.
-    #[error("`{0}` stands in an earlier line")]
+    /// The file holds an alias twice: the first counts.
+    #[error("`{0}` stands in an earlier line, which counts")]
     Repeated(String),
+    /// An alias of one domain alone.
+    #[error("`{0}` has a domain, and only names of this host stand here: use `dimed alias`")]
+    Foreign(String),
+    /// Octets that are no text.
+    #[error("not UTF-8")]
+    Damaged,
 }
 
 impl Fault {
-    /// Whether the rest of the file is as meant: the line is understood, and asks for what is not done here.
+    /// Whether the line is understood, and asks for what is not done here.
     pub fn is_refused(&self) -> bool {
-        matches!(self, Self::Command(_) | Self::File(_))
+        matches!(
+            self,
+            Self::Command(_) | Self::File(_) | Self::Repeated(_) | Self::Foreign(_)
+        )
     }
 }
 
@@ -83,13 +101,14 @@ pub struct Aliases {
 }
 
 impl Aliases {
-    /// Reads the text of a file.
+    /// Reads the text of a file, with U+FFFD for what is not UTF-8.
     pub fn parse(text: &str) -> Self {
         let mut aliases = Self::default();
         let mut open: Option<(usize, String)> = None;
         for (index, line) in text.lines().enumerate() {
             let number = index + 1;
-            if line.trim().is_empty() || line.trim_start().starts_with('#') {
+            let line = without_comment(line);
+            if line.is_empty() {
                 continue;
             }
             match (&mut open, line.starts_with([' ', '\t'])) {
@@ -100,7 +119,7 @@ impl Aliases {
                 (None, true) => aliases.complain(number, Fault::NothingToContinue),
                 (_, false) => {
                     aliases.take(open.take());
-                    open = Some((number, line.trim_end().to_owned()));
+                    open = Some((number, line.to_owned()));
                 }
             }
         }
@@ -116,15 +135,25 @@ impl Aliases {
         let Some((line, text)) = logical else {
             return;
         };
+        if is_damaged(&text) {
+            return self.complain(line, Fault::Damaged);
+        }
         let Some((name, rest)) = name(&text) else {
             return self.complain(line, Fault::NoAlias);
         };
+        if name.contains('@') {
+            return self.complain(line, Fault::Foreign(name));
+        }
         if self.entries.contains_key(&name) {
             return self.complain(line, Fault::Repeated(name));
         }
-        let (targets, faults) = targets(rest);
+        let (mut targets, faults) = targets(rest);
         if targets.is_empty() && faults.is_empty() {
             return self.complain(line, Fault::NoAlias);
+        }
+        // Beside others it says nothing. Mail that was for somebody who cannot be reached is not thrown away.
+        if targets.len() > 1 || !faults.is_empty() {
+            targets.retain(|target| *target != Target::Discard);
         }
         for fault in faults {
             self.complain(line, fault);
@@ -139,17 +168,15 @@ impl Aliases {
 pub fn included(text: &str) -> (Vec<Target>, Vec<Problem>) {
     let (mut all, mut problems) = (Vec::new(), Vec::new());
     for (index, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let (targets, faults) = targets(line);
+        let line = without_comment(line);
+        let (targets, mut faults) = match is_damaged(line) {
+            true => (Vec::new(), vec![Fault::Damaged]),
+            false => targets(line),
+        };
         for target in targets {
             match target {
-                Target::Include(path) => problems.push(Problem {
-                    line: index + 1,
-                    fault: Fault::Target(format!(":include:{path}")),
-                }),
+                Target::Include(path) => faults.push(Fault::Target(format!(":include:{path}"))),
+                Target::Discard => faults.push(Fault::File(NOWHERE.to_owned())),
                 target => all.push(target),
             }
         }
@@ -159,6 +186,24 @@ pub fn included(text: &str) -> (Vec<Target>, Vec<Problem>) {
         }));
     }
     (all, problems)
+}
+
+/// The line up to a `#` that stands at its start or behind white space, and not in quotes.
+fn without_comment(line: &str) -> &str {
+    let (mut quoted, mut escaped, mut is_apart) = (false, false, true);
+    for (at, c) in line.char_indices() {
+        if c == '#' && is_apart && !quoted {
+            return line[..at].trim_end();
+        }
+        quoted ^= c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        is_apart = c.is_whitespace();
+    }
+    line.trim_end()
+}
+
+fn is_damaged(text: &str) -> bool {
+    text.contains(char::REPLACEMENT_CHARACTER)
 }
 
 /// The name before the colon, in lower case, and what follows that.
@@ -171,7 +216,7 @@ fn name(text: &str) -> Option<(String, &str)> {
         None => text.split_once(':')?,
     };
     let name = name.trim();
-    let fits = !name.is_empty() && !name.contains(|c: char| c.is_control() || c == '@' || c == '"');
+    let fits = !name.is_empty() && !name.contains(|c: char| c.is_control() || c == '"');
     fits.then(|| (name.to_lowercase(), rest))
 }
 
@@ -209,6 +254,9 @@ fn target(item: &str) -> Result<Vec<Target>, Fault> {
     if bare.starts_with('|') {
         return Err(Fault::Command(shown()));
     }
+    if bare == NOWHERE {
+        return Ok(vec![Target::Discard]);
+    }
     if bare.starts_with('/') {
         return Err(Fault::File(shown()));
     }
@@ -221,7 +269,29 @@ fn target(item: &str) -> Result<Vec<Target>, Fault> {
     }
     let specs = specs(item.strip_prefix('\\').unwrap_or(item)).filter(|specs| !specs.is_empty());
     let found = specs.and_then(|specs| specs.iter().map(of).collect());
-    found.ok_or_else(|| Fault::Target(shown()))
+    found
+        .or_else(|| words(item))
+        .ok_or_else(|| Fault::Target(shown()))
+}
+
+/// Names alone or addresses alone, with blanks between them: of both, one could be the full name to the other.
+fn words(item: &str) -> Option<Vec<Target>> {
+    if item.contains(['"', '<', '>', '(', ')', ':', ';', '\\']) {
+        return None;
+    }
+    let found = item.split_whitespace().map(word).collect::<Option<Vec<_>>>()?;
+    let names = found
+        .iter()
+        .filter(|target| matches!(target, Target::Name(_)))
+        .count();
+    (!found.is_empty() && (names == 0 || names == found.len())).then_some(found)
+}
+
+fn word(text: &str) -> Option<Target> {
+    match specs(text)?.as_slice() {
+        [spec] => of(spec),
+        _ => None,
+    }
 }
 
 fn of(spec: &Spec) -> Option<Target> {
@@ -298,29 +368,78 @@ mod tests {
                 "line 2: `|x, y` would run a program, which dimed does not do: name an address",
             ),
             (
-                "a: /dev/null",
-                "line 1: `/dev/null` would write to a file, which dimed does not do: name an address",
+                "a: /dev/full",
+                "line 1: `/dev/full` would write to a file, which dimed does not do: name an address",
             ),
             ("a b c", "line 1: not of the form `name: target, target`"),
             ("a:", "line 1: not of the form `name: target, target`"),
             (": b", "line 1: not of the form `name: target, target`"),
-            ("x@y.test: b", "line 1: not of the form `name: target, target`"),
+            (
+                "X@y.test: b",
+                "line 1: `x@y.test` has a domain, and only names of this host stand here: use `dimed alias`",
+            ),
+            ("a: b\n\u{fffd}: c", "line 2: not UTF-8"),
+            ("a: b\nc: b\u{fffd} # c", "line 2: not UTF-8"),
             (
                 " a: b",
                 "line 1: white space at its start continues the line before, and there is none",
             ),
-            ("a: b c", "line 1: `b c` is no address or name"),
+            ("a: b c@c.test", "line 1: `b c@c.test` is no address or name"),
+            ("a: b @c.test", "line 1: `b @c.test` is no address or name"),
             ("a: b@", "line 1: `b@` is no address or name"),
             (
                 "a: :include:list",
                 "line 1: `:include:list` is no address or name",
             ),
-            ("a: b\nA: c", "line 2: `a` stands in an earlier line"),
+            (
+                "a: b\nA: c",
+                "line 2: `a` stands in an earlier line, which counts",
+            ),
         ] {
             let problems = Aliases::parse(text).problems;
             let told_of: Vec<String> = problems.iter().map(ToString::to_string).collect();
             assert_eq!(told_of, [told], "{text}");
         }
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_used_leaves_the_others() {
+        let aliases = Aliases::parse("a: b\nno alias\nx@y.test: b\nA: c\n\u{fffd}: b\nd: e\n");
+        let expected = [("a", vec![named("b")]), ("d", vec![named("e")])];
+        let expected = expected.map(|(name, targets)| (name.to_owned(), targets));
+        assert_eq!(aliases.entries, BTreeMap::from(expected));
+        let of_line = |problem: &Problem| (problem.line, problem.fault.is_refused());
+        let lines: Vec<_> = aliases.problems.iter().map(of_line).collect();
+        assert_eq!(lines, [(2, false), (3, true), (4, true), (5, false)]);
+    }
+
+    #[test]
+    fn targets_may_have_comments_behind_and_blanks_between_them() {
+        for (line, targets) in [
+            ("root: a@x.test # the boss", vec![address("a@x.test")]),
+            ("root: a#b", vec![named("a#b")]),
+            ("root: b c", vec![named("b"), named("c")]),
+            (
+                "root: b@b.test\tc@c.test,d # e",
+                vec![address("b@b.test"), address("c@c.test"), named("d")],
+            ),
+            ("root: # who?\n  b \u{fffd}# \u{fffd}\n", Vec::new()),
+            (
+                "root: b # \u{fffd}\n  # more\n  , c",
+                vec![named("b"), named("c")],
+            ),
+        ] {
+            let found = Aliases::parse(line).entries.remove("root");
+            assert_eq!(found.unwrap_or_default(), targets, "{line}");
+        }
+    }
+
+    #[test]
+    fn mail_goes_nowhere_only_where_nothing_else_is_said() {
+        let text = "a: /dev/null\nb: \"/dev/null\", c\nd: |x, /dev/null\n";
+        let expected = [("a", vec![Target::Discard]), ("b", vec![named("c")])];
+        let expected = expected.map(|(name, targets)| (name.to_owned(), targets));
+        assert_eq!(Aliases::parse(text).entries, BTreeMap::from(expected));
     }
 
     #[test]

@@ -15,8 +15,8 @@ use super::notify::{EnvelopeId, MessageRequest, Notify, Ret};
 
 /// Octets of an envelope at most.
 pub const MAX_ENVELOPE: usize = 1 << 20;
-/// Recipients at most.
-pub const MAX_RECIPIENTS: usize = 10_000;
+/// Recipients at most, as they are named, before aliases are followed.
+pub const MAX_RECIPIENTS: usize = 1000;
 
 const MAGIC: &str = "dimed ";
 const VERSION: &str = "1";

@@ -54,6 +54,25 @@ pub fn qualified(text: &str, origin: &Domain) -> Option<Mailbox> {
         .ok()
 }
 
+/// The address as programs of this host mean it: `localhost` and the first label of the host's name are other words for
+/// the domain of names without one.
+pub fn at_origin(mailbox: Mailbox, origin: &Domain, hostname: &Domain) -> Mailbox {
+    if !is_short_for_host(mailbox.domain(), hostname) {
+        return mailbox;
+    }
+    let text = mailbox.to_string();
+    let local = text.rsplit_once('@').map(|(local, _)| local);
+    let meant = local.and_then(|local| Mailbox::parse(&format!("{local}@{origin}")).ok());
+    meant.unwrap_or(mailbox)
+}
+
+fn is_short_for_host(domain: &Domain, hostname: &Domain) -> bool {
+    let first_label = hostname.as_str().split('.').next().unwrap_or_default();
+    ["localhost", "localhost.localdomain", first_label]
+        .iter()
+        .any(|name| domain.as_str().eq_ignore_ascii_case(name))
+}
+
 /// Completes the header at the front of `message`, whose lines end in CRLF. What follows it stays.
 pub fn complete(message: &[u8], author: &Author<'_>) -> Vec<u8> {
     let Header {
@@ -344,6 +363,23 @@ mod tests {
         assert_eq!(of("\"a@b\"").unwrap(), "\"a@b\"@h.test");
         for none in ["", "a b", "a@b@", "a@"] {
             assert_eq!(of(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn short_names_of_the_host_mean_its_origin() {
+        let (origin, hostname) = ("h.test".parse().unwrap(), "mx.h.test".parse().unwrap());
+        for (named, meant) in [
+            ("root@localhost", "root@h.test"),
+            ("root@LocalHost.LocalDomain", "root@h.test"),
+            ("root@mx", "root@h.test"),
+            ("\"a@b\"@localhost", "\"a@b\"@h.test"),
+            ("root@mx.h.test", "root@mx.h.test"),
+            ("root@mx.test", "root@mx.test"),
+            ("root@h", "root@h"),
+        ] {
+            let mailbox = at_origin(named.parse().unwrap(), &origin, &hostname);
+            assert_eq!(mailbox.to_string(), meant);
         }
     }
 

@@ -55,7 +55,10 @@ impl Mailer {
     ) -> Result<Recipients, Outcome> {
         let fault = || Outcome::Deferred(our_fault());
         let mailbox = planned.recipient.forward_path.mailbox().ok_or_else(fault)?;
-        self.local.recipients(mailbox, &mut progress.body).await
+        let reverse_path = &progress.claim.envelope.reverse_path;
+        self.local
+            .recipients(mailbox, reverse_path, &mut progress.body)
+            .await
     }
 
     async fn write(&self, progress: &mut Progress<'_>, planned: &Planned<'_>, account: &Account) -> Outcome {

@@ -520,7 +520,7 @@ pub trait Spool: Send + Sync {
     /// Makes held and quarantined recipients due at `now`. Returns how many.
     async fn release(&self, selection: Selection, now: Timestamp) -> Result<u64, Error>;
 
-    /// Makes waiting recipients that no attempt is under way for due at `now`. Returns how many.
+    /// Makes waiting recipients that no attempt is under way for due at `now` at the latest. Returns how many.
     async fn retry(&self, selection: Selection, now: Timestamp) -> Result<u64, Error>;
 
     /// Removes up to `limit` recipients that were held as they came and whose time was over at `now`, as

@@ -435,7 +435,7 @@ fn an_empty_queue_says_so() {
         missing.get_output().stdout,
         b"There is no such message in the queue.\n"
     );
-    for change in ["hold", "release", "delete"] {
+    for change in ["hold", "release", "retry", "delete"] {
         home.dimed(&["queue", change, &id]).assert().code(1);
         home.fails(2, &["queue", change]);
         assert!(
@@ -443,6 +443,10 @@ fn an_empty_queue_says_so() {
                 .contains("`x` is not an id")
         );
     }
+    let none = home.dimed(&["queue", "retry", "--all"]).assert().code(1);
+    assert_eq!(none.get_output().stdout, b"There was nothing to be retried.\n");
+    home.fails(2, &["queue", "retry", "--all", &id]);
+    home.fails(2, &["queue", "delete", "--all"]);
 }
 
 #[test]
@@ -511,6 +515,37 @@ fn check_tells_what_is_worth_a_second_look_and_refuses_what_does_nothing() {
     assert!(refused.contains("`no zone` is not a domain name"), "{refused}");
     let refused = check("[screening]\ngreylist_wait_secs = 172800\n", 78);
     assert!(refused.contains("nobody could come again in time"), "{refused}");
+}
+
+#[test]
+fn check_tells_what_is_named_and_missing() {
+    let home = Home::with_alice();
+    let plain = fs::read_to_string(home.path("dimed.toml")).unwrap();
+    let local = "[local]\norigin = \"hermail.test\"\nfallback = \"gone@hermail.test\"\n\
+                 drop = \"/nonexistent/drop\"\naliases = \"/nonexistent/aliases\"\n";
+    fs::write(home.path("dimed.toml"), format!("{plain}{local}")).unwrap();
+    let said = home.done(&["check"]);
+    for part in [
+        "/nonexistent/drop (local.drop) is not there",
+        "/nonexistent/aliases (local.aliases) is not there",
+        "local.fallback names gone@hermail.test, who has neither account nor alias",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let named = "[accounts]\npostmaster = \"gone@hermail.test\"\n";
+    fs::write(home.path("dimed.toml"), plain.replace("[accounts]\n", named)).unwrap();
+    let refused = home.fails(78, &["check"]);
+    assert!(
+        refused.contains("`postmaster` in [accounts] names gone@hermail.test, who has neither account"),
+        "{refused}"
+    );
+    home.done(&["alias", "add", "postmaster@hermail.test", "alice@hermail.test"]);
+    home.done(&["alias", "add", "abuse@hermail.test", "alice@hermail.test"]);
+    let said = home.done(&["check"]);
+    assert!(
+        said.contains("accounts.postmaster names gone@hermail.test"),
+        "{said}"
+    );
 }
 
 #[test]

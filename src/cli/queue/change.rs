@@ -1,4 +1,4 @@
-//! `dimed queue hold|release|delete`.
+//! `dimed queue hold|release|retry|delete`.
 
 use std::io::Write;
 
@@ -31,6 +31,27 @@ pub struct Arguments {
     json: bool,
 }
 
+/// What is to be tried at once.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("which").required(true).args(["messages", "recipient", "domain", "all"]))]
+pub struct Retried {
+    /// Messages, by their ids.
+    #[arg(value_name = "ID")]
+    messages: Vec<String>,
+    /// One recipient of a message, by its id, as `show` has it.
+    #[arg(long, value_name = "ID")]
+    recipient: Option<String>,
+    /// All recipients in a domain.
+    #[arg(long, value_name = "DOMAIN")]
+    domain: Option<Domain>,
+    /// Everything that waits.
+    #[arg(long)]
+    all: bool,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
 /// What is done.
 #[derive(Debug, Clone, Copy)]
 pub enum Change {
@@ -38,6 +59,8 @@ pub enum Change {
     Hold,
     /// It is tried at once.
     Release,
+    /// It is tried at once, if it waits.
+    Retry,
     /// It is gone.
     Delete,
 }
@@ -47,6 +70,7 @@ impl Change {
         match self {
             Self::Hold => "held",
             Self::Release => "released",
+            Self::Retry => "retried",
             Self::Delete => "deleted",
         }
     }
@@ -59,43 +83,87 @@ pub async fn run(
     config: Config,
     out: &mut dyn Write,
 ) -> anyhow::Result<Exit> {
-    let selections = arguments.selections()?;
+    apply(change, arguments.selections()?, arguments.json, config, out).await
+}
+
+/// Has what waits tried at once.
+pub async fn retry(arguments: &Retried, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    apply(
+        Change::Retry,
+        arguments.selections()?,
+        arguments.json,
+        config,
+        out,
+    )
+    .await
+}
+
+async fn apply(
+    change: Change,
+    selections: Vec<Selection>,
+    json: bool,
+    config: Config,
+    out: &mut dyn Write,
+) -> anyhow::Result<Exit> {
     let context = Context::open(config).await?;
     let mut count = 0;
     for selection in selections {
         count += match change {
             Change::Hold => context.store.hold(selection).await?,
             Change::Release => context.store.release(selection, context.now()).await?,
+            Change::Retry => context.store.retry(selection, context.now()).await?,
             Change::Delete => context.store.delete(selection).await?,
         };
     }
     let done = change.done();
-    let text = match count {
-        0 => format!("There was nothing to be {done}.\n"),
-        1 => format!("One recipient {done}.\n"),
-        count => format!("{count} recipients {done}.\n"),
+    let text = match (count, change) {
+        (0, _) => format!("There was nothing to be {done}.\n"),
+        (1, Change::Retry) => "One recipient is due now.\n".to_owned(),
+        (count, Change::Retry) => format!("{count} recipients are due now.\n"),
+        (1, _) => format!("One recipient {done}.\n"),
+        (count, _) => format!("{count} recipients {done}.\n"),
     };
     let (result, exit) = match count {
         0 => ("nothing", Exit::No),
         _ => (done, Exit::Done),
     };
-    let json = json!({ "result": result, "recipients": count });
-    Answer { text, json }.write(arguments.json, out)?;
+    let answer = Answer {
+        text,
+        json: json!({ "result": result, "recipients": count }),
+    };
+    answer.write(json, out)?;
     Ok(exit)
 }
 
 impl Arguments {
     fn selections(&self) -> Result<Vec<Selection>, Misuse> {
-        if let Some(domain) = &self.domain {
-            return Ok(vec![Selection::Destination(domain.clone())]);
-        }
-        if let Some(id) = &self.recipient {
-            let id = RecipientId::parse(id).ok_or_else(|| not_an_id(id))?;
-            return Ok(vec![Selection::Recipient(id)]);
-        }
-        let message = |id: &String| message(id).map(Selection::Message);
-        self.messages.iter().map(message).collect()
+        selections(&self.messages, self.recipient.as_deref(), self.domain.as_ref())
     }
+}
+
+impl Retried {
+    fn selections(&self) -> Result<Vec<Selection>, Misuse> {
+        match self.all {
+            true => Ok(vec![Selection::All]),
+            false => selections(&self.messages, self.recipient.as_deref(), self.domain.as_ref()),
+        }
+    }
+}
+
+fn selections(
+    messages: &[String],
+    recipient: Option<&str>,
+    domain: Option<&Domain>,
+) -> Result<Vec<Selection>, Misuse> {
+    if let Some(domain) = domain {
+        return Ok(vec![Selection::Destination(domain.clone())]);
+    }
+    if let Some(id) = recipient {
+        let id = RecipientId::parse(id).ok_or_else(|| not_an_id(id))?;
+        return Ok(vec![Selection::Recipient(id)]);
+    }
+    let message = |id: &String| message(id).map(Selection::Message);
+    messages.iter().map(message).collect()
 }
 
 /// The id of a message.

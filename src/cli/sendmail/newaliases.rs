@@ -25,17 +25,19 @@ pub fn run(place: &Place) -> Result<Status, Failure> {
         };
         Failure::new(status, format!("{}: {error}", path.display()))
     })?;
-    let mut problems = loaded.wrong.iter().chain(&loaded.refused).peekable();
-    if problems.peek().is_some() {
-        let lines: Vec<&str> = problems.map(String::as_str).collect();
-        let end = match loaded.wrong.is_empty() {
-            true => "the other targets are in use",
-            false => "the daemon goes on with the aliases that it has",
-        };
-        return Err(Failure::new(
-            Status::DataErr,
-            format!("{}\n{end}", lines.join("\n")),
-        ));
+    let told: Vec<&str> = loaded
+        .wrong
+        .iter()
+        .chain(&loaded.refused)
+        .map(String::as_str)
+        .collect();
+    let told = told.join("\n");
+    if !loaded.wrong.is_empty() {
+        let end = "the daemon goes on with the aliases that it has; one that starts now uses the other lines";
+        return Err(Failure::new(Status::DataErr, format!("{told}\n{end}")));
+    }
+    if !told.is_empty() {
+        let _ = writeln!(io::stderr(), "newaliases: {told}\nthe rest is in use");
     }
     let (count, longest) = (loaded.entries.len(), loaded.longest());
     // Nobody may be left to be told.

@@ -3,7 +3,8 @@
 //! | What stands there | What becomes of it |
 //! |---|---|
 //! | a file with mode 0644 and one name | `sendmail` has finished it: it is taken |
-//! | the same with mode 0600 | it is being written; after a day nobody goes on with it, and it goes |
+//! | the same, of another version of `sendmail` | it stays for a day, and then it goes |
+//! | one with mode 0600 | it is being written; after a day nobody goes on with it, and it goes |
 //! | a file with more names, or another mode | it goes: it may be somebody else's |
 //! | anything else | it goes, unless it is a folder with something in it |
 //!
@@ -19,15 +20,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::turns::{Candidate, Delayed, Mark, Waiting};
+
 /// The mode of a file that is complete.
 pub const READY: u32 = 0o644;
 /// The mode of one that is not.
 pub const UNFINISHED: u32 = 0o600;
 
-/// Files taken from one look at the folder.
-const AT_ONCE: usize = 500;
-
-/// How long a file may be unfinished.
+/// How long a file may be unfinished, or of another version.
 const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// Why the folder is not used.
@@ -62,13 +62,15 @@ pub struct Letter {
     pub uid: u32,
     /// Octets of the file.
     pub size: u64,
+    /// It has been there for longer than one that is not complete may be.
+    pub is_old: bool,
 }
 
 /// What one look found.
 #[derive(Default)]
 pub struct Found {
-    /// Names of files that may be complete, at most as many as are taken at once.
-    pub names: Vec<String>,
+    /// Files that may be complete.
+    pub waiting: Waiting,
     /// Things that had no place there and are gone, and an owner of one of them.
     pub removed: usize,
     /// Whose the last of them was.
@@ -101,8 +103,8 @@ impl Folder {
         }
     }
 
-    /// Looks at everything there, and removes what has no place there.
-    pub fn look(&self) -> io::Result<Found> {
+    /// Looks at everything there but what is delayed, and removes what has no place there.
+    pub fn look(&self, delayed: &Delayed) -> io::Result<Found> {
         let mut found = Found::default();
         for entry in Dir::read_from(&self.folder)? {
             let entry = entry?;
@@ -115,10 +117,17 @@ impl Folder {
                 continue;
             };
             match (judge(&stat), name.to_str()) {
-                (Verdict::Ready, Ok(text)) if found.names.len() < AT_ONCE => {
-                    found.names.push(text.to_owned())
+                (Verdict::Ready, Ok(text)) => {
+                    let mark = Mark::of(&stat);
+                    if !delayed.has(mark) {
+                        found.waiting.add(Candidate {
+                            name: text.to_owned(),
+                            uid: stat.st_uid,
+                            mark,
+                        });
+                    }
                 }
-                (Verdict::Ready, Ok(_)) | (Verdict::Unfinished, _) => {}
+                (Verdict::Unfinished, _) => {}
                 (Verdict::Ready | Verdict::Foreign, _) => {
                     let flags = match FileType::from_raw_mode(stat.st_mode) {
                         FileType::Directory => AtFlags::REMOVEDIR,
@@ -151,14 +160,15 @@ impl Folder {
             name,
             uid: stat.st_uid,
             size: u64::try_from(stat.st_size).unwrap_or(0),
+            is_old: is_abandoned(&stat),
             file: File::from(file),
         }))
     }
 
-    /// Removes a file.
+    /// Removes a file. If a folder has taken its place, it is gone.
     pub fn remove(&self, name: &str) -> io::Result<()> {
         match rustix::fs::unlinkat(&self.folder, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -256,8 +266,10 @@ mod tests {
             0,
         )
         .unwrap();
-        let found = Folder::open(at).unwrap().look().unwrap();
-        assert_eq!(found.names, ["ready"]);
+        let found = Folder::open(at).unwrap().look(&Delayed::default()).unwrap();
+        let waiting = found.waiting.by_turns(None);
+        assert_eq!(waiting.len(), 1);
+        assert_eq!(waiting[0].name, "ready");
         let mut left: Vec<_> = fs::read_dir(at)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -283,7 +295,26 @@ mod tests {
             (letter.size, letter.uid),
             (5, rustix::process::geteuid().as_raw())
         );
+        assert!(!letter.is_old);
         folder.remove("ready").unwrap();
         folder.remove("ready").unwrap();
+        fs::create_dir(home.path().join("ready")).unwrap();
+        folder.remove("ready").unwrap();
+    }
+
+    #[test]
+    fn what_is_delayed_is_looked_at_again_after_a_change() {
+        let home = drop_folder();
+        let folder = Folder::open(home.path()).unwrap();
+        put(home.path(), "stays", 0o644);
+        let waiting = |delayed: &Delayed| folder.look(delayed).unwrap().waiting.by_turns(None);
+        let mut delayed = Delayed::default();
+        let mark = waiting(&delayed)[0].mark;
+        delayed.add(mark, std::time::Instant::now());
+        assert!(waiting(&delayed).is_empty());
+        // The time of a change has the grain of the kernel's clock.
+        std::thread::sleep(Duration::from_millis(50));
+        put(home.path(), "stays", 0o644);
+        assert_eq!(waiting(&delayed).len(), 1);
     }
 }

@@ -4,11 +4,17 @@
 //! on from here as if it had been submitted, but for the author, who is whoever the program says: users of this host are
 //! trusted as far as Postfix trusts them. `Received` names the user by number.
 //!
+//! The owners of the files take turns, and a pass takes a second or so: nobody keeps the others waiting for long. A file that
+//! cannot be taken now stays, and is left alone for some time.
+//!
 //! A file is removed after the commit. If we are killed in between, the message is known by the file's name, and is not taken
 //! twice.
 
 mod folder;
+mod report;
+mod turns;
 
+use std::collections::HashSet;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::folder::{Folder, Found, Letter};
 pub use self::folder::{READY, UNFINISHED, Unusable};
+use self::report::Report;
+use self::turns::{Candidate, Delayed};
 use super::Services;
 use super::intake::{Complete, Completion, Failure, Intake, MAX_HEADER};
 use super::session::addressees;
@@ -27,7 +35,7 @@ use crate::base::observe;
 use crate::crypto::hash::Sha512;
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::dropped::{Dropped, Error as EnvelopeError, MAX_ENVELOPE};
-use crate::mail::headers::{Collector, Gathered};
+use crate::mail::headers::{self, Collector, Gathered};
 use crate::mail::local::{self, Author};
 use crate::mail::notify::RecipientRequest;
 use crate::mail::trace::{Arrival, Received};
@@ -38,6 +46,18 @@ use crate::store::{self, Addressee, Committed, Content, Envelope, NewMessage, Re
 const EVERY: Duration = Duration::from_secs(1);
 /// The folder is looked at for this part of the time at most, however much others put there.
 const SHARE: u32 = 5;
+/// But nobody waits for longer than this.
+const PAUSE: Duration = Duration::from_secs(5);
+/// How long files are taken before the folder is looked at again.
+const WORK: Duration = Duration::from_secs(1);
+
+/// How long a file stays that could not be taken, before it is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
+/// The same of another version's: we are not likely to know it soon.
+const AGAIN_IF_LATER: Duration = Duration::from_secs(10 * 60);
+
+/// Fields that final delivery adds. A message that is sent once more has those of its first delivery (RFC 5321 §4.4).
+const OF_DELIVERY: [&str; 2] = ["Return-Path", "Delivered-To"];
 
 /// How long a message that was taken is known: its file goes at once, or when the daemon is back.
 const KNOWN_FOR: Duration = Duration::from_secs(90 * 24 * 3600);
@@ -76,9 +96,8 @@ impl Refused {
     fn is_ours(&self) -> bool {
         match self {
             Self::Store(_) | Self::Accounts(_) | Self::Read(_) => true,
-            Self::Envelope(error) => *error == EnvelopeError::Version,
             Self::Message(Failure::Store(_) | Failure::Interrupted) => true,
-            Self::Message(_) | Self::Address | Self::Size => false,
+            Self::Message(_) | Self::Envelope(_) | Self::Address | Self::Size => false,
         }
     }
 }
@@ -99,7 +118,12 @@ pub async fn run(services: Arc<Services>, stop: CancellationToken) {
     let Some(path) = services.config.local.drop_folder() else {
         return;
     };
-    let pickup = Pickup { services, path };
+    let mut pickup = Pickup {
+        services,
+        path,
+        delayed: Delayed::default(),
+        last: None,
+    };
     let mut trouble = Some(String::new());
     loop {
         let started = Instant::now();
@@ -112,7 +136,7 @@ pub async fn run(services: Arc<Services>, stop: CancellationToken) {
             tell(now.as_deref());
         }
         trouble = now;
-        let pause = EVERY.max(started.elapsed() * SHARE);
+        let pause = (started.elapsed() * SHARE).clamp(EVERY, PAUSE);
         if stop
             .run_until_cancelled(tokio::time::sleep(pause))
             .await
@@ -141,66 +165,94 @@ fn tell(trouble: Option<&str>) {
 struct Pickup {
     services: Arc<Services>,
     path: PathBuf,
+    /// Files that stay for now.
+    delayed: Delayed,
+    /// Who had the last turn.
+    last: Option<u32>,
 }
 
 impl Pickup {
-    /// One look, and everything that it found.
-    async fn pass(&self) -> Result<(), Unusable> {
-        let path = self.path.clone();
-        let looked = tokio::task::spawn_blocking(move || {
-            let folder = Folder::open(&path)?;
-            let found = folder.look()?;
-            Ok::<_, Unusable>((folder, found))
-        });
-        let (
-            folder,
-            Found {
-                names,
-                removed,
-                removed_of,
-            },
-        ) = match looked.await {
-            Ok(looked) => looked?,
-            Err(_) => return Ok(()),
+    /// One look, and as much of what it found as there is time for.
+    async fn pass(&mut self) -> Result<(), Unusable> {
+        let Some((folder, found)) = self.look().await? else {
+            return Ok(());
         };
-        if removed > 0 {
+        if found.removed > 0 {
             tracing::warn!(
                 event = observe::LOCAL_FILE_REFUSED,
-                count = removed,
-                user.id = removed_of,
+                count = found.removed,
+                user.id = found.removed_of,
                 "what had no place in the drop folder was removed"
             );
         }
-        for name in names {
-            let Some(letter) = folder.take(name)? else {
-                continue;
-            };
-            let (name, uid) = (letter.name.clone(), letter.uid);
-            match self.take(letter).await {
-                Ok(()) => folder.remove(&name)?,
-                Err(error) if error.is_ours() => {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::error!(
-                        event = observe::LOCAL_MESSAGE_LEFT,
-                        user.id = uid,
-                        error,
-                        "a message in the drop folder cannot be taken now"
-                    );
-                }
-                Err(error) => {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::warn!(
-                        event = observe::LOCAL_FILE_REFUSED,
-                        count = 1,
-                        user.id = uid,
-                        error,
-                        "a file in the drop folder was removed"
-                    );
-                    folder.remove(&name)?;
-                }
+        let started = Instant::now();
+        let mut report = Report::default();
+        for candidate in found.waiting.by_turns(self.last) {
+            if started.elapsed() > WORK {
+                break;
+            }
+            self.last = Some(candidate.uid);
+            self.handle(&folder, candidate, &mut report).await;
+        }
+        report.end();
+        Ok(())
+    }
+
+    async fn look(&mut self) -> Result<Option<(Folder, Found)>, Unusable> {
+        let path = self.path.clone();
+        let mut delayed = std::mem::take(&mut self.delayed);
+        let looked = tokio::task::spawn_blocking(move || {
+            delayed.forget_until(Instant::now());
+            let looked = look(&path, &delayed);
+            (looked, delayed)
+        });
+        let Ok((looked, delayed)) = looked.await else {
+            return Ok(None);
+        };
+        self.delayed = delayed;
+        looked.map(Some)
+    }
+
+    /// One file: it goes, or stays for some time. Whatever becomes of it, the others have their turn.
+    async fn handle(&mut self, folder: &Folder, candidate: Candidate, report: &mut Report) {
+        let Candidate { name, uid, mark } = candidate;
+        let mut stays = match folder.take(name.clone()) {
+            Ok(Some(letter)) => self.settle(letter, report).await,
+            Ok(None) => Some(AGAIN),
+            Err(error) => {
+                report.left(uid, &error);
+                Some(AGAIN)
+            }
+        };
+        if stays.is_none()
+            && let Err(error) = folder.remove(&name)
+        {
+            report.left(uid, &error);
+            stays = Some(AGAIN);
+        }
+        if let Some(time) = stays {
+            self.delayed.add(mark, Instant::now() + time);
+        }
+    }
+
+    /// Takes a message, or tells why not. The answer is how long the file stays; `None` if it goes.
+    async fn settle(&self, letter: Letter, report: &mut Report) -> Option<Duration> {
+        let (uid, is_old) = (letter.uid, letter.is_old);
+        match self.take(letter).await {
+            Ok(()) => None,
+            Err(Refused::Envelope(EnvelopeError::Version)) if !is_old => {
+                report.later(uid);
+                Some(AGAIN_IF_LATER)
+            }
+            Err(error) if error.is_ours() => {
+                report.left(uid, &error);
+                Some(AGAIN)
+            }
+            Err(error) => {
+                report.refused(uid, &error);
+                None
             }
         }
-        Ok(())
     }
 
     /// Takes a message into the spool.
@@ -211,9 +263,13 @@ impl Pickup {
         let envelope = reader.dropped.clone();
         let sender = match envelope.sender.as_str() {
             "" => None,
-            sender => Some(local::qualified(sender, origin).ok_or(Refused::Address)?),
+            sender => Some(self.services.host.named(sender).ok_or(Refused::Address)?),
         };
-        let recipients = self.recipients(&envelope).await?;
+        let recipients = self.recipients(&envelope, sender.as_ref()).await?;
+        if recipients.is_empty() {
+            // All of them are aliases whose mail goes nowhere.
+            return Ok(());
+        }
         let id = QueueId::random(&mut rand::rng());
         let mut intake = self.begin(id, uid, sender.as_ref()).await?;
         // Nobody is the author of what comes from nobody.
@@ -253,31 +309,56 @@ impl Pickup {
         ReplayEntry::of_whole(*key, self.services.clock.now().after(KNOWN_FOR))
     }
 
-    /// Everybody whom the recipients stand for. Those who are nobody stay: the queue sends the sender a report.
-    async fn recipients(&self, envelope: &Dropped) -> Result<Vec<Addressee>, Refused> {
-        let mut all: Vec<Addressee> = Vec::new();
+    /// Everybody whom the recipients stand for. Those who are nobody stay: the queue sends the sender a report. If nobody would
+    /// get that, the postmaster gets the message instead.
+    async fn recipients(
+        &self,
+        envelope: &Dropped,
+        sender: Option<&Mailbox>,
+    ) -> Result<Vec<Addressee>, Refused> {
+        let can_come_back = self.takes_reports(sender).await?;
+        let (mut all, mut known) = (Vec::new(), HashSet::new());
         for name in &envelope.recipients {
-            let named = local::qualified(name, &self.services.host.origin).ok_or(Refused::Address)?;
-            let targets = match self.services.accounts.resolve(&named).await {
-                Ok(Resolution::Targets(targets)) => targets.into_iter().map(mailbox).collect(),
-                Ok(Resolution::Unknown | Resolution::NotLocal) | Err(crate::accounts::Error::AliasLoop) => {
-                    vec![named.clone()]
-                }
-                Err(error) => return Err(error.into()),
-            };
+            let named = self.services.host.named(name).ok_or(Refused::Address)?;
+            let targets = self.targets(&named, can_come_back).await?;
             let request = RecipientRequest {
                 notify: envelope.notify,
                 original: None,
             };
             for addressee in addressees(&named, targets, request) {
-                let is_there =
-                    |known: &Addressee| known.path == addressee.path && known.expanded == addressee.expanded;
-                if !all.iter().any(is_there) {
+                if known.insert((addressee.path.clone(), addressee.expanded)) {
                     all.push(addressee);
                 }
             }
         }
         Ok(all)
+    }
+
+    /// Whether a report to the sender reaches somebody, as far as we can know.
+    async fn takes_reports(&self, sender: Option<&Mailbox>) -> Result<bool, Refused> {
+        let Some(sender) = sender else {
+            return Ok(false);
+        };
+        match self.services.accounts.resolve_for_programs(sender).await {
+            Ok(Resolution::Targets(_) | Resolution::NotLocal) => Ok(true),
+            Ok(Resolution::Unknown) | Err(crate::accounts::Error::AliasLoop) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn targets(&self, named: &Mailbox, can_come_back: bool) -> Result<Vec<Mailbox>, Refused> {
+        let accounts = &self.services.accounts;
+        let resolved = match can_come_back {
+            true => accounts.resolve_for_programs(named).await,
+            false => accounts.resolve_to_somebody(named).await,
+        };
+        match resolved {
+            Ok(Resolution::Targets(targets)) => Ok(targets.into_iter().map(Target::into_mailbox).collect()),
+            Ok(Resolution::Unknown | Resolution::NotLocal) | Err(crate::accounts::Error::AliasLoop) => {
+                Ok(vec![named.clone()])
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn begin(&self, id: QueueId, uid: u32, sender: Option<&Mailbox>) -> Result<Intake, store::Error> {
@@ -342,11 +423,10 @@ impl Pickup {
     }
 }
 
-fn mailbox(target: Target) -> Mailbox {
-    match target {
-        Target::Local(account) => account.address,
-        Target::Remote(mailbox) => mailbox,
-    }
+fn look(path: &Path, delayed: &Delayed) -> Result<(Folder, Found), Unusable> {
+    let folder = Folder::open(path)?;
+    let found = folder.look(delayed)?;
+    Ok((folder, found))
 }
 
 fn refused(failure: Failure) -> Refused {
@@ -456,7 +536,11 @@ impl<'a> Front<'a> {
     async fn finish(&mut self) {
         if let Some(header) = self.header.take() {
             let completed = local::complete(&header.finish(), self.author);
-            self.intake.push(&completed).await;
+            let split = headers::split(&completed);
+            self.intake
+                .push(&headers::without(split.block, &OF_DELIVERY))
+                .await;
+            self.intake.push(split.rest).await;
         }
     }
 }

@@ -69,7 +69,7 @@ pub async fn serve(
     let id = SessionId::random(&mut rand::rng());
     let is_stranger = purpose == Purpose::Dual && !smtp::is_trusted(&services.config, purpose, peer);
     if is_stranger && !services.screening.may_connect(peer.ip(), Instant::now()) {
-        return smtp::screening::dismiss(&services, &id, tcp);
+        return smtp::screening::dismiss(&services, &id, peer.ip(), tcp);
     }
     let session = Serving {
         services,

@@ -171,6 +171,9 @@ impl Owner {
             }
             Event::RcptTo(rcpt) => {
                 let answered = self.rcpt(rcpt).await;
+                if let Err(reply) = &answered {
+                    self.note_refused_recipient(reply);
+                }
                 answer(session, answered);
             }
             Event::Verifier { .. } if !self.login.begin() => session.refuse(too_many_logins()),
@@ -238,6 +241,18 @@ impl Owner {
         );
     }
 
+    /// Without addresses: whom somebody meant to reach is nobody's business.
+    fn note_refused_recipient(&self, reply: &Reply) {
+        tracing::info!(
+            event = observe::SMTP_RCPT_REFUSED,
+            session.id = %self.id,
+            peer.ip = %self.peer.ip(),
+            code = reply.code,
+            enhanced = reply.enhanced.map(tracing::field::display),
+            "a recipient was refused"
+        );
+    }
+
     async fn mail(&mut self, session: &Session, mail: MailFrom) -> Result<(), Reply> {
         self.demand_space()?;
         let reserved = self.admit_sender(&mail).await?;
@@ -278,6 +293,11 @@ impl Owner {
 
     async fn resolved(&self, mailbox: &Mailbox) -> Result<Accepted, Reply> {
         match self.services.accounts.resolve(mailbox).await {
+            // The queue finds out once more that nobody gets it.
+            Ok(Resolution::Targets(targets)) if targets.is_empty() => Ok(Accepted {
+                recipients: vec![mailbox.clone()],
+                to_be_sealed: false,
+            }),
             Ok(Resolution::Targets(targets)) => self.local(mailbox, targets).await,
             Ok(Resolution::Unknown) => Err(replies::no_such_mailbox()),
             Ok(Resolution::NotLocal) => self.remote(mailbox.clone()).await,
@@ -471,6 +491,8 @@ impl Owner {
         let source = self.source(&open, originators).await?;
         let letter = Letter { writer, eight_bit };
         let (letter, held) = self.filter(id, &mut open, letter).await?;
+        // Text and filters take their time, and the account may have been disabled since MAIL.
+        self.demand_still_in().await?;
         let hold = suspected.or(held).map(|reason| self.hold(reason));
         let reserved = std::mem::take(&mut open.reserved);
         let screened = std::mem::take(&mut open.screened);

@@ -199,9 +199,10 @@ pub(super) async fn retry(
     selection: &Selection,
     now: Timestamp,
 ) -> Result<u64, Error> {
-    let mut sql = QueryBuilder::new("UPDATE recipients SET due_at = ");
+    // What is due already keeps its place.
+    let mut sql = QueryBuilder::new("UPDATE recipients SET due_at = MIN(due_at, ");
     sql.push_bind(now.0)
-        .push(" WHERE state = 'waiting' AND (leased_until IS NULL OR leased_until <= ")
+        .push(") WHERE state = 'waiting' AND (leased_until IS NULL OR leased_until <= ")
         .push_bind(now.0)
         .push(")");
     apply(db, &mut sql, selection).await

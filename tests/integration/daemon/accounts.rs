@@ -32,6 +32,17 @@ async fn log_in(hismail: &Organization, user: &str, password: &str, reply: &str)
     talk
 }
 
+/// A message of Bob to Eve of which the end is missing.
+async fn unfinished(hismail: &Organization) -> Talk {
+    let mut talk = Talk::submission(hismail.ip, BOB).await;
+    talk.ask(&format!("MAIL FROM:<{BOB}>"), "250").await;
+    talk.ask("RCPT TO:<eve@hismail.test>", "250").await;
+    talk.ask("DATA", "354").await;
+    talk.send(format!("From: {BOB}\r\nSubject: hi\r\n\r\n").as_bytes())
+        .await;
+    talk
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_disabled_sends_nothing_and_still_gets_mail() {
     let world = World::new().await;
@@ -40,7 +51,11 @@ async fn who_is_disabled_sends_nothing_and_still_gets_mail() {
     let mut open = Talk::submission(hismail.ip, BOB).await;
     let mut sealing = Talk::submission(hismail.ip, BOB).await;
     sealing.ask("NOOP", "250").await;
+    let mut begun = unfinished(&hismail).await;
     hismail.cli(&["account", "disable", BOB]).await;
+    begun.send(b"x\r\n").await;
+    begun.ask(".", "550 5.7.1 ").await;
+    assert_eq!(hismail.maildir("eve").count(), 0);
     open.ask(&format!("MAIL FROM:<{BOB}>"), "550 5.7.1 ").await;
     log_in(&hismail, BOB, PASSWORD, "535 5.7.8").await;
     let mut talk = greeted(&hismail).await;
@@ -71,12 +86,14 @@ async fn another_password_ends_the_one_before_in_every_mechanism() {
     let hismail = hismail(&world).await;
     let _daemon = hismail.spawn().await;
     let mut open = Talk::submission(hismail.ip, BOB).await;
+    let mut begun = unfinished(&hismail).await;
     let file = hismail.folder.join("other");
     std::fs::write(&file, "battery staple\nnot this\n").unwrap();
     let file = file.to_str().unwrap();
     hismail
         .cli(&["account", "passwd", BOB, "--password-file", file])
         .await;
+    begun.ask(".", "550 5.7.1 ").await;
     open.ask(&format!("MAIL FROM:<{BOB}>"), "550 5.7.1 ").await;
     for (password, reply) in [(PASSWORD, "535 5.7.8"), ("battery staple", "235")] {
         log_in(&hismail, BOB, password, reply).await;

@@ -307,6 +307,40 @@ async fn a_restart_goes_on_with_the_queue() {
     served.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_retried_does_not_wait_for_its_time() {
+    let world = World::new().await;
+    let hermail = world.organization("hermail.test").accounts(&["alice"]);
+    let hermail = hermail.config(|config| config.queue.retry_first_secs = NonZeroU64::new(3600).unwrap());
+    let hermail = hermail.build().await;
+    let host = Loopback::take();
+    world.plain_domain("plain.test", host.ip);
+    let served = hermail.start().await;
+    hermail.submit("alice", &["carol@plain.test"], MESSAGE).await;
+    until_tried(&hermail).await;
+    served.stop().await;
+
+    let sink = Sink::start(host.ip, Behaviour::default()).await;
+    let listed = hermail.cli(&["queue", "list"]).await;
+    assert!(listed.contains(", due in "), "{listed}");
+    let said = hermail
+        .cli(&["queue", "retry", "--domain", "plain.test", "--json"])
+        .await;
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said, serde_json::json!({ "result": "retried", "recipients": 1 }));
+    assert_eq!(
+        hermail.cli(&["queue", "retry", "--all"]).await,
+        "One recipient is due now.\n"
+    );
+    let listed = hermail.cli(&["queue", "list"]).await;
+    assert!(listed.contains(", due\n"), "{listed}");
+    // A daemon that runs takes it up within half a minute, and one that starts at once.
+    let served = hermail.start().await;
+    sink.taken(1).await;
+    hermail.idle().await;
+    served.stop().await;
+}
+
 /// Waits until the first attempt is over.
 async fn until_tried(hermail: &Organization) {
     for _ in 0..1000 {

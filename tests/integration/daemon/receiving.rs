@@ -149,4 +149,30 @@ async fn a_strict_domain_takes_no_mail_by_smtp_but_from_its_own_users() {
     served.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_recipient_leaves_a_line_that_names_nobody() {
+    let world = World::new().await;
+    let hismail = world.organization("hismail.test").accounts(&["bob"]);
+    let hismail = hismail.build().await;
+    let process = hismail.spawn().await;
+    let mut talk = Talk::smtp(hismail.ip).await;
+    talk.ask("MAIL FROM:<carol@plain.test>", "250").await;
+    talk.ask("RCPT TO:<bob@hismail.test>", "250").await;
+    talk.ask("RCPT TO:<nobody@hismail.test>", "550 5.1.1 ").await;
+    talk.ask("RCPT TO:<dave@other.test>", "550 5.7.1 ").await;
+    let log = process.log();
+    let lines: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("\"smtp.rcpt.refused\""))
+        .collect();
+    assert_eq!(lines.len(), 2, "{log}");
+    for (line, code) in lines.iter().zip(["5.1.1", "5.7.1"]) {
+        assert!(line.contains(&format!("\"enhanced\":\"{code}\"")), "{line}");
+        assert!(line.contains("\"peer.ip\":\"127.0.0.1\""), "{line}");
+        for named in ["carol", "plain.test", "nobody", "dave", "other.test"] {
+            assert!(!line.contains(named), "{line}");
+        }
+    }
+}
+
 const MESSAGE_OF_EVE: &str = "From: eve@hismail.test\r\nSubject: hi\r\n\r\nfrom within\r\n";

@@ -75,7 +75,8 @@ async fn mail_is_refused_below_the_floor_and_what_is_here_is_delivered() {
     std::fs::write(&filler, vec![0; (SIZE_MIB - FLOOR_MIB as usize) * MIB]).unwrap();
     talk.ask("MAIL FROM:<alice@plain.test>", "452 4.3.1").await;
     let mut dmtp = Talk::dmtp(hismail.ip, "plain.test").await;
-    dmtp.ask("MAIL FROM: <plain.test> [fingerprint] SIZE=1000", "452").await;
+    dmtp.ask("MAIL FROM: <plain.test> [fingerprint] SIZE=1000", "452")
+        .await;
     eventually("the log", || {
         process.log().contains("\"space.short\"").then_some(())
     })

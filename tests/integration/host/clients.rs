@@ -123,3 +123,21 @@ async fn smtplib_speaks_with_sendmail_bs_while_no_daemon_runs() {
     assert!(mails[1].starts_with("Return-Path: <>\r\n"), "{}", mails[1]);
     daemon.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_knows_names_without_a_domain_and_says_if_it_broke_off() {
+    let host = Host::new().await;
+    let begun = "EHLO x\r\nMAIL FROM:<bob>\r\nRCPT TO:<root>\r\nDATA\r\nSubject: s\r\n\r\nRCPT TO:<a>\r\n";
+    let (code, text) = told(&host.send(&["-bs"], begun));
+    assert_eq!((code, text.as_str()), (75, "sendmail: the session broke off\n"));
+    assert_eq!(host.dropped().len(), 0);
+    host.sent(&["-bs"], format!("{begun}.\r\nQUIT\r\n"));
+    let daemon = host.organization.start().await;
+    let mail = host.organization.maildir("bob").only().await;
+    assert!(
+        mail.starts_with("Return-Path: <bob@mx.hismail.test>\r\n"),
+        "{mail}"
+    );
+    assert!(mail.ends_with("\r\nSubject: s\r\n\r\nRCPT TO:<a>\r\n"), "{mail}");
+    daemon.stop().await;
+}

@@ -4,6 +4,7 @@ mod aliases;
 mod clients;
 mod drops;
 mod package;
+mod pressure;
 mod sending;
 
 use std::io::Write as _;

@@ -311,6 +311,7 @@ behaves! {
     a_body_can_be_cut_short_anywhere
     a_hold_during_an_attempt_takes_effect_after_it
     retry_moves_only_what_no_attempt_is_under_way_for
+    what_is_retried_is_due_at_once_and_what_is_held_stays
     deleted_recipients_are_gone_with_their_message
     a_recipient_deleted_during_an_attempt_does_not_undo_the_others
     the_list_continues_after_an_entry_that_has_left

@@ -798,6 +798,31 @@ pub async fn retry_moves_only_what_no_attempt_is_under_way_for(bed: &dyn Bed) {
     assert_eq!(claim(&*store, noon_plus(1), 1).await.len(), 1);
 }
 
+pub async fn what_is_retried_is_due_at_once_and_what_is_held_stays(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let later = |path: &str| NewMessage {
+        due_at: noon_plus(600),
+        ..message(&[path])
+    };
+    let held = enqueue(&*store, later("bob@hismail.test")).await;
+    let late = enqueue(&*store, later("dave@hismail.test")).await;
+    let other = enqueue(&*store, later("carol@plain.test")).await;
+    assert_eq!(store.hold(Selection::Message(held)).await.unwrap(), 1);
+    let selection = Selection::Destination(domain("hismail.test"));
+    assert_eq!(store.retry(selection, noon_plus(1)).await.unwrap(), 1);
+    assert_eq!(store.next_due().await.unwrap(), Some(noon_plus(1)));
+    let claims = claim(&*store, noon_plus(2), 10).await;
+    let claimed: Vec<_> = claims.iter().map(|claim| claim.message).collect();
+    assert_eq!(claimed, [late], "nothing else is due");
+    assert_eq!(store.retry(Selection::All, noon_plus(3)).await.unwrap(), 1);
+    // What is due already keeps its place.
+    assert_eq!(store.retry(Selection::All, noon_plus(4)).await.unwrap(), 1);
+    assert_eq!(store.next_due().await.unwrap(), Some(noon_plus(3)));
+    assert_eq!(claim_one(&*store, noon_plus(4)).await.message, other);
+    let states = store.entries(held).await.unwrap();
+    assert_eq!(states[0].state, QueueState::Held);
+}
+
 pub async fn deleted_recipients_are_gone_with_their_message(bed: &dyn Bed) {
     let store = bed.open().await;
     let id = enqueue(&*store, message(&["bob@hismail.test", "carol@plain.test"])).await;

@@ -1,6 +1,8 @@
 //! What hosts that have not logged in are measured by ([`crate::screening`]), and what those that are refused hear.
 
 use std::io::Write as _;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 
@@ -65,15 +67,15 @@ impl Owner {
         match error {
             Error::Store(error) => self.fault(&error),
             Error::Refused(refused) => {
-                note(&self.id, &refused);
+                note(&self.id, self.peer.ip(), &refused);
                 refusal(&refused, domain)
             }
         }
     }
 }
 
-/// Without addresses: whom it was about to reach is nobody's business.
-fn note(session: &SessionId, refused: &Refused) {
+/// Without mail addresses: whom it was about to reach is nobody's business.
+fn note(session: &SessionId, peer: IpAddr, refused: &Refused) {
     let list = match &refused.why {
         Why::Listed(listing) => Some(listing.name.as_str()),
         _ => None,
@@ -81,6 +83,7 @@ fn note(session: &SessionId, refused: &Refused) {
     tracing::info!(
         event = observe::SMTP_SCREENED,
         session.id = %session,
+        peer.ip = %peer,
         reason = refused.why.word(),
         list,
         for_now = refused.for_now,
@@ -144,7 +147,7 @@ fn words(why: &Why) -> (u16, String) {
             1,
             format!(
                 "Greylisted, as everybody is at first: the message is taken when it comes again after {} s",
-                rest.as_secs().max(1)
+                whole_secs(*rest).max(1)
             ),
         ),
         Why::NetworkRate => (
@@ -158,12 +161,23 @@ fn words(why: &Why) -> (u16, String) {
     }
 }
 
+/// Rounded up: who comes again then is not too early.
+fn whole_secs(rest: Duration) -> u64 {
+    rest.as_secs() + u64::from(rest.subsec_nanos() > 0)
+}
+
 /// Ends a connection of a network that has had too many, in the place of the greeting (RFC 5321 §3.8). Never waits: the line fits
 /// into the empty buffer of a new connection, and if it does not, the peer does without.
-pub(in crate::daemon::session) fn dismiss(services: &Services, session: &SessionId, tcp: TcpStream) {
+pub(in crate::daemon::session) fn dismiss(
+    services: &Services,
+    session: &SessionId,
+    peer: IpAddr,
+    tcp: TcpStream,
+) {
     tracing::info!(
         event = observe::SMTP_SCREENED,
         session.id = %session,
+        peer.ip = %peer,
         reason = "connection_rate",
         for_now = true,
         "a network has opened too many connections within the minute"
@@ -173,5 +187,17 @@ pub(in crate::daemon::session) fn dismiss(services: &Services, session: &Session
         format!("421 {host} Too many connections from your network within the minute, try again later\r\n");
     if let Ok(mut tcp) = tcp.into_std() {
         let _ = tcp.write(line.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_again_after_the_seconds_told_is_not_too_early() {
+        for (millis, secs) in [(0, 0), (1, 1), (1000, 1), (299_001, 300), (300_000, 300)] {
+            assert_eq!(whole_secs(Duration::from_millis(millis)), secs, "{millis} ms");
+        }
     }
 }

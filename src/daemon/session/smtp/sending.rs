@@ -10,19 +10,17 @@ use crate::mail::address::Mailbox;
 use crate::mail::mailboxes::Unreadable;
 use crate::mail::reply::Reply;
 use crate::smtp::command::MailFrom;
-use crate::store::{Account, fold};
+use crate::store::fold;
 
 impl Owner {
     /// Whether the user may begin this message; what it uses of the account's share. Everybody else may.
     ///
     /// Sessions last, so it is looked whether the account still lets its user in.
     pub(super) async fn admit_sender(&self, mail: &MailFrom) -> Result<Reserved, Reply> {
-        if let Some(account) = &self.account {
-            self.demand_still_in(account).await?;
-            // Reports of mail programs come from nobody (RFC 8098 §2.1).
-            if let Some(path) = &mail.reverse_path.0 {
-                self.demand_own(path, "MAIL FROM").await?;
-            }
+        self.demand_still_in().await?;
+        // Reports of mail programs come from nobody (RFC 8098 §2.1).
+        if let Some(path) = &mail.reverse_path.0 {
+            self.demand_own(path, "MAIL FROM").await?;
         }
         let Some((share, who)) = self.share() else {
             return Ok(Reserved::default());
@@ -34,7 +32,11 @@ impl Owner {
         })
     }
 
-    async fn demand_still_in(&self, account: &Account) -> Result<(), Reply> {
+    /// Of somebody who has logged in. Everybody else may go on.
+    pub(super) async fn demand_still_in(&self) -> Result<(), Reply> {
+        let Some(account) = &self.account else {
+            return Ok(());
+        };
         let still_in = self.services.accounts.is_still_in(account).await;
         match still_in.map_err(|error| self.fault(&error))? {
             true => Ok(()),
