@@ -63,7 +63,8 @@ pub struct Filter {
     /// How long it may take over a message once that is complete. Seconds, default 60.
     #[serde(default = "message_timeout_secs")]
     pub message_timeout_secs: u64,
-    /// What follows if it cannot be reached, takes too long, or breaks a rule. Default `defer`.
+    /// What follows if it cannot be reached, takes too long, or breaks a rule. One that fails over a message that it has been
+    /// given puts that off at least. Default `defer`.
     #[serde(default = "defer")]
     pub unavailable: Action,
     /// What follows if it says "reject". Default `reject`.

@@ -3,7 +3,7 @@
 //! | What strangers can cause | Bound |
 //! |---|---|
 //! | questions at a time | 20, and 5 for one domain; others wait for a turn |
-//! | time of one, its turn included | `relay.callout_timeout_secs` |
+//! | time of one | `relay.callout_timeout_secs`, and as long again for its turn |
 //! | questions of one network (IPv4: an address, IPv6: a /64) | 100, and one more every 10 s |
 //! | recipients known | on disk, 100,000; the oldest are forgotten |
 //! | recipients unknown | in memory, 1 MiB |
@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::listener::counted_as;
@@ -75,6 +75,7 @@ pub struct Callouts {
     /// Of relay domains alone, so that strangers add none.
     turns_of: Mutex<HashMap<Domain, Arc<Semaphore>>>,
     peers: Allowance<IpAddr>,
+    /// As they were written: a host may know another spelling.
     unknown: Mutex<Recent<String, Instant>>,
 }
 
@@ -116,14 +117,10 @@ impl Callouts {
         }
         let answer = self.find_out(recipient, route, peer).await;
         match answer {
-            Answer::Known => {
-                let now = self.clock.now();
-                let expired = now.before(secs(self.settings.callout_keep_secs.get()));
-                self.store.note_known(recipient, now, expired).await?;
-            }
+            Answer::Known => self.note_known(recipient).await?,
             Answer::NoSuchRecipient => {
                 self.note_missing(recipient);
-                if age.is_some() {
+                if age.is_some() && is_spelled_as_known(recipient) {
                     self.store.note_unknown(recipient).await?;
                 }
             }
@@ -136,9 +133,21 @@ impl Callouts {
 
     /// How long ago the host said that it knows the recipient, if that still counts.
     async fn known_for(&self, recipient: &Mailbox) -> Result<Option<Duration>, store::Error> {
+        if passes_for_ascii(recipient) {
+            return Ok(None);
+        }
         let since = self.store.known_since(recipient).await?;
         let age = since.map(|since| self.clock.now().since(since));
         Ok(age.filter(|age| *age < secs(self.settings.callout_keep_secs.get())))
+    }
+
+    async fn note_known(&self, recipient: &Mailbox) -> Result<(), store::Error> {
+        if passes_for_ascii(recipient) {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let expired = now.before(secs(self.settings.callout_keep_secs.get()));
+        self.store.note_known(recipient, now, expired).await
     }
 
     async fn find_out(&self, recipient: &Mailbox, route: &Route, peer: IpAddr) -> Answer {
@@ -153,13 +162,13 @@ impl Callouts {
         let Some(_used) = self.peers.take(counted_as(peer), Instant::now()) else {
             return Answer::NotNow;
         };
-        let turns_of = self.turns_of(recipient.domain());
-        let asked = async {
-            let _turn_of = turns_of.acquire().await.ok();
-            let _turn = self.turns.acquire().await.ok();
-            self.smtp.ask(recipient, *tls, transport.as_deref()).await
-        };
         let patience = secs(self.settings.callout_timeout_secs.get());
+        let turns_of = self.turns_of(recipient.domain());
+        // That others are asked about says nothing of the host.
+        let Some(_turn) = turn(&turns_of, &self.turns, patience).await else {
+            return Answer::NotNow;
+        };
+        let asked = self.smtp.ask(recipient, *tls, transport.as_deref());
         let report = timeout(patience, asked).await;
         let report = report.unwrap_or_else(|_| timed_out());
         self.outages
@@ -184,26 +193,66 @@ impl Callouts {
 
     fn is_known_as_missing(&self, recipient: &Mailbox) -> bool {
         let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = unknown.get(&fold(recipient)).copied();
+        let since = unknown.get(&recipient.to_string()).copied();
         since.is_some_and(|since| since.elapsed() < secs(self.settings.callout_refused_secs.get()))
     }
 
     fn note_missing(&self, recipient: &Mailbox) {
         let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = fold(recipient);
+        let name = recipient.to_string();
         let octets = name.len() + ENTRY_OCTETS;
         unknown.insert(name, Instant::now(), octets);
     }
 }
 
-/// Only a host's own refusal of the recipient says that there is none. That the domain has no host may be a mistake in DNS.
+/// A turn for the domain, and one of all, if they come in time.
+async fn turn<'a>(
+    of_domain: &'a Semaphore,
+    of_all: &'a Semaphore,
+    patience: Duration,
+) -> Option<(SemaphorePermit<'a>, SemaphorePermit<'a>)> {
+    let turns = async {
+        let of_domain = of_domain.acquire().await.ok()?;
+        Some((of_domain, of_all.acquire().await.ok()?))
+    };
+    timeout(patience, turns).await.ok().flatten()
+}
+
+/// Whether a name that is not ASCII has an ASCII one's place in the store, as one with a KELVIN SIGN has that of the same with
+/// a `k`. To the host they are two.
+fn passes_for_ascii(recipient: &Mailbox) -> bool {
+    !recipient.local().is_ascii() && fold(recipient).is_ascii()
+}
+
+/// Whether the name is surely the one in whose place it is looked up, and not another spelling of it.
+fn is_spelled_as_known(recipient: &Mailbox) -> bool {
+    let local = recipient.local();
+    local.is_ascii() && !local.bytes().any(|octet| octet.is_ascii_uppercase())
+}
+
+/// Only a host's own word that it does not know the recipient says so. That the domain has no host may be a mistake in DNS.
 fn judge(report: &Report) -> Answer {
     match report.outcomes.first() {
         Some(outcome) if outcome.is_success() => Answer::Known,
-        Some(Outcome::Failed(_)) if report.host.is_some() => Answer::NoSuchRecipient,
+        Some(Outcome::Failed(diagnosis)) if is_unknown_there(diagnosis) => Answer::NoSuchRecipient,
         _ if report.contact == Contact::Unreachable => Answer::Unreachable,
         _ => Answer::NotNow,
     }
+}
+
+/// Hosts refuse recipients for other reasons as well: the mailbox is full, or they do not like this host. Codes: RFC 5321
+/// §4.2.3; enhanced status: RFC 3463 §3.2, where 7 and 8 are about the sender.
+fn is_unknown_there(diagnosis: &Diagnosis) -> bool {
+    let Some(remote) = &diagnosis.remote else {
+        return false;
+    };
+    let mut words = remote.reply.split(' ');
+    let is_about_mailbox = matches!(words.next(), Some("550" | "551" | "553"));
+    let status = words.next().and_then(EnhancedStatus::parse);
+    is_about_mailbox
+        && status.is_none_or(|EnhancedStatus(class, subject, detail)| {
+            (class, subject) == (5, 1) && !matches!(detail, 7 | 8)
+        })
 }
 
 fn timed_out() -> Report {
@@ -216,4 +265,82 @@ fn timed_out() -> Report {
 
 fn secs(count: u64) -> Duration {
     Duration::from_secs(count)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::mail::reply::Reply;
+
+    fn report(outcome: &Outcome) -> Report {
+        Report {
+            host: Some("mx.main.test".to_owned()),
+            contact: Contact::Reached,
+            ..Report::same(1, outcome)
+        }
+    }
+
+    fn judged(code: u16, enhanced: Option<EnhancedStatus>) -> Answer {
+        let reply = Reply {
+            code,
+            enhanced,
+            lines: vec!["No".to_owned()],
+        };
+        judge(&report(&Outcome::from_refusal("mx.main.test", &reply)))
+    }
+
+    #[test]
+    fn only_the_word_that_there_is_no_such_mailbox_counts_as_that() {
+        for code in [550, 551, 553] {
+            for detail in [0, 1, 2, 3, 6, 10] {
+                let answer = judged(code, Some(EnhancedStatus(5, 1, detail)));
+                assert_eq!(answer, Answer::NoSuchRecipient, "{code} 5.1.{detail}");
+            }
+            assert_eq!(judged(code, None), Answer::NoSuchRecipient, "{code}");
+        }
+        for (subject, detail) in [(0, 0), (1, 7), (1, 8), (2, 1), (2, 2), (4, 6), (7, 1)] {
+            let answer = judged(550, Some(EnhancedStatus(5, subject, detail)));
+            assert_eq!(answer, Answer::NotNow, "550 5.{subject}.{detail}");
+        }
+        for code in [450, 451, 452, 500, 501, 502, 503, 521, 530, 552, 554] {
+            assert_eq!(judged(code, None), Answer::NotNow, "{code}");
+        }
+        assert_eq!(judged(552, Some(EnhancedStatus(5, 1, 1))), Answer::NotNow);
+    }
+
+    #[test]
+    fn what_the_host_was_not_asked_says_nothing_of_the_recipient() {
+        let diagnosis = Diagnosis::local(EnhancedStatus(5, 6, 7), "the host does not take such addresses");
+        assert_eq!(judge(&report(&Outcome::Failed(diagnosis))), Answer::NotNow);
+        assert_eq!(judge(&timed_out()), Answer::Unreachable);
+    }
+
+    #[test]
+    fn another_spelling_does_not_stand_for_the_one_that_is_known() {
+        for (name, passes, is_as_known) in [
+            ("kate@main.test", false, true),
+            ("\"a b\"@MAIN.test", false, true),
+            ("Kate@main.test", false, false),
+            ("\u{212a}ate@main.test", true, false),
+            ("\u{e9}va@main.test", false, false),
+        ] {
+            let recipient: Mailbox = name.parse().unwrap();
+            assert_eq!(passes_for_ascii(&recipient), passes, "{name}");
+            assert_eq!(is_spelled_as_known(&recipient), is_as_known, "{name}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_does_not_come_in_time_is_none() {
+        let patience = Duration::from_secs(20);
+        let [domain, all, none] = [1, 2, 0].map(Semaphore::new);
+        let first = turn(&domain, &all, patience).await;
+        assert!(first.is_some());
+        assert!(turn(&domain, &all, patience).await.is_none());
+        drop(first);
+        assert!(turn(&domain, &none, patience).await.is_none());
+        assert!(turn(&domain, &all, patience).await.is_some());
+    }
 }

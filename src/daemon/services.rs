@@ -48,6 +48,11 @@ const MESSAGES_IN_MEMORY: u64 = 4;
 const INQUIRIES: u32 = 20;
 const INQUIRY_REGAINED_IN: Duration = Duration::from_secs(10);
 
+/// Reports taken in a row for one sender behind a rewritten reverse-path, and how soon another one is. Everybody who gets mail
+/// under such a path can send to it.
+const REPORTS: u32 = 50;
+const REPORT_REGAINED_IN: Duration = Duration::from_secs(600);
+
 /// Objects checked or opened at the same time for each processor: some wait for the disk.
 const CHECKS_PER_PROCESSOR: usize = 4;
 
@@ -87,6 +92,8 @@ pub struct Services {
     pub smtp: Arc<SmtpDelivery>,
     /// Rewrites reverse-paths of what aliases pass on, and reads those that come back.
     pub srs: Arc<Srs>,
+    /// Reports for senders behind rewritten reverse-paths, by sender, folded.
+    pub reports: Allowance<String>,
     /// Asks next hosts of relay domains for recipients.
     pub callouts: Callouts,
     /// Our certificate for SMTP and submission.
@@ -190,6 +197,7 @@ impl Services {
             filters,
             smtp,
             srs: Arc::new(srs),
+            reports: Allowance::new(REPORTS, REPORT_REGAINED_IN),
             callouts,
             guarded_clock: guarded,
             space: config.space(),

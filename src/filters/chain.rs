@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::milter::{self, Answer, Conversation, Judged};
 use super::replacement::{Replaced, Replacement};
 use super::{
-    Action, Body, Change, Client, Envelope, Error, FieldChange, Filter, Header, Message, Place, Protocol,
-    Sender, Verdict, header, rspamd, words,
+    Action, Body, Change, Client, Envelope, Error, Filter, Header, Message, Protocol, Sender, Verdict,
+    header, rspamd, words,
 };
 use crate::base::id::{QueueId, SessionId};
 use crate::base::observe;
@@ -39,8 +39,8 @@ struct Link {
     is_amid: bool,
     /// It has no more to say about the message.
     is_done: bool,
-    /// It was of no use, and nothing goes on without it.
-    has_failed: bool,
+    /// It was of no use, and this follows: nothing goes on without it, unless that is to be accepted.
+    failed: Option<Action>,
 }
 
 /// From MAIL to the end of data.
@@ -107,7 +107,7 @@ impl Chain {
             greeting: None,
             is_amid: false,
             is_done: false,
-            has_failed: false,
+            failed: None,
         };
         Self {
             links: filters.into_iter().map(link).collect(),
@@ -129,7 +129,7 @@ impl Chain {
             hold: None,
         };
         for link in &mut self.links {
-            (link.is_done, link.has_failed) = (false, false);
+            (link.is_done, link.failed) = (false, None);
             let answered = link.mail(&self.client, &transaction.envelope.sender).await;
             if let Err(reply) = take(link, &self.session, &mut transaction, answered, Step::Mail) {
                 self.transaction = Some(transaction);
@@ -179,6 +179,9 @@ impl Chain {
             return Ok(Ok(Filtered::default()));
         };
         let mut passing = Passing::read(work).await?;
+        if self.links.iter().any(Link::is_to_be_shown) && !passing.header.fits_milters() {
+            return Ok(Err(too_long_for_milters()));
+        }
         for link in &mut self.links {
             if let Err(reply) = link.must_be_of_use(&mut transaction) {
                 return Ok(Err(reply));
@@ -225,7 +228,7 @@ fn take(
             return Ok(());
         }
         Ok(Answer::Judged(verdict)) => verdict,
-        Err(error) => return link.fail(session, transaction, &error),
+        Err(error) => return link.fail(session, transaction, &error, step),
     };
     let action = link.action(&verdict);
     log(link, session, step, &verdict, action);
@@ -233,6 +236,16 @@ fn take(
     link.is_done |= !matches!(step, Step::Rcpt) || verdict == Verdict::Discard;
     let reason = reason(&link.filter.name, &verdict);
     act(action, &verdict, reason, transaction)
+}
+
+/// The fault of whoever wrote it: filters are not to fail over it.
+fn too_long_for_milters() -> Reply {
+    let text = format!(
+        "The header has a field of more than {} octets, or more than {} fields",
+        header::MAX_FIELD,
+        header::MAX_FIELDS
+    );
+    Reply::new(552, EnhancedStatus(5, 3, 4), text)
 }
 
 fn log(link: &Link, session: &SessionId, step: Step, verdict: &Verdict, action: Action) {
@@ -302,6 +315,11 @@ impl Link {
         matches!(self.filter.protocol, Protocol::Milter)
     }
 
+    /// It is a milter that the message goes to.
+    fn is_to_be_shown(&self) -> bool {
+        self.is_milter() && !self.is_done
+    }
+
     fn command_deadline(&self) -> Instant {
         Instant::now() + self.filter.command_time
     }
@@ -324,10 +342,11 @@ impl Link {
         session: &SessionId,
         transaction: &mut Transaction,
         error: &Error,
+        step: Step,
     ) -> Result<(), Reply> {
         (self.conversation, self.is_amid) = (None, false);
-        let action = self.filter.rules.unavailable;
-        (self.is_done, self.has_failed) = (true, true);
+        let action = self.without(error, step);
+        (self.is_done, self.failed) = (true, Some(action));
         tracing::warn!(
             event = observe::FILTER_FAILED,
             session.id = %session,
@@ -339,13 +358,22 @@ impl Link {
         self.must_be_of_use(transaction)
     }
 
+    /// What is done without it. Whoever writes a message over which it fails gets nothing past it that way.
+    fn without(&self, error: &Error, step: Step) -> Action {
+        let action = self.filter.rules.unavailable;
+        let is_over_message = matches!(step, Step::Message(_)) && !matches!(error, Error::Unreachable(_));
+        match action {
+            Action::Accept | Action::Mark if is_over_message => Action::Defer,
+            action => action,
+        }
+    }
+
     /// What follows if it was of no use before in the same transaction: it is not asked again, and whatever else the client
     /// tries, nothing gets around it.
     fn must_be_of_use(&self, transaction: &mut Transaction) -> Result<(), Reply> {
-        if !self.has_failed {
+        let Some(action) = self.failed else {
             return Ok(());
-        }
-        let action = self.filter.rules.unavailable;
+        };
         let text = "A filter of this host does not answer, try again later";
         let later = Reply::new(451, EnhancedStatus(4, 3, 0), text);
         let reason = words::reason(&format!("filter {} was of no use", self.filter.name));
@@ -440,13 +468,13 @@ impl Link {
                     .await?
             }
             Protocol::Rspamd { password } => {
+                let stream = milter::connect(&self.filter, deadline).await?;
                 let request = rspamd::Request {
-                    filter: &self.filter,
                     password: password.as_ref(),
                     client,
                 };
                 let mut message = passing.message(envelope);
-                milter::within(deadline, request.judge(&mut message)).await?
+                milter::within(deadline, request.judge(stream, &mut message)).await?
             }
         };
         let body = replacement.finish().await?;
@@ -462,6 +490,7 @@ impl Link {
         replacement: &mut Replacement,
         deadline: Instant,
     ) -> Result<Judged, Error> {
+        let was_there = self.conversation.is_some();
         if let Some(conversation) = &mut self.conversation {
             let mut message = passing.message(envelope);
             match conversation.message(&mut message, replacement, deadline).await {
@@ -475,7 +504,12 @@ impl Link {
                 }
             }
         }
-        let (conversation, answer) = self.replay(client, envelope, deadline).await?;
+        let replayed = self.replay(client, envelope, deadline).await;
+        let (conversation, answer) = replayed.map_err(|error| match error {
+            // It may be this message that has put an end to it.
+            Error::Unreachable(source) if was_there => Error::Broken(source),
+            error => error,
+        })?;
         if let Answer::Judged(verdict) = answer {
             return Ok(Judged::plain(verdict));
         }
@@ -572,15 +606,17 @@ impl<'a> Passing<'a> {
         match change {
             Change::Field(_) => {}
             Change::AddRecipient(mailbox) => {
-                deleted.retain(|known| *known != mailbox);
-                if !envelope.recipients.contains(&mailbox) {
+                let is_new = is_other_than(&mailbox);
+                deleted.retain(&is_new);
+                if envelope.recipients.iter().all(is_new) {
                     envelope.recipients.push(mailbox.clone());
                     added.push(mailbox);
                 }
             }
             Change::DeleteRecipient(mailbox) => {
-                envelope.recipients.retain(|known| *known != mailbox);
-                added.retain(|known| *known != mailbox);
+                let stays = is_other_than(&mailbox);
+                envelope.recipients.retain(&stays);
+                added.retain(stays);
                 deleted.push(mailbox);
             }
             Change::Sender(path) => {
@@ -592,10 +628,8 @@ impl<'a> Passing<'a> {
 
     /// Only we say whether it is suspicious.
     fn mark(&mut self) -> Result<(), Error> {
-        let name = MARK_NAME.to_owned();
-        self.header.apply(FieldChange::Remove { name, index: 0 })?;
         let field = header::field(MARK_NAME, "YES", false)?;
-        self.header.apply(FieldChange::Add(Place::At(0), field))
+        self.header.set(MARK_NAME, field)
     }
 
     fn finish(mut self, transaction: Transaction) -> Filtered {
@@ -619,6 +653,12 @@ impl<'a> Passing<'a> {
             ..self.filtered
         }
     }
+}
+
+/// Tells other addresses from this one, as they are told apart where recipients are deleted.
+fn is_other_than(mailbox: &Mailbox) -> impl Fn(&Mailbox) -> bool + use<> {
+    let folded = store::fold(mailbox);
+    move |known| store::fold(known) != folded
 }
 
 impl Verdict {
@@ -645,5 +685,20 @@ impl Action {
             Self::Defer => "defer",
             Self::Reject => "reject",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn recipients_are_the_same_in_any_case() {
+        let bob: Mailbox = "Bob@hismail.test".parse().unwrap();
+        let is_other = is_other_than(&bob);
+        assert!(!is_other(&"bob@HISMAIL.test".parse().unwrap()));
+        assert!(is_other(&"bobby@hismail.test".parse().unwrap()));
     }
 }

@@ -6,6 +6,8 @@ use crate::mail::address::{Mailbox, ReversePath};
 /// Changes to one message at most.
 pub const MAX_CHANGES: usize = 512;
 
+const TOO_MANY: Error = Error::TooMuch("changes to one message");
+
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -56,24 +58,58 @@ pub enum Place {
 pub struct Changes {
     list: Vec<Change>,
     octets: usize,
+    count: usize,
 }
 
 impl Changes {
     /// Takes one more. [`Error::TooMuch`] if there are too many.
     pub fn push(&mut self, change: Change) -> Result<(), Error> {
+        self.count()?;
         self.octets += match &change {
             Change::Field(FieldChange::Add(_, field) | FieldChange::Replace { field, .. }) => field.len(),
             _ => 0,
         };
-        if self.list.len() == MAX_CHANGES || self.octets > header::MAX_OCTETS {
-            return Err(Error::TooMuch("changes to one message"));
+        if self.octets > header::MAX_OCTETS {
+            return Err(TOO_MANY);
         }
         self.list.push(change);
         Ok(())
     }
 
+    /// One more that is kept elsewhere, or says nothing. [`Error::TooMuch`] if there are too many.
+    pub fn count(&mut self) -> Result<(), Error> {
+        self.count += 1;
+        match self.count > MAX_CHANGES {
+            true => Err(TOO_MANY),
+            false => Ok(()),
+        }
+    }
+
     /// In the order in which they came.
     pub fn into_list(self) -> Vec<Change> {
         self.list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_is_only_counted_is_a_change_too() {
+        let mut changes = Changes::default();
+        for _ in 1..MAX_CHANGES {
+            changes.count().unwrap();
+        }
+        changes.push(Change::Sender(ReversePath(None))).unwrap();
+        assert!(matches!(changes.count(), Err(Error::TooMuch(_))));
+        let mut changes = Changes::default();
+        for _ in 0..MAX_CHANGES {
+            changes.count().unwrap();
+        }
+        let change = Change::Sender(ReversePath(None));
+        assert!(matches!(changes.push(change), Err(Error::TooMuch(_))));
     }
 }

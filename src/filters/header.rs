@@ -6,8 +6,14 @@ use crate::mail::headers;
 
 /// Octets of a header block at most, once filters have changed it. Above what may come in, and below what can be sealed.
 pub const MAX_OCTETS: usize = 384 << 10;
+/// Octets of a field at most where milters are asked: libmilter takes packets of no more than about 64 KiB.
+pub const MAX_FIELD: usize = 60_000;
+/// Fields at most that milters are shown, one by one.
+pub const MAX_FIELDS: usize = 2_000;
 /// Octets of a field's name at most.
 const MAX_NAME: usize = 100;
+/// Octets of a line at most, without its end (RFC 5322 §2.1.1).
+const MAX_LINE: usize = 998;
 
 /// A header block in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +26,7 @@ pub struct Header {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Field {
     raw: Vec<u8>,
-    /// Our own trace field: filters are told of the client in other ways, and count without it.
+    /// Ours: filters are told of the client in other ways, count without it, and would take results in our name for forged.
     is_hidden: bool,
 }
 
@@ -31,16 +37,13 @@ impl Field {
 }
 
 impl Header {
-    /// Of a block of fields, in which the first `Received` is ours.
+    /// Of a block of fields, in which the first `Received` is ours, and with it all that stands before it.
     pub fn of(block: &[u8]) -> Self {
-        let mut ours = false;
-        let fields = headers::fields(block).map(|field| {
-            let is_hidden = !ours && field.is("Received");
-            ours |= is_hidden;
-            Field {
-                raw: field.raw.to_owned(),
-                is_hidden,
-            }
+        let received = headers::fields(block).position(|field| field.is("Received"));
+        let ours = received.map_or(0, |last| last + 1);
+        let fields = headers::fields(block).enumerate().map(|(place, field)| Field {
+            raw: field.raw.to_owned(),
+            is_hidden: place < ours,
         });
         let fields: Vec<Field> = fields.collect();
         Self {
@@ -54,6 +57,11 @@ impl Header {
     pub fn visible(&self) -> impl Iterator<Item = &[u8]> {
         let visible = self.fields.iter().filter(|field| !field.is_hidden);
         visible.map(|field| &field.raw[..])
+    }
+
+    /// Whether milters can be shown it.
+    pub fn fits_milters(&self) -> bool {
+        self.visible().count() <= MAX_FIELDS && self.visible().all(|raw| raw.len() <= MAX_FIELD)
     }
 
     /// Whether anything was changed.
@@ -100,6 +108,13 @@ impl Header {
         }
     }
 
+    /// Puts a field above all, in the place of all of its name, ours included. [`Error::TooMuch`] as above.
+    pub fn set(&mut self, name: &str, field: Vec<u8>) -> Result<(), Error> {
+        self.fields.retain(|field| !field.is(name));
+        self.octets = self.fields.iter().map(|field| field.raw.len()).sum();
+        self.apply(FieldChange::Add(Place::At(0), field))
+    }
+
     /// Where to insert before visible field `index`.
     fn place(&self, index: u32) -> usize {
         if index <= 1 {
@@ -144,7 +159,8 @@ impl Header {
 /// A new field, raw, from what a filter says. Folds are line ends, CRLF or LF, before a blank. With `has_space` the value
 /// starts with the blank that follows the colon, if there is to be one.
 ///
-/// [`Error::Unfit`] if it would not be one field of readable text.
+/// [`Error::Unfit`] if it would not be one field of readable text in lines of 998 octets, [`Error::TooMuch`] if it has more
+/// octets than milters after this one can be shown.
 pub fn field(name: &str, value: &str, has_space: bool) -> Result<Vec<u8>, Error> {
     if !is_name(name) {
         return Err(Error::Unfit("the name of a header field"));
@@ -164,7 +180,18 @@ pub fn field(name: &str, value: &str, has_space: bool) -> Result<Vec<u8>, Error>
         raw.extend_from_slice(line.as_bytes());
     }
     raw.extend_from_slice(b"\r\n");
-    Ok(raw)
+    check_length(raw)
+}
+
+fn check_length(raw: Vec<u8>) -> Result<Vec<u8>, Error> {
+    let is_long = |line: &[u8]| line.strip_suffix(b"\r").unwrap_or(line).len() > MAX_LINE;
+    if raw.split(|octet| *octet == b'\n').any(is_long) {
+        return Err(Error::Unfit("a header field with a line of over 998 octets"));
+    }
+    match raw.len() > MAX_FIELD {
+        true => Err(Error::TooMuch("the length of a header field")),
+        false => Ok(raw),
+    }
 }
 
 /// Whether that is the name of a field (RFC 5322 §2.2).
@@ -215,7 +242,7 @@ mod tests {
         let add = |place| changed(&[FieldChange::Add(place, raw("N: n"))]);
         assert_eq!(add(Place::At(0)), format!("N: n\r\n{BLOCK}"));
         assert_eq!(add(Place::At(1)), format!("N: n\r\n{BLOCK}"));
-        assert_eq!(add(Place::At(2)), BLOCK.replace("X: 1", "N: n\r\nX: 1"));
+        assert_eq!(add(Place::At(2)), BLOCK.replace("x: 2", "N: n\r\nx: 2"));
         assert_eq!(add(Place::At(9)), format!("{BLOCK}N: n\r\n"));
         assert_eq!(add(Place::End), format!("{BLOCK}N: n\r\n"));
     }
@@ -237,6 +264,43 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_up_to_our_received_is_hidden() {
+        let visible = |block: &str| {
+            let header = Header::of(block.as_bytes());
+            header.visible().flatten().copied().collect::<Vec<u8>>()
+        };
+        assert_eq!(visible(BLOCK), b"Received: theirs\r\nX: 1\r\nx: 2\r\n");
+        assert_eq!(visible("X: 1\r\nY: 2\r\n"), b"X: 1\r\nY: 2\r\n");
+        // Neither can be changed, and what a filter adds above is seen.
+        assert_eq!(changed(&[remove("A-R", 0)]), BLOCK);
+        let mut header = Header::of(BLOCK.as_bytes());
+        header.apply(FieldChange::Add(Place::At(0), raw("N: n"))).unwrap();
+        assert_eq!(header.visible().next(), Some(&b"N: n\r\n"[..]));
+    }
+
+    #[test]
+    fn what_is_set_replaces_ours_and_theirs() {
+        let mut header = Header::of(b"X: ours\r\nReceived: ours\r\nx: theirs\r\n");
+        header.set("X", raw("X: new")).unwrap();
+        assert_eq!(header.octets(), b"X: new\r\nReceived: ours\r\n");
+        assert!(header.is_changed());
+    }
+
+    #[test]
+    fn milters_are_shown_what_fits() {
+        let fits = |block: String| Header::of(block.as_bytes()).fits_milters();
+        let long = |octets: usize| format!("X:{}\r\n", "x".repeat(octets - 4));
+        assert!(fits(long(MAX_FIELD)));
+        assert!(!fits(long(MAX_FIELD + 1)));
+        // Ours are not counted.
+        assert!(fits(format!(
+            "Received: ours\r\n{}",
+            "X: 1\r\n".repeat(MAX_FIELDS)
+        )));
+        assert!(!fits("X: 1\r\n".repeat(MAX_FIELDS + 1)));
+    }
+
+    #[test]
     fn a_header_does_not_grow_without_end() {
         let mut header = Header::of(BLOCK.as_bytes());
         let large = FieldChange::Add(Place::End, vec![b'x'; MAX_OCTETS]);
@@ -250,7 +314,14 @@ mod tests {
         assert_eq!(made("a\n\tb\r\n c\r\n"), "X-Spam: a\r\n\tb\r\n c\r\n");
         assert_eq!(field("X", " y", true).unwrap(), b"X: y\r\n");
         assert_eq!(field("X", "", false).unwrap(), b"X: \r\n");
+        let line = "x".repeat(MAX_LINE - 3);
+        assert!(field("X", &line, false).is_ok());
+        assert!(field("X", &format!("a\n {line}xx\n b"), false).is_ok());
+        let folds = format!("\n {line}").repeat(MAX_FIELD / MAX_LINE + 1);
+        assert!(matches!(field("X", &folds[1..], true), Err(Error::TooMuch(_))));
         for value in [
+            &format!("{line}x")[..],
+            &format!("a\n {line}xxx\n b"),
             "a\nB: c",
             "a\r\nB: c",
             "a\rb",

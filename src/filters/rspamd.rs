@@ -17,10 +17,11 @@ use tokio::sync::mpsc;
 
 use super::change::{Change, Changes, FieldChange, Place};
 use super::milter::Judged;
-use super::{Client, Error, Filter, Message, Verdict, header, words};
+use super::{Client, Error, Message, Verdict, header, words};
 use crate::base::secret::Secret;
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::reply::{EnhancedStatus, Reply};
+use crate::net::stream::Stream;
 
 /// Octets of an answer's head at most.
 const MAX_HEAD: usize = 16 * 1024;
@@ -28,11 +29,11 @@ const MAX_HEAD: usize = 16 * 1024;
 const MAX_ANSWER: usize = 1 << 20;
 /// Recipients that are named.
 const MAX_NAMED: usize = 1000;
+/// Octets of our own fields with which no more recipients are named: rspamd gives up on a head of over 80 KiB.
+const MAX_FIELDS: usize = 48 * 1024;
 
 /// One question.
 pub struct Request<'a> {
-    /// Whom to ask.
-    pub filter: &'a Filter,
     /// The password of the worker.
     pub password: Option<&'a Secret<String>>,
     /// Who brought the message.
@@ -40,9 +41,8 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// Asks. Takes as long as it takes: the caller has a deadline.
-    pub async fn judge(&self, message: &mut Message<'_>) -> Result<Judged, Error> {
-        let stream = self.filter.address.connect().await.map_err(Error::Unreachable)?;
+    /// Asks on a new connection. Takes as long as it takes: the caller has a deadline.
+    pub async fn judge(&self, stream: Stream, message: &mut Message<'_>) -> Result<Judged, Error> {
         let handshake = http1::Builder::new()
             .max_buf_size(MAX_HEAD)
             .handshake(TokioIo::new(stream));
@@ -123,10 +123,27 @@ impl Request<'_> {
             fields.push(("tls-version", version.clone()));
             fields.push(("tls-cipher", cipher.clone()));
         }
-        let named = message.envelope.recipients.iter().take(MAX_NAMED);
-        fields.extend(named.map(|recipient| ("rcpt", recipient.to_string())));
+        name_recipients(&mut fields, &message.envelope.recipients);
         fields
     }
+}
+
+/// As many as there is room for.
+fn name_recipients(fields: &mut Vec<(&'static str, String)>, recipients: &[Mailbox]) {
+    let mut octets: usize = fields.iter().map(|(name, value)| on_the_wire(name, value)).sum();
+    for recipient in recipients.iter().take(MAX_NAMED) {
+        let value = recipient.to_string();
+        octets += on_the_wire("rcpt", &value);
+        if octets > MAX_FIELDS {
+            return;
+        }
+        fields.push(("rcpt", value));
+    }
+}
+
+/// Octets of a field with its colon, blank and line end.
+fn on_the_wire(name: &str, value: &str) -> usize {
+    name.len() + value.len() + 4
 }
 
 const UNFIT: Error = Error::Unfit("an envelope that HTTP cannot carry");
@@ -363,6 +380,20 @@ mod tests {
                 }),
             ]
         );
+    }
+
+    #[test]
+    fn recipients_are_named_while_there_is_room() {
+        let named = |count: usize, local: usize| {
+            let mailbox: Mailbox = format!("{}@hismail.test", "x".repeat(local)).parse().unwrap();
+            let mut fields = vec![("ip", "192.0.2.1".to_owned())];
+            name_recipients(&mut fields, &vec![mailbox; count]);
+            fields.len() - 1
+        };
+        assert_eq!(named(3, 1), 3);
+        assert_eq!(named(1_001, 1), MAX_NAMED);
+        // A field has 64 + 13 octets, and 8 around them; "ip" has 15.
+        assert_eq!(named(1_000, 64), (MAX_FIELDS - 15) / 85);
     }
 
     #[test]

@@ -69,8 +69,8 @@ pub enum Answer {
 impl Conversation {
     /// Connects and negotiates, and tells of the client.
     pub async fn open(filter: &Filter, client: &Client, deadline: Instant) -> Result<(Self, Answer), Error> {
+        let stream = connect(filter, deadline).await?;
         let open = async {
-            let stream = filter.address.connect().await.map_err(Error::Unreachable)?;
             let mut conversation = Self {
                 stream: BufStream::new(stream),
                 negotiated: Negotiated {
@@ -248,10 +248,14 @@ impl Conversation {
                 }
                 Reply::Body(octets) => {
                     self.demand(actions::REPLACE_BODY)?;
+                    if octets.is_empty() {
+                        changes.count()?;
+                    }
                     replacement.push(&octets).await?;
                 }
                 Reply::Quarantine(reason) => {
                     self.demand(actions::QUARANTINE)?;
+                    changes.count()?;
                     held = Some(Verdict::Quarantine(reason));
                 }
                 reply => {
@@ -358,6 +362,13 @@ fn verdict(reply: Reply) -> Result<Option<Verdict>, Error> {
         Reply::Words(words) => Ok(Some(Verdict::Defer(Some(words)))),
         _ => Err(Error::Protocol("a reply out of its place")),
     }
+}
+
+/// A new connection to a filter. [`Error::Unreachable`] also if there is none until then.
+pub(super) async fn connect(filter: &Filter, deadline: Instant) -> Result<Stream, Error> {
+    let connected = timeout_at(deadline, filter.address.connect()).await;
+    let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    connected.map_err(Error::Unreachable)
 }
 
 pub(super) async fn within<T>(

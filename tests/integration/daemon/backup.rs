@@ -136,6 +136,74 @@ async fn while_the_main_host_is_down_an_operator_may_take_what_cannot_be_verifie
     here.stop().await;
 }
 
+/// The host of main.test, which takes every recipient, or answers with that.
+async fn sink(at: &Loopback, refusal: Option<&'static str>) -> Sink {
+    let behaviour = Behaviour {
+        refusal,
+        offers: &["SMTPUTF8"],
+        ..Behaviour::default()
+    };
+    Sink::start(at.ip, behaviour).await
+}
+
+async fn replaced(sink: Sink) {
+    sink.hang_up();
+    sink.stop().await;
+}
+
+/// What the host does not know in one spelling, it may know in another; local-parts are its own (RFC 5321 §2.4).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_spelling_shuts_out_no_other() {
+    let world = World::new().await;
+    let backup = backup(&world, "callout", patient).await;
+    let host = Loopback::take();
+    world.put(
+        "main.test",
+        &hosts(host.ip, &[(10, "mx.main.test"), (20, "mx.backup.test")]),
+    );
+    let refusing = sink(&host, Some("550 5.1.1 Unknown")).await;
+    let here = backup.start().await;
+    assert!(asked(&backup, "KATE").await.starts_with("550 5.1.1 "));
+    let mut talk = Talk::smtp(backup.ip).await;
+    talk.ask("MAIL FROM:<carol@plain.test> SMTPUTF8", "250").await;
+    talk.ask("RCPT TO:<\u{212a}ate@main.test>", "550 5.1.1 ").await;
+    replaced(refusing).await;
+    let taking = sink(&host, None).await;
+    assert_eq!(asked(&backup, "kate").await, "250 2.1.5 Ok");
+    // What is remembered of the other name still holds.
+    talk.ask("RCPT TO:<\u{212a}ate@main.test>", "550 5.1.1 ").await;
+    drop(taking);
+    here.stop().await;
+}
+
+/// A host may refuse a recipient who is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn other_refusals_say_nothing_of_the_recipient() {
+    let world = World::new().await;
+    let backup = backup(&world, "callout", patient).await;
+    let host = Loopback::take();
+    world.put(
+        "main.test",
+        &hosts(host.ip, &[(10, "mx.main.test"), (20, "mx.backup.test")]),
+    );
+    let here = backup.start().await;
+    for refusal in [
+        "550 5.7.1 Blocked",
+        "552 5.2.2 Full",
+        "530 5.7.0 Log in",
+        "503 Not now",
+    ] {
+        let refusing = sink(&host, Some(refusal)).await;
+        let reply = asked(&backup, "dave").await;
+        assert!(reply.starts_with("450 4.1.1 "), "{refusal}: {reply}");
+        replaced(refusing).await;
+    }
+    let taking = sink(&host, None).await;
+    assert_eq!(asked(&backup, "dave").await, "250 2.1.5 Ok");
+    drop(taking);
+    here.stop().await;
+}
+
 /// RFC 5321 §5.1: nothing goes to a host that would send it here, and nothing is lost because nobody is named.
 #[tokio::test(flavor = "multi_thread")]
 async fn mail_goes_to_better_hosts_alone_or_waits() {

@@ -173,6 +173,98 @@ async fn reports_of_our_own_go_to_the_sender_behind_a_rewritten_path() {
     there.stop().await;
 }
 
+/// Everybody who got mail under the path can send to the sender through it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_gets_so_many_reports_in_a_row_and_no_more() {
+    let world = World::new().await;
+    let others = Others::new(&world).await;
+    let hermail = organization(&world, "hermail.test", &[("friend", "dave@third.test")]).await;
+    let served = hermail.start().await;
+    bring(&hermail, "carol@plain.test", "friend@hermail.test", MESSAGE).await;
+    bring(&hermail, "eve@plain.test", "friend@hermail.test", MESSAGE).await;
+    let taken = others.third.taken(2).await;
+    let path_of = |sender: &str| {
+        let mut paths = taken.iter().map(reverse_path);
+        paths.find(|path| path.contains(&format!("={sender}@"))).unwrap()
+    };
+    let (carol, eve) = (path_of("carol"), path_of("eve"));
+    let too_many = "450 4.7.1 Too many reports for the sender behind this reverse-path";
+
+    let name = async |talk: &mut Talk, times: usize| {
+        talk.ask("MAIL FROM:<>", "250").await;
+        for _ in 0..times {
+            talk.ask(&format!("RCPT TO:<{carol}>"), "250").await;
+        }
+    };
+    let mut talk = Talk::smtp(hermail.ip).await;
+    name(&mut talk, 50).await;
+    talk.ask(&format!("RCPT TO:<{carol}>"), too_many).await;
+    // Nothing was sent.
+    talk.ask("RSET", "250").await;
+    name(&mut talk, 50).await;
+    talk.data(REPORT).await;
+    refused(&hermail, "", &carol, too_many).await;
+    refused(&hermail, "", &carol.to_lowercase(), too_many).await;
+    bring(&hermail, "", &eve, REPORT).await;
+    served.stop().await;
+}
+
+/// Mail comes back under a path that was made here and rewritten by somebody else, who names this host as the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_was_rewritten_here_twice_leads_to_the_sender_or_is_refused() {
+    let world = World::new().await;
+    let others = Others::new(&world).await;
+    let hermail = organization(&world, "hermail.test", &[("friend", "dave@third.test")]).await;
+    let served = hermail.start().await;
+    bring(&hermail, "carol@plain.test", "friend@hermail.test", MESSAGE).await;
+    let once = reverse_path(&others.third.taken(1).await[0]);
+    let rest = once.strip_prefix("SRS0").unwrap();
+    let rest = rest.strip_suffix("@hermail.test").unwrap();
+    let again = format!("SRS1=KKKK=hermail.test={rest}@third.test");
+    bring(&hermail, &again, "friend@hermail.test", MESSAGE).await;
+    let twice = reverse_path(&others.third.taken(2).await[1]);
+    assert!(
+        twice.starts_with("SRS1=") && twice.ends_with(&format!("=hermail.test={rest}@hermail.test")),
+        "{twice}"
+    );
+    bring(&hermail, "", &twice, REPORT).await;
+    let report = others.plain.taken(1).await.remove(0);
+    assert_eq!(report.rcpt, ["<carol@plain.test>"]);
+
+    let forged = again.replace("=carol@", "=karol@");
+    bring(&hermail, &forged, "friend@hermail.test", MESSAGE).await;
+    let path = reverse_path(&others.third.taken(3).await[2]);
+    refused(
+        &hermail,
+        "",
+        &path,
+        "550 5.1.1 This reverse-path was not rewritten here",
+    )
+    .await;
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_in_a_relay_domain_is_verified_as_any_recipient_there() {
+    let world = World::new().await;
+    let others = Others::new(&world).await;
+    let hermail = organization(&world, "hermail.test", &[("friend", "dave@third.test")]).await;
+    let served = hermail.start().await;
+    bring(&hermail, "carol@plain.test", "friend@hermail.test", MESSAGE).await;
+    let path = reverse_path(&others.third.taken(1).await[0]);
+    hermail
+        .cli(&["domain", "add", "plain.test", "--relay", "--verify", "list"])
+        .await;
+    refused(&hermail, "", &path, "550 5.1.1 No such mailbox here").await;
+    hermail
+        .cli(&["domain", "recipients", "add", "carol@plain.test"])
+        .await;
+    bring(&hermail, "", &path, REPORT).await;
+    let report = others.plain.taken(1).await.remove(0);
+    assert_eq!(report.rcpt, ["<carol@plain.test>"]);
+    served.stop().await;
+}
+
 /// RFC 3461 §5.2.7.3: whoever passes a message on passes on what its sender wants to be told.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_sender_asks_for_goes_along() {

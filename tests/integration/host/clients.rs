@@ -87,7 +87,7 @@ class Local(smtplib.SMTP):
         return ours
 client = Local("local", 25, local_hostname="client.test")
 try:
-    client.sendmail("a@a.test", ["not an address"], "x")
+    client.sendmail("a@a.test", ["a..b@a.test"], "x")
     sys.exit("taken")
 except smtplib.SMTPRecipientsRefused:
     pass
