@@ -391,7 +391,7 @@ async fn a_filter_that_breaks_a_rule_is_one_that_failed() {
     });
     let hismail = hismail.build().await;
     let served = hismail.start().await;
-    for index in 0..acts.len() {
+    for (index, (letter, _)) in acts.iter().enumerate() {
         CASE.store(index, std::sync::atomic::Ordering::Relaxed);
         let mut talk = Talk::smtp(hismail.ip).await;
         talk.send(b"MAIL FROM:<carol@plain.test>\r\n").await;
@@ -409,7 +409,7 @@ async fn a_filter_that_breaks_a_rule_is_one_that_failed() {
         let reply = talk
             .transfer("pat@hismail.test", &["bob@hismail.test"], &message)
             .await;
-        let expected = match is_before_message(acts[index].0) {
+        let expected = match is_before_message(*letter) {
             true => "250",
             false => "451 4.3.0 A filter",
         };
