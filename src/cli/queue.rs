@@ -28,14 +28,15 @@ pub enum Command {
     },
     /// Show where a message is for each recipient, and what has become of it so far.
     Show(show::Arguments),
-    /// Keep mail from being delivered until it is released. What was held as it came is not deleted any more when its time
-    /// is over.
+    /// Keep mail from being delivered until it is released; what is being tried right now may arrive. What was held as it
+    /// came is not deleted any more when its time is over.
     Hold(change::Arguments),
     /// Have held mail delivered, what was set aside as unreadable included.
     Release(change::Arguments),
     /// Have waiting mail tried at once instead of when its next attempt is due. Held mail stays held.
     Retry(change::Retried),
-    /// Delete mail. Nobody is told: where the author is to know that it did not arrive, write to the author.
+    /// Delete mail; what is being tried right now may still arrive. Nobody is told: where the author is to know that it did
+    /// not arrive, write to the author.
     Delete(change::Arguments),
 }
 

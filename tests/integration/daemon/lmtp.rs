@@ -230,9 +230,8 @@ async fn the_mailbox_server_alone_says_what_is_too_much() {
         let said = hermail.cli(arguments).await;
         assert!(said.contains(words) && said.contains(&place), "{said}");
     }
-    let said = hermail.cli(&["check", "--json"]).await;
-    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
-    assert_eq!(said["warnings"], serde_json::json!([]), "the server is there");
+    let said = hermail.cli(&["check"]).await;
+    assert!(!said.contains("delivery.lmtp"), "the server is there: {said}");
     drop(server);
     std::fs::remove_file(socket(&world)).unwrap();
     let said = hermail.cli(&["check"]).await;
