@@ -33,6 +33,7 @@ mod trap;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -182,23 +183,26 @@ fn called(command: sendmail::Command, arguments: Vec<OsString>) -> ExitCode {
 pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let path = arguments.config.as_path();
     match arguments.command {
-        Command::Serve => serve::run(load(path)?).await,
-        Command::Demo(arguments) => demo::run(arguments, out).await,
-        Command::Check(arguments) => check::run(&arguments, path, out).await,
-        Command::Domain(command) => domain::run(command, load(path)?, out).await,
-        Command::Account(command) => account::run(command, load(path)?, out).await,
-        Command::Alias(command) => alias::run(command, load(path)?, out).await,
-        Command::Signet(arguments) => signet::run(arguments, path, out).await,
-        Command::Key(arguments) => key::run(arguments, path, out).await,
-        Command::Message(arguments) => message::run(*arguments, out).await,
-        Command::Block(command) => block::run(command, load(path)?, out).await,
-        Command::Trap(command) => trap::run(command, load(path)?, out).await,
-        Command::Greylist(command) => greylist::run(command, load(path)?, out).await,
-        Command::Clock(command) => clock::run(command, load(path)?, out).await,
-        Command::Dkim(arguments) => dkim::run(arguments, path, out).await,
-        Command::Dns(command) => dns::run(command, load(path)?, out).await,
-        Command::Queue(command) => queue::run(command, load(path)?, out).await,
-        Command::Route(command) => route::run(command, load(path)?, out).await,
+        Command::Serve => with(path, move |config| serve::run(config)).await,
+        Command::Demo(arguments) => apart(move || demo::run(arguments, out)).await,
+        Command::Check(arguments) => {
+            let arguments = &arguments;
+            apart(move || check::run(arguments, path, out)).await
+        }
+        Command::Domain(command) => with(path, move |config| domain::run(command, config, out)).await,
+        Command::Account(command) => with(path, move |config| account::run(command, config, out)).await,
+        Command::Alias(command) => with(path, move |config| alias::run(command, config, out)).await,
+        Command::Signet(arguments) => apart(move || signet::run(arguments, path, out)).await,
+        Command::Key(arguments) => apart(move || key::run(arguments, path, out)).await,
+        Command::Message(arguments) => apart(move || message::run(*arguments, out)).await,
+        Command::Block(command) => with(path, move |config| block::run(command, config, out)).await,
+        Command::Trap(command) => with(path, move |config| trap::run(command, config, out)).await,
+        Command::Greylist(command) => with(path, move |config| greylist::run(command, config, out)).await,
+        Command::Clock(command) => with(path, move |config| clock::run(command, config, out)).await,
+        Command::Dkim(arguments) => apart(move || dkim::run(arguments, path, out)).await,
+        Command::Dns(command) => with(path, move |config| dns::run(command, config, out)).await,
+        Command::Queue(command) => with(path, move |config| queue::run(command, config, out)).await,
+        Command::Route(command) => with(path, move |config| route::run(command, config, out)).await,
         Command::Sendmail(Foreign { arguments }) => {
             Ok(sendmail::run(sendmail::Command::Sendmail, arguments, Some(path)).await)
         }
@@ -209,6 +213,20 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
             Ok(sendmail::run(sendmail::Command::Newaliases, arguments, Some(path)).await)
         }
     }
+}
+
+/// A command, begun where it takes no room on the stack of whoever chooses among them: each is large.
+fn apart<F: Future<Output = anyhow::Result<Exit>>>(begin: impl FnOnce() -> F) -> Pin<Box<F>> {
+    Box::pin(begin())
+}
+
+/// A command about an installation.
+async fn with<F>(path: &Path, begin: impl FnOnce(Config) -> F) -> anyhow::Result<Exit>
+where
+    F: Future<Output = anyhow::Result<Exit>>,
+{
+    let config = load(path)?;
+    apart(|| begin(config)).await
 }
 
 /// What is wrong with the arguments, in one line, without the advice that is for people.
