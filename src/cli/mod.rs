@@ -183,7 +183,7 @@ fn called(command: sendmail::Command, arguments: Vec<OsString>) -> ExitCode {
 pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let path = arguments.config.as_path();
     match arguments.command {
-        Command::Serve => with(path, move |config| serve::run(config)).await,
+        Command::Serve => with(path, serve::run).await,
         Command::Demo(arguments) => apart(move || demo::run(arguments, out)).await,
         Command::Check(arguments) => {
             let arguments = &arguments;
