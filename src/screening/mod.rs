@@ -6,7 +6,7 @@
 //! | lists in DNS ([`lists`], RFC 5782) | the address, the reverse-path's domain | count as not listed |
 //! | names ([`names`]) | EHLO, reverse DNS | put off at most |
 //! | greylisting ([`crate::store::Greylist`]) | network, reverse-path, recipient | |
-//! | rates ([`rates`]) | network; domain of the reverse-path where SPF passes | the network counts alone |
+//! | rates (`rates`) | network; domain of the reverse-path where SPF passes | the network counts alone |
 //!
 //! It is judged at RCPT, so that `postmaster` and `abuse` of every domain get mail from everybody (RFC 5321 §4.5.1, RFC
 //! 2142), and whoever is refused can ask why. Nothing is looked up before somebody here is named. Never measured are hosts on this
