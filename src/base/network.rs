@@ -38,6 +38,12 @@ impl Network {
         Self::around(start, bits)
     }
 
+    /// The network that this one is part of, with so many leading bits; itself if it is no smaller.
+    pub fn within(&self, ipv4_bits: u8, ipv6_bits: u8) -> Self {
+        let bits = if self.is_ipv4() { ipv4_bits } else { ipv6_bits };
+        Self::of(self.address, bits.min(self.bits))
+    }
+
     /// Whether every address of its kind is in it.
     pub fn is_everything(&self) -> bool {
         self.bits == 0
@@ -162,6 +168,18 @@ mod tests {
         ] {
             let of = Network::of(address.parse().unwrap(), bits);
             assert_eq!(of, network.parse().unwrap(), "{address}/{bits}");
+        }
+    }
+
+    #[test]
+    fn a_network_is_part_of_a_larger_one() {
+        for (network, around) in [
+            ("192.0.2.0/24", "192.0.0.0/16"),
+            ("2001:db8:1:2::/64", "2001:db8:1::/48"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+        ] {
+            let network: Network = network.parse().unwrap();
+            assert_eq!(network.within(16, 48), around.parse().unwrap());
         }
     }
 

@@ -111,6 +111,8 @@ pub const SMTP_SCREENED: &str = "smtp.screened";
 pub const SCREENING_LIST_UNUSABLE: &str = "screening.list_unusable";
 /// What is over could not be cleared from the greylist; it is tried again.
 pub const GREYLIST_FAILED: &str = "greylist.failed";
+/// So many wait, from so many networks, that for a while nobody is asked to come again.
+pub const GREYLIST_FULL: &str = "greylist.full";
 /// An operator has the greylist forgotten.
 pub const GREYLIST_CLEARED: &str = "greylist.cleared";
 /// A filter has something against a sender, a recipient or a message.

@@ -13,10 +13,20 @@ use crate::mail::address::{Mailbox, ReversePath};
 /// addresses pushes out nobody else's.
 pub const MAX_WAITING_OF_NETWORK: u32 = 1000;
 
-/// Tries that are remembered at a time, and networks. Beyond that those that wait make room before those that have come again,
-/// and of either those that would be forgotten first. It is looked for every so many new ones.
+/// Tries that wait and are remembered at a time, those that have come again, and networks; each so many. Beyond that the largest
+/// holders ([`Attempt::holder`]) make room first, and of each the networks that tried most: whoever has many networks pushes out
+/// his own. It is looked for every so many new ones, and room is made for more than one.
 pub const MAX_GREYLISTED: u32 = 100_000;
 pub(super) const LOOKED_FOR_EVERY: i64 = 256;
+pub(super) const LEFT_WHEN_FULL: u32 = MAX_GREYLISTED - MAX_GREYLISTED / 16;
+
+/// If no holder has more than so many that wait and there are too many all the same, nobody is left who could make room: then
+/// whoever comes is taken, for so long at a time.
+pub(super) const FEW_OF_HOLDER: u32 = 8;
+pub(super) const OPEN_FOR: Duration = Duration::from_secs(60);
+
+/// What one party may well hold: leading bits of IPv4 and IPv6 addresses.
+const HOLDER_BITS: (u8, u8) = (16, 48);
 
 /// How long what is asked for and remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +53,11 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// The largest network that is easy to come by, around the attempt's own.
+    pub(super) fn holder(&self) -> Network {
+        self.network.within(HOLDER_BITS.0, HOLDER_BITS.1)
+    }
+
     /// Equal for what counts as the same attempt. Mailing lists write a number into each reverse-path, or another detail, so
     /// neither counts.
     pub(super) fn text(&self) -> String {

@@ -1,25 +1,47 @@
 //! The greylist. Reading comes first, so that those who try again too early, or have been proven lately, cost no transaction.
 
+use std::sync::atomic::Ordering;
+
 use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnection, SqliteExecutor};
 use sqlx::{query, query_as, query_scalar};
 
 use super::SqliteStore;
+use crate::base::observe;
 use crate::base::time::Timestamp;
-use crate::store::greylist::{Change, Good, LOOKED_FOR_EVERY, Remembered, Tried};
+use crate::store::greylist::{
+    Change, FEW_OF_HOLDER, Good, LEFT_WHEN_FULL, LOOKED_FOR_EVERY, OPEN_FOR, Remembered, Tried,
+};
 use crate::store::{
     Attempt, Error, Greylist, GreylistCounts, GreylistTerms, Greylisted, MAX_GREYLISTED,
-    MAX_WAITING_OF_NETWORK,
+    MAX_WAITING_OF_NETWORK, MasterKey,
 };
 
 /// Rows that one call clears away: one transaction keeps all others waiting.
 const CLEARED_PER_CALL: u32 = 1000;
+
+/// Octets of a tag that tell holders, or networks of one, apart.
+const TAG_OF_HOLDER: usize = 16;
 
 /// Under what an attempt is found, and its network.
 #[derive(Debug, Clone)]
 struct Tags {
     attempt: Vec<u8>,
     network: Vec<u8>,
+    /// The network of an attempt, behind its holder.
+    held: Vec<u8>,
+}
+
+impl Tags {
+    fn of(master: &MasterKey, attempt: &Attempt) -> Self {
+        let network = master.greylist_tag(&attempt.network.to_string());
+        let holder = master.greylist_tag(&attempt.holder().to_string());
+        Self {
+            attempt: master.greylist_tag(&attempt.text()),
+            held: [&holder[..TAG_OF_HOLDER], &network[..TAG_OF_HOLDER]].concat(),
+            network,
+        }
+    }
 }
 
 #[async_trait]
@@ -30,27 +52,38 @@ impl Greylist for SqliteStore {
         terms: &GreylistTerms,
         now: Timestamp,
     ) -> Result<Greylisted, Error> {
-        let tags = Tags {
-            attempt: self.inner.master.greylist_tag(&attempt.text()),
-            network: self.inner.master.greylist_tag(&attempt.network.to_string()),
-        };
+        let tags = Tags::of(&self.inner.master, attempt);
         let (told, change) = remembered(&self.inner.readers, &tags).await?.judge(terms, now);
-        if change.is_none() {
-            return Ok(told);
+        let is_open = now.0 < self.inner.greylist_open_until.load(Ordering::Relaxed);
+        match change {
+            None => return Ok(told),
+            Some(Change::Begin) if is_open => return Ok(Greylisted::Pass),
+            Some(_) => {}
         }
         let terms = terms.clone();
-        self.inner
+        let (told, is_full) = self
+            .inner
             .write(move |db| {
                 Box::pin(async move {
                     // Another session may have been faster.
                     let (told, change) = remembered(&mut *db, &tags).await?.judge(&terms, now);
-                    if let Some(change) = change {
-                        apply(db, &tags, change, &terms, now).await?;
-                    }
-                    Ok(told)
+                    let is_full = match change {
+                        Some(change) => apply(db, &tags, change, &terms, now).await?,
+                        None => false,
+                    };
+                    Ok((told, is_full))
                 })
             })
-            .await
+            .await?;
+        if is_full {
+            let until = now.after(OPEN_FOR).0;
+            self.inner.greylist_open_until.store(until, Ordering::Relaxed);
+            tracing::warn!(
+                event = observe::GREYLIST_FULL,
+                "so many wait that for a minute nobody is asked to come again"
+            );
+        }
+        Ok(told)
     }
 
     async fn expire_greylist(&self, now: Timestamp) -> Result<u64, Error> {
@@ -135,38 +168,39 @@ async fn remembered<'e>(db: impl SqliteExecutor<'e>, tags: &Tags) -> Result<Reme
     })
 }
 
+/// Whether too many wait, and nobody can make room.
 async fn apply(
     db: &mut SqliteConnection,
     tags: &Tags,
     change: Change,
     terms: &GreylistTerms,
     now: Timestamp,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     match change {
-        Change::Begin => begin(db, tags, now, now.after(terms.retry_within)).await,
+        Change::Begin => return begin(db, tags, now, now.after(terms.retry_within)).await,
         Change::Prove => {
             prove(db, tags, now.after(terms.proven_for)).await?;
-            count_network(db, tags, now, now.after(terms.proven_for)).await
+            count_network(db, tags, now, now.after(terms.proven_for)).await?;
         }
-        Change::Renew => prove(db, tags, now.after(terms.proven_for)).await,
+        Change::Renew => prove(db, tags, now.after(terms.proven_for)).await?,
         Change::RenewNetwork => {
             query("UPDATE greylist_networks SET until = ? WHERE network = ?")
                 .bind(now.after(terms.proven_for).0)
                 .bind(&tags.network)
                 .execute(db)
                 .await?;
-            Ok(())
         }
     }
+    Ok(false)
 }
 
-/// The first try, in the place of one that is over.
+/// The first try, in the place of one that is over. Whether too many wait, as in [`apply`].
 async fn begin(
     db: &mut SqliteConnection,
     tags: &Tags,
     now: Timestamp,
     until: Timestamp,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     query("DELETE FROM greylist WHERE tag = ?")
         .bind(&tags.attempt)
         .execute(&mut *db)
@@ -175,7 +209,7 @@ async fn begin(
         "INSERT INTO greylist (tag, network, since, proven, until) VALUES (?, ?, ?, 0, ?) RETURNING seq",
     )
     .bind(&tags.attempt)
-    .bind(&tags.network)
+    .bind(&tags.held)
     .bind(now.0)
     .bind(until.0)
     .fetch_one(&mut *db)
@@ -184,32 +218,61 @@ async fn begin(
         "DELETE FROM greylist WHERE proven = 0 AND network = ?1 AND seq <= \
          (SELECT seq FROM greylist WHERE proven = 0 AND network = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
     )
-    .bind(&tags.network)
+    .bind(&tags.held)
     .bind(MAX_WAITING_OF_NETWORK)
     .execute(&mut *db)
     .await?;
     match seq % LOOKED_FOR_EVERY {
         0 => make_room(db).await,
-        _ => Ok(()),
+        _ => Ok(false),
     }
 }
 
-async fn make_room(db: &mut SqliteConnection) -> Result<(), Error> {
-    query(
-        "DELETE FROM greylist WHERE seq IN \
-         (SELECT seq FROM greylist ORDER BY proven DESC, until DESC LIMIT -1 OFFSET ?)",
-    )
-    .bind(MAX_GREYLISTED)
-    .execute(&mut *db)
-    .await?;
+/// Whether too many wait, as in [`apply`].
+async fn make_room(db: &mut SqliteConnection) -> Result<bool, Error> {
+    make_room_among(db, true).await?;
+    let waited_too_many = make_room_among(db, false).await?;
     query(
         "DELETE FROM greylist_networks WHERE network IN \
          (SELECT network FROM greylist_networks ORDER BY until DESC LIMIT -1 OFFSET ?)",
     )
     .bind(MAX_GREYLISTED)
+    .execute(&mut *db)
+    .await?;
+    Ok(waited_too_many && largest_holder(db).await? <= i64::from(FEW_OF_HOLDER))
+}
+
+/// Whether there were too many. Each holder keeps its first, then each its second, and so on until there are enough; of its
+/// networks each in turn, and of a network the last.
+async fn make_room_among(db: &mut SqliteConnection, proven: bool) -> Result<bool, Error> {
+    let count: i64 = query_scalar("SELECT COUNT(*) FROM greylist WHERE proven = ?")
+        .bind(proven)
+        .fetch_one(&mut *db)
+        .await?;
+    if count <= i64::from(MAX_GREYLISTED) {
+        return Ok(false);
+    }
+    query(
+        "DELETE FROM greylist WHERE seq IN (SELECT seq FROM \
+         (SELECT seq, until, ROW_NUMBER() OVER (PARTITION BY substr(network, 1, 16) ORDER BY nth, until DESC, seq DESC) AS place \
+         FROM (SELECT seq, until, network, \
+         ROW_NUMBER() OVER (PARTITION BY network ORDER BY until DESC, seq DESC) AS nth FROM greylist WHERE proven = ?) AS turns) \
+         AS places ORDER BY place, until DESC, seq DESC LIMIT -1 OFFSET ?)",
+    )
+    .bind(proven)
+    .bind(LEFT_WHEN_FULL)
     .execute(db)
     .await?;
-    Ok(())
+    Ok(true)
+}
+
+/// How many of one holder wait at most.
+async fn largest_holder(db: &mut SqliteConnection) -> Result<i64, Error> {
+    let largest = query_scalar(
+        "SELECT COALESCE(MAX(held), 0) FROM \
+         (SELECT COUNT(*) AS held FROM greylist WHERE proven = 0 GROUP BY substr(network, 1, 16)) AS holders",
+    );
+    Ok(largest.fetch_one(db).await?)
 }
 
 async fn prove(db: &mut SqliteConnection, tags: &Tags, until: Timestamp) -> Result<(), Error> {

@@ -78,6 +78,8 @@ struct Inner {
     changed: Notify,
     /// Milliseconds, to notice a clock that has been set back.
     last_claim_at: AtomicI64,
+    /// Milliseconds, until which the greylist takes whoever comes.
+    greylist_open_until: AtomicI64,
     _file: DatabaseFile,
 }
 
@@ -112,6 +114,7 @@ impl SqliteStore {
                 kept_signets: KeptSignets::default(),
                 changed: Notify::new(),
                 last_claim_at: AtomicI64::new(i64::MIN),
+                greylist_open_until: AtomicI64::new(i64::MIN),
                 _file: file,
             }),
         })

@@ -101,3 +101,35 @@ async fn whom_spf_lets_send_need_not_come_again_where_that_is_wanted() {
     assert!(exempt.starts_with("250 "), "{exempt}");
     served.stop().await;
 }
+
+/// Whoever waits as told has their share left when the wait is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn tries_that_have_to_wait_count_for_no_rate() {
+    let scene = Scene::new(&[], |screening| {
+        on(screening);
+        screening.network_messages_per_hour = 1;
+        screening.network_recipients_per_hour = 1;
+    })
+    .await;
+    let served = scene.start().await;
+    let mut talk = scene.connect("192.0.2.77").await;
+    talk.ask("EHLO mx.plain.test", "250").await;
+    for from in ["carol@plain.test", ""] {
+        for _ in 0..3 {
+            talk.ask(&format!("MAIL FROM:<{from}>"), "250").await;
+            let reply = talk.ask("RCPT TO:<bob@hismail.test>", "").await;
+            if from.is_empty() {
+                assert!(reply.starts_with("250 "), "{reply}");
+                talk.ask("DATA", "451 4.7.1 Greylisted, ").await;
+            } else {
+                assert!(reply.starts_with("451 4.7.1 Greylisted, "), "{reply}");
+            }
+            talk.ask("RSET", "250").await;
+        }
+    }
+    wait(&scene).await;
+    let to = ["bob@hismail.test"];
+    let reply = talk.transfer("carol@plain.test", &to, MESSAGE).await;
+    assert!(reply.starts_with("250 "), "{reply}");
+    served.stop().await;
+}

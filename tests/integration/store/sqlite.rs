@@ -238,34 +238,94 @@ async fn the_greylist_says_nothing_of_who_wrote_to_whom() {
     }
 }
 
+/// Fills the greylist with tries that wait, `of_each` for each of so many holders, all with numbers below those of later ones.
+async fn fill_greylist(bed: &SqliteBed, holders: u32, of_each: u32) {
+    let fill = "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < ?1 * ?2 - 1) \
+        INSERT INTO greylist (tag, network, since, proven, until) \
+        SELECT CAST(i AS BLOB), CAST(printf('%016d%016d', i / ?2, i) AS BLOB), ?3, 0, ?3 + 3600000 FROM n";
+    let filled = query(fill).bind(holders).bind(of_each).bind(NOON.0);
+    filled.execute(&mut bed.raw().await).await.unwrap();
+}
+
+/// New ones until the next look for room has been taken.
+async fn until_room_is_made(store: &dyn Store) {
+    for number in 0..256u32 {
+        let letters = number
+            .to_string()
+            .chars()
+            .map(|digit| char::from(b'a' + digit as u8 - b'0'))
+            .collect::<String>();
+        let newcomer = attempt(&format!("<{letters}@plain.test>"));
+        let told = store.greylist(&newcomer, &greylist_terms(), NOON).await;
+        told.unwrap();
+    }
+}
+
+/// Whoever has a /48, or a hundred networks, pushes out his own.
 #[tokio::test]
-async fn a_full_greylist_forgets_those_that_wait_and_would_be_forgotten_first() {
+async fn a_full_greylist_makes_room_among_those_who_hold_most_of_it() {
     let bed = SqliteBed::new();
     let store = bed.store().await;
-    let fill = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100255) \
-        INSERT INTO greylist (tag, network, since, proven, until) \
-        SELECT CAST(i AS BLOB), CAST(i AS BLOB), 0, i <= 200, 2000000000 + i FROM n";
-    query(fill).execute(&mut bed.raw().await).await.unwrap();
-    let told = async |from: &str| {
-        let told = store.greylist(&attempt(from), &greylist_terms(), NOON).await;
-        told.unwrap();
+    let quiet = attempt("<carol@plain.test>");
+    store.greylist(&quiet, &greylist_terms(), NOON).await.unwrap();
+    fill_greylist(&bed, 100, 1000).await;
+    until_room_is_made(&store).await;
+    let waiting = bed.count("SELECT COUNT(*) FROM greylist").await;
+    assert!(waiting <= i64::from(MAX_GREYLISTED), "{waiting}");
+    let told = store
+        .greylist(&quiet, &greylist_terms(), noon_plus(5))
+        .await
+        .unwrap();
+    assert_eq!(told, Greylisted::Pass, "the oldest of all");
+    let largest = bed
+        .count(
+            "SELECT MAX(held) FROM (SELECT COUNT(*) AS held FROM greylist GROUP BY substr(network, 1, 16))",
+        )
+        .await;
+    assert!((900..1000).contains(&largest), "{largest}");
+    let newcomer = attempt("<new@plain.test>");
+    let told = store.greylist(&newcomer, &greylist_terms(), NOON).await.unwrap();
+    assert_ne!(told, Greylisted::Pass, "there is room");
+}
+
+/// Nobody can make room then, and mail comes before its measures.
+#[tokio::test]
+async fn a_greylist_that_is_full_of_a_few_of_everybody_takes_whoever_comes_for_a_minute() {
+    let bed = SqliteBed::new();
+    let store = bed.store().await;
+    fill_greylist(&bed, 25_000, 4).await;
+    until_room_is_made(&store).await;
+    let told = async |from: &str, minute| {
+        let told = store
+            .greylist(&attempt(from), &greylist_terms(), noon_plus(minute))
+            .await;
+        told.unwrap()
     };
-    assert_eq!(100_255 % 256, 159);
-    for number in 0..96 {
-        let letter = |digit: u8| char::from(b'a' + digit);
-        let from = format!("<{}{}@plain.test>", letter(number / 26), letter(number % 26));
-        told(&from).await;
-    }
-    assert_eq!(bed.count("SELECT COUNT(*) FROM greylist").await, 100_351);
-    // The one that makes a multiple of 256 makes room.
-    told("<zz@plain.test>").await;
-    assert_eq!(
-        bed.count("SELECT COUNT(*) FROM greylist").await,
-        i64::from(MAX_GREYLISTED)
-    );
-    assert_eq!(bed.count("SELECT COUNT(*) FROM greylist WHERE proven").await, 200);
-    let left = "SELECT MIN(until) FROM greylist WHERE NOT proven";
-    assert!(bed.count(left).await > 2_000_000_200);
+    assert_eq!(told("<x@plain.test>", 0).await, Greylisted::Pass);
+    let waits = Greylisted::Wait(Duration::from_secs(300));
+    assert_eq!(told("<x@plain.test>", 2).await, waits);
+    let waiting = bed.count("SELECT COUNT(*) FROM greylist").await;
+    assert!(waiting <= i64::from(MAX_GREYLISTED), "{waiting}");
+}
+
+/// Those that have come again have room of their own: who tries and comes again any number of times has nobody wait.
+#[tokio::test]
+async fn those_that_have_come_again_push_out_nobody_who_waits() {
+    let bed = SqliteBed::new();
+    let store = bed.store().await;
+    let quiet = attempt("<carol@plain.test>");
+    store.greylist(&quiet, &greylist_terms(), NOON).await.unwrap();
+    fill_greylist(&bed, 101, 1000).await;
+    let proven = query("UPDATE greylist SET proven = 1 WHERE seq > 1");
+    proven.execute(&mut bed.raw().await).await.unwrap();
+    until_room_is_made(&store).await;
+    let told = store
+        .greylist(&quiet, &greylist_terms(), noon_plus(5))
+        .await
+        .unwrap();
+    assert_eq!(told, Greylisted::Pass);
+    let proven = bed.count("SELECT COUNT(*) FROM greylist WHERE proven").await;
+    assert!(proven <= i64::from(MAX_GREYLISTED), "{proven}");
 }
 
 macro_rules! behaves {
