@@ -1,10 +1,11 @@
 //! The names of this host: those without a domain, and what `/etc/aliases` makes of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustix::fs::OFlags;
@@ -12,6 +13,8 @@ use rustix::fs::OFlags;
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::aliases::{self, Aliases, MAX_OCTETS, Target};
 use crate::mail::local;
+
+use super::Error;
 
 /// Files that all aliases together may include.
 const MAX_INCLUDED: usize = 100;
@@ -52,9 +55,20 @@ impl HostNames {
     }
 
     /// Where a name leads by the file of aliases: to nobody if its mail is not wanted; `None` if it is not there.
-    pub fn alias(&self, name: &str) -> Option<Vec<Mailbox>> {
-        let targets = self.aliases.current().entries.get(&name.to_lowercase())?.clone();
-        Some(targets.into_iter().map(|target| self.meant(target)).collect())
+    ///
+    /// Errors: [`Error::AliasesUnread`] for an alias of which a file could not be read.
+    pub fn alias(&self, name: &str) -> Result<Option<Vec<Mailbox>>, Error> {
+        let (current, name) = (self.aliases.current(), name.to_ascii_lowercase());
+        if current.incomplete.contains(&name) {
+            return Err(Error::AliasesUnread);
+        }
+        let targets = current.entries.get(&name).cloned();
+        Ok(targets.map(|targets| targets.into_iter().map(|target| self.meant(target)).collect()))
+    }
+
+    /// Whether there may be names that are not known: the file of aliases as it is now could not be read in full.
+    pub fn may_lack_names(&self) -> bool {
+        self.aliases.is_unread.load(Ordering::Acquire)
     }
 }
 
@@ -103,6 +117,8 @@ impl Unusable {
 pub struct AliasFile {
     path: Option<PathBuf>,
     current: RwLock<Arc<Loaded>>,
+    /// What it says now is not in use, or in part.
+    is_unread: AtomicBool,
     /// When it was looked at last, in use or not.
     seen: Mutex<Option<Vec<Stamp>>>,
 }
@@ -112,6 +128,8 @@ pub struct AliasFile {
 pub struct Loaded {
     /// By name, in lower case. To nobody: the mail is not wanted.
     pub entries: HashMap<String, Vec<Mailbox>>,
+    /// Names whose targets are not all known, in lower case.
+    incomplete: HashSet<String>,
     /// Lines that cannot be used.
     pub wrong: Vec<String>,
     /// What is understood, and is not done here.
@@ -152,6 +170,7 @@ impl AliasFile {
         Self {
             path,
             current: RwLock::default(),
+            is_unread: AtomicBool::new(false),
             seen: Mutex::default(),
         }
     }
@@ -178,6 +197,7 @@ impl AliasFile {
             return Ok(None);
         }
         *seen = Some(stamps);
+        self.is_unread.store(true, Ordering::Release);
         let loaded = match Loaded::read(path, origin) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Loaded::default(),
             Err(source) => {
@@ -194,12 +214,13 @@ impl AliasFile {
         }
         // A change of a file while it was read is noticed next time: what was looked at is from before.
         let is_first_with = loaded.included != *included;
-        let in_use = loaded.in_use();
+        let (in_use, is_unread) = (loaded.in_use(), !loaded.wrong.is_empty());
         if is_first_with {
             let new = stamps_after(path, &loaded.included, seen.as_deref());
             *seen = Some(new);
         }
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
+        self.is_unread.store(is_unread, Ordering::Release);
         Ok(Some(in_use))
     }
 }
@@ -233,9 +254,8 @@ impl Loaded {
                 loaded.add(&name, target, origin, &mut mailboxes);
             }
             if mailboxes.len() > MAX_TARGETS {
-                loaded
-                    .wrong
-                    .push(format!("`{name}` leads to more than {MAX_TARGETS} addresses"));
+                let text = format!("`{name}` leads to more than {MAX_TARGETS} addresses");
+                loaded.leave_open(&name, text);
             } else if is_unwanted || !mailboxes.is_empty() {
                 loaded.entries.insert(name, mailboxes);
             }
@@ -280,18 +300,20 @@ impl Loaded {
         }
     }
 
+    /// All of an alias waits: who is among the rest is not known.
+    fn leave_open(&mut self, name: &str, why: String) {
+        self.incomplete.insert(name.to_owned());
+        self.wrong.push(why);
+    }
+
     fn include(&mut self, name: &str, file: &str, origin: &Domain, mailboxes: &mut Vec<Mailbox>) {
         let path = PathBuf::from(file);
         if self.included.len() >= MAX_INCLUDED {
-            self.wrong
-                .push(format!("more than {MAX_INCLUDED} files are included"));
-            return;
+            return self.leave_open(name, format!("more than {MAX_INCLUDED} files are included"));
         }
         self.included.push(path.clone());
         match text(&path) {
-            Err(error) => self
-                .wrong
-                .push(format!("`{name}`: {file} cannot be read: {error}")),
+            Err(error) => self.leave_open(name, format!("`{name}`: {file} cannot be read: {error}")),
             Ok(text) => {
                 let (targets, problems) = aliases::included(&text);
                 for problem in &problems {
@@ -343,7 +365,7 @@ mod tests {
     }
 
     fn of(names: &HostNames, name: &str) -> Vec<String> {
-        let targets = names.alias(name).unwrap_or_default();
+        let targets = names.alias(name).unwrap().unwrap_or_default();
         targets.iter().map(ToString::to_string).collect()
     }
 
@@ -390,6 +412,29 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         assert!(matches!(names.reload(), Err(Unusable::Unreadable { .. })));
         assert_eq!(of(&names, "root"), ["alice@h.test"]);
+    }
+
+    #[test]
+    fn an_alias_whose_file_cannot_be_read_waits_and_names_may_be_lacking() {
+        let home = tempfile::tempdir().unwrap();
+        let (path, list) = (home.path().join("aliases"), home.path().join("list"));
+        let names = names(&path);
+        let all = format!("Ops: bob@b.test, :include:{}\nroot: alice\n", list.display());
+        std::fs::write(&path, &all).unwrap();
+        assert_eq!(names.reload().unwrap().unwrap().left_out, 1);
+        for name in ["ops", "OPS"] {
+            assert!(matches!(names.alias(name), Err(Error::AliasesUnread)), "{name}");
+        }
+        assert_eq!(of(&names, "root"), ["alice@h.test"]);
+        assert!(names.may_lack_names());
+        std::fs::write(&list, "carol@b.test\n").unwrap();
+        assert_eq!(reloaded(&names), Some(2));
+        assert_eq!(of(&names, "ops"), ["bob@b.test", "carol@b.test"]);
+        assert!(!names.may_lack_names());
+        // Those from before stay, and there may be others.
+        std::fs::write(&path, "no alias\n").unwrap();
+        assert!(names.reload().is_err());
+        assert!(names.may_lack_names());
     }
 
     #[test]
@@ -443,8 +488,8 @@ mod tests {
         assert_eq!(reloaded(&names), Some(2));
         let expected = ["a@h.test", "b@h.test", "c@mx.h.test", "d@h.test"];
         assert_eq!(of(&names, "root"), expected);
-        assert_eq!(names.alias("void"), Some(Vec::new()));
-        assert_eq!(names.alias("nobody"), None);
+        assert_eq!(names.alias("void").unwrap(), Some(Vec::new()));
+        assert_eq!(names.alias("nobody").unwrap(), None);
         for text in ["root", "root@localhost", "root@MX", "root@h.test"] {
             assert_eq!(names.named(text).unwrap().to_string(), "root@h.test", "{text}");
         }

@@ -36,6 +36,9 @@ pub enum Error {
     /// Aliases lead to each other, too far, or to too many.
     #[error("the aliases lead in a circle, too far, or to too many addresses")]
     AliasLoop,
+    /// The file of aliases of this host could not be read in full: who a name is, may stand there.
+    #[error("the file of aliases of this host could not be read in full: `newaliases` says why")]
+    AliasesUnread,
     /// An alias would lead to the address that it is.
     #[error("an alias leads to another address than its own")]
     AliasToItself,

@@ -47,7 +47,8 @@ impl Accounts {
     /// then for `postmaster` (RFC 5321 §4.5.1) and `abuse` (RFC 2142) the one in charge, and then whoever catches all that
     /// comes for the domain: the alias `*@domain`. For names of this host, `/etc/aliases` comes after the first two, `root` is
     /// another name for its postmaster. Errors:
-    /// [`Error::AliasLoop`] if that takes too many steps or ends nowhere but in a circle.
+    /// [`Error::AliasLoop`] if that takes too many steps or ends nowhere but in a circle, [`Error::AliasesUnread`] if it cannot be
+    /// known now, as `/etc/aliases` could not be read in full.
     pub async fn resolve(&self, recipient: &Mailbox) -> Result<Resolution, Error> {
         self.follow(recipient, Unclaimed::Nobody).await
     }
@@ -138,7 +139,8 @@ impl Accounts {
                 return Ok(Step::Alias(targets));
             }
             let host = self.names_of(address.domain());
-            match host.and_then(|host| host.alias(candidate.local())) {
+            let alias = host.map(|host| host.alias(candidate.local())).transpose()?;
+            match alias.flatten() {
                 Some(targets) if targets.is_empty() => return Ok(Step::Discard),
                 Some(targets) => return Ok(Step::Alias(targets)),
                 None => {}
@@ -151,10 +153,13 @@ impl Accounts {
             }
             _ => self.catch_all(address.domain()).await?,
         };
-        Ok(match (step, host) {
-            (Step::Nobody, Some(host)) => unclaimed.step(address, host),
-            (step, _) => step,
-        })
+        let (Step::Nobody, Some(host)) = (&step, host) else {
+            return Ok(step);
+        };
+        match unclaimed.step(address, host) {
+            Step::Nobody if host.may_lack_names() => Err(Error::AliasesUnread),
+            step => Ok(step),
+        }
     }
 
     async fn catch_all(&self, domain: &Domain) -> Result<Step, Error> {

@@ -248,6 +248,8 @@ async fn nobody_there(context: &Context) -> anyhow::Result<Vec<Warning>> {
 async fn is_nobody(accounts: &Accounts, address: &Mailbox) -> Result<bool, accounts::Error> {
     match accounts.resolve(address).await {
         Ok(Resolution::Targets(_) | Resolution::NotLocal) => Ok(false),
+        // That is a warning of its own.
+        Err(accounts::Error::AliasesUnread) => Ok(false),
         Ok(Resolution::Unknown) | Err(accounts::Error::AliasLoop) => Ok(true),
         Err(error) => Err(error),
     }

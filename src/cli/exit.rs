@@ -114,7 +114,7 @@ fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         cause.downcast_ref::<signet_service::Error>(),
     ) {
         (Some(accounts::Error::Store(error)), _) => Some(of_store(error)),
-        (Some(accounts::Error::Unavailable(_)), _) => Some(Exit::TryLater),
+        (Some(accounts::Error::Unavailable(_) | accounts::Error::AliasesUnread), _) => Some(Exit::TryLater),
         (_, Some(signet_service::Error::Store(error))) => Some(of_store(error)),
         _ => None,
     }

@@ -302,6 +302,8 @@ impl Owner {
             Ok(Resolution::Unknown) => Err(replies::no_such_mailbox()),
             Ok(Resolution::NotLocal) => self.remote(mailbox.clone()).await,
             Err(accounts::Error::AliasLoop) => Err(replies::alias_loop()),
+            // It has been told when the file was read.
+            Err(accounts::Error::AliasesUnread) => Err(replies::local_error()),
             Err(error) => Err(self.fault(&error)),
         }
     }

@@ -142,6 +142,39 @@ async fn a_bad_line_does_not_take_the_others_with_it_at_the_start() {
     daemon.stop().await;
 }
 
+/// A file system that comes late must not have mail bounce.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_put_off_while_the_file_cannot_be_read_in_full() {
+    let host = Host::new().await;
+    let list = host.path("list");
+    let all = format!("ops: bob@hismail.test, :include:{}\n", list.display());
+    host.aliases(&all);
+    let daemon = host.organization.start().await;
+    let mut talk = Talk::smtp(host.organization.ip).await;
+    talk.ask("MAIL FROM:<>", "250").await;
+    for name in ["ops", "nobody"] {
+        talk.ask(&format!("RCPT TO:<{name}@mx.hismail.test>"), "451 4.3.0")
+            .await;
+    }
+    talk.ask("RCPT TO:<nobody@hismail.test>", "550 5.1.1").await;
+    // What programs send waits, too.
+    host.sent(&["-f", "bob@hismail.test", "ops"], "Subject: list\n\nx\n");
+    std::fs::write(&list, "bob@hismail.test\n").unwrap();
+    host.organization.maildir("bob").only().await;
+    talk.ask("RCPT TO:<ops@mx.hismail.test>", "250").await;
+    talk.ask("RCPT TO:<nobody@mx.hismail.test>", "550 5.1.1").await;
+    daemon.stop().await;
+    // The file itself.
+    let aliases = host.organization.folder.join("aliases");
+    std::fs::remove_file(&aliases).unwrap();
+    std::fs::create_dir(&aliases).unwrap();
+    let daemon = host.organization.start().await;
+    let mut talk = Talk::smtp(host.organization.ip).await;
+    talk.ask("MAIL FROM:<>", "250").await;
+    talk.ask("RCPT TO:<ops@mx.hismail.test>", "451 4.3.0").await;
+    daemon.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn other_hosts_reach_the_same_names() {
     let host = Host::new().await;
