@@ -7,10 +7,13 @@
 //! | a first line `From …` of a mailbox file | goes |
 //! | no From, or an empty one | the user who sends it |
 //! | names without a domain in fields of addresses | get the domain of this host |
+//! | From, Subject or Organization twice, with different values | the first counts; the others are called `Repeated-Subject` and so on, for Postfix sends such mail, and programs rely on it |
+//! | octets in fields of addresses that are no UTF-8 | are read as in [repair](super::repair) |
 
 use super::address::{Domain, Mailbox};
 use super::headers::name_length;
 use super::line_ends::line_end;
+use super::repair::characters;
 use super::specs::specs;
 use crate::base::encoding::base64;
 
@@ -39,6 +42,12 @@ const ADDRESS_FIELDS: [&str; 12] = [
     "Resent-Cc",
     "Resent-Bcc",
 ];
+
+/// Fields that may stand once ([repair](super::repair)); of several, a Date goes.
+const ONCE: [&str; 3] = ["From", "Subject", "Organization"];
+
+/// What the name of a field begins with that may stand once and has stood before.
+const REPEATED: &str = "Repeated-";
 
 /// Characters of a full name that are used.
 const MOST_OF_NAME: usize = 100;
@@ -87,7 +96,10 @@ pub fn complete(message: &[u8], author: &Author<'_>) -> Vec<u8> {
     {
         out.extend_from_slice(from(author).as_bytes());
     }
-    for field in fields {
+    for field in &fields {
+        if is_repeated(field, &fields) {
+            out.extend_from_slice(REPEATED.as_bytes());
+        }
         match with_domains(field, author.origin) {
             Some(changed) => out.extend_from_slice(changed.as_bytes()),
             None => out.extend_from_slice(field),
@@ -126,7 +138,7 @@ pub fn recipients(message: &[u8]) -> Option<Vec<String>> {
             .filter(|field| names.iter().any(|name| is_named(field, name)));
         let mut all = Vec::new();
         for field in named {
-            let list = specs(std::str::from_utf8(value(field)).ok()?)?;
+            let list = specs(&characters(value(field)))?;
             all.extend(list.into_iter().map(|spec| spec.text));
         }
         Some(all)
@@ -181,6 +193,19 @@ fn read(message: &[u8]) -> Header<'_> {
     }
 }
 
+/// Whether the field may stand once, and another one with another value counts.
+fn is_repeated(field: &[u8], fields: &[&[u8]]) -> bool {
+    let text = |field| value(field).trim_ascii();
+    let Some(name) = ONCE.iter().find(|name| is_named(field, name)) else {
+        return false;
+    };
+    let mut said = fields
+        .iter()
+        .filter(|field| is_named(field, name) && !text(field).is_empty());
+    let first = said.next().map(|first| text(first));
+    !text(field).is_empty() && first != Some(text(field))
+}
+
 fn is_named(field: &[u8], name: &str) -> bool {
     name_length(field).is_some_and(|length| field[..length].eq_ignore_ascii_case(name.as_bytes()))
 }
@@ -196,10 +221,9 @@ fn with_domains(field: &[u8], origin: &Domain) -> Option<String> {
     if !ADDRESS_FIELDS.iter().any(|name| is_named(field, name)) {
         return None;
     }
-    let text = std::str::from_utf8(field).ok()?;
-    let colon = text.find(':')? + 1;
-    let names = specs(&text[colon..])?;
-    let mut whole = text.to_owned();
+    let mut whole = characters(field);
+    let colon = whole.find(':')? + 1;
+    let names = specs(&whole[colon..])?;
     for spec in names.iter().rev().filter(|spec| !spec.has_domain()) {
         if Mailbox::parse(&format!("{}@{origin}", spec.text)).is_ok() {
             whole.insert_str(colon + spec.end, &format!("@{origin}"));
@@ -389,5 +413,34 @@ mod tests {
             let once = completed(&message);
             proptest::prop_assert_eq!(completed(&once), once.clone());
         }
+    }
+
+    #[test]
+    fn of_fields_that_may_stand_once_the_first_counts_and_the_others_stay_under_another_name() {
+        let completed = completed_as(
+            "From: a@a.test\r\nSubject:\r\nSubject: one\r\nsubject: two\r\n more\r\nSubject:  one\r\nfrom: b\r\n\r\nx\r\n",
+            "",
+        );
+        assert_eq!(
+            completed,
+            "From: a@a.test\r\nSubject:\r\nSubject: one\r\nRepeated-subject: two\r\n more\r\nSubject:  one\r\n\
+             Repeated-from: b@h.test\r\n\r\nx\r\n"
+        );
+    }
+
+    #[test]
+    fn addresses_are_found_beside_names_in_latin_1() {
+        let message = b"To: J\xf6rg <joerg@a.test>, bob\r\nCc: \xc4 <carol>\r\n\r\n";
+        assert_eq!(recipients(message).unwrap(), ["joerg@a.test", "bob", "carol"]);
+        let author = Author {
+            mailbox: &"alice@h.test".parse().unwrap(),
+            name: "",
+            origin: &"h.test".parse().unwrap(),
+        };
+        let completed = String::from_utf8(complete(message, &author)).unwrap();
+        assert!(
+            completed.contains("\r\nTo: Jörg <joerg@a.test>, bob@h.test\r\nCc: Ä <carol@h.test>\r\n"),
+            "{completed}"
+        );
     }
 }

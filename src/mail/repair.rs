@@ -152,13 +152,19 @@ fn is_mailbox_line(line: &[u8]) -> bool {
     line.starts_with(b"From ") || line.starts_with(b">From ")
 }
 
-/// The text of a line; what is no UTF-8 is taken for Windows-1252, and what must not stand in a header becomes a space.
-fn readable(line: &[u8]) -> String {
-    let mut text = String::with_capacity(line.len());
-    for chunk in line.utf8_chunks() {
+/// The characters that are meant; what is no UTF-8 is taken for Windows-1252.
+pub(super) fn characters(octets: &[u8]) -> String {
+    let mut text = String::with_capacity(octets.len());
+    for chunk in octets.utf8_chunks() {
         text.push_str(chunk.valid());
         text.extend(chunk.invalid().iter().map(|octet| windows_1252(*octet)));
     }
+    text
+}
+
+/// The text of a line; what must not stand in a header becomes a space.
+fn readable(line: &[u8]) -> String {
+    let text = characters(line);
     let stays = |c: char| c == '\t' || !(c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'));
     text.replace(|c| !stays(c), " ")
 }

@@ -144,19 +144,14 @@ mod tests {
         let judged = |text: &str| Letter::of(text.into()).demand_acceptable(&envelope);
         assert_eq!(judged("hello\n"), Ok(()));
         assert_eq!(judged("Subject: s\n\nhello\n"), Ok(()));
+        assert_eq!(judged("Subject: a\nSubject: b\n\n"), Ok(()));
         assert_eq!(judged("Subject: s\0\r\n\r\nhello\r\n"), Ok(()));
         let hops = "Received: x\n".repeat(100);
         let long = format!("Subject: {}\n\n", "x".repeat(1 << 20));
         let names = format!("To: {}root\n\n", "root, ".repeat(1500));
         assert_eq!(judged(&names.replace("root", "a@a.test")), Ok(()));
         assert_eq!(judged(&"no header and no empty line\n".repeat(50_000)), Ok(()));
-        for text in [
-            "Subject: a\nSubject: b\n\n",
-            "DIME-Required: perhaps\n\n",
-            &hops,
-            &names,
-            &long,
-        ] {
+        for text in ["DIME-Required: perhaps\n\n", &hops, &names, &long] {
             assert_eq!(judged(text).unwrap_err().status, Status::DataErr, "{:.40}", text);
         }
     }

@@ -118,7 +118,7 @@ async fn hostile_files_are_removed_and_hurt_nobody() {
     put("recipient", &letter("a@a.test", "bo b", "x\n"), 0o644);
     put(
         "header",
-        &letter("a@a.test", "bob@hismail.test", "Subject: a\nSubject: b\n\nx\n"),
+        &letter("a@a.test", "bob@hismail.test", "DIME-Required: perhaps\n\nx\n"),
         0o644,
     );
     let huge = fs::File::create(drop.join("huge")).unwrap();
