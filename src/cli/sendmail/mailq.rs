@@ -18,16 +18,9 @@ const HEAD: &str = "-Queue ID-                 --Size-- ---Arrival Time---- -Sen
 
 /// Lists the queue on standard output.
 pub async fn run(named: Option<&Path>) -> Result<Status, Failure> {
-    let path = named.unwrap_or(Path::new(config::DEFAULT_PATH));
-    let config = Config::load(path).map_err(|error| match &error {
-        config::Error::Unreadable { source, .. } if source.kind() == ErrorKind::PermissionDenied => refused(),
-        _ => Failure::new(
-            Status::Config,
-            format!("the configuration cannot be used: {error}"),
-        ),
-    })?;
-    let dropped = config.local.drop_folder().map_or(0, |folder| waiting(&folder));
-    let context = Context::open(config).await.map_err(|error| unavailable(&error))?;
+    let context = open(named).await?;
+    let dropped = context.config.local.drop_folder();
+    let dropped = dropped.map_or(0, |folder| waiting(&folder));
     let listed = list(&context, &mut io::stdout().lock(), dropped).await;
     match listed {
         // Whoever read it has seen enough.
@@ -41,9 +34,22 @@ pub async fn run(named: Option<&Path>) -> Result<Status, Failure> {
     }
 }
 
+/// The installation, for those who may use its queue.
+pub(super) async fn open(named: Option<&Path>) -> Result<Context, Failure> {
+    let path = named.unwrap_or(Path::new(config::DEFAULT_PATH));
+    let config = Config::load(path).map_err(|error| match &error {
+        config::Error::Unreadable { source, .. } if source.kind() == ErrorKind::PermissionDenied => refused(),
+        _ => Failure::new(
+            Status::Config,
+            format!("the configuration cannot be used: {error}"),
+        ),
+    })?;
+    Context::open(config).await.map_err(|error| unavailable(&error))
+}
+
 /// Names of senders and recipients are encrypted at rest, so not everybody is told them here, either.
 fn refused() -> Failure {
-    let text = "only root and the user of dimed may see the queue: it names senders and recipients";
+    let text = "only root and the user of dimed may use the queue: it names senders and recipients";
     Failure::new(Status::NoPerm, text)
 }
 

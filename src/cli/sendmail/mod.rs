@@ -5,6 +5,8 @@
 //! picks it up ([`crate::daemon::pickup`]). What becomes of the message afterwards the sender learns by mail.
 
 mod drop;
+mod flush;
+mod help;
 mod letter;
 mod mailq;
 mod newaliases;
@@ -85,6 +87,7 @@ async fn perform(
     let options = Options::parse(arguments)?;
     let config = options.config.as_deref().or(config);
     let mode = match command {
+        _ if options.mode == Mode::Help => Mode::Help,
         Command::Sendmail => options.mode,
         Command::Mailq => Mode::Queue,
         Command::Newaliases => Mode::Aliases,
@@ -94,8 +97,13 @@ async fn perform(
         Mode::Session => session::run(&Place::find(config)?, &options),
         Mode::Queue => mailq::run(config).await,
         Mode::Aliases => newaliases::run(&Place::find(config)?),
-        // The daemon tries by itself.
-        Mode::Flush => Ok(Status::Ok),
+        Mode::Flush => flush::run(config, options.flushed).await,
+        Mode::Nothing => Ok(Status::Ok),
+        Mode::Help => {
+            // Nobody may be left to be told.
+            let _ = io::stdout().write_all(help::text(command).as_bytes());
+            Ok(Status::Ok)
+        }
     }
 }
 

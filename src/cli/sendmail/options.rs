@@ -9,20 +9,26 @@
 //! | `-N` LIST, `-R` WHAT, `-V` ID | NOTIFY, RET and ENVID (RFC 3461) |
 //! | `-bm` | send a message (what happens without it, too) |
 //! | `-bs` | speak SMTP on standard input and output |
-//! | `-bp`, `-bi` | `mailq`, `newaliases` |
-//! | `-q…` | nothing: the daemon tries again by itself |
+//! | `-bp`; `-bi`, `-I` | `mailq`; `newaliases` |
+//! | `-q`; `-qI` ID, `-qR` DOMAIN | has everything that waits tried at once; one message, or what is for a domain |
+//! | `-q` TIME | nothing: the daemon tries again by itself |
 //! | `-C` FILE | the configuration file |
-//! | `-A` `-B` `-G` `-h` `-I` `-L` `-m` `-n` `-o` `-O` `-p` `-U` `-v` `-X` `-c` `-e` `-d` | nothing, with their values where they have one |
+//! | `--help` | says so |
+//! | `-A` `-B` `-G` `-h` `-L` `-m` `-n` `-o` `-O` `-p` `-U` `-v` `-X` `-c` `-e` `-d` | nothing, with their values where they have one |
+//!
+//! Options come first, as in Postfix: what follows a recipient is another one.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::base::id::QueueId;
 use crate::mail::address::Domain;
 use crate::mail::dropped::Dropped;
 use crate::mail::local::qualified;
 use crate::mail::notify::{EnvelopeId, MessageRequest, Notify, Ret};
 use crate::mail::specs::specs;
 use crate::mail::xtext;
+use crate::store::Selection;
 
 use super::user::User;
 
@@ -98,6 +104,10 @@ pub enum Mode {
     Aliases,
     /// Try what waits.
     Flush,
+    /// Try what waits, every so often: the daemon does.
+    Nothing,
+    /// Say what the options mean.
+    Help,
 }
 
 /// What the arguments say.
@@ -111,6 +121,9 @@ pub struct Options {
     pub dot_ends: bool,
     /// The configuration file.
     pub config: Option<PathBuf>,
+    /// What is to be tried, for [`Mode::Flush`].
+    pub flushed: Option<Selection>,
+    is_periodic: bool,
     sender: Option<String>,
     name: Option<String>,
     arguments: Vec<String>,
@@ -119,9 +132,9 @@ pub struct Options {
 }
 
 /// Options whose value follows, in the same argument or in the next one.
-const WITH_VALUE: &str = "ABCFILNORVXbefhopr";
+const WITH_VALUE: &str = "ABCFLNORVXbefhopr";
 /// Options without a value.
-const ALONE: &str = "GUcimntv";
+const ALONE: &str = "GIUcimntv";
 /// Options whose value, if there is one, is the rest of the argument.
 const OPTIONAL: &str = "dq";
 
@@ -140,6 +153,7 @@ impl Options {
         while let Some(text) = texts.next() {
             match text.strip_prefix('-') {
                 Some("-") => break,
+                Some("-help") => options.mode = Mode::Help,
                 Some(letters) if !letters.is_empty() => options.take(letters, &mut texts)?,
                 _ => {
                     options.arguments.push(text);
@@ -149,6 +163,10 @@ impl Options {
         }
         // Options come first, as POSIX has it.
         options.arguments.extend(texts);
+        let has_message = options.from_header || !options.arguments.is_empty();
+        if options.is_periodic && options.mode == Mode::Deliver && !has_message {
+            options.mode = Mode::Nothing;
+        }
         Ok(options)
     }
 
@@ -166,10 +184,10 @@ impl Options {
                 let value = value.ok_or_else(|| Failure::usage(format!("-{letter} needs a value")))?;
                 return self.set_value(letter, value);
             } else if OPTIONAL.contains(letter) {
-                if letter == 'q' && self.mode == Mode::Deliver {
-                    self.mode = Mode::Flush;
-                }
-                return Ok(());
+                return match letter {
+                    'q' => self.flush(rest),
+                    _ => Ok(()),
+                };
             } else {
                 return Err(Failure::usage(format!("there is no option -{letter}")));
             }
@@ -177,8 +195,27 @@ impl Options {
         Ok(())
     }
 
+    fn flush(&mut self, what: &str) -> Result<(), Failure> {
+        let wrong = || Failure::usage(format!("-q cannot be `{}`", shown(what)));
+        let selection = match what.split_at_checked(1) {
+            None if what.is_empty() => Selection::All,
+            Some(("I", id)) => Selection::Message(QueueId::parse(id).ok_or_else(wrong)?),
+            Some(("R", site)) => Selection::Destination(Domain::parse(site).map_err(|_| wrong())?),
+            Some((digit, _)) if digit.bytes().all(|digit| digit.is_ascii_digit()) => {
+                self.is_periodic = true;
+                return Ok(());
+            }
+            _ => return Err(wrong()),
+        };
+        if self.mode == Mode::Deliver {
+            (self.mode, self.flushed) = (Mode::Flush, Some(selection));
+        }
+        Ok(())
+    }
+
     fn set(&mut self, letter: char) {
         match letter {
+            'I' => self.mode = Mode::Aliases,
             'i' => self.dot_ends = false,
             't' => self.from_header = true,
             _ => {}
@@ -354,10 +391,37 @@ mod tests {
             ("-b s", Mode::Session),
             ("-bp", Mode::Queue),
             ("-bi", Mode::Aliases),
+            ("-I", Mode::Aliases),
             ("-q", Mode::Flush),
             ("-bs -q", Mode::Session),
+            ("-q15m", Mode::Nothing),
+            ("-q15m -t", Mode::Deliver),
+            ("-q15m bob", Mode::Deliver),
+            ("--help", Mode::Help),
+            ("-bp --help", Mode::Help),
+            ("bob --help", Mode::Deliver),
         ] {
             assert_eq!(parse(line).unwrap().mode, mode, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_tried_is_named() {
+        let id = "0".repeat(25);
+        for (line, selection) in [
+            ("-q", Selection::All),
+            (
+                &format!("-qI{id}"),
+                Selection::Message(QueueId::parse(&id).unwrap()),
+            ),
+            ("-qRa.test", Selection::Destination("a.test".parse().unwrap())),
+        ] {
+            let options = parse(line).unwrap();
+            assert_eq!(
+                (options.mode, options.flushed),
+                (Mode::Flush, Some(selection)),
+                "{line}"
+            );
         }
     }
 
@@ -399,7 +463,11 @@ mod tests {
             "-bx",
             "-N sometimes",
             "-R half",
-            "--help",
+            "-qf",
+            "-qI",
+            "-qR",
+            "-qIx",
+            "--version",
         ] {
             assert_eq!(parse(line).unwrap_err().status, Status::Usage, "{line}");
         }

@@ -234,6 +234,57 @@ async fn the_queue_is_shown_to_those_who_may_see_it() {
     }
 }
 
+/// Whoever calls `-q` after an outage does not want to wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_due_at_once_when_somebody_says_so() {
+    let host = Host::new().await;
+    host.world.plain_domain("away.test", "192.0.2.1".parse().unwrap());
+    let daemon = host.organization.start().await;
+    host.sent(
+        &["-f", "bob@hismail.test", "carol@away.test"],
+        "Subject: s\n\nx\n",
+    );
+    crate::support::eventually("the message to be queued", || {
+        host.dropped().is_empty().then_some(())
+    })
+    .await;
+    daemon.stop().await;
+    let later = "UPDATE recipients SET due_at = due_at + 3600000, lease = NULL, leased_until = NULL";
+    host.organization.change_database(later).await;
+    let secs = async || {
+        let listed = host.organization.cli(&["queue", "list", "--json"]).await;
+        let listed: serde_json::Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+        listed["due_at"].as_i64().unwrap()
+    };
+    let before = secs().await;
+    for (argument, is_due) in [("-q15m", false), ("-qRb.test", false), ("-qRaway.test", true)] {
+        assert_eq!(
+            told(&host.send(&[argument], "")),
+            (0, String::new()),
+            "{argument}"
+        );
+        assert_eq!(secs().await < before - 3000, is_due, "{argument}");
+    }
+    host.organization.change_database(later).await;
+    assert_eq!(told(&host.send(&["-q"], "")), (0, String::new()));
+    assert!(secs().await < before - 3000);
+}
+
+#[test]
+fn commands_say_what_they_do() {
+    for (name, words) in [
+        ("sendmail", "-t            recipients from To, Cc and Bcc"),
+        ("mailq", "Usage: mailq"),
+        ("newaliases", "Usage: newaliases"),
+    ] {
+        let mut command = std::process::Command::new(crate::support::child::DIMED);
+        let said = feed(command.args([name, "--help"]), "");
+        assert_eq!(told(&said), (0, String::new()), "{name}");
+        let text = String::from_utf8(said.stdout).unwrap();
+        assert!(text.contains(words), "{text}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn text_without_a_header_may_be_long() {
     let host = Host::new().await;
