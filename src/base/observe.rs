@@ -6,6 +6,10 @@
 pub const DAEMON_STARTED: &str = "daemon.started";
 /// The daemon has stopped.
 pub const DAEMON_STOPPED: &str = "daemon.stopped";
+/// An operator wants this node to take nothing new.
+pub const DAEMON_DRAINED: &str = "daemon.drained";
+/// It takes mail again.
+pub const DAEMON_RESUMED: &str = "daemon.resumed";
 /// SIGHUP came, which changes nothing.
 pub const DAEMON_HANGUP_IGNORED: &str = "daemon.hangup_ignored";
 

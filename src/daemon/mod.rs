@@ -6,6 +6,7 @@ mod arrival;
 mod callout;
 mod clock_watch;
 mod dns_watch;
+mod drain_watch;
 mod http;
 mod intake;
 mod listener;
@@ -43,6 +44,7 @@ use crate::queue::runner::Runner;
 use crate::queue::windows::Destinations;
 use crate::store;
 
+pub use drain_watch::HEARD_WITHIN;
 pub use services::{Services, dx_connector, planner};
 
 /// Why the daemon does not start.
@@ -106,6 +108,7 @@ impl Daemon {
         let http = listen_on(&services.config.listen.http).await?;
         // This process is the database's only daemon: leases of one before it belong to nobody.
         let freed = services.store.release_leases(services.clock.now()).await?;
+        drain_watch::look(&services).await;
         let stop = CancellationToken::new();
         let mut daemon = Self {
             _lock: lock,
@@ -143,6 +146,8 @@ impl Daemon {
         self.sessions.spawn(clock.run(self.stop.clone()));
         self.sessions
             .spawn(space_watch::run(Arc::clone(services), self.stop.clone()));
+        self.sessions
+            .spawn(drain_watch::run(Arc::clone(services), self.stop.clone()));
     }
 
     fn watch_revocation(&self) {
@@ -245,6 +250,7 @@ fn start_runner(services: &Services, stop: &CancellationToken) -> JoinHandle<()>
         Destinations::new(services.config.queue.per_destination.get(), hosts),
         Duration::from_secs(services.config.queue.lease_secs.get()),
     );
+    let runner = runner.pausing(Arc::clone(&services.pause));
     tokio::spawn(runner.run(stop.clone()))
 }
 

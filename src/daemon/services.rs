@@ -33,6 +33,7 @@ use crate::net::tls::{Acceptor, Connector};
 use crate::queue::attempt::Mailer;
 use crate::queue::observer::Observer;
 use crate::queue::outages::Outages;
+use crate::queue::pause::Pause;
 use crate::queue::plan::Planner;
 use crate::queue::signing::Signing;
 use crate::screening::Screening;
@@ -66,6 +67,8 @@ pub struct Services {
     pub guarded_clock: Arc<GuardedClock>,
     /// Room for what comes in.
     pub space: Space,
+    /// An operator wants nothing new to be begun.
+    pub pause: Arc<Pause>,
     /// Everything on disk.
     pub store: Arc<dyn Store>,
     /// DNS.
@@ -201,6 +204,7 @@ impl Services {
             callouts,
             guarded_clock: guarded,
             space: config.space(),
+            pause: Arc::default(),
             desk: Desk {
                 published: Arc::clone(&published),
                 accounts: Arc::clone(&accounts),

@@ -10,6 +10,7 @@ mod log;
 pub mod observer;
 pub mod outages;
 pub mod parties;
+pub mod pause;
 pub mod plan;
 mod relaying;
 mod reopen;

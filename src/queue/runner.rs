@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::pause::Pause;
 use super::windows::Destinations;
 use crate::base::observe;
 use crate::base::time::Clock;
@@ -36,6 +37,9 @@ const CROWDED: Duration = Duration::from_secs(30);
 
 /// The longest sleep between two looks at the queue.
 const IDLE: Duration = Duration::from_secs(30);
+
+/// The longest sleep while nothing new is begun.
+const PAUSED: Duration = Duration::from_secs(1);
 
 /// The pause after the store failed.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
@@ -84,6 +88,7 @@ pub struct Runner {
     windows: Arc<Destinations>,
     /// Told when an attempt has ended, for there may be room again.
     ended: Arc<Notify>,
+    pause: Arc<Pause>,
     lease: Duration,
     tasks: TaskTracker,
 }
@@ -109,9 +114,15 @@ impl Runner {
             quick: Default::default(),
             windows: Arc::new(windows),
             ended: Arc::default(),
+            pause: Arc::default(),
             lease,
             tasks: TaskTracker::new(),
         }
+    }
+
+    /// Claims nothing while that is set.
+    pub fn pausing(self, pause: Arc<Pause>) -> Self {
+        Self { pause, ..self }
     }
 
     /// Works until `shutdown`, then waits for the attempts under way.
@@ -145,6 +156,9 @@ impl Runner {
     }
 
     async fn claim(&self) -> Result<Vec<Claim>, Error> {
+        if self.pause.is_set() {
+            return Ok(Vec::new());
+        }
         let now = self.clock.now();
         let limit = 1 + self.slots.available_permits();
         let rooms = self.rooms();
@@ -154,6 +168,9 @@ impl Runner {
     }
 
     async fn rest(&self) {
+        if self.pause.is_set() {
+            return sleep(PAUSED).await;
+        }
         let due = self.store.next_due_within(&self.rooms()).await;
         let due = due.ok().flatten();
         let pause = due.map_or(IDLE, |due| due.since(self.clock.now()).min(IDLE));

@@ -29,10 +29,12 @@ mod clock;
 mod deposits;
 mod dkim;
 mod domains;
+mod drain;
 mod greylist;
 mod kept;
 mod key_sets;
 mod life_cycle;
+mod queue_view;
 mod relaying;
 mod sealed;
 mod signets;
@@ -49,9 +51,11 @@ pub use clock::*;
 pub use deposits::*;
 pub use dkim::*;
 pub use domains::*;
+pub use drain::*;
 pub use greylist::*;
 pub use key_sets::*;
 pub use life_cycle::*;
+pub use queue_view::*;
 pub use relaying::*;
 pub use sealed::MasterKey;
 pub use signets::*;
@@ -111,6 +115,8 @@ pub enum Error {
 /// Everything the daemon keeps.
 pub trait Store:
     Spool
+    + QueueView
+    + Drains
     + Signets
     + KeySets
     + LifeCycle
@@ -129,6 +135,8 @@ pub trait Store:
 
 impl<T> Store for T where
     T: Spool
+        + QueueView
+        + Drains
         + Signets
         + KeySets
         + LifeCycle

@@ -276,6 +276,8 @@ pub enum QueueState {
     Waiting,
     /// An operator holds it back.
     Held,
+    /// It was set aside because it cannot be read.
+    Quarantined,
 }
 
 /// One line of `queue list`.
@@ -344,6 +346,8 @@ pub enum Selection {
     Recipient(RecipientId),
     /// All recipients in one domain.
     Destination(Domain),
+    /// The recipients at these places.
+    Rows(Vec<QueuePosition>),
     /// Everything.
     All,
 }

@@ -19,7 +19,7 @@ use dimed::store::{HistoricSignet, StoredSignet};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
-use super::child::{Launch, Process};
+use super::child::{DIMED, Launch, Process};
 use super::loopback::{self, Loopback};
 use super::maildir::Maildir;
 use super::observer::Witness;
@@ -208,6 +208,20 @@ impl Organization {
         let mut out = Vec::new();
         dimed::cli::run(arguments, &mut out).await.unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    /// Runs a command of the binary: its exit code, what it printed, and what it said on standard error.
+    pub fn binary(&self, arguments: &[&str]) -> (i32, String, String) {
+        let mut command = std::process::Command::new(DIMED);
+        command
+            .arg("--config")
+            .arg(&self.config)
+            .args(arguments)
+            .env_remove("DIMED_MASTER_KEY")
+            .env_remove("CREDENTIALS_DIRECTORY");
+        let done = tokio::task::block_in_place(|| command.output()).unwrap();
+        let text = |octets| String::from_utf8(octets).unwrap();
+        (done.status.code().unwrap(), text(done.stdout), text(done.stderr))
     }
 
     async fn add_domain(&self, plain: bool, policy: &str) {

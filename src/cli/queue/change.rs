@@ -1,59 +1,42 @@
-//! `dimed queue hold|release|retry|delete`.
+//! `dimed queue hold|release|retry|flush|delete`.
 
 use std::io::Write;
 
-use clap::{ArgGroup, Args};
+use clap::Args;
 use serde_json::json;
 
-use crate::base::id::{QueueId, RecipientId};
+use super::filter::Filter;
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
 use crate::cli::{Exit, Misuse};
 use crate::config::Config;
-use crate::mail::address::Domain;
-use crate::store::Selection;
+use crate::store::{QueueLine, QueuePosition, Selection, Status};
 
-/// What it is about.
+/// What it is about, and how to say what was done.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("what").required(true).args(["messages", "recipient", "domain"]))]
 pub struct Arguments {
-    /// Messages, by their ids.
-    #[arg(value_name = "ID")]
-    messages: Vec<String>,
-    /// One recipient of a message, by its id, as `show` has it.
-    #[arg(long, value_name = "ID")]
-    recipient: Option<String>,
-    /// All recipients in a domain.
-    #[arg(long, value_name = "DOMAIN")]
-    domain: Option<Domain>,
+    #[command(flatten)]
+    filter: Filter,
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
     /// One JSON object.
     #[arg(long)]
     json: bool,
 }
 
-/// What is to be tried at once.
+/// The same where it may be about everything.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("which").required(true).args(["messages", "recipient", "domain", "all"]))]
-pub struct Retried {
-    /// Messages, by their ids.
-    #[arg(value_name = "ID")]
-    messages: Vec<String>,
-    /// One recipient of a message, by its id, as `show` has it.
-    #[arg(long, value_name = "ID")]
-    recipient: Option<String>,
-    /// All recipients in a domain.
-    #[arg(long, value_name = "DOMAIN")]
-    domain: Option<Domain>,
-    /// Everything that waits.
+pub struct OrAll {
+    #[command(flatten)]
+    arguments: Arguments,
+    /// Everything there is.
     #[arg(long)]
     all: bool,
-    /// One JSON object.
-    #[arg(long)]
-    json: bool,
 }
 
 /// What is done.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// Nothing is tried until it is released.
     Hold,
@@ -74,110 +57,101 @@ impl Change {
             Self::Delete => "deleted",
         }
     }
+
+    /// Whether the store would do it for that one.
+    fn applies_to(self, line: &QueueLine) -> bool {
+        let is_to_be_deleted = || line.entry.as_ref().is_ok_and(|entry| entry.held_until.is_some());
+        match self {
+            Self::Hold => matches!(line.status, Status::Waiting | Status::Trying) || is_to_be_deleted(),
+            Self::Release => matches!(line.status, Status::Held | Status::Quarantined),
+            Self::Retry => line.status == Status::Waiting,
+            Self::Delete => true,
+        }
+    }
+
+    async fn apply(self, context: &Context, rows: Vec<QueuePosition>) -> anyhow::Result<u64> {
+        let rows = Selection::Rows(rows);
+        Ok(match self {
+            Self::Hold => context.store.hold(rows).await?,
+            Self::Release => context.store.release(rows, context.now()).await?,
+            Self::Retry => context.store.retry(rows, context.now()).await?,
+            Self::Delete => context.store.delete(rows).await?,
+        })
+    }
 }
 
-/// Does so, and says how many recipients it was done for; the answer is no if there were none.
+/// Deletes what is named.
+pub async fn delete(arguments: &Arguments, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    some(&arguments.filter)?;
+    run(Change::Delete, arguments, config, out).await
+}
+
+/// Changes what is named, or everything if that is said.
+pub async fn some_or_all(
+    change: Change,
+    what: &OrAll,
+    config: Config,
+    out: &mut dyn Write,
+) -> anyhow::Result<Exit> {
+    match what.all {
+        true if !what.arguments.filter.is_empty() => {
+            return Err(Misuse("with --all, nothing else says which mail".into()).into());
+        }
+        true => {}
+        false => some(&what.arguments.filter)?,
+    }
+    run(change, &what.arguments, config, out).await
+}
+
+fn some(filter: &Filter) -> Result<(), Misuse> {
+    match filter.is_empty() {
+        true => Err(Misuse(
+            "say which mail: name ids, or what it has in common (see --help)".into(),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Does so, page by page, and says how many recipients it was done for; the answer is no if there were none.
 pub async fn run(
     change: Change,
     arguments: &Arguments,
     config: Config,
     out: &mut dyn Write,
 ) -> anyhow::Result<Exit> {
-    apply(change, arguments.selections()?, arguments.json, config, out).await
-}
-
-/// Has what waits tried at once.
-pub async fn retry(arguments: &Retried, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    apply(
-        Change::Retry,
-        arguments.selections()?,
-        arguments.json,
-        config,
-        out,
-    )
-    .await
-}
-
-async fn apply(
-    change: Change,
-    selections: Vec<Selection>,
-    json: bool,
-    config: Config,
-    out: &mut dyn Write,
-) -> anyhow::Result<Exit> {
     let context = Context::open(config).await?;
+    let mut walk = arguments.filter.walk(&context).await?;
     let mut count = 0;
-    for selection in selections {
-        count += match change {
-            Change::Hold => context.store.hold(selection).await?,
-            Change::Release => context.store.release(selection, context.now()).await?,
-            Change::Retry => context.store.retry(selection, context.now()).await?,
-            Change::Delete => context.store.delete(selection).await?,
+    while let Some(lines) = walk.next(&context, |line| change.applies_to(line)).await? {
+        let rows: Vec<QueuePosition> = lines.iter().map(|line| line.position).collect();
+        count += match arguments.dry_run {
+            true => rows.len() as u64,
+            false if rows.is_empty() => 0,
+            false => change.apply(&context, rows).await?,
         };
     }
+    answer(change, count, arguments.dry_run).write(arguments.json, out)?;
+    Ok(if count == 0 { Exit::No } else { Exit::Done })
+}
+
+fn answer(change: Change, count: u64, is_dry_run: bool) -> Answer {
     let done = change.done();
     let text = match (count, change) {
         (0, _) => format!("There was nothing to be {done}.\n"),
+        (1, _) if is_dry_run => format!("One recipient would be {done}.\n"),
+        (count, _) if is_dry_run => format!("{count} recipients would be {done}.\n"),
         (1, Change::Retry) => "One recipient is due now.\n".to_owned(),
         (count, Change::Retry) => format!("{count} recipients are due now.\n"),
         (1, _) => format!("One recipient {done}.\n"),
         (count, _) => format!("{count} recipients {done}.\n"),
     };
-    let (result, exit) = match count {
-        0 => ("nothing", Exit::No),
-        _ => (done, Exit::Done),
+    let result = match count {
+        0 => "nothing",
+        _ if is_dry_run => "would_be_done",
+        _ => done,
     };
-    let answer = Answer {
+    Answer {
         text,
-        json: json!({ "result": result, "recipients": count }),
-    };
-    answer.write(json, out)?;
-    Ok(exit)
-}
-
-impl Arguments {
-    fn selections(&self) -> Result<Vec<Selection>, Misuse> {
-        selections(&self.messages, self.recipient.as_deref(), self.domain.as_ref())
+        json: json!({ "result": result, "recipients": count, "dry_run": is_dry_run }),
     }
-}
-
-impl Retried {
-    fn selections(&self) -> Result<Vec<Selection>, Misuse> {
-        match self.all {
-            true => Ok(vec![Selection::All]),
-            false => selections(&self.messages, self.recipient.as_deref(), self.domain.as_ref()),
-        }
-    }
-}
-
-fn selections(
-    messages: &[String],
-    recipient: Option<&str>,
-    domain: Option<&Domain>,
-) -> Result<Vec<Selection>, Misuse> {
-    if let Some(domain) = domain {
-        return Ok(vec![Selection::Destination(domain.clone())]);
-    }
-    if let Some(id) = recipient {
-        let id = RecipientId::parse(id).ok_or_else(|| not_an_id(id))?;
-        return Ok(vec![Selection::Recipient(id)]);
-    }
-    let message = |id: &String| message(id).map(Selection::Message);
-    messages.iter().map(message).collect()
-}
-
-/// The id of a message.
-pub fn message(id: &str) -> Result<QueueId, Misuse> {
-    QueueId::parse(id).ok_or_else(|| not_an_id(id))
-}
-
-fn not_an_id(id: &str) -> Misuse {
-    let id: String = id
-        .chars()
-        .take(40)
-        .filter(|letter| !letter.is_control())
-        .collect();
-    Misuse(format!(
-        "`{id}` is not an id: they have 25 characters, as `dimed queue list` shows"
-    ))
 }

@@ -6,12 +6,15 @@ use std::io::Write;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{change, object, sentence};
+use super::filter;
+use super::list::{object, sentence};
+use crate::base::id::RecipientId;
+use crate::base::time::Timestamp;
 use crate::cli::Exit;
-use crate::cli::answer::Answer;
+use crate::cli::answer::{Answer, printable};
 use crate::cli::context::Context;
 use crate::config::Config;
-use crate::store::{AttemptEntry, QueueEntry};
+use crate::store::{Among, AttemptEntry, Error, QueueFilter, QueueLine};
 
 /// Which message.
 #[derive(Debug, Args)]
@@ -29,10 +32,14 @@ pub struct Arguments {
 
 /// Every recipient that is left, with its history; the answer is no if there is no such message.
 pub async fn run(arguments: &Arguments, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let id = change::message(&arguments.id)?;
+    let id = filter::message(&arguments.id)?;
     let context = Context::open(config).await?;
-    let entries = context.store.entries(id).await?;
-    if entries.is_empty() {
+    let of_message = QueueFilter {
+        among: Among::Message(id),
+        ..QueueFilter::default()
+    };
+    let page = context.store.queue_page(&of_message, None, usize::MAX).await?;
+    if page.lines.is_empty() {
         let text = "There is no such message in the queue.\n".to_owned();
         let json = json!({ "result": "nothing", "recipients": [] });
         Answer { text, json }.write(arguments.json, out)?;
@@ -48,28 +55,30 @@ pub async fn run(arguments: &Arguments, config: Config, out: &mut dyn Write) -> 
         return Ok(Exit::Done);
     }
     let (mut text, mut recipients) = (String::new(), Vec::new());
-    for entry in &entries {
-        let history = context.store.attempts(entry.recipient).await?;
-        describe(&mut text, entry, &history, context.now());
-        recipients.push(recipient(entry, &history));
+    for line in &page.lines {
+        let history = history(&context, line).await?;
+        describe(&mut text, line, &history, context.now());
+        recipients.push(recipient(line, &history));
     }
     let json = json!({ "result": "done", "recipients": recipients });
     Answer { text, json }.write(arguments.json, out)?;
     Ok(Exit::Done)
 }
 
-fn describe(
-    text: &mut String,
-    entry: &QueueEntry,
-    history: &[AttemptEntry],
-    now: crate::base::time::Timestamp,
-) {
-    let entry = QueueEntry {
-        last_note: None,
-        ..entry.clone()
+/// What can be read of it.
+async fn history(context: &Context, line: &QueueLine) -> Result<Vec<AttemptEntry>, Error> {
+    let Some(recipient) = RecipientId::parse(&line.recipient) else {
+        return Ok(Vec::new());
     };
-    let _ = writeln!(text, "{}", sentence(&entry, now));
-    let _ = writeln!(text, "    recipient {}", entry.recipient);
+    match context.store.attempts(recipient).await {
+        Err(Error::Unreadable(_)) => Ok(Vec::new()),
+        read => read,
+    }
+}
+
+fn describe(text: &mut String, line: &QueueLine, history: &[AttemptEntry], now: Timestamp) {
+    let _ = writeln!(text, "{}", sentence(line, now, false));
+    let _ = writeln!(text, "    recipient {}", printable(&line.recipient));
     for attempt in history {
         let ended = crate::mail::date::rfc5322(attempt.ended_at);
         let _ = match attempt.number {
@@ -79,7 +88,7 @@ fn describe(
     }
 }
 
-fn recipient(entry: &QueueEntry, history: &[AttemptEntry]) -> Value {
+fn recipient(line: &QueueLine, history: &[AttemptEntry]) -> Value {
     let attempt = |attempt: &AttemptEntry| {
         json!({
             "number": attempt.number,
@@ -87,7 +96,7 @@ fn recipient(entry: &QueueEntry, history: &[AttemptEntry]) -> Value {
             "note": attempt.note,
         })
     };
-    let mut object = object(entry);
+    let mut object = object(line);
     object["history"] = history.iter().map(attempt).collect();
     object
 }

@@ -139,7 +139,7 @@ impl Printed {
 fn mark(entry: &QueueEntry) -> &'static str {
     match (entry.in_progress, entry.state) {
         (true, _) => "*",
-        (false, QueueState::Held) => "!",
+        (false, QueueState::Held | QueueState::Quarantined) => "!",
         (false, QueueState::Waiting) => "",
     }
 }

@@ -174,6 +174,9 @@ struct Pickup {
 impl Pickup {
     /// One look, and as much of what it found as there is time for.
     async fn pass(&mut self) -> Result<(), Unusable> {
+        if self.services.pause.is_set() {
+            return Ok(());
+        }
         let Some((folder, found)) = self.look().await? else {
             return Ok(());
         };

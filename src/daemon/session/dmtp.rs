@@ -135,6 +135,9 @@ impl Owner {
         origin_signet: Option<AnyFingerprint>,
         returning: Option<Return>,
     ) -> Result<(), Reply> {
+        if self.services.pause.is_set() {
+            return Err(Reply::plain(451, "no mail is taken for now, try again later"));
+        }
         if !self.services.has_space() {
             return Err(Reply::plain(452, "out of storage, try again later"));
         }

@@ -53,6 +53,11 @@ pub fn storage_full() -> Reply {
     reply(452, (4, 3, 1), "Out of storage, try again later")
 }
 
+/// An operator wants nothing new to be taken.
+pub fn not_accepting() -> Reply {
+    reply(451, (4, 3, 2), "No mail is taken for now, try again later")
+}
+
 /// A yes to the owner's question; a chunk is answered when it has been read.
 pub(super) fn accepted(question: Question, text: &str) -> Option<Reply> {
     Some(match question {

@@ -250,6 +250,13 @@ async fn apply(
         Selection::Message(id) => sql.push(" AND message = ").push_bind(id.to_string()),
         Selection::Recipient(id) => sql.push(" AND id = ").push_bind(id.to_string()),
         Selection::Destination(domain) => sql.push(" AND destination = ").push_bind(domain.to_string()),
+        Selection::Rows(rows) => {
+            let mut places = sql.push(" AND seq IN (").separated(", ");
+            for row in rows {
+                places.push_bind(row.0);
+            }
+            sql.push(")")
+        }
         Selection::All => sql,
     };
     sql.push(" RETURNING message, destination");

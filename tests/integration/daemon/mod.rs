@@ -29,6 +29,7 @@ mod next_hop;
 mod outbound;
 mod privacy;
 mod proxied;
+mod queue;
 mod quotas;
 mod receiving;
 mod reports;

@@ -8,8 +8,11 @@ use crate::smtp::server::replies;
 use crate::store::Addressee;
 
 impl Owner {
-    /// Takes nothing more in when the disk is nearly full.
+    /// Takes nothing more in when the disk is nearly full, or an operator says so.
     pub(super) fn demand_space(&self) -> Result<(), Reply> {
+        if self.services.pause.is_set() {
+            return Err(replies::not_accepting());
+        }
         match self.services.has_space() {
             true => Ok(()),
             false => Err(replies::storage_full()),

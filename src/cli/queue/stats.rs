@@ -1,0 +1,106 @@
+//! `dimed queue stats`.
+
+use std::io::Write;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::filter::old;
+use crate::base::time::Timestamp;
+use crate::cli::Exit;
+use crate::cli::answer::{Answer, printable};
+use crate::cli::context::Context;
+use crate::config::Config;
+use crate::store::{Amount, Drain, QueueStats};
+
+/// How much to tell.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// How many domains to name, those with the most recipients first.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(..=1000))]
+    domains: u16,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The queue in numbers.
+pub async fn run(arguments: &Arguments, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let context = Context::open(config).await?;
+    let stats = context.store.queue_stats(arguments.domains.into()).await?;
+    let drains = context.store.drains().await?;
+    let answer = Answer {
+        text: text(&stats, &drains, context.now()),
+        json: object(&stats, &drains),
+    };
+    answer.write(arguments.json, out)?;
+    Ok(Exit::Done)
+}
+
+fn text(stats: &QueueStats, drains: &[Drain], now: Timestamp) -> String {
+    let mut text = match stats.oldest {
+        None => String::from("The queue is empty.\n"),
+        Some(oldest) => format!(
+            "{} messages of {} octets, the oldest {}\n{} recipients in {} domains: {}\n",
+            stats.messages,
+            stats.octets,
+            old(now, oldest),
+            stats.all.recipients(),
+            stats.destinations,
+            words(&stats.all),
+        ),
+    };
+    for (name, amount) in &stats.largest {
+        let name = printable(name);
+        text += &format!("    {name}: {}: {}\n", amount.recipients(), words(amount));
+    }
+    for drain in drains {
+        let node = drain
+            .node
+            .as_ref()
+            .map_or("Every node".to_owned(), ToString::to_string);
+        text += &format!("{node} takes nothing new until `dimed queue drain --end`\n");
+    }
+    text
+}
+
+fn words(amount: &Amount) -> String {
+    let Amount {
+        waiting,
+        due,
+        trying,
+        held,
+        quarantined,
+    } = amount;
+    format!("{waiting} waiting ({due} due), {trying} being tried, {held} held, {quarantined} quarantined")
+}
+
+fn object(stats: &QueueStats, drains: &[Drain]) -> Value {
+    let domain = |(name, amount): &(String, Amount)| {
+        let mut object = numbers(amount);
+        object["domain"] = name.as_str().into();
+        object
+    };
+    let drain = |drain: &Drain| json!({ "node": drain.node.as_ref().map(ToString::to_string), "since": drain.since.unix_secs() });
+    json!({
+        "result": "done",
+        "messages": stats.messages,
+        "size_bytes": stats.octets,
+        "oldest_accepted_at": stats.oldest.map(Timestamp::unix_secs),
+        "recipients": numbers(&stats.all),
+        "domains": stats.destinations,
+        "largest": stats.largest.iter().map(domain).collect::<Value>(),
+        "drained": drains.iter().map(drain).collect::<Value>(),
+    })
+}
+
+fn numbers(amount: &Amount) -> Value {
+    json!({
+        "all": amount.recipients(),
+        "waiting": amount.waiting,
+        "due": amount.due,
+        "trying": amount.trying,
+        "held": amount.held,
+        "quarantined": amount.quarantined,
+    })
+}
