@@ -6,7 +6,7 @@ use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 use crate::delivery::{Diagnosis, RemoteReply};
 use crate::mail::address::{Domain, Mailbox, ReversePath};
-use crate::mail::demand::Demand;
+use crate::mail::demand::{Demand, TlsDemand};
 use crate::mail::dsn::{Action, FinalRecipient, Original, RecipientReport, RemoteDiagnostic, Report};
 use crate::mail::notify::{MessageRequest, Notify, OriginalRecipient, Ret};
 use crate::mail::reply::EnhancedStatus;
@@ -140,8 +140,8 @@ impl Bounce<'_> {
     /// The report on some recipients of a claim, with news of one kind; `None` if nobody is to be told.
     ///
     /// A message with a null reverse-path is never reported on (RFC 5321 §4.5.5). `start` is the
-    /// start of the original, whose header goes back with the report, or all of it if the sender asked for that and it is a
-    /// failure (RFC 3461 §4.3); empty if nobody here can read it. The report goes
+    /// start of the original: of a failure all of it goes back with the report unless the sender asked for its header alone, and of
+    /// other news the header (RFC 3461 §6.2); empty if nobody here can read it. The report goes
     /// by SMTP, so what came sealed is not told to those on the way: neither its header nor who its recipient is.
     pub fn report(&self, claim: &Claim, affected: &[Affected<'_>], start: &[u8]) -> Option<FollowUp> {
         let to = claim.envelope.reverse_path.0.as_ref()?;
@@ -215,9 +215,15 @@ impl Bounce<'_> {
     }
 }
 
-/// The sender asked for the message, and `start` is all of it: what is longer than a piece comes back with its header alone.
+/// `start` is all of the message, and its sender may have it back: what is longer than a piece comes back with its header alone.
+///
+/// Without RET the choice is ours (RFC 3461 §4.3); Postfix gives the message back, up to a limit, and so do we. What must not go
+/// by SMTP, or only under verified TLS, does not come back whole, whatever RET says: its report might (RFC 8689 §5).
 fn is_wanted_whole(claim: &Claim, start: &[u8]) -> bool {
-    claim.envelope.request.ret == Some(Ret::Full)
+    let demand = claim.envelope.demand;
+    claim.envelope.request.ret != Some(Ret::Headers)
+        && !demand.dime
+        && demand.tls != TlsDemand::Required
         && claim.content == Content::Mime
         && claim.size_bytes == start.len() as u64
 }
@@ -375,16 +381,25 @@ mod tests {
         assert!(utf8.message.envelope.smtputf8 && utf8.message.envelope.eight_bit);
     }
 
-    /// RFC 3461 §4.3: a wish for failures, and as far as we have the message at hand.
+    /// RFC 3461 §4.3 and §6.2: of failures, and as far as we have the message at hand.
     #[test]
-    fn a_message_comes_back_whole_where_that_is_wanted_and_it_failed() {
+    fn a_message_that_failed_comes_back_whole_unless_its_header_will_do() {
         let mut claim = claim("alice@hermail.test", Content::Mime);
         claim.size_bytes = b"Subject: hello\r\n\r\nbody\r\n".len() as u64;
         let failed = News::Failed(diagnosis());
+        for ret in [None, Some(Ret::Full)] {
+            claim.envelope.request.ret = ret;
+            let whole = text(&report(&claim, &failed).unwrap());
+            assert!(whole.contains("Content-Type: message/rfc822\r\n") && whole.contains("\r\nbody\r\n"));
+        }
+        for (dime, tls) in [(false, TlsDemand::Required), (true, TlsDemand::Policy)] {
+            claim.envelope.demand = Demand { dime, tls };
+            assert!(!text(&report(&claim, &failed).unwrap()).contains("\r\nbody\r\n"));
+        }
+        claim.envelope.demand = Demand::default();
+        claim.envelope.request.ret = Some(Ret::Headers);
         assert!(!text(&report(&claim, &failed).unwrap()).contains("\r\nbody\r\n"));
-        claim.envelope.request.ret = Some(Ret::Full);
-        let whole = text(&report(&claim, &failed).unwrap());
-        assert!(whole.contains("Content-Type: message/rfc822\r\n") && whole.contains("\r\nbody\r\n"));
+        claim.envelope.request.ret = None;
         let delivered = text(&report(&claim, &News::Delivered).unwrap());
         assert!(!delivered.contains("\r\nbody\r\n"));
         claim.size_bytes += 1;

@@ -157,7 +157,8 @@ async fn failures_are_reported_as_asked() {
     .await;
     hermail.idle().await;
     submit(&hermail, "RET=HDRS", &["<header@plain.test>"]).await;
-    let reports = hermail.maildir("alice").expect(2).await;
+    submit(&hermail, "", &["<ordinary@plain.test>"]).await;
+    let reports = hermail.maildir("alice").expect(3).await;
     hermail.idle().await;
     served.stop().await;
 
@@ -171,7 +172,9 @@ async fn failures_are_reported_as_asked() {
     assert!(report.contains("Content-Type: message/rfc822\r\n") && report.contains("the body of it"));
     assert!(!report.contains("never@plain.test") && !report.contains("delay@plain.test"));
     assert!(!about(&reports, "header@plain.test").contains("the body of it"));
-    assert_eq!(hermail.maildir("alice").count(), 2);
+    let ordinary = about(&reports, "ordinary@plain.test");
+    assert!(ordinary.contains("Content-Type: message/rfc822\r\n") && ordinary.contains("the body of it"));
+    assert_eq!(hermail.maildir("alice").count(), 3);
 }
 
 /// What the destination has said 250 to is as far as the origin can see.
