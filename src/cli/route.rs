@@ -216,8 +216,10 @@ async fn remote(
     if let Hosts::Operators(transport) = &hosts {
         trouble = trouble_with(context, transport, mail.as_ref()).await;
     }
+    let is_relayed = context.store.relay_domain(address.domain()).await?.is_some();
     Ok(Report {
         address,
+        is_relayed,
         known: None,
         places: Vec::new(),
         facts: Some(facts.domain),

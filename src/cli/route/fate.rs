@@ -26,6 +26,8 @@ impl Fate {
         match (&report.decision.route, &report.hosts) {
             (Route::Defer, _) => Self::Waits,
             (Route::Bounce, _) => Self::Returned,
+            // The queue keeps it until the configuration names a next host (`delivery::smtp`).
+            (_, Hosts::Mail(MailHosts::OnlyOurs)) if report.is_relayed => Self::Waits,
             (_, Hosts::Mail(hosts)) => by_mail(hosts, report.mail.as_ref()),
             (_, Hosts::Operators(_)) if report.trouble.is_some() => Self::Waits,
             (_, Hosts::Operators(_)) => report.mail.as_ref().map_or(Fate::Goes, by_ways),
@@ -143,6 +145,19 @@ mod tests {
             (MailHosts::Failed, Fate::Waits),
         ] {
             assert_eq!(fate(hosts.clone(), vec![]), expected, "{hosts:?}");
+        }
+    }
+
+    #[test]
+    fn mail_that_would_come_back_to_us_is_kept_for_domains_that_we_take_it_for() {
+        for (is_relayed, expected) in [(false, Fate::Returned), (true, Fate::Waits)] {
+            let report = Report {
+                known: None,
+                hosts: Hosts::Mail(MailHosts::OnlyOurs),
+                is_relayed,
+                ..Report::local("carol@plain.test".parse().unwrap(), true)
+            };
+            assert_eq!(Fate::of(&report), expected);
         }
     }
 

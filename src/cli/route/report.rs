@@ -38,6 +38,8 @@ pub struct Report {
     pub parties: Option<Parties>,
     /// Why signets were not had, though they were asked for, or why the host that the operator names takes no mail now.
     pub trouble: Option<String>,
+    /// We take mail for the domain, to pass it on to another host.
+    pub is_relayed: bool,
     /// The route and its reason.
     pub decision: Decision,
 }
@@ -67,6 +69,7 @@ impl Report {
             mail: None,
             parties: None,
             trouble: None,
+            is_relayed: false,
             decision: Decision {
                 route: Route::Local,
                 reason: Reason::LocalDomain,
@@ -114,6 +117,10 @@ impl Report {
             Hosts::Delivery(hosts) => lines.push(("dx hosts", delivery_text(hosts))),
             Hosts::Mail(hosts) => lines.push(("mx hosts", mail_text(hosts))),
             Hosts::Operators(transport) => lines.push(("transport", transport_text(transport))),
+        }
+        if matches!(self.hosts, Hosts::Mail(MailHosts::OnlyOurs)) && self.is_relayed {
+            let advice = "name the next host in outbound.transports: mail for the domain is taken here";
+            lines.push(("trouble", advice.into()));
         }
         if let Some(mail) = &self.mail {
             lines.extend(mail.lines());
@@ -389,6 +396,7 @@ mod tests {
         let report = Report {
             address: "carol@plain.test".parse().unwrap(),
             known: None,
+            is_relayed: false,
             places: Vec::new(),
             facts: Some(DomainFacts {
                 lookup: RecordLookup::Absent(Proof::Secure),

@@ -234,6 +234,14 @@ async fn mail_goes_to_better_hosts_alone_or_waits() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert!(sinks.iter().all(|sink| sink.sessions() == 0));
+    let explained = backup.answered(&["route", "explain", "dave@main.test"]).await;
+    assert_eq!(explained.0, Exit::TryLater, "{}", explained.1);
+    assert!(
+        explained.1.contains("name the next host in outbound.transports")
+            && explained.1.contains("waits, and is tried again"),
+        "{}",
+        explained.1
+    );
     // Nobody was told of a failure.
     assert_eq!(backup.maildir("bob").count(), 0);
     here.stop().await;
