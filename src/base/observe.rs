@@ -27,6 +27,10 @@ pub const HTTP_BROKEN: &str = "http.broken";
 pub const QUEUE_STORE_FAILED: &str = "queue.store_failed";
 /// A lease ran out while we worked on it.
 pub const QUEUE_LEASE_LOST: &str = "queue.lease_lost";
+/// An operator deleted what was being tried: what came of the attempt is not recorded.
+pub const QUEUE_DELETED_AMID: &str = "queue.deleted_amid";
+/// Mail that an operator has deleted is reported to its author as failed.
+pub const QUEUE_CONDEMNED: &str = "queue.condemned";
 /// What is stored of a message cannot be read; its recipients are set aside.
 pub const QUEUE_QUARANTINED: &str = "queue.quarantined";
 

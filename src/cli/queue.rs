@@ -22,8 +22,8 @@ pub enum Command {
     List(list::Arguments),
     /// Show where a message is for each recipient, and what has become of it so far.
     Show(show::Arguments),
-    /// Keep mail from being delivered until it is released; what is being tried right now may arrive. What was held as it
-    /// came is not deleted any more when its time is over.
+    /// Keep mail from being delivered until it is released; what is being tried right now may arrive, and the answer says how
+    /// much that is. What was held as it came is not deleted any more when its time is over.
     Hold(change::OrAll),
     /// Have held mail delivered, what was set aside as unreadable included.
     Release(change::OrAll),
@@ -31,9 +31,10 @@ pub enum Command {
     Retry(change::OrAll),
     /// Have everything that waits tried at once, or what fits.
     Flush(change::Arguments),
-    /// Delete mail; what is being tried right now may still arrive. Nobody is told: where the author is to know that it did
-    /// not arrive, write to the author.
-    Delete(change::Arguments),
+    /// Delete mail; what is being tried right now may still arrive, and the answer says how much that is. By default nobody is
+    /// told, as with `postsuper -d`; with `--report` the author gets a report that an operator has deleted it, where the author
+    /// wants to know of failures.
+    Delete(change::Deleted),
     /// Have a node take nothing new: no mail by SMTP, DMTP or from the host, and no attempt. What is under way is finished, and the
     /// daemon stays.
     ///
@@ -52,7 +53,7 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
         Command::Release(what) => change::some_or_all(Change::Release, &what, config, out).await,
         Command::Retry(what) => change::some_or_all(Change::Retry, &what, config, out).await,
         Command::Flush(arguments) => change::run(Change::Retry, &arguments, config, out).await,
-        Command::Delete(arguments) => change::delete(&arguments, config, out).await,
+        Command::Delete(deleted) => change::delete(&deleted, config, out).await,
         Command::Drain(arguments) => drain::run(&arguments, config, out).await,
         Command::Stats(arguments) => stats::run(&arguments, config, out).await,
     }

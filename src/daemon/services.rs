@@ -282,6 +282,7 @@ impl Services {
             },
             dmtp: DmtpDelivery {
                 dx: Arc::clone(&self.dx),
+                hosts: Arc::clone(&self.smtp.hosts),
             },
             schedule: (&self.config.queue).into(),
             host: self.config.server.hostname.clone(),

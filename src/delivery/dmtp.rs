@@ -1,14 +1,16 @@
 //! Sealed mail to the delivery hosts of other domains.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::windows::{HostAddress, Hosts, Place};
 use super::{Contact, Diagnosis, Outcome, RemoteReply};
 use crate::base::machine::TlsInfo;
 use crate::dime::fingerprint::FullFingerprint;
 use crate::dime::record::ManagementRecord;
 use crate::dmtp::client::Message;
 use crate::dmtp::command::{CommitHash, Return};
-use crate::domains::{DxConnector, DxError};
+use crate::domains::{Admission, DxConnector, DxError};
 use crate::mail::address::Domain;
 use crate::mail::reply::EnhancedStatus;
 use crate::net::dns::Proof;
@@ -18,6 +20,8 @@ use crate::store::Pieces;
 pub struct DmtpDelivery {
     /// Opens sessions.
     pub dx: Arc<DxConnector>,
+    /// How many attempts hosts have room for, those by SMTP included.
+    pub hosts: Arc<Hosts>,
 }
 
 /// One object and where it goes.
@@ -51,6 +55,8 @@ pub struct Report {
     pub peer: Option<(Domain, TlsInfo)>,
     /// The recipient has other keys than those the message was sealed for, says the host.
     pub stale_signet: bool,
+    /// The host that has no room for another attempt; then nothing was tried.
+    pub crowded: Option<HostAddress>,
 }
 
 impl Report {
@@ -60,6 +66,7 @@ impl Report {
             outcome,
             peer: None,
             stale_signet: false,
+            crowded: None,
         }
     }
 
@@ -67,6 +74,7 @@ impl Report {
     pub fn contact(&self) -> Contact {
         match (&self.peer, &self.outcome) {
             (Some(_), _) => Contact::Reached,
+            (None, _) if self.crowded.is_some() => Contact::Unknown,
             (None, Outcome::Deferred(why)) if why.status == UNREACHABLE => Contact::Unreachable,
             (None, _) => Contact::Unknown,
         }
@@ -85,13 +93,30 @@ const STALE_SIGNET: u16 = 586;
 impl DmtpDelivery {
     /// Transfers the object to the first delivery host that can be reached.
     pub async fn deliver(&self, job: Job<'_>) -> Report {
-        let mut session = match self.dx.open(job.destination, job.record, job.proof).await {
+        let mut door = Door {
+            hosts: &self.hosts,
+            place: None,
+        };
+        let report = self.through(&mut door, job).await;
+        door.close(report.contact());
+        report
+    }
+
+    async fn through(&self, door: &mut Door<'_>, job: Job<'_>) -> Report {
+        let opened = self
+            .dx
+            .open_admitted(job.destination, job.record, job.proof, door)
+            .await;
+        let mut session = match opened {
             Ok(session) => session,
             Err(error) => {
+                let crowded = match &error {
+                    DxError::Crowded { address, .. } => Some(HostAddress::from(*address)),
+                    _ => None,
+                };
                 return Report {
-                    outcome: outcome_of(&error),
-                    peer: None,
-                    stale_signet: false,
+                    crowded,
+                    ..Report::without_session(outcome_of(&error))
                 };
             }
         };
@@ -127,6 +152,42 @@ impl DmtpDelivery {
             outcome,
             peer,
             stale_signet,
+            crowded: None,
+        }
+    }
+}
+
+/// The hosts that are tried one after the other, of which each takes a place.
+struct Door<'a> {
+    hosts: &'a Arc<Hosts>,
+    place: Option<Place>,
+}
+
+impl Door<'_> {
+    /// What came of it at the last one.
+    fn close(&mut self, contact: Contact) {
+        if let Some(place) = &mut self.place {
+            place.contact = contact;
+        }
+        self.place = None;
+    }
+}
+
+impl Admission for Door<'_> {
+    /// At the first address, whichever answers in the end, as by SMTP.
+    fn admit(&mut self, host: &Domain, addresses: &[IpAddr]) -> Result<(), DxError> {
+        // The one before was of no use.
+        self.close(Contact::Unreachable);
+        let Some(address) = addresses.first() else {
+            return Ok(());
+        };
+        self.place = Place::take(self.hosts, HostAddress::from(*address));
+        match self.place {
+            Some(_) => Ok(()),
+            None => Err(DxError::Crowded {
+                host: host.clone(),
+                address: *address,
+            }),
         }
     }
 }
@@ -154,6 +215,30 @@ mod tests {
 
     use super::*;
     use crate::mail::reply::Reply;
+
+    #[test]
+    fn sessions_of_both_protocols_share_the_room_of_a_host() {
+        let hosts = Arc::new(Hosts::new(2));
+        let name = "dx.hismail.test".parse().unwrap();
+        let addresses = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
+        let door = || Door {
+            hosts: &hosts,
+            place: None,
+        };
+        let by_smtp = Place::take(&hosts, HostAddress::from(addresses[0])).unwrap();
+        let (mut first, mut second) = (door(), door());
+        first.admit(&name, &addresses).unwrap();
+        let refused = second.admit(&name, &addresses).unwrap_err();
+        assert!(matches!(refused, DxError::Crowded { address, .. } if address == addresses[0]));
+        second.admit(&name, &addresses[1..]).unwrap();
+        first.close(Contact::Reached);
+        second.admit(&name, &addresses).unwrap();
+        // The host does not answer, and has room for one from then on.
+        second.close(Contact::Unreachable);
+        drop(by_smtp);
+        first.admit(&name, &addresses).unwrap();
+        assert!(second.admit(&name, &addresses).is_err());
+    }
 
     #[test]
     fn a_submission_port_is_no_answer_of_the_domain() {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::letter::{Form, Letter};
 use super::pool::{Limits, Pool};
@@ -25,6 +25,9 @@ use crate::smtp::client::{Params, Protocol, Timeouts, TlsPolicy, Transaction};
 
 /// How long connecting may take on this machine.
 const CONNECT: Duration = Duration::from_secs(30);
+
+/// What it is called.
+const SERVER: &str = "the mailbox server";
 
 /// What the sender is told. The server's own words would name places on this machine.
 const UNREACHABLE: &str = "the mailbox server cannot be reached";
@@ -51,17 +54,18 @@ impl LmtpDelivery {
         }
     }
 
-    /// Hands over one message for several accounts; an outcome for each, in their order.
+    /// Hands over one message for several accounts; an outcome for each, in their order. Sessions are broken off at `until`.
     pub async fn deliver(
         &self,
         reverse_path: &ReversePath,
         accounts: &[Mailbox],
         letter: &mut dyn Letter,
+        until: Instant,
     ) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(accounts.len());
         // A server may take so few in a session (RFC 9422) that there have to be several.
         while let Some(rest @ [_, ..]) = accounts.get(outcomes.len()..) {
-            match self.attempt(reverse_path, rest, letter).await {
+            match self.attempt(reverse_path, rest, letter, until).await {
                 Ok(some) if !some.is_empty() => {
                     outcomes.extend(some.into_iter().map(|outcome| self.in_the_mailbox(outcome)));
                 }
@@ -85,15 +89,17 @@ impl LmtpDelivery {
         reverse_path: &ReversePath,
         accounts: &[Mailbox],
         letter: &mut dyn Letter,
+        until: Instant,
     ) -> Result<Vec<Outcome>, Failure> {
         if let Some(session) = self.sessions.take(&(), None).await {
-            match self.send(session, reverse_path, accounts, letter).await {
+            match self.send(session, reverse_path, accounts, letter, until).await {
                 Err(failure) if !failure.leaves_doubt => {}
                 sent => return sent,
             }
         }
-        let session = self.open().await?;
-        self.send(session, reverse_path, accounts, letter).await
+        let opened = timeout_at(until, self.open()).await;
+        let session = opened.map_err(|_| Failure::too_late(&SERVER))??;
+        self.send(session, reverse_path, accounts, letter, until).await
     }
 
     async fn open(&self) -> Result<Session, Failure> {
@@ -108,8 +114,7 @@ impl LmtpDelivery {
             login: None,
             timeouts: Timeouts::default(),
         };
-        let server = "the mailbox server".to_owned();
-        Session::open((server, None), stream, params, None).await
+        Session::open((SERVER.to_owned(), None), stream, params, None).await
     }
 
     async fn connect(&self) -> io::Result<Stream> {
@@ -128,6 +133,7 @@ impl LmtpDelivery {
         reverse_path: &ReversePath,
         accounts: &[Mailbox],
         letter: &mut dyn Letter,
+        until: Instant,
     ) -> Result<Vec<Outcome>, Failure> {
         let offered = session.offered();
         let form = Form {
@@ -146,7 +152,7 @@ impl LmtpDelivery {
                     // It arrives here: whoever asked to be told is told by us.
                     request: MessageRequest::default(),
                 };
-                session.send(transaction, letter).await
+                session.send(transaction, letter, until).await
             }
             Err(outcome) => Ok(vec![outcome; accounts.len()]),
         };

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::letter::{Letter, Plain};
 use super::lmtp::LmtpDelivery;
 use super::maildir::{self, Maildirs, Room};
@@ -92,6 +94,8 @@ pub struct Job<'a> {
     pub copy: maildir::Copy,
     /// Where failures are reported.
     pub reverse_path: &'a ReversePath,
+    /// When a session with the mailbox server is broken off.
+    pub until: Instant,
 }
 
 /// Why one mailbox could not be written.
@@ -114,7 +118,9 @@ impl LocalDelivery {
             ([Place::Server(account)], []) => {
                 let mut letter = Plain::new(body);
                 let accounts = [account.clone()];
-                let mut outcomes = self.hand_over(job.reverse_path, &accounts, &mut letter).await;
+                let mut outcomes = self
+                    .hand_over(job.reverse_path, &accounts, &mut letter, job.until)
+                    .await;
                 outcomes
                     .pop()
                     .unwrap_or_else(|| deferred("the mailbox server has not answered"))
@@ -196,9 +202,10 @@ impl LocalDelivery {
         reverse_path: &ReversePath,
         accounts: &[Mailbox],
         letter: &mut dyn Letter,
+        until: Instant,
     ) -> Vec<Outcome> {
         match &self.mailboxes.lmtp {
-            Some(server) => server.deliver(reverse_path, accounts, letter).await,
+            Some(server) => server.deliver(reverse_path, accounts, letter, until).await,
             None => vec![deferred("there is no mailbox server"); accounts.len()],
         }
     }

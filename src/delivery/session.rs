@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::Octets;
 use super::windows::HostAddress;
@@ -21,6 +21,9 @@ use crate::smtp::extension::Extensions;
 
 /// How long the answer to QUIT is waited for.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Why an attempt ends before its time would be over with the lease.
+pub const TOO_LONG: &str = "the attempt took too long";
 
 /// How TLS is done with a host.
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +82,17 @@ impl Failure {
         Self {
             is_crowded: Some(address),
             ..Self::plain(Diagnosis::local(EnhancedStatus(4, 4, 5), text))
+        }
+    }
+
+    /// There was no time left to be spoken to.
+    pub fn too_late(host: &dyn Display) -> Self {
+        Self {
+            is_unreachable: true,
+            ..Self::plain(Diagnosis::local(
+                EnhancedStatus(4, 4, 7),
+                format!("{host}: {TOO_LONG}"),
+            ))
         }
     }
 
@@ -165,16 +179,17 @@ impl Session {
     /// Sends one message; an outcome for each recipient, in their order. They are fewer if the host takes no more transactions
     /// in this session (RFC 9422): the others are for another one.
     ///
-    /// Verdicts given before the session broke are kept, and the other recipients deferred. It is an error if nobody has
-    /// a verdict.
+    /// Verdicts given before the session broke, or until there was no more time, are kept, and the other recipients deferred. It
+    /// is an error if nobody has a verdict.
     pub async fn send(
         &mut self,
         transaction: Transaction,
         body: &mut dyn Octets,
+        until: Instant,
     ) -> Result<Vec<Outcome>, Failure> {
         let count = transaction.recipients.len();
         let is_begun = self.connection.machine().start(transaction);
-        self.exchange(is_begun, count, body).await
+        self.exchange(is_begun, count, body, until).await
     }
 
     /// The same up to the message, which is not sent: whether the host would take it for each recipient.
@@ -182,10 +197,11 @@ impl Session {
         &mut self,
         transaction: Transaction,
         body: &mut dyn Octets,
+        until: Instant,
     ) -> Result<Vec<Outcome>, Failure> {
         let count = transaction.recipients.len();
         let is_begun = self.connection.machine().ask(transaction);
-        self.exchange(is_begun, count, body).await
+        self.exchange(is_begun, count, body, until).await
     }
 
     async fn exchange(
@@ -193,13 +209,17 @@ impl Session {
         is_begun: bool,
         count: usize,
         body: &mut dyn Octets,
+        until: Instant,
     ) -> Result<Vec<Outcome>, Failure> {
         self.transactions += 1;
         if !is_begun {
             return Err(self.lost());
         }
         loop {
-            match self.connection.next_event().await {
+            let Ok(event) = timeout_at(until, self.connection.next_event()).await else {
+                return self.cut_off(&TOO_LONG);
+            };
+            match event {
                 Ok(Some(Event::NeedBody)) => self.feed(body).await,
                 Ok(Some(Event::Rewind)) => body.rewind(),
                 Ok(Some(Event::Done(outcome))) => return self.done(outcome, count),
@@ -238,8 +258,8 @@ impl Session {
         }
     }
 
-    /// The connection failed under the session. Between the replies of LMTP the machine still knows what was answered.
-    fn cut_off(&mut self, error: &connection::Error) -> Result<Vec<Outcome>, Failure> {
+    /// The connection failed under the session, or there is no more time. The machine still knows what was answered.
+    fn cut_off(&mut self, error: &dyn Display) -> Result<Vec<Outcome>, Failure> {
         let failure = self.io_failure(error);
         let elapsed = self.connection.elapsed();
         let machine = self.connection.machine();
@@ -289,7 +309,7 @@ impl Session {
         Failure::plain(Diagnosis::local(EnhancedStatus(4, 4, 2), text))
     }
 
-    fn io_failure(&mut self, error: &connection::Error) -> Failure {
+    fn io_failure(&mut self, error: &dyn Display) -> Failure {
         let leaves_doubt = self.connection.machine().stage() == Stage::EndOfData;
         let text = format!("{}: {error}", self.host);
         Failure {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
+use tokio::time::Instant;
 
 use super::letter::Letter;
 use super::pool::{self, Pool};
@@ -112,6 +113,8 @@ pub struct Job<'a> {
     pub is_relayed: bool,
     /// Only whether the host would take mail for the recipients is to be found out.
     pub only_asks: bool,
+    /// When sessions are broken off.
+    pub until: Instant,
 }
 
 impl Job<'_> {

@@ -1,24 +1,45 @@
 //! How many attempts are made at a time for one destination, or at one host: few at first, more while it answers, half as many
 //! each time it does not. So a host that lets us wait holds a few places, and the others are left for everybody else.
+//!
+//! Hosts that let us wait may be many. While there are few places left at all, those who have not answered lately have one each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use super::Contact;
 
 /// Attempts at a time for somebody of whom nothing is known.
 const INITIAL: usize = 5;
 
+/// The same while places are short.
+const FEW: usize = 1;
+
 /// Windows remembered; beyond that those without an attempt under way are forgotten.
 const MOST: usize = 1_000;
+
+/// Whoever answered not longer ago has proven to be there.
+const LATELY: Duration = Duration::from_secs(24 * 3600);
+
+/// Those who did, remembered; beyond that the one whose answer is the oldest is forgotten.
+const MOST_REACHED: usize = 1_000;
 
 /// The windows of all destinations, or of all hosts.
 #[derive(Debug)]
 pub struct Windows<K> {
     largest: usize,
-    known: Mutex<HashMap<K, Window>>,
+    is_short: AtomicBool,
+    known: Mutex<Known<K>>,
+}
+
+#[derive(Debug)]
+struct Known<K> {
+    windows: HashMap<K, Window>,
+    /// When they last answered. Whoever did not the last time is not among them.
+    reached: HashMap<K, Instant>,
 }
 
 #[derive(Debug)]
@@ -32,22 +53,60 @@ impl<K: Eq + Hash + Clone> Windows<K> {
     pub fn new(largest: usize) -> Self {
         Self {
             largest: largest.max(1),
-            known: Mutex::default(),
+            is_short: AtomicBool::new(false),
+            known: Mutex::new(Known {
+                windows: HashMap::new(),
+                reached: HashMap::new(),
+            }),
         }
+    }
+
+    /// Places are short from now on, or no longer.
+    pub fn set_short(&self, is_short: bool) {
+        self.is_short.store(is_short, Ordering::Relaxed);
     }
 
     /// How many more may be started now, for each of which something is known.
     pub fn rooms(&self) -> HashMap<K, usize> {
         let known = self.locked();
-        known
-            .iter()
-            .map(|(name, window)| (name.clone(), window.room()))
-            .collect()
+        let proven = known.reached.keys().map(|name| (name.clone(), self.first()));
+        let mut rooms: HashMap<K, usize> = match self.is_short() {
+            true => proven.collect(),
+            false => HashMap::new(),
+        };
+        let windows = known.windows.iter();
+        rooms.extend(windows.map(|(name, window)| (name.clone(), self.room_in(&known, name, window))));
+        rooms
     }
 
     /// How many more may be started now. Nobody known has the [initial](Self::initial) room.
     pub fn room(&self, name: &K) -> Option<usize> {
-        self.locked().get(name).map(Window::room)
+        let known = self.locked();
+        let window = known.windows.get(name)?;
+        Some(self.room_in(&known, name, window))
+    }
+
+    /// Those who have answered lately.
+    pub fn reached(&self) -> HashSet<K> {
+        let mut known = self.locked();
+        let now = Instant::now();
+        known.reached.retain(|_, at| is_lately(*at, now));
+        known.reached.keys().cloned().collect()
+    }
+
+    /// Whether somebody has.
+    pub fn is_reached(&self, name: &K) -> bool {
+        let reached = self.locked().reached.get(name).copied();
+        reached.is_some_and(|at| is_lately(at, Instant::now()))
+    }
+
+    fn room_in(&self, known: &Known<K>, name: &K, window: &Window) -> usize {
+        let is_proven = known.reached.contains_key(name);
+        let size = match self.is_short() && !is_proven {
+            true => window.size.min(FEW),
+            false => window.size,
+        };
+        size.saturating_sub(window.under_way)
     }
 
     /// An attempt starts.
@@ -58,30 +117,32 @@ impl<K: Eq + Hash + Clone> Windows<K> {
     /// An attempt starts, if there is room for it.
     pub fn try_begin(&self, name: &K) -> bool {
         let mut known = self.locked();
-        let has_room = known.get(name).is_none_or(|window| window.room() > 0);
+        let window = known.windows.get(name);
+        let has_room = window.is_none_or(|window| self.room_in(&known, name, window) > 0);
         if has_room {
             self.begin_in(&mut known, name);
         }
         has_room
     }
 
-    fn begin_in(&self, known: &mut HashMap<K, Window>, name: &K) {
-        let initial = self.initial();
-        if known.len() >= MOST {
-            known.retain(|_, window| window.under_way > 0);
+    fn begin_in(&self, known: &mut Known<K>, name: &K) {
+        let windows = &mut known.windows;
+        if windows.len() >= MOST {
+            windows.retain(|_, window| window.under_way > 0);
         }
-        let window = known.entry(name.clone()).or_insert(Window {
+        let window = windows.entry(name.clone()).or_insert(Window {
             under_way: 0,
-            size: initial,
+            size: self.first(),
         });
         window.under_way += 1;
     }
 
     /// It has ended, and says whether somebody was there.
     pub fn end(&self, name: &K, contact: Contact) {
-        let (initial, largest) = (self.initial(), self.largest);
+        let (initial, largest) = (self.first(), self.largest);
         let mut known = self.locked();
-        let Some(window) = known.get_mut(name) else {
+        known.note(name, contact);
+        let Some(window) = known.windows.get_mut(name) else {
             return;
         };
         window.under_way = window.under_way.saturating_sub(1);
@@ -92,24 +153,55 @@ impl<K: Eq + Hash + Clone> Windows<K> {
         };
         // What was good is found out again soon; what was bad is not to be found out again by many at a time.
         if window.under_way == 0 && window.size >= initial {
-            known.remove(name);
+            known.windows.remove(name);
         }
     }
 
     /// Attempts at a time for somebody of whom nothing is known.
     pub fn initial(&self) -> usize {
+        match self.is_short() {
+            true => FEW,
+            false => self.first(),
+        }
+    }
+
+    /// The same while there are places enough.
+    fn first(&self) -> usize {
         INITIAL.min(self.largest)
     }
 
-    fn locked(&self) -> MutexGuard<'_, HashMap<K, Window>> {
+    fn is_short(&self) -> bool {
+        self.is_short.load(Ordering::Relaxed)
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Known<K>> {
         self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
-impl Window {
-    fn room(&self) -> usize {
-        self.size.saturating_sub(self.under_way)
+impl<K: Eq + Hash + Clone> Known<K> {
+    /// Somebody was there, or not.
+    fn note(&mut self, name: &K, contact: Contact) {
+        match contact {
+            Contact::Unknown => {}
+            Contact::Unreachable => {
+                self.reached.remove(name);
+            }
+            Contact::Reached => {
+                if self.reached.len() >= MOST_REACHED && !self.reached.contains_key(name) {
+                    let oldest = self.reached.iter().min_by_key(|(_, at)| **at);
+                    if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
+                        self.reached.remove(&oldest);
+                    }
+                }
+                self.reached.insert(name.clone(), Instant::now());
+            }
+        }
     }
+}
+
+fn is_lately(at: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(at) < LATELY
 }
 
 /// Who sends to whom through one host: names of many domains may lead to it.
@@ -206,7 +298,42 @@ mod tests {
             windows.end(&name(), Contact::Reached);
         }
         assert_eq!(room(&windows), 5);
-        assert!(windows.locked().is_empty());
+        assert!(windows.locked().windows.is_empty());
+    }
+
+    #[test]
+    fn while_places_are_short_whoever_has_not_answered_has_one() {
+        let windows = Windows::new(20);
+        let (proven, fresh) = (name(), "fresh.test".parse().unwrap());
+        windows.begin(&proven);
+        windows.end(&proven, Contact::Reached);
+        windows.begin(&fresh);
+        windows.set_short(true);
+        assert_eq!((windows.initial(), windows.rooms()[&proven]), (1, 5));
+        assert!(!windows.try_begin(&fresh), "as many as it may have");
+        for _ in 0..5 {
+            assert!(windows.try_begin(&proven));
+        }
+        assert!(!windows.try_begin(&proven));
+        assert_eq!(windows.reached(), [proven.clone()].into());
+        // It does not answer any more.
+        windows.end(&proven, Contact::Unreachable);
+        assert_eq!(windows.reached(), HashSet::new());
+        assert_eq!((windows.room(&proven), windows.room(&fresh)), (Some(0), Some(0)));
+        windows.set_short(false);
+        assert_eq!(windows.room(&fresh), Some(4));
+    }
+
+    #[test]
+    fn of_those_who_answered_no_more_are_remembered_than_there_is_room_for() {
+        let windows = Windows::new(20);
+        for number in 0..=MOST_REACHED {
+            windows.begin(&number);
+            windows.end(&number, Contact::Reached);
+        }
+        let reached = windows.reached();
+        assert_eq!(reached.len(), MOST_REACHED);
+        assert!(!reached.contains(&0) && reached.contains(&MOST_REACHED));
     }
 
     #[test]
@@ -221,7 +348,10 @@ mod tests {
         for _ in 0..5 {
             windows.end(&name(), Contact::Unknown);
         }
-        assert!(windows.locked().is_empty(), "nothing is left to be remembered");
+        assert!(
+            windows.locked().windows.is_empty(),
+            "nothing is left to be remembered"
+        );
     }
 
     #[test]

@@ -85,6 +85,14 @@ pub enum Error {
         /// What it said.
         reply: Reply,
     },
+    /// The host has no room for another session of ours now.
+    #[error("{host} is being sent as much as it takes")]
+    Crowded {
+        /// Which host.
+        host: Domain,
+        /// By which it is counted.
+        address: IpAddr,
+    },
     /// The message cannot be read.
     #[error("the message cannot be read")]
     Message(#[from] store::Error),
@@ -112,6 +120,22 @@ pub struct DxConnector {
     pub roots: Option<WebPki>,
     /// Where they listen.
     pub ports: DxPorts,
+}
+
+/// Says whether a host may be connected to now.
+pub trait Admission: Send {
+    /// Asked before a host is dialled at the first of its addresses that answers. Errors: [`Error::Crowded`], which ends the
+    /// search for a host.
+    fn admit(&mut self, host: &Domain, addresses: &[IpAddr]) -> Result<(), Error>;
+}
+
+/// Whoever asks a short question need not be counted.
+struct Anybody;
+
+impl Admission for Anybody {
+    fn admit(&mut self, _host: &Domain, _addresses: &[IpAddr]) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// DxPorts of delivery hosts (`dmtp.md` §3.1, §9.1).
@@ -145,6 +169,17 @@ impl DxConnector {
         record: &ManagementRecord,
         proof: Proof,
     ) -> Result<DxSession, Error> {
+        self.open_admitted(domain, record, proof, &mut Anybody).await
+    }
+
+    /// The same with a host that `admission` lets in.
+    pub async fn open_admitted(
+        &self,
+        domain: &Domain,
+        record: &ManagementRecord,
+        proof: Proof,
+        admission: &mut dyn Admission,
+    ) -> Result<DxSession, Error> {
         let mut rng = rand::make_rng::<StdRng>();
         let attempts = match delivery_hosts(self.resolver.as_ref(), record, domain, &mut rng).await {
             DeliveryHosts::Attempts(attempts) => attempts,
@@ -158,8 +193,9 @@ impl DxConnector {
         };
         let mut failure = unreachable("there is no host to try");
         for attempt in attempts.iter().take(MAX_ATTEMPTS) {
-            match self.try_host(attempt, record, proof).await {
+            match self.try_host(attempt, record, proof, admission).await {
                 Ok(session) => return Ok(session),
+                Err(error @ Error::Crowded { .. }) => return Err(error),
                 Err(error) if matches!(failure, Error::Certificate { .. }) => drop(error),
                 Err(error) => failure = error,
             }
@@ -189,9 +225,11 @@ impl DxConnector {
         attempt: &DxAttempt,
         record: &ManagementRecord,
         proof: Proof,
+        admission: &mut dyn Admission,
     ) -> Result<DxSession, Error> {
         let host = &attempt.host;
         let addresses = self.addresses(host).await?;
+        admission.admit(host, &addresses)?;
         let connected = dial(&self.outgoing, &addresses, &self.ports.of(attempt.reach)).await;
         let tcp = connected.ok_or_else(|| unreachable(format!("{host} does not answer")))?;
         let address = tcp.peer_addr().map_err(connection::Error::Io)?;

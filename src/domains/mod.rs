@@ -22,7 +22,7 @@ use crate::mail::address::Domain;
 use crate::net::dns::{Lookup, Proof, Resolver};
 use crate::store;
 
-pub use dx::{DxConnector, DxPorts, DxSession, Error as DxError};
+pub use dx::{Admission, DxConnector, DxPorts, DxSession, Error as DxError};
 pub use hosts::{DeliveryHosts, DxAttempt, MailHosts, Reach, delivery_hosts, mail_hosts};
 
 /// Why nothing can be said about a domain.

@@ -1,12 +1,12 @@
 //! One attempt for the recipients of a claim: seal, send or deliver, and conclude.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::conclude::{Conclusion, Result as Concluded};
 use super::letter::Outgoing;
@@ -14,7 +14,7 @@ use super::log;
 use super::observer::Observer;
 use super::outages::{Outages, next_hop};
 use super::plan::{Planned, Planner};
-use super::runner::{Attempt, Settled};
+use super::runner::{Attempt, Settled, Times};
 use super::schedule::Schedule;
 use super::signing::Signing;
 use crate::authentication::Srs;
@@ -24,12 +24,13 @@ use crate::base::time::{Clock, Timestamp};
 use crate::delivery::body::Body;
 use crate::delivery::dmtp::DmtpDelivery;
 use crate::delivery::local::LocalDelivery;
+use crate::delivery::session::TOO_LONG;
 use crate::delivery::smtp::{self, SmtpDelivery};
 use crate::delivery::{Contact, Diagnosis, Outcome};
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::EnhancedStatus;
 use crate::routing::{Decision, DmtpFinding, Reason, Route, SmtpTls};
-use crate::store::{Addressee, Claim, Content, SettledState, Settlement, Source, Store};
+use crate::store::{Addressee, Claim, ClaimedRecipient, Content, SettledState, Settlement, Source, Store};
 
 /// Makes the attempts of this host.
 pub struct Mailer {
@@ -66,6 +67,7 @@ pub struct Mailer {
 /// The results of a claim as they come in.
 pub(super) struct Progress<'a> {
     pub(super) claim: &'a Claim,
+    pub(super) times: Times,
     pub(super) body: Body,
     /// The body as a whole, once it was needed, and the memory for it.
     whole: Option<(Bytes, Share)>,
@@ -79,25 +81,13 @@ pub(super) struct Progress<'a> {
 
 #[async_trait]
 impl Attempt for Mailer {
-    async fn attempt(&self, claim: &Claim) -> Settled {
-        match claim.content {
-            Content::Mime => self.by_route(claim).await,
-            Content::Dmime1 | Content::Dmime2 | Content::Returned => self.transfer(claim).await,
+    async fn attempt(&self, claim: &Claim, times: Times) -> Settled {
+        if claim.recipients.iter().any(|recipient| recipient.condemned) {
+            return self.fail_condemned(claim).await;
         }
-    }
-
-    async fn abandoned(&self, claim: &Claim) -> Settled {
-        let diagnosis = Diagnosis::local(EnhancedStatus(4, 4, 7), "the attempt took too long");
-        let outcome = Outcome::Deferred(diagnosis);
-        let settled = match claim.content {
-            Content::Mime => self.conclude_all(claim, &outcome, "abandoned").await,
-            Content::Dmime1 | Content::Dmime2 | Content::Returned => {
-                self.abandon_transfer(claim, &outcome).await
-            }
-        };
-        Settled {
-            contact: Contact::Unreachable,
-            ..settled
+        match claim.content {
+            Content::Mime => self.by_route(claim, times).await,
+            Content::Dmime1 | Content::Dmime2 | Content::Returned => self.transfer(claim, times).await,
         }
     }
 
@@ -108,18 +98,33 @@ impl Attempt for Mailer {
 }
 
 impl Mailer {
-    /// A MIME message: every recipient its own way, those that go by SMTP together.
-    async fn by_route(&self, claim: &Claim) -> Settled {
-        let planned = match self.planner.plan(claim).await {
-            Ok(planned) => planned,
-            Err(error) => {
+    /// A MIME message. What is known when its time is over is settled, and the rest deferred.
+    async fn by_route(&self, claim: &Claim, times: Times) -> Settled {
+        let planned = match timeout_at(times.work, self.planner.plan(claim)).await {
+            Ok(Ok(planned)) => planned,
+            Ok(Err(error)) => {
                 log::cannot_plan(claim.message, &error);
                 return self
                     .conclude_all(claim, &Outcome::Deferred(our_fault()), "undecided")
                     .await;
             }
+            Err(_) => {
+                return self
+                    .conclude_all(claim, &Outcome::Deferred(too_long()), "undecided")
+                    .await;
+            }
         };
-        let mut progress = Progress::new(self, claim);
+        let mut progress = Progress::new(self, claim, times);
+        let in_time = timeout_at(times.work, self.each_its_way(&mut progress, planned)).await;
+        if in_time.is_err() {
+            progress.cut_off();
+        }
+        self.conclude(progress).await
+    }
+
+    /// Every recipient its own way, those that go by SMTP together.
+    async fn each_its_way<'a>(&'a self, progress: &mut Progress<'a>, planned: Vec<Planned<'a>>) {
+        let claim = progress.claim;
         let (mut here, mut by_smtp) = (Vec::new(), Vec::new());
         for one in planned {
             if one.recipient.expanded {
@@ -128,9 +133,9 @@ impl Mailer {
             }
             self.report_route(claim, &one);
             match (&one.decision.route, &one.sealing) {
-                (Route::Local, Some(sealing)) => self.deliver_sealed(&mut progress, &one, sealing).await,
+                (Route::Local, Some(sealing)) => self.deliver_sealed(progress, &one, sealing).await,
                 (Route::Local, None) => here.push(one),
-                (Route::Dmtp { .. }, Some(sealing)) => self.seal(&mut progress, &one, sealing).await,
+                (Route::Dmtp { .. }, Some(sealing)) => self.seal(progress, &one, sealing).await,
                 (Route::Dmtp { .. } | Route::Defer, _) => {
                     progress.add(&one, Outcome::Deferred(refusal(4, &one.decision.reason)));
                 }
@@ -140,8 +145,31 @@ impl Mailer {
                 (Route::Smtp { .. }, _) => by_smtp.push(one),
             }
         }
-        self.deliver(&mut progress, here).await;
-        self.send(&mut progress, by_smtp).await;
+        self.deliver(progress, here).await;
+        self.send(progress, by_smtp).await;
+    }
+
+    /// An operator has deleted some of the recipients, and their author is told; the others wait for the next attempt.
+    async fn fail_condemned(&self, claim: &Claim) -> Settled {
+        let outcome = Outcome::Failed(Diagnosis::local(
+            EnhancedStatus(5, 7, 1),
+            "an operator of this server has deleted the message",
+        ));
+        log::condemned(claim.message);
+        if claim.content != Content::Mime {
+            return self.fail_transfer(claim, &outcome).await;
+        }
+        let mut progress = Progress::new(self, claim, Times::from_now(Duration::ZERO));
+        for recipient in &claim.recipients {
+            match recipient.condemned {
+                true => progress.results.push(Concluded {
+                    recipient,
+                    outcome: outcome.clone(),
+                    route: "deleted".to_owned(),
+                }),
+                false => progress.leave(recipient, "deleted", self.clock.now()),
+            }
+        }
         self.conclude(progress).await
     }
 
@@ -197,6 +225,7 @@ impl Mailer {
             transport: transport.as_deref(),
             is_relayed: onward.is_relayed,
             only_asks: false,
+            until: progress.times.talk,
         };
         let next_hop = next_hop(&claim.destination, transport.as_deref());
         let report = match self.outages.of(&next_hop) {
@@ -276,9 +305,10 @@ impl Mailer {
 }
 
 impl<'a> Progress<'a> {
-    fn new(mailer: &'a Mailer, claim: &'a Claim) -> Self {
+    fn new(mailer: &'a Mailer, claim: &'a Claim, times: Times) -> Self {
         Self {
             claim,
+            times,
             body: Body::new(Arc::clone(&mailer.store), claim.message, claim.size_bytes),
             whole: None,
             budget: &mailer.budget,
@@ -320,12 +350,35 @@ impl<'a> Progress<'a> {
 
     /// Leaves a recipient to the next attempt, at once.
     pub(super) fn postpone(&mut self, planned: &Planned<'a>, now: Timestamp) {
+        self.leave(planned.recipient, &route_note(&planned.decision), now);
+    }
+
+    fn leave(&mut self, recipient: &ClaimedRecipient, route: &str, now: Timestamp) {
         self.settled.settlements.push(Settlement {
-            recipient: planned.recipient.id,
+            recipient: recipient.id,
             state: SettledState::Postponed { due_at: now },
-            note: format!("{}; left to the next attempt", route_note(&planned.decision)),
+            note: format!("{route}; left to the next attempt"),
             instead: Vec::new(),
         });
+    }
+
+    /// There is no more time: those of whom nothing is known are deferred.
+    fn cut_off(&mut self) {
+        let known: HashSet<RecipientId> = self
+            .results
+            .iter()
+            .map(|result| result.recipient.id)
+            .chain(self.settled.settlements.iter().map(|settled| settled.recipient))
+            .collect();
+        let claim = self.claim;
+        for recipient in claim.recipients.iter().filter(|one| !known.contains(&one.id)) {
+            self.results.push(Concluded {
+                recipient,
+                outcome: Outcome::Deferred(too_long()),
+                route: "abandoned".to_owned(),
+            });
+        }
+        self.settled.contact = Contact::Unreachable;
     }
 
     /// Octets of the message as it goes by DATA. What was opened here may hold anything, and is first made safe; all else
@@ -374,6 +427,10 @@ fn wanted_tls(planned: &Planned<'_>) -> Option<SmtpTls> {
         Route::Smtp { tls, .. } => Some(tls),
         _ => None,
     }
+}
+
+pub(super) fn too_long() -> Diagnosis {
+    Diagnosis::local(EnhancedStatus(4, 4, 7), TOO_LONG)
 }
 
 pub(super) fn our_fault() -> Diagnosis {

@@ -196,6 +196,7 @@ mod tests {
             expanded: false,
             attempts: 0,
             delay_reported,
+            condemned: false,
         }
     }
 

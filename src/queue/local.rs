@@ -73,6 +73,7 @@ impl Mailer {
                 sealed_anew: false,
             },
             reverse_path: &progress.claim.envelope.reverse_path,
+            until: progress.times.talk,
         };
         self.local.write(account, &job, &mut progress.body).await
     }
@@ -85,7 +86,12 @@ impl Mailer {
         let mut letter = Outgoing::home(self, claim, &mut progress.body);
         let outcomes = self
             .local
-            .hand_over(&claim.envelope.reverse_path, accounts, &mut letter)
+            .hand_over(
+                &claim.envelope.reverse_path,
+                accounts,
+                &mut letter,
+                progress.times.talk,
+            )
             .await;
         progress.body.as_stored();
         outcomes

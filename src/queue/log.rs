@@ -63,6 +63,11 @@ pub fn cannot_return(message: QueueId, error: &store::Error) {
     tracing::error!(event = observe::QUEUE_STORE_FAILED, message.id = %message, %error, "cannot return a message now");
 }
 
+/// An operator has deleted mail whose author is told.
+pub fn condemned(message: QueueId) {
+    tracing::info!(event = observe::QUEUE_CONDEMNED, message.id = %message, "mail that an operator has deleted is reported");
+}
+
 /// A recipient of ours was served, or not.
 pub fn local(claim: &Claim, outcome: &Outcome, elapsed: Duration) {
     let words = Words::of(outcome);

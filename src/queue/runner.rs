@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,17 +19,20 @@ use crate::delivery::windows::HostAddress;
 use crate::mail::address::Domain;
 use crate::store::{Claim, Error, FollowUp, Rooms, SettledState, Settlement, Store};
 
-/// An attempt is abandoned when this part of its lease is left, so that it is still ours to settle.
+/// An attempt comes to its end when this part of its lease is left, so that it is still ours to settle.
 const LEASE_MARGIN: u32 = 16;
 
 /// An attempt that takes longer waits for somebody else, who must not keep other mail waiting, too.
 const QUICK: Duration = Duration::from_secs(10);
 
+/// The same for a destination that has not been reached lately: nobody knows whether there is anything to wait for.
+const QUICK_UNPROVEN: Duration = Duration::from_secs(2);
+
 /// Slow attempts at a time, for each quick one.
 const SLOW_PER_QUICK: usize = 10;
 
 /// While slow attempts take all there is, this part of the quick ones is left to mail for domains of ours by mail for others, and
-/// the other way round.
+/// the other way round; and of the slow ones, and those for others, to destinations that were reached lately by the rest.
 const LEFT: usize = 4;
 
 /// How long mail waits for a host without room when it cannot be remembered who stands behind it.
@@ -62,14 +65,41 @@ pub struct Settled {
     pub crowded: Option<HostAddress>,
 }
 
+/// When the time of an attempt is over.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// For talking to other hosts: what they have said by then counts.
+    pub talk: Instant,
+    /// For everything but to conclude.
+    pub work: Instant,
+    /// For that, too.
+    end: Instant,
+}
+
+impl Times {
+    /// Of an attempt that begins now, under a lease of that length.
+    pub fn from_now(lease: Duration) -> Self {
+        let begun = Instant::now();
+        let margin = lease / LEASE_MARGIN;
+        Self {
+            talk: begun + (lease - margin),
+            work: begun + (lease - margin * 3 / 4),
+            end: begun + (lease - margin / 4),
+        }
+    }
+
+    /// How long concluding may take.
+    pub fn last_words(&self) -> Duration {
+        self.end.saturating_duration_since(self.work)
+    }
+}
+
 /// Makes one attempt for the recipients of a claim.
 #[async_trait]
 pub trait Attempt: Send + Sync {
-    /// Tries to deliver. Never fails: every recipient gets a settlement.
-    async fn attempt(&self, claim: &Claim) -> Settled;
-
-    /// What to record when [`attempt`](Self::attempt) was abandoned. Must not take long: the lease is about to end.
-    async fn abandoned(&self, claim: &Claim) -> Settled;
+    /// Tries to deliver. Never fails: every recipient gets a settlement. What is known when its time is over is settled as it is,
+    /// and only what is not is deferred.
+    async fn attempt(&self, claim: &Claim, times: Times) -> Settled;
 
     /// No more attempts are made: ends what was kept open for them.
     async fn end(&self) {}
@@ -83,8 +113,10 @@ pub struct Runner {
     concurrency: usize,
     slots: Arc<Semaphore>,
     slow_slots: Arc<Semaphore>,
-    /// Attempts in quick slots: for domains of ours, and for others.
-    quick: [Arc<AtomicUsize>; 2],
+    /// Those of the slow ones that destinations may have that have not been reached lately.
+    slow_unproven: Arc<Semaphore>,
+    /// Attempts in quick slots, by kind.
+    quick: [Arc<AtomicUsize>; 3],
     windows: Arc<Destinations>,
     /// Told when an attempt has ended, for there may be room again.
     ended: Arc<Notify>,
@@ -110,7 +142,8 @@ impl Runner {
             attempt,
             concurrency,
             slots: Arc::new(Semaphore::new(concurrency)),
-            slow_slots: Arc::new(Semaphore::new(concurrency.saturating_mul(SLOW_PER_QUICK))),
+            slow_slots: Arc::new(Semaphore::new(slow(concurrency))),
+            slow_unproven: Arc::new(Semaphore::new(slow_unproven(concurrency))),
             quick: Default::default(),
             windows: Arc::new(windows),
             ended: Arc::default(),
@@ -187,52 +220,81 @@ impl Runner {
             let permit = permit
                 .take()
                 .or_else(|| Arc::clone(&self.slots).try_acquire_owned().ok());
-            let is_ours = self.is_ours(&claim).await;
-            self.spawn(claim, Quick::new(permit, &self.quick[usize::from(!is_ours)]));
+            let kind = self.kind(&claim).await;
+            self.spawn(claim, kind, Quick::new(permit, &self.quick[kind as usize]));
         }
     }
 
-    /// What there is room for. As long as all that are quick could still become slow ones, neither kind holds up the other.
+    /// What there is room for. As long as all that are quick could still become slow ones, no kind holds up another.
     fn rooms(&self) -> Rooms {
+        self.windows.set_short(self.is_short());
         let rooms = self.windows.rooms();
-        if self.slow_slots.available_permits() >= self.concurrency {
-            return rooms;
-        }
+        let [ours, proven, unproven] = self.quick.each_ref().map(|used| used.load(Ordering::Relaxed));
         // One slot alone is for everybody.
-        let most = self.concurrency.saturating_sub(1);
-        let left = (self.concurrency / LEFT).max(1).min(most);
-        let [ours, elsewhere] = self
-            .quick
-            .each_ref()
-            .map(|used| (self.concurrency - left).saturating_sub(used.load(Ordering::Relaxed)));
-        Rooms {
-            ours,
-            elsewhere,
-            ..rooms
+        let left = (self.concurrency / LEFT)
+            .max(1)
+            .min(self.concurrency.saturating_sub(1));
+        let most = self.concurrency - left;
+        let rooms = match self.slow_unproven.available_permits() >= self.concurrency {
+            true => rooms,
+            false => Rooms {
+                unproven: most.saturating_sub(left).max(1).saturating_sub(unproven),
+                reached: self.windows.proven(),
+                ..rooms
+            },
+        };
+        match self.slow_slots.available_permits() >= self.concurrency {
+            true => rooms,
+            false => Rooms {
+                ours: most.saturating_sub(ours),
+                elsewhere: most.saturating_sub(proven + unproven),
+                ..rooms
+            },
         }
     }
 
-    /// When in doubt it is.
-    async fn is_ours(&self, claim: &Claim) -> bool {
-        !matches!(self.store.local_domain(&claim.destination).await, Ok(None))
+    /// Whether half of what destinations may have that were not reached lately is in use, of quick slots or of slow ones: more
+    /// than one attempt for each of them would leave too little for those of whom nothing is known yet.
+    fn is_short(&self) -> bool {
+        let quick = self.quick[Kind::Unproven as usize].load(Ordering::Relaxed);
+        quick > self.concurrency / 2
+            || self.slow_unproven.available_permits() < slow_unproven(self.concurrency) / 2
+    }
+
+    /// When in doubt it is ours.
+    async fn kind(&self, claim: &Claim) -> Kind {
+        match self.store.local_domain(&claim.destination).await {
+            Ok(None) if self.windows.is_proven(&claim.destination) => Kind::Proven,
+            Ok(None) => Kind::Unproven,
+            Ok(Some(_)) | Err(_) => Kind::Ours,
+        }
     }
 
     /// Makes an attempt, in a quick slot at first. When it turns out to be slow, it leaves that one as soon as there is a slow
     /// one for it.
-    fn spawn(&self, claim: Claim, quick: Quick) {
+    fn spawn(&self, claim: Claim, kind: Kind, quick: Quick) {
         let lease = self.lease;
+        let (patience, unproven) = match kind {
+            Kind::Unproven => (QUICK_UNPROVEN, Some(Arc::clone(&self.slow_unproven))),
+            Kind::Ours | Kind::Proven => (QUICK, None),
+        };
         let slow_slots = Arc::clone(&self.slow_slots);
         let place = Place::take(&self.windows, &self.ended, &claim.destination);
         let (store, attempt) = (Arc::clone(&self.store), Arc::clone(&self.attempt));
+        let clock = Arc::clone(&self.clock);
         self.tasks.spawn(async move {
-            let work = work_off(store.as_ref(), attempt.as_ref(), (&claim, place), lease);
+            let books = Books {
+                store: store.as_ref(),
+                clock: clock.as_ref(),
+            };
+            let work = work_off(books, attempt.as_ref(), (&claim, place), lease);
             tokio::pin!(work);
-            if timeout(QUICK, &mut work).await.is_ok() {
+            if timeout(patience, &mut work).await.is_ok() {
                 return;
             }
             let slow = tokio::select! {
                 () = &mut work => return,
-                slow = slow_slots.acquire_owned() => slow,
+                slow = slow_slot(unproven, slow_slots) => slow,
             };
             // Nobody closes the semaphore; if it were, the attempt would go on where it is.
             let _held = match slow {
@@ -245,6 +307,37 @@ impl Runner {
             work.await;
         });
     }
+}
+
+/// Whose mail an attempt is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A domain of ours.
+    Ours,
+    /// One of others that was reached lately.
+    Proven,
+    /// One that was not.
+    Unproven,
+}
+
+fn slow(concurrency: usize) -> usize {
+    concurrency.saturating_mul(SLOW_PER_QUICK)
+}
+
+fn slow_unproven(concurrency: usize) -> usize {
+    slow(concurrency) - slow(concurrency) / LEFT
+}
+
+/// Whoever has one leaves a quick slot.
+async fn slow_slot(
+    unproven: Option<Arc<Semaphore>>,
+    slow: Arc<Semaphore>,
+) -> Result<(Option<OwnedSemaphorePermit>, OwnedSemaphorePermit), AcquireError> {
+    let unproven = match unproven {
+        Some(unproven) => Some(unproven.acquire_owned().await?),
+        None => None,
+    };
+    Ok((unproven, slow.acquire_owned().await?))
 }
 
 /// One of the quick slots, counted for its kind until it is dropped.
@@ -311,9 +404,16 @@ impl Drop for Place {
     }
 }
 
+/// Where results are recorded, and by which time.
+#[derive(Clone, Copy)]
+struct Books<'a> {
+    store: &'a dyn Store,
+    clock: &'a dyn Clock,
+}
+
 /// Makes the attempt and records what came of it.
 async fn work_off(
-    store: &dyn Store,
+    books: Books<'_>,
     attempt: &dyn Attempt,
     (claim, mut place): (&Claim, Place),
     lease: Duration,
@@ -322,7 +422,7 @@ async fn work_off(
         Some(mut settled) => {
             place.contact = settled.contact;
             place.stand_behind(&mut settled);
-            settle(store, claim, settled).await;
+            books.settle(claim, settled).await;
         }
         None => {
             tracing::warn!(event = observe::QUEUE_LEASE_LOST, message.id = %claim.message, "an attempt did not end in time");
@@ -333,32 +433,44 @@ async fn work_off(
 /// What came of an attempt; `None` if not even its end could be decided in time. Then the lease runs out, and the attempt
 /// is repeated.
 async fn attempt_within(lease: Duration, attempt: &dyn Attempt, claim: &Claim) -> Option<Settled> {
-    let margin = lease / LEASE_MARGIN;
-    match timeout(lease - margin, attempt.attempt(claim)).await {
-        Ok(settled) => Some(settled),
-        Err(_) => timeout(margin / 2, attempt.abandoned(claim)).await.ok(),
-    }
+    let times = Times::from_now(lease);
+    timeout_at(times.end, attempt.attempt(claim, times)).await.ok()
 }
 
-/// Records the result. If the store stays broken, the lease runs out and the attempt is repeated: a delivery may
-/// happen twice, and is never lost (RFC 5321 §6.1).
-async fn settle(store: &dyn Store, claim: &Claim, settled: Settled) {
-    for attempt in 1..=SETTLE_TRIES {
-        let (settlements, follow_ups) = (settled.settlements.clone(), settled.follow_ups.clone());
-        let recorded = match settled.unreadable {
-            Some(what) => store.quarantine(claim.lease, what).await,
-            None => store.settle(claim.lease, settlements, follow_ups).await,
-        };
-        match recorded {
-            Ok(()) => return,
-            Err(Error::LeaseLost) => {
-                tracing::warn!(event = observe::QUEUE_LEASE_LOST, message.id = %claim.message, "another runner took over");
-                return;
+impl Books<'_> {
+    /// Records the result. If the store stays broken, the lease runs out and the attempt is repeated: a delivery may
+    /// happen twice, and is never lost (RFC 5321 §6.1).
+    async fn settle(self, claim: &Claim, settled: Settled) {
+        for attempt in 1..=SETTLE_TRIES {
+            let (settlements, follow_ups) = (settled.settlements.clone(), settled.follow_ups.clone());
+            let recorded = match settled.unreadable {
+                Some(what) => self.store.quarantine(claim.lease, what).await,
+                None => self.store.settle(claim.lease, settlements, follow_ups).await,
+            };
+            match recorded {
+                Ok(()) => return,
+                Err(Error::LeaseLost) => return self.note_lost(claim),
+                Err(error) => {
+                    tracing::error!(event = observe::QUEUE_STORE_FAILED, %error, attempt, "cannot record a result");
+                    sleep(STORE_PAUSE * attempt).await;
+                }
             }
-            Err(error) => {
-                tracing::error!(event = observe::QUEUE_STORE_FAILED, %error, attempt, "cannot record a result");
-                sleep(STORE_PAUSE * attempt).await;
-            }
+        }
+    }
+
+    /// Nobody else takes up what is leased: before the end of the lease it can only have been deleted.
+    fn note_lost(self, claim: &Claim) {
+        match self.clock.now() < claim.leased_until {
+            true => tracing::warn!(
+                event = observe::QUEUE_DELETED_AMID,
+                message.id = %claim.message,
+                "an operator deleted what was being tried; it may have arrived"
+            ),
+            false => tracing::warn!(
+                event = observe::QUEUE_LEASE_LOST,
+                message.id = %claim.message,
+                "another runner took over"
+            ),
         }
     }
 }

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::attempt::{Mailer, results_for_all};
+use super::attempt::{Mailer, results_for_all, too_long};
 use super::log;
 use super::reseal::to_be_sealed_again;
-use super::runner::Settled;
+use super::runner::{Settled, Times};
 use crate::base::id::AttemptId;
+use crate::base::time::Timestamp;
 use crate::delivery::body::Body;
 use crate::delivery::dmtp::{Job, Report};
-use crate::delivery::{Diagnosis, Outcome};
+use crate::delivery::windows::HostAddress;
+use crate::delivery::{Contact, Diagnosis, Outcome};
 use crate::dime::dmime2::layout::{CHUNK_HEADER_SIZE, HEADER_SIZE};
 use crate::dime::dmime2::returned::Returned;
 use crate::dime::dmime2::time::QUEUE_LIFE_SECS;
@@ -31,37 +33,51 @@ const REOPENED_WITHIN: Duration = Duration::from_secs(5);
 
 impl Mailer {
     /// One attempt to hand a sealed message over, piece by piece.
-    pub(super) async fn transfer(&self, claim: &Claim) -> Settled {
+    pub(super) async fn transfer(&self, claim: &Claim, times: Times) -> Settled {
         let started = Instant::now();
         let attempt = AttemptId::random(&mut rand::rng());
         let mut body = Body::new(Arc::clone(&self.store), claim.message, claim.size_bytes);
-        let report = self.hand_over(claim, &mut body, attempt).await;
-        let contact = report.contact();
+        let handed_over = timeout_at(times.talk, self.hand_over(claim, &mut body, attempt)).await;
+        let (report, contact) = match handed_over {
+            Ok(report) => {
+                let contact = report.contact();
+                (report, contact)
+            }
+            Err(_) => (
+                Report::without_session(Outcome::Deferred(too_long())),
+                Contact::Unreachable,
+            ),
+        };
+        if let Some(host) = report.crowded {
+            return crowded(claim, host, self.clock.now());
+        }
         log::dmtp(claim, attempt, &report, started.elapsed());
         let report = match report.stale_signet {
-            true => match self.seal_again(claim, &mut body).await {
-                Some(follow_up) => return replaced(claim, follow_up),
-                None => to_be_sealed_again(report),
+            true => match timeout_at(times.work, self.seal_again(claim, &mut body)).await {
+                Ok(Some(follow_up)) => return replaced(claim, follow_up),
+                Ok(None) | Err(_) => to_be_sealed_again(report),
             },
             false => report,
         };
-        let whole_lease = Duration::MAX;
+        let left = times.work.saturating_duration_since(Instant::now());
+        let within = left.max(REOPENED_WITHIN.min(times.last_words()));
         let mut settled = self
-            .conclude_sealed(claim, &report.outcome, "dmtp", &mut body, whole_lease)
+            .conclude_sealed(claim, &report.outcome, "dmtp", &mut body, within)
             .await;
         settled.unreadable = body.unreadable();
         settled.contact = contact;
         settled
     }
 
-    /// An attempt was cut off: its report names the recipient if that can be found out in the time that is left.
-    pub(super) async fn abandon_transfer(&self, claim: &Claim, outcome: &Outcome) -> Settled {
+    /// Nothing is tried, and this became of it.
+    pub(super) async fn fail_transfer(&self, claim: &Claim, outcome: &Outcome) -> Settled {
         let mut body = Body::new(Arc::clone(&self.store), claim.message, claim.size_bytes);
-        self.conclude_sealed(claim, outcome, "abandoned", &mut body, REOPENED_WITHIN)
+        self.conclude_sealed(claim, outcome, "deleted", &mut body, REOPENED_WITHIN)
             .await
     }
 
-    /// The object is opened again, for at most `within`, only if there is a report to write.
+    /// The report names the recipient if that can be found out: the object is opened again, for at most `within`, only if there
+    /// is a report to write.
     async fn conclude_sealed(
         &self,
         claim: &Claim,
@@ -206,6 +222,21 @@ async fn name_of(claim: &Claim, body: &mut Body) -> Vec<u8> {
     }
 }
 
+/// Nothing was tried: it is the turn of others at that host.
+fn crowded(claim: &Claim, host: HostAddress, now: Timestamp) -> Settled {
+    let settlement = |recipient: &crate::store::ClaimedRecipient| Settlement {
+        recipient: recipient.id,
+        state: SettledState::Postponed { due_at: now },
+        note: "dmtp; left to the next attempt".to_owned(),
+        instead: Vec::new(),
+    };
+    Settled {
+        settlements: claim.recipients.iter().map(settlement).collect(),
+        crowded: Some(host),
+        ..Settled::default()
+    }
+}
+
 /// The message is another one from here on.
 fn replaced(claim: &Claim, follow_up: FollowUp) -> Settled {
     let settlement = |recipient: &crate::store::ClaimedRecipient| Settlement {
@@ -233,17 +264,12 @@ fn created(object: &[u8]) -> Option<u64> {
 
 fn expired() -> Report {
     let status = EnhancedStatus(5, 4, 7);
-    Report {
-        outcome: Outcome::Failed(Diagnosis::local(status, "the sealed message has become too old")),
-        peer: None,
-        stale_signet: false,
-    }
+    Report::without_session(Outcome::Failed(Diagnosis::local(
+        status,
+        "the sealed message has become too old",
+    )))
 }
 
 fn fault(text: &str) -> Report {
-    Report {
-        outcome: Outcome::Deferred(Diagnosis::local(EnhancedStatus(4, 4, 3), text)),
-        peer: None,
-        stale_signet: false,
-    }
+    Report::without_session(Outcome::Deferred(Diagnosis::local(EnhancedStatus(4, 4, 3), text)))
 }

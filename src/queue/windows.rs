@@ -3,7 +3,7 @@
 //! Which host that is turns out in an attempt. Where it has no room, the attempt ends with nothing done, and it is remembered
 //! that the destination stands behind that host, so that its mail is not claimed again before there is room.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::delivery::Contact;
@@ -51,6 +51,22 @@ impl Destinations {
             rooms.behind.insert(destination.clone(), place);
         }
         rooms
+    }
+
+    /// Places are short from now on, or no longer: see [`Windows::set_short`].
+    pub fn set_short(&self, is_short: bool) {
+        self.windows.set_short(is_short);
+        self.hosts.set_short(is_short);
+    }
+
+    /// Whether the destination was reached lately.
+    pub fn is_proven(&self, destination: &Domain) -> bool {
+        self.windows.is_reached(destination)
+    }
+
+    /// All those that were.
+    pub fn proven(&self) -> HashSet<Domain> {
+        self.windows.reached()
     }
 
     /// An attempt starts.

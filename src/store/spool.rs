@@ -1,6 +1,6 @@
 //! The spool: messages, their recipients, and the leases under which work on them is done.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use async_trait::async_trait;
@@ -225,6 +225,8 @@ pub struct ClaimedRecipient {
     pub attempts: u32,
     /// Whether a delay has been reported already.
     pub delay_reported: bool,
+    /// An operator wants it failed, not tried: see [`Spool::condemn`].
+    pub condemned: bool,
 }
 
 /// What became of one recipient in one attempt.
@@ -352,6 +354,22 @@ pub enum Selection {
     All,
 }
 
+/// What a queue operation was done to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Changed {
+    /// Recipients.
+    pub recipients: u64,
+    /// Those of them for which an attempt was under way, which it does not stop.
+    pub being_tried: u64,
+}
+
+impl std::ops::AddAssign for Changed {
+    fn add_assign(&mut self, other: Self) {
+        self.recipients += other.recipients;
+        self.being_tried += other.being_tried;
+    }
+}
+
 /// How many more groups may be claimed for each destination, and of each kind of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rooms {
@@ -367,6 +385,10 @@ pub struct Rooms {
     pub ours: usize,
     /// For all domains of others together.
     pub elsewhere: usize,
+    /// Domains of others that have been reached lately.
+    pub reached: HashSet<Domain>,
+    /// For all the other ones of others together.
+    pub unproven: usize,
 }
 
 impl Rooms {
@@ -379,6 +401,8 @@ impl Rooms {
             hops: Vec::new(),
             ours: usize::MAX,
             elsewhere: usize::MAX,
+            reached: HashSet::new(),
+            unproven: usize::MAX,
         }
     }
 
@@ -397,6 +421,26 @@ impl Rooms {
         }
     }
 
+    /// For that destination, and all that share room with it.
+    pub fn among(&self, destination: &Domain, is_ours: bool) -> usize {
+        let room = self.of(destination).min(self.of_kind(is_ours));
+        match is_ours || self.reached.contains(destination) {
+            true => room,
+            false => room.min(self.unproven),
+        }
+    }
+
+    /// Whether of others only those who were reached lately may have any.
+    pub fn only_reached(&self) -> bool {
+        self.unproven == 0
+    }
+
+    /// Those who were reached lately and may have some.
+    pub fn open_and_reached(&self) -> impl Iterator<Item = &Domain> {
+        let is_open = |destination: &&Domain| self.of(destination) > 0;
+        self.reached.iter().filter(is_open)
+    }
+
     /// Some groups are claimed for a destination.
     pub fn take(&mut self, destination: &Domain, groups: usize) {
         let own = self.of.get(destination).copied().unwrap_or(self.others);
@@ -409,12 +453,15 @@ impl Rooms {
     }
 
     /// And for its kind.
-    pub fn take_of_kind(&mut self, is_ours: bool, groups: usize) {
-        let room = match is_ours {
-            true => &mut self.ours,
-            false => &mut self.elsewhere,
-        };
-        *room = room.saturating_sub(groups);
+    pub fn take_of_kind(&mut self, destination: &Domain, is_ours: bool, groups: usize) {
+        if is_ours {
+            self.ours = self.ours.saturating_sub(groups);
+            return;
+        }
+        self.elsewhere = self.elsewhere.saturating_sub(groups);
+        if !self.reached.contains(destination) {
+            self.unproven = self.unproven.saturating_sub(groups);
+        }
     }
 
     /// Destinations for which there is none.
@@ -517,9 +564,8 @@ pub trait Spool: Send + Sync {
     async fn attempts(&self, recipient: RecipientId) -> Result<Vec<AttemptEntry>, Error>;
 
     /// Keeps waiting recipients from being claimed until they are released, and those that were held as they came from being
-    /// deleted. An attempt under way is not stopped.
-    /// Returns how many.
-    async fn hold(&self, selection: Selection) -> Result<u64, Error>;
+    /// deleted. An attempt under way at `now` is not stopped.
+    async fn hold(&self, selection: Selection, now: Timestamp) -> Result<Changed, Error>;
 
     /// Makes held and quarantined recipients due at `now`. Returns how many.
     async fn release(&self, selection: Selection, now: Timestamp) -> Result<u64, Error>;
@@ -531,7 +577,11 @@ pub trait Spool: Send + Sync {
     /// [`delete`](Self::delete) does. Returns how many.
     async fn expire_held(&self, now: Timestamp, limit: usize) -> Result<u64, Error>;
 
-    /// Removes recipients without a report, and messages left without unfinished recipients. An attempt under way is
-    /// settled for the recipients that are left; if there are none, it finds its lease lost. Returns how many.
-    async fn delete(&self, selection: Selection) -> Result<u64, Error>;
+    /// Removes recipients without a report, and messages left without unfinished recipients. An attempt under way at `now` is
+    /// settled for the recipients that are left; if there are none, it finds its lease lost.
+    async fn delete(&self, selection: Selection, now: Timestamp) -> Result<Changed, Error>;
+
+    /// Has waiting and held recipients failed by the next attempt, with a report, and not tried: at once, or after the attempt
+    /// under way at `now`, if that does not settle them.
+    async fn condemn(&self, selection: Selection, now: Timestamp) -> Result<Changed, Error>;
 }

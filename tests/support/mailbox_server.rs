@@ -21,7 +21,8 @@ pub struct Handed {
     pub message: String,
 }
 
-/// Replies by recipient: at RCPT if it starts with `rcpt `, else after the message, where `close` ends the connection.
+/// Replies by recipient: at RCPT if it starts with `rcpt `, else after the message, where `close` ends the connection and `hush`
+/// leaves it open without another word.
 /// Each reply is given once; after that, and to all others, the server says yes.
 pub type Script = &'static [(&'static str, &'static str)];
 
@@ -122,6 +123,7 @@ impl Session {
                     for recipient in &rcpt {
                         match self.reply(recipient, "") {
                             Some("close") => return,
+                            Some("hush") => std::future::pending().await,
                             reply => self.say(reply.unwrap_or("250 2.0.0 has it")).await,
                         }
                     }

@@ -35,6 +35,8 @@ pub struct Behaviour {
     pub silent: bool,
     /// Answers every RCPT with this.
     pub refusal: Option<&'static str>,
+    /// Says nothing in sessions after so many.
+    pub hushes_after: Option<usize>,
     /// Does not offer 8BITMIME.
     pub seven_bit: bool,
     /// Offers these extensions as well.
@@ -106,8 +108,17 @@ impl Sink {
         let seen = Arc::<Mutex<Seen>>::default();
         let shared = Arc::clone(&seen);
         let task = tokio::spawn(async move {
+            let mut hushed = Vec::new();
             while let Ok((tcp, _)) = listener.accept().await {
-                shared.lock().unwrap().sessions += 1;
+                let sessions = {
+                    let mut seen = shared.lock().unwrap();
+                    seen.sessions += 1;
+                    seen.sessions
+                };
+                if behaviour.hushes_after.is_some_and(|most| sessions > most) {
+                    hushed.push(tcp);
+                    continue;
+                }
                 let session = Session::new(tcp, behaviour.clone(), Arc::clone(&shared));
                 let session = tokio::spawn(session.run());
                 shared.lock().unwrap().open.push(session.abort_handle());

@@ -10,7 +10,7 @@ use crate::cli::answer::Answer;
 use crate::cli::context::Context;
 use crate::cli::{Exit, Misuse};
 use crate::config::Config;
-use crate::store::{QueueLine, QueuePosition, Selection, Status};
+use crate::store::{Changed, QueueLine, QueuePosition, Selection, Status};
 
 /// What it is about, and how to say what was done.
 #[derive(Debug, Args)]
@@ -23,6 +23,17 @@ pub struct Arguments {
     /// One JSON object.
     #[arg(long)]
     json: bool,
+}
+
+/// What is deleted, and how.
+#[derive(Debug, Args)]
+pub struct Deleted {
+    #[command(flatten)]
+    arguments: Arguments,
+    /// Report it to its author as failed, by the next attempt that the daemon makes. Not what was set aside as unreadable, of which
+    /// nothing can be said, and which stays.
+    #[arg(long)]
+    report: bool,
 }
 
 /// The same where it may be about everything.
@@ -44,8 +55,10 @@ pub enum Change {
     Release,
     /// It is tried at once, if it waits.
     Retry,
-    /// It is gone.
+    /// It is gone, without a word.
     Delete,
+    /// It fails, with a report.
+    Fail,
 }
 
 impl Change {
@@ -54,7 +67,7 @@ impl Change {
             Self::Hold => "held",
             Self::Release => "released",
             Self::Retry => "retried",
-            Self::Delete => "deleted",
+            Self::Delete | Self::Fail => "deleted",
         }
     }
 
@@ -66,24 +79,48 @@ impl Change {
             Self::Release => matches!(line.status, Status::Held | Status::Quarantined),
             Self::Retry => line.status == Status::Waiting,
             Self::Delete => true,
+            Self::Fail => line.status != Status::Quarantined,
         }
     }
 
-    async fn apply(self, context: &Context, rows: Vec<QueuePosition>) -> anyhow::Result<u64> {
-        let rows = Selection::Rows(rows);
+    async fn apply(self, context: &Context, rows: Vec<QueuePosition>) -> anyhow::Result<Changed> {
+        let (rows, now) = (Selection::Rows(rows), context.now());
         Ok(match self {
-            Self::Hold => context.store.hold(rows).await?,
-            Self::Release => context.store.release(rows, context.now()).await?,
-            Self::Retry => context.store.retry(rows, context.now()).await?,
-            Self::Delete => context.store.delete(rows).await?,
+            Self::Hold => context.store.hold(rows, now).await?,
+            Self::Release => all(context.store.release(rows, now).await?),
+            Self::Retry => all(context.store.retry(rows, now).await?),
+            Self::Delete => context.store.delete(rows, now).await?,
+            Self::Fail => context.store.condemn(rows, now).await?,
         })
     }
 }
 
-/// Deletes what is named.
-pub async fn delete(arguments: &Arguments, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
+/// No attempt is under way for any of them, or it does not matter.
+fn all(recipients: u64) -> Changed {
+    Changed {
+        recipients,
+        being_tried: 0,
+    }
+}
+
+/// What is to be done to them, and has not been.
+fn would_be(lines: &[QueueLine]) -> Changed {
+    let is_tried = |line: &&QueueLine| line.status == Status::Trying;
+    Changed {
+        recipients: lines.len() as u64,
+        being_tried: lines.iter().filter(is_tried).count() as u64,
+    }
+}
+
+/// Deletes what is named, with or without a report.
+pub async fn delete(deleted: &Deleted, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let Deleted { arguments, report } = deleted;
     some(&arguments.filter)?;
-    run(Change::Delete, arguments, config, out).await
+    let change = match report {
+        true => Change::Fail,
+        false => Change::Delete,
+    };
+    run(change, arguments, config, out).await
 }
 
 /// Changes what is named, or everything if that is said.
@@ -121,29 +158,39 @@ pub async fn run(
 ) -> anyhow::Result<Exit> {
     let context = Context::open(config).await?;
     let mut walk = arguments.filter.walk(&context).await?;
-    let mut count = 0;
+    let mut changed = Changed::default();
     while let Some(lines) = walk.next(&context, |line| change.applies_to(line)).await? {
         let rows: Vec<QueuePosition> = lines.iter().map(|line| line.position).collect();
-        count += match arguments.dry_run {
-            true => rows.len() as u64,
-            false if rows.is_empty() => 0,
+        changed += match arguments.dry_run {
+            true => would_be(&lines),
+            false if rows.is_empty() => Changed::default(),
             false => change.apply(&context, rows).await?,
         };
     }
-    answer(change, count, arguments.dry_run).write(arguments.json, out)?;
-    Ok(if count == 0 { Exit::No } else { Exit::Done })
+    answer(change, changed, arguments.dry_run).write(arguments.json, out)?;
+    Ok(match changed.recipients {
+        0 => Exit::No,
+        _ => Exit::Done,
+    })
 }
 
-fn answer(change: Change, count: u64, is_dry_run: bool) -> Answer {
-    let done = change.done();
-    let text = match (count, change) {
+fn answer(change: Change, changed: Changed, is_dry_run: bool) -> Answer {
+    let (count, done) = (changed.recipients, change.done());
+    let mut text = match (count, change) {
         (0, _) => format!("There was nothing to be {done}.\n"),
         (1, _) if is_dry_run => format!("One recipient would be {done}.\n"),
         (count, _) if is_dry_run => format!("{count} recipients would be {done}.\n"),
         (1, Change::Retry) => "One recipient is due now.\n".to_owned(),
         (count, Change::Retry) => format!("{count} recipients are due now.\n"),
+        (1, Change::Fail) => "One recipient deleted; the next attempt reports it.\n".to_owned(),
+        (count, Change::Fail) => format!("{count} recipients deleted; the next attempts report them.\n"),
         (1, _) => format!("One recipient {done}.\n"),
         (count, _) => format!("{count} recipients {done}.\n"),
+    };
+    text += &match (changed.being_tried, change) {
+        (0, _) | (_, Change::Release | Change::Retry) => String::new(),
+        (1, _) => "One of them is being tried right now, and may still arrive.\n".to_owned(),
+        (tried, _) => format!("{tried} of them are being tried right now, and may still arrive.\n"),
     };
     let result = match count {
         0 => "nothing",
@@ -152,6 +199,6 @@ fn answer(change: Change, count: u64, is_dry_run: bool) -> Answer {
     };
     Answer {
         text,
-        json: json!({ "result": result, "recipients": count, "dry_run": is_dry_run }),
+        json: json!({ "result": result, "recipients": count, "being_tried": changed.being_tried, "dry_run": is_dry_run }),
     }
 }

@@ -1,6 +1,9 @@
 //! Whether a host takes mail for a recipient, found out without sending any.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use super::{Job, Report, SmtpDelivery};
 use crate::delivery::Outcome;
@@ -11,6 +14,9 @@ use crate::mail::demand::TlsDemand;
 use crate::mail::notify::MessageRequest;
 use crate::routing::{SmtpTls, Transport};
 use crate::store::Error;
+
+/// Longer than anybody waits for an answer.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 impl SmtpDelivery {
     /// Asks the host that takes mail for the recipient, as if a report were to be sent there.
@@ -24,6 +30,8 @@ impl SmtpDelivery {
             transport,
             is_relayed: true,
             only_asks: true,
+            // Whoever asks waits no longer than they like.
+            until: Instant::now() + LONGEST,
         };
         self.deliver(recipient.domain(), &job, &mut Nothing).await
     }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use tokio::fs;
+use tokio::time::timeout_at;
 
 use super::{
     Common, Connectors, Job, Key, Protection, Report, SmtpDelivery, Target, Way, find, no_address, refusal,
@@ -179,7 +180,8 @@ impl SmtpDelivery {
         job: &Job<'_>,
         letter: &mut dyn Letter,
     ) -> Result<Report, Failure> {
-        let session = self.open(door).await?;
+        let opened = timeout_at(job.until, self.open(door)).await;
+        let session = opened.map_err(|_| Failure::too_late(&door.way.host))??;
         self.send(session, &door.key(), job, letter).await
     }
 
@@ -243,8 +245,8 @@ impl SmtpDelivery {
                     request: job.request.clone(),
                 };
                 match job.only_asks {
-                    true => session.ask(transaction, letter).await,
-                    false => session.send(transaction, letter).await,
+                    true => session.ask(transaction, letter, job.until).await,
+                    false => session.send(transaction, letter, job.until).await,
                 }
             }
             Err(outcome) => Ok(vec![outcome; job.recipients.len()]),

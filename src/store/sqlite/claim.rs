@@ -43,13 +43,15 @@ pub(super) async fn claim(
         // What cannot be read is set aside, and takes no room.
         let name = Domain::parse(&lane.destination).ok();
         let before = round.claims.len();
-        let room = name.as_ref().map_or(usize::MAX, |name| round.rooms.of(name));
-        let room = room.min(round.rooms.of_kind(lane.is_ours));
+        let room = match &name {
+            Some(name) => round.rooms.among(name, lane.is_ours),
+            None => round.rooms.of_kind(lane.is_ours),
+        };
         let groups = GROUPS_PER_TURN.min(limit - before).min(room);
         round.serve(&lane.destination, groups).await?;
         let taken = round.claims.len() - before;
-        round.rooms.take_of_kind(lane.is_ours, taken);
         if let Some(name) = &name {
+            round.rooms.take_of_kind(name, lane.is_ours, taken);
             round.rooms.take(name, taken);
         }
     }
@@ -73,7 +75,7 @@ struct Lane {
     destination: String,
 }
 
-type LeasedRow = (String, String, Vec<u8>, i64, bool);
+type LeasedRow = (String, String, Vec<u8>, i64, bool, bool);
 
 impl Round<'_> {
     /// Of the two kinds, that whose turn came first.
@@ -83,10 +85,14 @@ impl Round<'_> {
             if self.rooms.of_kind(is_ours) == 0 {
                 continue;
             }
-            let lane: Option<(String, i64, i64)> = query_as(NEXT_LANE)
+            let (sql, names) = match !is_ours && self.rooms.only_reached() {
+                true => (NEXT_REACHED_LANE, json(self.rooms.open_and_reached())),
+                false => (NEXT_LANE, json(self.rooms.closed())),
+            };
+            let lane: Option<(String, i64, i64)> = query_as(sql)
                 .bind(is_ours)
                 .bind(self.now.0)
-                .bind(closed(&self.rooms))
+                .bind(names)
                 .fetch_optional(&mut *self.db)
                 .await?;
             let lane = lane.map(|(destination, turn_at, turn_no)| Lane {
@@ -187,6 +193,15 @@ const NEXT_LANE: &str = "SELECT destination, turn_at, turn_no FROM lanes \
     WHERE ours = ? AND turn_at <= ? AND destination NOT IN (SELECT value FROM json_each(?)) \
     ORDER BY turn_at, turn_no LIMIT 1";
 
+/// The same of those named.
+const NEXT_REACHED_LANE: &str = "SELECT destination, turn_at, turn_no FROM lanes \
+    WHERE +ours = ? AND +turn_at <= ? AND destination IN (SELECT value FROM json_each(?)) \
+    ORDER BY turn_at, turn_no LIMIT 1";
+
+/// And when it is the turn of the next of them.
+const NEXT_REACHED_TURN: &str = "SELECT MIN(turn_at) FROM lanes \
+    WHERE +ours = ? AND destination IN (SELECT value FROM json_each(?))";
+
 /// When it is the turn of the next of them.
 const NEXT_TURN: &str = "SELECT turn_at FROM lanes \
     WHERE ours = ? AND destination NOT IN (SELECT value FROM json_each(?)) ORDER BY turn_at LIMIT 1";
@@ -196,20 +211,24 @@ pub(super) async fn next_turn(db: &Readers, rooms: &Rooms) -> Result<Option<Time
     let mut next: Option<i64> = None;
     for is_ours in [true, false] {
         if rooms.of_kind(is_ours) > 0 {
-            let turn: Option<i64> = query_scalar(NEXT_TURN)
+            let (sql, names) = match !is_ours && rooms.only_reached() {
+                true => (NEXT_REACHED_TURN, json(rooms.open_and_reached())),
+                false => (NEXT_TURN, json(rooms.closed())),
+            };
+            let turn: Option<Option<i64>> = query_scalar(sql)
                 .bind(is_ours)
-                .bind(closed(rooms))
+                .bind(names)
                 .fetch_optional(db)
                 .await?;
-            next = [next, turn].into_iter().flatten().min();
+            next = [next, turn.flatten()].into_iter().flatten().min();
         }
     }
     Ok(next.map(Timestamp))
 }
 
-/// The lanes without room, as a list in JSON.
-fn closed(rooms: &Rooms) -> String {
-    let names: Vec<&str> = rooms.closed().map(Domain::as_str).collect();
+/// Lanes, as a list in JSON.
+fn json<'a>(lanes: impl Iterator<Item = &'a Domain>) -> String {
+    let names: Vec<&str> = lanes.map(Domain::as_str).collect();
     serde_json::Value::from(names).to_string()
 }
 
@@ -222,7 +241,7 @@ const LEASE_GROUP: &str = "\
             SELECT message FROM recipients INDEXED BY recipients_due \
             WHERE destination = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT 1) \
         ORDER BY seq LIMIT ?3) \
-    RETURNING message, id, forward_path, attempts, delay_reported";
+    RETURNING message, id, forward_path, attempts, delay_reported, condemned";
 
 const END_TURN: &str = "\
     UPDATE lanes SET served_at = ?, turn_no = (SELECT MAX(turn_no) + 1 FROM lanes) WHERE destination = ?";
@@ -231,7 +250,14 @@ const EARLIEST_DUE: &str = "\
     SELECT MIN(due_at) FROM recipients WHERE destination = ? AND due_at IS NOT NULL";
 
 /// The queries whose plans keep a claim's cost independent of the length of the queue; a test looks at the plans.
-pub const CLAIM_QUERIES: [&str; 4] = [NEXT_LANE, LEASE_GROUP, END_TURN, EARLIEST_DUE];
+pub const CLAIM_QUERIES: [&str; 6] = [
+    NEXT_LANE,
+    NEXT_REACHED_LANE,
+    NEXT_REACHED_TURN,
+    LEASE_GROUP,
+    END_TURN,
+    EARLIEST_DUE,
+];
 
 /// A message's row, decrypted.
 struct OpenedMessage {
@@ -261,7 +287,7 @@ async fn open_message(
 }
 
 fn open_recipient(key: &MessageKey, row: &LeasedRow) -> Result<ClaimedRecipient, Error> {
-    let (_, id, forward_path, attempts, delay_reported) = row;
+    let (_, id, forward_path, attempts, delay_reported, condemned) = row;
     let id = RecipientId::parse(id).ok_or(Error::Unreadable("recipient id"))?;
     let addressee = key.open_addressee(id, forward_path)?;
     Ok(ClaimedRecipient {
@@ -272,6 +298,7 @@ fn open_recipient(key: &MessageKey, row: &LeasedRow) -> Result<ClaimedRecipient,
         // The row already counts this attempt.
         attempts: u32::try_from(attempts - 1).map_err(|_| Error::Unreadable("attempts"))?,
         delay_reported: *delay_reported,
+        condemned: *condemned,
     })
 }
 

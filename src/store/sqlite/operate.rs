@@ -12,7 +12,9 @@ use crate::base::id::{QueueId, RecipientId};
 use crate::base::time::Timestamp;
 use crate::mail::address::Domain;
 use crate::store::sealed::MasterKey;
-use crate::store::{AttemptEntry, Error, QuarantinedEntry, QueueEntry, QueuePosition, QueueState, Selection};
+use crate::store::{
+    AttemptEntry, Changed, Error, QuarantinedEntry, QueueEntry, QueuePosition, QueueState, Selection,
+};
 
 /// The columns of [`ListedRow`], of recipients that take part in the queue.
 macro_rules! listed {
@@ -170,11 +172,15 @@ impl AttemptRow {
 }
 
 /// See [`Spool::hold`](crate::store::Spool::hold). A lease stays, so that the attempt under way can be settled.
-pub(super) async fn hold(db: &mut SqliteConnection, selection: &Selection) -> Result<u64, Error> {
+pub(super) async fn hold(
+    db: &mut SqliteConnection,
+    selection: &Selection,
+    now: Timestamp,
+) -> Result<Changed, Error> {
     let mut sql =
         QueryBuilder::new("UPDATE recipients SET state = 'held', due_at = NULL, held_until = NULL WHERE ");
     sql.push("(state = 'waiting' OR held_until IS NOT NULL)");
-    apply(db, &mut sql, selection).await
+    apply(db, &mut sql, selection, now).await
 }
 
 /// See [`Spool::release`](crate::store::Spool::release).
@@ -190,7 +196,7 @@ pub(super) async fn release(
     sql.push("MAX(COALESCE(leased_until, 0), ")
         .push_bind(now.0)
         .push(") WHERE state IN ('held', 'quarantined')");
-    apply(db, &mut sql, selection).await
+    Ok(apply(db, &mut sql, selection, now).await?.recipients)
 }
 
 /// See [`Spool::retry`](crate::store::Spool::retry).
@@ -205,7 +211,7 @@ pub(super) async fn retry(
         .push(") WHERE state = 'waiting' AND (leased_until IS NULL OR leased_until <= ")
         .push_bind(now.0)
         .push(")");
-    apply(db, &mut sql, selection).await
+    Ok(apply(db, &mut sql, selection, now).await?.recipients)
 }
 
 /// See [`Spool::release_leases`](crate::store::Spool::release_leases).
@@ -215,14 +221,31 @@ pub(super) async fn release_leases(db: &mut SqliteConnection, now: Timestamp) ->
     sql.push("WHEN 'waiting' THEN ")
         .push_bind(now.0)
         .push(" END WHERE lease IS NOT NULL");
-    apply(db, &mut sql, &Selection::All).await
+    Ok(apply(db, &mut sql, &Selection::All, now).await?.recipients)
 }
 
 /// See [`Spool::delete`](crate::store::Spool::delete).
-pub(super) async fn delete(db: &mut SqliteConnection, selection: &Selection) -> Result<u64, Error> {
+pub(super) async fn delete(
+    db: &mut SqliteConnection,
+    selection: &Selection,
+    now: Timestamp,
+) -> Result<Changed, Error> {
     let mut sql =
         QueryBuilder::new("DELETE FROM recipients WHERE state IN ('waiting', 'held', 'quarantined')");
-    apply(db, &mut sql, selection).await
+    apply(db, &mut sql, selection, now).await
+}
+
+/// See [`Spool::condemn`](crate::store::Spool::condemn).
+pub(super) async fn condemn(
+    db: &mut SqliteConnection,
+    selection: &Selection,
+    now: Timestamp,
+) -> Result<Changed, Error> {
+    let mut sql = QueryBuilder::new("UPDATE recipients SET condemned = 1, state = 'waiting', ");
+    sql.push("held_until = NULL, due_at = MAX(COALESCE(leased_until, 0), ")
+        .push_bind(now.0)
+        .push(") WHERE state IN ('waiting', 'held')");
+    apply(db, &mut sql, selection, now).await
 }
 
 /// See [`Spool::expire_held`](crate::store::Spool::expire_held).
@@ -237,7 +260,7 @@ pub(super) async fn expire_held(
         .push(" LIMIT ")
         .push_bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .push(")");
-    apply(db, &mut sql, &Selection::All).await
+    Ok(apply(db, &mut sql, &Selection::All, now).await?.recipients)
 }
 
 /// Completes and runs a statement, then brings lanes and messages in line with what it changed.
@@ -245,7 +268,8 @@ async fn apply(
     db: &mut SqliteConnection,
     sql: &mut QueryBuilder<Sqlite>,
     selection: &Selection,
-) -> Result<u64, Error> {
+    now: Timestamp,
+) -> Result<Changed, Error> {
     match selection {
         Selection::Message(id) => sql.push(" AND message = ").push_bind(id.to_string()),
         Selection::Recipient(id) => sql.push(" AND id = ").push_bind(id.to_string()),
@@ -259,10 +283,17 @@ async fn apply(
         }
         Selection::All => sql,
     };
-    sql.push(" RETURNING message, destination");
-    let changed: Vec<(String, String)> = sql.build_query_as().fetch_all(&mut *db).await?;
-    let count = changed.len() as u64;
-    let (messages, destinations): (BTreeSet<_>, BTreeSet<_>) = changed.into_iter().unzip();
+    sql.push(" RETURNING message, destination, leased_until");
+    let changed: Vec<(String, String, Option<i64>)> = sql.build_query_as().fetch_all(&mut *db).await?;
+    let is_leased = |leased_until: &Option<i64>| leased_until.is_some_and(|end| end > now.0);
+    let count = Changed {
+        recipients: changed.len() as u64,
+        being_tried: changed.iter().filter(|(.., leased)| is_leased(leased)).count() as u64,
+    };
+    let both = changed
+        .into_iter()
+        .map(|(message, destination, _)| (message, destination));
+    let (messages, destinations): (BTreeSet<_>, BTreeSet<_>) = both.unzip();
     for message in &messages {
         erase_if_finished(db, message).await?;
     }

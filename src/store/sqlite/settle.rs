@@ -23,7 +23,7 @@ pub(super) async fn settle(
     let mut attempts = Vec::with_capacity(settlements.len());
     for settlement in settlements {
         let held = is_held(db, settlement).await?;
-        if let Some(number) = settle_recipient(db, lease, settlement).await? {
+        if let Some(number) = settle_recipient(db, lease, now, settlement).await? {
             if !matches!(settlement.state, SettledState::Postponed { .. }) {
                 attempts.push((settlement, number));
             }
@@ -160,10 +160,12 @@ async fn leased_group(db: &mut SqliteConnection, lease: LeaseToken) -> Result<Le
     Ok(LeasedGroup { message, destination })
 }
 
-/// Returns the number of the attempt. A recipient held meanwhile stays held when it is deferred.
+/// Returns the number of the attempt. A recipient held meanwhile stays held when it is deferred, and a condemned one is due at
+/// once.
 async fn settle_recipient(
     db: &mut SqliteConnection,
     lease: LeaseToken,
+    now: Timestamp,
     settlement: &Settlement,
 ) -> Result<Option<i64>, Error> {
     let (state, due_at, delay_reported) = columns(settlement.state);
@@ -171,7 +173,7 @@ async fn settle_recipient(
     let number = query_scalar(
         "UPDATE recipients SET lease = NULL, leased_until = NULL, delay_reported = delay_reported OR ?1, \
          state = CASE ?2 WHEN 'waiting' THEN state ELSE ?2 END, \
-         due_at = CASE state WHEN 'waiting' THEN ?3 END, attempts = attempts - ?6 \
+         due_at = CASE state WHEN 'waiting' THEN iif(condemned, MIN(?3, ?7), ?3) END, attempts = attempts - ?6 \
          WHERE id = ?4 AND lease = ?5 RETURNING attempts",
     )
     .bind(delay_reported)
@@ -180,6 +182,7 @@ async fn settle_recipient(
     .bind(settlement.recipient.to_string())
     .bind(lease.to_string())
     .bind(uncounted)
+    .bind(now.0)
     .fetch_optional(&mut *db)
     .await?;
     if number.is_none() && is_known(db, settlement).await? {

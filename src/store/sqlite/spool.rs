@@ -12,8 +12,8 @@ use super::{Inner, SqliteStore, claim, operate, settle};
 use crate::base::id::{LeaseToken, QueueId, RecipientId};
 use crate::base::time::Timestamp;
 use crate::store::{
-    AttemptEntry, BodyWriter, Claim, Committed, Error, FollowUp, FollowUpBody, QuarantinedEntry, QueueEntry,
-    QueuePosition, ReplayEntry, Rooms, Selection, Settlement, Spool,
+    AttemptEntry, BodyWriter, Changed, Claim, Committed, Error, FollowUp, FollowUpBody, QuarantinedEntry,
+    QueueEntry, QueuePosition, ReplayEntry, Rooms, Selection, Settlement, Spool,
 };
 
 #[async_trait]
@@ -175,9 +175,9 @@ impl Spool for SqliteStore {
         operate::attempts(&self.inner, recipient).await
     }
 
-    async fn hold(&self, selection: Selection) -> Result<u64, Error> {
+    async fn hold(&self, selection: Selection, now: Timestamp) -> Result<Changed, Error> {
         self.inner
-            .write(move |db| Box::pin(async move { operate::hold(db, &selection).await }))
+            .write(move |db| Box::pin(async move { operate::hold(db, &selection, now).await }))
             .await
     }
 
@@ -205,10 +205,19 @@ impl Spool for SqliteStore {
             .await
     }
 
-    async fn delete(&self, selection: Selection) -> Result<u64, Error> {
+    async fn delete(&self, selection: Selection, now: Timestamp) -> Result<Changed, Error> {
         self.inner
-            .write(move |db| Box::pin(async move { operate::delete(db, &selection).await }))
+            .write(move |db| Box::pin(async move { operate::delete(db, &selection, now).await }))
             .await
+    }
+
+    async fn condemn(&self, selection: Selection, now: Timestamp) -> Result<Changed, Error> {
+        let condemned = self
+            .inner
+            .write(move |db| Box::pin(async move { operate::condemn(db, &selection, now).await }))
+            .await?;
+        self.inner.changed.notify_one();
+        Ok(condemned)
     }
 }
 

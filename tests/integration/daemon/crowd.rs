@@ -127,6 +127,110 @@ async fn many_domains_with_one_host_that_never_speaks_hold_no_more_places_than_o
     served.stop().await;
 }
 
+/// So many hosts that keep silent, each with so many domains; how often they have been dialled.
+struct Tarpits {
+    names: Vec<String>,
+    doors: Vec<(Loopback, Door)>,
+}
+
+impl Tarpits {
+    async fn open(world: &World, hosts: usize, domains: usize) -> Self {
+        let (mut names, mut doors) = (Vec::new(), Vec::new());
+        for number in 0..hosts {
+            let (host, name) = (Loopback::take(), format!("t{number}.test"));
+            let mx = format!("mx.{name}").parse().unwrap();
+            let zone = dimed::net::authority::Zone::unsigned(&name.parse().unwrap())
+                .unwrap()
+                .mx("*", 10, &mx)
+                .address("mx", host.ip);
+            world.put(&name, &zone);
+            let door = Door::open(&host, true).await;
+            doors.push((host, door));
+            names.extend((0..domains).map(|domain| format!("x@d{domain}.{name}")));
+        }
+        Self { names, doors }
+    }
+
+    fn dialled(&self) -> usize {
+        self.doors.iter().map(|(_, door)| door.count()).sum()
+    }
+}
+
+/// hermail.test with mail for 60 silent hosts, a host that took a message before, and one that nobody has written to.
+async fn besieged(world: &World, runners: usize) -> (Organization, Tarpits, [Sink; 2], [Loopback; 2]) {
+    let hermail = world
+        .organization("hermail.test")
+        .accounts(&["alice"])
+        .config(|config| {
+            config.queue.runners = NonZeroUsize::new(runners).unwrap();
+            config.queue.retry_first_secs = NonZeroU64::new(600).unwrap();
+        })
+        .build()
+        .await;
+    let hosts = [Loopback::take(), Loopback::take()];
+    world.plain_domain("known.test", hosts[0].ip);
+    world.plain_domain("fresh.test", hosts[1].ip);
+    let sinks = [
+        Sink::start(hosts[0].ip, Behaviour::default()).await,
+        Sink::start(hosts[1].ip, Behaviour::default()).await,
+    ];
+    (hermail, Tarpits::open(world, 60, 6).await, sinks, hosts)
+}
+
+/// The time that a message takes.
+async fn time_to(hermail: &Organization, to: &str, sink: &Sink, count: usize) -> Duration {
+    let sent = tokio::time::Instant::now();
+    hermail.submit("alice", &[to], MESSAGE).await;
+    sink.taken(count).await;
+    sent.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_hosts_that_never_speak_leave_places_to_one_that_nobody_has_written_to() {
+    let world = World::new().await;
+    let (hermail, tarpits, [known, fresh], _hosts) = besieged(&world, 20).await;
+    let served = hermail.start().await;
+    time_to(&hermail, "carol@known.test", &known, 1).await;
+    let names: Vec<&str> = tarpits.names.iter().map(String::as_str).collect();
+    hermail.submit("alice", &names, MESSAGE).await;
+    eventually("the tarpits to be dialled", || {
+        (tarpits.dialled() >= 20).then_some(())
+    })
+    .await;
+    let [known, fresh] = [
+        time_to(&hermail, "carol@known.test", &known, 2).await,
+        time_to(&hermail, "dave@fresh.test", &fresh, 1).await,
+    ];
+    assert!(known < Duration::from_secs(10), "{known:?}");
+    assert!(fresh < Duration::from_secs(25), "{fresh:?}");
+    assert!(tarpits.doors.iter().all(|(_, door)| door.count() <= 5));
+    drop(tarpits);
+    served.stop().await;
+}
+
+/// All that there is for hosts of which nothing is known is taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_silent_hosts_take_what_they_may_those_that_were_reached_lately_get_their_mail() {
+    let world = World::new().await;
+    let (hermail, tarpits, [known, _fresh], _hosts) = besieged(&world, 4).await;
+    let served = hermail.start().await;
+    time_to(&hermail, "carol@known.test", &known, 1).await;
+    let names: Vec<&str> = tarpits.names.iter().map(String::as_str).collect();
+    hermail.submit("alice", &names, MESSAGE).await;
+    // Three quarters of 40 slow slots, and two of 4 quick ones.
+    eventually("the tarpits to be dialled", || {
+        (tarpits.dialled() >= 32).then_some(())
+    })
+    .await;
+    for count in 2..=4 {
+        let known = time_to(&hermail, "carol@known.test", &known, count).await;
+        assert!(known < Duration::from_secs(5), "{known:?}");
+    }
+    assert_eq!(tarpits.dialled(), 32);
+    drop(tarpits);
+    served.stop().await;
+}
+
 /// One host for all of them, which answers: whoever finds no room goes as soon as there is.
 #[tokio::test(flavor = "multi_thread")]
 async fn mail_for_many_domains_with_one_host_goes_without_a_pause() {
@@ -210,6 +314,39 @@ async fn messages_that_follow_each_other_share_a_session() {
         hermail.idle().await;
     }
     assert_eq!(sink.sessions(), 1);
+    served.stop().await;
+}
+
+/// A host that takes one recipient in a session, and then says nothing more: whoever was served is settled when the time of the
+/// attempt is over, and the others alone are tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_served_in_a_session_before_the_attempt_was_cut_off_is_not_served_again() {
+    let world = World::new().await;
+    let builder = world.organization("hermail.test").accounts(&["alice"]);
+    let hermail = builder
+        .config(|config| {
+            config.queue.lease_secs = NonZeroU64::new(4).unwrap();
+            config.queue.retry_first_secs = NonZeroU64::new(600).unwrap();
+        })
+        .build()
+        .await;
+    let host = Loopback::take();
+    world.plain_domain("plain.test", host.ip);
+    let behaviour = Behaviour {
+        recipients: Some(1),
+        transactions: Some(1),
+        hushes_after: Some(1),
+        ..Behaviour::default()
+    };
+    let sink = Sink::start(host.ip, behaviour).await;
+    let served = hermail.start().await;
+    let to = ["carol@plain.test", "dave@plain.test", "eve@plain.test"];
+    hermail.submit("alice", &to, MESSAGE).await;
+    assert_eq!(sink.taken(1).await[0].rcpt, ["<carol@plain.test>"]);
+    until_waiting(&hermail, 2).await;
+    let listed = hermail.cli(&["queue", "list"]).await;
+    assert!(!listed.contains("carol@plain.test"), "{listed}");
+    assert_eq!(listed.matches("the attempt took too long").count(), 2, "{listed}");
     served.stop().await;
 }
 

@@ -129,6 +129,35 @@ async fn a_connection_lost_between_the_replies_leaves_only_the_unanswered() {
     served.stop().await;
 }
 
+/// The time of the attempt is over while the server keeps silent: what it said before counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_served_before_the_attempt_was_cut_off_is_not_served_again() {
+    let world = World::new().await;
+    let server = MailboxServer::start(&socket(&world), &[("carol@hermail.test", "hush")]);
+    let hermail = world
+        .organization("hermail.test")
+        .accounts(&["alice", "bob", "carol", "dave"])
+        .config(|config| {
+            config.delivery.local = Local::Lmtp;
+            config.delivery.lmtp = Some(Service::Unix(socket(&world)));
+            config.queue.lease_secs = NonZeroU64::new(4).unwrap();
+            config.queue.retry_first_secs = NonZeroU64::new(1).unwrap();
+        })
+        .build()
+        .await;
+    let served = hermail.start().await;
+    hermail.submit("alice", &TO, MESSAGE).await;
+    server.handed(2).await;
+    hermail.idle().await;
+    let handed = server.handed(2).await;
+    assert_eq!(handed[0].rcpt, TO);
+    let again = handed[1..].iter().flat_map(|handed| handed.rcpt.clone());
+    let mut again: Vec<_> = again.collect();
+    again.sort();
+    assert_eq!(again, TO[1..], "bob has it");
+    served.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn several_messages_share_a_session_with_the_mailbox_server() {
     let world = World::new().await;

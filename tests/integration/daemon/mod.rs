@@ -26,6 +26,7 @@ mod lmtp;
 mod local_parts;
 mod mapping;
 mod next_hop;
+mod operators;
 mod outbound;
 mod privacy;
 mod proxied;

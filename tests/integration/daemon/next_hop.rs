@@ -19,6 +19,7 @@ const SEVEN_BIT: Behaviour = Behaviour {
     require_tls: false,
     deferrals: 0,
     silent: false,
+    hushes_after: None,
     refusal: None,
     dsn: false,
     recipients: None,

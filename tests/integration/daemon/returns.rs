@@ -18,7 +18,7 @@ use dimed::dime::keys::kem::KemFile;
 use dimed::dime::signet::Kind;
 use dimed::mail::reply::EnhancedStatus;
 use dimed::queue::attempt::Mailer;
-use dimed::queue::runner::Attempt;
+use dimed::queue::runner::{Attempt, Times};
 use dimed::store::sqlite::SqliteStore;
 use dimed::store::{Claim, Content, MasterKey, SettledState, Source, Store};
 
@@ -96,7 +96,10 @@ impl Held {
 
     /// Records what would follow if this had been the last attempt and was cut off; the returned message.
     async fn give_up(&self) -> Returned {
-        let settled = self.mailer().abandoned(&self.claim).await;
+        let settled = self
+            .mailer()
+            .attempt(&self.claim, Times::from_now(Duration::ZERO))
+            .await;
         let [settlement] = &settled.settlements[..] else {
             panic!("{:?}", settled.settlements);
         };
@@ -304,7 +307,7 @@ async fn what_cannot_be_returned_now_is_not_told_in_the_clear_instead() {
     let held = Held::of("alice", &hermail, &hismail).await;
     let mut mailer = held.mailer();
     mailer.store = closed_store(&hismail).await;
-    let settled = mailer.abandoned(&held.claim).await;
+    let settled = mailer.attempt(&held.claim, Times::from_now(Duration::ZERO)).await;
     assert!(settled.follow_ups.is_empty());
     let states: Vec<_> = settled.settlements.iter().map(|one| one.state).collect();
     assert!(

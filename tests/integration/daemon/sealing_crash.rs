@@ -4,7 +4,7 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use dimed::queue::runner::Attempt;
+use dimed::queue::runner::{Attempt, Times};
 use dimed::store::SettledState;
 
 use super::exchange::{LETTER, assert_same_letter, hismail};
@@ -13,6 +13,7 @@ use crate::support::PATIENCE;
 use crate::support::organization::Organization;
 use crate::support::world::World;
 
+const LEASE: Duration = Duration::from_secs(600);
 const WAITING: &str = "SELECT count(*) FROM recipients WHERE state = 'waiting'";
 const FINAL: &str = "SELECT count(*) FROM recipients WHERE state <> 'waiting'";
 /// Octets written for messages that do not exist yet.
@@ -63,9 +64,9 @@ async fn an_object_that_was_sealed_and_never_recorded_is_sealed_anew_and_arrives
     let there = hismail.start().await;
     let services = hermail.services().await;
     let now = services.clock.now().after(Duration::from_secs(7200));
-    let until = now.after(Duration::from_secs(600));
+    let until = now.after(LEASE);
     let claim = services.store.claim(now, until, 1).await.unwrap().remove(0);
-    let settled = services.mailer().attempt(&claim).await;
+    let settled = services.mailer().attempt(&claim, Times::from_now(LEASE)).await;
     assert_eq!(settled.settlements[0].state, SettledState::Expanded);
     assert_eq!(settled.follow_ups.len(), 1);
     // A process that is killed cleans nothing up.

@@ -69,6 +69,7 @@ const AUTH: Behaviour = Behaviour {
     require_tls: false,
     deferrals: 0,
     silent: false,
+    hushes_after: None,
     refusal: None,
     dsn: false,
     recipients: None,

@@ -372,6 +372,8 @@ behaves! {
     a_hold_during_an_attempt_takes_effect_after_it
     retry_moves_only_what_no_attempt_is_under_way_for
     what_is_retried_is_due_at_once_and_what_is_held_stays
+    what_is_being_tried_is_counted_apart
+    what_is_condemned_is_due_at_once_or_after_the_attempt_under_way
     deleted_recipients_are_gone_with_their_message
     a_recipient_deleted_during_an_attempt_does_not_undo_the_others
     the_list_continues_after_an_entry_that_has_left
@@ -877,6 +879,10 @@ async fn claiming_costs_the_same_whatever_waits() {
         "SEARCH lanes USING COVERING INDEX lanes_by_turn (ours=? AND turn_at<?)",
         "SCAN json_each VIRTUAL TABLE INDEX 1:",
     ];
+    let by_name = [
+        "SEARCH lanes USING PRIMARY KEY (destination=?)",
+        "SCAN json_each VIRTUAL TABLE INDEX 1:",
+    ];
     let lease_group = [
         "SEARCH recipients USING INTEGER PRIMARY KEY (rowid=?)",
         "SEARCH recipients USING INDEX recipients_by_message (message=? AND destination=?)",
@@ -887,6 +893,13 @@ async fn claiming_costs_the_same_whatever_waits() {
         "SEARCH lanes USING COVERING INDEX lanes_by_number",
     ];
     let earliest_due = ["SEARCH recipients USING COVERING INDEX recipients_due (destination=? AND due_at>?)"];
-    let expected: [&[&str]; 4] = [&next_lane, &lease_group, &end_turn, &earliest_due];
+    let expected: [&[&str]; 6] = [
+        &next_lane,
+        &by_name,
+        &by_name,
+        &lease_group,
+        &end_turn,
+        &earliest_due,
+    ];
     assert_eq!(plans, expected);
 }

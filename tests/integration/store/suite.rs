@@ -357,7 +357,10 @@ pub async fn who_takes_the_place_of_a_held_recipient_is_held(bed: &dyn Bed) {
     let store = bed.open().await;
     let id = enqueue(&*store, message(&["all@hismail.test"])).await;
     let list = claim_one(&*store, NOON).await;
-    assert_eq!(store.hold(Selection::Message(id)).await.unwrap(), 1);
+    assert_eq!(
+        store.hold(Selection::Message(id), NOON).await.unwrap().recipients,
+        1
+    );
     let settlements = expanded_into(&list, &["bob@hismail.test"]);
     store.settle(list.lease, settlements, Vec::new()).await.unwrap();
     assert!(claim(&*store, noon_plus(60), 10).await.is_empty());
@@ -697,8 +700,8 @@ pub async fn held_recipients_are_not_claimed(bed: &dyn Bed) {
     let held = enqueue(&*store, message(&["bob@hismail.test"])).await;
     let free = enqueue(&*store, message(&["carol@plain.test"])).await;
     let selection = Selection::Destination(domain("hismail.test"));
-    assert_eq!(store.hold(selection.clone()).await.unwrap(), 1);
-    assert_eq!(store.hold(selection.clone()).await.unwrap(), 0);
+    assert_eq!(store.hold(selection.clone(), NOON).await.unwrap().recipients, 1);
+    assert_eq!(store.hold(selection.clone(), NOON).await.unwrap().recipients, 0);
     assert_eq!(claim_one(&*store, NOON).await.message, free);
     let entry = store.list(None, 1).await.unwrap().remove(0);
     assert_eq!(
@@ -732,7 +735,14 @@ pub async fn a_message_can_be_held_as_it_comes(bed: &dyn Bed) {
     assert_eq!((claimed.message, claimed.recipients[0].attempts), (held, 0));
     settle(&*store, &claimed, SettledState::Delivered).await.unwrap();
     assert_eq!(store.entries(held).await.unwrap().len(), 1);
-    assert_eq!(store.delete(Selection::Message(held)).await.unwrap(), 1);
+    assert_eq!(
+        store
+            .delete(Selection::Message(held), NOON)
+            .await
+            .unwrap()
+            .recipients,
+        1
+    );
     assert!(store.entries(held).await.unwrap().is_empty());
     assert!(store.read_piece(held, 0).await.is_err());
 }
@@ -748,8 +758,22 @@ pub async fn held_mail_is_deleted_when_its_time_is_over(bed: &dyn Bed) {
         .release(Selection::Message(released), noon_plus(999))
         .await
         .unwrap();
-    assert_eq!(store.hold(Selection::Message(kept)).await.unwrap(), 2);
-    assert_eq!(store.hold(Selection::Message(by_hand)).await.unwrap(), 1);
+    assert_eq!(
+        store
+            .hold(Selection::Message(kept), NOON)
+            .await
+            .unwrap()
+            .recipients,
+        2
+    );
+    assert_eq!(
+        store
+            .hold(Selection::Message(by_hand), NOON)
+            .await
+            .unwrap()
+            .recipients,
+        1
+    );
     assert_eq!(store.expire_held(noon_plus(59), 9).await.unwrap(), 0);
     assert_eq!(store.expire_held(noon_plus(60), 1).await.unwrap(), 1);
     assert_eq!(store.expire_held(noon_plus(60), 9).await.unwrap(), 1);
@@ -775,13 +799,13 @@ pub async fn a_hold_during_an_attempt_takes_effect_after_it(bed: &dyn Bed) {
     let store = bed.open().await;
     enqueue(&*store, message(&["bob@hismail.test"])).await;
     let claimed = claim_one(&*store, NOON).await;
-    assert_eq!(store.hold(Selection::All).await.unwrap(), 1);
+    assert_eq!(store.hold(Selection::All, NOON).await.unwrap().recipients, 1);
     settle(&*store, &claimed, deferred(noon_plus(1))).await.unwrap();
     assert!(claim(&*store, noon_plus(2), 1).await.is_empty());
     assert_eq!(store.release(Selection::All, noon_plus(2)).await.unwrap(), 1);
     let again = claim_one(&*store, noon_plus(2)).await;
     assert_eq!(again.recipients[0].attempts, 1);
-    assert_eq!(store.hold(Selection::All).await.unwrap(), 1);
+    assert_eq!(store.hold(Selection::All, NOON).await.unwrap().recipients, 1);
     settle(&*store, &again, SettledState::Delivered).await.unwrap();
     assert!(store.list(None, 1).await.unwrap().is_empty());
 }
@@ -807,7 +831,14 @@ pub async fn what_is_retried_is_due_at_once_and_what_is_held_stays(bed: &dyn Bed
     let held = enqueue(&*store, later("bob@hismail.test")).await;
     let late = enqueue(&*store, later("dave@hismail.test")).await;
     let other = enqueue(&*store, later("carol@plain.test")).await;
-    assert_eq!(store.hold(Selection::Message(held)).await.unwrap(), 1);
+    assert_eq!(
+        store
+            .hold(Selection::Message(held), NOON)
+            .await
+            .unwrap()
+            .recipients,
+        1
+    );
     let selection = Selection::Destination(domain("hismail.test"));
     assert_eq!(store.retry(selection, noon_plus(1)).await.unwrap(), 1);
     assert_eq!(store.next_due().await.unwrap(), Some(noon_plus(1)));
@@ -823,14 +854,59 @@ pub async fn what_is_retried_is_due_at_once_and_what_is_held_stays(bed: &dyn Bed
     assert_eq!(states[0].state, QueueState::Held);
 }
 
+pub async fn what_is_being_tried_is_counted_apart(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let both = ["bob@hismail.test", "carol@plain.test"];
+    enqueue(&*store, message(&both)).await;
+    claim_one(&*store, NOON).await;
+    let counted = |recipients, being_tried| Changed {
+        recipients,
+        being_tried,
+    };
+    let later = noon_plus(10);
+    assert_eq!(store.hold(Selection::All, NOON).await.unwrap(), counted(2, 1));
+    assert_eq!(store.condemn(Selection::All, NOON).await.unwrap(), counted(2, 1));
+    assert_eq!(store.condemn(Selection::All, later).await.unwrap(), counted(2, 0));
+    assert_eq!(store.delete(Selection::All, NOON).await.unwrap(), counted(2, 1));
+    assert_eq!(store.delete(Selection::All, NOON).await.unwrap(), counted(0, 0));
+}
+
+pub async fn what_is_condemned_is_due_at_once_or_after_the_attempt_under_way(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let later = |path: &str| NewMessage {
+        due_at: noon_plus(600),
+        ..message(&[path])
+    };
+    let id = enqueue(&*store, later("dave@plain.test")).await;
+    enqueue(&*store, message(&["bob@hismail.test"])).await;
+    let tried = claim_one(&*store, NOON).await;
+    assert!(!tried.recipients[0].condemned);
+    store.condemn(Selection::All, noon_plus(1)).await.unwrap();
+    let claimed = claim_one(&*store, noon_plus(1)).await;
+    assert_eq!((claimed.message, claimed.recipients[0].condemned), (id, true));
+    settle(&*store, &tried, deferred(noon_plus(999))).await.unwrap();
+    let claimed = claim_one(&*store, noon_plus(2)).await;
+    assert_eq!(
+        (claimed.message, claimed.recipients[0].condemned),
+        (tried.message, true)
+    );
+}
+
 pub async fn deleted_recipients_are_gone_with_their_message(bed: &dyn Bed) {
     let store = bed.open().await;
     let id = enqueue(&*store, message(&["bob@hismail.test", "carol@plain.test"])).await;
     let claims = claim(&*store, NOON, 10).await;
     let selection = Selection::Recipient(claims[0].recipients[0].id);
-    assert_eq!(store.delete(selection).await.unwrap(), 1);
+    assert_eq!(store.delete(selection, NOON).await.unwrap().recipients, 1);
     assert_eq!(body(&*store, id).await.len(), 1);
-    assert_eq!(store.delete(Selection::Message(id)).await.unwrap(), 1);
+    assert_eq!(
+        store
+            .delete(Selection::Message(id), NOON)
+            .await
+            .unwrap()
+            .recipients,
+        1
+    );
     assert!(matches!(store.read_piece(id, 0).await, Err(Error::Missing)));
     assert!(matches!(
         settle(&*store, &claims[1], SettledState::Delivered).await,
@@ -845,7 +921,7 @@ pub async fn a_recipient_deleted_during_an_attempt_does_not_undo_the_others(bed:
     enqueue(&*store, message(&recipients)).await;
     let attempt = claim_one(&*store, NOON).await;
     let selection = Selection::Recipient(attempt.recipients[0].id);
-    assert_eq!(store.delete(selection).await.unwrap(), 1);
+    assert_eq!(store.delete(selection, NOON).await.unwrap().recipients, 1);
     settle(&*store, &attempt, SettledState::Delivered).await.unwrap();
     assert!(store.list(None, 10).await.unwrap().is_empty());
     assert!(
@@ -862,7 +938,7 @@ pub async fn the_list_continues_after_an_entry_that_has_left(bed: &dyn Bed) {
     }
     let first = store.list(None, 2).await.unwrap();
     assert_eq!(first.iter().map(|e| e.message).collect::<Vec<_>>(), ids[..2]);
-    store.delete(Selection::Message(ids[1])).await.unwrap();
+    store.delete(Selection::Message(ids[1]), NOON).await.unwrap();
     let rest = store.list(Some(first[1].position), 10).await.unwrap();
     assert_eq!(rest.iter().map(|e| e.message).collect::<Vec<_>>(), ids[2..]);
 }

@@ -269,7 +269,7 @@ pub async fn a_ticket_stays_with_its_message(bed: &dyn Bed) {
     assert_eq!(store.ticket(plain).await.unwrap(), None);
     let ticket = store.ticket(returnable).await.unwrap();
     assert_eq!(ticket.as_deref(), Some(&b"chunks and hashes"[..]));
-    store.delete(Selection::All).await.unwrap();
+    store.delete(Selection::All, NOON).await.unwrap();
     assert_eq!(store.ticket(returnable).await.unwrap(), None);
 }
 
