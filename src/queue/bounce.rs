@@ -2,6 +2,7 @@
 //!
 //! A report is a follow-up of the settlement that calls for it, so both become durable in one transaction.
 
+use super::returning::{sent_to, shown};
 use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 use crate::delivery::{Diagnosis, RemoteReply};
@@ -146,16 +147,12 @@ impl Bounce<'_> {
     pub fn report(&self, claim: &Claim, affected: &[Affected<'_>], start: &[u8]) -> Option<FollowUp> {
         let to = claim.envelope.reverse_path.0.as_ref()?;
         let kind = affected.first()?.news.kind();
-        let recipients: Vec<_> = affected
-            .iter()
-            .map(|affected| (affected, self.recipient(affected)))
-            .map(|(affected, report)| RecipientReport {
-                recipient: shown(claim, &affected.recipient),
-                // What a mailbox server says may name the recipient.
-                remote: report.remote.filter(|_| !came_sealed(claim)),
-                ..report
-            })
-            .collect();
+        let all = affected.iter().map(|affected| self.recipient(affected));
+        let recipients: Vec<_> = match came_sealed(claim) {
+            // It was sealed for one recipient, whomever the address stands for.
+            true => all.take(1).map(|report| as_if_sealed(claim, report)).collect(),
+            false => all.collect(),
+        };
         let report = Report {
             id: self.id,
             reporting_host: self.host,
@@ -233,12 +230,20 @@ fn came_sealed(claim: &Claim) -> bool {
     matches!(claim.envelope.source, Source::Dmtp(_))
 }
 
-fn shown(claim: &Claim, recipient: &FinalRecipient) -> FinalRecipient {
-    match recipient {
-        FinalRecipient::Mailbox(mailbox) if came_sealed(claim) => {
-            FinalRecipient::Sealed(mailbox.domain().clone())
-        }
-        other => other.clone(),
+/// No more than a returned message tells (`dmime2.md` §12): that somebody at the domain that the message was sealed for does not
+/// get it. Neither for whom it was, nor where it went on to, nor what was said there.
+fn as_if_sealed(claim: &Claim, report: RecipientReport) -> RecipientReport {
+    let explanation = match report.action {
+        Action::Failed => "It arrived where it was sealed for, and could not be delivered there.",
+        _ => "It arrived where it was sealed for, and has not been delivered there yet.",
+    };
+    RecipientReport {
+        recipient: FinalRecipient::Sealed(sent_to(claim)),
+        original: None,
+        status: shown(report.status),
+        explanation: explanation.to_owned(),
+        remote: None,
+        ..report
     }
 }
 
@@ -247,8 +252,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::base::id::LeaseToken;
-    use crate::mail::notify::EnvelopeId;
+    use crate::base::id::{LeaseToken, RecipientId};
+    use crate::mail::notify::{EnvelopeId, RecipientRequest};
+    use crate::store::ClaimedRecipient;
 
     const ARRIVED: Timestamp = Timestamp(1_728_892_800_000);
     const NOW: Timestamp = Timestamp(1_728_892_860_000);
@@ -350,6 +356,55 @@ mod tests {
             !body.contains("bob") && !body.contains("Subject: hello"),
             "{body}"
         );
+    }
+
+    /// An address that stands for others, some of them elsewhere.
+    #[test]
+    fn a_report_on_what_was_opened_and_sent_on_says_no_more_than_a_returned_message() {
+        let mut claim = claim("alice@hermail.test", Content::Mime);
+        claim.envelope.source = Source::Dmtp("hermail.test".parse().unwrap());
+        claim.destination = "elsewhere.test".parse().unwrap();
+        let original = OriginalRecipient::parse("rfc822;sales@hismail.test").unwrap();
+        let recipient = |address: &str| ClaimedRecipient {
+            id: RecipientId::random(&mut rand::rng()),
+            forward_path: Recipient::parse(address).unwrap(),
+            request: RecipientRequest {
+                original: Some(original.clone()),
+                ..RecipientRequest::default()
+            },
+            expanded: false,
+            attempts: 0,
+            delay_reported: false,
+            condemned: false,
+        };
+        claim.recipients = ["carol@elsewhere.test", "dave@elsewhere.test"]
+            .map(recipient)
+            .into();
+        let news = News::Failed(Diagnosis {
+            status: EnhancedStatus(5, 7, 30),
+            text: "mx.elsewhere.test refused the message".into(),
+            remote: Some(RemoteReply {
+                host: "mx.elsewhere.test".into(),
+                reply: "550 5.7.30 carol is away".into(),
+            }),
+        });
+        let affected: Vec<_> = claim
+            .recipients
+            .iter()
+            .map(|recipient| Affected {
+                recipient: FinalRecipient::from(&recipient.forward_path),
+                original: recipient.request.original.as_ref(),
+                news: &news,
+            })
+            .collect();
+        let body = text(&bounce(&claim, &affected).unwrap());
+        assert!(
+            body.contains("Final-Recipient: x-dime; @hismail.test\r\nAction: failed\r\nStatus: 5.3.0\r\n")
+        );
+        assert_eq!(body.matches("Final-Recipient").count(), 1);
+        for secret in ["elsewhere.test", "carol", "dave", "sales", "away", "hello"] {
+            assert!(!body.contains(secret), "{secret}: {body}");
+        }
     }
 
     #[test]

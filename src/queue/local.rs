@@ -10,7 +10,7 @@ use crate::delivery::body::Body;
 use crate::delivery::local::{Job, Place, Recipients};
 use crate::delivery::{Diagnosis, Outcome, maildir};
 use crate::mail::address::Mailbox;
-use crate::mail::notify::{OriginalRecipient, RecipientRequest};
+use crate::mail::notify::{MessageRequest, OriginalRecipient, RecipientRequest, Ret};
 use crate::store::{
     self, Account, Addressee, Content, Envelope, FollowUp, FollowUpBody, NewMessage, Recipient, Source,
     Store, fold,
@@ -143,14 +143,18 @@ impl Progress<'_> {
         request: &RecipientRequest,
     ) -> Result<FollowUp, Diagnosis> {
         let id = QueueId::random(&mut rand::rng());
+        let (source, ticket, ret) = self.passed_on(mailer).await?;
         self.safe_size().await?;
         let copied = copy(&mut self.body, mailer.store.as_ref(), id).await;
         self.body.as_stored();
         let message = NewMessage {
             id,
             envelope: Envelope {
-                // Passed on, not written here: nobody of ours is its author.
-                source: Source::Smtp,
+                source,
+                request: MessageRequest {
+                    ret,
+                    ..self.claim.envelope.request.clone()
+                },
                 ..self.claim.envelope.clone()
             },
             content: Content::Mime,
@@ -160,9 +164,22 @@ impl Progress<'_> {
                 .collect(),
             accepted_at: self.claim.accepted_at,
             due_at: mailer.clock.now(),
-            ticket: None,
+            ticket,
         };
         Ok(FollowUp::new(message, copied.map_err(|_| our_fault())?))
+    }
+
+    /// Passed on, not written here: nobody of ours is its author. What was opened here stays its origin's, so that its failure is
+    /// told as that of sealed mail, with what it takes to return it; and others are asked to return as little as they can.
+    async fn passed_on(&self, mailer: &Mailer) -> Result<(Source, Option<Vec<u8>>, Option<Ret>), Diagnosis> {
+        match &self.claim.envelope.source {
+            Source::Dmtp(origin) => {
+                let ticket = mailer.store.ticket(self.claim.message).await;
+                let ticket = ticket.map_err(|_| our_fault())?;
+                Ok((Source::Dmtp(origin.clone()), ticket, Some(Ret::Headers)))
+            }
+            _ => Ok((Source::Smtp, None, self.claim.envelope.request.ret)),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) struct Onward {
 }
 
 impl Mailer {
-    /// Mail that others sent to an alias of ours goes on in our name (SRS). What we report ourselves goes to the sender.
+    /// Mail that others sent to an alias of ours, sealed or not, goes on in our name (SRS). What we report ourselves goes to the sender.
     ///
     /// From others comes nothing for other hosts but that, mail for relay domains, and reports, which come from nobody. A next
     /// host of a relay domain expects us, and is to see who sent it.
@@ -25,7 +25,7 @@ impl Mailer {
         let reverse_path = &claim.envelope.reverse_path;
         Ok(Onward {
             reverse_path: match (&claim.envelope.source, is_relayed) {
-                (Source::Smtp, false) => self.srs.rewrite(reverse_path).await?,
+                (Source::Smtp | Source::Dmtp(_), false) => self.srs.rewrite(reverse_path).await?,
                 _ => reverse_path.clone(),
             },
             is_relayed,

@@ -41,7 +41,7 @@ impl Mailer {
                 concluded.follow_ups = failed
                     .into_iter()
                     .map(|status| self.returned(&ours, origin, &ticket, status, &key))
-                    .map(|follow_up| once(claim, follow_up, self.schedule.lifetime))
+                    .map(|follow_up| once(&ticket, follow_up, self.schedule.lifetime))
                     .collect();
             }
             Ok(None) => {}
@@ -100,8 +100,8 @@ impl Mailer {
     }
 }
 
-/// The domain that the message was sealed for: an address of it may stand for others, in other domains of ours.
-fn sent_to(claim: &Claim) -> Domain {
+/// The domain that the message was sealed for: an address of it may stand for others, in other domains of ours or elsewhere.
+pub(super) fn sent_to(claim: &Claim) -> Domain {
     let original = claim
         .recipients
         .iter()
@@ -110,10 +110,10 @@ fn sent_to(claim: &Claim) -> Domain {
     address.map_or_else(|| claim.destination.clone(), |address| address.domain().clone())
 }
 
-/// A message is returned once, however many of those whom its recipient stands for it fails to reach.
-fn once(claim: &Claim, follow_up: FollowUp, lifetime: Duration) -> FollowUp {
-    let named = [b"returned once\0", claim.message.to_string().as_bytes()].concat();
-    let digest = Sha512::of(&[&named]).finish();
+/// A message is returned once, however many of those whom its recipient stands for it fails to reach, and in however many
+/// copies it went on to them.
+fn once(ticket: &Ticket, follow_up: FollowUp, lifetime: Duration) -> FollowUp {
+    let digest = Sha512::of(&[b"returned once\0", &ticket.encode()]).finish();
     let (key, _) = digest.split_first_chunk().unwrap_or((&[0; 32], &[]));
     let until = follow_up.message.accepted_at.after(lifetime);
     FollowUp {
@@ -149,6 +149,12 @@ fn failure(settlement: &Settlement) -> Option<Status> {
         SettledState::Failed(status) => Some(status_of(status)),
         _ => None,
     }
+}
+
+/// What a report in the clear may say of a status: no more than a returned message.
+pub(super) fn shown(status: EnhancedStatus) -> EnhancedStatus {
+    let shown = status_of(status);
+    EnhancedStatus(status.0, shown.subject.into(), shown.detail.into())
 }
 
 /// The statuses of §12.2; everything else is a failure over here.

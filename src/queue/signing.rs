@@ -33,7 +33,7 @@ impl Signing {
             Source::Local => &self.host,
             // What programs of this host send under it.
             Source::Domain(domain) => domain,
-            Source::Smtp if self.arc => &self.host,
+            Source::Smtp | Source::Dmtp(_) if self.arc => &self.host,
             _ => return Ok(Vec::new()),
         };
         let signers = self.keys.signers(domain).await?;
@@ -44,7 +44,7 @@ impl Signing {
             return Ok(Vec::new());
         };
         let block = headers::split(&header).block;
-        if *source != Source::Smtp {
+        if !matches!(source, Source::Smtp | Source::Dmtp(_)) {
             let fields = signers.iter().map(|signer| signer.sign(block, &bodies, now));
             return Ok(fields.collect::<Vec<_>>().concat());
         }

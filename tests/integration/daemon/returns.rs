@@ -27,8 +27,10 @@ use serde_json::Value;
 use super::exchange::{LETTER, SIGNETS, hand_out_signets, hermail, letter_of, shows};
 use crate::support::child::Process;
 use crate::support::eventually;
+use crate::support::loopback::Loopback;
 use crate::support::maildir::split;
 use crate::support::organization::Organization;
+use crate::support::sink::{Behaviour, Sink};
 use crate::support::talk::Talk;
 use crate::support::tool::Desk;
 use crate::support::world::{World, domain};
@@ -204,6 +206,49 @@ async fn mail_that_fails_after_the_250_comes_back_to_its_author_as_a_report() {
     assert_eq!(shows(&object, &["alice", "bob@", "Subject", "numbers.bin"]), None);
     let returned = Returned::decode(object, &Limits::default()).unwrap();
     assert_eq!(returned.scope(), Scope::Headers);
+    hermail.idle().await;
+    hismail.idle().await;
+    here.stop().await;
+    there.stop().await;
+}
+
+/// What was opened here and went on to a host elsewhere, which does not take it: the author hears of it as of any failure over
+/// there, and nobody on the way learns where it went.
+#[tokio::test(flavor = "multi_thread")]
+async fn opened_mail_that_is_refused_where_an_alias_sends_it_is_returned_sealed() {
+    let world = World::new().await;
+    let hermail = hermail(&world).await;
+    let hismail = world
+        .organization("hismail.test")
+        .accounts(&["bob"])
+        .build()
+        .await;
+    for target in ["bob@hismail.test", "carol@plain.test"] {
+        hismail.cli(&["alias", "add", "list@hismail.test", target]).await;
+    }
+    let host = Loopback::take();
+    world.plain_domain("plain.test", host.ip);
+    let behaviour = Behaviour {
+        refusal: Some("550 5.7.1 carol is away"),
+        ..Behaviour::default()
+    };
+    let sink = Sink::start(host.ip, behaviour).await;
+    let (here, there) = (hermail.start().await, hismail.start().await);
+    hermail.submit("alice", &["list@hismail.test"], LETTER).await;
+    hismail.maildir("bob").only().await;
+    let report = hermail.maildir("alice").only().await;
+    assert!(sink.sessions() > 0);
+    assert!(
+        report.contains("Final-Recipient: rfc822; list@hismail.test\r\n"),
+        "{report}"
+    );
+    assert!(report.contains("Action: failed\r\nStatus: 5.7.1\r\n"), "{report}");
+    for secret in ["plain.test", "carol", "away"] {
+        assert!(!report.contains(secret), "{secret}: {report}");
+    }
+    // It came by DMTP.
+    let object = here.objects(1).await.remove(0);
+    assert!(Returned::decode(object, &Limits::default()).is_ok());
     hermail.idle().await;
     hismail.idle().await;
     here.stop().await;
