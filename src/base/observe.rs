@@ -127,6 +127,8 @@ pub const GREYLIST_CLEARED: &str = "greylist.cleared";
 pub const FILTER_VERDICT: &str = "filter.verdict";
 /// A filter could not be reached, took too long, or broke a rule.
 pub const FILTER_FAILED: &str = "filter.failed";
+/// A filter has added a recipient who cannot get the message, and does without. Says why by the codes of the reply to RCPT.
+pub const FILTER_ADDITION_REFUSED: &str = "filter.addition_refused";
 /// The time of messages that were held is over, and they are deleted.
 pub const QUEUE_HELD_EXPIRED: &str = "queue.held_expired";
 /// Messages that were held for too long could not be deleted; it is tried again.
@@ -177,6 +179,8 @@ pub const DKIM_KEY_FAILED: &str = "dkim.key_failed";
 
 /// A message that `sendmail` left is in the spool.
 pub const LOCAL_MESSAGE_TAKEN: &str = "local.message.taken";
+/// Filters refuse what a program of this host sends; its sender is told.
+pub const LOCAL_MESSAGE_FILTERED: &str = "local.message.filtered";
 /// A message in the drop folder stays there for now, for a fault of ours.
 pub const LOCAL_MESSAGE_LEFT: &str = "local.message.left";
 /// Something in the drop folder was no message, and was removed.

@@ -7,6 +7,7 @@ mod callout;
 mod clock_watch;
 mod dns_watch;
 mod drain_watch;
+mod filtering;
 mod http;
 mod intake;
 mod listener;

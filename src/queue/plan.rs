@@ -197,7 +197,8 @@ impl Planner {
     async fn sender_policy(&self, source: &Source) -> Result<Option<Policy>, Error> {
         let domain = match source {
             Source::Submission(author) => author.domain(),
-            Source::Trusted(Some(domain)) => domain,
+            // Programs of this host write in its domains' names, and no less is promised of their mail.
+            Source::Trusted(Some(domain)) | Source::Domain(domain) => domain,
             _ => return Ok(None),
         };
         let domain = self.store.local_domain(domain).await?;

@@ -72,7 +72,7 @@ pub struct Allowances {
 pub struct Facts {
     /// We serve the recipient's domain ourselves.
     pub local: bool,
-    /// The policy of the author's domain, if it is one of ours with DIME; bounces have none.
+    /// The policy of the domain of ours in whose name the message goes, if it has DIME; bounces have none.
     pub sender_policy: Option<Policy>,
     /// What the author demands.
     pub demand: Demand,

@@ -9,6 +9,10 @@ use super::rates::Used;
 use super::{Action, Error, Refused, Screening, Why, is_always_open, mark, names};
 use crate::mail::address::{Domain, Mailbox, ReversePath};
 
+/// Senders that SPF is asked about in one session, under one name; each may take a hundred questions to DNS. What is beyond that
+/// is not proven.
+const SPF_PER_VISIT: usize = 10;
+
 /// A host, from its connection on.
 pub struct Visit {
     screening: Arc<Screening>,
@@ -16,6 +20,8 @@ pub struct Visit {
     hello: String,
     /// Looked up when somebody here is named, and again if the host calls itself something else.
     host: Option<Host>,
+    /// What SPF said of senders, and by which name of the host.
+    spf: Vec<(ReversePath, String, bool)>,
 }
 
 /// What is known of a host.
@@ -59,6 +65,7 @@ impl Visit {
             peer,
             hello: String::new(),
             host: None,
+            spf: Vec::new(),
         }
     }
 
@@ -187,39 +194,53 @@ impl Visit {
     }
 
     async fn greylist(
-        &self,
+        &mut self,
         message: &mut Measured,
         path: &ReversePath,
         recipient: &Mailbox,
     ) -> Result<(), Error> {
-        let settings = &self.screening.settings;
-        let Some(terms) = &settings.greylist else {
+        let screening = Arc::clone(&self.screening);
+        let Some(terms) = &screening.settings.greylist else {
             return Ok(());
         };
-        if settings.greylist_passes_spf && self.passes_spf(message, path).await {
+        if screening.settings.greylist_passes_spf && self.passes_spf(message, path).await {
             return Ok(());
         }
         if path.is_null() {
             message.unproven.push(recipient.clone());
             return Ok(());
         }
-        self.screening.greylist(terms, self.peer, path, recipient).await
+        screening.greylist(terms, self.peer, path, recipient).await
     }
 
-    async fn count(&self, message: &mut Measured, path: &ReversePath) -> Result<(), Error> {
-        let rates = &self.screening.rates;
+    async fn count(&mut self, message: &mut Measured, path: &ReversePath) -> Result<(), Error> {
+        let screening = Arc::clone(&self.screening);
+        let rates = &screening.rates;
         let is_proven = rates.count_domains() && self.passes_spf(message, path).await;
         let domain = path.0.as_ref().filter(|_| is_proven).map(Mailbox::domain);
         let network = self.screening.network(self.peer);
         rates.recipient(&mut message.used, network, domain, Instant::now())
     }
 
-    /// Asked once for each message.
-    async fn passes_spf(&self, message: &mut Measured, path: &ReversePath) -> bool {
+    /// Asked once for each message, and for each sender in a session.
+    async fn passes_spf(&mut self, message: &mut Measured, path: &ReversePath) -> bool {
         if message.spf.is_none() {
-            let passes = self.screening.passes_spf(self.peer, &self.hello, path).await;
-            message.spf = Some(passes);
+            message.spf = Some(self.is_let_send(path).await);
         }
         message.spf == Some(true)
+    }
+
+    async fn is_let_send(&mut self, path: &ReversePath) -> bool {
+        let is_same =
+            |(asked, hello, _): &&(ReversePath, String, bool)| asked == path && *hello == self.hello;
+        if let Some((.., passes)) = self.spf.iter().find(is_same) {
+            return *passes;
+        }
+        if self.spf.len() >= SPF_PER_VISIT {
+            return false;
+        }
+        let passes = self.screening.passes_spf(self.peer, &self.hello, path).await;
+        self.spf.push((path.clone(), self.hello.clone(), passes));
+        passes
     }
 }

@@ -143,7 +143,13 @@ pub trait BodyWriter: Send + Sync {
     async fn commit(self: Box<Self>, message: NewMessage) -> Result<(), Error>;
 
     /// As [`commit`](Self::commit), but all recipients are held, as if an operator had done so. The reason begins their history.
-    async fn commit_held(self: Box<Self>, message: NewMessage, hold: Hold) -> Result<(), Error>;
+    /// With an entry, as [`commit_once`](Self::commit_once).
+    async fn commit_held(
+        self: Box<Self>,
+        message: NewMessage,
+        hold: Hold,
+        entry: Option<ReplayEntry>,
+    ) -> Result<Committed, Error>;
 
     /// As [`commit`](Self::commit), and remembers `entry` in the same transaction, unless it is remembered already.
     async fn commit_once(

@@ -53,7 +53,7 @@ pub struct Folder {
 }
 
 /// A file that is complete.
-pub struct Letter {
+pub struct LeftFile {
     /// Its name, which nobody could have known before.
     pub name: String,
     /// Open, at its start.
@@ -143,7 +143,7 @@ impl Folder {
     }
 
     /// Opens a file, if it is complete.
-    pub fn take(&self, name: String) -> io::Result<Option<Letter>> {
+    pub fn take(&self, name: String) -> io::Result<Option<LeftFile>> {
         // A pipe or a lease does not keep us waiting.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&self.folder, name.as_str(), flags, Mode::empty()) {
@@ -156,7 +156,7 @@ impl Folder {
         if !matches!(judge(&stat), Verdict::Ready) {
             return Ok(None);
         }
-        Ok(Some(Letter {
+        Ok(Some(LeftFile {
             name,
             uid: stat.st_uid,
             size: u64::try_from(stat.st_size).unwrap_or(0),

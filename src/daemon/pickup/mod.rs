@@ -10,11 +10,11 @@
 //! A file is removed after the commit. If we are killed in between, the message is known by the file's name, and is not taken
 //! twice.
 
+mod filtering;
 mod folder;
 mod report;
 mod turns;
 
-use std::collections::HashSet;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,22 +22,26 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use self::folder::{Folder, Found, Letter};
+use self::filtering::Passed;
+use self::folder::{Folder, Found, LeftFile};
 pub use self::folder::{READY, UNFINISHED, Unusable};
 use self::report::Report;
 use self::turns::{Candidate, Delayed};
 use super::Services;
-use super::intake::{Complete, Completion, Failure, Intake, MAX_HEADER};
+use super::filtering::Letter;
+use super::intake::{Completion, Failure, Intake, MAX_HEADER};
 use super::session::addressees;
 use crate::accounts::{Resolution, Target};
 use crate::base::id::QueueId;
 use crate::base::observe;
 use crate::crypto::hash::Sha512;
 use crate::mail::address::{Mailbox, ReversePath};
+use crate::mail::demand::Demand;
 use crate::mail::dropped::{Dropped, Error as EnvelopeError, MAX_ENVELOPE};
 use crate::mail::headers::{self, Collector, Gathered};
 use crate::mail::local::{self, Author};
-use crate::mail::notify::RecipientRequest;
+use crate::mail::notify::{MessageRequest, Notify, RecipientRequest};
+use crate::mail::reply::Reply;
 use crate::mail::trace::{Arrival, Received};
 use crate::smtp::data::Encoder;
 use crate::store::{self, Addressee, Committed, Content, Envelope, NewMessage, ReplayEntry, Source};
@@ -89,13 +93,28 @@ enum Refused {
     Size,
     #[error(transparent)]
     Message(Failure),
+    /// It stays, for another try.
+    #[error("a filter puts it off: {0}")]
+    Later(Reply),
+}
+
+/// A message of the folder that is complete in the spool.
+struct Mail {
+    id: QueueId,
+    sender: Option<Mailbox>,
+    notify: Notify,
+    request: MessageRequest,
+    /// Those whom the envelope names, and whom each of them leads to.
+    named: Vec<(Mailbox, Vec<Addressee>)>,
+    letter: Letter,
+    demand: Demand,
 }
 
 impl Refused {
     /// Whether the file is as good as any, and we cannot take it now.
     fn is_ours(&self) -> bool {
         match self {
-            Self::Store(_) | Self::Accounts(_) | Self::Read(_) => true,
+            Self::Store(_) | Self::Accounts(_) | Self::Read(_) | Self::Later(_) => true,
             Self::Message(Failure::Store(_) | Failure::Interrupted) => true,
             Self::Message(_) | Self::Envelope(_) | Self::Address | Self::Size => false,
         }
@@ -239,7 +258,7 @@ impl Pickup {
     }
 
     /// Takes a message, or tells why not. The answer is how long the file stays; `None` if it goes.
-    async fn settle(&self, letter: Letter, report: &mut Report) -> Option<Duration> {
+    async fn settle(&self, letter: LeftFile, report: &mut Report) -> Option<Duration> {
         let (uid, is_old) = (letter.uid, letter.is_old);
         match self.take(letter).await {
             Ok(()) => None,
@@ -259,7 +278,7 @@ impl Pickup {
     }
 
     /// Takes a message into the spool.
-    async fn take(&self, letter: Letter) -> Result<(), Refused> {
+    async fn take(&self, letter: LeftFile) -> Result<(), Refused> {
         let (uid, entry) = (letter.uid, self.entry(&letter.name));
         let mut reader = Opened::read(letter, self.most_bytes()).await?;
         let origin = &self.services.host.origin;
@@ -268,8 +287,8 @@ impl Pickup {
             "" => None,
             sender => Some(self.services.host.named(sender).ok_or(Refused::Address)?),
         };
-        let recipients = self.recipients(&envelope, sender.as_ref()).await?;
-        if recipients.is_empty() {
+        let named = self.recipients(&envelope, sender.as_ref()).await?;
+        if named.iter().all(|(_, addressees)| addressees.is_empty()) {
             // All of them are aliases whose mail goes nowhere.
             return Ok(());
         }
@@ -287,15 +306,31 @@ impl Pickup {
         };
         reader.pour(&mut intake, &author).await?;
         let complete = intake.finish().await.map_err(refused)?;
-        let count = recipients.len();
-        self.commit(id, complete, (sender, envelope), recipients, entry)
-            .await?;
+        let mail = Mail {
+            id,
+            sender,
+            notify: envelope.notify,
+            request: envelope.request,
+            named,
+            letter: Letter {
+                writer: complete.writer,
+                eight_bit: complete.eight_bit,
+            },
+            demand: complete.demand,
+        };
+        let (demand, request) = (mail.demand, mail.request.clone());
+        let Some(passed) = self.filter(mail, &entry).await? else {
+            return Ok(());
+        };
+        let (count, is_held) = (passed.recipients.len(), passed.hold.is_some());
+        self.commit(id, passed, (demand, request), entry).await?;
         tracing::info!(
             event = observe::LOCAL_MESSAGE_TAKEN,
             message.id = %id,
             user.id = uid,
             size_bytes = reader.size,
             recipients = count,
+            held = is_held,
             "a message was taken from the drop folder"
         );
         Ok(())
@@ -318,9 +353,9 @@ impl Pickup {
         &self,
         envelope: &Dropped,
         sender: Option<&Mailbox>,
-    ) -> Result<Vec<Addressee>, Refused> {
+    ) -> Result<Vec<(Mailbox, Vec<Addressee>)>, Refused> {
         let can_come_back = self.takes_reports(sender).await?;
-        let (mut all, mut known) = (Vec::new(), HashSet::new());
+        let mut all = Vec::new();
         for name in &envelope.recipients {
             let named = self.services.host.named(name).ok_or(Refused::Address)?;
             let targets = self.targets(&named, can_come_back).await?;
@@ -328,11 +363,8 @@ impl Pickup {
                 notify: envelope.notify,
                 original: None,
             };
-            for addressee in addressees(&named, targets, request) {
-                if known.insert((addressee.path.clone(), addressee.expanded)) {
-                    all.push(addressee);
-                }
-            }
+            let addressees = addressees(&named, targets, request);
+            all.push((named, addressees));
         }
         Ok(all)
     }
@@ -383,11 +415,16 @@ impl Pickup {
     async fn commit(
         &self,
         id: QueueId,
-        complete: Complete,
-        (sender, envelope): (Option<Mailbox>, Dropped),
-        recipients: Vec<Addressee>,
+        passed: Passed,
+        (demand, request): (Demand, MessageRequest),
         entry: ReplayEntry,
     ) -> Result<(), Refused> {
+        let Passed {
+            sender,
+            letter,
+            recipients,
+            hold,
+        } = passed;
         let now = self.services.clock.now();
         let needs_utf8 = |mailbox: &Mailbox| mailbox.needs_utf8();
         let to_utf8 = recipients
@@ -400,10 +437,10 @@ impl Pickup {
                 source: self.source(sender.as_ref()).await?,
                 smtputf8: to_utf8 || sender.as_ref().is_some_and(needs_utf8),
                 reverse_path: ReversePath(sender),
-                eight_bit: complete.eight_bit,
-                demand: complete.demand,
+                eight_bit: letter.eight_bit,
+                demand,
                 resealed: 0,
-                request: envelope.request,
+                request,
             },
             content: Content::Mime,
             recipients,
@@ -411,7 +448,11 @@ impl Pickup {
             due_at: now,
             ticket: None,
         };
-        match complete.writer.commit_once(message, entry).await? {
+        let committed = match hold {
+            Some(hold) => letter.writer.commit_held(message, hold, Some(entry)).await?,
+            None => letter.writer.commit_once(message, entry).await?,
+        };
+        match committed {
             Committed::Stored | Committed::Duplicate | Committed::Conflict => Ok(()),
         }
     }
@@ -450,7 +491,7 @@ struct Opened {
 }
 
 impl Opened {
-    async fn read(letter: Letter, most: u64) -> Result<Self, Refused> {
+    async fn read(letter: LeftFile, most: u64) -> Result<Self, Refused> {
         let read = tokio::task::spawn_blocking(move || read_envelope(letter, most));
         read.await
             .map_err(|_| Refused::Read(io::ErrorKind::Interrupted.into()))?
@@ -548,8 +589,8 @@ impl<'a> Front<'a> {
     }
 }
 
-fn read_envelope(letter: Letter, most: u64) -> Result<Opened, Refused> {
-    let Letter {
+fn read_envelope(letter: LeftFile, most: u64) -> Result<Opened, Refused> {
+    let LeftFile {
         mut file,
         size: length,
         ..

@@ -11,7 +11,6 @@ mod trusted;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use self::filtering::Letter;
 use super::logins::{self, Login as LoginGuard};
 use super::{Purpose, fresh_nonce, incoming};
 use crate::abuse::Reserved;
@@ -21,6 +20,7 @@ use crate::base::network::Network;
 use crate::base::observe;
 use crate::config::Config;
 use crate::daemon::Services;
+use crate::daemon::filtering::Letter;
 use crate::daemon::intake::{Complete, Completion, Failure, Intake};
 use crate::dime::record::Policy;
 use crate::filters::Chain;
@@ -126,6 +126,19 @@ pub(in crate::daemon) fn addressees(
 struct Accepted {
     recipients: Vec<Mailbox>,
     to_be_sealed: bool,
+    /// Somebody of whom a next host is to be asked, which a host that is refused here must not cause.
+    to_be_asked: Option<relayed::Question>,
+}
+
+impl Accepted {
+    /// Without more to be found out.
+    fn of(recipients: Vec<Mailbox>) -> Self {
+        Self {
+            recipients,
+            to_be_sealed: false,
+            to_be_asked: None,
+        }
+    }
 }
 
 impl Owner {
@@ -279,6 +292,7 @@ impl Owner {
             None => self.resolved(&mailbox).await?,
         };
         self.screen(&mailbox).await?;
+        self.ask_next_host(&accepted).await?;
         self.admit_recipient()?;
         self.filter_rcpt(&mailbox).await?;
         if let Some(open) = &mut self.transaction {
@@ -294,10 +308,7 @@ impl Owner {
     async fn resolved(&self, mailbox: &Mailbox) -> Result<Accepted, Reply> {
         match self.services.accounts.resolve(mailbox).await {
             // The queue finds out once more that nobody gets it.
-            Ok(Resolution::Targets(targets)) if targets.is_empty() => Ok(Accepted {
-                recipients: vec![mailbox.clone()],
-                to_be_sealed: false,
-            }),
+            Ok(Resolution::Targets(targets)) if targets.is_empty() => Ok(Accepted::of(vec![mailbox.clone()])),
             Ok(Resolution::Targets(targets)) => self.local(mailbox, targets).await,
             Ok(Resolution::Unknown) => Err(replies::no_such_mailbox()),
             Ok(Resolution::NotLocal) => self.remote(mailbox.clone()).await,
@@ -325,10 +336,7 @@ impl Owner {
             return Err(to_be_sealed_at_home());
         }
         self.demand_room(&targets).await?;
-        let mut accepted = Accepted {
-            recipients: Vec::with_capacity(targets.len()),
-            to_be_sealed: false,
-        };
+        let mut accepted = Accepted::of(Vec::with_capacity(targets.len()));
         for target in targets {
             match target {
                 Target::Local(account) => accepted.recipients.push(account.address),
@@ -404,8 +412,8 @@ impl Owner {
             return Err(to_be_sealed_at_home());
         }
         Ok(Accepted {
-            recipients: vec![mailbox],
             to_be_sealed,
+            ..Accepted::of(vec![mailbox])
         })
     }
 
@@ -502,7 +510,7 @@ impl Owner {
         let message = self.message(id, open, source, letter.eight_bit, demand);
         let is_held = hold.is_some();
         let committed = match hold {
-            Some(hold) => letter.writer.commit_held(message, hold).await,
+            Some(hold) => letter.writer.commit_held(message, hold, None).await.map(drop),
             None => letter.writer.commit(message).await,
         };
         committed.map_err(|error| self.fault(&error))?;

@@ -94,9 +94,17 @@ impl BodyWriter for SpoolBody {
         self.store_message(&message, |_, _| {}).await.map(drop)
     }
 
-    async fn commit_held(mut self: Box<Self>, message: NewMessage, hold: Hold) -> Result<(), Error> {
-        let stored = self.store_message(&message, |sealed, key| sealed.hold(key, &hold));
-        stored.await.map(drop)
+    async fn commit_held(
+        mut self: Box<Self>,
+        message: NewMessage,
+        hold: Hold,
+        entry: Option<ReplayEntry>,
+    ) -> Result<Committed, Error> {
+        let more = |sealed: &mut SealedMessage, key: &MessageKey| {
+            sealed.hold(key, &hold);
+            sealed.replay = entry;
+        };
+        self.store_message(&message, more).await
     }
 
     async fn commit_once(

@@ -5,14 +5,17 @@ use std::sync::{Arc, Mutex};
 
 use dimed::cli::Exit;
 use dimed::config::{Action, Filter, FilterProtocol, FilteredMail};
+use dimed::mail::address::ReversePath;
 use dimed::net::service::Service;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::support::eventually;
+use crate::support::loopback::Loopback;
 use crate::support::milter::{Act, Milter, packet, packets};
 use crate::support::organization::Organization;
+use crate::support::sink::{Behaviour, Sink};
 use crate::support::talk::Talk;
 use crate::support::world::World;
 
@@ -206,6 +209,67 @@ async fn a_milter_changes_header_body_and_envelope() {
 }
 
 /// Sizes around the pieces in which bodies are stored.
+/// As at RCPT: an address that was rewritten here leads to the sender of reports alone, a strict domain takes nothing by SMTP, and
+/// a full mailbox puts the message off.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_a_filter_adds_is_taken_as_at_rcpt() {
+    let world = World::new().await;
+    let added = Arc::new(Mutex::new(String::new()));
+    let script = Arc::clone(&added);
+    let milter = Milter::start(move |_, heard| match heard[0] {
+        b'E' => {
+            let add = format!("+<{}>\0", script.lock().unwrap());
+            packets(&[add.as_bytes(), b"c"])
+        }
+        _ => Act::Usual,
+    })
+    .await;
+    let hismail = hismail(&world, vec![milter.filter("scripted")]).await;
+    hismail
+        .cli(&["domain", "add", "strict.test", "--policy", "strict"])
+        .await;
+    hismail
+        .cli(&["alias", "add", "pat@strict.test", "pat@hismail.test"])
+        .await;
+    let host = Loopback::take();
+    world.plain_domain("plain.test", host.ip);
+    let sink = Sink::start(host.ip, Behaviour::default()).await;
+    let carol = ReversePath(Some("carol@plain.test".parse().unwrap()));
+    let rewritten = hismail.services().await.srs.rewrite(&carol).await.unwrap();
+    let served = hismail.start().await;
+    let mut arrived = 0;
+    for (from, to) in [
+        ("", rewritten.to_string()),
+        ("carol@plain.test", rewritten.to_string()),
+        ("carol@plain.test", "pat@strict.test".to_owned()),
+        ("carol@plain.test", "nobody@hismail.test".to_owned()),
+    ] {
+        *added.lock().unwrap() = to.clone();
+        let mut talk = Talk::smtp(hismail.ip).await;
+        let reply = talk.transfer(from, &["bob@hismail.test"], MESSAGE).await;
+        assert!(reply.starts_with("250 "), "{from} {to}: {reply}");
+        arrived += 1;
+        hismail.maildir("bob").expect(arrived).await;
+        hismail.idle().await;
+    }
+    let taken = sink.taken(1).await;
+    assert_eq!(
+        (taken.len(), &taken[0].rcpt[..]),
+        (1, &["<carol@plain.test>".to_owned()][..])
+    );
+    assert_eq!(hismail.maildir("pat").count(), 0);
+
+    *added.lock().unwrap() = "bob@hismail.test".to_owned();
+    hismail.cli(&["account", "quota", "bob@hismail.test", "10"]).await;
+    let mut talk = Talk::smtp(hismail.ip).await;
+    let reply = talk
+        .transfer("carol@plain.test", &["pat@hismail.test"], MESSAGE)
+        .await;
+    assert!(reply.starts_with("452 4.2.2 "), "{reply}");
+    assert_eq!(hismail.maildir("pat").count(), 0);
+    served.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_message_stays_itself_under_another_header() {
     let world = World::new().await;

@@ -3,6 +3,7 @@
 mod aliases;
 mod clients;
 mod drops;
+mod filtering;
 mod package;
 mod pressure;
 mod sending;
@@ -17,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::peers::seat::{User, is_root};
 use crate::support::child::DIMED;
-use crate::support::organization::Organization;
+use crate::support::organization::{Builder, Organization};
 use crate::support::world::World;
 
 /// A host with the domain `hismail.test`, its user bob, and a drop folder that other users can reach.
@@ -33,16 +34,21 @@ impl Host {
     }
 
     async fn with(change: impl Fn(&mut dimed::config::Config)) -> Self {
+        Self::made(change, |builder| builder.plain()).await
+    }
+
+    /// With DIME or without.
+    async fn made(
+        change: impl Fn(&mut dimed::config::Config),
+        more: impl Fn(Builder<'_>) -> Builder<'_>,
+    ) -> Self {
         let world = World::new().await;
         let home = tempfile::tempdir().unwrap();
         let drop = home.path().join("drop");
         std::fs::create_dir(&drop).unwrap();
         set(&drop, 0o1733);
         set(home.path(), 0o755);
-        let organization = world
-            .organization("hismail.test")
-            .accounts(&["bob"])
-            .plain()
+        let organization = more(world.organization("hismail.test").accounts(&["bob"]))
             .config(|config| {
                 config.local.drop = drop.clone();
                 change(config);

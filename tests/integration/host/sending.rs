@@ -1,7 +1,9 @@
 //! What `sendmail` makes of arguments and messages, seen in the mailbox.
 
 use super::{Host, User, feed, is_root, told};
+use crate::support::loopback::Loopback;
 use crate::support::maildir::split;
+use crate::support::sink::{Behaviour, Sink};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_arrives_complete_and_says_who_sent_it() {
@@ -93,6 +95,28 @@ async fn the_sender_learns_that_nobody_has_that_name() {
     let mails = host.organization.maildir("bob").expect(2).await;
     let found = |mail: &&String| mail.contains("\r\nSubject: found\r\n");
     assert_eq!(mails.iter().filter(found).count(), 1);
+    daemon.stop().await;
+}
+
+/// The domain promises that nothing in its name goes by SMTP, whoever wrote it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_programs_write_for_a_strict_domain_does_not_go_by_smtp() {
+    let host = Host::made(|_| {}, |builder| builder.policy("strict")).await;
+    let loopback = Loopback::take();
+    host.world.plain_domain("plain.test", loopback.ip);
+    let sink = Sink::start(loopback.ip, Behaviour::default()).await;
+    let daemon = host.organization.start().await;
+    host.sent(
+        &["-f", "bob@hismail.test", "carol@plain.test"],
+        "Subject: out\n\nx\n",
+    );
+    let report = host.organization.maildir("bob").only().await;
+    assert!(
+        report.contains("Final-Recipient: rfc822; carol@plain.test\r\nAction: failed\r\nStatus: 5.7.1\r\n"),
+        "{report}"
+    );
+    host.organization.idle().await;
+    assert_eq!(sink.sessions(), 0);
     daemon.stop().await;
 }
 

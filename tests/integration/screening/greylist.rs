@@ -84,6 +84,32 @@ async fn reports_are_put_off_at_data_and_questions_not_at_all() {
     served.stop().await;
 }
 
+/// Each sender may take a hundred questions to DNS, and a session has as many senders as it likes.
+#[tokio::test(flavor = "multi_thread")]
+async fn spf_is_asked_about_so_many_senders_in_a_session_and_no_more() {
+    let spf = Zone::unsigned("plain.test").with("*.many TXT \"v=spf1 ip4:192.0.2.77 -all\"");
+    let scene = Scene::new(&[spf], |screening| {
+        screening.greylist = true;
+        screening.greylist_passes_spf = true;
+    })
+    .await;
+    let served = scene.start().await;
+    let mut talk = scene.connect("192.0.2.77").await;
+    talk.ask("EHLO mx.plain.test", "250").await;
+    for number in 0..12 {
+        // The first one is known when it comes again.
+        for sender in [number, 0] {
+            let passes = sender < 10;
+            talk.ask(&format!("MAIL FROM:<carol@d{sender}.many.plain.test>"), "250")
+                .await;
+            let expected = if passes { "250 " } else { "451 4.7.1 Greylisted" };
+            talk.ask("RCPT TO:<bob@hismail.test>", expected).await;
+            talk.ask("RSET", "250").await;
+        }
+    }
+    served.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whom_spf_lets_send_need_not_come_again_where_that_is_wanted() {
     let spf = Zone::unsigned("plain.test").with("@ TXT \"v=spf1 ip4:192.0.2.77 -all\"");

@@ -3,7 +3,9 @@
 use dimed::config::{ListAction, Listed};
 
 use super::*;
+use crate::support::loopback::Loopback;
 use crate::support::name_server::Fault;
+use crate::support::sink::{Behaviour, Sink};
 
 /// Everybody in 192.0.2.0/24 but those below 10 is known for something.
 fn bad() -> Zone {
@@ -49,6 +51,32 @@ async fn whoever_is_listed_is_refused_and_told_by_whom_and_why() {
     }
     let unknown = scene.rcpt_to("192.0.2.77", "x", "", "nobody@hismail.test").await;
     assert!(unknown.starts_with("550 5.1.1 "), "{unknown}");
+    served.stop().await;
+}
+
+/// Whoever is refused does not make us dial a third host.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_next_host_is_not_asked_for_somebody_who_is_listed() {
+    let host = Loopback::take();
+    let main = Zone::unsigned("main.test").with(&format!("@ MX 10 mx\nmx A {}", host.ip));
+    let scene = Scene::new(&[bad(), main], |screening| {
+        screening.lists = vec![list("bl.test", ListAction::Reject)];
+    })
+    .await;
+    let relayed = ["domain", "add", "main.test", "--relay", "--verify", "callout"];
+    scene.hismail.cli(&relayed).await;
+    let sink = Sink::start(host.ip, Behaviour::default()).await;
+    let served = scene.start().await;
+    for (address, expected, asked) in [
+        ("192.0.2.77", "550 5.7.1 Your address is listed", 0),
+        ("192.0.2.1", "250 ", 1),
+    ] {
+        let reply = scene
+            .rcpt_to(address, "x", "carol@plain.test", "dave@main.test")
+            .await;
+        assert!(reply.starts_with(expected), "{reply}");
+        assert_eq!(sink.sessions(), asked, "{address}");
+    }
     served.stop().await;
 }
 

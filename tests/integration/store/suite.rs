@@ -791,7 +791,8 @@ async fn hold(store: &dyn Store, until: Option<Timestamp>) -> QueueId {
     let mut writer = store.begin(id).await.unwrap();
     writer.write(b"Subject: x\r\n\r\ny\r\n").await.unwrap();
     let reason = "looks odd".into();
-    writer.commit_held(new, Hold { reason, until }).await.unwrap();
+    let hold = Hold { reason, until };
+    writer.commit_held(new, hold, None).await.unwrap();
     id
 }
 

@@ -2,24 +2,18 @@
 
 use std::sync::Arc;
 
-use super::{Owner, Transaction, reply};
-use crate::accounts::{Resolution, Target};
+use super::{Accepted, Owner, Transaction, addressees, reply};
 use crate::base::id::QueueId;
 use crate::base::observe;
-use crate::daemon::intake;
-use crate::filters::{self, Chain, Client, Filtered, Rewritten, Work};
+use crate::daemon::filtering::Letter;
+use crate::filters::{self, Chain, Client, Filtered, Work};
 use crate::mail::address::Mailbox;
+use crate::mail::notify::RecipientRequest;
 use crate::mail::reply::Reply;
 use crate::smtp::command::MailFrom;
 use crate::smtp::server::Session;
-use crate::store::blocking::Pieces;
-use crate::store::{Addressee, BodyWriter, Hold, Recipient, fold};
-
-/// A message that is complete in the spool, and not committed.
-pub(super) struct Letter {
-    pub(super) writer: Box<dyn BodyWriter>,
-    pub(super) eight_bit: bool,
-}
+use crate::store::blocking::Pieces as _;
+use crate::store::{Hold, Recipient, fold};
 
 impl Owner {
     /// MAIL: whether the filters let it begin.
@@ -108,62 +102,64 @@ impl Owner {
             open.mail.reverse_path = sender;
         }
         open.delete(&deleted);
+        let was_to_be_sealed = open.to_be_sealed;
         for mailbox in &added {
-            self.add(open, mailbox).await?;
+            self.add(open, mailbox, letter.writer.size_bytes()).await?;
         }
         if open.recipients.is_empty() {
             let text = "A filter of this host leaves no recipient of the message";
             return Err(reply(550, (5, 7, 1), text));
         }
-        match rewritten {
-            Some(rewritten) => Ok((self.rewrite(open, letter, rewritten).await?, hold)),
-            None => Ok((letter, hold)),
+        let changed = match rewritten {
+            Some(rewritten) => letter.rewrite(rewritten, open.to_be_sealed).await,
+            None if open.to_be_sealed && !was_to_be_sealed => letter.checked().await,
+            None => Ok(letter),
+        };
+        Ok((changed.map_err(|failure| self.refusal(&failure))?, hold))
+    }
+
+    /// Somebody whom a filter wants to get the message, too, and who is taken as at RCPT. Who is not is left out, and the operator
+    /// told; who is not now puts the message off.
+    async fn add(&mut self, open: &mut Transaction, mailbox: &Mailbox, octets: u64) -> Result<(), Reply> {
+        match self.added(open, mailbox, octets).await {
+            Ok(()) => Ok(()),
+            Err(reply) if !reply.is_permanent() => Err(reply),
+            Err(reply) => {
+                tracing::warn!(
+                    event = observe::FILTER_ADDITION_REFUSED,
+                    session.id = %self.id,
+                    code = reply.code,
+                    enhanced = reply.enhanced.map(tracing::field::display),
+                    "a filter has added a recipient who cannot get the message"
+                );
+                Ok(())
+            }
         }
     }
 
-    async fn rewrite(
-        &self,
-        open: &Transaction,
-        mut letter: Letter,
-        rewritten: Rewritten,
-    ) -> Result<Letter, Reply> {
-        let Rewritten { front, start, body } = rewritten;
-        let (mut body, eight_bit) = match body {
-            Some(body) => (Some(body.writer), body.eight_bit),
-            None => (None, letter.eight_bit),
+    async fn added(&mut self, open: &mut Transaction, mailbox: &Mailbox, octets: u64) -> Result<(), Reply> {
+        let accepted = match self.returned_in(open, mailbox).await? {
+            Some(accepted) => accepted,
+            None => self.found(mailbox).await?,
         };
-        let pieces = body.as_mut().map(|body| body as &mut dyn Pieces);
-        let written = filters::rewrite(&mut letter.writer, start, &front, pieces).await;
-        written.map_err(|error| self.fault(&error))?;
-        letter.eight_bit = eight_bit || !front.is_ascii();
-        if open.to_be_sealed {
-            let checked = intake::check(letter.writer).await;
-            letter.writer = checked.map_err(|failure| self.refusal(&failure))?;
+        let limit = self.services.config.limits.recipients.get();
+        if open.recipients.len() + accepted.recipients.len() > limit {
+            return Err(reply(550, (5, 5, 3), "There are too many recipients"));
         }
-        Ok(letter)
-    }
-
-    /// Somebody whom a filter wants to get the message, too. Whom nobody here knows, or who would be too many, is left out.
-    async fn add(&self, open: &mut Transaction, mailbox: &Mailbox) -> Result<(), Reply> {
-        let targets = match self.services.accounts.resolve(mailbox).await {
-            Ok(Resolution::Targets(targets)) => targets.into_iter().map(Target::into_mailbox).collect(),
-            Ok(Resolution::NotLocal) => vec![mailbox.clone()],
-            Ok(Resolution::Unknown) | Err(crate::accounts::Error::AliasLoop) => Vec::new(),
-            Err(error) => return Err(self.fault(&error)),
-        };
-        let room = open.recipients.len() + targets.len() <= self.services.config.limits.recipients.get();
-        if targets.is_empty() || !room {
-            tracing::warn!(
-                event = observe::FILTER_FAILED,
-                session.id = %self.id,
-                "a filter has added a recipient who cannot get the message"
-            );
-            return Ok(());
-        }
-        targets
-            .into_iter()
-            .for_each(|target| open.add(Addressee::from(target)));
+        let all = addressees(mailbox, accepted.recipients, RecipientRequest::default());
+        self.demand_room_for_any(&all, octets).await?;
+        open.to_be_sealed |= accepted.to_be_sealed;
+        all.into_iter().for_each(|addressee| open.add(addressee));
         Ok(())
+    }
+
+    /// A filter may name anybody elsewhere, as the operator may.
+    async fn found(&self, mailbox: &Mailbox) -> Result<Accepted, Reply> {
+        let is_local = self.services.accounts.is_local(mailbox.domain()).await;
+        match is_local.map_err(|error| self.fault(&error))? || self.is_ours() {
+            true => self.resolved(mailbox).await,
+            false => Ok(Accepted::of(vec![mailbox.clone()])),
+        }
     }
 
     /// What holds a message.

@@ -13,8 +13,14 @@ use crate::routing::{self, Decision, DmtpFinding, Facts, Route};
 use crate::smtp::server::replies;
 use crate::store::{RelayDomain, Source, Verification};
 
+/// What a next host is to be asked: whether it knows this recipient, by that way.
+pub(super) struct Question {
+    recipient: Mailbox,
+    decision: Decision,
+}
+
 impl Owner {
-    /// Takes mail for a recipient in a relay domain, or refuses it.
+    /// Takes mail for a recipient in a relay domain, or refuses it; where its next host is to be asked, that is still to be done.
     pub(super) async fn relayed(&self, recipient: Mailbox) -> Result<Accepted, Reply> {
         let domain = self.services.store.relay_domain(recipient.domain()).await;
         let domain = domain
@@ -29,10 +35,14 @@ impl Owner {
         if decision.route == Route::Bounce {
             return Err(reply(550, (5, 7, 1), "This domain takes mail by DMTP only"));
         }
-        self.verify(&domain, &recipient, &decision).await?;
+        self.verify(&domain, &recipient).await?;
+        let to_be_asked = (domain.verification == Verification::Callout).then(|| Question {
+            recipient: recipient.clone(),
+            decision,
+        });
         Ok(Accepted {
-            recipients: vec![recipient],
-            to_be_sealed: false,
+            to_be_asked,
+            ..Accepted::of(vec![recipient])
         })
     }
 
@@ -46,14 +56,9 @@ impl Owner {
         }))
     }
 
-    async fn verify(
-        &self,
-        domain: &RelayDomain,
-        recipient: &Mailbox,
-        decision: &Decision,
-    ) -> Result<(), Reply> {
+    async fn verify(&self, domain: &RelayDomain, recipient: &Mailbox) -> Result<(), Reply> {
         match domain.verification {
-            Verification::None => Ok(()),
+            Verification::None | Verification::Callout => Ok(()),
             // Every domain that mail is taken for has one (RFC 5321 §4.5.1).
             Verification::List if recipient.local().eq_ignore_ascii_case("postmaster") => Ok(()),
             Verification::List => {
@@ -63,11 +68,14 @@ impl Owner {
                     false => Err(replies::no_such_mailbox()),
                 }
             }
-            Verification::Callout => self.call_out(recipient, decision).await,
         }
     }
 
-    async fn call_out(&self, recipient: &Mailbox, decision: &Decision) -> Result<(), Reply> {
+    /// The last thing that is found out about a recipient: it makes us dial.
+    pub(super) async fn ask_next_host(&self, accepted: &Accepted) -> Result<(), Reply> {
+        let Some(Question { recipient, decision }) = &accepted.to_be_asked else {
+            return Ok(());
+        };
         let callouts = &self.services.callouts;
         let answer = callouts.ask(recipient, &decision.route, self.peer.ip()).await;
         let accepts = self.services.config.relay.when_unreachable == WhenUnreachable::Accept;

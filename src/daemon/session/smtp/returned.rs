@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Accepted, Owner, reply};
+use super::{Accepted, Owner, Transaction, reply};
 use crate::authentication::srs::Read;
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::Reply;
@@ -12,14 +12,28 @@ impl Owner {
     /// Who gets what comes for a rewritten reverse-path, if the address is one of ours. Only reports do, which come from nobody:
     /// whoever knows such an address must not send anything else to the sender through us, nor many of them.
     pub(super) async fn returned(&mut self, address: &Mailbox) -> Result<Option<Accepted>, Reply> {
+        let Some(mut open) = self.transaction.take() else {
+            return Ok(None);
+        };
+        let answered = self.returned_in(&mut open, address).await;
+        self.transaction = Some(open);
+        answered
+    }
+
+    /// The same in a transaction that is being completed.
+    pub(super) async fn returned_in(
+        &self,
+        open: &mut Transaction,
+        address: &Mailbox,
+    ) -> Result<Option<Accepted>, Reply> {
         let Some(sender) = self.sender_behind(address).await? else {
             return Ok(None);
         };
-        self.demand_report()?;
+        demand_report(open)?;
         // The path may have been rewritten here before, and by another forwarder in between.
         let sender = self.sender_behind(&sender).await?.unwrap_or(sender);
         let accepted = self.returned_to(&sender).await?;
-        self.admit_report(&sender)?;
+        self.admit_report(open, &sender)?;
         Ok(Some(accepted))
     }
 
@@ -38,17 +52,6 @@ impl Owner {
         }
     }
 
-    fn demand_report(&self) -> Result<(), Reply> {
-        let open = self.transaction.as_ref();
-        match open.is_some_and(|open| open.mail.reverse_path.is_null()) {
-            true => Ok(()),
-            false => {
-                let text = "This address takes reports alone, from the null reverse-path: write to the sender instead";
-                Err(reply(550, (5, 7, 1), text))
-            }
-        }
-    }
-
     /// Senders here, under a name of this host or in a domain that has come since, and those in relay domains are verified as
     /// other recipients are.
     async fn returned_to(&self, sender: &Mailbox) -> Result<Accepted, Reply> {
@@ -59,20 +62,13 @@ impl Owner {
         if relayed.map_err(|error| self.fault(&error))?.is_some() {
             return self.relayed(sender.clone()).await;
         }
-        Ok(Accepted {
-            recipients: vec![sender.clone()],
-            to_be_sealed: false,
-        })
+        Ok(Accepted::of(vec![sender.clone()]))
     }
 
     /// What is not sent in the end does not count.
-    fn admit_report(&mut self, sender: &Mailbox) -> Result<(), Reply> {
+    fn admit_report(&self, open: &mut Transaction, sender: &Mailbox) -> Result<(), Reply> {
         let reports = Some(&self.services.reports);
-        let is_left = self
-            .transaction
-            .as_mut()
-            .is_none_or(|open| open.reserved.take(reports, fold(sender), Instant::now()));
-        match is_left {
+        match open.reserved.take(reports, fold(sender), Instant::now()) {
             true => Ok(()),
             false => {
                 let text = "Too many reports for the sender behind this reverse-path, try again later";
@@ -84,5 +80,16 @@ impl Owner {
     async fn is_here(&self, domain: &Domain) -> Result<bool, Reply> {
         let is_local = self.services.accounts.is_local(domain).await;
         is_local.map_err(|error| self.fault(&error))
+    }
+}
+
+fn demand_report(open: &Transaction) -> Result<(), Reply> {
+    match open.mail.reverse_path.is_null() {
+        true => Ok(()),
+        false => {
+            let text =
+                "This address takes reports alone, from the null reverse-path: write to the sender instead";
+            Err(reply(550, (5, 7, 1), text))
+        }
     }
 }

@@ -38,8 +38,8 @@ impl Owner {
         let facts = planner.facts(mailbox.domain(), &Source::Trusted(None)).await;
         let facts = facts.map_err(|error| self.fault(&error))?;
         Ok(Accepted {
-            recipients: vec![mailbox],
             to_be_sealed: matches!(routing::decide(&facts).route, Route::Dmtp { .. }),
+            ..Accepted::of(vec![mailbox])
         })
     }
 
