@@ -95,7 +95,7 @@ text = "Subject: one\r\n\r\n.\r\n..two\r\n"
 client.sendmail("a@a.test", ["bob@hismail.test", "root@mx.hismail.test"], text)
 client.sendmail("", ["bob@hismail.test"], "Subject: two\r\n\r\nx\r\n")
 try:
-    client.sendmail("a@a.test", ["bob@hismail.test"], "Subject: a\r\nSubject: b\r\n\r\nx\r\n")
+    client.sendmail("a@a.test", ["bob@hismail.test"], "DIME-Required: perhaps\r\n\r\nx\r\n")
     sys.exit("taken")
 except smtplib.SMTPDataError as error:
     assert error.smtp_code == 550, error
