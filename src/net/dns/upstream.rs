@@ -25,8 +25,10 @@ use super::{Servers, dname};
 pub(super) const UDP_PAYLOAD_OCTETS: u16 = 1232;
 /// Questions that one lookup may lead to.
 const MAX_QUESTIONS: u32 = 200;
-/// Records of one section that are looked at.
+/// Records of one section that are looked at: each may have signatures to be checked, or lead further.
 const MAX_RECORDS: usize = 64;
+/// Addresses without signatures do not, and a reply has no room for more. Lists in DNS answer with many.
+const MAX_ADDRESSES: usize = 4096;
 
 /// The name servers as one lookup sees them.
 #[derive(Clone)]
@@ -175,7 +177,12 @@ fn relevant(mut reply: Message) -> Result<DnsResponse, NetError> {
     reply
         .authorities
         .retain(|record| denials_matter && denies(record, &query));
-    if reply.answers.len() > MAX_RECORDS || reply.authorities.len() > MAX_RECORDS {
+    let is_address = |record: &Record| matches!(record.data, RData::A(_) | RData::AAAA(_));
+    let most = match reply.answers.iter().all(is_address) {
+        true => MAX_ADDRESSES,
+        false => MAX_RECORDS,
+    };
+    if reply.answers.len() > most || reply.authorities.len() > MAX_RECORDS {
         return Err(NetError::Message("the reply has too many records"));
     }
     Ok(DnsResponse::from_message(reply)?)

@@ -258,3 +258,26 @@ async fn a_list_that_cannot_be_right_keeps_nobody_out() {
     drop(process);
     assert!(scene.knot.log().contains("broken.test"));
 }
+
+/// Some say everything that they know in one answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_hundreds_of_addresses_is_judged() {
+    let many: String = (0..300)
+        .map(|n| format!("77.2.0.192 A 127.0.{}.{}\n", 1 + n / 200, 2 + n % 200))
+        .collect();
+    let bl = Zone::unsigned("bl.test").with(&format!("2.0.0.127 A 127.0.0.2\n{many}77.2.0.192 A 127.9.9.9"));
+    let scene = Scene::new(&[bl], |screening| {
+        screening.lists = vec![dimed::config::List {
+            answers: vec!["127.9.9.9".parse().unwrap()],
+            ..list("bl.test", ListAction::Reject)
+        }];
+    })
+    .await;
+    let served = scene.start().await;
+    let reply = scene.rcpt("192.0.2.77", "carol@plain.test").await;
+    assert!(
+        reply.starts_with("550 5.7.1 Your address is listed by bl.test "),
+        "{reply}"
+    );
+    served.stop().await;
+}
