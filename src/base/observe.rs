@@ -115,8 +115,12 @@ pub const SMTP_MESSAGE_ACCEPTED: &str = "smtp.message.accepted";
 pub const SMTP_MESSAGE_AUTHENTICATED: &str = "smtp.message.authenticated";
 /// A host was refused, or asked to come again, by what it is measured by.
 pub const SMTP_SCREENED: &str = "smtp.screened";
-/// A list in DNS refuses questions, or has whom no list may have.
+/// A list in DNS refuses questions, or has whom no list may have; it is asked no more.
 pub const SCREENING_LIST_UNUSABLE: &str = "screening.list_unusable";
+/// It passes its test again, and is asked.
+pub const SCREENING_LIST_USED: &str = "screening.list_used";
+/// A list in DNS does not answer, or lacks whom every list has.
+pub const SCREENING_LIST_ODD: &str = "screening.list_odd";
 /// What is over could not be cleared from the greylist; it is tried again.
 pub const GREYLIST_FAILED: &str = "greylist.failed";
 /// So many wait, from so many networks, that for a while nobody is asked to come again.

@@ -10,6 +10,7 @@ mod drain_watch;
 mod filtering;
 mod http;
 mod intake;
+mod list_watch;
 mod listener;
 mod lock;
 pub mod pickup;
@@ -128,6 +129,10 @@ impl Daemon {
         daemon
             .sessions
             .spawn(dns_watch::run(resolver, daemon.stop.clone()));
+        let screening = Arc::clone(&daemon.services.screening);
+        daemon
+            .sessions
+            .spawn(list_watch::run(screening, daemon.stop.clone()));
         let sts = Arc::clone(&daemon.services.dx.sts);
         daemon.sessions.spawn(sts_refresh::run(sts, daemon.stop.clone()));
         daemon.watch_revocation();

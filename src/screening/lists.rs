@@ -2,7 +2,9 @@
 //!
 //! An answer counts if it is in 127.0.0.0/8 and among those that the list's entry names: others come from a list that is no
 //! more, or from a resolver that makes up answers. `127.255.255.*` is how operators of lists refuse questions, for instance of
-//! public resolvers. A list that has whom none may have (RFC 5782 §5), or refuses, is left alone for an hour.
+//! public resolvers. A list that has whom none may have (RFC 5782 §5), or refuses, is left alone until it passes its test, which
+//! [`Screening::test_lists`](super::Screening::test_lists) makes every so often. One that lacks whom all have keeps nobody out, and
+//! is told of only.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -19,7 +21,7 @@ use crate::base::observe;
 use crate::mail::address::Domain;
 use crate::net::dns::{Family, Lookup, Resolver};
 
-/// How long a list is left alone that cannot be used, and one believed that can.
+/// How long a list is left alone that cannot be used, and one believed that can, unless it is tested before.
 const JUDGED_FOR: Duration = Duration::from_secs(3600);
 
 /// Octets of a list's reason that are passed on.
@@ -27,6 +29,13 @@ const MAX_REASON: usize = 160;
 
 /// Time to say why.
 const REASON_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What every list of addresses has, and none may have (RFC 5782 §5); in IPv6 mapped into it.
+const ALWAYS_LISTED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+const NEVER_LISTED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
+
+/// The same of lists of domains, of which `test` is in all.
+const NEVER_LISTED_DOMAIN: &str = "invalid";
 
 /// Octets of a zone at most: the nibbles of an IPv6 address go before it.
 pub const MAX_ZONE: usize = 253 - 64;
@@ -137,6 +146,62 @@ pub struct Listing {
     pub reason: Option<String>,
 }
 
+/// What the test of a list shows (RFC 5782 §5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tested {
+    /// It has whom all have, and not whom none may have.
+    Passed,
+    /// It has whom none may have: it may have everybody.
+    HasEverybody,
+    /// It refuses to be asked.
+    Refuses,
+    /// It lacks whom all have: it may be no more.
+    LacksTestEntry,
+    /// It does not answer.
+    Unanswered,
+}
+
+impl Tested {
+    /// A sentence about a list, without its subject and end.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Passed => "passes its test",
+            Self::HasEverybody => "has whom no list may have, as if everybody were in it",
+            Self::Refuses => "refuses questions",
+            Self::LacksTestEntry => "lacks whom every list has, as if it were no more",
+            Self::Unanswered => "does not answer",
+        }
+    }
+}
+
+/// Asks a list for whom all have, and for whom none may have.
+pub async fn test(resolver: &dyn Resolver, list: &List) -> Tested {
+    let (has, never): (Vec<String>, Vec<String>) = match list.of {
+        Subject::Address => {
+            let both = |v4: Ipv4Addr| vec![reversed(v4.into()), reversed(v4.to_ipv6_mapped().into())];
+            (both(ALWAYS_LISTED), both(NEVER_LISTED))
+        }
+        Subject::SenderDomain => (vec!["test".into()], vec![NEVER_LISTED_DOMAIN.into()]),
+    };
+    let ask = |names: Vec<String>| {
+        let names = names.into_iter().map(|name| format!("{name}.{}", list.zone));
+        join_all(names.map(|name| async move { answers(resolver, &name).await }))
+    };
+    let (has, never) = tokio::join!(ask(has), ask(never));
+    let answered = |answers: &[Option<Vec<Ipv4Addr>>]| answers.iter().any(Option::is_some);
+    let all =
+        |answers: Vec<Option<Vec<Ipv4Addr>>>| answers.into_iter().flatten().flatten().collect::<Vec<_>>();
+    let is_answered = answered(&never) && answered(&has);
+    let (has, never) = (all(has), all(never));
+    match () {
+        () if has.iter().chain(&never).any(refuses) => Tested::Refuses,
+        () if !never.is_empty() => Tested::HasEverybody,
+        () if !is_answered => Tested::Unanswered,
+        () if has.is_empty() => Tested::LacksTestEntry,
+        () => Tested::Passed,
+    }
+}
+
 /// All lists, and which can be used.
 pub(super) struct Lists(Vec<Kept>);
 
@@ -144,6 +209,8 @@ struct Kept {
     list: List,
     /// Whether it can be used, and when that was found out.
     usable: Mutex<Option<(Instant, bool)>>,
+    /// What its last test showed.
+    tested: Mutex<Option<Tested>>,
 }
 
 impl Lists {
@@ -151,6 +218,7 @@ impl Lists {
         let kept = |list| Kept {
             list,
             usable: Mutex::default(),
+            tested: Mutex::default(),
         };
         Self(lists.into_iter().map(kept).collect())
     }
@@ -163,8 +231,18 @@ impl Lists {
 
     /// Lists that have a domain.
     pub(super) async fn of_domain(&self, resolver: &dyn Resolver, domain: &Domain) -> Vec<Listing> {
-        self.asked(resolver, Subject::SenderDomain, domain.as_str(), "invalid")
-            .await
+        self.asked(
+            resolver,
+            Subject::SenderDomain,
+            domain.as_str(),
+            NEVER_LISTED_DOMAIN,
+        )
+        .await
+    }
+
+    /// Tests all of them.
+    pub(super) async fn test(&self, resolver: &dyn Resolver) {
+        join_all(self.0.iter().map(|kept| kept.test(resolver))).await;
     }
 
     /// `never` is what no list has. What is not answered in time is not listed.
@@ -184,7 +262,7 @@ impl Kept {
         let name = format!("{name}.{zone}");
         let answers = answers(resolver, &name).await?;
         if answers.iter().any(refuses) {
-            self.note(false, "refuses questions");
+            self.note(Tested::Refuses);
             return None;
         }
         let counts = |answer: &Ipv4Addr| self.list.answers.iter().any(|answers| answers.contain(*answer));
@@ -192,7 +270,10 @@ impl Kept {
         if self.is_usable().is_none()
             && let Some(listed) = self::answers(resolver, &format!("{never}.{zone}")).await
         {
-            self.note(listed.is_empty(), "has whom no list may have");
+            self.note(match listed.is_empty() {
+                true => Tested::Passed,
+                false => Tested::HasEverybody,
+            });
         }
         if self.is_usable() == Some(false) {
             return None;
@@ -216,15 +297,51 @@ impl Kept {
             .map(|(_, usable)| usable)
     }
 
-    fn note(&self, usable: bool, why: &'static str) {
-        let mut kept = self.usable.lock().unwrap_or_else(PoisonError::into_inner);
-        *kept = Some((Instant::now(), usable));
-        if !usable {
+    /// Every new result is told once.
+    async fn test(&self, resolver: &dyn Resolver) {
+        let tested = test(resolver, &self.list).await;
+        self.note(tested);
+        let before = self
+            .tested
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(tested);
+        let is_odd = matches!(tested, Tested::LacksTestEntry | Tested::Unanswered);
+        if is_odd && before != Some(tested) {
+            let words = tested.words();
             tracing::warn!(
-                event = observe::SCREENING_LIST_UNUSABLE,
+                event = observe::SCREENING_LIST_ODD,
                 list = %self.list.name,
-                "a list in DNS {why}; it is left alone for an hour"
+                "a list in DNS {words}; it is asked all the same"
             );
+        }
+    }
+
+    /// What is known of a list now. A change is told.
+    fn note(&self, tested: Tested) {
+        let usable = match tested {
+            Tested::Passed | Tested::LacksTestEntry => true,
+            Tested::HasEverybody | Tested::Refuses => false,
+            Tested::Unanswered => return,
+        };
+        let mut kept = self.usable.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = kept.replace((Instant::now(), usable)).map(|(_, usable)| usable);
+        drop(kept);
+        match (before, usable) {
+            (Some(true) | None, false) => {
+                let words = tested.words();
+                tracing::warn!(
+                    event = observe::SCREENING_LIST_UNUSABLE,
+                    list = %self.list.name,
+                    "a list in DNS {words}; it is left alone until it passes its test"
+                );
+            }
+            (Some(false), true) => tracing::info!(
+                event = observe::SCREENING_LIST_USED,
+                list = %self.list.name,
+                "a list in DNS passes its test, and is asked again"
+            ),
+            (Some(true) | None, true) | (Some(false), false) => {}
         }
     }
 }
@@ -275,10 +392,9 @@ fn reversed(address: IpAddr) -> String {
 
 /// What no list of addresses of that kind has (RFC 5782 §5).
 fn never_listed(address: IpAddr) -> IpAddr {
-    let v4 = Ipv4Addr::new(127, 0, 0, 1);
     match address {
-        IpAddr::V4(_) => v4.into(),
-        IpAddr::V6(_) => v4.to_ipv6_mapped().into(),
+        IpAddr::V4(_) => NEVER_LISTED.into(),
+        IpAddr::V6(_) => NEVER_LISTED.to_ipv6_mapped().into(),
     }
 }
 

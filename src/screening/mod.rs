@@ -162,6 +162,11 @@ impl Screening {
         }
     }
 
+    /// Tests whether lists in DNS can be used. What changes is told.
+    pub async fn test_lists(&self) {
+        self.lists.test(self.resolver.as_ref()).await;
+    }
+
     /// Whether the network of an address may have another connection; it counts.
     pub fn may_connect(&self, peer: IpAddr, now: Instant) -> bool {
         !self.measures(peer) || self.rates.connect(self.network(peer), now)

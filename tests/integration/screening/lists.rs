@@ -1,6 +1,7 @@
 //! Lists in DNS (RFC 5782).
 
 use dimed::config::{ListAction, Listed};
+use dimed::screening::lists::{self, Tested};
 
 use super::*;
 use crate::support::loopback::Loopback;
@@ -253,10 +254,78 @@ async fn a_list_that_cannot_be_right_keeps_nobody_out() {
         let events: Vec<_> = lines
             .filter(|line| line.contains("\"screening.list_unusable\""))
             .collect();
-        assert_eq!(events.len(), 1, "once an hour: {log}");
+        assert_eq!(events.len(), 1, "once: {log}");
     }
     drop(process);
     assert!(scene.knot.log().contains("broken.test"));
+}
+
+/// Before anybody has come, and until it passes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_tested_at_the_start_and_asked_again_when_it_passes() {
+    let sound = Zone::unsigned("sound.test").with("2.0.0.127 A 127.0.0.2\n77.2.0.192 A 127.0.0.2");
+    let all = Zone::unsigned("all.test").with("* A 127.0.0.2");
+    let empty = Zone::unsigned("empty.test").with("77.9.0.192 A 127.0.0.2");
+    let names = Zone::unsigned("names.test").with("invalid A 127.0.0.2\ntest A 127.0.0.2");
+    let scene = Scene::new(&[sound, all, empty, names], |screening| {
+        screening.lists = vec![
+            list("sound.test", ListAction::Mark),
+            list("all.test", ListAction::Reject),
+            list("empty.test", ListAction::Reject),
+            dimed::config::List {
+                of: Listed::SenderDomain,
+                ..list("names.test", ListAction::Reject)
+            },
+        ];
+    })
+    .await;
+    let process = scene.hismail.spawn().await;
+    let events = |event: &str| {
+        let log = process.log();
+        let lines = log.lines().filter(|line| line.contains(&format!("\"{event}\"")));
+        let list = |line: &str| {
+            line.split("\"list\":\"")
+                .nth(1)
+                .unwrap()
+                .split('"')
+                .next()
+                .unwrap()
+                .to_owned()
+        };
+        let mut lists: Vec<String> = lines.map(list).collect();
+        lists.sort();
+        lists
+    };
+    crate::support::eventually("the tests", || {
+        (events("screening.list_unusable").len() == 2 && events("screening.list_odd").len() == 1)
+            .then_some(())
+    })
+    .await;
+    assert_eq!(events("screening.list_unusable"), ["all.test", "names.test"]);
+    assert_eq!(events("screening.list_odd"), ["empty.test"]);
+    drop(process);
+    let resolver = Config::load(&scene.hismail.config)
+        .unwrap()
+        .dns
+        .resolver()
+        .unwrap();
+    let tested = async |zone: &str, of: Listed| {
+        let list = dimed::config::List {
+            of,
+            ..list(zone, ListAction::Reject)
+        };
+        lists::test(resolver.as_ref(), &(&list).into()).await
+    };
+    for (zone, of, expected) in [
+        ("sound.test", Listed::Address, Tested::Passed),
+        ("all.test", Listed::Address, Tested::HasEverybody),
+        ("all.test", Listed::SenderDomain, Tested::HasEverybody),
+        ("names.test", Listed::SenderDomain, Tested::HasEverybody),
+        ("empty.test", Listed::Address, Tested::LacksTestEntry),
+        ("nothing.test", Listed::Address, Tested::LacksTestEntry),
+    ] {
+        assert_eq!(tested(zone, of).await, expected, "{zone}");
+    }
 }
 
 /// Some say everything that they know in one answer.
