@@ -1,5 +1,7 @@
 //! `dimed check`.
 
+mod dns;
+mod host;
 mod surroundings;
 
 use std::io::Write;
@@ -16,10 +18,9 @@ use self::surroundings::Finding;
 use super::answer::Answer;
 use super::context::Context;
 use super::{Exit, load};
-use crate::accounts::{self, Accounts, Dovecot, Loaded, Resolution};
+use crate::accounts::{self, Accounts, Dovecot, Resolution};
 use crate::base::secret::Secret;
-use crate::config::{self, Config, FilteredMail, LocalMail, PasswordsAt, Warning};
-use crate::daemon::pickup;
+use crate::config::{self, Config, FilteredMail, PasswordsAt, Warning};
 use crate::delivery::smtp::{CredentialsError, parse_credentials};
 use crate::mail::address::{Domain, Mailbox};
 use crate::net::tls::{Acceptor, Identity, WebPki};
@@ -39,7 +40,13 @@ pub struct Arguments {
 /// Reads everything that the configuration at `path` names.
 pub async fn run(arguments: &Arguments, path: &Path, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let (config, mut findings) = check(load(path)?).await?;
-    findings.extend(silent_filters(&config).await);
+    findings.extend(
+        host::hidden_drop_folder(&config, path)
+            .as_ref()
+            .map(Finding::from),
+    );
+    let (silent, of_dns) = tokio::join!(silent_filters(&config), dns::findings(&config));
+    findings.extend(silent.into_iter().chain(of_dns));
     answer(&config, findings).write(arguments.json, out)?;
     Ok(Exit::Done)
 }
@@ -68,7 +75,7 @@ fn answer(config: &Config, findings: Vec<Finding>) -> Answer {
     let warnings = config
         .warnings()
         .into_iter()
-        .chain(of_host(config))
+        .chain(host::of_host(config))
         .map(|warning| Finding::from(&warning));
     let findings: Vec<Finding> = warnings.chain(findings).chain(of_disk(config)).collect();
     let mut text = format!("The configuration of {host} can be used.\n");
@@ -84,50 +91,6 @@ fn answer(config: &Config, findings: Vec<Finding>) -> Answer {
     Answer {
         text,
         json: json!({ "result": "done", "hostname": host.as_str(), "warnings": objects }),
-    }
-}
-
-/// What is worth a second look of the files for programs of this host.
-fn of_host(config: &Config) -> Vec<Warning> {
-    let mut warnings = Vec::new();
-    if let Some(path) = config.local.aliases_file().filter(|path| path.exists()) {
-        match Loaded::read(&path, &config.host_names().origin) {
-            Ok(loaded) => {
-                let told = loaded.wrong.into_iter().chain(loaded.refused).take(10);
-                warnings.extend(told.map(Warning::Aliases));
-            }
-            Err(error) => warnings.push(Warning::Aliases(format!("{}: {error}", path.display()))),
-        }
-    }
-    warnings.extend(missing_aliases(&config.local));
-    warnings.extend(unusable_drop_folder(&config.local));
-    warnings
-}
-
-/// The usual file need not be there; nobody has asked for it.
-fn missing_aliases(local: &LocalMail) -> Option<Warning> {
-    let path = local.aliases_file()?;
-    let is_usual = local.aliases == LocalMail::default().aliases;
-    (!is_usual && !path.exists()).then(|| {
-        Warning::Aliases(format!(
-            "{} (local.aliases) is not there, so that nobody gets mail by its aliases: make it, or take it out",
-            path.display()
-        ))
-    })
-}
-
-/// The usual folder need not be there, as long as no program sends.
-fn unusable_drop_folder(local: &LocalMail) -> Option<Warning> {
-    let path = local.drop_folder()?;
-    let is_usual = local.drop == LocalMail::default().drop;
-    let path_text = path.display();
-    match pickup::probe(&path) {
-        Err(error @ pickup::Unusable::Unsafe) => Some(Warning::DropFolder(format!("{path_text}: {error}"))),
-        Err(pickup::Unusable::Missing) if !is_usual => Some(Warning::DropFolder(format!(
-            "{path_text} (local.drop) is not there, so that programs of this host cannot leave mail: make it with mode 1733 \
-             for the daemon's user, or take it out"
-        ))),
-        _ => None,
     }
 }
 

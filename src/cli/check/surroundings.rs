@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::host;
 use crate::base::time::{Clock, SystemClock, Timestamp};
 use crate::cli::context::Context;
 use crate::config::Config;
@@ -40,7 +41,10 @@ pub async fn findings(config: &Config) -> Vec<Finding> {
         })
         .collect();
     found.extend(certificate_of_others(config));
-    found.extend(folder_is_missing(&config.server.data_directory));
+    let data = &config.server.data_directory;
+    found.extend(folder_is_missing(data));
+    found.extend(host::of_another(data, rustix::process::geteuid().as_raw()));
+    found.extend(host::one_label(&config.server.hostname));
     found.extend(mailbox_server_is_silent(config).await);
     found
 }

@@ -304,6 +304,22 @@ async fn a_list_is_tested_at_the_start_and_asked_again_when_it_passes() {
     assert_eq!(events("screening.list_unusable"), ["all.test", "names.test"]);
     assert_eq!(events("screening.list_odd"), ["empty.test"]);
     drop(process);
+    let checked = scene.hismail.cli(&["check"]).await;
+    for (list, words) in [
+        (
+            "all.test",
+            "has whom no list may have, as if everybody were in it",
+        ),
+        (
+            "names.test",
+            "has whom no list may have, as if everybody were in it",
+        ),
+        ("empty.test", "lacks whom every list has, as if it were no more"),
+    ] {
+        let sentence = format!("Look again: {list} (screening.lists) {words}: ");
+        assert!(checked.contains(&sentence), "{checked}");
+    }
+    assert!(!checked.contains("sound.test"), "{checked}");
     let resolver = Config::load(&scene.hismail.config)
         .unwrap()
         .dns

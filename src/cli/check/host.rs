@@ -1,0 +1,134 @@
+//! What mail of programs of this host rests on, and on whose behalf `dimed check` looks at it.
+
+use std::fs::metadata;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use super::surroundings::Finding;
+use crate::accounts::Loaded;
+use crate::config::{Config, LocalMail, Warning};
+use crate::daemon::pickup;
+use crate::mail::address::Domain;
+
+/// What is worth a second look of the files for programs of this host.
+pub fn of_host(config: &Config) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    if let Some(path) = config.local.aliases_file().filter(|path| path.exists()) {
+        match Loaded::read(&path, &config.host_names().origin) {
+            Ok(loaded) => {
+                let told = loaded.wrong.into_iter().chain(loaded.refused).take(10);
+                warnings.extend(told.map(Warning::Aliases));
+            }
+            Err(error) => warnings.push(Warning::Aliases(format!("{}: {error}", path.display()))),
+        }
+    }
+    warnings.extend(missing_aliases(&config.local));
+    warnings.extend(unusable_drop_folder(&config.local));
+    warnings
+}
+
+/// The usual file need not be there; nobody has asked for it.
+fn missing_aliases(local: &LocalMail) -> Option<Warning> {
+    let path = local.aliases_file()?;
+    let is_usual = local.aliases == LocalMail::default().aliases;
+    (!is_usual && !path.exists()).then(|| {
+        Warning::Aliases(format!(
+            "{} (local.aliases) is not there, so that nobody gets mail by its aliases: make it, or take it out",
+            path.display()
+        ))
+    })
+}
+
+/// The usual folder need not be there, as long as no program sends.
+fn unusable_drop_folder(local: &LocalMail) -> Option<Warning> {
+    let path = local.drop_folder()?;
+    let is_usual = local.drop == LocalMail::default().drop;
+    let path_text = path.display();
+    match pickup::probe(&path) {
+        Err(error @ pickup::Unusable::Unsafe) => Some(Warning::DropFolder(format!("{path_text}: {error}"))),
+        Err(pickup::Unusable::Missing) if !is_usual => Some(Warning::DropFolder(format!(
+            "{path_text} (local.drop) is not there, so that programs of this host cannot leave mail: make it with mode 1733 \
+             for the daemon's user, or take it out"
+        ))),
+        _ => None,
+    }
+}
+
+/// Whoever cannot read the configuration leaves mail in the usual folder, which must lead to where the daemon looks. `path` is the
+/// configuration.
+pub fn hidden_drop_folder(config: &Config, path: &Path) -> Option<Warning> {
+    let drop = config.local.drop_folder()?;
+    let usual = LocalMail::default().drop;
+    let leads_there = drop
+        .canonicalize()
+        .is_ok_and(|drop| usual.canonicalize().is_ok_and(|usual| usual == drop));
+    if drop == usual || leads_there || everybody_reads(path) {
+        return None;
+    }
+    let (path, usual, drop) = (path.display(), usual.display(), drop.display());
+    Some(Warning::DropFolder(format!(
+        "users who cannot read {path} leave mail in {usual}, and it is taken from {drop} (local.drop): make the one a symbolic \
+         link to the other, or let everybody read the configuration"
+    )))
+}
+
+fn everybody_reads(path: &Path) -> bool {
+    let Ok(path) = path.canonicalize() else {
+        return false;
+    };
+    let allows =
+        |path: &Path, bits: u32| metadata(path).is_ok_and(|found| found.permissions().mode() & bits == bits);
+    allows(&path, 0o004) && path.ancestors().skip(1).all(|folder| allows(folder, 0o001))
+}
+
+/// Whether somebody else runs the daemon, so that what may be read and written now says little about it. `user` is who looks.
+pub fn of_another(data: &Path, user: u32) -> Option<Finding> {
+    let owner = metadata(data).ok()?.uid();
+    (owner != user).then(|| Finding {
+        code: "other_user",
+        message: format!(
+            "{} (server.data_directory) belongs to user {owner}, and this is user {user}: files that the one makes the other may \
+             not be able to use, so run commands of dimed as the user who runs the daemon, such as `sudo -u '#{owner}' dimed \
+             check`",
+            data.display()
+        ),
+    })
+}
+
+/// Other hosts need to find us by our name, and many refuse one that nobody can look up (RFC 5321 §2.3.5).
+pub fn one_label(hostname: &Domain) -> Option<Finding> {
+    (!hostname.as_str().contains('.')).then(|| Finding {
+        code: "hostname_one_label",
+        message: format!(
+            "server.hostname is {hostname}, which is no full name: other hosts cannot find it, and many refuse mail from it; set \
+             the name that DNS has for this host, such as mx.example.org"
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_folder_of_another_user_is_told() {
+        let home = tempfile::tempdir().unwrap();
+        let me = metadata(home.path()).unwrap().uid();
+        assert_eq!(of_another(home.path(), me), None);
+        let found = of_another(home.path(), me + 1).unwrap();
+        assert!(
+            found.message.contains(&format!("sudo -u '#{me}' dimed check")),
+            "{}",
+            found.message
+        );
+        assert_eq!(of_another(Path::new("/nonexistent"), me), None);
+    }
+
+    #[test]
+    fn a_host_has_a_full_name() {
+        assert!(one_label(&"mx".parse().unwrap()).is_some());
+        assert!(one_label(&"mx.example.org".parse().unwrap()).is_none());
+    }
+}
