@@ -252,7 +252,7 @@ impl Accounts {
             return Ok(verifier.map_err(|_| store::Error::Unreadable("SCRAM verifier"))?);
         }
         // All spellings of an address have one answer, as those of an account do.
-        let name = address.map_or_else(|| identity.to_lowercase(), |address| store::fold(&address));
+        let name = address.map_or_else(|| store::fold_name(identity), |address| store::fold(&address));
         let (secret, rounds) = (self.store.nobody_secret(), self.settings.cost.scram_rounds);
         Ok(Verifier::of_nobody(secret.expose(), &name, rounds))
     }

@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 
 use super::{Accounts, Error, HostNames};
 use crate::mail::address::{Domain, Mailbox};
-use crate::store::Account;
+use crate::store::{Account, fold};
 
 /// Aliases followed for one recipient, at most.
 const MOST_STEPS: usize = 50;
@@ -95,7 +95,7 @@ impl Accounts {
         let mut open = VecDeque::from([recipient.clone()]);
         let mut seen = HashSet::new();
         while let Some(address) = open.pop_front() {
-            if !seen.insert(address.to_string().to_lowercase()) {
+            if !seen.insert(fold(&address)) {
                 found.circle = true;
                 continue;
             }

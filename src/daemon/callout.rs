@@ -29,7 +29,7 @@ use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::EnhancedStatus;
 use crate::queue::outages::{Outages, next_hop};
 use crate::routing::Route;
-use crate::store::{self, Store, fold};
+use crate::store::{self, Store};
 
 const AT_A_TIME: usize = 20;
 const AT_A_TIME_PER_DOMAIN: usize = 5;
@@ -133,18 +133,12 @@ impl Callouts {
 
     /// How long ago the host said that it knows the recipient, if that still counts.
     async fn known_for(&self, recipient: &Mailbox) -> Result<Option<Duration>, store::Error> {
-        if passes_for_ascii(recipient) {
-            return Ok(None);
-        }
         let since = self.store.known_since(recipient).await?;
         let age = since.map(|since| self.clock.now().since(since));
         Ok(age.filter(|age| *age < secs(self.settings.callout_keep_secs.get())))
     }
 
     async fn note_known(&self, recipient: &Mailbox) -> Result<(), store::Error> {
-        if passes_for_ascii(recipient) {
-            return Ok(());
-        }
         let now = self.clock.now();
         let expired = now.before(secs(self.settings.callout_keep_secs.get()));
         self.store.note_known(recipient, now, expired).await
@@ -216,12 +210,6 @@ async fn turn<'a>(
         Some((of_domain, of_all.acquire().await.ok()?))
     };
     timeout(patience, turns).await.ok().flatten()
-}
-
-/// Whether a name that is not ASCII has an ASCII one's place in the store, as one with a KELVIN SIGN has that of the same with
-/// a `k`. To the host they are two.
-fn passes_for_ascii(recipient: &Mailbox) -> bool {
-    !recipient.local().is_ascii() && fold(recipient).is_ascii()
 }
 
 /// Whether the name is surely the one in whose place it is looked up, and not another spelling of it.
@@ -319,15 +307,14 @@ mod tests {
 
     #[test]
     fn another_spelling_does_not_stand_for_the_one_that_is_known() {
-        for (name, passes, is_as_known) in [
-            ("kate@main.test", false, true),
-            ("\"a b\"@MAIN.test", false, true),
-            ("Kate@main.test", false, false),
-            ("\u{212a}ate@main.test", true, false),
-            ("\u{e9}va@main.test", false, false),
+        for (name, is_as_known) in [
+            ("kate@main.test", true),
+            ("\"a b\"@MAIN.test", true),
+            ("Kate@main.test", false),
+            ("\u{212a}ate@main.test", false),
+            ("\u{e9}va@main.test", false),
         ] {
             let recipient: Mailbox = name.parse().unwrap();
-            assert_eq!(passes_for_ascii(&recipient), passes, "{name}");
             assert_eq!(is_spelled_as_known(&recipient), is_as_known, "{name}");
         }
     }

@@ -217,7 +217,7 @@ fn name(text: &str) -> Option<(String, &str)> {
     };
     let name = name.trim();
     let fits = !name.is_empty() && !name.contains(|c: char| c.is_control() || c == '"');
-    fits.then(|| (name.to_lowercase(), rest))
+    fits.then(|| (name.to_ascii_lowercase(), rest))
 }
 
 fn targets(text: &str) -> (Vec<Target>, Vec<Fault>) {
@@ -299,7 +299,7 @@ fn of(spec: &Spec) -> Option<Target> {
         true => Mailbox::parse(&spec.text).ok().map(Target::Address),
         false => {
             let parsed = Mailbox::parse(&format!("{}@localhost", spec.text)).ok()?;
-            Some(Target::Name(parsed.local().to_lowercase()))
+            Some(Target::Name(parsed.local().to_ascii_lowercase()))
         }
     }
 }

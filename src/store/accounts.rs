@@ -50,14 +50,27 @@ pub enum Removal {
     Missing,
 }
 
-/// The form under which an address of ours is looked up: lower case, without needless quotes.
+/// Letters whose lower case has letters of ASCII: KELVIN SIGN, and I with a dot above.
+const LIKE_ASCII: [char; 2] = ['\u{212a}', '\u{130}'];
+
+/// The form under which an address of ours is looked up: lower case, without needless quotes. Nobody whose name is ASCII is found by
+/// one that is not.
 pub fn fold(address: &Mailbox) -> String {
     fold_name(&address.to_string())
 }
 
 /// The same for the name of a signet, which is a domain or an address.
 pub fn fold_name(name: &str) -> String {
-    name.to_lowercase()
+    let part = |part: &str| match part.strip_suffix(LIKE_ASCII) {
+        Some(text) => text.to_lowercase() + &part[text.len()..],
+        None => part.to_lowercase(),
+    };
+    name.split_inclusive(LIKE_ASCII).map(part).collect()
+}
+
+/// The form under which an address of another host is looked up: which letters beyond ASCII it takes for the same, is not known.
+pub fn fold_ascii(address: &Mailbox) -> String {
+    address.to_string().to_ascii_lowercase()
 }
 
 /// Accounts on disk.
@@ -114,4 +127,22 @@ pub trait Accounts: Send + Sync {
     /// A secret of this installation, from which comes what logins of people without an account are answered with. It is the
     /// same after a restart, as the answers for those who have one are.
     fn nobody_secret(&self) -> Secret<[u8; 32]>;
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn no_other_letter_passes_for_one_of_ascii() {
+        let folded = |text: &str| fold(&text.parse().unwrap());
+        assert_eq!(folded("Kelly@H.test"), "kelly@h.test");
+        assert_eq!(folded("\u{212a}ELLY@h.test"), "\u{212a}elly@h.test");
+        assert_eq!(folded("A\u{130}B\u{212a}@h.test"), "a\u{130}b\u{212a}@h.test");
+        assert_eq!(folded("J\u{d6}RG@h.test"), "j\u{f6}rg@h.test");
+        let theirs = fold_ascii(&"J\u{d6}RG@h.test".parse().unwrap());
+        assert_eq!(theirs, "j\u{d6}rg@h.test");
+    }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::base::durable::create_folder;
 use crate::mail::address::Mailbox;
+use crate::store::fold_name;
 
 /// A part of an address as the name of exactly one folder.
 ///
@@ -13,7 +14,7 @@ use crate::mail::address::Mailbox;
 /// other octet is written `%XX`. So nothing can leave its folder or hide, and no two names become one.
 pub fn folder_name(part: &str) -> String {
     let mut name = String::with_capacity(part.len());
-    for octet in part.to_lowercase().bytes() {
+    for octet in fold_name(part).bytes() {
         match octet {
             b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'+' | b'=' => name.push(octet.into()),
             b'.' if !name.is_empty() => name.push('.'),

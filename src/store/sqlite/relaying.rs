@@ -7,7 +7,7 @@ use sqlx::{query, query_as, query_scalar};
 use super::{SqliteStore, exists};
 use crate::base::time::Timestamp;
 use crate::mail::address::{Domain, Mailbox};
-use crate::store::{Error, RelayDomain, RelayRemoval, Relaying, Verification, fold};
+use crate::store::{Error, RelayDomain, RelayRemoval, Relaying, Verification, fold_ascii};
 
 /// Recipients remembered as known, at most: hosts that know everybody shall not fill the disk.
 const MOST_KNOWN: i64 = 100_000;
@@ -77,7 +77,7 @@ impl Relaying for SqliteStore {
         let sql = "SELECT EXISTS (SELECT 1 FROM relay_recipients WHERE domain = ? AND folded = ?)";
         let found = query_scalar(sql)
             .bind(address.domain().as_str())
-            .bind(fold(address))
+            .bind(fold_ascii(address))
             .fetch_one(&self.inner.readers)
             .await?;
         Ok(found)
@@ -103,7 +103,7 @@ impl Relaying for SqliteStore {
                     for address in &addresses {
                         let done = query("DELETE FROM relay_recipients WHERE domain = ? AND folded = ?")
                             .bind(address.domain().as_str())
-                            .bind(fold(address))
+                            .bind(fold_ascii(address))
                             .execute(&mut *db)
                             .await?;
                         removed += done.rows_affected();
@@ -132,7 +132,7 @@ impl Relaying for SqliteStore {
     }
 
     async fn known_since(&self, recipient: &Mailbox) -> Result<Option<Timestamp>, Error> {
-        let tag = self.inner.master.callout_tag(&fold(recipient));
+        let tag = self.inner.master.callout_tag(&fold_ascii(recipient));
         let at: Option<i64> = query_scalar("SELECT asked_at FROM callouts WHERE tag = ?")
             .bind(tag)
             .fetch_optional(&self.inner.readers)
@@ -141,7 +141,7 @@ impl Relaying for SqliteStore {
     }
 
     async fn note_known(&self, recipient: &Mailbox, now: Timestamp, expired: Timestamp) -> Result<(), Error> {
-        let tag = self.inner.master.callout_tag(&fold(recipient));
+        let tag = self.inner.master.callout_tag(&fold_ascii(recipient));
         self.inner
             .write(move |db| {
                 Box::pin(async move {
@@ -157,7 +157,7 @@ impl Relaying for SqliteStore {
     }
 
     async fn note_unknown(&self, recipient: &Mailbox) -> Result<(), Error> {
-        let tag = self.inner.master.callout_tag(&fold(recipient));
+        let tag = self.inner.master.callout_tag(&fold_ascii(recipient));
         self.inner
             .write(move |db| {
                 Box::pin(async move {
@@ -275,7 +275,7 @@ async fn list(
     for address in addresses {
         let done = query("INSERT OR IGNORE INTO relay_recipients (domain, folded) VALUES (?, ?)")
             .bind(domain)
-            .bind(fold(address))
+            .bind(fold_ascii(address))
             .execute(&mut *db)
             .await?;
         added += done.rows_affected();

@@ -284,6 +284,14 @@ async fn a_list_says_who_is_there_and_holds_at_once() {
             "{reply}"
         );
     }
+    // KELVIN SIGN is no K for the host that the mail is for.
+    backup
+        .cli(&["domain", "recipients", "add", "kate@main.test"])
+        .await;
+    assert_eq!(asked(&backup, "Kate").await, "250 2.1.5 Ok");
+    let mut talk = Talk::smtp(backup.ip).await;
+    talk.ask("MAIL FROM:<carol@plain.test> SMTPUTF8", "250").await;
+    talk.ask("RCPT TO:<\u{212a}ate@main.test>", "550 5.1.1 ").await;
     let file = backup.folder.join("list");
     std::fs::write(&file, "# all\neve@main.test OK\n").unwrap();
     let import = [
