@@ -39,28 +39,61 @@ impl Verdict {
     }
 }
 
+/// What DNS says of an address, and under which name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reverse {
+    /// Whether one of its names leads back.
+    pub verdict: Verdict,
+    /// That name, or else the first that it has, which anybody can have written there.
+    pub name: Option<Domain>,
+}
+
+impl Reverse {
+    /// Nothing is known for now.
+    pub const UNANSWERED: Self = Self {
+        verdict: Verdict::TempError,
+        name: None,
+    };
+
+    /// The name that leads back.
+    pub fn confirmed(&self) -> Option<&Domain> {
+        self.name.as_ref().filter(|_| self.verdict == Verdict::Pass)
+    }
+}
+
 /// Looks up the names of an address, and the addresses of these.
-pub async fn check(resolver: &dyn Resolver, address: IpAddr) -> Verdict {
+pub async fn check(resolver: &dyn Resolver, address: IpAddr) -> Reverse {
     let address = address.to_canonical();
     let checking = async {
         match resolver.names(address).await {
-            Lookup::Found { value, .. } => leads_back(resolver, &value, address).await,
-            Lookup::Absent { .. } => Verdict::PermError,
-            Lookup::Bogus | Lookup::Failed => Verdict::TempError,
+            Lookup::Found { value, .. } => leading_back(resolver, value, address).await,
+            Lookup::Absent { .. } => Reverse {
+                verdict: Verdict::PermError,
+                name: None,
+            },
+            Lookup::Bogus | Lookup::Failed => Reverse::UNANSWERED,
         }
     };
-    timeout(PATIENCE, checking).await.unwrap_or(Verdict::TempError)
+    timeout(PATIENCE, checking).await.unwrap_or(Reverse::UNANSWERED)
 }
 
-async fn leads_back(resolver: &dyn Resolver, names: &[Domain], address: IpAddr) -> Verdict {
+async fn leading_back(resolver: &dyn Resolver, mut names: Vec<Domain>, address: IpAddr) -> Reverse {
+    names.truncate(MAX_NAMES);
     let family = Family::of(address);
-    let asked = names.iter().take(MAX_NAMES);
-    let found = join_all(asked.map(|name| resolver.addresses_at(name.as_str(), family))).await;
+    let asked = names
+        .iter()
+        .map(|name| resolver.addresses_at(name.as_str(), family));
+    let found = join_all(asked).await;
     let has = |lookup: &Lookup<Vec<IpAddr>>| matches!(lookup, Lookup::Found { value, .. } if value.contains(&address));
     let is_open = |lookup: &Lookup<Vec<IpAddr>>| matches!(lookup, Lookup::Bogus | Lookup::Failed);
-    match (found.iter().any(has), found.iter().any(is_open)) {
-        (true, _) => Verdict::Pass,
-        (false, true) => Verdict::TempError,
-        (false, false) => Verdict::Fail,
+    let confirmed = found.iter().position(has);
+    let verdict = match (confirmed, found.iter().any(is_open)) {
+        (Some(_), _) => Verdict::Pass,
+        (None, true) => Verdict::TempError,
+        (None, false) => Verdict::Fail,
+    };
+    Reverse {
+        verdict,
+        name: names.into_iter().nth(confirmed.unwrap_or(0)),
     }
 }

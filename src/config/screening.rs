@@ -27,7 +27,7 @@ pub struct Screening {
     pub ipv4_bits: u8,
     /// The same of an IPv6 address. Default 64.
     pub ipv6_bits: u8,
-    /// What follows when EHLO has no full host name, ours, or an address that is not the host's. Default `off`.
+    /// What follows when EHLO has no full host name, ours, a domain of ours, or an address that is not the host's. Default `off`.
     pub false_hello: Consequence,
     /// What follows when the name in EHLO has neither addresses nor mail hosts. Default `off`.
     pub unknown_hello: Consequence,

@@ -38,6 +38,7 @@ pub use change::{Change, Changes, FieldChange, MAX_CHANGES, Place};
 pub use header::Header;
 pub use rewrite::rewrite;
 
+use crate::authentication::iprev::Reverse;
 use crate::base::id::QueueId;
 use crate::base::secret::Secret;
 use crate::mail::address::{Domain, Mailbox, ReversePath};
@@ -133,6 +134,8 @@ pub struct Client {
     pub address: IpAddr,
     /// Its port.
     pub port: u16,
+    /// What reverse DNS says of it, if that was looked up: not of users, and not of this machine.
+    pub reverse: Option<Reverse>,
     /// What it calls itself.
     pub hello: String,
     /// Version and cipher suite of TLS.

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::change::{Change, Changes, FieldChange, Place};
 use super::milter::Judged;
 use super::{Client, Error, Message, Verdict, header, words};
+use crate::authentication::iprev::Reverse;
 use crate::base::secret::Secret;
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::reply::{EnhancedStatus, Reply};
@@ -118,6 +119,8 @@ impl Request<'_> {
             ("queue-id", message.id.to_string()),
             ("mta-name", client.host.to_string()),
         ];
+        let name = client.reverse.as_ref().and_then(Reverse::confirmed);
+        fields.extend(name.map(|name| ("hostname", name.to_string())));
         fields.extend(client.login.as_ref().map(|login| ("user", login.to_string())));
         if let Some((version, cipher)) = &client.tls {
             fields.push(("tls-version", version.clone()));

@@ -1,7 +1,7 @@
 //! What a host calls itself, and what DNS calls it.
 //!
 //! RFC 5321 §4.1.4 forbids to refuse a host because its name in EHLO does not lead to its address, and nothing here does: a name
-//! is held to be one, to exist, and not to be ours. An address literal says the address itself, and must be it.
+//! is held to be one, to exist, and not to be ours, host or domain. An address literal says the address itself, and must be it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -65,18 +65,21 @@ pub(super) struct Found {
 }
 
 impl Settings {
-    /// Looks up what there is to be known.
+    /// Whether what reverse DNS says has consequences.
+    pub(super) fn ask_for_reverse(&self) -> bool {
+        self.no_reverse.max(self.unconfirmed_reverse) > Action::Off
+    }
+
+    /// Looks up what there is to be known. `reverse` finds out what reverse DNS says, if that is asked for.
     pub(super) async fn check(
         &self,
         resolver: &dyn Resolver,
         peer: IpAddr,
         hello: &str,
         own: &[Domain],
+        reverse: impl Future<Output = Option<iprev::Verdict>>,
     ) -> Found {
-        let (of_hello, reverse) = tokio::join!(
-            self.check_hello(resolver, peer, hello, own),
-            self.check_reverse(resolver, peer)
-        );
+        let (of_hello, reverse) = tokio::join!(self.check_hello(resolver, peer, hello, own), reverse);
         let of_reverse = reverse.and_then(|verdict| self.fault_of(verdict));
         let faults = of_hello.into_iter().chain(of_reverse);
         Found {
@@ -108,14 +111,6 @@ impl Settings {
         }
     }
 
-    async fn check_reverse(&self, resolver: &dyn Resolver, peer: IpAddr) -> Option<iprev::Verdict> {
-        if self.no_reverse.max(self.unconfirmed_reverse) == Action::Off {
-            return None;
-        }
-        let checking = timeout(PATIENCE, iprev::check(resolver, peer));
-        Some(checking.await.unwrap_or(iprev::Verdict::TempError))
-    }
-
     /// A host without a name has none that leads back either.
     fn fault_of(&self, verdict: iprev::Verdict) -> Option<(Fault, Action)> {
         let either = self.no_reverse.max(self.unconfirmed_reverse);
@@ -125,6 +120,14 @@ impl Settings {
             iprev::Verdict::PermError => Some((Fault::NoReverse, either)),
             iprev::Verdict::TempError => Some((Fault::ReverseUnanswered, either.min(Action::Defer))),
         }
+    }
+}
+
+/// The full name that a host gives in EHLO, if it does.
+pub(super) fn claimed(hello: &str, peer: IpAddr) -> Option<Domain> {
+    match claim(hello, peer) {
+        Claim::Name(name) => Some(name),
+        Claim::Literal | Claim::False => None,
     }
 }
 

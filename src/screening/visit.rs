@@ -4,9 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+
 use super::lists::{Listing, Verdict};
 use super::rates::Used;
-use super::{Action, Error, Refused, Screening, Why, is_always_open, mark, names};
+use super::{Action, Error, PATIENCE, Refused, Screening, Why, is_always_open, mark, names};
+use crate::authentication::iprev::{self, Reverse};
 use crate::mail::address::{Domain, Mailbox, ReversePath};
 
 /// Senders that SPF is asked about in one session, under one name; each may take a hundred questions to DNS. What is beyond that
@@ -22,6 +26,8 @@ pub struct Visit {
     host: Option<Host>,
     /// What SPF said of senders, and by which name of the host.
     spf: Vec<(ReversePath, String, bool)>,
+    /// Looked up when somebody asks for it.
+    reverse: OnceCell<Reverse>,
 }
 
 /// What is known of a host.
@@ -66,7 +72,17 @@ impl Visit {
             hello: String::new(),
             host: None,
             spf: Vec::new(),
+            reverse: OnceCell::new(),
         }
+    }
+
+    /// What reverse DNS says of the host.
+    pub async fn reverse(&self) -> &Reverse {
+        let check = async || {
+            let checking = iprev::check(self.screening.resolver.as_ref(), self.peer);
+            timeout(PATIENCE, checking).await.unwrap_or(Reverse::UNANSWERED)
+        };
+        self.reverse.get_or_init(check).await
     }
 
     /// EHLO or HELO came.
@@ -155,11 +171,19 @@ impl Visit {
         } = self.screening.as_ref();
         let resolver = resolver.as_ref();
         if self.host.is_none() {
+            let mut own = settings.own_names.clone();
+            own.extend(self.claimed_domain().await);
+            let reverse = async {
+                match settings.names.ask_for_reverse() {
+                    true => Some(self.reverse().await.verdict),
+                    false => None,
+                }
+            };
             let (listings, names) = tokio::join!(
                 lists.of_address(resolver, self.peer),
                 settings
                     .names
-                    .check(resolver, self.peer, &self.hello, &settings.own_names)
+                    .check(resolver, self.peer, &self.hello, &own, reverse)
             );
             self.host = Some(Host { listings, names });
         }
@@ -169,6 +193,14 @@ impl Visit {
                 None => Vec::new(),
             });
         }
+    }
+
+    /// The domain of ours that the host claims to be.
+    async fn claimed_domain(&self) -> Option<Domain> {
+        let name = names::claimed(&self.hello, self.peer)?;
+        // Where the store fails, no mail is taken anyway.
+        let served = self.screening.store.local_domain(&name).await.ok().flatten();
+        served.map(|_| name)
     }
 
     /// The first of the strongest reasons to refuse or put off.

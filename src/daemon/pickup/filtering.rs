@@ -63,6 +63,7 @@ impl Pickup {
             host: host.clone(),
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 0,
+            reverse: None,
             hello: host.to_string(),
             tls: None,
             login: None,

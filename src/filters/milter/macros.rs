@@ -3,12 +3,47 @@
 use std::net::IpAddr;
 
 use super::packet::{Command, texts};
+use crate::authentication::iprev::{Reverse, Verdict};
 use crate::base::id::QueueId;
 use crate::filters::{Client, Sender};
-use crate::mail::address::Mailbox;
+use crate::mail::address::{Domain, Mailbox};
 
-/// Names of clients are not looked up.
+/// For the name of an address that has none.
 const UNKNOWN: &str = "unknown";
+
+/// The name that leads back to the client's address, or the address itself.
+fn name(client: &Client) -> String {
+    let confirmed = client.reverse.as_ref().and_then(Reverse::confirmed);
+    confirmed.map_or_else(|| literal(client), Domain::to_string)
+}
+
+fn literal(client: &Client) -> String {
+    match client.address.to_canonical() {
+        IpAddr::V4(address) => format!("[{address}]"),
+        IpAddr::V6(address) => format!("[IPv6:{address}]"),
+    }
+}
+
+/// Name and address, as in Sendmail.
+fn name_and_address(client: &Client, named: Option<&Domain>) -> String {
+    let literal = literal(client);
+    let is_confirmed = client.reverse.as_ref().and_then(Reverse::confirmed).is_some();
+    match named {
+        Some(name) if is_confirmed => format!("{name} {literal}"),
+        Some(name) => format!("{name} {literal} (may be forged)"),
+        None => literal,
+    }
+}
+
+/// How far the name is known, in Sendmail's words.
+fn resolved(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "OK",
+        Verdict::Fail => "FORGED",
+        Verdict::TempError => "TEMP",
+        Verdict::PermError => "FAIL",
+    }
+}
 
 /// The data of `connect`: name, family, port, address.
 pub(super) fn connection(client: &Client) -> Vec<u8> {
@@ -17,7 +52,7 @@ pub(super) fn connection(client: &Client) -> Vec<u8> {
         // Sendmail's form has a tag before it.
         IpAddr::V6(address) => (b'6', format!("IPv6:{address}")),
     };
-    let mut data = texts([UNKNOWN]);
+    let mut data = texts([name(client)]);
     data.push(family);
     data.extend_from_slice(&client.port.to_be_bytes());
     data.extend(texts([address]));
@@ -25,19 +60,23 @@ pub(super) fn connection(client: &Client) -> Vec<u8> {
 }
 
 pub(super) fn of_connection(client: &Client) -> Vec<u8> {
-    let address = client.address.to_canonical();
-    packet(
-        Command::Connect,
-        &[
-            ("j", client.host.to_string()),
-            ("{daemon_name}", "dimed".into()),
-            ("v", concat!("dimed/", env!("CARGO_PKG_VERSION")).into()),
-            ("_", format!("{UNKNOWN} [{address}]")),
-            ("{client_addr}", address.to_string()),
-            ("{client_port}", client.port.to_string()),
-            ("{client_name}", UNKNOWN.into()),
-        ],
-    )
+    let reverse = client.reverse.as_ref();
+    let named = reverse.and_then(|reverse| reverse.name.as_ref());
+    let mut macros = vec![
+        ("j", client.host.to_string()),
+        ("{daemon_name}", "dimed".into()),
+        ("v", concat!("dimed/", env!("CARGO_PKG_VERSION")).into()),
+        ("_", name_and_address(client, named)),
+        ("{client_addr}", client.address.to_canonical().to_string()),
+        ("{client_port}", client.port.to_string()),
+        ("{client_name}", name(client)),
+        (
+            "{client_ptr}",
+            named.map_or_else(|| UNKNOWN.into(), Domain::to_string),
+        ),
+    ];
+    macros.extend(reverse.map(|reverse| ("{client_resolve}", resolved(reverse.verdict).into())));
+    packet(Command::Connect, &macros)
 }
 
 pub(super) fn of_hello(client: &Client) -> Vec<u8> {

@@ -2,7 +2,8 @@
 //!
 //! A conversation starts with the first message of a session and serves all of them: what strangers who never send mail do is
 //! no filter's business. The filter is told of the client by `connect` and `helo` then, and what it has against it holds for
-//! every message. Names of clients are not looked up: `{client_name}` is `unknown`.
+//! every message. `{client_name}` is a name that leads back to the client's address,
+//! or else that address in brackets, as in Sendmail.
 
 mod macros;
 pub mod packet;

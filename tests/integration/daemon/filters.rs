@@ -72,7 +72,7 @@ async fn a_milter_is_told_of_client_envelope_and_message_step_by_step() {
     // What we put above the message is not shown.
     assert_eq!(milter.letters(), "ODCDHDMDRDRDTLLLLLDNBDE");
     let connect = first(&milter, b'C');
-    assert!(connect.starts_with(b"unknown\x004") && connect.ends_with(b"127.0.0.1\0"));
+    assert!(connect.starts_with(b"[127.0.0.1]\x004") && connect.ends_with(b"127.0.0.1\0"));
     assert_eq!(first(&milter, b'M'), b"<carol@plain.test>\0");
     assert_eq!(first(&milter, b'R'), b"<bob@hismail.test>\0");
     assert_eq!(first(&milter, b'B'), b"hello\r\n");

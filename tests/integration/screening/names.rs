@@ -3,6 +3,7 @@
 use dimed::config::{Consequence, Validation};
 
 use super::*;
+use crate::support::milter::{Act, Milter};
 use crate::support::name_server::Fault;
 use crate::support::unbound::Unbound;
 
@@ -36,6 +37,8 @@ async fn a_name_in_ehlo_is_a_host_s_and_not_ours() {
         ("localhost", "550 5.7.1 "),
         ("a_b.plain.test", "550 5.7.1 "),
         ("MX.hismail.test", "550 5.7.1 "),
+        ("Hismail.test", "550 5.7.1 "),
+        ("www.hismail.test", "250 "),
     ] {
         let reply = scene
             .rcpt_to("192.0.2.77", hello, "carol@plain.test", "bob@hismail.test")
@@ -172,6 +175,74 @@ async fn what_was_found_of_names_stands_in_the_header() {
             marks,
             "{delivered}"
         );
+    }
+    served.stop().await;
+}
+
+/// Whatever hosts are measured by: filters have rules about names.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_milter_is_told_what_reverse_dns_says() {
+    let knot = knot(&zones()).await;
+    let world = World::new().await;
+    let milter = Milter::start(|_, _| Act::Usual).await;
+    let hismail = hismail(&world, |config: &mut Config| {
+        config.dns.servers = vec![knot.address];
+        config.dns.trust_anchors = Some(knot.anchor_file());
+        config.filtering.filters = vec![milter.filter("scripted")];
+    })
+    .await;
+    let scene = Scene {
+        hismail,
+        knot,
+        _world: world,
+    };
+    let served = scene.start().await;
+    for (address, name, both, pointer, resolved) in [
+        (
+            "192.0.2.77",
+            "mx.plain.test",
+            "mx.plain.test [192.0.2.77]",
+            "mx.plain.test",
+            "OK",
+        ),
+        (
+            "192.0.2.78",
+            "[192.0.2.78]",
+            "mx.plain.test [192.0.2.78] (may be forged)",
+            "mx.plain.test",
+            "FORGED",
+        ),
+        ("192.0.2.1", "[192.0.2.1]", "[192.0.2.1]", "unknown", "FAIL"),
+        (
+            "2001:db8::1",
+            "six.plain.test",
+            "six.plain.test [IPv6:2001:db8::1]",
+            "six.plain.test",
+            "OK",
+        ),
+    ] {
+        let before = milter.heard().len();
+        let reply = scene.rcpt(address, "carol@plain.test").await;
+        assert!(reply.starts_with("250 "), "{reply}");
+        let heard = milter.heard().split_off(before);
+        let text = |letter: &[u8]| {
+            let packet = heard.iter().find(|packet| packet.starts_with(letter)).unwrap();
+            String::from_utf8_lossy(packet).into_owned()
+        };
+        assert!(text(b"C").starts_with(&format!("C{name}\0")), "{address}");
+        let macros = text(b"DC");
+        for (key, value) in [
+            ("j", "mx.hismail.test"),
+            ("_", both),
+            ("{client_name}", name),
+            ("{client_ptr}", pointer),
+            ("{client_resolve}", resolved),
+        ] {
+            assert!(
+                macros.contains(&format!("{key}\0{value}\0")),
+                "{key} of {address}: {macros:?}"
+            );
+        }
     }
     served.stop().await;
 }

@@ -19,7 +19,7 @@ impl Owner {
     /// MAIL: whether the filters let it begin.
     pub(super) async fn filter_mail(&mut self, session: &Session, mail: &MailFrom) -> Result<(), Reply> {
         if self.filters.is_none() {
-            self.filters = self.chain(session);
+            self.filters = self.chain(session).await;
         }
         let Some(chain) = &mut self.filters else {
             return Ok(());
@@ -54,16 +54,24 @@ impl Owner {
         }
     }
 
-    fn chain(&self, session: &Session) -> Option<Chain> {
+    async fn chain(&self, session: &Session) -> Option<Chain> {
         let services = &self.services;
         let filters = match self.is_ours() {
             true => &services.filters.submission,
             false => &services.filters.incoming,
         };
+        if filters.is_empty() {
+            return None;
+        }
+        let reverse = match &self.visit {
+            Some(visit) if !self.is_ours() => Some(visit.reverse().await.clone()),
+            _ => None,
+        };
         let client = Client {
             host: services.config.server.hostname.clone(),
             address: self.peer.ip(),
             port: self.peer.port(),
+            reverse,
             hello: session
                 .hello()
                 .map(|hello| hello.name.clone())
@@ -71,7 +79,7 @@ impl Owner {
             tls: session.tls().map(|tls| (tls.version.clone(), tls.cipher.clone())),
             login: self.account.as_ref().map(|account| account.address.clone()),
         };
-        (!filters.is_empty()).then(|| Chain::new(filters.clone(), client, self.id))
+        Some(Chain::new(filters.clone(), client, self.id))
     }
 
     /// The message: refused, or taken with what the filters changed; and why it is to be held, if it is.
