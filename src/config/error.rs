@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::plain::sentence;
 use crate::net::dns::NotLoopback;
 
 /// Why a configuration cannot be used.
@@ -119,27 +120,9 @@ impl Error {
             path: path.to_owned(),
             line,
             column,
-            message: plain(&error.message().replace('\n', ": ")),
+            message: sentence(error.message(), text, start),
         }
     }
-}
-
-/// The parser's message without the names of Rust types, and with an example where it is too short to help.
-fn plain(message: &str) -> String {
-    let mut text = message.to_owned();
-    for (from, to) in [
-        ("a nonzero usize", "a whole number above 0"),
-        ("a nonzero u64", "a whole number above 0"),
-        ("a nonzero u32", "a whole number above 0"),
-        ("expected a sequence", "expected a list in brackets"),
-        (
-            "invalid socket address syntax",
-            "not an IP address and port, such as 192.0.2.1:25 or [::]:25",
-        ),
-    ] {
-        text = text.replace(from, to);
-    }
-    text
 }
 
 /// Line and column of an octet of `text`, both from 1.
@@ -153,18 +136,6 @@ fn place(text: &str, offset: usize) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rust_types_are_not_shown() {
-        assert_eq!(
-            plain("invalid value: integer `0`, expected a nonzero usize"),
-            "invalid value: integer `0`, expected a whole number above 0"
-        );
-        assert_eq!(
-            plain("invalid socket address syntax"),
-            "not an IP address and port, such as 192.0.2.1:25 or [::]:25"
-        );
-    }
 
     #[test]
     fn counts_lines_and_characters_from_one() {

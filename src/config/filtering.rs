@@ -361,7 +361,10 @@ mod tests {
                 ),
                 "clients do not wait",
             ),
-            (format!("{FILTER}on_reject = \"discard\"\n"), "unknown variant"),
+            (
+                format!("{FILTER}on_reject = \"discard\"\n"),
+                "is \"discard\", and must be ",
+            ),
             (
                 FILTER.replace("127.0.0.1:11332", "localhost:11332"),
                 "neither unix:",

@@ -13,6 +13,7 @@ mod local;
 mod master_key;
 mod mta_sts;
 mod paths;
+mod plain;
 mod relay;
 mod routing;
 mod screening;
@@ -191,12 +192,12 @@ mod tests {
     fn unknown_keys_are_named_with_their_place() {
         let message = refused("[server]\nhostname = \"mx.example\"\nport = 25\n");
         assert!(
-            message.starts_with("dimed.toml:3:1: unknown field `port`"),
+            message.starts_with("dimed.toml:3:1: there is no setting `server.port`"),
             "{message}"
         );
         let message = refused("[server]\nhostname = \"mx.example\"\n[servers]\n");
         assert!(
-            message.starts_with("dimed.toml:3:2: unknown field `servers`"),
+            message.starts_with("dimed.toml:3:2: there is no section `[servers]`"),
             "{message}"
         );
     }
@@ -209,15 +210,15 @@ mod tests {
         assert!(message.starts_with("dimed.toml:4:11: "), "{message}");
         let message = refused("[server]\nhostname = \"mx.example\"\n[log]\nformat = \"xml\"\n");
         assert!(
-            message.starts_with("dimed.toml:4:10: unknown variant `xml`"),
+            message.starts_with("dimed.toml:4:10: `log.format` is \"xml\""),
             "{message}"
         );
     }
 
     #[test]
     fn a_missing_host_name_is_an_error() {
-        assert!(refused("").contains("missing field `server`"));
-        assert!(refused("[server]\n").contains("missing field `hostname`"));
+        assert!(refused("").contains("`server.hostname` is missing"));
+        assert!(refused("[server]\n").contains("`server.hostname` is missing"));
     }
 
     #[test]

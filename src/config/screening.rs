@@ -315,9 +315,12 @@ mod tests {
             ),
             (
                 list("zone = \"bl.example\", action = \"drop\""),
-                "unknown variant `drop`",
+                "`screening.lists` is \"drop\", and must be ",
             ),
-            (list("zone = \"bl.example\""), "missing field `action`"),
+            (
+                list("zone = \"bl.example\""),
+                "`screening.lists.action` is missing",
+            ),
             (
                 list("zone = \"bl.example\", action = \"mark\", answers = [\"10.0.0.2\"]"),
                 "`10.0.0.2`: not an answer of a list",
@@ -343,7 +346,10 @@ mod tests {
                 "greylist_wait_secs = 3600\ngreylist_retry_hours = 1\n".into(),
                 "nobody could come again in time",
             ),
-            ("false_hello = \"yes\"\n".into(), "unknown variant `yes`"),
+            (
+                "false_hello = \"yes\"\n".into(),
+                "`screening.false_hello` is \"yes\", and must be ",
+            ),
             (
                 "exempt = [\"192.0.2.1/24\"]\n".into(),
                 "not an address or a network",

@@ -479,7 +479,7 @@ fn check_names_what_is_wrong() {
     fs::write(home.path("dimed.toml"), format!("{text}ports = 25\n")).unwrap();
     let message = home.fails(78, &["check"]);
     assert!(
-        message.contains("dimed.toml:12:1: unknown field `ports`"),
+        message.contains("dimed.toml:12:1: there is no setting `dns.ports`"),
         "{message}"
     );
     let message = home.fails(78, &["--config", "/nonexistent.toml", "check"]);
