@@ -26,6 +26,13 @@ pub const PROBATION: Duration = Duration::from_secs(24 * 3600);
 /// A clock that moves forward evenly, from any point.
 pub type Steady = Box<dyn Fn() -> Duration + Send + Sync>;
 
+/// The steady clock of the operating system, which goes on while the machine sleeps.
+pub(super) fn boottime() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    let (secs, nanos) = (u64::try_from(now.tv_sec), u32::try_from(now.tv_nsec));
+    Duration::new(secs.unwrap_or(0), nanos.unwrap_or(0))
+}
+
 /// The time of day, watched.
 pub struct GuardedClock {
     wall: Box<dyn Clock>,
@@ -55,14 +62,14 @@ pub struct Doubt {
 }
 
 impl GuardedClock {
-    /// The clocks of the operating system. The steady one goes on while the machine sleeps.
+    /// The clocks of the operating system.
     pub fn system() -> Self {
-        let steady = || {
-            let now = clock_gettime(ClockId::Boottime);
-            let (secs, nanos) = (u64::try_from(now.tv_sec), u32::try_from(now.tv_nsec));
-            Duration::new(secs.unwrap_or(0), nanos.unwrap_or(0))
-        };
-        Self::new(Box::new(SystemClock), Box::new(steady))
+        Self::watching(Box::new(SystemClock))
+    }
+
+    /// Watches `wall` by the steady clock of the operating system.
+    pub fn watching(wall: Box<dyn Clock>) -> Self {
+        Self::new(wall, Box::new(boottime))
     }
 
     /// Watches `wall`, which is trusted now.

@@ -5,6 +5,7 @@ pub mod budget;
 pub mod bytes;
 pub mod durable;
 pub mod encoding;
+pub mod followed_clock;
 pub mod guarded_clock;
 pub mod id;
 pub mod machine;

@@ -31,6 +31,8 @@ pub const QUEUE_LEASE_LOST: &str = "queue.lease_lost";
 pub const QUEUE_DELETED_AMID: &str = "queue.deleted_amid";
 /// Mail that an operator has deleted is reported to its author as failed.
 pub const QUEUE_CONDEMNED: &str = "queue.condemned";
+/// The connection that hears of mail that is due was lost.
+pub const STORE_UNHEARD: &str = "store.unheard";
 /// What is stored of a message cannot be read; its recipients are set aside.
 pub const QUEUE_QUARANTINED: &str = "queue.quarantined";
 

@@ -1,6 +1,6 @@
 //! Points in time and where they come from.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since the Unix epoch, UTC.
@@ -45,6 +45,16 @@ pub trait Clock: Send + Sync {
     /// wrong.
     fn certain(&self, time: Timestamp) -> Timestamp {
         time
+    }
+}
+
+impl<C: Clock + ?Sized> Clock for Arc<C> {
+    fn now(&self) -> Timestamp {
+        (**self).now()
+    }
+
+    fn certain(&self, time: Timestamp) -> Timestamp {
+        (**self).certain(time)
     }
 }
 

@@ -132,7 +132,8 @@ async fn check(config: Config) -> anyhow::Result<(Config, Vec<Finding>)> {
         probed.with_context(|| format!("{} cannot be used", socket.display()))?;
     }
     let mut findings = surroundings::findings(&config).await;
-    if !config.server.database().exists() {
+    let is_file = matches!(config.storage.database, config::Database::Sqlite);
+    if is_file && !config.server.database().exists() {
         return Ok((config, findings));
     }
     let context = Context::open(config).await?;

@@ -8,13 +8,11 @@ use crate::abuse::Gate;
 use crate::accounts::Accounts;
 use crate::authentication::{Keys, Srs};
 use crate::base::durable;
-use crate::base::guarded_clock::GuardedClock;
 use crate::base::time::{Clock, Timestamp};
 use crate::config::{self, Config, Origin};
 use crate::crypto::at_rest::Key;
 use crate::signet_service::{Published, Retiring, Rotation};
-use crate::store::sqlite::SqliteStore;
-use crate::store::{ClockRecords as _, MasterKey, Store};
+use crate::store::{MasterKey, Store};
 
 /// An installation, opened.
 pub struct Context {
@@ -29,15 +27,10 @@ impl Context {
     /// Opens an installation that has been used before.
     pub async fn open(config: Config) -> anyhow::Result<Self> {
         let key = config::load_master_key(&config).context("the store cannot be opened")?;
-        let guarded = Arc::new(GuardedClock::system());
-        let clock: Arc<dyn Clock> = Arc::clone(&guarded) as _;
-        let path = config.server.database();
-        let store = SqliteStore::open(&path, MasterKey(key), Arc::clone(&clock))
-            .await
-            .with_context(|| format!("{} cannot be opened", path.display()))?;
-        if let Some(record) = store.clock_record().await? {
-            guarded.resume(record.trusted_at);
-        }
+        let place = config.place().context("the store cannot be opened")?;
+        let name = place.to_string();
+        let opened = place.open(MasterKey(key)).await;
+        let (store, clock) = opened.with_context(|| format!("{name} cannot be opened"))?;
         Ok(Self {
             config,
             store: Arc::new(store),

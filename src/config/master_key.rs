@@ -18,7 +18,7 @@ use crate::crypto::at_rest::Key;
 /// Variable that holds the key itself.
 const KEY_VARIABLE: &str = "DIMED_MASTER_KEY";
 /// Variable that systemd sets.
-const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+pub(super) const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 /// Name of the credential.
 const CREDENTIAL: &str = "master.key";
 /// No key is longer: 32 octets in base64 with a line end, and some white space.
@@ -115,7 +115,8 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
     Ok(octets)
 }
 
-fn check_mode(path: &Path) -> Result<(), Error> {
+/// [`Error::Exposed`] if others can read a file.
+pub(super) fn check_mode(path: &Path) -> Result<(), Error> {
     let metadata = std::fs::metadata(path).map_err(|source| Error::Unreadable {
         path: path.to_owned(),
         source,

@@ -6,6 +6,7 @@
 mod abuse;
 mod authentication;
 mod convert;
+mod database;
 mod dmime;
 mod error;
 mod filtering;
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 pub use abuse::{Abuse, TrapMail};
 pub use authentication::{Authentication, Incoming, OnQuarantine};
+pub use database::Database;
 pub use dmime::{Dmime, MinimumSuite};
 pub use error::Error;
 pub use filtering::{Action, Filter, FilterProtocol, FilteredMail, Filtering};

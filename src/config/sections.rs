@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{Error, MaildirPattern, Transport};
+use super::{Database, Error, MaildirPattern, Transport};
 use crate::base::network::Network;
 use crate::mail::address::{Domain, Mailbox};
 use crate::net::service::Service;
@@ -391,10 +391,23 @@ pub struct Limits {
     pub refused_logins_per_hour: NonZeroU32,
 }
 
-/// `[storage]`: what must be left on the disk of the data directory. Below that no mail is taken in; what is here is delivered.
+/// `[storage]`: the database, and what must be left on the disk of the data directory. Below that no mail is taken in; what is here is delivered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Storage {
+    /// `sqlite` for a file in the data directory, or a database of PostgreSQL that several nodes may share:
+    /// `postgres://USER@HOST[:PORT][,HOST...]/DATABASE`, where a host is a name, an address, or the folder of a socket with `%2F`
+    /// for each `/`. Of several hosts the first that takes writes is used. Default `sqlite`.
+    #[serde(with = "text")]
+    pub database: Database,
+    /// File whose first line is the password for PostgreSQL, readable by its owner alone. A systemd credential
+    /// `database.password` comes before it. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// File with the authorities (PEM) that certificates of PostgreSQL must come from; connections by TCP always use TLS.
+    /// Default: those that browsers trust.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root_certificates: Option<PathBuf>,
     /// Room. MiB, default 256; 0 for any.
     pub min_free_mib: u64,
     /// Files that can still be made. Default 1000; 0 for any.
@@ -404,6 +417,9 @@ pub struct Storage {
 impl Default for Storage {
     fn default() -> Self {
         Self {
+            database: Database::Sqlite,
+            password_file: None,
+            root_certificates: None,
             min_free_mib: 256,
             min_free_inodes: 1000,
         }

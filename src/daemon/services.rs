@@ -38,8 +38,7 @@ use crate::queue::plan::Planner;
 use crate::queue::signing::Signing;
 use crate::screening::Screening;
 use crate::signet_service::{Chains, Desk, Directory, Enumeration, Published};
-use crate::store::sqlite::SqliteStore;
-use crate::store::{ClockRecords as _, MasterKey, Store, StsPolicies};
+use crate::store::{MasterKey, Store, StsPolicies};
 
 /// Messages held whole at the same time, on the way in and again in the queue: this many of the largest allowed.
 const MESSAGES_IN_MEMORY: u64 = 4;
@@ -147,13 +146,9 @@ fn checks_at_once() -> usize {
 impl Services {
     /// Opens the store and loads keys and certificates.
     pub async fn open(config: Config, observer: Arc<dyn Observer>) -> Result<Self, Error> {
-        let guarded = Arc::new(GuardedClock::system());
-        let clock: Arc<dyn Clock> = Arc::clone(&guarded) as _;
         let master_key = MasterKey(config::load_master_key(&config)?);
-        let store = SqliteStore::open(&config.server.database(), master_key, Arc::clone(&clock)).await?;
-        if let Some(record) = store.clock_record().await? {
-            guarded.resume(record.trusted_at);
-        }
+        let (store, guarded) = config.place()?.open(master_key).await?;
+        let clock: Arc<dyn Clock> = Arc::clone(&guarded) as _;
         let store: Arc<dyn Store> = Arc::new(store);
         let Planner {
             domains,

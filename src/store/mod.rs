@@ -11,7 +11,7 @@
 //!
 //! | Before | this is synced |
 //! |---|---|
-//! | the database is made | the data directory, and the master key, each in its folder |
+//! | the database of SQLite is made | the data directory, and the master key, each in its folder |
 //! | `250` to DATA and to the last BDAT, `250 OK [id]` to an object of DMTP | the pieces of the body, then, by the sync that ends `COMMIT`, the message with all its recipients |
 //! | a file gets its name in a Maildir's `new` | its octets, and every folder that was made for it, in the one above |
 //! | the transaction that settles what was delivered into a Maildir | `new`, after the rename |
@@ -35,10 +35,13 @@ mod kept;
 mod key_sets;
 mod life_cycle;
 mod queue_view;
+mod place;
+pub mod postgres;
 mod relaying;
 mod sealed;
 mod signets;
 mod spool;
+mod sql;
 pub mod sqlite;
 mod sts;
 
@@ -56,10 +59,12 @@ pub use greylist::*;
 pub use key_sets::*;
 pub use life_cycle::*;
 pub use queue_view::*;
+pub use place::Place;
 pub use relaying::*;
 pub use sealed::MasterKey;
 pub use signets::*;
 pub use spool::*;
+pub use sql::{CLAIM_QUERIES, SqlStore, WriterStats};
 pub use sts::*;
 
 use std::sync::Arc;
@@ -71,7 +76,8 @@ pub enum Error {
     /// The database failed; trying again later may help.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
-    /// A transaction that carried this and other work did not become durable; nothing was changed.
+    /// A transaction that carried this and other work did not become durable, as far as anybody here knows: nothing was changed,
+    /// unless the answer of a server was lost (see [`postgres`]).
     #[error("the transaction was not committed")]
     NotCommitted(#[source] Arc<sqlx::Error>),
     /// The file cannot be created, locked or protected.

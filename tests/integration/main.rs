@@ -13,6 +13,7 @@ mod cli_messages;
 mod cli_secondary_keys;
 mod cli_signets;
 mod cli_vectors;
+mod cluster;
 mod config;
 mod daemon;
 mod demo;

@@ -70,7 +70,8 @@ impl Process {
         self.signal("-HUP");
     }
 
-    fn signal(&self, signal: &str) {
+    /// Another signal, such as `-STOP`.
+    pub fn signal(&self, signal: &str) {
         let sent = Command::new("kill")
             .args([signal, &self.child.id().to_string()])
             .status()

@@ -11,6 +11,7 @@ pub mod milter;
 pub mod name_server;
 pub mod observer;
 pub mod organization;
+pub mod postgres;
 pub mod sink;
 pub mod talk;
 pub mod tool;

@@ -13,7 +13,7 @@ const MODE: u32 = 0o600;
 /// A lock on `<database>.lock`, held while the database is open and gone with the process, however it ends.
 ///
 /// The database file itself is not locked: closing any descriptor of it would drop SQLite's own locks.
-pub(super) struct DatabaseFile {
+pub(in crate::store) struct DatabaseFile {
     lock: File,
     alone: bool,
 }

@@ -4,89 +4,45 @@
 //!
 //! The database runs in WAL mode with `synchronous=FULL`: `COMMIT` returns after the log has been synced, and only
 //! then is anybody told that the work is done. Every connection that writes has its settings read back before it is used.
-//! What is synced before what is a table in [`crate::store`]. All writing goes through one task that groups what waits into one
-//! transaction (`writer`), so that one sync serves many sessions. Reading has connections of its own.
+//! What is synced before what is a table in [`crate::store`].
 //!
 //! # Several processes
 //!
 //! The command line may open the file while the daemon runs. Whoever finds nobody else there sweeps away bodies
 //! that were never committed; a lock file beside the database tells ([`file`]).
 
-mod accounts;
-mod aliases;
-mod blocks;
-mod body;
-mod claim;
-mod clock;
-mod deposits;
-mod dkim;
-mod domains;
-mod drain;
 mod file;
-mod greylist;
-mod key_sets;
-mod life_cycle;
-mod message;
-mod operate;
-mod queue_view;
-mod readers;
-mod relaying;
-mod replay;
-mod settle;
-mod signets;
-mod spool;
-mod sts;
-mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, query, query_as, query_scalar};
-use tokio::sync::Notify;
+use sqlx::{ConnectOptions, query_as, query_scalar};
 
-use super::kept::signets::{CurrentSignet, KeptSignets, MOST_CHANGES};
-use super::kept::{self, Kept, Mark, Row};
+use super::sql::{Connection, Database, Opened, SqlStore, Work, query};
 use super::{Error, MasterKey};
-use crate::base::time::{Clock, Timestamp};
-use crate::mail::address::Domain;
-pub use claim::CLAIM_QUERIES;
-use file::DatabaseFile;
-use readers::Readers;
-use writer::Writer;
-pub use writer::WriterStats;
+use crate::base::time::Clock;
+pub(super) use file::DatabaseFile;
+
+/// The store in one file.
+pub type SqliteStore = SqlStore;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// How long a connection waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The store in one SQLite file. Cheap to clone.
-#[derive(Clone)]
-pub struct SqliteStore {
-    inner: Arc<Inner>,
-}
+/// Connections that read, at most.
+pub(super) const READERS: u32 = 4;
 
-struct Inner {
-    master: MasterKey,
-    clock: Arc<dyn Clock>,
-    writer: Writer,
-    readers: Readers,
-    kept: Kept,
-    kept_signets: KeptSignets,
-    changed: Notify,
-    /// Milliseconds, to notice a clock that has been set back.
-    last_claim_at: AtomicI64,
-    /// Milliseconds, until which the greylist takes whoever comes.
-    greylist_open_until: AtomicI64,
-    _file: DatabaseFile,
-}
+/// How often it is tried to cut the log off, and how long each try waits for those who use it.
+const LOG_TRIES: usize = 4;
+const LOG_WAIT: Duration = Duration::from_millis(1500);
 
-impl SqliteStore {
-    /// Opens the database at `path`, which is created with mode 0600 if there is none, and brings its schema up to date.
+impl SqlStore {
+    /// Opens the SQLite database at `path`, which is created with mode 0600 if there is none, and brings its schema up to date.
     ///
     /// Errors: [`Error::Schema`] for a schema newer than this program, [`Error::NotDurable`] if SQLite does not confirm
     /// its settings, [`Error::WrongMasterKey`] if the database was made with another key, [`Error::File`] if the file
@@ -94,131 +50,22 @@ impl SqliteStore {
     pub async fn open(path: &Path, master: MasterKey, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let file = DatabaseFile::take(path).await?;
         let options = connect_options(path);
-        let mut connection = writer::open(&options).await?;
+        let mut connection = open_writer(&options).await?;
         // `run` on a connection makes this future impossible to send (rust-lang/rust#100013).
         MIGRATIONS
             .run_direct(None, &mut connection, false)
             .await
             .map_err(Error::Schema)?;
-        check_master_key(&mut connection, &master).await?;
-        claim::forget_future_turns(&mut connection, clock.now()).await?;
-        if file.is_alone() {
-            body::sweep_uncommitted(&mut connection).await?;
-        }
+        let mut connection = Connection::Sqlite(connection);
+        let is_alone = file.is_alone();
+        Self::prepare(&mut connection, &master, clock.now(), is_alone).await?;
         let file = file.share().await?;
-        Ok(Self {
-            inner: Arc::new(Inner {
-                master,
-                clock,
-                readers: Readers::new(options.clone()),
-                writer: Writer::start(connection, options),
-                kept: Kept::default(),
-                kept_signets: KeptSignets::default(),
-                changed: Notify::new(),
-                last_claim_at: AtomicI64::new(i64::MIN),
-                greylist_open_until: AtomicI64::new(i64::MIN),
-                _file: file,
-            }),
-        })
-    }
-
-    /// How much the writer has done since it was opened.
-    pub fn writer_stats(&self) -> WriterStats {
-        self.inner.writer.stats()
-    }
-
-    /// Finishes what was begun, and closes the file. Later calls fail.
-    pub async fn close(&self) {
-        self.inner.readers.close().await;
-        self.inner.writer.close().await;
-    }
-}
-
-impl Inner {
-    /// That time, as far as it is certain to have come.
-    fn certain(&self, time: Timestamp) -> Timestamp {
-        self.clock.certain(time)
-    }
-
-    /// The row of a domain: kept, or else read and then kept.
-    async fn kept_row<R: Row>(
-        &self,
-        domain: &Domain,
-        read: impl Future<Output = Result<Option<R>, Error>>,
-    ) -> Result<Option<R>, Error> {
-        let mark = self.mark().await?;
-        if let Some(row) = self.kept.row(mark, domain) {
-            return Ok(row);
-        }
-        let row = read.await?;
-        self.kept.keep(mark, domain, row.as_ref());
-        Ok(row)
-    }
-
-    /// The state that kept rows must belong to.
-    async fn mark(&self) -> Result<Mark, Error> {
-        let now = Instant::now();
-        match self.kept.mark(now) {
-            Ok(mark) => Ok(mark),
-            Err(own) => {
-                let count = query_scalar("SELECT count FROM changes")
-                    .fetch_one(&self.readers)
-                    .await?;
-                Ok(self.kept.looked(own, count, now))
-            }
-        }
-    }
-
-    /// The current signet of a folded name: kept, or else read and then kept.
-    async fn kept_signet(&self, name: &str) -> Result<Option<Arc<CurrentSignet>>, Error> {
-        let mark = self.signets_mark().await?;
-        if let Some(signet) = self.kept_signets.row(mark, name) {
-            return Ok(Some(signet));
-        }
-        let signet = signets::read_current(&self.readers, name).await?.map(Arc::new);
-        if let Some(signet) = &signet {
-            self.kept_signets.keep(mark, name, signet);
-        }
-        Ok(signet)
-    }
-
-    /// The state that kept signets must belong to.
-    async fn signets_mark(&self) -> Result<Mark, Error> {
-        let now = Instant::now();
-        match self.kept_signets.mark(now) {
-            Ok(mark) => Ok(mark),
-            Err(asked) => {
-                let changes: Vec<(i64, String)> =
-                    query_as("SELECT seq, name FROM signet_changes WHERE seq >= ? ORDER BY seq DESC LIMIT ?")
-                        .bind(asked.count)
-                        .bind(MOST_CHANGES)
-                        .fetch_all(&self.readers)
-                        .await?;
-                Ok(self.kept_signets.looked(asked, &changes, now))
-            }
-        }
-    }
-
-    /// As [`write`](Self::write), for what changes signets, and what an operator changes in other tables of which rows are kept. Returns when no process
-    /// uses the old rows any more, so that a command that is done has taken effect.
-    async fn change_kept<T, F>(&self, job: F) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> writer::Work<'c, T> + Send + 'static,
-    {
-        let done = self.write(job).await;
-        self.kept.forget();
-        self.kept_signets.changed();
-        if done.is_ok() {
-            tokio::time::sleep(kept::UNSEEN).await;
-        }
-        done
-    }
-}
-
-impl std::fmt::Debug for SqliteStore {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SqliteStore")
+        let opened = Opened {
+            database: Database::Sqlite(options),
+            connection,
+            file: Some(file),
+        };
+        Ok(Self::start(opened, master, clock))
     }
 }
 
@@ -235,28 +82,63 @@ fn connect_options(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-async fn check_master_key(connection: &mut SqliteConnection, master: &MasterKey) -> Result<(), Error> {
-    query("INSERT INTO master_key_check (id, sealed) VALUES (1, ?) ON CONFLICT DO NOTHING")
-        .bind(master.seal_check())
-        .execute(&mut *connection)
+/// Opens a connection that writes: [`Error::NotDurable`] if SQLite took other settings.
+pub(super) async fn open_writer(options: &SqliteConnectOptions) -> Result<SqliteConnection, Error> {
+    let mut connection = options.connect().await?;
+    demand_durability(&mut connection).await?;
+    Ok(connection)
+}
+
+/// Opens a connection that reads.
+pub(super) async fn open_reader(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
+    options.clone().read_only(true).connect().await
+}
+
+async fn demand_durability(connection: &mut SqliteConnection) -> Result<(), Error> {
+    let journal: String = query_scalar("PRAGMA journal_mode")
+        .fetch_one(&mut *connection)
         .await?;
-    let sealed: Vec<u8> = query_scalar("SELECT sealed FROM master_key_check")
-        .fetch_one(connection)
+    let synchronous: i64 = query_scalar("PRAGMA synchronous")
+        .fetch_one(&mut *connection)
         .await?;
-    match master.opens_check(&sealed) {
-        true => Ok(()),
-        false => Err(Error::WrongMasterKey),
+    let foreign_keys: i64 = query_scalar("PRAGMA foreign_keys").fetch_one(connection).await?;
+    match (journal.as_str(), synchronous, foreign_keys) {
+        ("wal", 2, 1) => Ok(()),
+        _ => Err(Error::NotDurable(format!(
+            "journal_mode={journal} synchronous={synchronous} foreign_keys={foreign_keys}, \
+             wanted wal, 2 (full), 1"
+        ))),
     }
 }
 
-/// Tells a taken name from other failures.
-fn exists(error: sqlx::Error) -> Error {
-    match error.as_database_error() {
-        Some(database) if database.is_unique_violation() => Error::Exists,
-        _ => Error::Database(error),
-    }
+/// Does some work after which nothing is left of what it deletes, in pages that are freed neither. The log is to be emptied
+/// once it is committed.
+pub(super) async fn securely<T>(
+    db: &mut Connection,
+    work: impl for<'c> FnOnce(&'c mut Connection) -> Work<'c, T>,
+) -> Result<T, Error> {
+    query("PRAGMA secure_delete = ON").execute(db).await?;
+    let done = work(&mut *db).await;
+    query("PRAGMA secure_delete = FAST").execute(db).await?;
+    done
 }
 
+/// Brings everything from the log into the database, and cuts the log off. Errors: [`Error::LogInUse`] if others used it
+/// all the time.
+pub(super) async fn empty_log(options: &SqliteConnectOptions) -> Result<(), Error> {
+    let options = options.clone().busy_timeout(LOG_WAIT);
+    let mut connection = open_writer(&options).await?;
+    for _ in 0..LOG_TRIES {
+        // Whether others were in the way, pages in the log, pages brought into the database.
+        let (is_busy, ..): (bool, i64, i64) = query_as("PRAGMA wal_checkpoint(TRUNCATE)")
+            .fetch_one(&mut connection)
+            .await?;
+        if !is_busy {
+            return Ok(());
+        }
+    }
+    Err(Error::LogInUse)
+}
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -267,7 +149,7 @@ mod tests {
     async fn demand(change: fn(SqliteConnectOptions) -> SqliteConnectOptions) -> Result<(), Error> {
         let folder = tempfile::tempdir().unwrap();
         let options = change(connect_options(&folder.path().join("dimed.db")));
-        writer::open(&options).await.map(drop)
+        open_writer(&options).await.map(drop)
     }
 
     #[tokio::test]

@@ -31,6 +31,120 @@ pub use bodies::*;
 pub use greylist::*;
 pub use people::*;
 
+/// A test of every behaviour, each on a bed of its own.
+macro_rules! behaviours {
+    ($bed:expr) => {
+        $crate::store::suite::behaviours! { $bed;
+            a_committed_message_survives_reopening
+            a_body_without_commit_leaves_nothing
+            bodies_come_back_in_bounded_pieces
+            a_message_is_stored_once_under_its_id
+            recipients_of_one_domain_are_claimed_together
+            nothing_is_claimed_before_it_is_due
+            what_waited_longest_is_claimed_first
+            a_lease_that_ran_out_is_due_again_and_its_token_is_stale
+            a_settlement_with_one_foreign_recipient_changes_nothing
+            others_take_the_place_of_an_expanded_recipient
+            what_was_postponed_has_not_been_attempted
+            destinations_behind_one_hop_are_claimed_together_within_its_room
+            domains_of_ours_and_others_are_claimed_each_within_their_share
+            who_takes_the_place_of_a_held_recipient_is_held
+            a_deferred_recipient_keeps_its_history
+            a_message_goes_when_its_last_recipient_is_final
+            follow_ups_enter_with_the_settlement
+            a_follow_up_that_cannot_enter_undoes_the_settlement
+            a_crowded_destination_does_not_hold_up_the_others
+            destinations_take_turns_across_claims
+            two_claimers_never_get_the_same_recipient
+            long_recipient_lists_are_claimed_in_groups_of_100
+            a_lease_given_back_is_no_attempt
+            an_extended_lease_lasts_longer
+            quarantined_recipients_wait_aside_until_released
+            held_recipients_are_not_claimed
+            a_message_can_be_held_as_it_comes
+            held_mail_is_deleted_when_its_time_is_over
+            a_body_can_be_cut_short_anywhere
+            a_hold_during_an_attempt_takes_effect_after_it
+            retry_moves_only_what_no_attempt_is_under_way_for
+            what_is_retried_is_due_at_once_and_what_is_held_stays
+            what_is_being_tried_is_counted_apart
+            what_is_condemned_is_due_at_once_or_after_the_attempt_under_way
+            deleted_recipients_are_gone_with_their_message
+            a_recipient_deleted_during_an_attempt_does_not_undo_the_others
+            the_list_continues_after_an_entry_that_has_left
+            an_expired_entry_keeps_nothing_out
+            an_object_is_committed_once
+            a_follow_up_taken_before_is_left_out
+            a_follow_up_that_clashes_with_one_taken_before_undoes_the_settlement
+            a_body_is_read_back_before_it_is_committed
+            a_body_is_overwritten_across_pieces_and_nowhere_else
+            a_spooled_body_is_adopted_with_the_settlement
+            a_spooled_body_that_nobody_adopts_is_swept
+            a_spooled_body_outlives_a_try_that_failed
+            a_ticket_stays_with_its_message
+            bodies_are_read_and_written_from_threads_that_may_wait
+            a_failure_of_the_store_comes_out_of_the_adapters
+            every_content_and_source_survives
+            signets_keep_their_history_and_are_found_by_any_fingerprint
+            a_signet_asked_about_stands_beside_the_current_one
+            histories_have_both_ends_and_leave_out_what_is_out_of_service
+            private_keys_of_replaced_signets_are_erased_when_they_are_due
+            a_change_of_keys_takes_its_steps_from_the_state_it_is_in
+            a_request_waits_for_one_decision
+            a_domain_out_of_dime_is_still_served
+            pins_of_signing_keys_are_replaced_forgotten_and_expire
+            private_keys_come_back_for_their_signet_only
+            remote_signets_are_kept_until_they_expire_or_are_forgotten
+            remote_signets_with_the_same_keys_are_told_apart
+            private_kem_keys_are_kept_by_signet_until_they_are_destroyed
+            a_signet_replaces_only_the_one_it_was_made_from
+            the_signet_published_last_is_the_current_one
+            names_with_signets_are_listed_in_pages
+            the_newest_signets_are_listed_in_pages
+            key_sets_signed_ahead_wait_in_their_order
+            pins_of_key_sets_are_replaced_by_who_knows_them
+            accounts_are_found_without_regard_to_case
+            an_address_is_an_account_or_an_alias
+            key_deposits_are_replaced_by_who_knows_their_version
+            domains_of_ours_keep_their_settings
+            pins_are_replaced_and_dropped
+            pins_are_dropped_some_time_after_they_have_expired
+            policies_are_replaced_and_go_when_they_have_expired
+            ageing_policies_are_listed_by_expiry
+            an_enqueued_message_wakes_the_runner
+            blocks_hold_until_their_end_and_are_found_by_each_identity
+            every_change_of_the_block_list_leaves_a_line
+            refusals_within_an_hour_share_a_line
+            the_trail_keeps_the_newest_lines_of_each_doer
+            mail_to_a_trap_blocks_its_author_once_and_copies_do_nothing
+            traps_leave_alone_what_operators_have_decided
+            several_trapped_authors_block_their_domain_if_that_is_wanted
+            who_comes_again_in_time_is_taken_from_then_on
+            a_network_of_which_enough_have_come_again_has_no_more_to_wait
+            what_is_over_is_forgotten_and_all_on_demand
+            a_network_that_tries_everything_pushes_out_only_its_own
+            an_attempt_from_the_future_is_a_first_one
+            traps_make_a_bounded_number_of_entries_for_a_domain
+            the_account_in_charge_is_no_trap
+            accounts_are_listed_in_pages
+            what_an_operator_changes_of_an_account_stays
+            senders_are_granted_and_withdrawn
+            an_account_goes_with_everything_of_its_own
+            aliases_are_listed_in_pages_and_lose_their_targets
+            a_domain_goes_when_nothing_is_in_it
+        }
+    };
+    ($bed:expr; $($test:ident)*) => {
+        $(
+            #[tokio::test]
+            async fn $test() {
+                $crate::store::suite::$test(&$bed).await;
+            }
+        )*
+    };
+}
+pub(in crate::store) use behaviours;
+
 /// A database that tests may open several times.
 #[async_trait]
 pub trait Bed: Sync {

@@ -1,0 +1,133 @@
+//! Which database: `[storage]`.
+
+use std::fmt;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use zeroize::Zeroizing;
+
+use super::master_key::{CREDENTIALS_VARIABLE, check_mode};
+use super::{Config, Error};
+use crate::base::secret::Secret;
+use crate::store::Place;
+use crate::store::postgres::{Address, AddressError, Server};
+
+/// How the file of SQLite in the data directory is written.
+const SQLITE: &str = "sqlite";
+
+/// The systemd credential with the password.
+const CREDENTIAL: &str = "database.password";
+
+/// No password is longer.
+const MOST_OCTETS: u64 = 1024;
+
+/// The value of `storage.database`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Database {
+    /// `sqlite`: a file in the data directory.
+    #[default]
+    Sqlite,
+    /// `postgres://…`
+    Postgres(Address),
+}
+
+impl FromStr for Database {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        match text {
+            SQLITE => Ok(Self::Sqlite),
+            address => address.parse().map(Self::Postgres),
+        }
+    }
+}
+
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite => f.write_str(SQLITE),
+            Self::Postgres(address) => address.fmt(f),
+        }
+    }
+}
+
+impl Config {
+    /// Where everything is kept. Reads the password, if there is one: errors are [`Error::Unreadable`] and [`Error::Exposed`].
+    pub fn place(&self) -> Result<Place, Error> {
+        match &self.storage.database {
+            Database::Sqlite => Ok(Place::File(self.server.database())),
+            Database::Postgres(address) => Ok(Place::Server(Server {
+                address: address.clone(),
+                password: self.database_password()?,
+                root_certificates: self.storage.root_certificates.clone(),
+            })),
+        }
+    }
+
+    fn database_password(&self) -> Result<Option<Secret<String>>, Error> {
+        let folder = std::env::var_os(CREDENTIALS_VARIABLE);
+        let credential = folder.map(|folder| Path::new(&folder).join(CREDENTIAL));
+        if let Some(path) = credential.filter(|path| path.exists()) {
+            return read(&path).map(Some);
+        }
+        let Some(path) = &self.storage.password_file else {
+            return Ok(None);
+        };
+        let password = read(path)?;
+        check_mode(path)?;
+        Ok(Some(password))
+    }
+}
+
+/// The first line.
+fn read(path: &PathBuf) -> Result<Secret<String>, Error> {
+    let failed = |source| Error::Unreadable {
+        path: path.clone(),
+        source,
+    };
+    let mut text = Zeroizing::new(String::with_capacity(MOST_OCTETS as usize + 1));
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(MOST_OCTETS).read_to_string(&mut text).map_err(failed)?;
+    Ok(Secret::new(text.lines().next().unwrap_or_default().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn config(password_file: PathBuf) -> Config {
+        let mut config = Config::for_host("mx.example".parse().unwrap());
+        config.storage.database = "postgres://dimed@db/mail".parse().unwrap();
+        config.storage.password_file = Some(password_file);
+        config
+    }
+
+    #[test]
+    fn the_password_is_the_first_line_of_a_file_that_only_we_can_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        let config = config(path.clone());
+        assert!(matches!(config.place(), Err(Error::Unreadable { .. })));
+        fs::write(&path, "open sesame\n").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(config.place(), Err(Error::Exposed { mode: 0o640, .. })));
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        let Ok(Place::Server(server)) = config.place() else {
+            panic!("no server");
+        };
+        assert_eq!(server.password.unwrap().expose(), "open sesame");
+        assert!(!format!("{config:?}").contains("sesame"));
+    }
+
+    #[test]
+    fn without_more_it_is_the_file_in_the_data_directory() {
+        let config = Config::for_host("mx.example".parse().unwrap());
+        assert_eq!(config.place().unwrap().to_string(), "/var/lib/dimed/dimed.db");
+    }
+}

@@ -1,0 +1,145 @@
+//! PostgreSQL: one database for any number of nodes, when users outgrow one machine.
+//!
+//! # Durability
+//!
+//! `COMMIT` returns after the log of the server has been synced, and with `synchronous_standby_names` after a standby has
+//! synced it, too. Every transaction that writes asks first whether that still holds (`fsync`, `full_page_writes`,
+//! `synchronous_commit`), for the server can be told otherwise while it runs. Who loses a synchronous standby waits; who has none
+//! loses with a primary that cannot be brought back what its standbys have not got yet.
+//!
+//! # A commit whose answer is lost
+//!
+//! The server may die, or the network, between a commit and its answer: then nobody here knows whether it took place. All jobs in it
+//! are answered with [`Error::NotCommitted`], and that is right for each: mail that came in is refused for now (4xx), so whoever
+//! sent it keeps it and sends it again, perhaps a second copy (RFC 1047), and by DMTP none, because the first one is
+//! remembered. What became of a delivery is recorded again; if it had been recorded, the lease is gone by then
+//! ([`Error::LeaseLost`]) and nothing changes, and otherwise it is recorded now, or the lease runs out and the delivery is
+//! repeated (RFC 5321 §6.1). Nothing acknowledged is lost either way.
+//!
+//! # Several nodes
+//!
+//! - **Writing.** Each node has one connection that writes, and groups what waits ([`sql`](super::sql)). A transaction begins with a
+//!   lock of the whole store (`pg_advisory_xact_lock`), so that nodes do not wait for each other's rows in circles,
+//!   numbers are given in the order of commits, and of two claims the second sees what the first has taken. Distributed engines
+//!   without advisory locks cannot be used.
+//! - **A node that stands still** in a transaction (SIGSTOP, a host that swaps) has its session ended after [`IDLE_IN_TRANSACTION`],
+//!   which undoes the transaction and frees the lock. The server finds out by keepalives that a host is gone.
+//! - **Leases** end by the clock of the server, which every node follows ([`FollowedClock`]): what the clocks
+//!   of the hosts say does not matter. After a fail-over the clock of the other server counts; the clocks of servers
+//!   should differ by less than the sixteenth part of a lease, which is what a node leaves of it unused.
+//! - **A node that dies** leaves its leases to run out (`queue.lease_secs`); then others take up its work. Nobody else's leases are
+//!   released at a start, and of bodies that have no message only those are swept that are older than [`ABANDONED`].
+//! - **Idle nodes** hear of mail that is due by `NOTIFY`, and look by themselves every 30 seconds.
+//! - **Fail-over.** Several hosts may be named. The first one that is not in recovery is used. That only one of them takes commits is up
+//!   to whoever promotes a standby.
+//!
+//! # Versions
+//!
+//! The first node of a new version brings the schema up to date, while nodes of the old one go on and can be started, as long as
+//! the migration says that they can live with it (`schema_compatibility`).
+//!
+//! # What is erased
+//!
+//! PostgreSQL overwrites nothing: old versions of rows stay in its files until their pages are used again, and in its log and
+//! backups. So destroyed keys can be found by who has those, and the master key.
+
+mod address;
+mod keeper;
+mod server;
+
+pub use address::{Address, Error as AddressError, Host};
+pub(super) use keeper::Keeper;
+pub use server::Server;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
+use sqlx::{PgConnection, query, query_scalar};
+
+use super::sql::{Connection, Database, Opened, SqlStore};
+use super::{Error, MasterKey};
+use crate::base::followed_clock::FollowedClock;
+use crate::base::time::Clock;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// Where sqlx notes which of them were applied.
+const MIGRATIONS_TABLE: &str = "_sqlx_migrations";
+
+/// Connections that read, at most.
+pub(super) const READERS: u32 = 8;
+
+/// How long a session may do nothing in the middle of a transaction.
+pub const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
+
+/// Bodies without a message that are older than this belong to nobody. No session takes that long.
+pub const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+impl SqlStore {
+    /// Opens the database, and brings its schema up to date. `clock` follows `followed`, or stands still in tests.
+    ///
+    /// Errors: [`Error::Schema`] for a schema that this program cannot live with, [`Error::NotDurable`] if the server does not sync
+    /// what is committed, [`Error::WrongMasterKey`] if the database was made with another key.
+    pub async fn open_postgres(
+        server: Server,
+        followed: Option<Arc<FollowedClock>>,
+        master: MasterKey,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let server = Arc::new(server);
+        migrate(&mut server.connect_to_migrate().await?).await?;
+        let mut writer = server.connect_to_write().await?;
+        sweep_abandoned(&mut writer).await?;
+        let database = Database::Postgres(Arc::clone(&server));
+        let mut connection = Connection::Postgres(writer);
+        database.begin(&mut connection).await?;
+        Self::prepare(&mut connection, &master, clock.now(), false).await?;
+        super::sql::query("COMMIT").execute(&mut connection).await?;
+        let opened = Opened {
+            database,
+            connection,
+            file: None,
+        };
+        let store = Self::start(opened, master, clock);
+        store.keep(Keeper { server, followed });
+        Ok(store)
+    }
+}
+
+/// Brings the schema up to date. Several nodes may try at a time: one does it, the others wait.
+async fn migrate(connection: &mut PgConnection) -> Result<(), Error> {
+    connection.lock().await.map_err(Error::Schema)?;
+    let newest = newest_applied(connection).await.map_err(Error::Schema)?;
+    let known = MIGRATIONS.iter().map(|migration| migration.version).max();
+    let Some(newest) = newest.filter(|newest| known.is_none_or(|known| *newest > known)) else {
+        MIGRATIONS
+            .run_direct(None, connection, false)
+            .await
+            .map_err(Error::Schema)?;
+        return connection.unlock().await.map_err(Error::Schema);
+    };
+    let oldest: i64 = query_scalar("SELECT oldest_schema FROM schema_compatibility")
+        .fetch_one(&mut *connection)
+        .await?;
+    match known.is_some_and(|known| known >= oldest) {
+        true => connection.unlock().await.map_err(Error::Schema),
+        false => Err(Error::Schema(MigrateError::VersionMissing(newest))),
+    }
+}
+
+async fn newest_applied(connection: &mut PgConnection) -> Result<Option<i64>, MigrateError> {
+    connection.ensure_migrations_table(MIGRATIONS_TABLE).await?;
+    let applied = connection.list_applied_migrations(MIGRATIONS_TABLE).await?;
+    Ok(applied.iter().map(|migration| migration.version).max())
+}
+
+async fn sweep_abandoned(connection: &mut PgConnection) -> Result<(), Error> {
+    let sql = "WITH abandoned AS (DELETE FROM incoming WHERE begun_at < now() - $1 * interval '1 second' RETURNING message) \
+               DELETE FROM pieces WHERE message IN (SELECT message FROM abandoned)";
+    query(sql)
+        .bind(ABANDONED.as_secs() as f64)
+        .execute(connection)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,324 @@
+//! Taking work: lanes by turn, those of our domains and those of others each within their share, a few groups from each.
+//!
+//! While recipients are leased, `due_at` is the end of the lease, so that a lease that runs out makes its rows due
+//! again without anybody doing anything.
+
+use super::connection::Connection;
+use super::query::{query, query_as, query_scalar};
+
+use super::dialect::{LEASE_GROUP, NEXT_LANE, NEXT_REACHED_LANE, NEXT_REACHED_TURN, NEXT_TURN};
+use super::readers::Readers;
+use super::{message, settle};
+use crate::base::id::{LeaseToken, QueueId, RecipientId};
+use crate::base::time::Timestamp;
+use crate::mail::address::Domain;
+use crate::store::sealed::{MasterKey, MessageKey};
+use crate::store::{Claim, ClaimedRecipient, Error, Rooms};
+
+/// Groups that one destination gets before it goes behind the others that are due.
+const GROUPS_PER_TURN: usize = 4;
+
+/// Recipients in one group; the rest of a longer list forms further groups. RFC 5321 §4.5.3.1.8 has servers take 100.
+const GROUP_RECIPIENTS: i64 = 100;
+
+/// See [`Spool::claim`](crate::store::Spool::claim).
+pub(super) async fn claim(
+    db: &mut Connection,
+    master: &MasterKey,
+    (now, leased_until): (Timestamp, Timestamp),
+    limit: usize,
+    rooms: Rooms,
+) -> Result<Vec<Claim>, Error> {
+    let mut round = Round {
+        db,
+        master,
+        now,
+        leased_until,
+        rooms,
+        claims: Vec::new(),
+    };
+    while round.claims.len() < limit {
+        let Some(lane) = round.next_lane().await? else {
+            break;
+        };
+        // What cannot be read is set aside, and takes no room.
+        let name = Domain::parse(&lane.destination).ok();
+        let before = round.claims.len();
+        let room = match &name {
+            Some(name) => round.rooms.among(name, lane.is_ours),
+            None => round.rooms.of_kind(lane.is_ours),
+        };
+        let groups = GROUPS_PER_TURN.min(limit - before).min(room);
+        round.serve(&lane.destination, groups).await?;
+        let taken = round.claims.len() - before;
+        if let Some(name) = &name {
+            round.rooms.take_of_kind(name, lane.is_ours, taken);
+            round.rooms.take(name, taken);
+        }
+    }
+    Ok(round.claims)
+}
+
+/// One call of [`claim`]. Every lane it visits loses a due row or is no longer due, so it ends.
+struct Round<'a> {
+    db: &'a mut Connection,
+    master: &'a MasterKey,
+    now: Timestamp,
+    leased_until: Timestamp,
+    rooms: Rooms,
+    claims: Vec<Claim>,
+}
+
+/// A lane that is due.
+struct Lane {
+    turn: (i64, i64),
+    is_ours: bool,
+    destination: String,
+}
+
+type LeasedRow = (String, String, Vec<u8>, i64, bool, bool);
+
+impl Round<'_> {
+    /// Of the two kinds, that whose turn came first.
+    async fn next_lane(&mut self) -> Result<Option<Lane>, Error> {
+        let mut next: Option<Lane> = None;
+        for is_ours in [true, false] {
+            if self.rooms.of_kind(is_ours) == 0 {
+                continue;
+            }
+            let (sql, names) = match !is_ours && self.rooms.only_reached() {
+                true => (NEXT_REACHED_LANE, json(self.rooms.open_and_reached())),
+                false => (NEXT_LANE, json(self.rooms.closed())),
+            };
+            let lane: Option<(String, i64, i64)> = query_as(sql)
+                .bind(is_ours)
+                .bind(self.now.0)
+                .bind(names)
+                .fetch_optional(&mut *self.db)
+                .await?;
+            let lane = lane.map(|(destination, turn_at, turn_no)| Lane {
+                turn: (turn_at, turn_no),
+                is_ours,
+                destination,
+            });
+            next = match (next, lane) {
+                (Some(a), Some(b)) => Some(if a.turn <= b.turn { a } else { b }),
+                (a, b) => a.or(b),
+            };
+        }
+        Ok(next)
+    }
+
+    async fn serve(&mut self, destination: &str, groups: usize) -> Result<(), Error> {
+        for _ in 0..groups {
+            let lease = LeaseToken::random(&mut rand::rng());
+            let rows = self.lease_group(destination, lease).await?;
+            let Some((message, ..)) = rows.first() else {
+                break;
+            };
+            let message = message.clone();
+            self.open_group(destination, lease, &message, rows).await?;
+        }
+        query(END_TURN)
+            .bind(self.now.0)
+            .bind(destination)
+            .execute(&mut *self.db)
+            .await?;
+        refresh_lane(self.db, destination).await
+    }
+
+    /// Leases the due recipients of the message in this lane that has waited longest.
+    async fn lease_group(&mut self, destination: &str, lease: LeaseToken) -> Result<Vec<LeasedRow>, Error> {
+        let rows = query_as(LEASE_GROUP)
+            .bind(destination)
+            .bind(self.now.0)
+            .bind(GROUP_RECIPIENTS)
+            .bind(lease.to_string())
+            .bind(self.leased_until.0)
+            .fetch_all(&mut *self.db)
+            .await?;
+        Ok(rows)
+    }
+
+    /// Decrypts a leased group; what cannot be read is set aside, and the round goes on.
+    async fn open_group(
+        &mut self,
+        destination: &str,
+        lease: LeaseToken,
+        message: &str,
+        rows: Vec<LeasedRow>,
+    ) -> Result<(), Error> {
+        let opened = open_message(self.db, self.master, message).await;
+        let (key, mut claim) = match opened.and_then(|opened| self.new_claim(destination, lease, opened)) {
+            Ok(opened) => opened,
+            Err(Error::Unreadable(what)) => return settle::quarantine(self.db, lease, what).await,
+            Err(error) => return Err(error),
+        };
+        for row in rows {
+            match open_recipient(&key, &row) {
+                Ok(recipient) => claim.recipients.push(recipient),
+                Err(Error::Unreadable(what)) => settle::quarantine_recipient(self.db, &row.1, what).await?,
+                Err(error) => return Err(error),
+            }
+        }
+        if !claim.recipients.is_empty() {
+            self.claims.push(claim);
+        }
+        Ok(())
+    }
+
+    fn new_claim(
+        &self,
+        destination: &str,
+        lease: LeaseToken,
+        opened: OpenedMessage,
+    ) -> Result<(MessageKey, Claim), Error> {
+        let claim = Claim {
+            message: opened.key.message(),
+            lease,
+            leased_until: self.leased_until,
+            envelope: opened.envelope,
+            content: opened.beside.content,
+            size_bytes: opened.beside.size_bytes,
+            accepted_at: opened.beside.accepted_at,
+            destination: Domain::parse(destination).map_err(|_| Error::Unreadable("destination"))?,
+            recipients: Vec::new(),
+        };
+        Ok((opened.key, claim))
+    }
+}
+
+/// See [`Spool::next_due_within`](crate::store::Spool::next_due_within).
+pub(super) async fn next_turn(db: &Readers, rooms: &Rooms) -> Result<Option<Timestamp>, Error> {
+    let mut next: Option<i64> = None;
+    for is_ours in [true, false] {
+        if rooms.of_kind(is_ours) > 0 {
+            let (sql, names) = match !is_ours && rooms.only_reached() {
+                true => (NEXT_REACHED_TURN, json(rooms.open_and_reached())),
+                false => (NEXT_TURN, json(rooms.closed())),
+            };
+            let turn: Option<Option<i64>> = query_scalar(sql)
+                .bind(is_ours)
+                .bind(names)
+                .fetch_optional(db)
+                .await?;
+            next = [next, turn.flatten()].into_iter().flatten().min();
+        }
+    }
+    Ok(next.map(Timestamp))
+}
+
+/// Lanes, as a list in JSON.
+fn json<'a>(lanes: impl Iterator<Item = &'a Domain>) -> String {
+    let names: Vec<&str> = lanes.map(Domain::as_str).collect();
+    serde_json::Value::from(names).to_string()
+}
+
+const END_TURN: &str = "\
+    UPDATE lanes SET served_at = $1, turn_no = (SELECT MAX(turn_no) + 1 FROM lanes) WHERE destination = $2";
+
+const EARLIEST_DUE: &str = "\
+    SELECT MIN(due_at) FROM recipients WHERE destination = $1 AND due_at IS NOT NULL";
+
+/// The queries whose plans keep a claim's cost independent of the length of the queue, in the words of SQLite; a test looks at
+/// the plans.
+pub const CLAIM_QUERIES: [&str; 6] = [
+    NEXT_LANE.sqlite,
+    NEXT_REACHED_LANE.sqlite,
+    NEXT_REACHED_TURN.sqlite,
+    LEASE_GROUP.sqlite,
+    END_TURN,
+    EARLIEST_DUE,
+];
+
+/// A message's row, decrypted.
+struct OpenedMessage {
+    key: MessageKey,
+    envelope: crate::store::Envelope,
+    beside: crate::store::sealed::ClearColumns,
+}
+
+async fn open_message(
+    db: &mut Connection,
+    master: &MasterKey,
+    id: &str,
+) -> Result<OpenedMessage, Error> {
+    let (wrapped_key, envelope, content, size_bytes, accepted_at): (Vec<u8>, Vec<u8>, i64, i64, i64) =
+        query_as("SELECT wrapped_key, envelope, content, size_bytes, accepted_at FROM messages WHERE id = $1")
+            .bind(id)
+            .fetch_one(db)
+            .await?;
+    let beside = message::clear_columns(content, size_bytes, accepted_at)?;
+    let id = QueueId::parse(id).ok_or(Error::Unreadable("message id"))?;
+    let key = master.unwrap(id, &wrapped_key)?;
+    Ok(OpenedMessage {
+        envelope: key.open_envelope(&envelope, &beside)?,
+        key,
+        beside,
+    })
+}
+
+fn open_recipient(key: &MessageKey, row: &LeasedRow) -> Result<ClaimedRecipient, Error> {
+    let (_, id, forward_path, attempts, delay_reported, condemned) = row;
+    let id = RecipientId::parse(id).ok_or(Error::Unreadable("recipient id"))?;
+    let addressee = key.open_addressee(id, forward_path)?;
+    Ok(ClaimedRecipient {
+        id,
+        forward_path: addressee.path,
+        request: addressee.request,
+        expanded: addressee.expanded,
+        // The row already counts this attempt.
+        attempts: u32::try_from(attempts - 1).map_err(|_| Error::Unreadable("attempts"))?,
+        delay_reported: *delay_reported,
+        condemned: *condemned,
+    })
+}
+
+/// Forgets turns that lie ahead of `now`: the clock has been set back, and lanes must not wait until it catches up.
+pub(super) async fn forget_future_turns(db: &mut Connection, now: Timestamp) -> Result<(), Error> {
+    query(
+        "UPDATE lanes SET served_at = 0, turn_at = COALESCE((SELECT MIN(due_at) FROM recipients \
+         WHERE destination = lanes.destination AND due_at IS NOT NULL), 0) WHERE served_at > $1",
+    )
+    .bind(now.0)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// A recipient of `destination` becomes due at `due_at`: its lane's turn comes no later.
+pub(super) async fn bring_lane_forward(
+    db: &mut Connection,
+    destination: &str,
+    due_at: Timestamp,
+) -> Result<(), Error> {
+    query(
+        "INSERT INTO lanes (destination, turn_at) VALUES ($1, $2) ON CONFLICT (destination) \
+         DO UPDATE SET turn_at = MAX(lanes.served_at, MIN(lanes.turn_at, excluded.turn_at))",
+    )
+    .bind(destination)
+    .bind(due_at.0)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Sets a lane's turn from its recipients, in the transaction that changed their `due_at`.
+pub(super) async fn refresh_lane(db: &mut Connection, destination: &str) -> Result<(), Error> {
+    let earliest: Option<i64> = query_scalar(EARLIEST_DUE)
+        .bind(destination)
+        .fetch_one(&mut *db)
+        .await?;
+    match earliest {
+        Some(due_at) => query(
+            "INSERT INTO lanes (destination, turn_at) VALUES ($1, $2) ON CONFLICT (destination) \
+             DO UPDATE SET turn_at = MAX(lanes.served_at, excluded.turn_at)",
+        )
+        .bind(destination)
+        .bind(due_at),
+        None => query("DELETE FROM lanes WHERE destination = $1").bind(destination),
+    }
+    .execute(db)
+    .await?;
+    Ok(())
+}

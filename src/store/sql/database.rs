@@ -1,0 +1,95 @@
+//! What each database does in its own way beside the words of its SQL: opening connections, beginning to write, erasing.
+
+use std::sync::Arc;
+
+use sqlx::sqlite::SqliteConnectOptions;
+
+use super::connection::Connection;
+use super::query::{query, query_as};
+use super::writer::Work;
+use crate::store::postgres::{self, Server};
+use crate::store::{Error, sqlite};
+
+/// How a database is reached. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(in crate::store) enum Database {
+    Sqlite(SqliteConnectOptions),
+    Postgres(Arc<Server>),
+}
+
+/// The lock of PostgreSQL that whoever writes into a store has: nobody else of our database takes locks of that kind.
+const WRITERS: i64 = 0x64_69_6d_65_64;
+
+/// Takes the lock, and says whether what is committed from now on is durable.
+const LOCK: &str = "SELECT pg_advisory_xact_lock($1) IS NULL, current_setting('fsync') = 'on' \
+     AND current_setting('full_page_writes') = 'on' AND current_setting('synchronous_commit') = 'on'";
+
+impl Database {
+    /// Opens a connection that writes, and reads the settings back that every `250` relies on: [`Error::NotDurable`] if the
+    /// database has others.
+    pub(super) async fn open_writer(&self) -> Result<Connection, Error> {
+        match self {
+            Self::Sqlite(options) => sqlite::open_writer(options).await.map(Connection::Sqlite),
+            Self::Postgres(server) => server.connect_to_write().await.map(Connection::Postgres),
+        }
+    }
+
+    /// Opens a connection that reads.
+    pub(super) async fn open_reader(&self) -> Result<Connection, sqlx::Error> {
+        match self {
+            Self::Sqlite(options) => sqlite::open_reader(options).await.map(Connection::Sqlite),
+            Self::Postgres(server) => server.connect_to_read().await.map(Connection::Postgres),
+        }
+    }
+
+    /// Connections that read, at most.
+    pub(super) fn readers(&self) -> u32 {
+        match self {
+            Self::Sqlite(_) => sqlite::READERS,
+            Self::Postgres(_) => postgres::READERS,
+        }
+    }
+
+    /// Begins a transaction that nobody else writes beside. [`Error::NotDurable`] if the server does not sync any more.
+    pub(in crate::store) async fn begin(&self, connection: &mut Connection) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(_) => {
+                query("BEGIN IMMEDIATE").execute(connection).await?;
+                Ok(())
+            }
+            Self::Postgres(_) => {
+                query("BEGIN").execute(connection).await?;
+                let (_, is_durable): (bool, bool) =
+                    query_as(LOCK).bind(WRITERS).fetch_one(connection).await?;
+                let why = || Error::NotDurable("fsync or full_page_writes was turned off".to_owned());
+                is_durable.then_some(()).ok_or_else(why)
+            }
+        }
+    }
+
+    /// Whether others may be at work on what is stored.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
+    /// Sees to it that nothing is left of what was erased. Errors: [`Error::LogInUse`] if that has to be tried again.
+    pub(super) async fn finish_erasing(&self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(options) => sqlite::empty_log(options).await,
+            // Nobody can see to it there.
+            Self::Postgres(_) => Ok(()),
+        }
+    }
+}
+
+/// Does some work after which nothing is left of what it deletes, once [`Database::finish_erasing`] is done after its commit.
+pub(super) async fn securely<T>(
+    db: &mut Connection,
+    work: impl for<'c> FnOnce(&'c mut Connection) -> Work<'c, T>,
+) -> Result<T, Error> {
+    match db {
+        Connection::Sqlite(_) => sqlite::securely(db, work).await,
+        // Nothing that a statement says changes what PostgreSQL leaves behind.
+        Connection::Postgres(_) => work(db).await,
+    }
+}

@@ -1,0 +1,285 @@
+//! The store in SQL, for every database: what is kept, and how.
+//!
+//! The statements are here, once. How a database is opened and locked, and what makes it durable, is in
+//! [`sqlite`](super::sqlite) and [`postgres`](super::postgres); words that differ are in [`dialect`], and the rest of what differs is in [`database`].
+//!
+//! All writing goes through one task that groups what waits into one transaction ([`writer`]), so that one sync serves many
+//! sessions. Reading has connections of its own ([`readers`]).
+
+mod accounts;
+mod aliases;
+mod blocks;
+mod body;
+mod claim;
+mod clock;
+mod connection;
+mod database;
+mod deposits;
+mod dialect;
+mod dkim;
+mod domains;
+mod drain;
+mod greylist;
+mod key_sets;
+mod life_cycle;
+mod message;
+mod operate;
+mod query;
+mod queue_view;
+mod readers;
+mod relaying;
+mod replay;
+mod settle;
+mod signets;
+mod spool;
+mod sts;
+mod writer;
+
+use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use super::kept::signets::{CurrentSignet, KeptSignets, MOST_CHANGES};
+use super::kept::{self, Kept, Mark, Row};
+use super::postgres::Keeper;
+use super::sqlite::DatabaseFile;
+use super::{Error, MasterKey};
+use crate::base::time::{Clock, Timestamp};
+use crate::mail::address::Domain;
+pub use claim::CLAIM_QUERIES;
+pub(super) use connection::Connection;
+pub(super) use database::Database;
+pub(super) use query::query;
+use query::{query_as, query_scalar};
+use readers::Readers;
+pub(super) use writer::Work;
+use writer::Writer;
+pub use writer::WriterStats;
+
+/// The store in a database. Cheap to clone.
+#[derive(Clone)]
+pub struct SqlStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    database: Database,
+    master: MasterKey,
+    clock: Arc<dyn Clock>,
+    writer: Writer,
+    readers: Readers,
+    kept: Kept,
+    kept_signets: KeptSignets,
+    changed: Notify,
+    /// Milliseconds, to notice a clock that has been set back.
+    last_claim_at: AtomicI64,
+    /// Milliseconds, until which the greylist takes whoever comes.
+    greylist_open_until: AtomicI64,
+    _file: Option<DatabaseFile>,
+    keeper: OnceLock<AbortHandle>,
+}
+
+/// A database that has been opened, and a connection that writes.
+pub(super) struct Opened {
+    pub(super) database: Database,
+    pub(super) connection: Connection,
+    /// What says that we have it open.
+    pub(super) file: Option<DatabaseFile>,
+}
+
+impl SqlStore {
+    /// What is done with a database before it is used: [`Error::WrongMasterKey`] if it was made with another key. Who is alone
+    /// with it sweeps it.
+    pub(super) async fn prepare(
+        connection: &mut Connection,
+        master: &MasterKey,
+        now: Timestamp,
+        is_alone: bool,
+    ) -> Result<(), Error> {
+        check_master_key(connection, master).await?;
+        claim::forget_future_turns(connection, now).await?;
+        if is_alone {
+            body::sweep_uncommitted(connection).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn start(opened: Opened, master: MasterKey, clock: Arc<dyn Clock>) -> Self {
+        let Opened {
+            database,
+            connection,
+            file,
+        } = opened;
+        Self {
+            inner: Arc::new(Inner {
+                master,
+                clock,
+                readers: Readers::new(database.clone()),
+                writer: Writer::start(connection, database.clone()),
+                database,
+                kept: Kept::default(),
+                kept_signets: KeptSignets::default(),
+                changed: Notify::new(),
+                last_claim_at: AtomicI64::new(i64::MIN),
+                greylist_open_until: AtomicI64::new(i64::MIN),
+                _file: file,
+                keeper: OnceLock::new(),
+            }),
+        }
+    }
+
+    /// Has `keeper` run for as long as this is open.
+    pub(super) fn keep(&self, keeper: Keeper) {
+        let inner = Arc::downgrade(&self.inner);
+        let due = move || {
+            let inner = inner.upgrade();
+            inner.is_some_and(|inner| {
+                inner.changed.notify_one();
+                true
+            })
+        };
+        let task = tokio::spawn(keeper.run(due)).abort_handle();
+        self.inner.keeper.get_or_init(|| task);
+    }
+
+    /// How much the writer has done since it was opened.
+    pub fn writer_stats(&self) -> WriterStats {
+        self.inner.writer.stats()
+    }
+
+    /// Finishes what was begun, and closes the database. Later calls fail.
+    pub async fn close(&self) {
+        if let Some(keeper) = self.inner.keeper.get() {
+            keeper.abort();
+        }
+        self.inner.readers.close().await;
+        self.inner.writer.close().await;
+    }
+
+    /// Sees to it that nothing is left of what was erased.
+    async fn empty_log(&self) -> Result<(), Error> {
+        self.inner.database.finish_erasing().await
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(keeper) = self.keeper.get() {
+            keeper.abort();
+        }
+    }
+}
+
+impl Inner {
+    /// That time, as far as it is certain to have come.
+    fn certain(&self, time: Timestamp) -> Timestamp {
+        self.clock.certain(time)
+    }
+
+    /// The row of a domain: kept, or else read and then kept.
+    async fn kept_row<R: Row>(
+        &self,
+        domain: &Domain,
+        read: impl Future<Output = Result<Option<R>, Error>>,
+    ) -> Result<Option<R>, Error> {
+        let mark = self.mark().await?;
+        if let Some(row) = self.kept.row(mark, domain) {
+            return Ok(row);
+        }
+        let row = read.await?;
+        self.kept.keep(mark, domain, row.as_ref());
+        Ok(row)
+    }
+
+    /// The state that kept rows must belong to.
+    async fn mark(&self) -> Result<Mark, Error> {
+        let now = Instant::now();
+        match self.kept.mark(now) {
+            Ok(mark) => Ok(mark),
+            Err(own) => {
+                let count = query_scalar("SELECT count FROM changes")
+                    .fetch_one(&self.readers)
+                    .await?;
+                Ok(self.kept.looked(own, count, now))
+            }
+        }
+    }
+
+    /// The current signet of a folded name: kept, or else read and then kept.
+    async fn kept_signet(&self, name: &str) -> Result<Option<Arc<CurrentSignet>>, Error> {
+        let mark = self.signets_mark().await?;
+        if let Some(signet) = self.kept_signets.row(mark, name) {
+            return Ok(Some(signet));
+        }
+        let signet = signets::read_current(&self.readers, name).await?.map(Arc::new);
+        if let Some(signet) = &signet {
+            self.kept_signets.keep(mark, name, signet);
+        }
+        Ok(signet)
+    }
+
+    /// The state that kept signets must belong to.
+    async fn signets_mark(&self) -> Result<Mark, Error> {
+        let now = Instant::now();
+        match self.kept_signets.mark(now) {
+            Ok(mark) => Ok(mark),
+            Err(asked) => {
+                let changes: Vec<(i64, String)> = query_as(
+                    "SELECT seq, name FROM signet_changes WHERE seq >= $1 ORDER BY seq DESC LIMIT $2",
+                )
+                .bind(asked.count)
+                .bind(MOST_CHANGES)
+                .fetch_all(&self.readers)
+                .await?;
+                Ok(self.kept_signets.looked(asked, &changes, now))
+            }
+        }
+    }
+
+    /// As [`write`](Self::write), for what changes signets, and what an operator changes in other tables of which rows are kept. Returns when no process
+    /// uses the old rows any more, so that a command that is done has taken effect.
+    async fn change_kept<T, F>(&self, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Connection) -> Work<'c, T> + Send + 'static,
+    {
+        let done = self.write(job).await;
+        self.kept.forget();
+        self.kept_signets.changed();
+        if done.is_ok() {
+            tokio::time::sleep(kept::UNSEEN).await;
+        }
+        done
+    }
+}
+
+impl std::fmt::Debug for SqlStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SqlStore")
+    }
+}
+
+async fn check_master_key(connection: &mut Connection, master: &MasterKey) -> Result<(), Error> {
+    query("INSERT INTO master_key_check (id, sealed) VALUES (1, $1) ON CONFLICT DO NOTHING")
+        .bind(master.seal_check())
+        .execute(&mut *connection)
+        .await?;
+    let sealed: Vec<u8> = query_scalar("SELECT sealed FROM master_key_check")
+        .fetch_one(connection)
+        .await?;
+    match master.opens_check(&sealed) {
+        true => Ok(()),
+        false => Err(Error::WrongMasterKey),
+    }
+}
+
+/// Tells a taken name from other failures.
+fn exists(error: sqlx::Error) -> Error {
+    match error.as_database_error() {
+        Some(database) if database.is_unique_violation() => Error::Exists,
+        _ => Error::Database(error),
+    }
+}

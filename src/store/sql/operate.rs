@@ -1,0 +1,309 @@
+//! What an operator does with the queue: look, hold, release, retry, delete.
+
+use std::collections::BTreeSet;
+
+use super::connection::Connection;
+use super::query::{QueryBuilder, query_as};
+
+use super::claim::refresh_lane;
+use super::settle::erase_if_finished;
+use super::{Inner, message};
+use crate::base::id::{QueueId, RecipientId};
+use crate::base::time::Timestamp;
+use crate::mail::address::Domain;
+use crate::store::sealed::MasterKey;
+use crate::store::{
+    AttemptEntry, Changed, Error, QuarantinedEntry, QueueEntry, QueuePosition, QueueState, Selection,
+};
+
+/// The columns of [`ListedRow`], of recipients that take part in the queue.
+macro_rules! listed {
+    () => {
+        "SELECT r.seq, r.id, r.message, r.state, r.forward_path, r.attempts, r.due_at, r.held_until, \
+            r.leased_until, m.wrapped_key, m.envelope, m.content, m.size_bytes, m.accepted_at, a.number, a.note \
+        FROM recipients r JOIN messages m ON m.id = r.message \
+        LEFT JOIN attempts a ON a.seq = (SELECT MAX(seq) FROM attempts WHERE recipient = r.id) \
+        WHERE r.state IN ('waiting', 'held') "
+    };
+}
+
+/// See [`Spool::list`](crate::store::Spool::list).
+pub(super) async fn list(
+    inner: &Inner,
+    after: Option<QueuePosition>,
+    limit: usize,
+) -> Result<Vec<QueueEntry>, Error> {
+    let now = inner.clock.now();
+    let mut entries = Vec::new();
+    let mut position = after.map_or(0, |position| position.0);
+    while entries.len() < limit {
+        let wanted = i64::try_from(limit - entries.len()).unwrap_or(i64::MAX);
+        let rows: Vec<ListedRow> = query_as(concat!(listed!(), "AND r.seq > $1 ORDER BY r.seq LIMIT $2"))
+            .bind(position)
+            .bind(wanted)
+            .fetch_all(&inner.readers)
+            .await?;
+        let Some(last) = rows.last() else { break };
+        position = last.seq;
+        // What cannot be read is left out, so that one bad row does not hide the rest.
+        entries.extend(rows.iter().filter_map(|row| row.open(&inner.master, now).ok()));
+    }
+    Ok(entries)
+}
+
+/// See [`Spool::entries`](crate::store::Spool::entries).
+pub(super) async fn entries(inner: &Inner, message: QueueId) -> Result<Vec<QueueEntry>, Error> {
+    let now = inner.clock.now();
+    let rows: Vec<ListedRow> = query_as(concat!(listed!(), "AND r.message = $1 ORDER BY r.seq"))
+        .bind(message.to_string())
+        .fetch_all(&inner.readers)
+        .await?;
+    rows.iter().map(|row| row.open(&inner.master, now)).collect()
+}
+
+#[derive(sqlx::FromRow)]
+struct ListedRow {
+    seq: i64,
+    id: String,
+    message: String,
+    state: String,
+    forward_path: Vec<u8>,
+    attempts: i64,
+    due_at: Option<i64>,
+    held_until: Option<i64>,
+    leased_until: Option<i64>,
+    wrapped_key: Vec<u8>,
+    envelope: Vec<u8>,
+    content: i64,
+    size_bytes: i64,
+    accepted_at: i64,
+    number: Option<i64>,
+    note: Option<Vec<u8>>,
+}
+
+impl ListedRow {
+    fn open(&self, master: &MasterKey, now: Timestamp) -> Result<QueueEntry, Error> {
+        let message = QueueId::parse(&self.message).ok_or(Error::Unreadable("message id"))?;
+        let recipient = RecipientId::parse(&self.id).ok_or(Error::Unreadable("recipient id"))?;
+        let key = master.unwrap(message, &self.wrapped_key)?;
+        let beside = message::clear_columns(self.content, self.size_bytes, self.accepted_at)?;
+        let envelope = key.open_envelope(&self.envelope, &beside)?;
+        let last_note = match (self.number, &self.note) {
+            (Some(number), Some(note)) => Some(key.open_note(recipient, attempts_from(number)?, note)?),
+            _ => None,
+        };
+        Ok(QueueEntry {
+            position: QueuePosition(self.seq),
+            message,
+            recipient,
+            state: match self.state.as_str() {
+                "held" => QueueState::Held,
+                _ => QueueState::Waiting,
+            },
+            accepted_at: beside.accepted_at,
+            size_bytes: beside.size_bytes,
+            content: beside.content,
+            reverse_path: envelope.reverse_path,
+            forward_path: key.open_addressee(recipient, &self.forward_path)?.path,
+            attempts: attempts_from(self.attempts)?,
+            due_at: self.due_at.map(Timestamp),
+            held_until: self.held_until.map(Timestamp),
+            in_progress: self.leased_until.is_some_and(|end| end > now.0),
+            last_note,
+        })
+    }
+}
+
+/// See [`Spool::quarantined`](crate::store::Spool::quarantined).
+pub(super) async fn quarantined(inner: &Inner, limit: usize) -> Result<Vec<QuarantinedEntry>, Error> {
+    let rows: Vec<(String, String, String, String)> = query_as(
+        "SELECT message, id, destination, fault FROM recipients WHERE state = 'quarantined' \
+         ORDER BY seq LIMIT $1",
+    )
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(&inner.readers)
+    .await?;
+    rows.into_iter()
+        .map(|(message, recipient, destination, reason)| {
+            Ok(QuarantinedEntry {
+                message: QueueId::parse(&message).ok_or(Error::Unreadable("message id"))?,
+                recipient: RecipientId::parse(&recipient).ok_or(Error::Unreadable("recipient id"))?,
+                destination: Domain::parse(&destination).map_err(|_| Error::Unreadable("destination"))?,
+                reason,
+            })
+        })
+        .collect()
+}
+
+/// See [`Spool::attempts`](crate::store::Spool::attempts).
+pub(super) async fn attempts(inner: &Inner, recipient: RecipientId) -> Result<Vec<AttemptEntry>, Error> {
+    let rows: Vec<AttemptRow> = query_as(
+        "SELECT m.id AS message, m.wrapped_key, a.number, a.ended_at, a.note FROM attempts a \
+         JOIN recipients r ON r.id = a.recipient JOIN messages m ON m.id = r.message \
+         WHERE a.recipient = $1 ORDER BY a.seq",
+    )
+    .bind(recipient.to_string())
+    .fetch_all(&inner.readers)
+    .await?;
+    rows.iter()
+        .map(|row| row.open(&inner.master, recipient))
+        .collect()
+}
+
+#[derive(sqlx::FromRow)]
+struct AttemptRow {
+    message: String,
+    wrapped_key: Vec<u8>,
+    number: i64,
+    ended_at: i64,
+    note: Vec<u8>,
+}
+
+impl AttemptRow {
+    fn open(&self, master: &MasterKey, recipient: RecipientId) -> Result<AttemptEntry, Error> {
+        let message = QueueId::parse(&self.message).ok_or(Error::Unreadable("message id"))?;
+        let key = master.unwrap(message, &self.wrapped_key)?;
+        let number = attempts_from(self.number)?;
+        Ok(AttemptEntry {
+            number,
+            ended_at: Timestamp(self.ended_at),
+            note: key.open_note(recipient, number, &self.note)?,
+        })
+    }
+}
+
+fn attempts_from(stored: i64) -> Result<u32, Error> {
+    u32::try_from(stored).map_err(|_| Error::Unreadable("attempts"))
+}
+
+/// See [`Spool::hold`](crate::store::Spool::hold). A lease stays, so that the attempt under way can be settled.
+pub(super) async fn hold(
+    db: &mut Connection,
+    selection: &Selection,
+    now: Timestamp,
+) -> Result<Changed, Error> {
+    let mut sql =
+        QueryBuilder::new("UPDATE recipients SET state = 'held', due_at = NULL, held_until = NULL WHERE ");
+    sql.push("(state = 'waiting' OR held_until IS NOT NULL)");
+    apply(db, sql, selection, now).await
+}
+
+/// See [`Spool::release`](crate::store::Spool::release).
+pub(super) async fn release(
+    db: &mut Connection,
+    selection: &Selection,
+    now: Timestamp,
+) -> Result<u64, Error> {
+    let mut sql = QueryBuilder::new(
+        "UPDATE recipients SET state = 'waiting', fault = NULL, held_until = NULL, due_at = ",
+    );
+    // A lease that outlived the hold still stands.
+    sql.push("MAX(COALESCE(leased_until, 0), ")
+        .push_bind(now.0)
+        .push(") WHERE state IN ('held', 'quarantined')");
+    Ok(apply(db, sql, selection, now).await?.recipients)
+}
+
+/// See [`Spool::retry`](crate::store::Spool::retry).
+pub(super) async fn retry(
+    db: &mut Connection,
+    selection: &Selection,
+    now: Timestamp,
+) -> Result<u64, Error> {
+    // What is due already keeps its place.
+    let mut sql = QueryBuilder::new("UPDATE recipients SET due_at = MIN(due_at, ");
+    sql.push_bind(now.0)
+        .push(") WHERE state = 'waiting' AND (leased_until IS NULL OR leased_until <= ")
+        .push_bind(now.0)
+        .push(")");
+    Ok(apply(db, sql, selection, now).await?.recipients)
+}
+
+/// See [`Spool::release_leases`](crate::store::Spool::release_leases).
+pub(super) async fn release_leases(db: &mut Connection, now: Timestamp) -> Result<u64, Error> {
+    let mut sql =
+        QueryBuilder::new("UPDATE recipients SET lease = NULL, leased_until = NULL, due_at = CASE state ");
+    sql.push("WHEN 'waiting' THEN ")
+        .push_bind(now.0)
+        .push(" END WHERE lease IS NOT NULL");
+    Ok(apply(db, sql, &Selection::All, now).await?.recipients)
+}
+
+/// See [`Spool::delete`](crate::store::Spool::delete).
+pub(super) async fn delete(
+    db: &mut Connection,
+    selection: &Selection,
+    now: Timestamp,
+) -> Result<Changed, Error> {
+    let sql =
+        QueryBuilder::new("DELETE FROM recipients WHERE state IN ('waiting', 'held', 'quarantined')");
+    apply(db, sql, selection, now).await
+}
+
+/// See [`Spool::condemn`](crate::store::Spool::condemn).
+pub(super) async fn condemn(
+    db: &mut Connection,
+    selection: &Selection,
+    now: Timestamp,
+) -> Result<Changed, Error> {
+    let mut sql = QueryBuilder::new("UPDATE recipients SET condemned = TRUE, state = 'waiting', ");
+    sql.push("held_until = NULL, due_at = MAX(COALESCE(leased_until, 0), ")
+        .push_bind(now.0)
+        .push(") WHERE state IN ('waiting', 'held')");
+    apply(db, sql, selection, now).await
+}
+
+/// See [`Spool::expire_held`](crate::store::Spool::expire_held).
+pub(super) async fn expire_held(
+    db: &mut Connection,
+    now: Timestamp,
+    limit: usize,
+) -> Result<u64, Error> {
+    let mut sql = QueryBuilder::new("DELETE FROM recipients WHERE state = 'held' AND seq IN (SELECT seq ");
+    sql.push("FROM recipients WHERE held_until <= ")
+        .push_bind(now.0)
+        .push(" LIMIT ")
+        .push_bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .push(")");
+    Ok(apply(db, sql, &Selection::All, now).await?.recipients)
+}
+
+/// Completes and runs a statement, then brings lanes and messages in line with what it changed.
+async fn apply(
+    db: &mut Connection,
+    mut sql: QueryBuilder,
+    selection: &Selection,
+    now: Timestamp,
+) -> Result<Changed, Error> {
+    match selection {
+        Selection::Message(id) => sql.push(" AND message = ").push_bind(id.to_string()),
+        Selection::Recipient(id) => sql.push(" AND id = ").push_bind(id.to_string()),
+        Selection::Destination(domain) => sql.push(" AND destination = ").push_bind(domain.to_string()),
+        Selection::Rows(rows) => {
+            sql.push(" AND seq IN (");
+            for (place, row) in rows.iter().enumerate() {
+                sql.push(if place == 0 { "" } else { ", " }).push_bind(row.0);
+            }
+            sql.push(")")
+        }
+        Selection::All => &mut sql,
+    };
+    sql.push(" RETURNING message, destination, leased_until");
+    let changed: Vec<(String, String, Option<i64>)> = sql.build_as().fetch_all(&mut *db).await?;
+    let is_leased = |leased_until: &Option<i64>| leased_until.is_some_and(|end| end > now.0);
+    let count = Changed {
+        recipients: changed.len() as u64,
+        being_tried: changed.iter().filter(|(.., leased)| is_leased(leased)).count() as u64,
+    };
+    let both = changed
+        .into_iter()
+        .map(|(message, destination, _)| (message, destination));
+    let (messages, destinations): (BTreeSet<_>, BTreeSet<_>) = both.unzip();
+    for message in &messages {
+        erase_if_finished(db, message).await?;
+    }
+    for destination in &destinations {
+        refresh_lane(db, destination).await?;
+    }
+    Ok(count)
+}

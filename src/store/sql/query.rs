@@ -1,0 +1,215 @@
+//! Statements with values, for either database.
+//!
+//! The names are those of sqlx. Placeholders are `$1`, `$2` and so on: both databases know them. Where the text has to differ,
+//! it is in [`dialect`](super::dialect).
+
+use std::marker::PhantomData;
+
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+
+use super::connection::{Connection, Done, Fetch, Row};
+use super::dialect::Text;
+
+/// What a placeholder stands for.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::store) enum Value {
+    Integer(i64),
+    Boolean(bool),
+    Text(String),
+    Blob(Vec<u8>),
+    Null(Kind),
+}
+
+/// Of what kind a value is that is not there: PostgreSQL wants to know.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::store) enum Kind {
+    Integer,
+    Boolean,
+    Text,
+    Blob,
+}
+
+/// What can be given to a placeholder.
+pub(in crate::store) trait Bind {
+    const KIND: Kind;
+    fn value(self) -> Value;
+}
+
+impl<T: Bind> Bind for Option<T> {
+    const KIND: Kind = T::KIND;
+    fn value(self) -> Value {
+        self.map_or(Value::Null(T::KIND), T::value)
+    }
+}
+
+/// Rust types as values.
+macro_rules! bind {
+    ($($type:ty, $kind:ident, $value:ident => $made:expr;)*) => {
+        $(impl Bind for $type {
+            const KIND: Kind = Kind::$kind;
+            fn value(self) -> Value {
+                let $value = self;
+                Value::$kind($made)
+            }
+        })*
+    };
+}
+
+bind! {
+    i64, Integer, number => number;
+    u32, Integer, number => number.into();
+    u16, Integer, number => number.into();
+    bool, Boolean, is => is;
+    String, Text, text => text;
+    &String, Text, text => text.clone();
+    &str, Text, text => text.to_owned();
+    Vec<u8>, Blob, octets => octets;
+    &Vec<u8>, Blob, octets => octets.clone();
+    &[u8], Blob, octets => octets.to_vec();
+}
+
+/// A row that can be read from either database: tuples of columns by place, and structs with
+/// `#[derive(sqlx::FromRow)]` by name. Integers are [`i64`], in both databases.
+pub(in crate::store) trait FromRow:
+    for<'r> sqlx::FromRow<'r, SqliteRow> + for<'r> sqlx::FromRow<'r, PgRow> + Send + Unpin
+{
+}
+
+impl<T> FromRow for T where
+    T: for<'r> sqlx::FromRow<'r, SqliteRow> + for<'r> sqlx::FromRow<'r, PgRow> + Send + Unpin
+{
+}
+
+/// A statement of which only the effect matters.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct Query {
+    pub(super) text: Text,
+    pub(super) values: Vec<Value>,
+}
+
+/// A statement that returns rows.
+pub(in crate::store) struct QueryAs<T> {
+    query: Query,
+    rows: PhantomData<fn() -> T>,
+}
+
+/// A statement that returns rows of one column.
+pub(in crate::store) struct QueryScalar<T>(QueryAs<(T,)>);
+
+pub(in crate::store) fn query(text: impl Into<Text>) -> Query {
+    Query {
+        text: text.into(),
+        values: Vec::new(),
+    }
+}
+
+pub(in crate::store) fn query_as<T: FromRow>(text: impl Into<Text>) -> QueryAs<T> {
+    QueryAs {
+        query: query(text),
+        rows: PhantomData,
+    }
+}
+
+pub(in crate::store) fn query_scalar<T>(text: impl Into<Text>) -> QueryScalar<T>
+where
+    (T,): FromRow,
+{
+    QueryScalar(query_as(text))
+}
+
+impl Query {
+    /// The value of the next placeholder.
+    pub(in crate::store) fn bind(mut self, value: impl Bind) -> Self {
+        self.values.push(value.value());
+        self
+    }
+
+    pub(in crate::store) async fn execute(self, db: &mut Connection) -> Result<Done, sqlx::Error> {
+        db.execute(self).await
+    }
+}
+
+impl<T: FromRow> QueryAs<T> {
+    /// The value of the next placeholder.
+    pub(in crate::store) fn bind(mut self, value: impl Bind) -> Self {
+        self.query = self.query.bind(value);
+        self
+    }
+
+    pub(in crate::store) async fn fetch_all(self, db: impl Fetch) -> Result<Vec<T>, sqlx::Error> {
+        let rows = db.fetch_all(self.query).await?;
+        rows.iter().map(Row::read).collect()
+    }
+
+    pub(in crate::store) async fn fetch_optional(self, db: impl Fetch) -> Result<Option<T>, sqlx::Error> {
+        let row = db.fetch_optional(self.query).await?;
+        row.as_ref().map(Row::read).transpose()
+    }
+
+    pub(in crate::store) async fn fetch_one(self, db: impl Fetch) -> Result<T, sqlx::Error> {
+        self.fetch_optional(db).await?.ok_or(sqlx::Error::RowNotFound)
+    }
+}
+
+impl<T> QueryScalar<T>
+where
+    (T,): FromRow,
+{
+    /// The value of the next placeholder.
+    pub(in crate::store) fn bind(self, value: impl Bind) -> Self {
+        Self(self.0.bind(value))
+    }
+
+    pub(in crate::store) async fn fetch_all(self, db: impl Fetch) -> Result<Vec<T>, sqlx::Error> {
+        let rows = self.0.fetch_all(db).await?;
+        Ok(rows.into_iter().map(|(column,)| column).collect())
+    }
+
+    pub(in crate::store) async fn fetch_optional(self, db: impl Fetch) -> Result<Option<T>, sqlx::Error> {
+        let row = self.0.fetch_optional(db).await?;
+        Ok(row.map(|(column,)| column))
+    }
+
+    pub(in crate::store) async fn fetch_one(self, db: impl Fetch) -> Result<T, sqlx::Error> {
+        self.0.fetch_one(db).await.map(|(column,)| column)
+    }
+}
+
+/// A statement whose text is put together.
+pub(in crate::store) struct QueryBuilder {
+    text: String,
+    values: Vec<Value>,
+}
+
+impl QueryBuilder {
+    pub(in crate::store) fn new(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            values: Vec::new(),
+        }
+    }
+
+    pub(in crate::store) fn push(&mut self, text: &str) -> &mut Self {
+        self.text.push_str(text);
+        self
+    }
+
+    /// A placeholder and its value.
+    pub(in crate::store) fn push_bind(&mut self, value: impl Bind) -> &mut Self {
+        self.values.push(value.value());
+        self.text.push('$');
+        self.text.push_str(&self.values.len().to_string());
+        self
+    }
+
+    pub(in crate::store) fn build_as<T: FromRow>(self) -> QueryAs<T> {
+        QueryAs {
+            query: Query {
+                text: Text::Built(self.text),
+                values: self.values,
+            },
+            rows: PhantomData,
+        }
+    }
+}

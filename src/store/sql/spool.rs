@@ -1,0 +1,265 @@
+//! The spool's surface; the work is done in the files beside this one.
+
+use std::sync::atomic::Ordering;
+
+use super::connection::Connection;
+use super::query::{query_as, query_scalar};
+use async_trait::async_trait;
+
+use super::body::SpoolBody;
+use super::message::{SealedMessage, pieces_in, store_message};
+use super::{Inner, SqlStore, claim, operate, settle};
+use crate::base::id::{LeaseToken, QueueId, RecipientId};
+use crate::base::time::Timestamp;
+use crate::store::{
+    AttemptEntry, BodyWriter, Changed, Claim, Committed, Error, FollowUp, FollowUpBody, QuarantinedEntry,
+    QueueEntry, QueuePosition, ReplayEntry, Rooms, Selection, Settlement, Spool,
+};
+
+#[async_trait]
+impl Spool for SqlStore {
+    async fn begin(&self, id: QueueId) -> Result<Box<dyn BodyWriter>, Error> {
+        Ok(Box::new(SpoolBody::begin(self.clone(), id)))
+    }
+
+    async fn enqueue(&self, message: FollowUp) -> Result<(), Error> {
+        let now = self.inner.certain(self.inner.clock.now());
+        let sealed = [SealedMessage::follow_up(&self.inner.master, &message)?];
+        let stored = self
+            .inner
+            .write(move |db| Box::pin(async move { store_follow_ups(db, now, &sealed).await }))
+            .await?;
+        self.stored(&[message], &stored);
+        Ok(())
+    }
+
+    async fn claim_within(
+        &self,
+        now: Timestamp,
+        leased_until: Timestamp,
+        limit: usize,
+        rooms: Rooms,
+    ) -> Result<Vec<Claim>, Error> {
+        let master = self.inner.master.clone();
+        let set_back = self.inner.last_claim_at.swap(now.0, Ordering::Relaxed) > now.0;
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    if set_back {
+                        claim::forget_future_turns(db, now).await?;
+                    }
+                    claim::claim(db, &master, (now, leased_until), limit, rooms).await
+                })
+            })
+            .await
+    }
+
+    async fn read_piece(&self, message: QueueId, index: u32) -> Result<Option<Vec<u8>>, Error> {
+        let row: Option<(Vec<u8>, i64, Option<Vec<u8>>)> = query_as(
+            "SELECT m.wrapped_key, m.size_bytes, p.sealed FROM messages m \
+             LEFT JOIN pieces p ON p.message = m.id AND p.number = $1 WHERE m.id = $2",
+        )
+        .bind(index)
+        .bind(message.to_string())
+        .fetch_optional(&self.inner.readers)
+        .await?;
+        let (wrapped_key, size_bytes, sealed) = row.ok_or(Error::Missing)?;
+        if i64::from(index) >= pieces_in(size_bytes) {
+            return Ok(None);
+        }
+        let sealed = sealed.ok_or(Error::Unreadable("body piece"))?;
+        let key = self.inner.master.unwrap(message, &wrapped_key)?;
+        key.open_piece(index, &sealed).map(Some)
+    }
+
+    async fn ticket(&self, message: QueueId) -> Result<Option<Vec<u8>>, Error> {
+        let row: Option<(Vec<u8>, Vec<u8>)> = query_as(
+            "SELECT m.wrapped_key, t.sealed FROM messages m JOIN tickets t ON t.message = m.id WHERE m.id = $1",
+        )
+        .bind(message.to_string())
+        .fetch_optional(&self.inner.readers)
+        .await?;
+        let Some((wrapped_key, sealed)) = row else {
+            return Ok(None);
+        };
+        let key = self.inner.master.unwrap(message, &wrapped_key)?;
+        key.open_ticket(&sealed).map(Some)
+    }
+
+    async fn remembers(&self, entry: ReplayEntry) -> Result<bool, Error> {
+        let remembered = query_scalar("SELECT EXISTS (SELECT 1 FROM replay_entries WHERE entry = $1)")
+            .bind(&entry.key[..])
+            .fetch_one(&self.inner.readers)
+            .await?;
+        Ok(remembered)
+    }
+
+    async fn settle(
+        &self,
+        lease: LeaseToken,
+        settlements: Vec<Settlement>,
+        follow_ups: Vec<FollowUp>,
+    ) -> Result<(), Error> {
+        let master = self.inner.master.clone();
+        let now = self.inner.clock.now();
+        let certain = self.inner.certain(now);
+        let sealed = follow_ups
+            .iter()
+            .map(|message| SealedMessage::follow_up(&master, message))
+            .collect::<Result<Vec<_>, _>>()?;
+        let stored = self
+            .inner
+            .write(move |db| {
+                Box::pin(async move {
+                    settle::settle(db, &master, lease, now, &settlements).await?;
+                    store_follow_ups(db, certain, &sealed).await
+                })
+            })
+            .await?;
+        // A deferred recipient changes when the runner has to wake, too.
+        self.stored(&follow_ups, &stored);
+        Ok(())
+    }
+
+    async fn give_back(&self, lease: LeaseToken, now: Timestamp) -> Result<(), Error> {
+        self.inner
+            .write(move |db| Box::pin(settle::give_back(db, lease, now)))
+            .await?;
+        self.inner.changed.notify_one();
+        Ok(())
+    }
+
+    async fn release_leases(&self, now: Timestamp) -> Result<u64, Error> {
+        if self.inner.database.is_shared() {
+            // They may be those of nodes that are at work. Ours run out.
+            return Ok(0);
+        }
+        let freed = self
+            .inner
+            .write(move |db| Box::pin(operate::release_leases(db, now)))
+            .await?;
+        self.inner.changed.notify_one();
+        Ok(freed)
+    }
+
+    async fn extend_lease(&self, lease: LeaseToken, leased_until: Timestamp) -> Result<(), Error> {
+        self.inner
+            .write(move |db| Box::pin(settle::extend_lease(db, lease, leased_until)))
+            .await
+    }
+
+    async fn quarantine(&self, lease: LeaseToken, reason: &str) -> Result<(), Error> {
+        let reason = reason.to_owned();
+        self.inner
+            .write(move |db| Box::pin(async move { settle::quarantine(db, lease, &reason).await }))
+            .await
+    }
+
+    async fn next_due_within(&self, rooms: &Rooms) -> Result<Option<Timestamp>, Error> {
+        claim::next_turn(&self.inner.readers, rooms).await
+    }
+
+    async fn changed(&self) {
+        self.inner.changed.notified().await;
+    }
+
+    async fn list(&self, after: Option<QueuePosition>, limit: usize) -> Result<Vec<QueueEntry>, Error> {
+        operate::list(&self.inner, after, limit).await
+    }
+
+    async fn entries(&self, message: QueueId) -> Result<Vec<QueueEntry>, Error> {
+        operate::entries(&self.inner, message).await
+    }
+
+    async fn quarantined(&self, limit: usize) -> Result<Vec<QuarantinedEntry>, Error> {
+        operate::quarantined(&self.inner, limit).await
+    }
+
+    async fn attempts(&self, recipient: RecipientId) -> Result<Vec<AttemptEntry>, Error> {
+        operate::attempts(&self.inner, recipient).await
+    }
+
+    async fn hold(&self, selection: Selection, now: Timestamp) -> Result<Changed, Error> {
+        self.inner
+            .write(move |db| Box::pin(async move { operate::hold(db, &selection, now).await }))
+            .await
+    }
+
+    async fn release(&self, selection: Selection, now: Timestamp) -> Result<u64, Error> {
+        let released = self
+            .inner
+            .write(move |db| Box::pin(async move { operate::release(db, &selection, now).await }))
+            .await?;
+        self.inner.changed.notify_one();
+        Ok(released)
+    }
+
+    async fn retry(&self, selection: Selection, now: Timestamp) -> Result<u64, Error> {
+        let moved = self
+            .inner
+            .write(move |db| Box::pin(async move { operate::retry(db, &selection, now).await }))
+            .await?;
+        self.inner.changed.notify_one();
+        Ok(moved)
+    }
+
+    async fn expire_held(&self, now: Timestamp, limit: usize) -> Result<u64, Error> {
+        self.inner
+            .write(move |db| Box::pin(async move { operate::expire_held(db, now, limit).await }))
+            .await
+    }
+
+    async fn delete(&self, selection: Selection, now: Timestamp) -> Result<Changed, Error> {
+        self.inner
+            .write(move |db| Box::pin(async move { operate::delete(db, &selection, now).await }))
+            .await
+    }
+
+    async fn condemn(&self, selection: Selection, now: Timestamp) -> Result<Changed, Error> {
+        let condemned = self
+            .inner
+            .write(move |db| Box::pin(async move { operate::condemn(db, &selection, now).await }))
+            .await?;
+        self.inner.changed.notify_one();
+        Ok(condemned)
+    }
+}
+
+/// What became of each. [`Error::Conflict`] if one of them clashes with what was taken before.
+async fn store_follow_ups(
+    db: &mut Connection,
+    now: Timestamp,
+    messages: &[SealedMessage],
+) -> Result<Vec<Committed>, Error> {
+    let mut stored = Vec::with_capacity(messages.len());
+    for message in messages {
+        match store_message(db, now, message).await? {
+            Committed::Conflict => return Err(Error::Conflict),
+            committed => stored.push(committed),
+        }
+    }
+    Ok(stored)
+}
+
+impl SqlStore {
+    /// Follow-ups are durable: their bodies are no longer theirs to sweep, and the runner has work.
+    fn stored(&self, follow_ups: &[FollowUp], committed: &[Committed]) {
+        for (follow_up, committed) in follow_ups.iter().zip(committed) {
+            if let (FollowUpBody::Spooled(body), Committed::Stored) = (&follow_up.body, committed) {
+                body.mark_adopted();
+            }
+        }
+        self.inner.changed.notify_one();
+    }
+}
+
+impl Inner {
+    /// See [`super::writer::Writer::run`].
+    pub(super) async fn write<T, F>(&self, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Connection) -> super::writer::Work<'c, T> + Send + 'static,
+    {
+        self.writer.run(job).await
+    }
+}

@@ -1,0 +1,461 @@
+//! The one connection that writes: whatever waits goes into one transaction, and is answered after its commit.
+//!
+//! A job alone is not delayed: the transaction closes as soon as nothing more waits. While one transaction is being
+//! synced the next one's jobs gather, so groups grow with load.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::connection::{Connection, is_lost};
+use super::database::Database;
+use super::query::query;
+use crate::store::Error;
+
+/// What one job does with the connection.
+pub(in crate::store) type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'c>>;
+
+/// Jobs that may wait; more wait for room.
+const WAITING_JOBS: usize = 1024;
+
+/// The pause before a connection that could not be opened is tried again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Jobs in one transaction. Bounds how long the first of them waits for the last.
+const GROUP_JOBS: u64 = 256;
+
+/// What the writer has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriterStats {
+    /// Transactions committed: each is one sync.
+    pub transactions: u64,
+    /// Jobs in them.
+    pub jobs: u64,
+}
+
+/// Hands jobs to the writing task.
+pub(super) struct Writer {
+    jobs: mpsc::Sender<Message>,
+    counters: Arc<Counters>,
+}
+
+#[derive(Default)]
+struct Counters {
+    transactions: AtomicU64,
+    jobs: AtomicU64,
+}
+
+enum Message {
+    Job(Box<dyn Job>),
+    Close(oneshot::Sender<()>),
+}
+
+impl Writer {
+    /// Starts the task on an open connection; `database` opens another one should that fail.
+    pub(super) fn start(connection: Connection, database: Database) -> Self {
+        let (jobs, queue) = mpsc::channel(WAITING_JOBS);
+        let counters = Arc::new(Counters::default());
+        let task = Task {
+            connection: Some(connection),
+            not_before: None,
+            database,
+            counters: Arc::clone(&counters),
+        };
+        tokio::spawn(task.run(queue));
+        Self { jobs, counters }
+    }
+
+    /// Runs `job` in a transaction that it may share with others. Returns once that is durable.
+    ///
+    /// A job that fails changes nothing, and does not disturb the others.
+    pub(super) async fn run<T, F>(&self, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Connection) -> Work<'c, T> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let job = Box::new(Pending { job, answer });
+        let closed = || Error::Database(sqlx::Error::PoolClosed);
+        self.jobs.send(Message::Job(job)).await.map_err(|_| closed())?;
+        answered.await.map_err(|_| closed())?
+    }
+
+    /// As [`run`](Self::run) for work that nobody waits for and that may be left undone when there is no room.
+    pub(super) fn run_unattended<F>(&self, job: F)
+    where
+        F: for<'c> FnOnce(&'c mut Connection) -> Work<'c, ()> + Send + 'static,
+    {
+        let (answer, _) = oneshot::channel();
+        drop(
+            self.jobs
+                .try_send(Message::Job(Box::new(Pending { job, answer }))),
+        );
+    }
+
+    /// Waits for what was handed in before, then closes the connection.
+    pub(super) async fn close(&self) {
+        let (answer, answered) = oneshot::channel();
+        if self.jobs.send(Message::Close(answer)).await.is_ok() {
+            // A dropped answer means that the task has ended already.
+            answered.await.unwrap_or_default();
+        }
+    }
+
+    pub(super) fn stats(&self) -> WriterStats {
+        WriterStats {
+            transactions: self.counters.transactions.load(Ordering::Relaxed),
+            jobs: self.counters.jobs.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A job whose result type only its caller knows.
+trait Job: Send {
+    /// Does the work; its caller hears of it through [`Done`].
+    fn run<'c>(self: Box<Self>, connection: &'c mut Connection) -> DoneFuture<'c>;
+    /// Answers without having run.
+    fn refuse(self: Box<Self>, error: Error);
+}
+
+type DoneFuture<'c> = Pin<Box<dyn Future<Output = Box<dyn Done>> + Send + 'c>>;
+
+/// A finished job, whose caller is still waiting.
+trait Done: Send {
+    /// Whether its changes are to be kept.
+    fn succeeded(&self) -> bool;
+    /// Answers: with the job's own result, or the error of the transaction.
+    fn answer(self: Box<Self>, transaction: Result<(), Error>);
+}
+
+struct Pending<F, T> {
+    job: F,
+    answer: oneshot::Sender<Result<T, Error>>,
+}
+
+struct Finished<T> {
+    result: Result<T, Error>,
+    answer: oneshot::Sender<Result<T, Error>>,
+}
+
+impl<T, F> Job for Pending<F, T>
+where
+    T: Send + 'static,
+    F: for<'c> FnOnce(&'c mut Connection) -> Work<'c, T> + Send,
+{
+    fn run<'c>(self: Box<Self>, connection: &'c mut Connection) -> DoneFuture<'c> {
+        let Self { job, answer } = *self;
+        let work = job(connection);
+        Box::pin(async move {
+            let result = work.await;
+            Box::new(Finished { result, answer }) as Box<dyn Done>
+        })
+    }
+
+    fn refuse(self: Box<Self>, error: Error) {
+        // If nobody listens any more, the caller was cancelled.
+        drop(self.answer.send(Err(error)));
+    }
+}
+
+impl<T: Send> Done for Finished<T> {
+    fn succeeded(&self) -> bool {
+        self.result.is_ok()
+    }
+
+    fn answer(self: Box<Self>, transaction: Result<(), Error>) {
+        let result = transaction.and(self.result);
+        // As above.
+        drop(self.answer.send(result));
+    }
+}
+
+struct Task {
+    /// `None` after a failure that leaves its state unknown.
+    connection: Option<Connection>,
+    /// When it may be opened anew.
+    not_before: Option<Instant>,
+    database: Database,
+    counters: Arc<Counters>,
+}
+
+impl Task {
+    async fn run(mut self, mut queue: mpsc::Receiver<Message>) {
+        let closed = loop {
+            match queue.recv().await {
+                Some(Message::Job(job)) => {
+                    if let Some(closed) = self.group(job, &mut queue).await {
+                        break Some(closed);
+                    }
+                }
+                Some(Message::Close(closed)) => break Some(closed),
+                None => break None,
+            }
+        };
+        queue.close();
+        if let Some(connection) = self.connection {
+            // All transactions are over, so a failure to close loses nothing.
+            connection.close().await.unwrap_or_default();
+        }
+        if let Some(closed) = closed {
+            closed.send(()).unwrap_or_default();
+        }
+    }
+
+    /// One transaction: `first` and whatever waits behind it. Returns the request to close, if one came up.
+    async fn group(
+        &mut self,
+        first: Box<dyn Job>,
+        queue: &mut mpsc::Receiver<Message>,
+    ) -> Option<oneshot::Sender<()>> {
+        let connection = match self.begin().await {
+            Ok(connection) => connection,
+            Err(error) => {
+                first.refuse(error);
+                return refuse_waiting(queue);
+            }
+        };
+        let (finished, closing) = run_jobs(connection, first, queue).await;
+        match finished {
+            Ok(done) => self.commit(done).await,
+            Err((done, error)) => self.fail(done, error).await,
+        }
+        closing
+    }
+
+    async fn begin(&mut self) -> Result<&mut Connection, Error> {
+        if let Some(mut connection) = self.connection.take() {
+            match self.database.begin(&mut connection).await {
+                Ok(()) => return Ok(self.connection.insert(connection)),
+                // Lost since the last transaction: nothing has been done in this one yet.
+                Err(Error::Database(error)) if is_lost(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let mut connection = self.open().await?;
+        self.database.begin(&mut connection).await?;
+        Ok(self.connection.insert(connection))
+    }
+
+    /// Whoever is not there is not tried too often.
+    async fn open(&mut self) -> Result<Connection, Error> {
+        if self.not_before.is_some_and(|time| Instant::now() < time) {
+            return Err(Error::Database(sqlx::Error::PoolTimedOut));
+        }
+        let opened = self.database.open_writer().await;
+        self.not_before = match &opened {
+            Err(Error::Database(_)) => Some(Instant::now() + PAUSE),
+            _ => None,
+        };
+        opened
+    }
+
+    async fn commit(&mut self, done: Vec<Box<dyn Done>>) {
+        let committed = match &mut self.connection {
+            Some(connection) => query("COMMIT").execute(connection).await.map(drop),
+            None => Err(sqlx::Error::PoolClosed),
+        };
+        if let Err(error) = committed {
+            return self.fail(done, Arc::new(error)).await;
+        }
+        let jobs = done.iter().filter(|job| job.succeeded()).count();
+        self.counters.transactions.fetch_add(1, Ordering::Relaxed);
+        self.counters.jobs.fetch_add(jobs as u64, Ordering::Relaxed);
+        for job in done {
+            job.answer(Ok(()));
+        }
+    }
+
+    /// Nothing of this transaction is kept. The connection is replaced, whatever state it is in.
+    async fn fail(&mut self, done: Vec<Box<dyn Done>>, error: Arc<sqlx::Error>) {
+        if let Some(connection) = self.connection.take() {
+            // Closing rolls back what is open.
+            connection.close().await.unwrap_or_default();
+        }
+        for job in done {
+            job.answer(Err(Error::NotCommitted(Arc::clone(&error))));
+        }
+    }
+}
+
+/// What waits would only wait longer for what is not there. Returns the request to close, if one came up.
+fn refuse_waiting(queue: &mut mpsc::Receiver<Message>) -> Option<oneshot::Sender<()>> {
+    let error = Arc::new(sqlx::Error::PoolTimedOut);
+    loop {
+        match queue.try_recv() {
+            Ok(Message::Job(job)) => job.refuse(Error::NotCommitted(Arc::clone(&error))),
+            Ok(Message::Close(closing)) => return Some(closing),
+            Err(_) => return None,
+        }
+    }
+}
+
+type Ran = Result<Vec<Box<dyn Done>>, (Vec<Box<dyn Done>>, Arc<sqlx::Error>)>;
+
+/// Runs jobs until nothing more waits, the group is full, or the transaction itself fails.
+async fn run_jobs(
+    connection: &mut Connection,
+    first: Box<dyn Job>,
+    queue: &mut mpsc::Receiver<Message>,
+) -> (Ran, Option<oneshot::Sender<()>>) {
+    let mut done = Vec::new();
+    let mut next = Some(first);
+    while let Some(job) = next.take() {
+        if let Err(error) = query("SAVEPOINT job").execute(&mut *connection).await {
+            let error = Arc::new(error);
+            job.refuse(Error::NotCommitted(Arc::clone(&error)));
+            return (Err((done, error)), None);
+        }
+        let finished = job.run(connection).await;
+        let kept = finished.succeeded();
+        done.push(finished);
+        if let Err(error) = leave_savepoint(connection, kept).await {
+            return (Err((done, Arc::new(error))), None);
+        }
+        if done.len() as u64 >= GROUP_JOBS {
+            break;
+        }
+        match queue.try_recv() {
+            Ok(Message::Job(job)) => next = Some(job),
+            Ok(Message::Close(closing)) => return (Ok(done), Some(closing)),
+            Err(_) => break,
+        }
+    }
+    (Ok(done), None)
+}
+
+async fn leave_savepoint(connection: &mut Connection, keep: bool) -> Result<(), sqlx::Error> {
+    if !keep {
+        query("ROLLBACK TO job").execute(&mut *connection).await?;
+    }
+    query("RELEASE job").execute(connection).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use sqlx::ConnectOptions;
+    use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+
+    use super::super::query::{query, query_scalar};
+    use super::*;
+
+    /// A writer on a table that refers to itself, so that a commit can be made to fail.
+    async fn writer(folder: &tempfile::TempDir) -> Writer {
+        writer_opened_anew_with(folder, SqliteSynchronous::Full).await
+    }
+
+    async fn writer_opened_anew_with(folder: &tempfile::TempDir, synchronous: SqliteSynchronous) -> Writer {
+        let options = SqliteConnectOptions::new()
+            .filename(folder.path().join("x.db"))
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .foreign_keys(true);
+        let mut connection = Connection::Sqlite(options.connect().await.unwrap());
+        query(
+            "CREATE TABLE t (id INTEGER PRIMARY KEY, \
+             parent INTEGER REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)",
+        )
+        .execute(&mut connection)
+        .await
+        .unwrap();
+        Writer::start(connection, Database::Sqlite(options.synchronous(synchronous)))
+    }
+
+    async fn insert(writer: &Writer, id: i64, parent: Option<i64>) -> Result<(), Error> {
+        writer
+            .run(move |db| {
+                Box::pin(async move {
+                    query("INSERT INTO t (id, parent) VALUES ($1, $2)")
+                        .bind(id)
+                        .bind(parent)
+                        .execute(db)
+                        .await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    async fn count(writer: &Writer) -> i64 {
+        let rows = writer.run(|db| {
+            Box::pin(async move { Ok(query_scalar("SELECT COUNT(*) FROM t").fetch_one(db).await?) })
+        });
+        rows.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_connection_opened_anew_is_not_used_if_its_settings_could_lose_mail() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer_opened_anew_with(&folder, SqliteSynchronous::Normal).await;
+        let orphan = insert(&writer, 2, Some(99)).await;
+        assert!(matches!(orphan, Err(Error::NotCommitted(_))));
+        match insert(&writer, 1, None).await {
+            Err(Error::NotDurable(reason)) => assert!(reason.contains("synchronous=1"), "{reason}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_fails_fails_every_job_in_it_and_the_writer_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder).await;
+        // On one thread, all three are handed in before the writer runs, so they share a transaction.
+        let (first, orphan, third) = tokio::join!(
+            insert(&writer, 1, None),
+            insert(&writer, 2, Some(99)),
+            insert(&writer, 3, None)
+        );
+        for result in [first, orphan, third] {
+            assert!(matches!(result, Err(Error::NotCommitted(_))));
+        }
+        assert_eq!(
+            writer.stats(),
+            WriterStats {
+                transactions: 0,
+                jobs: 0
+            }
+        );
+        assert_eq!(count(&writer).await, 0);
+        insert(&writer, 1, None).await.unwrap();
+        assert_eq!(count(&writer).await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_fails_is_undone_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder).await;
+        let half = writer.run(|db| {
+            Box::pin(async move {
+                query("INSERT INTO t (id) VALUES (2)").execute(db).await?;
+                Err::<(), _>(Error::LeaseLost)
+            })
+        });
+        let (first, half, third) = tokio::join!(insert(&writer, 1, None), half, insert(&writer, 3, None));
+        assert!(first.is_ok() && third.is_ok());
+        assert!(matches!(half, Err(Error::LeaseLost)));
+        assert_eq!(
+            writer.stats(),
+            WriterStats {
+                transactions: 1,
+                jobs: 2
+            }
+        );
+        assert_eq!(count(&writer).await, 2);
+    }
+
+    #[tokio::test]
+    async fn closing_waits_for_what_was_handed_in_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder).await;
+        let (inserted, ()) = tokio::join!(insert(&writer, 1, None), writer.close());
+        inserted.unwrap();
+        let late = insert(&writer, 2, None).await;
+        assert!(matches!(late, Err(Error::Database(sqlx::Error::PoolClosed))));
+    }
+}

@@ -1,0 +1,365 @@
+//! PostgreSQL below the behaviour suite, and what only PostgreSQL has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use dimed::base::time::{Clock, ManualClock, SystemClock};
+use dimed::crypto::at_rest::Key;
+use dimed::store::postgres::Server;
+use dimed::store::*;
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use tokio::time::timeout;
+
+use super::suite::{self, Bed, NOON, claim, claim_one, enqueue, message, noon_plus, settle};
+use crate::support::postgres::{Cluster, Database, server_at};
+
+struct PostgresBed<'c> {
+    database: Database<'c>,
+    clock: Arc<ManualClock>,
+}
+
+impl<'c> PostgresBed<'c> {
+    fn on(cluster: &'c Cluster) -> Self {
+        Self {
+            database: cluster.database(),
+            clock: Arc::new(ManualClock::new(NOON)),
+        }
+    }
+
+    async fn try_open(&self, key: u8) -> Result<SqlStore, Error> {
+        open(self.database.server(), key, self.clock.clone()).await
+    }
+
+    async fn store(&self) -> SqlStore {
+        self.try_open(1).await.unwrap()
+    }
+}
+
+async fn open(server: Server, key: u8, clock: Arc<dyn Clock>) -> Result<SqlStore, Error> {
+    let master = MasterKey(Key::from_bytes([key; 32]));
+    SqlStore::open_postgres(server, None, master, clock).await
+}
+
+#[async_trait]
+impl Bed for PostgresBed<'_> {
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(self.store().await)
+    }
+
+    async fn close(&self, store: Arc<dyn Store>) {
+        drop(store);
+    }
+}
+
+suite::behaviours!(PostgresBed::on(&Cluster::shared()));
+
+async fn body(store: &SqlStore, id: dimed::base::id::QueueId) -> Vec<u8> {
+    let mut octets = Vec::new();
+    for index in 0.. {
+        match store.read_piece(id, index).await.unwrap() {
+            Some(piece) => octets.extend(piece),
+            None => break,
+        }
+    }
+    octets
+}
+
+#[tokio::test]
+async fn a_database_of_another_master_key_is_refused() {
+    let cluster = Cluster::shared();
+    let bed = PostgresBed::on(&cluster);
+    bed.store().await.close().await;
+    assert!(matches!(bed.try_open(2).await, Err(Error::WrongMasterKey)));
+    assert!(bed.try_open(1).await.is_ok());
+}
+
+/// While nodes are replaced one by one, those of the old version can be started again.
+#[tokio::test]
+async fn a_newer_schema_is_used_only_if_it_says_that_it_can_be() {
+    let cluster = Cluster::shared();
+    let bed = PostgresBed::on(&cluster);
+    let running = bed.store().await;
+    bed.database.sql(
+        "ALTER TABLE accounts ADD COLUMN from_the_future BIGINT; \
+         INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (9999, 'from the future', TRUE, '\\x00', 0)",
+    );
+    let restarted = bed.store().await;
+    let id = enqueue(&restarted, message(&["bob@hismail.test"])).await;
+    assert_eq!(claim_one(&running, NOON).await.message, id);
+    bed.database
+        .sql("UPDATE schema_compatibility SET oldest_schema = 9999");
+    assert!(matches!(bed.try_open(1).await, Err(Error::Schema(_))));
+}
+
+#[tokio::test]
+async fn several_nodes_may_start_at_once_on_an_empty_database() {
+    let cluster = Cluster::shared();
+    let bed = PostgresBed::on(&cluster);
+    let (one, other, third) = tokio::join!(bed.try_open(1), bed.try_open(1), bed.try_open(1));
+    let id = enqueue(&one.unwrap(), message(&["bob@hismail.test"])).await;
+    assert_eq!(claim_one(&other.unwrap(), NOON).await.message, id);
+    assert!(claim(&third.unwrap(), NOON, 1).await.is_empty());
+}
+
+#[tokio::test]
+async fn two_nodes_share_the_work() {
+    let cluster = Cluster::shared();
+    let bed = PostgresBed::on(&cluster);
+    let (one, other) = (bed.store().await, bed.store().await);
+    for _ in 0..20 {
+        enqueue(&one, message(&["bob@hismail.test"])).await;
+    }
+    let (first, second) = tokio::join!(claim(&one, NOON, 10), claim(&other, NOON, 10));
+    let messages: std::collections::BTreeSet<_> =
+        first.iter().chain(&second).map(|claim| claim.message).collect();
+    assert_eq!(messages.len(), 20);
+    // Either may settle what the other one claimed: the lease is in the database.
+    settle(&other, &first[0], SettledState::Relayed).await.unwrap();
+    let late = settle(&one, &first[0], SettledState::Relayed).await;
+    assert!(matches!(late, Err(Error::LeaseLost)));
+}
+
+/// A start releases leases of the only daemon there is. Here others may be at work.
+#[tokio::test]
+async fn a_node_that_starts_leaves_the_leases_of_others() {
+    let cluster = Cluster::shared();
+    let bed = PostgresBed::on(&cluster);
+    let working = bed.store().await;
+    enqueue(&working, message(&["bob@hismail.test"])).await;
+    let claimed = claim_one(&working, NOON).await;
+    let starting = bed.store().await;
+    assert_eq!(starting.release_leases(NOON).await.unwrap(), 0);
+    assert!(claim(&starting, NOON, 1).await.is_empty());
+    settle(&working, &claimed, SettledState::Delivered).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_that_starts_leaves_bodies_that_others_take_in() {
+    let cluster = Cluster::shared();
+    let bed = PostgresBed::on(&cluster);
+    let working = bed.store().await;
+    let octets = vec![b'x'; 3 * PIECE_BYTES];
+    let new = message(&["bob@hismail.test"]);
+    let id = new.id;
+    let mut writer = working.begin(id).await.unwrap();
+    writer.write(&octets).await.unwrap();
+    let starting = bed.store().await;
+    writer.commit(new).await.unwrap();
+    assert_eq!(body(&starting, id).await, octets);
+}
+
+#[tokio::test]
+async fn bodies_that_a_dead_node_left_are_swept_after_a_day() {
+    let cluster = Cluster::shared();
+    let bed = PostgresBed::on(&cluster);
+    let store = bed.store().await;
+    let mut left = Vec::new();
+    for _ in 0..2 {
+        let new = message(&["bob@hismail.test"]);
+        let mut writer = store.begin(new.id).await.unwrap();
+        writer.write(&vec![b'x'; 2 * PIECE_BYTES]).await.unwrap();
+        left.push((new.id, writer));
+    }
+    let sql = format!(
+        "UPDATE incoming SET begun_at = now() - interval '25 hours' WHERE message = '{}'",
+        left[0].0
+    );
+    bed.database.sql(&sql);
+    drop(bed.store().await);
+    assert_eq!(
+        bed.database.sql("SELECT message FROM incoming").trim(),
+        left[1].0.to_string()
+    );
+    assert_eq!(
+        bed.database.sql("SELECT DISTINCT message FROM pieces").trim(),
+        left[1].0.to_string()
+    );
+}
+
+#[tokio::test]
+async fn an_idle_node_hears_of_mail_that_another_took_in() {
+    let cluster = Cluster::shared();
+    let bed = PostgresBed::on(&cluster);
+    let (idle, busy) = (bed.store().await, bed.store().await);
+    // What is heard at the start.
+    let quiet = Duration::from_millis(500);
+    while timeout(quiet, idle.changed()).await.is_ok() {}
+    enqueue(&busy, message(&["bob@hismail.test"])).await;
+    timeout(Duration::from_secs(5), idle.changed()).await.unwrap();
+    // A retry by an operator, too.
+    let claimed = claim_one(&busy, NOON).await;
+    let due_at = noon_plus(60);
+    let deferred = SettledState::Deferred {
+        due_at,
+        delay_reported: false,
+    };
+    settle(&busy, &claimed, deferred).await.unwrap();
+    while timeout(quiet, idle.changed()).await.is_ok() {}
+    assert_eq!(busy.retry(Selection::All, noon_plus(1)).await.unwrap(), 1);
+    timeout(Duration::from_secs(5), idle.changed()).await.unwrap();
+}
+
+async fn raw(server: &Server) -> PgConnection {
+    let dimed::store::postgres::Host::Socket { folder, port } = &server.address.hosts[0] else {
+        panic!("no socket")
+    };
+    let options = PgConnectOptions::new_without_pgpass()
+        .socket(folder)
+        .port(*port)
+        .username(&server.address.user)
+        .database(&server.address.database);
+    options.connect().await.unwrap()
+}
+
+/// As of a node that was stopped (SIGSTOP) in the middle of writing.
+#[tokio::test]
+async fn a_node_that_stands_still_in_a_transaction_does_not_hold_up_the_others() {
+    let cluster = Cluster::shared();
+    let bed = PostgresBed::on(&cluster);
+    let store = bed.store().await;
+    let mut still = raw(&bed.database.server()).await;
+    for sql in [
+        "SET idle_in_transaction_session_timeout = '5s'",
+        "BEGIN",
+        "SELECT pg_advisory_xact_lock(431265506660)",
+    ] {
+        sqlx::query(sql).execute(&mut still).await.unwrap();
+    }
+    let held = bed
+        .database
+        .sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())");
+    assert_eq!(held.trim(), "1");
+    let enqueued = enqueue(&store, message(&["bob@hismail.test"]));
+    assert!(
+        timeout(Duration::from_millis(500), enqueued).await.is_err(),
+        "it is the same lock"
+    );
+    timeout(
+        Duration::from_secs(15),
+        enqueue(&store, message(&["bob@hismail.test"])),
+    )
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn settings_that_could_lose_mail_are_refused_at_the_start_and_while_it_runs() {
+    let cluster = Cluster::own();
+    let bed = PostgresBed::on(&cluster);
+    let store = bed.store().await;
+    enqueue(&store, message(&["bob@hismail.test"])).await;
+    for setting in ["fsync", "full_page_writes"] {
+        let set = |value: &str| {
+            cluster.sql("postgres", &format!("ALTER SYSTEM SET {setting} = {value}"));
+            cluster.sql("postgres", "SELECT pg_reload_conf()");
+        };
+        set("off");
+        let is_off = || bed.database.sql(&format!("SHOW {setting}")).trim() == "off";
+        while !is_off() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        match bed.try_open(1).await {
+            Err(Error::NotDurable(reason)) => assert!(reason.contains(&format!("{setting}=off")), "{reason}"),
+            other => panic!("{setting}: {:?}", other.map(drop)),
+        }
+        // The session learns of it at its next statement.
+        let mut refused = false;
+        for _ in 0..100 {
+            let new = message(&["bob@hismail.test"]);
+            let mut writer = store.begin(new.id).await.unwrap();
+            writer.write(b"x").await.unwrap();
+            if matches!(writer.commit(new).await, Err(Error::NotDurable(_))) {
+                refused = true;
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(refused, "{setting}");
+        set("on");
+        while is_off() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    // Asynchronous commits are ours to forbid.
+    cluster.sql("postgres", "ALTER SYSTEM SET synchronous_commit = off");
+    cluster.sql("postgres", "SELECT pg_reload_conf()");
+    assert!(bed.try_open(1).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_restart_of_the_server_loses_nothing_and_is_got_over() {
+    let cluster = Cluster::own();
+    let bed = PostgresBed::on(&cluster);
+    let store = bed.store().await;
+    let mut acknowledged = vec![enqueue(&store, message(&["bob@hismail.test"])).await];
+    let claimed = claim_one(&store, NOON).await;
+    assert_eq!(store.list_domains().await.unwrap(), []);
+    cluster.kill();
+    let new = message(&["bob@hismail.test"]);
+    let mut writer = store.begin(new.id).await.unwrap();
+    writer.write(b"x").await.unwrap();
+    assert!(writer.commit(new).await.is_err(), "nobody is there");
+    assert!(store.list_domains().await.is_err());
+    cluster.start("");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(store.list_domains().await.unwrap(), []);
+    acknowledged.push(enqueue(&store, message(&["carol@plain.test"])).await);
+    settle(&store, &claimed, SettledState::Delivered).await.unwrap();
+    let found: Vec<_> = claim(&store, NOON, 10)
+        .await
+        .iter()
+        .map(|claim| claim.message)
+        .collect();
+    assert_eq!(found, acknowledged[1..]);
+    // An idle writer and idle readers are replaced unnoticed.
+    cluster.kill();
+    cluster.start("");
+    assert_eq!(store.list_domains().await.unwrap(), []);
+    enqueue(&store, message(&["carol@plain.test"])).await;
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_fail_over() {
+    let primary = Cluster::own();
+    let bed = PostgresBed::on(&primary);
+    drop(bed.store().await);
+    let standby = primary.synchronous_standby();
+    let hosts = vec![standby.host(), primary.host()];
+    let server = server_at(&bed.database.name, hosts);
+    let store = open(server, 1, bed.clock.clone()).await.unwrap();
+    let mut acknowledged = Vec::new();
+    for _ in 0..50 {
+        acknowledged.push(enqueue(&store, message(&["bob@hismail.test"])).await);
+    }
+    primary.kill();
+    standby.promote();
+    let mut found = Vec::new();
+    for _ in 0..100 {
+        match store.claim(NOON, noon_plus(10), 100).await {
+            Ok(claims) if claims.is_empty() => break,
+            Ok(claims) => found.extend(claims.iter().map(|claim| claim.message)),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+    found.sort();
+    acknowledged.sort();
+    assert_eq!(found, acknowledged);
+    enqueue(&store, message(&["bob@hismail.test"])).await;
+}
+
+/// Nodes go by the clock of the server, whatever their hosts say.
+#[tokio::test]
+async fn the_time_is_that_of_the_server() {
+    let cluster = Cluster::shared();
+    let database = cluster.database();
+    let before = SystemClock.now();
+    let time = database.server().time().await.unwrap();
+    assert!(before <= time && time <= SystemClock.now().after(Duration::from_millis(50)));
+    let master = MasterKey(Key::from_bytes([1; 32]));
+    let (_store, clock) = Place::Server(database.server()).open(master).await.unwrap();
+    let ahead = clock.now().since(SystemClock.now());
+    assert!(ahead < Duration::from_millis(50), "{ahead:?}");
+}
