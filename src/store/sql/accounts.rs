@@ -12,6 +12,17 @@ use crate::base::time::Timestamp;
 use crate::mail::address::{Domain, Mailbox};
 use crate::store::{Account, Accounts, Error, Removal, TrustMode, fold};
 
+/// The columns of `AccountRow`, by name: a later schema may have more.
+macro_rules! select_accounts {
+    ($rest:literal) => {
+        concat!(
+            "SELECT address, password_hash, scram_verifier, trust_mode, \
+            created_at, trap_since, disabled_at, quota_bytes FROM accounts ",
+            $rest
+        )
+    };
+}
+
 #[async_trait]
 impl Accounts for SqlStore {
     async fn add_account(&self, account: Account) -> Result<(), Error> {
@@ -53,7 +64,7 @@ impl Accounts for SqlStore {
     }
 
     async fn account(&self, address: &Mailbox) -> Result<Option<Account>, Error> {
-        let row: Option<AccountRow> = query_as("SELECT * FROM accounts WHERE folded = $1")
+        let row: Option<AccountRow> = query_as(select_accounts!("WHERE folded = $1"))
             .bind(fold(address))
             .fetch_optional(&self.inner.readers)
             .await?;
@@ -61,10 +72,10 @@ impl Accounts for SqlStore {
     }
 
     async fn oldest_account(&self, domain: &Domain) -> Result<Option<Account>, Error> {
-        let row: Option<AccountRow> = query_as(
-            "SELECT * FROM accounts WHERE domain = $1 AND trap_since IS NULL AND disabled_at IS NULL \
-             ORDER BY created_at, folded LIMIT 1",
-        )
+        let row: Option<AccountRow> = query_as(select_accounts!(
+            "WHERE domain = $1 AND trap_since IS NULL AND disabled_at IS NULL \
+             ORDER BY created_at, folded LIMIT 1"
+        ))
         .bind(domain.as_str())
         .fetch_optional(&self.inner.readers)
         .await?;
@@ -89,7 +100,7 @@ impl Accounts for SqlStore {
 
     async fn list_traps(&self) -> Result<Vec<Account>, Error> {
         let rows: Vec<AccountRow> =
-            query_as("SELECT * FROM accounts WHERE trap_since IS NOT NULL ORDER BY folded")
+            query_as(select_accounts!("WHERE trap_since IS NOT NULL ORDER BY folded"))
                 .fetch_all(&self.inner.readers)
                 .await?;
         rows.into_iter().map(AccountRow::open).collect()
@@ -101,9 +112,9 @@ impl Accounts for SqlStore {
         after: Option<&Mailbox>,
         limit: u32,
     ) -> Result<Vec<Account>, Error> {
-        let rows: Vec<AccountRow> = query_as(
-            "SELECT * FROM accounts WHERE folded > $1 AND ($2 IS NULL OR domain = $2) ORDER BY folded LIMIT $3",
-        )
+        let rows: Vec<AccountRow> = query_as(select_accounts!(
+            "WHERE folded > $1 AND ($2 IS NULL OR domain = $2) ORDER BY folded LIMIT $3"
+        ))
         .bind(after.map(fold).unwrap_or_default())
         .bind(domain.map(Domain::as_str))
         .bind(limit)

@@ -95,7 +95,7 @@ impl Blocks for SqlStore {
 
     async fn block_events(&self, before: Option<i64>, limit: u32) -> Result<Vec<BlockEvent>, Error> {
         let rows: Vec<EventRow> =
-            query_as("SELECT * FROM block_log WHERE seq < $1 ORDER BY seq DESC LIMIT $2")
+            query_as("SELECT seq, at, doer, deed, kind, value, reason, count FROM block_log WHERE seq < $1 ORDER BY seq DESC LIMIT $2")
                 .bind(before.unwrap_or(i64::MAX))
                 .bind(limit)
                 .fetch_all(&self.inner.readers)

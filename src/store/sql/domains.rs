@@ -12,6 +12,27 @@ use crate::dime::record::{Policy, SubdomainPolicy};
 use crate::mail::address::Domain;
 use crate::store::{DimeSettings, DomainRemoval, Domains, Error, LocalDomain, MasterKey, Pin};
 
+/// The columns of `DomainRow`, by name: a later schema may have more.
+macro_rules! select_local_domains {
+    ($rest:literal) => {
+        concat!(
+            "SELECT name, policy, subdomain_policy, \
+            delivery_hosts, created_at, expiry_days FROM local_domains ",
+            $rest
+        )
+    };
+}
+
+/// The columns of `PinRow`, by name: a later schema may have more.
+macro_rules! select_pins {
+    ($rest:literal) => {
+        concat!(
+            "SELECT domain, record, secure, first_seen_at, refresh_at, expires_at, seal FROM pins ",
+            $rest
+        )
+    };
+}
+
 /// Expired pins dropped in one transaction.
 const EXPIRED_PINS_PER_CALL: i64 = 500;
 
@@ -51,7 +72,7 @@ impl Domains for SqlStore {
 
     async fn local_domain(&self, name: &Domain) -> Result<Option<LocalDomain>, Error> {
         let read = async {
-            let row: Option<DomainRow> = query_as("SELECT * FROM local_domains WHERE name = $1")
+            let row: Option<DomainRow> = query_as(select_local_domains!("WHERE name = $1"))
                 .bind(name.as_str())
                 .fetch_optional(&self.inner.readers)
                 .await?;
@@ -61,14 +82,14 @@ impl Domains for SqlStore {
     }
 
     async fn list_domains(&self) -> Result<Vec<LocalDomain>, Error> {
-        let rows: Vec<DomainRow> = query_as("SELECT * FROM local_domains ORDER BY name")
+        let rows: Vec<DomainRow> = query_as(select_local_domains!("ORDER BY name"))
             .fetch_all(&self.inner.readers)
             .await?;
         rows.into_iter().map(DomainRow::open).collect()
     }
 
     async fn first_domain(&self) -> Result<Option<LocalDomain>, Error> {
-        let row: Option<DomainRow> = query_as("SELECT * FROM local_domains ORDER BY name LIMIT 1")
+        let row: Option<DomainRow> = query_as(select_local_domains!("ORDER BY name LIMIT 1"))
             .fetch_optional(&self.inner.readers)
             .await?;
         row.map(DomainRow::open).transpose()
@@ -86,7 +107,7 @@ impl Domains for SqlStore {
 
     async fn pin(&self, domain: &Domain) -> Result<Option<Pin>, Error> {
         let read = async {
-            let row: Option<PinRow> = query_as("SELECT * FROM pins WHERE domain = $1")
+            let row: Option<PinRow> = query_as(select_pins!("WHERE domain = $1"))
                 .bind(domain.as_str())
                 .fetch_optional(&self.inner.readers)
                 .await?;
@@ -167,7 +188,7 @@ impl Domains for SqlStore {
         after: Option<&Domain>,
         limit: usize,
     ) -> Result<Vec<(Domain, Option<Pin>)>, Error> {
-        let rows: Vec<PinRow> = query_as("SELECT * FROM pins WHERE domain > $1 ORDER BY domain LIMIT $2")
+        let rows: Vec<PinRow> = query_as(select_pins!("WHERE domain > $1 ORDER BY domain LIMIT $2"))
             .bind(after.map_or("", Domain::as_str))
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
             .fetch_all(&self.inner.readers)

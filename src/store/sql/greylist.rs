@@ -2,9 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use async_trait::async_trait;
 use super::connection::{Connection, Fetch};
 use super::query::{query, query_as, query_scalar};
+use async_trait::async_trait;
 
 use super::SqlStore;
 use crate::base::observe;
@@ -195,12 +195,7 @@ async fn apply(
 }
 
 /// The first try, in the place of one that is over. Whether too many wait, as in [`apply`].
-async fn begin(
-    db: &mut Connection,
-    tags: &Tags,
-    now: Timestamp,
-    until: Timestamp,
-) -> Result<bool, Error> {
+async fn begin(db: &mut Connection, tags: &Tags, now: Timestamp, until: Timestamp) -> Result<bool, Error> {
     query("DELETE FROM greylist WHERE tag = $1")
         .bind(&tags.attempt)
         .execute(&mut *db)

@@ -17,6 +17,33 @@ use crate::store::{
     SigningRequest, Witnessed, fold_name,
 };
 
+/// The columns of `RolloverRow`, by name: a later schema may have more.
+macro_rules! select_rollovers {
+    ($rest:literal) => {
+        concat!(
+            "SELECT name, state, replaces, started_at, since, due_at FROM rollovers ",
+            $rest
+        )
+    };
+}
+
+/// The columns of `RequestRow`, by name: a later schema may have more.
+macro_rules! select_signing_requests {
+    ($rest:literal) => {
+        concat!(
+            "SELECT name, object, key_set, submitted_at, rejected_at, reason FROM signing_requests ",
+            $rest
+        )
+    };
+}
+
+/// The columns of `RetirementRow`, by name: a later schema may have more.
+macro_rules! select_retirements {
+    ($rest:literal) => {
+        concat!("SELECT name, state, since, due_at FROM retirements ", $rest)
+    };
+}
+
 /// Pins dropped with each new one: more than come, so that they get fewer.
 const EXPIRED_PINS_PER_CALL: i64 = 16;
 
@@ -53,7 +80,7 @@ impl LifeCycle for SqlStore {
     }
 
     async fn rollover(&self, name: &str) -> Result<Option<Rollover>, Error> {
-        let row: Option<RolloverRow> = query_as("SELECT * FROM rollovers WHERE name = $1")
+        let row: Option<RolloverRow> = query_as(select_rollovers!("WHERE name = $1"))
             .bind(fold_name(name))
             .fetch_optional(&self.inner.readers)
             .await?;
@@ -71,7 +98,7 @@ impl LifeCycle for SqlStore {
     }
 
     async fn rollovers(&self) -> Result<Vec<Rollover>, Error> {
-        let rows: Vec<RolloverRow> = query_as("SELECT * FROM rollovers ORDER BY name")
+        let rows: Vec<RolloverRow> = query_as(select_rollovers!("ORDER BY name"))
             .fetch_all(&self.inner.readers)
             .await?;
         rows.into_iter().map(RolloverRow::open).collect()
@@ -220,7 +247,7 @@ impl LifeCycle for SqlStore {
     }
 
     async fn signing_request(&self, name: &str) -> Result<Option<SigningRequest>, Error> {
-        let row: Option<RequestRow> = query_as("SELECT * FROM signing_requests WHERE name = $1")
+        let row: Option<RequestRow> = query_as(select_signing_requests!("WHERE name = $1"))
             .bind(fold_name(name))
             .fetch_optional(&self.inner.readers)
             .await?;
@@ -228,7 +255,7 @@ impl LifeCycle for SqlStore {
     }
 
     async fn signing_requests(&self) -> Result<Vec<SigningRequest>, Error> {
-        let rows: Vec<RequestRow> = query_as("SELECT * FROM signing_requests ORDER BY submitted_at, name")
+        let rows: Vec<RequestRow> = query_as(select_signing_requests!("ORDER BY submitted_at, name"))
             .fetch_all(&self.inner.readers)
             .await?;
         Ok(rows.into_iter().map(RequestRow::open).collect())
@@ -295,7 +322,7 @@ impl LifeCycle for SqlStore {
     }
 
     async fn retirement(&self, name: &Domain) -> Result<Option<Retirement>, Error> {
-        let row: Option<RetirementRow> = query_as("SELECT * FROM retirements WHERE name = $1")
+        let row: Option<RetirementRow> = query_as(select_retirements!("WHERE name = $1"))
             .bind(name.as_str())
             .fetch_optional(&self.inner.readers)
             .await?;
@@ -303,7 +330,7 @@ impl LifeCycle for SqlStore {
     }
 
     async fn retirements(&self) -> Result<Vec<Retirement>, Error> {
-        let rows: Vec<RetirementRow> = query_as("SELECT * FROM retirements ORDER BY name")
+        let rows: Vec<RetirementRow> = query_as(select_retirements!("ORDER BY name"))
             .fetch_all(&self.inner.readers)
             .await?;
         rows.into_iter().map(RetirementRow::open).collect()

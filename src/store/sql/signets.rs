@@ -19,6 +19,27 @@ use crate::store::{
     Rollover, SignetStanding, Signets, StoredSignet, Wanted, fold_name,
 };
 
+/// The columns of `RemoteRow`, by name: a later schema may have more.
+macro_rules! select_remote_signets {
+    ($rest:literal) => {
+        concat!(
+            "SELECT sealed, fetched_at, current_until, expires_at FROM remote_signets ",
+            $rest
+        )
+    };
+}
+
+/// The columns of `SignetRow`, by name: a later schema may have more.
+macro_rules! select_signets {
+    ($rest:literal) => {
+        concat!(
+            "SELECT name, crypto, complete, identifiable, \
+            object, private_keys, published_at, revoked_at, erase_keys_at FROM signets ",
+            $rest
+        )
+    };
+}
+
 /// Expired signets dropped with each new one: more than come, so that they get fewer.
 const EXPIRED_SIGNETS_PER_CALL: i64 = 16;
 
@@ -32,7 +53,7 @@ const RANGE_SIZE: &str = "WITH ends AS (SELECT \
       AND ($2 IS NULL OR crypto = $2 OR complete = $2 OR identifiable = $2)) AS first, \
      (SELECT MAX(seq) FROM signets WHERE name = $1 AND revoked_at IS NULL \
       AND ($3 IS NULL OR crypto = $3 OR complete = $3 OR identifiable = $3)) AS last) \
-     SELECT first, last, COUNT(*) AS count, SUM(length(object)) AS octets \
+     SELECT MIN(seq) AS first, MAX(seq) AS last, COUNT(*) AS count, SUM(length(object)) AS octets \
      FROM ends JOIN signets ON name = $1 AND revoked_at IS NULL AND seq BETWEEN first AND last";
 /// Parameters: name, first and last place.
 const RANGE: &str = "SELECT object FROM signets WHERE name = $1 AND revoked_at IS NULL \
@@ -56,17 +77,20 @@ const NEWEST: &str = "SELECT name, object, revoked_at, \
      (SELECT MAX(seq) FROM signets WHERE name > $1 GROUP BY name ORDER BY name LIMIT $2) ORDER BY name";
 
 /// Parameters: name, now, tag of what is wanted.
-const REMOTE_CURRENT: &str = "SELECT * FROM remote_signets \
-     WHERE name_tag = $1 AND expires_at > $2 AND current_until > $2 AND $3 IS NULL \
-     ORDER BY current_until DESC, fetched_at DESC LIMIT 1";
+const REMOTE_CURRENT: &str = select_remote_signets!(
+    "WHERE name_tag = $1 AND expires_at > $2 AND current_until > $2 AND $3 IS NULL \
+     ORDER BY current_until DESC, fetched_at DESC LIMIT 1"
+);
 /// Parameters: name, now.
-const REMOTE_LAST: &str = "SELECT * FROM remote_signets \
-     WHERE name_tag = $1 AND expires_at > $2 AND current_until IS NOT NULL \
-     ORDER BY current_until DESC, fetched_at DESC LIMIT 1";
-const REMOTE_BY_KEYS: &str = "SELECT * FROM remote_signets \
-     WHERE name_tag = $1 AND expires_at > $2 AND crypto_tag = $3 ORDER BY fetched_at DESC LIMIT 1";
-const REMOTE_BY_SIGNET: &str = "SELECT * FROM remote_signets \
-     WHERE name_tag = $1 AND expires_at > $2 AND signet_tag = $3";
+const REMOTE_LAST: &str = select_remote_signets!(
+    "WHERE name_tag = $1 AND expires_at > $2 AND current_until IS NOT NULL \
+     ORDER BY current_until DESC, fetched_at DESC LIMIT 1"
+);
+const REMOTE_BY_KEYS: &str = select_remote_signets!(
+    "WHERE name_tag = $1 AND expires_at > $2 AND crypto_tag = $3 ORDER BY fetched_at DESC LIMIT 1"
+);
+const REMOTE_BY_SIGNET: &str =
+    select_remote_signets!("WHERE name_tag = $1 AND expires_at > $2 AND signet_tag = $3");
 
 #[async_trait]
 impl Signets for SqlStore {
@@ -117,11 +141,10 @@ impl Signets for SqlStore {
     }
 
     async fn current_signet(&self, name: &str) -> Result<Option<StoredSignet>, Error> {
-        let row: Option<SignetRow> =
-            query_as("SELECT * FROM signets WHERE name = $1 ORDER BY seq DESC LIMIT 1")
-                .bind(fold_name(name))
-                .fetch_optional(&self.inner.readers)
-                .await?;
+        let row: Option<SignetRow> = query_as(select_signets!("WHERE name = $1 ORDER BY seq DESC LIMIT 1"))
+            .bind(fold_name(name))
+            .fetch_optional(&self.inner.readers)
+            .await?;
         let in_service = row.filter(|row| row.revoked_at.is_none());
         in_service.map(SignetRow::open).transpose()
     }
@@ -131,10 +154,10 @@ impl Signets for SqlStore {
         name: &str,
         fingerprint: AnyFingerprint,
     ) -> Result<Option<StoredSignet>, Error> {
-        let row: Option<SignetRow> = query_as(
-            "SELECT * FROM signets WHERE name = $1 AND (crypto = $2 OR complete = $2 OR identifiable = $2) \
-             AND revoked_at IS NULL ORDER BY seq DESC LIMIT 1",
-        )
+        let row: Option<SignetRow> = query_as(select_signets!(
+            "WHERE name = $1 AND (crypto = $2 OR complete = $2 OR identifiable = $2) \
+             AND revoked_at IS NULL ORDER BY seq DESC LIMIT 1"
+        ))
         .bind(fold_name(name))
         .bind(&fingerprint.0[..])
         .fetch_optional(&self.inner.readers)
@@ -191,7 +214,7 @@ impl Signets for SqlStore {
     }
 
     async fn signet_history(&self, name: &str) -> Result<Vec<HistoricSignet>, Error> {
-        let rows: Vec<SignetRow> = query_as("SELECT * FROM signets WHERE name = $1 ORDER BY seq")
+        let rows: Vec<SignetRow> = query_as(select_signets!("WHERE name = $1 ORDER BY seq"))
             .bind(fold_name(name))
             .fetch_all(&self.inner.readers)
             .await?;

@@ -198,7 +198,9 @@ async fn an_idle_node_delivers_at_once_what_another_has_taken_in() {
     let cluster = Cluster::shared();
     let database = cluster.database();
     let setting = Setting::new(&database, 2).await;
-    let [taking, idle] = &setting.nodes[..] else { panic!() };
+    let [taking, idle] = &setting.nodes[..] else {
+        panic!()
+    };
     let mut processes = setting.start().await;
     // This one has its hands full: every attempt it makes waits.
     setting.host.keep_waiting(taking.ip, true);
@@ -209,7 +211,12 @@ async fn an_idle_node_delivers_at_once_what_another_has_taken_in() {
     }
     eventually("something that the idle node has delivered", || {
         let state = setting.host.state.lock().unwrap();
-        state.taken.values().flatten().any(|ip| *ip == idle.ip).then_some(())
+        state
+            .taken
+            .values()
+            .flatten()
+            .any(|ip| *ip == idle.ip)
+            .then_some(())
     })
     .await;
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
@@ -221,17 +228,25 @@ async fn the_work_of_a_node_that_was_killed_is_taken_over() {
     let cluster = Cluster::shared();
     let database = cluster.database();
     let setting = Setting::new(&database, 2).await;
-    let [dying, other] = &setting.nodes[..] else { panic!() };
+    let [dying, other] = &setting.nodes[..] else {
+        panic!()
+    };
     let mut process = dying.start().await;
     setting.host.keep_waiting(dying.ip, true);
     assert!(dying.submit(0).await);
-    eventually("the message at the next host", || (!setting.host.givers(0).is_empty()).then_some(())).await;
+    eventually("the message at the next host", || {
+        (!setting.host.givers(0).is_empty()).then_some(())
+    })
+    .await;
     let _other = other.start().await;
     process.kill();
     // Nobody but its lease says that it was dying.
     sleep(LEASE / 3).await;
     assert_eq!(setting.host.givers(0), [dying.ip]);
-    eventually("the other node", || (setting.host.givers(0).len() == 2).then_some(())).await;
+    eventually("the other node", || {
+        (setting.host.givers(0).len() == 2).then_some(())
+    })
+    .await;
     assert_eq!(setting.host.givers(0), [dying.ip, other.ip]);
     setting.here.idle().await;
 }
@@ -241,22 +256,36 @@ async fn what_a_node_says_that_was_stopped_past_its_lease_changes_nothing() {
     let cluster = Cluster::shared();
     let database = cluster.database();
     let setting = Setting::new(&database, 2).await;
-    let [stopped, other] = &setting.nodes[..] else { panic!() };
+    let [stopped, other] = &setting.nodes[..] else {
+        panic!()
+    };
     let process = stopped.start().await;
     setting.host.keep_waiting(stopped.ip, true);
     assert!(stopped.submit(0).await);
-    eventually("the message at the next host", || (!setting.host.givers(0).is_empty()).then_some(())).await;
+    eventually("the message at the next host", || {
+        (!setting.host.givers(0).is_empty()).then_some(())
+    })
+    .await;
     process.signal("-STOP");
     let _other = other.start().await;
-    eventually("the other node", || (setting.host.givers(0).len() == 2).then_some(())).await;
+    eventually("the other node", || {
+        (setting.host.givers(0).len() == 2).then_some(())
+    })
+    .await;
     setting.here.idle().await;
     // Mail for which the other node has a lease by now, too.
     setting.host.keep_waiting(other.ip, true);
     assert!(other.submit(1).await);
-    eventually("the next message", || (!setting.host.givers(1).is_empty()).then_some(())).await;
+    eventually("the next message", || {
+        (!setting.host.givers(1).is_empty()).then_some(())
+    })
+    .await;
     setting.host.keep_waiting(stopped.ip, false);
     process.signal("-CONT");
-    eventually("that its lease is lost", || process.log().contains("queue.lease_lost").then_some(())).await;
+    eventually("that its lease is lost", || {
+        process.log().contains("queue.lease_lost").then_some(())
+    })
+    .await;
     setting.host.keep_waiting(other.ip, false);
     setting.here.idle().await;
     assert_eq!(setting.host.givers(0), [stopped.ip, other.ip]);
