@@ -57,11 +57,11 @@ impl Config {
     pub fn place(&self) -> Result<Place, Error> {
         match &self.storage.database {
             Database::Sqlite => Ok(Place::File(self.server.database())),
-            Database::Postgres(address) => Ok(Place::Server(Server {
-                address: address.clone(),
-                password: self.database_password()?,
-                root_certificates: self.storage.root_certificates.clone(),
-            })),
+            Database::Postgres(address) => {
+                let password = self.database_password()?;
+                let roots = self.storage.root_certificates.clone();
+                Ok(Place::Server(Server::new(address.clone(), password, roots)))
+            }
         }
     }
 

@@ -404,8 +404,8 @@ pub struct Storage {
     /// `database.password` comes before it. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
-    /// File with the authorities (PEM) that certificates of PostgreSQL must come from; connections by TCP always use TLS.
-    /// Default: those that browsers trust.
+    /// File with authorities (PEM) that certificates of PostgreSQL may come from, beside those that browsers trust; connections by
+    /// TCP always use TLS. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root_certificates: Option<PathBuf>,
     /// Room. MiB, default 256; 0 for any.

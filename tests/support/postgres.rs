@@ -4,6 +4,7 @@
 //! run as root. It goes a few seconds after the last test that uses it.
 
 use std::fs::{self, File};
+use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,7 +14,12 @@ use std::time::{Duration, Instant};
 use dimed::store::postgres::{Address, Host, Server};
 use tempfile::TempDir;
 
+use super::certificates::Certificate;
+
 const ROLE: &str = "dimed";
+
+/// Of the role, by TCP.
+pub const PASSWORD: &str = "open sesame";
 
 /// The part of a socket's name that would be a port.
 const PORT: u16 = 5432;
@@ -111,6 +117,30 @@ impl Cluster {
             self.folder.display()
         );
         self.control(&["-w", "-l", "log", "-o", &options, "start"]);
+    }
+
+    /// Serves by TCP, too, to whoever knows [`PASSWORD`]; with TLS if there is a certificate.
+    pub fn listen(&self, ip: IpAddr, certificate: Option<&Certificate>) -> Host {
+        self.sql("postgres", &format!("ALTER ROLE {ROLE} PASSWORD '{PASSWORD}'"));
+        let access = "local all all trust\nhost all all samehost scram-sha-256\n";
+        fs::write(self.data().join("pg_hba.conf"), access).unwrap();
+        let mut options = format!("-c listen_addresses={ip}");
+        if let Some(certificate) = certificate {
+            let [chain, key] = ["chain.pem", "key.pem"].map(|name| self.folder.join(name));
+            for (from, to) in certificate.files.iter().zip([&chain, &key]) {
+                fs::copy(from, to).unwrap();
+                give_away(to);
+                fs::set_permissions(to, fs::Permissions::from_mode(0o600)).unwrap();
+            }
+            let (chain, key) = (chain.display(), key.display());
+            options += &format!(" -c ssl=on -c ssl_cert_file={chain} -c ssl_key_file={key}");
+        }
+        self.kill();
+        self.start(&options);
+        Host::Tcp {
+            name: ip.to_string(),
+            port: PORT,
+        }
     }
 
     /// Makes an empty database of a name that nobody else has.
@@ -265,15 +295,12 @@ impl Drop for Database<'_> {
 
 /// How a database is reached that is on the first of these hosts that takes writes.
 pub fn server_at(database: &str, hosts: Vec<Host>) -> Server {
-    Server {
-        address: Address {
-            user: ROLE.to_owned(),
-            hosts,
-            database: database.to_owned(),
-        },
-        password: None,
-        root_certificates: None,
-    }
+    let address = Address {
+        user: ROLE.to_owned(),
+        hosts,
+        database: database.to_owned(),
+    };
+    Server::new(address, None, None)
 }
 
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {

@@ -1,5 +1,6 @@
 //! What a node does as long as it has the database open: it listens for mail that is due, and follows the clock of the server.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,29 +31,26 @@ pub(in crate::store) struct Keeper {
 }
 
 impl Keeper {
-    /// Calls `due` whenever something may be due, as long as that says that somebody wants to know.
-    pub(in crate::store) async fn run(self, due: impl Fn() -> bool) {
+    /// Calls `due` whenever something may be due. Until it is aborted.
+    pub(in crate::store) async fn run(self, due: impl Fn()) {
         loop {
-            match self.listen(&due).await {
-                Ok(()) => return,
-                Err(error) => {
-                    tracing::warn!(event = observe::STORE_UNHEARD, %error, "the database is not heard of any more");
-                    sleep(PAUSE).await;
-                }
-            }
+            let Err(error) = self.listen(&due).await;
+            tracing::warn!(event = observe::STORE_UNHEARD, %error, "the database is not heard of any more");
+            sleep(PAUSE).await;
         }
     }
 
-    /// Returns when nobody wants to know any more.
-    async fn listen(&self, due: impl Fn() -> bool) -> Result<(), sqlx::Error> {
+    async fn listen(&self, due: impl Fn()) -> Result<Infallible, sqlx::Error> {
         let mut listener = timeout(PATIENCE, self.connect()).await.map_err(|_| silent())??;
         let mut compared = interval(COMPARED);
         compared.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // What came while nobody listened.
-        while due() {
+        due();
+        loop {
             tokio::select! {
                 heard = listener.try_recv() => {
                     heard?.ok_or(sqlx::Error::WorkerCrashed)?;
+                    due();
                 }
                 _ = compared.tick() => {
                     let time = server::time(&mut listener);
@@ -63,7 +61,6 @@ impl Keeper {
                 }
             }
         }
-        Ok(())
     }
 
     async fn connect(&self) -> Result<PgListener, sqlx::Error> {

@@ -1,6 +1,7 @@
 //! Connections to the server.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -30,8 +31,10 @@ pub struct Server {
     pub address: Address,
     /// The password of the role, if the server asks for one.
     pub password: Option<Secret<String>>,
-    /// Whom certificates of servers must come from (PEM); else the authorities that browsers trust.
+    /// Whom certificates of servers may come from (PEM), beside the authorities that browsers trust.
     pub root_certificates: Option<PathBuf>,
+    /// Which of the hosts took writes when it was last asked.
+    found_at: AtomicUsize,
 }
 
 /// What a session is for.
@@ -43,6 +46,20 @@ enum Purpose {
 }
 
 impl Server {
+    /// At that address.
+    pub fn new(
+        address: Address,
+        password: Option<Secret<String>>,
+        root_certificates: Option<PathBuf>,
+    ) -> Self {
+        Self {
+            address,
+            password,
+            root_certificates,
+            found_at: AtomicUsize::new(0),
+        }
+    }
+
     /// The time by the clock of the server.
     pub async fn time(&self) -> Result<Timestamp, Error> {
         let mut connection = self.connect(Purpose::Read).await?;
@@ -79,13 +96,18 @@ impl Server {
         self.first_host(purpose).await.map(|(_, connection)| connection)
     }
 
-    /// The first host that takes writes; else why the last one does not.
+    /// The host that took writes when it was last asked, or else another that does; else why the last one does not.
     async fn first_host(&self, purpose: Purpose) -> Result<(PgConnectOptions, PgConnection), sqlx::Error> {
         let mut last = silent();
-        for host in &self.address.hosts {
-            let options = self.options(host, purpose);
+        let hosts = &self.address.hosts;
+        let first = self.found_at.load(Ordering::Relaxed);
+        for place in (first..hosts.len()).chain(0..first) {
+            let options = self.options(&hosts[place], purpose);
             match timeout(PATIENCE, enter(&options)).await {
-                Ok(Ok(connection)) => return Ok((options, connection)),
+                Ok(Ok(connection)) => {
+                    self.found_at.store(place, Ordering::Relaxed);
+                    return Ok((options, connection));
+                }
                 Ok(Err(error)) => last = error,
                 Err(_) => last = silent(),
             }

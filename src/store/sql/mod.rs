@@ -135,11 +135,9 @@ impl SqlStore {
     pub(super) fn keep(&self, keeper: Keeper) {
         let inner = Arc::downgrade(&self.inner);
         let due = move || {
-            let inner = inner.upgrade();
-            inner.is_some_and(|inner| {
+            if let Some(inner) = inner.upgrade() {
                 inner.changed.notify_one();
-                true
-            })
+            }
         };
         let task = tokio::spawn(keeper.run(due)).abort_handle();
         self.inner.keeper.get_or_init(|| task);

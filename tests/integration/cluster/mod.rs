@@ -12,7 +12,7 @@ use dimed::config::{self, Config};
 use tokio::time::{Instant, sleep, timeout};
 
 use self::host::Host;
-use crate::support::child::{Launch, Process};
+use crate::support::child::{DIMED, Launch, Process};
 use crate::support::eventually;
 use crate::support::loopback::{self, Loopback};
 use crate::support::organization::Organization;
@@ -356,4 +356,36 @@ async fn nothing_acknowledged_is_lost_when_a_standby_takes_over() {
     setting.all_taken(&acknowledged).await;
     setting.here.idle().await;
     processes.iter_mut().for_each(Process::check);
+}
+
+/// `dimed check`: its exit code, and what it said.
+fn check(node: &Node) -> (Option<i32>, String) {
+    let output = std::process::Command::new(DIMED)
+        .args(["check", "--config"])
+        .arg(&node.config)
+        .env_remove("DIMED_MASTER_KEY")
+        .env_remove("CREDENTIALS_DIRECTORY")
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_judges_the_database() {
+    let cluster = Cluster::own();
+    let database = cluster.database();
+    let setting = Setting::new(&database, 1).await;
+    let node = &setting.nodes[0];
+    let (code, said) = check(node);
+    assert_eq!(code, Some(0), "{said}");
+    cluster.sql("postgres", "ALTER SYSTEM SET fsync = off");
+    cluster.kill();
+    cluster.start("");
+    let (code, said) = check(node);
+    assert_ne!(code, Some(0), "{said}");
+    assert!(said.contains("fsync=off"), "{said}");
+    cluster.kill();
+    let (code, said) = check(node);
+    assert_eq!(code, Some(75), "{said}");
 }

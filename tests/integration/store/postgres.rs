@@ -1,19 +1,25 @@
 //! PostgreSQL below the behaviour suite, and what only PostgreSQL has.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use dimed::base::secret::Secret;
 use dimed::base::time::{Clock, ManualClock, SystemClock};
 use dimed::crypto::at_rest::Key;
-use dimed::store::postgres::Server;
+use dimed::store::postgres::{Host, Server};
 use dimed::store::*;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
 use super::suite::{self, Bed, NOON, claim, claim_one, enqueue, message, noon_plus, settle};
-use crate::support::postgres::{Cluster, Database, server_at};
+use crate::support::certificates::Certification;
+use crate::support::loopback::Loopback;
+use crate::support::postgres::{Cluster, Database, PASSWORD, server_at};
 
 struct PostgresBed<'c> {
     database: Database<'c>,
@@ -203,7 +209,7 @@ async fn an_idle_node_hears_of_mail_that_another_took_in() {
 }
 
 async fn raw(server: &Server) -> PgConnection {
-    let dimed::store::postgres::Host::Socket { folder, port } = &server.address.hosts[0] else {
+    let Host::Socket { folder, port } = &server.address.hosts[0] else {
         panic!("no socket")
     };
     let options = PgConnectOptions::new_without_pgpass()
@@ -348,6 +354,130 @@ async fn what_was_acknowledged_is_there_after_a_fail_over() {
     acknowledged.sort();
     assert_eq!(found, acknowledged);
     enqueue(&store, message(&["bob@hismail.test"])).await;
+}
+
+#[tokio::test]
+async fn by_tcp_the_server_shows_a_certificate_for_its_name_and_we_know_the_password() {
+    let cluster = Cluster::own();
+    let database = cluster.database();
+    let (loopback, folder) = (Loopback::take(), tempfile::tempdir().unwrap());
+    let authority = Certification::new(folder.path());
+    let name = loopback.ip.to_string();
+    let entered = async |host: Host, password: Option<&str>, is_known: bool| {
+        let mut server = server_at(&database.name, vec![host]);
+        server.password = password.map(|password| Secret::new(password.to_owned()));
+        server.root_certificates = is_known.then(|| authority.roots());
+        server.time().await
+    };
+    let host = cluster.listen(loopback.ip, Some(&authority.issue(&name)));
+    entered(host.clone(), Some(PASSWORD), true).await.unwrap();
+    for password in [None, Some("open says me")] {
+        let refused = entered(host.clone(), password, true).await;
+        assert!(matches!(refused, Err(Error::Database(_))), "{refused:?}");
+    }
+    let tls = |refused: Result<_, Error>| {
+        matches!(
+            refused,
+            Err(Error::Database(sqlx::Error::Tls(_) | sqlx::Error::Io(_)))
+        )
+    };
+    assert!(
+        tls(entered(host, Some(PASSWORD), false).await),
+        "nobody knows the authority"
+    );
+    let other = cluster.listen(loopback.ip, Some(&authority.issue("127.0.0.9")));
+    assert!(tls(entered(other, Some(PASSWORD), true).await), "another name");
+    let expired = cluster.listen(loopback.ip, Some(&authority.issue_expired(&name)));
+    assert!(tls(entered(expired, Some(PASSWORD), true).await), "expired");
+    let plain = cluster.listen(loopback.ip, None);
+    assert!(tls(entered(plain, Some(PASSWORD), true).await), "no TLS");
+}
+
+/// A way to the server on which answers to commits can be lost.
+struct Way {
+    folder: tempfile::TempDir,
+    /// Whether the connection breaks instead of the next such answer.
+    breaks: Arc<AtomicBool>,
+}
+
+impl Way {
+    async fn to(cluster: &Cluster) -> Self {
+        let Host::Socket { folder: there, port } = cluster.host() else {
+            panic!("no socket")
+        };
+        let name = format!(".s.PGSQL.{port}");
+        let folder = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(folder.path().join(&name)).unwrap();
+        let breaks = Arc::<AtomicBool>::default();
+        let shared = Arc::clone(&breaks);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = UnixStream::connect(there.join(&name)).await.unwrap();
+                tokio::spawn(carry(client, server, Arc::clone(&shared)));
+            }
+        });
+        Self { folder, breaks }
+    }
+
+    fn host(&self) -> Host {
+        Host::Socket {
+            folder: self.folder.path().to_owned(),
+            port: 5432,
+        }
+    }
+
+    fn break_next(&self) {
+        self.breaks.store(true, Ordering::Relaxed);
+    }
+}
+
+async fn carry(client: UnixStream, server: UnixStream, breaks: Arc<AtomicBool>) -> std::io::Result<()> {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let there = tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+    let mut octets = [0; 8192];
+    loop {
+        let count = from_server.read(&mut octets).await?;
+        let has_commit = octets[..count].windows(7).any(|window| window == b"COMMIT\0");
+        if count == 0 || has_commit && breaks.swap(false, Ordering::Relaxed) {
+            there.abort();
+            return Ok(());
+        }
+        to_client.write_all(&octets[..count]).await?;
+    }
+}
+
+/// Mail is refused, and what is recorded again is there once.
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_not_believed_and_does_no_harm() {
+    let cluster = Cluster::shared();
+    let bed = PostgresBed::on(&cluster);
+    let way = Way::to(&cluster).await;
+    let server = server_at(&bed.database.name, vec![way.host()]);
+    let store = open(server, 1, bed.clock.clone()).await.unwrap();
+    let entry = ReplayEntry {
+        key: [7; 32],
+        digest: [7; 16],
+        until: noon_plus(60),
+    };
+    let taken = async || {
+        let new = message(&["bob@hismail.test"]);
+        let mut writer = store.begin(new.id).await.unwrap();
+        writer.write(b"x").await.unwrap();
+        writer.commit_once(new, entry).await
+    };
+    way.break_next();
+    let lost = taken().await;
+    assert!(matches!(lost, Err(Error::NotCommitted(_))), "{lost:?}");
+    assert_eq!(taken().await.unwrap(), Committed::Duplicate);
+    let claimed = claim_one(&store, NOON).await;
+    assert!(claim(&store, NOON, 1).await.is_empty(), "there is one");
+    way.break_next();
+    let lost = settle(&store, &claimed, SettledState::Delivered).await;
+    assert!(matches!(lost, Err(Error::NotCommitted(_))), "{lost:?}");
+    let again = settle(&store, &claimed, SettledState::Delivered).await;
+    assert!(matches!(again, Err(Error::LeaseLost)), "{again:?}");
+    assert_eq!(bed.database.sql("SELECT count(*) FROM messages").trim(), "0");
 }
 
 /// Nodes go by the clock of the server, whatever their hosts say.
