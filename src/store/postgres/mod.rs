@@ -18,7 +18,7 @@
 //!
 //! # Several nodes
 //!
-//! - **Writing.** Each node has one connection that writes, and groups what waits ([`sql`](super::sql)). A transaction begins with a
+//! - **Writing.** Each node has one connection that writes, and groups what waits. A transaction begins with a
 //!   lock of the whole store (`pg_advisory_xact_lock`), so that nodes do not wait for each other's rows in circles,
 //!   numbers are given in the order of commits, and of two claims the second sees what the first has taken. Distributed engines
 //!   without advisory locks cannot be used.
