@@ -238,16 +238,14 @@ struct OpenedMessage {
     beside: crate::store::sealed::ClearColumns,
 }
 
-async fn open_message(
-    db: &mut Connection,
-    master: &MasterKey,
-    id: &str,
-) -> Result<OpenedMessage, Error> {
+async fn open_message(db: &mut Connection, master: &MasterKey, id: &str) -> Result<OpenedMessage, Error> {
     let (wrapped_key, envelope, content, size_bytes, accepted_at): (Vec<u8>, Vec<u8>, i64, i64, i64) =
-        query_as("SELECT wrapped_key, envelope, content, size_bytes, accepted_at FROM messages WHERE id = $1")
-            .bind(id)
-            .fetch_one(db)
-            .await?;
+        query_as(
+            "SELECT wrapped_key, envelope, content, size_bytes, accepted_at FROM messages WHERE id = $1",
+        )
+        .bind(id)
+        .fetch_one(db)
+        .await?;
     let beside = message::clear_columns(content, size_bytes, accepted_at)?;
     let id = QueueId::parse(id).ok_or(Error::Unreadable("message id"))?;
     let key = master.unwrap(id, &wrapped_key)?;

@@ -205,11 +205,7 @@ pub(super) async fn release(
 }
 
 /// See [`Spool::retry`](crate::store::Spool::retry).
-pub(super) async fn retry(
-    db: &mut Connection,
-    selection: &Selection,
-    now: Timestamp,
-) -> Result<u64, Error> {
+pub(super) async fn retry(db: &mut Connection, selection: &Selection, now: Timestamp) -> Result<u64, Error> {
     // What is due already keeps its place.
     let mut sql = QueryBuilder::new("UPDATE recipients SET due_at = MIN(due_at, ");
     sql.push_bind(now.0)
@@ -235,8 +231,7 @@ pub(super) async fn delete(
     selection: &Selection,
     now: Timestamp,
 ) -> Result<Changed, Error> {
-    let sql =
-        QueryBuilder::new("DELETE FROM recipients WHERE state IN ('waiting', 'held', 'quarantined')");
+    let sql = QueryBuilder::new("DELETE FROM recipients WHERE state IN ('waiting', 'held', 'quarantined')");
     apply(db, sql, selection, now).await
 }
 
@@ -254,11 +249,7 @@ pub(super) async fn condemn(
 }
 
 /// See [`Spool::expire_held`](crate::store::Spool::expire_held).
-pub(super) async fn expire_held(
-    db: &mut Connection,
-    now: Timestamp,
-    limit: usize,
-) -> Result<u64, Error> {
+pub(super) async fn expire_held(db: &mut Connection, now: Timestamp, limit: usize) -> Result<u64, Error> {
     let mut sql = QueryBuilder::new("DELETE FROM recipients WHERE state = 'held' AND seq IN (SELECT seq ");
     sql.push("FROM recipients WHERE held_until <= ")
         .push_bind(now.0)

@@ -1,8 +1,8 @@
 //! Relay domains, their recipients, and rewritten reverse-paths.
 
-use async_trait::async_trait;
 use super::connection::Connection;
 use super::query::{query, query_as, query_scalar};
+use async_trait::async_trait;
 
 use super::{SqlStore, exists};
 use crate::base::time::Timestamp;
@@ -145,12 +145,14 @@ impl Relaying for SqlStore {
         self.inner
             .write(move |db| {
                 Box::pin(async move {
-                    query("INSERT INTO callouts (tag, asked_at) VALUES ($1, $2) \
-                         ON CONFLICT (tag) DO UPDATE SET asked_at = excluded.asked_at")
-                        .bind(tag)
-                        .bind(now.0)
-                        .execute(&mut *db)
-                        .await?;
+                    query(
+                        "INSERT INTO callouts (tag, asked_at) VALUES ($1, $2) \
+                         ON CONFLICT (tag) DO UPDATE SET asked_at = excluded.asked_at",
+                    )
+                    .bind(tag)
+                    .bind(now.0)
+                    .execute(&mut *db)
+                    .await?;
                     forget_known(db, expired).await
                 })
             })
@@ -275,11 +277,12 @@ async fn list(
     }
     let mut added = 0;
     for address in addresses {
-        let done = query("INSERT INTO relay_recipients (domain, folded) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-            .bind(domain)
-            .bind(fold_ascii(address))
-            .execute(&mut *db)
-            .await?;
+        let done =
+            query("INSERT INTO relay_recipients (domain, folded) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+                .bind(domain)
+                .bind(fold_ascii(address))
+                .execute(&mut *db)
+                .await?;
         added += done.rows_affected();
     }
     Ok(added)

@@ -38,11 +38,7 @@ pub(super) async fn settle(
 }
 
 /// See [`Spool::give_back`](crate::store::Spool::give_back).
-pub(super) async fn give_back(
-    db: &mut Connection,
-    lease: LeaseToken,
-    now: Timestamp,
-) -> Result<(), Error> {
+pub(super) async fn give_back(db: &mut Connection, lease: LeaseToken, now: Timestamp) -> Result<(), Error> {
     let leased = leased_group(db, lease).await?;
     query(
         "UPDATE recipients SET lease = NULL, leased_until = NULL, attempts = attempts - 1, \
@@ -74,11 +70,7 @@ pub(super) async fn extend_lease(
 }
 
 /// See [`Spool::quarantine`](crate::store::Spool::quarantine).
-pub(super) async fn quarantine(
-    db: &mut Connection,
-    lease: LeaseToken,
-    reason: &str,
-) -> Result<(), Error> {
+pub(super) async fn quarantine(db: &mut Connection, lease: LeaseToken, reason: &str) -> Result<(), Error> {
     let leased = leased_group(db, lease).await?;
     query(
         "UPDATE recipients SET state = 'quarantined', fault = $1, due_at = NULL, lease = NULL, \
@@ -219,11 +211,7 @@ async fn put_instead(
     insert_recipients(db, message, &sealed, due_at).await
 }
 
-async fn message_key(
-    db: &mut Connection,
-    master: &MasterKey,
-    message: &str,
-) -> Result<MessageKey, Error> {
+async fn message_key(db: &mut Connection, master: &MasterKey, message: &str) -> Result<MessageKey, Error> {
     let wrapped_key: Vec<u8> = query_scalar("SELECT wrapped_key FROM messages WHERE id = $1")
         .bind(message)
         .fetch_one(db)
