@@ -610,3 +610,71 @@ fn read_envelope(letter: LeftFile, most: u64) -> Result<Opened, Refused> {
         start,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::base::time::{Clock, ManualClock, Timestamp};
+    use crate::crypto::at_rest::Key;
+    use crate::store::MasterKey;
+    use crate::store::sqlite::SqliteStore;
+
+    /// Takes a file that says it has a message of `said` octets, has as many, and gets `more` once it has been opened.
+    async fn poured(said: usize, more: usize) -> Result<(), Refused> {
+        let folder = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp(1_700_000_000_000)));
+        let master = MasterKey(Key::from_bytes([7; 32]));
+        let store = SqliteStore::open(&folder.path().join("dimed.db"), master, clock).await;
+        let store = store.unwrap();
+        let path = folder.path().join("letter");
+        let head = format!("dimed 1 {said}\nsender: a@a.test\nrecipient: b@b.test\n\n");
+        std::fs::write(&path, head + &"x\n".repeat(said / 2)).unwrap();
+        let file = std::fs::File::open(&path).unwrap();
+        let size = file.metadata().unwrap().len();
+        let letter = LeftFile {
+            name: "letter".into(),
+            uid: 0,
+            size,
+            is_old: false,
+            file,
+        };
+        let mut opened = Opened::read(letter, MESSAGE_BYTES).await?;
+        let mut owner = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        owner.write_all(&b"y\n".repeat(more / 2)).unwrap();
+        let mailbox: Mailbox = "a@a.test".parse().unwrap();
+        let author = Author {
+            mailbox: &mailbox,
+            name: "",
+            origin: mailbox.domain(),
+        };
+        let completion = Completion {
+            domain: mailbox.domain().clone(),
+            now: Timestamp(0),
+        };
+        let id = QueueId::random(&mut rand::rng());
+        let intake = Intake::begin(&store, id, mailbox.domain(), "", Some(completion)).await;
+        let poured = opened.pour(&mut intake?, &author).await;
+        if let Refused::Size = poured.as_ref().err().unwrap_or(&Refused::Address) {
+            let read = tokio::io::AsyncSeekExt::stream_position(&mut opened.file)
+                .await
+                .unwrap();
+            assert!(read <= size + PIECE as u64, "{read}: it ends at the limit");
+        }
+        poured
+    }
+
+    #[tokio::test]
+    async fn a_file_that_grows_while_it_is_read_ends_at_what_it_says() {
+        for said in [10, 3 * PIECE] {
+            assert!(poured(said, 0).await.is_ok(), "{said}");
+            for more in [2, 100 * PIECE] {
+                let refused = poured(said, more).await;
+                assert!(matches!(refused, Err(Refused::Size)), "{said} {more}");
+            }
+        }
+    }
+}

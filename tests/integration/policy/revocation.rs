@@ -21,6 +21,12 @@ impl Lists {
         let before = read();
         std::fs::write(self.0.join("authority.crl"), text).unwrap();
         eventually("the list to be read", || (read() > before).then_some(())).await;
+        let log = daemon.log();
+        let last = log
+            .lines()
+            .rfind(|line| line.contains("\"tls.revocation_lists_read\""))
+            .unwrap();
+        assert!(last.contains("\"count\":1"), "{last}");
     }
 }
 
@@ -44,6 +50,7 @@ async fn mail_waits_for_a_delivery_host_whose_certificate_is_revoked_though_the_
     letter().await;
     hismail.maildir("bob").expect(1).await;
 
+    assert!(here.log().contains("\"count\":0"), "none so far");
     lists.put(&scene.authority.revoking(&[&certificate]), &here).await;
     letter().await;
     is_listed(&hermail, "the certificate has been revoked").await;
