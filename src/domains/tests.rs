@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use super::*;
 use crate::base::encoding::base64_unpadded;
 use crate::base::time::ManualClock;
-use crate::net::dns::{Host, Mx, SelfTest, Srv, Tlsa};
+use crate::net::dns::{Mx, scripted};
 use crate::store::{LocalDomain, Pin};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -24,30 +24,17 @@ struct Script {
     asked: AtomicUsize,
 }
 
-#[async_trait]
-impl Resolver for Script {
-    async fn txt(&self, name: &str) -> Lookup<Vec<Vec<u8>>> {
+impl scripted::Script for Script {
+    fn texts(&self, name: &str) -> Lookup<Vec<Vec<u8>>> {
         assert_eq!(name, "_dx.hismail.test");
         self.asked.fetch_add(1, Ordering::Relaxed);
         self.txt.lock().unwrap().clone()
     }
-    async fn mx(&self, _: &Domain) -> Lookup<Vec<Mx>> {
+    fn hosts(&self) -> Lookup<Vec<Mx>> {
         self.mx.lock().unwrap().clone()
     }
-    async fn addresses(&self, _: &Domain) -> Lookup<Vec<IpAddr>> {
+    fn addresses(&self) -> Lookup<Vec<IpAddr>> {
         self.addresses.lock().unwrap().clone()
-    }
-    async fn host(&self, _: &Domain) -> Lookup<Host> {
-        Lookup::Failed
-    }
-    async fn srv(&self, _: &str) -> Lookup<Vec<Srv>> {
-        Lookup::Failed
-    }
-    async fn tlsa(&self, _: &str) -> Lookup<Vec<Tlsa>> {
-        Lookup::Failed
-    }
-    async fn self_test(&self) -> SelfTest {
-        SelfTest::Passed
     }
 }
 

@@ -6,6 +6,8 @@ mod answer;
 mod denial;
 mod dname;
 mod name_servers;
+#[cfg(test)]
+pub mod scripted;
 mod self_test;
 mod upstream;
 mod validating;

@@ -1,10 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
-use std::net::IpAddr;
-
 use super::*;
 use crate::base::time::ManualClock;
-use crate::net::dns::{Host, Mx, Proof, SelfTest, Srv, Tlsa};
+use crate::net::dns::{Proof, scripted};
 use crate::store::StsPolicies;
 
 const START: i64 = 1_800_000_000_000;
@@ -18,29 +16,10 @@ struct World {
     disk: Mutex<Option<StsEntry>>,
 }
 
-#[async_trait]
-impl Resolver for World {
-    async fn txt(&self, name: &str) -> Lookup<Vec<Vec<u8>>> {
+impl scripted::Script for World {
+    fn texts(&self, name: &str) -> Lookup<Vec<Vec<u8>>> {
         assert_eq!(name, "_mta-sts.plain.test");
         self.txt.lock().unwrap().clone()
-    }
-    async fn mx(&self, _: &Domain) -> Lookup<Vec<Mx>> {
-        Lookup::Failed
-    }
-    async fn addresses(&self, _: &Domain) -> Lookup<Vec<IpAddr>> {
-        Lookup::Failed
-    }
-    async fn host(&self, _: &Domain) -> Lookup<Host> {
-        Lookup::Failed
-    }
-    async fn srv(&self, _: &str) -> Lookup<Vec<Srv>> {
-        Lookup::Failed
-    }
-    async fn tlsa(&self, _: &str) -> Lookup<Vec<Tlsa>> {
-        Lookup::Failed
-    }
-    async fn self_test(&self) -> SelfTest {
-        SelfTest::Passed
     }
 }
 

@@ -1,16 +1,13 @@
 #![allow(clippy::unwrap_used)]
 
-use std::net::IpAddr;
 use std::sync::Mutex;
-
-use async_trait::async_trait;
 
 use super::*;
 use crate::base::time::ManualClock;
 use crate::crypto::at_rest::Key;
 use crate::dime::keys::OrgKeys;
 use crate::dime::record::SubdomainPolicy;
-use crate::net::dns::{Host, Mx, Proof, SelfTest, Srv, Tlsa};
+use crate::net::dns::{Proof, scripted};
 use crate::signet_service::{Published, RecordPlan};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{DimeSettings, LocalDomain, MasterKey};
@@ -21,28 +18,9 @@ const POK: &str = "pok=HhtCW02mHkP7T1+5u3V1eZKnkTL8ZwqOTdVmvmB1sN4";
 
 struct Zone(Mutex<Lookup<Vec<Vec<u8>>>>);
 
-#[async_trait]
-impl Resolver for Zone {
-    async fn txt(&self, _: &str) -> Lookup<Vec<Vec<u8>>> {
+impl scripted::Script for Zone {
+    fn texts(&self, _: &str) -> Lookup<Vec<Vec<u8>>> {
         self.0.lock().unwrap().clone()
-    }
-    async fn mx(&self, _: &Domain) -> Lookup<Vec<Mx>> {
-        Lookup::Failed
-    }
-    async fn addresses(&self, _: &Domain) -> Lookup<Vec<IpAddr>> {
-        Lookup::Failed
-    }
-    async fn host(&self, _: &Domain) -> Lookup<Host> {
-        Lookup::Failed
-    }
-    async fn srv(&self, _: &str) -> Lookup<Vec<Srv>> {
-        Lookup::Failed
-    }
-    async fn tlsa(&self, _: &str) -> Lookup<Vec<Tlsa>> {
-        Lookup::Failed
-    }
-    async fn self_test(&self) -> SelfTest {
-        SelfTest::Passed
     }
 }
 

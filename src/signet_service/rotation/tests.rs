@@ -1,11 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
@@ -16,7 +14,7 @@ use crate::crypto::at_rest::Key;
 use crate::dime::key_set::{Draft, KemKeys, SignedKeySet};
 use crate::dime::record::{Policy, SubdomainPolicy};
 use crate::dime::signet::{Custody, Kind, Permissions, request};
-use crate::net::dns::{Host, Mx, Proof, SelfTest, Srv, Tlsa};
+use crate::net::dns::{Proof, scripted};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{DimeSettings, LocalDomain, MasterKey};
 
@@ -30,9 +28,8 @@ struct Zone {
     proof: Proof,
 }
 
-#[async_trait]
-impl Resolver for Zone {
-    async fn txt(&self, name: &str) -> Lookup<Vec<Vec<u8>>> {
+impl scripted::Script for Zone {
+    fn texts(&self, name: &str) -> Lookup<Vec<Vec<u8>>> {
         assert_eq!(name, "_dx.hismail.test");
         match &*self.text.lock().unwrap() {
             Some(text) => Lookup::Found {
@@ -42,24 +39,6 @@ impl Resolver for Zone {
             },
             None => Lookup::Failed,
         }
-    }
-    async fn mx(&self, _: &Domain) -> Lookup<Vec<Mx>> {
-        Lookup::Failed
-    }
-    async fn addresses(&self, _: &Domain) -> Lookup<Vec<IpAddr>> {
-        Lookup::Failed
-    }
-    async fn host(&self, _: &Domain) -> Lookup<Host> {
-        Lookup::Failed
-    }
-    async fn srv(&self, _: &str) -> Lookup<Vec<Srv>> {
-        Lookup::Failed
-    }
-    async fn tlsa(&self, _: &str) -> Lookup<Vec<Tlsa>> {
-        Lookup::Failed
-    }
-    async fn self_test(&self) -> SelfTest {
-        SelfTest::Passed
     }
 }
 

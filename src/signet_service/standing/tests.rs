@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -24,7 +23,7 @@ use crate::domains::sts::{MtaSts, PolicySource};
 use crate::domains::{Domains, DxConnector, DxPorts, Limits};
 use crate::mail::address::Domain;
 use crate::net::connect::Outgoing;
-use crate::net::dns::{Host, Lookup, Mx, Resolver, SelfTest, Srv, Tlsa};
+use crate::net::dns::{Lookup, scripted};
 use crate::net::tls::Connector;
 use crate::signet_service::{Chains, Published};
 use crate::store::sqlite::SqliteStore;
@@ -37,9 +36,8 @@ const START: u64 = 1_800_000_000;
 #[derive(Default)]
 struct Zone(Mutex<HashMap<String, (String, Proof)>>);
 
-#[async_trait]
-impl Resolver for Zone {
-    async fn txt(&self, name: &str) -> Lookup<Vec<Vec<u8>>> {
+impl scripted::Script for Zone {
+    fn texts(&self, name: &str) -> Lookup<Vec<Vec<u8>>> {
         match self.0.lock().unwrap().get(name) {
             Some((text, proof)) => Lookup::Found {
                 value: vec![text.clone().into_bytes()],
@@ -48,24 +46,6 @@ impl Resolver for Zone {
             },
             None => Lookup::Failed,
         }
-    }
-    async fn mx(&self, _: &Domain) -> Lookup<Vec<Mx>> {
-        Lookup::Failed
-    }
-    async fn addresses(&self, _: &Domain) -> Lookup<Vec<IpAddr>> {
-        Lookup::Failed
-    }
-    async fn host(&self, _: &Domain) -> Lookup<Host> {
-        Lookup::Failed
-    }
-    async fn srv(&self, _: &str) -> Lookup<Vec<Srv>> {
-        Lookup::Failed
-    }
-    async fn tlsa(&self, _: &str) -> Lookup<Vec<Tlsa>> {
-        Lookup::Failed
-    }
-    async fn self_test(&self) -> SelfTest {
-        SelfTest::Passed
     }
 }
 
