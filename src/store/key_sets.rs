@@ -87,6 +87,10 @@ pub trait KeySets: Send + Sync {
     async fn key_set_pin(&self, name: &str, now: Timestamp) -> Result<Option<KeySetPin>, Error>;
 
     /// Puts a pin in the place of `before`; `false`, and nothing is changed, if that is not what is there.
+    ///
+    /// None is dropped before its time for others: that would undo what it protects from (`dmime2.md` §3.4). How many there are is
+    /// decided by users of ours alone, within their limits, as only keys of those whom they write to are pinned; each goes when
+    /// it has not been seen for [so long](KeySetPin::expires_at), some with every new one.
     async fn pin_key_set(
         &self,
         name: &str,

@@ -32,6 +32,10 @@ async fn a_letter_goes_in_format_2_to_the_best_suite_of_all() {
     assert_eq!(shows(&object, &["alice", "bob@", "Subject", "numbers.bin"]), None);
     hermail.idle().await;
     hismail.idle().await;
+    // Strangers do not decide how much is pinned.
+    let pins = "SELECT COUNT(*) FROM key_set_pins";
+    assert!(hermail.count(pins).await > 0);
+    assert_eq!(hismail.count(pins).await, 0);
     here.stop().await;
     there.stop().await;
 }
