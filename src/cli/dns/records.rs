@@ -107,6 +107,7 @@ pub async fn all(
         .as_ref()
         .is_some_and(|dime| dime.policy == Policy::Strict);
     lines.push(spf(name, config, strict));
+    lines.extend(spf_of_host(name, config));
     lines.extend(dkim(context, name).await?);
     lines.push(dmarc(name, strict));
     lines.extend(mta_sts(name, config));
@@ -249,21 +250,38 @@ fn submission(name: &Domain, config: &Config) -> Vec<Line> {
 
 /// A strict domain sends nothing by SMTP.
 fn spf(name: &Domain, config: &Config, strict: bool) -> Line {
-    let source = config.outbound.source_address;
-    let source = source.filter(|address| !address.is_loopback() && !address.is_unspecified());
-    let source = source.map(|address| match address.is_ipv4() {
-        true => format!(" ip4:{address}"),
-        false => format!(" ip6:{address}"),
-    });
     let policy = match strict {
         true => String::from("v=spf1 -all"),
-        false => format!("v=spf1 mx{} -all", source.unwrap_or_default()),
+        false => format!("v=spf1 mx{} -all", source(config)),
     };
     text(
         name.to_string(),
         policy,
         "who sends mail of the domain; add whoever else does (SPF)",
     )
+}
+
+/// Reports are from nobody, and others judge them by the name in EHLO (RFC 7208 §2.4).
+fn spf_of_host(name: &Domain, config: &Config) -> Option<Line> {
+    let host = config.helo();
+    (host != name && is_in(host, name)).then(|| {
+        text(
+            host.to_string(),
+            format!("v=spf1 a{} -all", source(config)),
+            "who may call itself by that name in EHLO, as reports are judged by it (SPF)",
+        )
+    })
+}
+
+/// The address that mail leaves from, if it is set.
+fn source(config: &Config) -> String {
+    let source = config.outbound.source_address;
+    let source = source.filter(|address| !address.is_loopback() && !address.is_unspecified());
+    let source = source.map(|address| match address.is_ipv4() {
+        true => format!(" ip4:{address}"),
+        false => format!(" ip6:{address}"),
+    });
+    source.unwrap_or_default()
 }
 
 /// Every key that signs, that will, or that signed what may still be under way.

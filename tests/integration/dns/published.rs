@@ -201,6 +201,7 @@ async fn what_is_printed_loads_into_a_name_server_and_reads_back() {
     );
     for (name, text) in [
         (NAME, "v=spf1 mx -all"),
+        ("mx.hismail.test", "v=spf1 a -all"),
         (
             "_dmarc.hismail.test",
             "v=DMARC1; p=none; rua=mailto:postmaster@hismail.test",
