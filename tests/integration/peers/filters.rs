@@ -36,67 +36,49 @@ fn codes(replies: &[String]) -> Vec<&str> {
     replies.iter().map(|reply| &reply[..3]).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn rspamd_judges_our_mail_by_milter() {
+/// Mail that rspamd judges, of which the second message is refused with `refusal`, and the suspicious one has `mark`. The replies.
+async fn judged(rspamd: &Rspamd, filter: Filter, refusal: &str, mark: &str) -> Vec<String> {
     let world = World::new().await;
-    let rspamd = Rspamd::start().await;
-    let filter = Filter::new("rspamd", FilterProtocol::Milter, Service::Tcp(rspamd.milter()));
     let hismail = hismail(&world, vec![filter]).await;
     let served = hismail.start().await;
     let large = String::from_utf8(large_message("carol@plain.test", 3_000_000)).unwrap();
     let sent = replies(&hismail, &[CLEAN, SPAM, SUSPICIOUS, &large]).await;
     assert_eq!(
         codes(&sent),
-        ["250", "554", "250", "250"],
+        ["250", refusal, "250", "250"],
         "{sent:?}{}",
         rspamd.log()
     );
-    assert!(sent[1].contains("Gtube pattern"), "{sent:?}");
     let taken = hismail.maildir("bob").expect(3).await;
     for message in &taken {
-        let marked = message.contains("X-Spam: Yes\r\n");
-        assert_eq!(
-            marked,
-            message.contains("\nSubject: suspicious\r\n"),
-            "{message:.2000}"
-        );
+        let is_suspicious = message.contains("\nSubject: suspicious\r\n");
+        assert_eq!(message.contains(mark), is_suspicious, "{message:.2000}");
     }
     let (_, body) = large.split_once("\r\n\r\n").unwrap();
     assert!(taken.iter().any(|message| message.ends_with(body)));
     served.stop().await;
+    sent
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rspamd_judges_our_mail_by_milter() {
+    let rspamd = Rspamd::start().await;
+    let filter = Filter::new("rspamd", FilterProtocol::Milter, Service::Tcp(rspamd.milter()));
+    let sent = judged(&rspamd, filter, "554", "X-Spam: Yes\r\n").await;
+    assert!(sent[1].contains("Gtube pattern"), "{sent:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rspamd_judges_our_mail_by_http() {
-    let world = World::new().await;
     let rspamd = Rspamd::start().await;
     let filter = Filter::new("rspamd", FilterProtocol::Rspamd, Service::Tcp(rspamd.http()));
-    let hismail = hismail(&world, vec![filter]).await;
-    let served = hismail.start().await;
-    let large = String::from_utf8(large_message("carol@plain.test", 3_000_000)).unwrap();
-    let sent = replies(&hismail, &[CLEAN, SPAM, SUSPICIOUS, &large]).await;
-    assert_eq!(
-        codes(&sent),
-        ["250", "550", "250", "250"],
-        "{sent:?}{}",
-        rspamd.log()
-    );
+    let sent = judged(&rspamd, filter, "550", "X-Spam-Flag: YES\r\n").await;
     assert!(sent[1].starts_with("550 5.7.1 Gtube pattern"), "{sent:?}");
-    let taken = hismail.maildir("bob").expect(3).await;
-    for message in &taken {
-        let marked = message.contains("X-Spam-Flag: YES\r\n");
-        assert_eq!(
-            marked,
-            message.contains("\nSubject: suspicious\r\n"),
-            "{message:.2000}"
-        );
-    }
     let log = rspamd.log();
     assert!(
         log.contains("from: <mallory@plain.test>") && log.contains("rcpts: <bob@hismail.test>"),
         "{log}"
     );
-    served.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
