@@ -13,9 +13,9 @@ use crate::mail::address::{Mailbox, ReversePath};
 /// addresses pushes out nobody else's.
 pub const MAX_WAITING_OF_NETWORK: u32 = 1000;
 
-/// Tries that wait and are remembered at a time, those that have come again, and networks; each so many. Beyond that the largest
-/// holders ([`Attempt::holder`]) make room first, and of each the networks that tried most: whoever has many networks pushes out
-/// his own. It is looked for every so many new ones, and room is made for more than one.
+/// Tries that wait and are remembered at a time, those that have come again, and networks; each so many. Beyond that those make
+/// room first who hold the most (IPv4 networks of 16 bits, IPv6 ones of 48), and of each the networks that tried most: whoever has
+/// many networks pushes out his own. It is looked for every so many new ones, and room is made for more than one.
 pub const MAX_GREYLISTED: u32 = 100_000;
 pub(super) const LOOKED_FOR_EVERY: i64 = 256;
 pub(super) const LEFT_WHEN_FULL: u32 = MAX_GREYLISTED - MAX_GREYLISTED / 16;
