@@ -13,12 +13,12 @@ use crate::store::{Error, sqlite};
 /// How a database is reached. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(in crate::store) enum Database {
-    Sqlite(SqliteConnectOptions),
+    Sqlite(Arc<SqliteConnectOptions>),
     Postgres(Arc<Server>),
 }
 
 /// The lock of PostgreSQL that whoever writes into a store has: nobody else of our database takes locks of that kind.
-const WRITERS: i64 = 0x64_69_6d_65_64;
+const WRITERS: i64 = 0x64_696d_6564;
 
 /// Takes the lock, and says whether what is committed from now on is durable.
 const LOCK: &str = "SELECT pg_advisory_xact_lock($1) IS NULL, current_setting('fsync') = 'on' \

@@ -125,7 +125,7 @@ mod tests {
         for sql in ["CREATE TABLE t (n INTEGER)", "INSERT INTO t VALUES (1), (2), (3)"] {
             query(sql).execute(&mut connection).await.unwrap();
         }
-        Readers::new(Database::Sqlite(options))
+        Readers::new(Database::Sqlite(std::sync::Arc::new(options)))
     }
 
     async fn numbers(readers: &Readers) -> Result<Vec<i64>, Error> {

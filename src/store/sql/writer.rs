@@ -364,7 +364,10 @@ mod tests {
         .execute(&mut connection)
         .await
         .unwrap();
-        Writer::start(connection, Database::Sqlite(options.synchronous(synchronous)))
+        Writer::start(
+            connection,
+            Database::Sqlite(Arc::new(options.synchronous(synchronous))),
+        )
     }
 
     async fn insert(writer: &Writer, id: i64, parent: Option<i64>) -> Result<(), Error> {

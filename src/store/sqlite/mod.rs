@@ -61,7 +61,7 @@ impl SqlStore {
         Self::prepare(&mut connection, &master, clock.now(), is_alone).await?;
         let file = file.share().await?;
         let opened = Opened {
-            database: Database::Sqlite(options),
+            database: Database::Sqlite(Arc::new(options)),
             connection,
             file: Some(file),
         };
