@@ -560,7 +560,7 @@ pub trait Spool: Send + Sync {
     /// What was set aside, oldest first, at most `limit` entries.
     async fn quarantined(&self, limit: usize) -> Result<Vec<QuarantinedEntry>, Error>;
 
-    /// The attempts of a recipient, oldest first; empty when it has left the queue.
+    /// The attempts of a recipient, the last 50, oldest first; empty when it has left the queue.
     async fn attempts(&self, recipient: RecipientId) -> Result<Vec<AttemptEntry>, Error>;
 
     /// Keeps waiting recipients from being claimed until they are released, and those that were held as they came from being

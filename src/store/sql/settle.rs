@@ -11,6 +11,9 @@ use crate::base::time::Timestamp;
 use crate::store::sealed::{MasterKey, MessageKey};
 use crate::store::{Addressee, Error, SettledState, Settlement};
 
+/// Attempts of one recipient that are remembered, the last ones. With the usual schedule there are fewer.
+const HISTORY: i64 = 50;
+
 /// See [`Spool::settle`](crate::store::Spool::settle); the caller adds the follow-ups in the same transaction.
 pub(super) async fn settle(
     db: &mut Connection,
@@ -260,6 +263,14 @@ async fn write_history<'s>(
             .bind(key.seal_note(settlement.recipient, attempt, &settlement.note))
             .execute(&mut *db)
             .await?;
+        query(
+            "DELETE FROM attempts WHERE recipient = $1 AND seq <= \
+             (SELECT seq FROM attempts WHERE recipient = $1 ORDER BY seq DESC LIMIT 1 OFFSET $2)",
+        )
+        .bind(settlement.recipient.to_string())
+        .bind(HISTORY)
+        .execute(&mut *db)
+        .await?;
     }
     Ok(())
 }

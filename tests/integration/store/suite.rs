@@ -67,6 +67,7 @@ macro_rules! behaviours {
             a_hold_during_an_attempt_takes_effect_after_it
             retry_moves_only_what_no_attempt_is_under_way_for
             what_is_retried_is_due_at_once_and_what_is_held_stays
+            of_a_long_history_the_end_is_kept
             what_is_being_tried_is_counted_apart
             what_is_condemned_is_due_at_once_or_after_the_attempt_under_way
             deleted_recipients_are_gone_with_their_message
@@ -967,6 +968,22 @@ pub async fn what_is_retried_is_due_at_once_and_what_is_held_stays(bed: &dyn Bed
     assert_eq!(claim_one(&*store, noon_plus(4)).await.message, other);
     let states = store.entries(held).await.unwrap();
     assert_eq!(states[0].state, QueueState::Held);
+}
+
+pub async fn of_a_long_history_the_end_is_kept(bed: &dyn Bed) {
+    let store = bed.open().await;
+    enqueue(&*store, message(&["bob@hismail.test"])).await;
+    let mut recipient = None;
+    for minute in 0..53 {
+        let tried = claim_one(&*store, noon_plus(minute)).await;
+        settle(&*store, &tried, deferred(noon_plus(minute + 1)))
+            .await
+            .unwrap();
+        recipient = Some(tried.recipients[0].id);
+    }
+    let history = store.attempts(recipient.unwrap()).await.unwrap();
+    let numbers: Vec<u32> = history.iter().map(|attempt| attempt.number).collect();
+    assert_eq!(numbers, (4..=53).collect::<Vec<_>>());
 }
 
 pub async fn what_is_being_tried_is_counted_apart(bed: &dyn Bed) {
