@@ -62,6 +62,8 @@ pub enum Contact {
     Unknown,
     /// A host answered.
     Reached,
+    /// A host answered that it wants less at a time.
+    Busy,
     /// None did, or none went on answering.
     Unreachable,
 }

@@ -59,6 +59,8 @@ pub struct Failure {
     pub is_permanent: bool,
     /// The host is not there, or does not speak.
     pub is_unreachable: bool,
+    /// The host ends sessions that have begun: it wants fewer of them.
+    pub is_busy: bool,
     /// This host has no room for another attempt now, so nothing was tried.
     pub is_crowded: Option<HostAddress>,
 }
@@ -72,6 +74,7 @@ impl Failure {
             leaves_doubt: false,
             is_permanent: false,
             is_unreachable: false,
+            is_busy: false,
             is_crowded: None,
         }
     }
@@ -300,6 +303,7 @@ impl Session {
         Failure {
             tls_to_blame,
             leaves_doubt: failure.leaves_doubt(),
+            is_busy: matches!(failure, Broken::Closing(_)),
             ..Failure::plain(Diagnosis::local(status, format!("{}: {failure}{why}", self.host)))
         }
     }

@@ -178,6 +178,24 @@ impl Report {
         }
     }
 
+    /// Whether everybody is put off because we send too much: the host is shutting down or overloaded (421, 4.3.2), or limits what it
+    /// takes of us (4.7.x; 4.7.1 is greylisting as a rule).
+    fn wants_less(&self) -> bool {
+        let is_too_much = |outcome: &Outcome| match outcome {
+            Outcome::Deferred(Diagnosis {
+                status,
+                remote: Some(remote),
+                ..
+            }) => {
+                remote.reply.starts_with("421")
+                    || matches!(status, EnhancedStatus(4, 3, 2))
+                    || matches!(status, EnhancedStatus(4, 7, detail) if *detail != 1)
+            }
+            _ => false,
+        };
+        !self.outcomes.is_empty() && self.outcomes.iter().all(is_too_much)
+    }
+
     /// Nobody will ever get the message, and no host was asked.
     fn all_failed(&self) -> bool {
         let failed = |outcome: &Outcome| matches!(outcome, Outcome::Failed(_));
@@ -369,5 +387,41 @@ fn refusal(way: &Way) -> Failure {
     Failure {
         is_permanent: reason == HostReason::RequiredUnproven,
         ..Failure::plain(Diagnosis::local(status, text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::reply::Reply;
+
+    #[test]
+    fn a_host_that_limits_what_it_takes_wants_less_and_one_that_greylists_does_not() {
+        let report = |replies: &[(u16, EnhancedStatus)]| {
+            let outcome = |(code, status): &(u16, EnhancedStatus)| {
+                Outcome::from_refusal("mx.plain.test", &Reply::new(*code, *status, "no"))
+            };
+            Report {
+                outcomes: replies.iter().map(outcome).collect(),
+                ..Report::same(0, &Outcome::Delivered)
+            }
+        };
+        for (code, status, expected) in [
+            (421, EnhancedStatus(4, 2, 0), true),
+            (451, EnhancedStatus(4, 7, 28), true),
+            (450, EnhancedStatus(4, 3, 2), true),
+            (450, EnhancedStatus(4, 7, 1), false),
+            (452, EnhancedStatus(4, 2, 2), false),
+            (550, EnhancedStatus(5, 7, 28), false),
+        ] {
+            assert_eq!(
+                report(&[(code, status)]).wants_less(),
+                expected,
+                "{code} {status}"
+            );
+        }
+        let one_of_two = [(421, EnhancedStatus(4, 7, 0)), (450, EnhancedStatus(4, 2, 1))];
+        assert!(!report(&one_of_two).wants_less());
+        assert!(!report(&[]).wants_less());
     }
 }

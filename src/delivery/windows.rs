@@ -149,7 +149,7 @@ impl<K: Eq + Hash + Clone> Windows<K> {
         window.size = match contact {
             Contact::Unknown => window.size,
             Contact::Reached => (window.size + 1).min(largest),
-            Contact::Unreachable => (window.size / 2).max(1),
+            Contact::Unreachable | Contact::Busy => (window.size / 2).max(1),
         };
         // What was good is found out again soon; what was bad is not to be found out again by many at a time.
         if window.under_way == 0 && window.size >= initial {
@@ -187,7 +187,7 @@ impl<K: Eq + Hash + Clone> Known<K> {
             Contact::Unreachable => {
                 self.reached.remove(name);
             }
-            Contact::Reached => {
+            Contact::Reached | Contact::Busy => {
                 if self.reached.len() >= MOST_REACHED && !self.reached.contains_key(name) {
                     let oldest = self.reached.iter().min_by_key(|(_, at)| **at);
                     if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
@@ -274,6 +274,9 @@ mod tests {
             (Contact::Reached, 8),
             (Contact::Unreachable, 4),
             (Contact::Unknown, 4),
+            (Contact::Busy, 2),
+            (Contact::Reached, 3),
+            (Contact::Reached, 4),
             (Contact::Unreachable, 2),
             (Contact::Unreachable, 1),
             (Contact::Unreachable, 1),

@@ -118,7 +118,7 @@ pub struct Runner {
     /// Attempts in quick slots, by kind.
     quick: [Arc<AtomicUsize>; 3],
     windows: Arc<Destinations>,
-    /// Told when an attempt has ended, for there may be room again.
+    /// Told when an attempt has ended or left its quick slot, for there may be room again.
     ended: Arc<Notify>,
     pause: Arc<Pause>,
     lease: Duration,
@@ -221,7 +221,8 @@ impl Runner {
                 .take()
                 .or_else(|| Arc::clone(&self.slots).try_acquire_owned().ok());
             let kind = self.kind(&claim).await;
-            self.spawn(claim, kind, Quick::new(permit, &self.quick[kind as usize]));
+            let quick = Quick::new(permit, &self.quick[kind as usize], &self.ended);
+            self.spawn(claim, kind, quick);
         }
     }
 
@@ -235,13 +236,15 @@ impl Runner {
             .max(1)
             .min(self.concurrency.saturating_sub(1));
         let most = self.concurrency - left;
-        let rooms = match self.slow_unproven.available_permits() >= self.concurrency {
-            true => rooms,
-            false => Rooms {
-                unproven: most.saturating_sub(left).max(1).saturating_sub(unproven),
-                reached: self.windows.proven(),
-                ..rooms
-            },
+        // Those who have been reached lately do not wait for others to turn out to be slow.
+        let most_unproven = match self.slow_unproven.available_permits() >= self.concurrency {
+            true => most,
+            false => most.saturating_sub(left),
+        };
+        let rooms = Rooms {
+            unproven: most_unproven.max(1).saturating_sub(unproven),
+            reached: self.windows.proven(),
+            ..rooms
         };
         match self.slow_slots.available_permits() >= self.concurrency {
             true => rooms,
@@ -344,14 +347,16 @@ async fn slow_slot(
 struct Quick {
     _slot: Option<OwnedSemaphorePermit>,
     used: Arc<AtomicUsize>,
+    ended: Arc<Notify>,
 }
 
 impl Quick {
-    fn new(slot: Option<OwnedSemaphorePermit>, used: &Arc<AtomicUsize>) -> Self {
+    fn new(slot: Option<OwnedSemaphorePermit>, used: &Arc<AtomicUsize>, ended: &Arc<Notify>) -> Self {
         used.fetch_add(1, Ordering::Relaxed);
         Self {
             _slot: slot,
             used: Arc::clone(used),
+            ended: Arc::clone(ended),
         }
     }
 }
@@ -359,6 +364,7 @@ impl Quick {
 impl Drop for Quick {
     fn drop(&mut self) {
         self.used.fetch_sub(1, Ordering::Relaxed);
+        self.ended.notify_one();
     }
 }
 

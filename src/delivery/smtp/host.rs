@@ -124,11 +124,14 @@ impl SmtpDelivery {
         let mut place = self.place(door)?;
         let first = self.in_first_session(door, job, letter).await;
         place.contact = match &first {
+            Ok(report) if report.wants_less() => Contact::Busy,
             Ok(_) => Contact::Reached,
             Err(failure) if failure.is_unreachable => Contact::Unreachable,
+            Err(failure) if failure.is_busy => Contact::Busy,
             Err(_) => Contact::Unknown,
         };
         let mut report = first?;
+        report.contact = place.contact;
         for _ in 1..MAX_SESSIONS {
             let rest = job.recipients.get(report.outcomes.len()..).unwrap_or_default();
             if rest.is_empty() {
