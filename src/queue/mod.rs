@@ -12,6 +12,7 @@ pub mod outages;
 pub mod parties;
 pub mod pause;
 pub mod plan;
+pub mod priority;
 mod relaying;
 mod reopen;
 mod reseal;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::attempt::{Mailer, Progress, our_fault, refusal, route_note};
 use super::log;
 use super::plan::{Planned, Sealing};
+use super::priority::Priority;
 use crate::base::id::QueueId;
 use crate::crypto::suite::hpke::Suite;
 use crate::delivery::seal::{self, seal_and_sign};
@@ -144,7 +145,7 @@ impl Mailer {
                 request,
             )],
             accepted_at: claim.accepted_at,
-            due_at: self.clock.now(),
+            due_at: Priority::of(&claim.envelope.reverse_path, 1, claim.size_bytes).due(self.clock.now()),
             ticket: None,
         }
     }

@@ -14,6 +14,7 @@ use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::demand::Demand;
 use crate::mail::notify::MessageRequest;
+use crate::queue::priority::Priority;
 use crate::signet_service::{Organization, Wanted};
 use crate::store::{BodyWriter, Content, Envelope, NewMessage, ReplayEntry, Source};
 
@@ -214,6 +215,7 @@ impl Arrival<'_> {
         let mut writer = self.services.store.begin(id).await?;
         writer.write(self.trace(id, now).as_bytes()).await?;
         writer.write(&delivery.mime).await?;
+        let priority = Priority::of(&delivery.reverse_path, 1, writer.size_bytes());
         let new = NewMessage {
             id,
             envelope: Envelope {
@@ -228,7 +230,7 @@ impl Arrival<'_> {
             content: Content::Mime,
             recipients: vec![recipient.clone().into()],
             accepted_at: now,
-            due_at: now,
+            due_at: priority.due(now),
             ticket: None,
         };
         let entry = ReplayEntry::of_whole(message.replay_token().0, now.after(REMEMBERED_FOR));

@@ -16,6 +16,7 @@ use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::mail::address::Mailbox;
 use crate::mail::demand::Demand;
 use crate::mail::notify::MessageRequest;
+use crate::queue::priority::Priority;
 use crate::signet_service::{LookupError, Named, Status, Wanted};
 use crate::store::blocking::Reader;
 use crate::store::{BodyWriter, Committed, Content, Envelope, NewMessage, ReplayEntry, Role, Source, fold};
@@ -199,6 +200,7 @@ impl Arrival<'_> {
         (id, now): (QueueId, Timestamp),
     ) -> Result<QueueId, Refusal> {
         let recipient = &authenticated.envelope().recipient;
+        let priority = Priority::of(&mail.reverse_path, 1, mail.writer.size_bytes());
         let message = NewMessage {
             id,
             envelope: Envelope {
@@ -213,7 +215,7 @@ impl Arrival<'_> {
             content: Content::Mime,
             recipients: vec![recipient.clone().into()],
             accepted_at: now,
-            due_at: now,
+            due_at: priority.due(now),
             ticket: Some(ticket.encode()),
         };
         let entry = ReplayEntry::of(Role::Destination, self.destination, &authenticated.replay());

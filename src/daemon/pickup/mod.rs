@@ -43,6 +43,7 @@ use crate::mail::local::{self, Author};
 use crate::mail::notify::{MessageRequest, Notify, RecipientRequest};
 use crate::mail::reply::Reply;
 use crate::mail::trace::{Arrival, Received};
+use crate::queue::priority::Priority;
 use crate::smtp::data::Encoder;
 use crate::store::{self, Addressee, Committed, Content, Envelope, NewMessage, ReplayEntry, Source};
 
@@ -431,12 +432,14 @@ impl Pickup {
             .iter()
             .filter_map(|to| to.path.mailbox())
             .any(needs_utf8);
+        let sender_path = ReversePath(sender.clone());
+        let priority = Priority::of(&sender_path, recipients.len(), letter.writer.size_bytes());
         let message = NewMessage {
             id,
             envelope: Envelope {
                 source: self.source(sender.as_ref()).await?,
                 smtputf8: to_utf8 || sender.as_ref().is_some_and(needs_utf8),
-                reverse_path: ReversePath(sender),
+                reverse_path: sender_path,
                 eight_bit: letter.eight_bit,
                 demand,
                 resealed: 0,
@@ -445,7 +448,7 @@ impl Pickup {
             content: Content::Mime,
             recipients,
             accepted_at: now,
-            due_at: now,
+            due_at: priority.due(now),
             ticket: None,
         };
         let committed = match hold {

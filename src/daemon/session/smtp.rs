@@ -30,6 +30,7 @@ use crate::mail::mailboxes::Unreadable;
 use crate::mail::notify::{OriginalRecipient, RecipientRequest};
 use crate::mail::reply::{EnhancedStatus, Reply};
 use crate::mail::trace::{Arrival, Received};
+use crate::queue::priority::Priority;
 use crate::routing::{self, Route};
 use crate::screening::{Measured, Visit};
 use crate::smtp::command::{MailFrom, RcptTo};
@@ -507,7 +508,8 @@ impl Owner {
         let reserved = std::mem::take(&mut open.reserved);
         let screened = std::mem::take(&mut open.screened);
         let recipients = open.recipients.len();
-        let message = self.message(id, open, source, letter.eight_bit, demand);
+        let form = (letter.writer.size_bytes(), letter.eight_bit);
+        let message = self.message(id, open, source, form, demand);
         let is_held = hold.is_some();
         let committed = match hold {
             Some(hold) => letter.writer.commit_held(message, hold, None).await.map(drop),
@@ -550,10 +552,11 @@ impl Owner {
         id: QueueId,
         open: Transaction,
         source: Source,
-        eight_bit: bool,
+        (size_bytes, eight_bit): (u64, bool),
         demand: Demand,
     ) -> NewMessage {
         let now = self.services.clock.now();
+        let priority = Priority::of(&open.mail.reverse_path, open.recipients.len(), size_bytes);
         NewMessage {
             id,
             envelope: Envelope {
@@ -568,7 +571,7 @@ impl Owner {
             content: Content::Mime,
             recipients: open.recipients,
             accepted_at: now,
-            due_at: now,
+            due_at: priority.due(now),
             ticket: None,
         }
     }
