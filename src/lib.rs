@@ -52,7 +52,8 @@
 //!    leaves what was sealed at home; it is checked and signed as origin. `250` is sent after the commit. Programs of this host
 //!    leave files ([`daemon::pickup`]), which are taken in the same way.
 //! 2. **Claimed.** [`queue::runner`] leases due recipients, one message and one domain at a time, and no more for a domain than
-//!    its window, and that of its next hop, have room for ([`queue::windows`]); our own domains and others keep out of each other's way.
+//!    its window, and that of its next hop, have room for ([`queue::windows`]); our own domains and others keep out of each other's way, and
+//!    hosts that nobody has reached lately out of the way of those that answer. People's mail comes a little before the rest ([`queue::priority`]).
 //! 3. **Planned.** [`queue::plan`] collects the facts, asks for signets where the domain has a management record, and has
 //!    [`routing::decide`] name the route and its reason for each recipient.
 //! 4. **Out.** To a Maildir or a mailbox server, sealed first if a trustful author writes to an account whose keys are

@@ -19,7 +19,7 @@ use crate::net::https::HttpsClient;
 use crate::net::self_signed;
 use crate::net::service::Service;
 use crate::net::tls::{self, Connector, Identity, WebPki};
-use crate::queue::schedule::Schedule;
+use crate::queue::schedule::{Schedule, Schedules};
 use crate::routing::Transports;
 use crate::{dmtp, smtp};
 
@@ -181,6 +181,16 @@ impl From<&Queue> for Schedule {
             longest: Duration::from_secs(queue.retry_max_secs.get()),
             lifetime: Duration::from_secs(queue.lifetime_secs.get()),
             delay_warning: (!warning.is_zero()).then_some(warning),
+        }
+    }
+}
+
+impl Queue {
+    /// When deliveries are tried again, and given up.
+    pub fn schedules(&self) -> Schedules {
+        Schedules {
+            usual: self.into(),
+            rules: self.schedules.iter().map(Into::into).collect(),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{Database, Error, MaildirPattern, Transport};
+use super::{Database, Error, MaildirPattern, Schedule, Transport};
 use crate::base::network::Network;
 use crate::mail::address::{Domain, Mailbox};
 use crate::net::service::Service;
@@ -335,8 +335,8 @@ impl Default for Outbound {
 pub struct Queue {
     /// Deliveries that run at the same time. Default 20.
     pub runners: NonZeroUsize,
-    /// Deliveries to one domain at the same time, and by SMTP to one host, at most: 5 at first, more while hosts answer, half
-    /// as many each time they do not. Default 20.
+    /// Deliveries to one domain at the same time, and to one host, at most: 5 at first, more while hosts answer, half as many each
+    /// time they do not, or want less. Default 20.
     pub per_destination: NonZeroUsize,
     /// Wait after the first failed attempt; it doubles with every further one. Seconds, default 300.
     pub retry_first_secs: NonZeroU64,
@@ -348,6 +348,9 @@ pub struct Queue {
     pub delay_warning_secs: u64,
     /// Time a runner may take over one delivery before another one may take it up. Seconds, default 1800.
     pub lease_secs: NonZeroU64,
+    /// What is different for some domains. Default: nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<Schedule>,
 }
 
 impl Default for Queue {
@@ -360,6 +363,7 @@ impl Default for Queue {
             lifetime_secs: const { NonZeroU64::new(432_000).unwrap() },
             delay_warning_secs: 14_400,
             lease_secs: const { NonZeroU64::new(1_800).unwrap() },
+            schedules: Vec::new(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use super::mta_sts::Publication;
-use super::{Config, List, Listen};
+use super::{Config, List, Listen, Schedule};
 use crate::base::network::Network;
 use crate::mail::address::{Domain, Mailbox};
 use crate::net::service::Service;
@@ -36,6 +36,8 @@ pub enum Warning {
     ListenTwice(SocketAddr),
     /// Waits between attempts cannot grow.
     RetriesShrink,
+    /// One of `queue.schedules` does.
+    ScheduleShrinks,
     /// Nobody is told of a delay before the mail comes back.
     DelayToldTooLate,
     /// A list is asked twice about the same.
@@ -62,6 +64,7 @@ impl Warning {
             Self::RelayListEmpty(_) => "relay_list_empty",
             Self::ListenTwice(_) => "listen_twice",
             Self::RetriesShrink => "queue_retry_max",
+            Self::ScheduleShrinks => "queue_schedule_retry_max",
             Self::DelayToldTooLate => "queue_delay_warning",
             Self::ListAskedTwice(_) => "screening_list_twice",
             Self::NobodyThere(..) => "nobody_there",
@@ -116,6 +119,10 @@ impl std::fmt::Display for Warning {
             ),
             Self::RetriesShrink => f.write_str(
                 "queue.retry_max_secs is less than queue.retry_first_secs, so that the wait between attempts never grows",
+            ),
+            Self::ScheduleShrinks => f.write_str(
+                "queue.schedules has an entry whose longest wait is less than its first, so that the wait between attempts never \
+                 grows",
             ),
             Self::DelayToldTooLate => f.write_str(
                 "queue.delay_warning_secs is more than queue.lifetime_secs, so that mail comes back before anybody is told of \
@@ -177,7 +184,15 @@ impl Config {
         let shrink = (queue.retry_max_secs < queue.retry_first_secs).then_some(Warning::RetriesShrink);
         let late =
             (queue.delay_warning_secs > queue.lifetime_secs.get()).then_some(Warning::DelayToldTooLate);
-        shrink.into_iter().chain(late)
+        let longest = |entry: &Schedule| entry.retry_max_secs.unwrap_or(queue.retry_max_secs);
+        let first = |entry: &Schedule| entry.retry_first_secs.unwrap_or(queue.retry_first_secs);
+        let shrinks = |entry: &Schedule| longest(entry) < first(entry);
+        let odd = queue
+            .schedules
+            .iter()
+            .any(shrinks)
+            .then_some(Warning::ScheduleShrinks);
+        shrink.into_iter().chain(late).chain(odd)
     }
 }
 
@@ -261,6 +276,14 @@ mod tests {
             ),
             ("[queue]\nretry_max_secs = 299\n", &["queue_retry_max"]),
             ("[queue]\nretry_max_secs = 300\n", &[]),
+            (
+                "[[queue.schedules]]\ndomains = [\"*\"]\nretry_max_secs = 299\n",
+                &["queue_schedule_retry_max"],
+            ),
+            (
+                "[[queue.schedules]]\ndomains = [\"*\"]\nretry_first_secs = 14400\n",
+                &[],
+            ),
             ("[queue]\nlifetime_secs = 14399\n", &["queue_delay_warning"]),
             ("[queue]\nlifetime_secs = 60\ndelay_warning_secs = 0\n", &[]),
             (

@@ -71,6 +71,8 @@ pub struct Callouts {
     smtp: Arc<SmtpDelivery>,
     settings: Relay,
     outages: Outages,
+    /// How long a next host is left alone at first.
+    pause: Duration,
     turns: Semaphore,
     /// Of relay domains alone, so that strangers add none.
     turns_of: Mutex<HashMap<Domain, Arc<Semaphore>>>,
@@ -93,7 +95,8 @@ impl Callouts {
             clock,
             smtp,
             settings,
-            outages: Outages::new(pause),
+            outages: Outages::default(),
+            pause,
             turns: Semaphore::new(AT_A_TIME),
             turns_of: Mutex::default(),
             peers: Allowance::new(PER_PEER, REGAINED_IN),
@@ -166,7 +169,7 @@ impl Callouts {
         let report = timeout(patience, asked).await;
         let report = report.unwrap_or_else(|_| timed_out());
         self.outages
-            .note(&next_hop, report.contact, report.outcomes.first());
+            .note(&next_hop, report.contact, report.outcomes.first(), self.pause);
         let answer = judge(&report);
         tracing::info!(
             event = observe::RELAY_CALLOUT,

@@ -279,10 +279,10 @@ impl Services {
                 dx: Arc::clone(&self.dx),
                 hosts: Arc::clone(&self.smtp.hosts),
             },
-            schedule: (&self.config.queue).into(),
+            schedules: self.config.queue.schedules(),
             host: self.config.server.hostname.clone(),
             budget: self.budget.clone(),
-            outages: Outages::new(Duration::from_secs(self.config.queue.retry_first_secs.get())),
+            outages: Outages::default(),
             observer: Arc::clone(&self.observer),
         }
     }

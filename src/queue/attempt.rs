@@ -15,7 +15,7 @@ use super::observer::Observer;
 use super::outages::{Outages, next_hop};
 use super::plan::{Planned, Planner};
 use super::runner::{Attempt, Settled, Times};
-use super::schedule::Schedule;
+use super::schedule::{Schedules, Trouble};
 use super::signing::Signing;
 use crate::authentication::Srs;
 use crate::base::budget::{Budget, Share};
@@ -51,7 +51,7 @@ pub struct Mailer {
     /// For sealed mail to others.
     pub dmtp: DmtpDelivery,
     /// When to try again.
-    pub schedule: Schedule,
+    pub schedules: Schedules,
     /// Age at which mail for relay domains is given up.
     pub relay_lifetime: Duration,
     /// The name this host reports under.
@@ -233,8 +233,9 @@ impl Mailer {
             None => {
                 let mut letter = Outgoing::elsewhere(self, claim, &mut progress.body);
                 let report = self.smtp.deliver(&claim.destination, &job, &mut letter).await;
-                self.outages
-                    .note(&next_hop, report.contact, report.outcomes.first());
+                let outcome = report.outcomes.first();
+                let retry_first = self.schedules.of(&claim.destination, Trouble::Unreachable).first;
+                self.outages.note(&next_hop, report.contact, outcome, retry_first);
                 report
             }
         };
@@ -264,9 +265,9 @@ impl Mailer {
             true => Vec::new(),
             false => progress.first_piece().await,
         };
-        let schedule = self.schedule_for(progress.claim, &progress.results).await;
+        let kept_for = self.kept_for(progress.claim, &progress.results).await;
         let mut concluded =
-            self.conclusion(&schedule, None)
+            self.conclusion(kept_for, None)
                 .settle(progress.claim, &progress.results, &header);
         self.return_sealed(progress.claim, &mut concluded).await;
         for settlement in &mut concluded.settlements {
@@ -279,14 +280,11 @@ impl Mailer {
         settled
     }
 
-    pub(super) fn conclusion<'a>(
-        &'a self,
-        schedule: &'a Schedule,
-        known: Option<&'a Mailbox>,
-    ) -> Conclusion<'a> {
+    pub(super) fn conclusion<'a>(&'a self, kept_for: Duration, known: Option<&'a Mailbox>) -> Conclusion<'a> {
         let now = self.clock.now();
         Conclusion {
-            schedule,
+            schedules: &self.schedules,
+            kept_for,
             host: &self.host,
             now,
             certain: self.clock.certain(now),
@@ -297,8 +295,8 @@ impl Mailer {
     /// The same for all recipients of a MIME message, whose header is not at hand.
     async fn conclude_all(&self, claim: &Claim, outcome: &Outcome, route: &str) -> Settled {
         let results = results_for_all(claim, outcome, route);
-        let schedule = self.schedule_for(claim, &results).await;
-        let mut settled = self.conclusion(&schedule, None).settle(claim, &results, &[]);
+        let kept_for = self.kept_for(claim, &results).await;
+        let mut settled = self.conclusion(kept_for, None).settle(claim, &results, &[]);
         self.return_sealed(claim, &mut settled).await;
         settled
     }

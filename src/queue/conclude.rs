@@ -1,10 +1,12 @@
 //! From the outcomes of an attempt to what the store is to record: final states, retries, and reports.
 
+use std::time::Duration;
+
 use rand::Rng;
 
 use super::bounce::{Affected, Bounce, Kind, News};
 use super::runner::Settled;
-use super::schedule::{Next, Schedule};
+use super::schedule::{Next, Schedule, Schedules, Trouble};
 use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 use crate::delivery::{Diagnosis, Outcome};
@@ -28,7 +30,9 @@ pub struct Result<'a> {
 #[derive(Debug, Clone)]
 pub struct Conclusion<'a> {
     /// When to try again, and when to give up.
-    pub schedule: &'a Schedule,
+    pub schedules: &'a Schedules,
+    /// How long mail for this destination is kept at least.
+    pub kept_for: Duration,
     /// The name this host reports under.
     pub host: &'a Domain,
     /// The end of the attempt.
@@ -100,7 +104,12 @@ impl Conclusion<'_> {
     ) -> (SettledState, Option<News>, String) {
         let age = self.certain.since(claim.accepted_at);
         let jitter = rand::rng().next_u32() as u16;
-        match self.schedule.next(recipient.attempts + 1, age, jitter) {
+        let schedule = self.schedules.of(&claim.destination, trouble(diagnosis));
+        let schedule = Schedule {
+            lifetime: schedule.lifetime.max(self.kept_for),
+            ..schedule
+        };
+        match schedule.next(recipient.attempts + 1, age, jitter) {
             Next::GiveUp => failed(&given_up(diagnosis)),
             Next::Retry { after, warn } => {
                 let warn = warn && !recipient.delay_reported;
@@ -110,7 +119,7 @@ impl Conclusion<'_> {
                 };
                 let news = warn.then(|| News::Delayed {
                     diagnosis: diagnosis.clone(),
-                    will_retry_until: claim.accepted_at.after(self.schedule.lifetime),
+                    will_retry_until: claim.accepted_at.after(schedule.lifetime),
                 });
                 (state, news, format!("deferred: {diagnosis}"))
             }
@@ -146,6 +155,15 @@ impl Conclusion<'_> {
     }
 }
 
+/// What a host said is one thing, and that none was there another (RFC 3463 §3.5).
+pub(super) fn trouble(diagnosis: &Diagnosis) -> Trouble {
+    match (&diagnosis.remote, diagnosis.status) {
+        (Some(_), _) => Trouble::Refused,
+        (None, EnhancedStatus(_, 4, _)) => Trouble::Unreachable,
+        (None, _) => Trouble::Other,
+    }
+}
+
 fn failed(diagnosis: &Diagnosis) -> (SettledState, Option<News>, String) {
     (
         SettledState::Failed(diagnosis.status),
@@ -175,8 +193,6 @@ fn settlement(concluded: Concluded<'_>) -> Settlement {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-
-    use std::time::Duration;
 
     use super::*;
     use crate::base::id::{LeaseToken, RecipientId};
@@ -234,7 +250,8 @@ mod tests {
             })
             .collect();
         let conclusion = Conclusion {
-            schedule: &Schedule::default(),
+            schedules: &Schedules::default(),
+            kept_for: Duration::ZERO,
             host: &"mx.hermail.test".parse().unwrap(),
             now: ACCEPTED.after(age),
             certain: ACCEPTED.after(age),
@@ -424,7 +441,8 @@ mod tests {
             })
             .collect();
         let conclusion = Conclusion {
-            schedule: &Schedule::default(),
+            schedules: &Schedules::default(),
+            kept_for: Duration::ZERO,
             host: &"mx.hermail.test".parse().unwrap(),
             now: ACCEPTED,
             certain: ACCEPTED,

@@ -19,8 +19,8 @@ const ANSWERED: Duration = Duration::from_secs(30);
 const MOST: usize = 10_000;
 
 /// What is known of next hosts that did not answer.
+#[derive(Default)]
 pub struct Outages {
-    first: Duration,
     known: Mutex<HashMap<String, Outage>>,
     /// When next hosts last answered, lately.
     answered: Mutex<HashMap<String, Instant>>,
@@ -42,16 +42,6 @@ pub fn next_hop(destination: &Domain, transport: Option<&Transport>) -> String {
 }
 
 impl Outages {
-    /// A message that finds a host missing waits for `retry_first` before it is tried again. Others wait for a little less, so
-    /// that it is the first to find out.
-    pub fn new(retry_first: Duration) -> Self {
-        Self {
-            first: retry_first * 3 / 4,
-            known: Mutex::default(),
-            answered: Mutex::default(),
-        }
-    }
-
     /// Why the next host is left alone now, if it is.
     pub fn of(&self, next_hop: &str) -> Option<Diagnosis> {
         self.at(next_hop, Instant::now())
@@ -66,12 +56,19 @@ impl Outages {
         })
     }
 
-    /// Learns from an attempt.
-    pub fn note(&self, next_hop: &str, contact: Contact, outcome: Option<&Outcome>) {
-        self.note_at(next_hop, contact, outcome, Instant::now());
+    /// Learns from an attempt. The message that found a host missing waits for `retry_first` before it is tried again. Others wait
+    /// for a little less, so that it is the first to find out.
+    pub fn note(&self, next_hop: &str, contact: Contact, outcome: Option<&Outcome>, retry_first: Duration) {
+        self.note_at(next_hop, contact, (outcome, retry_first), Instant::now());
     }
 
-    fn note_at(&self, next_hop: &str, contact: Contact, outcome: Option<&Outcome>, now: Instant) {
+    fn note_at(
+        &self,
+        next_hop: &str,
+        contact: Contact,
+        (outcome, retry_first): (Option<&Outcome>, Duration),
+        now: Instant,
+    ) {
         let has_answered = self.has_answered(next_hop, contact, now);
         let mut known = self.locked();
         match (contact, outcome) {
@@ -85,7 +82,7 @@ impl Outages {
                 if known.len() < MOST || failures > 0 {
                     let outage = Outage {
                         failures: failures.saturating_add(1),
-                        until: now + self.pause(failures),
+                        until: now + pause(retry_first, failures),
                         why: why.clone(),
                     };
                     known.insert(next_hop.to_owned(), outage);
@@ -104,7 +101,7 @@ impl Outages {
             .answered
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
-        if contact == Contact::Reached {
+        if matches!(contact, Contact::Reached | Contact::Busy) {
             if answered.len() >= MOST {
                 answered.retain(|_, at| is_recent(*at));
             }
@@ -115,14 +112,14 @@ impl Outages {
         answered.get(next_hop).copied().is_some_and(is_recent)
     }
 
-    fn pause(&self, failures: u32) -> Duration {
-        let factor = 1u32.checked_shl(failures).unwrap_or(u32::MAX);
-        self.first.saturating_mul(factor).min(LONGEST)
-    }
-
     fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<String, Outage>> {
         self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+fn pause(retry_first: Duration, failures: u32) -> Duration {
+    let factor = 1u32.checked_shl(failures).unwrap_or(u32::MAX);
+    (retry_first * 3 / 4).saturating_mul(factor).min(LONGEST)
 }
 
 #[cfg(test)]
@@ -133,6 +130,7 @@ mod tests {
     use crate::mail::reply::EnhancedStatus;
 
     const HOP: &str = "plain.test";
+    const FIRST: Duration = Duration::from_secs(200);
 
     fn unreachable() -> Outcome {
         Outcome::Deferred(Diagnosis::local(EnhancedStatus(4, 4, 1), "nobody is there"))
@@ -140,11 +138,11 @@ mod tests {
 
     #[test]
     fn a_host_that_is_not_there_is_left_alone_longer_and_longer_until_it_is_back() {
-        let outages = Outages::new(Duration::from_secs(200));
+        let outages = Outages::default();
         let mut now = Instant::now();
         for secs in [150, 300, 600, 600] {
             assert_eq!(outages.at(HOP, now), None);
-            outages.note_at(HOP, Contact::Unreachable, Some(&unreachable()), now);
+            outages.note_at(HOP, Contact::Unreachable, (Some(&unreachable()), FIRST), now);
             let why = outages.at(HOP, now).unwrap();
             assert_eq!(why.text, "nobody is there; it is left alone for a while");
             assert_eq!(outages.at("other.test", now), None);
@@ -154,41 +152,41 @@ mod tests {
                 "{secs}"
             );
         }
-        outages.note_at(HOP, Contact::Reached, None, now);
-        outages.note_at(HOP, Contact::Unreachable, Some(&unreachable()), now);
+        outages.note_at(HOP, Contact::Reached, (None, FIRST), now);
+        outages.note_at(HOP, Contact::Unreachable, (Some(&unreachable()), FIRST), now);
         assert_eq!(outages.at(HOP, now), None, "it is there for others");
         now += ANSWERED;
-        outages.note_at(HOP, Contact::Unreachable, Some(&unreachable()), now);
+        outages.note_at(HOP, Contact::Unreachable, (Some(&unreachable()), FIRST), now);
         assert!(outages.at(HOP, now).is_some());
         assert_eq!(outages.at(HOP, now + Duration::from_secs(150)), None);
     }
 
     #[test]
     fn what_says_nothing_of_the_host_changes_nothing() {
-        let outages = Outages::new(Duration::from_secs(200));
+        let outages = Outages::default();
         let now = Instant::now();
-        outages.note_at(HOP, Contact::Unknown, Some(&unreachable()), now);
+        outages.note_at(HOP, Contact::Unknown, (Some(&unreachable()), FIRST), now);
         assert_eq!(outages.at(HOP, now), None);
-        outages.note_at(HOP, Contact::Unreachable, Some(&unreachable()), now);
-        outages.note_at(HOP, Contact::Unknown, None, now);
+        outages.note_at(HOP, Contact::Unreachable, (Some(&unreachable()), FIRST), now);
+        outages.note_at(HOP, Contact::Unknown, (None, FIRST), now);
         assert!(outages.at(HOP, now).is_some());
     }
 
     #[test]
     fn no_more_is_remembered_than_there_is_room_for() {
-        let outages = Outages::new(Duration::from_secs(200));
+        let outages = Outages::default();
         let now = Instant::now();
         for number in 0..MOST + 10 {
             outages.note_at(
                 &number.to_string(),
                 Contact::Unreachable,
-                Some(&unreachable()),
+                (Some(&unreachable()), FIRST),
                 now,
             );
         }
         assert_eq!(outages.locked().len(), MOST);
         let later = now + LONGEST;
-        outages.note_at(HOP, Contact::Unreachable, Some(&unreachable()), later);
+        outages.note_at(HOP, Contact::Unreachable, (Some(&unreachable()), FIRST), later);
         assert_eq!(outages.locked().len(), 1);
     }
 }

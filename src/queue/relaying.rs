@@ -1,8 +1,9 @@
 //! What is different about mail that only passes through.
 
+use std::time::Duration;
+
 use super::attempt::Mailer;
 use super::conclude::Result as Concluded;
-use super::schedule::Schedule;
 use crate::delivery::Outcome;
 use crate::mail::address::{Domain, ReversePath};
 use crate::store::{self, Claim, Source};
@@ -32,19 +33,16 @@ impl Mailer {
         })
     }
 
-    /// When to try again, and when to give up: mail for relay domains is kept for longer, until their own host is back.
-    pub(super) async fn schedule_for(&self, claim: &Claim, results: &[Concluded<'_>]) -> Schedule {
+    /// How long mail is kept at least: for relay domains longer than for others, until their own host is back.
+    pub(super) async fn kept_for(&self, claim: &Claim, results: &[Concluded<'_>]) -> Duration {
         let waits = |result: &Concluded<'_>| matches!(result.outcome, Outcome::Deferred(_));
         if !results.iter().any(waits) {
-            return self.schedule;
+            return Duration::ZERO;
         }
         match self.is_relayed(&claim.destination).await {
-            Ok(true) => Schedule {
-                lifetime: self.relay_lifetime.max(self.schedule.lifetime),
-                ..self.schedule
-            },
-            // What cannot be found out now is tried as usual.
-            Ok(false) | Err(_) => self.schedule,
+            Ok(true) => self.relay_lifetime,
+            // What cannot be found out now is kept as usual.
+            Ok(false) | Err(_) => Duration::ZERO,
         }
     }
 

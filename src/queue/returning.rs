@@ -41,14 +41,14 @@ impl Mailer {
                 concluded.follow_ups = failed
                     .into_iter()
                     .map(|status| self.returned(&ours, origin, &ticket, status, &key))
-                    .map(|follow_up| once(&ticket, follow_up, self.schedule.lifetime))
+                    .map(|follow_up| once(&ticket, follow_up, self.schedules.usual.lifetime))
                     .collect();
             }
             Ok(None) => {}
             Err(error) => {
                 log::cannot_return(claim.message, &error);
                 concluded.follow_ups.clear();
-                let due_at = self.clock.now().after(self.schedule.first);
+                let due_at = self.clock.now().after(self.schedules.usual.first);
                 for settlement in &mut concluded.settlements {
                     postpone(settlement, due_at);
                 }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use crate::mail::address::Domain;
+use crate::routing::transport::Pattern;
+
 /// Waits double from the first to the longest; an attempt is made when the lifetime ends, and none after it.
 ///
 /// Source: RFC 5321 §4.5.4.1, which asks for at least four to five days.
@@ -25,6 +28,67 @@ impl Default for Schedule {
             longest: Duration::from_secs(4 * 60 * 60),
             lifetime: Duration::from_secs(5 * 24 * 60 * 60),
             delay_warning: Some(Duration::from_secs(4 * 60 * 60)),
+        }
+    }
+}
+
+/// What an attempt failed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Trouble {
+    /// No host could be found or reached, or none went on answering.
+    Unreachable,
+    /// A host said no for now.
+    Refused,
+    /// Something else: keys, mailboxes of ours, or a fault.
+    Other,
+}
+
+/// What is different about some destinations, or after some kind of trouble. What is not said is as usual.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Which destinations.
+    pub domains: Vec<Pattern>,
+    /// After which trouble; `None` for any.
+    pub after: Option<Trouble>,
+    /// See [`Schedule::first`].
+    pub first: Option<Duration>,
+    /// See [`Schedule::longest`].
+    pub longest: Option<Duration>,
+    /// See [`Schedule::lifetime`].
+    pub lifetime: Option<Duration>,
+}
+
+/// The usual schedule and what the operator says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Schedules {
+    /// For all that no rule is for.
+    pub usual: Schedule,
+    /// In any order.
+    pub rules: Vec<Rule>,
+}
+
+impl Schedules {
+    /// Of the rules that apply the narrowest counts; of those as narrow, the one that names the trouble, and the first.
+    pub fn of(&self, destination: &Domain, trouble: Trouble) -> Schedule {
+        let applies = |rule: &&Rule| rule.after.is_none_or(|after| after == trouble);
+        let ranked = self.rules.iter().filter(applies).filter_map(|rule| {
+            let rank = rule
+                .domains
+                .iter()
+                .filter_map(|domain| domain.rank(destination))
+                .max()?;
+            Some(((rank, rule.after.is_some()), rule))
+        });
+        // Of equal ones, `max_by_key` has the last.
+        let ranked: Vec<_> = ranked.collect();
+        let Some((_, rule)) = ranked.into_iter().rev().max_by_key(|(rank, _)| *rank) else {
+            return self.usual;
+        };
+        Schedule {
+            first: rule.first.unwrap_or(self.usual.first),
+            longest: rule.longest.unwrap_or(self.usual.longest),
+            lifetime: rule.lifetime.unwrap_or(self.usual.lifetime),
+            delay_warning: self.usual.delay_warning,
         }
     }
 }
@@ -87,6 +151,45 @@ mod tests {
             Next::Retry { after, .. } => after.as_secs_f64().round() as u64,
             Next::GiveUp => panic!("the message is new"),
         }
+    }
+
+    #[test]
+    fn the_narrowest_rule_counts_and_of_those_the_one_that_names_the_trouble() {
+        let secs = Duration::from_secs;
+        let rule = |domain: &str, after, first| Rule {
+            domains: domain.parse().into_iter().collect(),
+            after,
+            first: Some(secs(first)),
+            longest: None,
+            lifetime: None,
+        };
+        let schedules = Schedules {
+            usual: Schedule::default(),
+            rules: vec![
+                rule("*", Some(Trouble::Refused), 1),
+                rule("*.plain.test", None, 2),
+                rule("mail.plain.test", None, 3),
+                rule("mail.plain.test", Some(Trouble::Unreachable), 4),
+                rule("mail.plain.test", Some(Trouble::Unreachable), 5),
+            ],
+        };
+        let first = |domain: &str, trouble| {
+            let domain = Domain::parse(domain).unwrap_or_else(|error| panic!("{error}"));
+            schedules.of(&domain, trouble).first
+        };
+        for (domain, trouble, expected) in [
+            ("other.test", Trouble::Refused, 1),
+            ("other.test", Trouble::Unreachable, 300),
+            ("plain.test", Trouble::Other, 300),
+            ("mx.plain.test", Trouble::Refused, 2),
+            ("mail.plain.test", Trouble::Refused, 3),
+            ("mail.plain.test", Trouble::Unreachable, 4),
+        ] {
+            assert_eq!(first(domain, trouble), secs(expected), "{domain} {trouble:?}");
+        }
+        let usual = Schedules::default();
+        let domain = Domain::parse("other.test").unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(usual.of(&domain, Trouble::Other), Schedule::default());
     }
 
     #[test]

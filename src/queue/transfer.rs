@@ -9,6 +9,7 @@ use super::attempt::{Mailer, results_for_all, too_long};
 use super::log;
 use super::reseal::to_be_sealed_again;
 use super::runner::{Settled, Times};
+use super::schedule::Trouble;
 use crate::base::id::AttemptId;
 use crate::base::time::Timestamp;
 use crate::delivery::body::Body;
@@ -87,7 +88,7 @@ impl Mailer {
         within: Duration,
     ) -> Settled {
         let results = results_for_all(claim, outcome, route);
-        let settled = self.conclusion(&self.schedule, None).settle(claim, &results, &[]);
+        let settled = self.conclusion(Duration::ZERO, None).settle(claim, &results, &[]);
         if settled.follow_ups.is_empty() {
             return settled;
         }
@@ -96,7 +97,7 @@ impl Mailer {
             Some((recipient, header)) => (Some(recipient), header),
             None => (None, name_of(claim, body).await),
         };
-        let conclusion = self.conclusion(&self.schedule, recipient.as_ref());
+        let conclusion = self.conclusion(Duration::ZERO, recipient.as_ref());
         conclusion.settle(claim, &results, &header)
     }
 
@@ -148,8 +149,9 @@ impl Mailer {
             return Report::without_session(Outcome::Deferred(diagnosis));
         }
         let report = self.dmtp.deliver(job).await;
+        let retry_first = self.schedules.of(destination, Trouble::Unreachable).first;
         self.outages
-            .note(&next_hop, report.contact(), Some(&report.outcome));
+            .note(&next_hop, report.contact(), Some(&report.outcome), retry_first);
         report
     }
 

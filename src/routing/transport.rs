@@ -22,7 +22,7 @@ pub enum Pattern {
 
 impl Pattern {
     /// Whether it is for that domain, and how narrow it is then: the narrowest counts.
-    fn rank(&self, domain: &Domain) -> Option<usize> {
+    pub fn rank(&self, domain: &Domain) -> Option<usize> {
         match self {
             Self::All => Some(0),
             Self::Below(above) => {

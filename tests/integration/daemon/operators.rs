@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 
+use dimed::config::{Schedule, Trouble};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
@@ -108,4 +109,67 @@ async fn what_is_being_tried_is_told_of_and_its_end_is_not_taken_for_another_run
     eventually("the end of the attempt", is_told).await;
     let log = process.log();
     assert!(!log.contains("queue.lease_lost"), "{log}");
+}
+
+/// Whatever happens to us then, it counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_is_recorded_before_the_host_is_dialled() {
+    let world = World::new().await;
+    let hermail = hermail(&world).await;
+    let host = Loopback::take();
+    world.plain_domain("slow.test", host.ip);
+    let listener = TcpListener::bind((host.ip, SMTP)).await.unwrap();
+    let mut process = hermail.spawn().await;
+    hermail.submit("alice", &["carol@slow.test"], MESSAGE).await;
+    for sql in [
+        "SELECT count(*) FROM recipients WHERE attempts = 1 AND lease IS NOT NULL",
+        "SELECT count(*) FROM recipients WHERE attempts = 2 AND lease IS NOT NULL",
+    ] {
+        let dialled = listener.accept().await.unwrap();
+        assert_eq!(hermail.count(sql).await, 1, "{sql}");
+        process.kill();
+        drop(dialled);
+        process = hermail.spawn().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_has_a_schedule_of_its_own_after_the_trouble_that_it_names() {
+    let world = World::new().await;
+    let rule = |domain: &str, after| Schedule {
+        domains: vec![domain.parse().unwrap()],
+        after: Some(after),
+        retry_first_secs: NonZeroU64::new(1),
+        retry_max_secs: None,
+        lifetime_secs: None,
+    };
+    let builder = world.organization("hermail.test").plain().accounts(&["alice"]);
+    let hermail = builder
+        .config(|config| {
+            config.queue.retry_first_secs = NonZeroU64::new(3600).unwrap();
+            config.queue.schedules = vec![
+                rule("soon.test", Trouble::Refused),
+                rule("late.test", Trouble::Unreachable),
+            ];
+        })
+        .build()
+        .await;
+    let hosts = [Loopback::take(), Loopback::take()];
+    let behaviour = Behaviour {
+        deferrals: 1,
+        ..Behaviour::default()
+    };
+    let mut sinks = Vec::new();
+    for (name, host) in ["soon.test", "late.test"].into_iter().zip(&hosts) {
+        world.plain_domain(name, host.ip);
+        sinks.push(Sink::start(host.ip, behaviour.clone()).await);
+    }
+    let served = hermail.start().await;
+    hermail
+        .submit("alice", &["carol@soon.test", "carol@late.test"], MESSAGE)
+        .await;
+    sinks[0].taken(1).await;
+    waiting(&hermail, "carol@late.test").await;
+    assert_eq!(sinks[1].attempts().len(), 1);
+    served.stop().await;
 }

@@ -125,7 +125,7 @@ impl Held {
     /// The queue, for which every attempt is the last one.
     fn mailer(&self) -> Mailer {
         let mut mailer = self.services.mailer();
-        mailer.schedule.lifetime = Duration::ZERO;
+        mailer.schedules.usual.lifetime = Duration::ZERO;
         mailer
     }
 }
