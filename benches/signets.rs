@@ -12,27 +12,22 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)] // a bench may panic
 
+#[path = "people/mod.rs"]
+mod people;
 #[allow(dead_code)]
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dimed::base::time::{Clock, SystemClock};
 use dimed::config::Config;
-use dimed::daemon::Services;
-use dimed::dime::fingerprint::FullFingerprint;
-use dimed::dime::keys::UserKeys;
-use dimed::mail::address::Mailbox;
-use dimed::store::{Account, TrustMode};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rustix::fs::{Advice, fadvise};
-use tokio::task::JoinSet;
 
+use people::{Person, populate};
 use support::child::Process;
 use support::loopback;
 use support::organization::Organization;
@@ -40,9 +35,6 @@ use support::talk::Talk;
 use support::world::World;
 
 const ACCOUNTS: usize = 100_000;
-
-/// Accounts made at the same time, so that they share transactions.
-const AT_ONCE: usize = 64;
 
 /// Questions for a figure with nothing in memory: each name once, so that there is nothing to find there.
 const FIRST_QUESTIONS: usize = 5000;
@@ -61,12 +53,6 @@ const MOST_IDLE: usize = 100;
 enum Question {
     Signet,
     Verify,
-}
-
-/// Somebody with a signet.
-struct Person {
-    address: String,
-    fingerprint: FullFingerprint,
 }
 
 impl Question {
@@ -132,45 +118,6 @@ async fn main() {
         daemon.resident_kib() / 1024
     );
     end(daemon).await;
-}
-
-/// Makes accounts with keys and signets, as `dimed account add` does but for the passwords, which take their time.
-async fn populate(organization: &Organization, accounts: usize) -> Vec<Person> {
-    let services = Arc::new(organization.services().await);
-    let numbers: Vec<usize> = (0..accounts).collect();
-    let mut tasks = JoinSet::new();
-    for part in numbers.chunks(accounts.div_ceil(AT_ONCE)) {
-        let (services, part) = (Arc::clone(&services), part.to_vec());
-        tasks.spawn(async move {
-            let mut people = Vec::new();
-            for number in part {
-                people.push(add(&services, &format!("user{number}@hismail.test")).await);
-            }
-            people
-        });
-    }
-    tasks.join_all().await.into_iter().flatten().collect()
-}
-
-async fn add(services: &Services, address: &str) -> Person {
-    let mailbox: Mailbox = address.parse().unwrap();
-    let account = Account {
-        address: mailbox.clone(),
-        password_hash: "$argon2id$".to_owned(),
-        scram_verifier: None,
-        trust_mode: TrustMode::Trustful,
-        trap_since: None,
-        disabled_at: None,
-        quota_bytes: None,
-        created_at: SystemClock.now(),
-    };
-    services.store.add_account(account).await.unwrap();
-    let keys = UserKeys::generate(&mut rand::rng());
-    let user = services.published.publish_user(&mailbox, keys).await.unwrap();
-    Person {
-        address: address.to_owned(),
-        fingerprint: user.signet.full_fingerprint().unwrap(),
-    }
 }
 
 /// Brings everything into the database file and onto the disk.
