@@ -101,6 +101,7 @@ fn session(bencher: divan::Bencher) {
         scram: true,
         banner_tokens: Vec::new(),
         dsn: false,
+        origin: None,
         limits: Limits::default(),
     };
     bencher.counter(BytesCount::new(script.len())).bench(|| {

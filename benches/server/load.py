@@ -140,7 +140,7 @@ class _Session:
 
 def latencies(port: int, load: Load) -> list[float]:
     """Seconds from the last octet of a message to its 250, in rising order; as many sessions as `load` says at a time."""
-    text = b"Subject: x\r\n\r\n" + (b"x" * 70 + b"\r\n") * (load.octets // 72) + b".\r\n"
+    text = b"From: alice@source.test\r\nSubject: x\r\n\r\n" + (b"x" * 70 + b"\r\n") * (load.octets // 72) + b".\r\n"
     waiting, taken, left = selectors.DefaultSelector(), [], load.messages
     for _ in range(load.sessions):
         session = _Session(port, text)

@@ -1,6 +1,6 @@
 //! The names of this host: those without a domain, and what `/etc/aliases` makes of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -45,13 +45,19 @@ impl HostNames {
         local::qualified(text, &self.origin).map(|mailbox| self.meant(mailbox))
     }
 
-    fn meant(&self, mailbox: Mailbox) -> Mailbox {
+    /// The address as programs of this host mean it: `localhost` is the domain of names without one.
+    pub fn meant(&self, mailbox: Mailbox) -> Mailbox {
         local::at_origin(mailbox, &self.origin, &self.hostname)
     }
 
     /// Looks whether the file of aliases has changed, as [`AliasFile::reload`].
     pub fn reload(&self) -> Result<Option<InUse>, Unusable> {
         self.aliases.reload(&self.origin)
+    }
+
+    /// Whether a name leads to programs or files alone by the file of aliases: to nobody here.
+    pub fn is_unserved(&self, name: &str) -> bool {
+        self.aliases.current().unserved.contains(&name.to_lowercase())
     }
 
     /// Where a name leads by the file of aliases: to nobody if its mail is not wanted; `None` if it is not there.
@@ -130,6 +136,8 @@ pub struct Loaded {
     pub entries: HashMap<String, Vec<Mailbox>>,
     /// Names whose targets are not all known, in lower case.
     incomplete: HashSet<String>,
+    /// Names that lead to programs and files alone, in lower case.
+    unserved: BTreeSet<String>,
     /// Lines that cannot be used.
     pub wrong: Vec<String>,
     /// What is understood, and is not done here.
@@ -243,7 +251,10 @@ impl Loaded {
     /// Reads a file of aliases, and the files that it includes. Names without a domain are at `origin`.
     pub fn read(path: &Path, origin: &Domain) -> io::Result<Self> {
         let parsed = Aliases::parse(&text(path)?);
-        let mut loaded = Self::default();
+        let mut loaded = Self {
+            unserved: parsed.unserved,
+            ..Self::default()
+        };
         for problem in &parsed.problems {
             loaded.note(path, problem);
         }
@@ -278,6 +289,42 @@ impl Loaded {
     /// How many addresses the longest alias leads to.
     pub fn longest(&self) -> usize {
         self.entries.values().map(Vec::len).max().unwrap_or(0)
+    }
+
+    /// The names, in alphabetical order, with the addresses that they have here.
+    pub fn addresses(&self, origin: &Domain) -> Vec<(&str, Mailbox)> {
+        let mut all: Vec<_> = self
+            .entries
+            .keys()
+            .filter_map(|name| Some((name.as_str(), local::qualified(&quoted(name), origin)?)))
+            .collect();
+        all.sort_by_key(|(name, _)| *name);
+        all
+    }
+
+    /// Names that lead to nobody but each other, in alphabetical order, if none of them is an account.
+    pub fn circles(&self, host: &HostNames) -> Vec<&str> {
+        let mut left: BTreeSet<&str> = self.entries.keys().map(String::as_str).collect();
+        loop {
+            let leads_out = |target: &Mailbox| {
+                let target = host.meant(target.clone());
+                !host.is_here(target.domain()) || !left.contains(target.local().to_lowercase().as_str())
+            };
+            let out: Vec<&str> = self
+                .entries
+                .iter()
+                .filter(|(name, targets)| {
+                    left.contains(name.as_str()) && (targets.is_empty() || targets.iter().any(leads_out))
+                })
+                .map(|(name, _)| name.as_str())
+                .collect();
+            if out.is_empty() {
+                return left.into_iter().collect();
+            }
+            for name in out {
+                left.remove(name);
+            }
+        }
     }
 
     fn note(&mut self, path: &Path, problem: &aliases::Problem) {
@@ -493,6 +540,18 @@ mod tests {
         for text in ["root", "root@localhost", "root@MX", "root@h.test"] {
             assert_eq!(names.named(text).unwrap().to_string(), "root@h.test", "{text}");
         }
+    }
+
+    #[test]
+    fn circles_are_those_that_nothing_leads_out_of() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("aliases");
+        let text = "a: b\nb: A@localhost, c@mx.h.test\nc: c\ninto: a\n\
+                    out: out, d@b.test\nto: out\nvoid: /dev/null\nops: root\nwith: with, void\n";
+        std::fs::write(&path, text).unwrap();
+        let loaded = Loaded::read(&path, &"h.test".parse().unwrap()).unwrap();
+        assert_eq!(loaded.wrong, Vec::<String>::new());
+        assert_eq!(loaded.circles(&names(&path)), ["a", "b", "c", "into"]);
     }
 
     #[test]

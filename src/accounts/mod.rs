@@ -2,6 +2,7 @@
 
 mod dovecot;
 mod host;
+mod idle;
 mod password;
 mod resolve;
 mod senders;
@@ -17,6 +18,7 @@ use crate::store::{self, Account, Store, TrustMode};
 
 pub use dovecot::Dovecot;
 pub use host::{AliasFile, HostNames, Loaded, Unusable};
+pub use idle::in_circles;
 pub use password::{Cost, Passwords, check_password};
 pub use resolve::{Resolution, Target};
 

@@ -1,10 +1,15 @@
 //! Argon2id (RFC 9106), away from the async threads and not too often at once.
+//!
+//! A check fills 19 MiB. They are kept for the next check, one piece of memory for each that may run at a time: threads that
+//! block come and go, and memory that each of them asks for anew is not given back by the C library.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
+use argon2::password_hash::PasswordHasher;
+use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, Version};
+use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
+use zeroize::Zeroize as _;
 
 use super::Error;
 use crate::base::secret::Secret;
@@ -43,6 +48,7 @@ impl Default for Cost {
 pub struct Passwords {
     cost: Cost,
     permits: Arc<Semaphore>,
+    memory: Arc<Mutex<Vec<Memory>>>,
 }
 
 impl Passwords {
@@ -51,6 +57,7 @@ impl Passwords {
         Self {
             cost,
             permits: Arc::new(Semaphore::new(concurrent.max(1))),
+            memory: Arc::default(),
         }
     }
 
@@ -88,10 +95,13 @@ impl Passwords {
             return Ok(false);
         }
         let hash = hash.unwrap_or_else(|| nobody(self.cost));
+        let pool = Arc::clone(&self.memory);
         self.work(move || {
             let hash = PasswordHash::new(&hash).map_err(|_| store::Error::Unreadable("password hash"))?;
-            let verified = Argon2::default().verify_password(password.expose().as_bytes(), &hash);
-            Ok(verified.is_ok())
+            let mut memory = locked(&pool).pop().unwrap_or_default();
+            let verified = memory.verify(password.expose().as_bytes(), &hash);
+            locked(&pool).push(memory);
+            Ok(verified)
         })
         .await
     }
@@ -109,6 +119,47 @@ impl Passwords {
             work()
         });
         done.await.map_err(|_| Error::Hash)?
+    }
+}
+
+/// Nothing panics with the lock; if it did, the memory would be as good as before.
+fn locked(pool: &Mutex<Vec<Memory>>) -> std::sync::MutexGuard<'_, Vec<Memory>> {
+    pool.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What one check after another is computed in. Empty in between.
+#[derive(Default)]
+struct Memory(Vec<Block>);
+
+impl Memory {
+    /// Whether the password is the one of `hash`. It is nobody's if there is no such hash.
+    fn verify(&mut self, password: &[u8], hash: &PasswordHash) -> bool {
+        let computed = self.compute(password, hash);
+        for block in &mut self.0 {
+            AsMut::<[u64]>::as_mut(block).zeroize();
+        }
+        match (&hash.hash, computed) {
+            (Some(expected), Some(computed)) => expected.as_bytes().ct_eq(&computed).into(),
+            _ => false,
+        }
+    }
+
+    fn compute(&mut self, password: &[u8], hash: &PasswordHash) -> Option<Vec<u8>> {
+        let algorithm = Algorithm::try_from(hash.algorithm.as_str()).ok()?;
+        let version = match hash.version {
+            Some(version) => Version::try_from(version).ok()?,
+            None => Version::default(),
+        };
+        let params = Params::try_from(hash).ok()?;
+        let salt = hash.salt.as_ref()?;
+        let mut output = vec![0; hash.hash.as_ref()?.as_bytes().len()];
+        // A hash from before may have had another cost.
+        self.0.resize(params.block_count(), Block::new());
+        let argon2 = Argon2::new(algorithm, version, params);
+        argon2
+            .hash_password_into_with_memory(password, salt, &mut output, &mut self.0)
+            .ok()?;
+        Some(output)
     }
 }
 
@@ -165,6 +216,21 @@ mod tests {
                 .await
                 .unwrap()
         );
+    }
+
+    #[tokio::test]
+    async fn memory_is_kept_for_the_next_check_and_wiped() {
+        let passwords = Passwords::new(CHEAP, 2);
+        for _ in 0..5 {
+            passwords.verify(secret("correct horse"), None).await.unwrap();
+        }
+        let pool = locked(&passwords.memory);
+        assert_eq!(pool.len(), 1);
+        let Memory(blocks) = &pool[0];
+        assert_eq!(blocks.len(), 64);
+        for block in blocks {
+            assert!(AsRef::<[u64]>::as_ref(block).iter().all(|word| *word == 0));
+        }
     }
 
     #[tokio::test]

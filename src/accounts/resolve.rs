@@ -6,8 +6,11 @@ use super::{Accounts, Error, HostNames};
 use crate::mail::address::{Domain, Mailbox};
 use crate::store::{Account, fold};
 
-/// Aliases followed for one recipient, at most.
+/// Aliases that lead to each other, one behind the other, at most.
 const MOST_STEPS: usize = 50;
+
+/// Addresses looked at for one recipient, at most.
+const MOST_ADDRESSES: usize = 20_000;
 
 /// What an address stands for.
 #[derive(Debug, Clone)]
@@ -92,20 +95,20 @@ impl Accounts {
             return Ok(Resolution::NotLocal);
         }
         let mut found = Found::default();
-        let mut open = VecDeque::from([recipient.clone()]);
+        let mut open = VecDeque::from([(recipient.clone(), 0)]);
         let mut seen = HashSet::new();
-        while let Some(address) = open.pop_front() {
+        while let Some((address, steps)) = open.pop_front() {
             if !seen.insert(fold(&address)) {
                 found.circle = true;
                 continue;
             }
-            if seen.len() > MOST_STEPS {
+            if seen.len() > MOST_ADDRESSES || steps > MOST_STEPS {
                 return Err(Error::AliasLoop);
             }
             match self.step(&address, unclaimed).await? {
                 Step::Account(account) => found.add(Target::Local(account)),
                 Step::Remote => found.add(Target::Remote(address)),
-                Step::Alias(targets) => open.extend(targets),
+                Step::Alias(targets) => open.extend(targets.into_iter().map(|target| (target, steps + 1))),
                 Step::Discard => found.discard = true,
                 Step::Nobody => {}
             }
@@ -116,6 +119,12 @@ impl Accounts {
     /// Whether `domain` is served here.
     pub async fn is_local(&self, domain: &Domain) -> Result<bool, Error> {
         Ok(self.names_of(domain).is_some() || self.store.local_domain(domain).await?.is_some())
+    }
+
+    /// Whether an address that is nobody's is a name of this host whose mail is for programs or files.
+    pub fn is_unserved(&self, address: &Mailbox) -> bool {
+        self.names_of(address.domain())
+            .is_some_and(|host| host.is_unserved(address.local()))
     }
 
     /// The names of this host, if they are at that domain.
@@ -176,6 +185,20 @@ impl Accounts {
     fn without_detail(&self, address: &Mailbox) -> Option<Mailbox> {
         let (name, _) = address.local().split_once(self.settings.detail_separator?)?;
         Mailbox::parse(&format!("{name}@{}", address.domain())).ok()
+    }
+
+    /// The address of an account with the detail that is in `named`, if that is the same account's. One in UTF-8 is left out of an
+    /// address in ASCII.
+    pub fn with_detail(&self, account: &Mailbox, named: &Mailbox) -> Option<Mailbox> {
+        let separator = self.settings.detail_separator?;
+        let (_, detail) = named.local().split_once(separator)?;
+        let plain = self.without_detail(named)?;
+        if fold(&plain) != fold(account) {
+            return None;
+        }
+        let text = format!("{}{separator}{detail}@{}", account.local(), account.domain());
+        let detailed = Mailbox::parse(&text).ok()?;
+        (account.needs_utf8() || !detailed.needs_utf8()).then_some(detailed)
     }
 
     async fn in_charge(&self, address: &Mailbox) -> Result<Step, Error> {
@@ -241,18 +264,19 @@ enum Step {
 #[derive(Default)]
 struct Found {
     targets: Vec<Target>,
+    /// Their addresses, each with whether it is here.
+    known: HashSet<(bool, String)>,
     circle: bool,
     discard: bool,
 }
 
 impl Found {
     fn add(&mut self, target: Target) {
-        let known = self.targets.iter().any(|other| match (other, &target) {
-            (Target::Local(a), Target::Local(b)) => a.address == b.address,
-            (Target::Remote(a), Target::Remote(b)) => a == b,
-            _ => false,
-        });
-        if !known {
+        let key = match &target {
+            Target::Local(account) => (true, account.address.to_string()),
+            Target::Remote(mailbox) => (false, mailbox.to_string()),
+        };
+        if self.known.insert(key) {
             self.targets.push(target);
         }
     }

@@ -189,6 +189,21 @@ async fn circles_end() {
     assert_eq!(resolved(&accounts, "a@hermail.test").await, "Alice@hermail.test");
 }
 
+/// How many an alias leads to says nothing of how far.
+#[tokio::test]
+async fn a_list_may_be_long() {
+    let Fixture { accounts, _home } = fixture().await;
+    for list in ["some", "more"] {
+        alias(&accounts, "all@hermail.test", &format!("{list}@hermail.test")).await;
+        for number in 0..60 {
+            let to = format!("{list}{number}@hismail.test");
+            alias(&accounts, &format!("{list}@hermail.test"), &to).await;
+        }
+    }
+    let targets = resolved(&accounts, "all@hermail.test").await;
+    assert_eq!(targets.matches("remote ").count(), 120, "{targets}");
+}
+
 #[tokio::test]
 async fn endless_chains_end() {
     let Fixture { accounts, _home } = fixture().await;

@@ -59,6 +59,14 @@ impl Network {
         common >= u32::from(self.bits)
     }
 
+    /// Whether an address is in both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match self.bits <= other.bits {
+            true => self.contains(other.address),
+            false => other.contains(self.address),
+        }
+    }
+
     /// How many leading bits its addresses have in common.
     pub fn bits(&self) -> u8 {
         self.bits
@@ -180,6 +188,21 @@ mod tests {
         ] {
             let network: Network = network.parse().unwrap();
             assert_eq!(network.within(16, 48), around.parse().unwrap());
+        }
+    }
+
+    #[test]
+    fn networks_overlap_if_one_is_in_the_other() {
+        for (one, other, expected) in [
+            ("192.0.2.0/24", "192.0.2.7", true),
+            ("192.0.2.0/28", "192.0.2.16", false),
+            ("0.0.0.0/0", "192.0.2.7", true),
+            ("::/0", "192.0.2.7", false),
+            ("2001:db8::/32", "2001:db8:1::/48", true),
+        ] {
+            let [one, other]: [Network; 2] = [one, other].map(|text| text.parse().unwrap());
+            assert_eq!(one.overlaps(&other), expected, "{one} {other}");
+            assert_eq!(other.overlaps(&one), expected, "{other} {one}");
         }
     }
 

@@ -12,6 +12,10 @@ pub const DAEMON_DRAINED: &str = "daemon.drained";
 pub const DAEMON_RESUMED: &str = "daemon.resumed";
 /// SIGHUP came, which changes nothing.
 pub const DAEMON_HANGUP_IGNORED: &str = "daemon.hangup_ignored";
+/// The daemon may have so few files and sockets open that it takes fewer connections than configured.
+pub const DAEMON_FEW_FILES: &str = "daemon.few_files";
+/// The log can be written again. Says how many lines are lost.
+pub const LOG_RESUMED: &str = "log.resumed";
 
 /// `accept` failed, usually for want of file descriptors.
 pub const LISTENER_ACCEPT_FAILED: &str = "listener.accept_failed";
@@ -25,6 +29,8 @@ pub const HTTP_BROKEN: &str = "http.broken";
 
 /// The store failed while the queue needed it.
 pub const QUEUE_STORE_FAILED: &str = "queue.store_failed";
+/// An attempt ended by a fault of ours; it is made again later, as after a deferral.
+pub const QUEUE_ATTEMPT_PANICKED: &str = "queue.attempt.panicked";
 /// A lease ran out while we worked on it.
 pub const QUEUE_LEASE_LOST: &str = "queue.lease_lost";
 /// An operator deleted what was being tried: what came of the attempt is not recorded.
@@ -101,6 +107,8 @@ pub const DAEMON_GRACE_OVER: &str = "daemon.grace_over";
 pub const SESSION_CLOSED: &str = "session.closed";
 /// A connection broke, or its peer sent what no session can use.
 pub const SESSION_BROKEN: &str = "session.broken";
+/// A session ended by a fault of ours.
+pub const SESSION_PANICKED: &str = "session.panicked";
 /// A login was refused.
 pub const SMTP_AUTH_REFUSED: &str = "smtp.auth.refused";
 /// A login could not be judged.

@@ -2,6 +2,7 @@
 
 mod add;
 mod change;
+mod import;
 mod remove;
 mod senders;
 mod show;
@@ -22,8 +23,14 @@ pub enum Command {
     /// Add a user to a domain that is served here.
     ///
     /// In a domain with DIME a trustful user gets keys and a signet. The password is asked for on a terminal and
-    /// otherwise read from standard input.
+    /// otherwise read from standard input; where Dovecot checks passwords, there is none to give.
     Add(add::Add),
+    /// Add many trustful users from a file.
+    ///
+    /// A line begins with an address; what follows behind `:`, `,` or a blank says nothing, so that files of Dovecot or Postfix
+    /// will do. Passwords in them are not taken: nobody can log in before `passwd`, unless Dovecot checks passwords. Every line is
+    /// reported. One that cannot be used keeps none of the others out, and the exit code is 1 then.
+    Import(import::Import),
     /// List users.
     List(show::List),
     /// Show a user: aliases, signet, quota, and under which addresses they may write.
@@ -73,6 +80,7 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
     let context = Context::open(config).await?;
     match command {
         Command::Add(add) => add::add(&context, add, out).await,
+        Command::Import(import) => import::import(&context, &import, out).await,
         Command::List(list) => show::list(&context, list, out).await,
         Command::Show(address) => show::show(&context, &address, out).await,
         Command::Remove(remove) => remove::remove(&context, &remove, out).await,

@@ -1,5 +1,7 @@
 //! `dimed alias …`.
 
+mod import;
+
 use std::io::Write;
 
 use anyhow::Context as _;
@@ -27,6 +29,12 @@ pub enum Command {
     /// In a domain with DIME, an alias of one account has that account's signet. One that leads to several, or elsewhere,
     /// gets a signet of its own: this server opens what is sealed for it, and passes it on.
     Add(Add),
+    /// Add many aliases from a file.
+    ///
+    /// A line is `ALIAS TARGET, TARGET`, as in the virtual aliases of Postfix, or `ALIAS,TARGET`; `@DOMAIN` takes all that is for
+    /// nobody else. Every line is reported. One that cannot be used keeps none of the others out, and the exit code is 1 then;
+    /// aliases that are there already stay.
+    Import(import::Import),
     /// List aliases and where they lead.
     List(List),
     /// Show where an address leads, and who gets its mail in the end.
@@ -87,6 +95,7 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
     let context = Context::open(config).await?;
     match command {
         Command::Add(add) => self::add(&context, &add, out).await,
+        Command::Import(import) => import::import(&context, &import, out).await,
         Command::List(list) => self::list(&context, &list, out).await,
         Command::Show(show) => self::show(&context, &show, out).await,
         Command::Remove(remove) => self::remove(&context, &remove, out).await,
@@ -95,18 +104,8 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
 
 async fn add(context: &Context, add: &Add, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let Add { alias, target, json } = add;
-    let added = context.accounts().create_alias(alias, target).await;
-    added.with_context(|| format!("{alias} cannot be added"))?;
-    let (mut leads, mut own_signet) = (true, false);
-    match context.accounts().resolve(alias).await {
-        Ok(Resolution::Unknown) | Err(accounts::Error::AliasLoop) => leads = false,
-        Ok(Resolution::Targets(targets)) => {
-            let is_one_account = matches!(targets.as_slice(), [Target::Local(_)]);
-            own_signet = !is_one_account && publish_alias(context, alias).await?;
-        }
-        Ok(Resolution::NotLocal) => {}
-        Err(error) => return Err(error.into()),
-    }
+    let added = lead(context, alias, target).await;
+    let (leads, own_signet) = added.with_context(|| format!("{alias} cannot be added"))?;
     let text = match (leads, own_signet) {
         (false, _) => format!("{alias} leads to {target}, and so far to nobody: mail for it is refused.\n"),
         (true, false) => format!("{alias} leads to {target}.\n"),
@@ -126,6 +125,20 @@ async fn add(context: &Context, add: &Add, out: &mut dyn Write) -> anyhow::Resul
     };
     answer.write(*json, out)?;
     Ok(Exit::Done)
+}
+
+/// Makes an alias. Whether it leads to somebody, and whether it has got a signet of its own.
+async fn lead(context: &Context, alias: &Mailbox, target: &Mailbox) -> anyhow::Result<(bool, bool)> {
+    context.accounts().create_alias(alias, target).await?;
+    match context.accounts().resolve(alias).await {
+        Ok(Resolution::Unknown) | Err(accounts::Error::AliasLoop) => Ok((false, false)),
+        Ok(Resolution::Targets(targets)) => {
+            let is_one_account = matches!(targets.as_slice(), [Target::Local(_)]);
+            Ok((true, !is_one_account && publish_alias(context, alias).await?))
+        }
+        Ok(Resolution::NotLocal) => Ok((true, false)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Gives an alias a signet, if its domain has DIME and the alias has none; whether it has got one.

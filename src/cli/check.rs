@@ -18,7 +18,7 @@ use self::surroundings::Finding;
 use super::answer::Answer;
 use super::context::Context;
 use super::{Exit, load};
-use crate::accounts::{self, Accounts, Dovecot, Resolution};
+use crate::accounts::{self, Accounts, Dovecot, Loaded, Resolution};
 use crate::base::secret::Secret;
 use crate::config::{self, Config, FilteredMail, PasswordsAt, Warning};
 use crate::delivery::smtp::{CredentialsError, parse_credentials};
@@ -141,6 +141,7 @@ async fn check(config: Config) -> anyhow::Result<(Config, Vec<Finding>)> {
     findings.extend(surroundings::unserved(&context).await?);
     findings.extend(passing_through(&context).await?.iter().map(Finding::from));
     findings.extend(nobody_there(&context).await?.iter().map(Finding::from));
+    findings.extend(idle_aliases(&context).await?.iter().map(Finding::from));
     Ok((context.config, findings))
 }
 
@@ -206,6 +207,20 @@ async fn nobody_there(context: &Context) -> anyhow::Result<Vec<Warning>> {
         }
     }
     Ok(warnings)
+}
+
+/// Lines of the file of aliases that get nobody any mail; the first few of them.
+async fn idle_aliases(context: &Context) -> anyhow::Result<Vec<Warning>> {
+    let Some(path) = context.config.local.aliases_file() else {
+        return Ok(Vec::new());
+    };
+    let accounts = context.accounts();
+    // Whether the file can be read is told elsewhere.
+    let Ok(loaded) = Loaded::read(&path, &context.config.host_names().origin) else {
+        return Ok(Vec::new());
+    };
+    let idle = accounts.idle_aliases(&loaded).await?;
+    Ok(idle.into_iter().take(10).map(Warning::Aliases).collect())
 }
 
 /// Whether the address is one of ours that nobody has.

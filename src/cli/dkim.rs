@@ -80,7 +80,13 @@ pub async fn run(arguments: Arguments, path: &Path, out: &mut dyn Write) -> anyh
     let keys = context.dkim_keys()?;
     let domain = arguments.command.domain().clone();
     if context.store.local_domain(&domain).await?.is_none() {
-        return Err(accounts::Error::ForeignDomain).with_context(|| format!("{domain} has no keys"));
+        let why = match context.store.relay_domain(&domain).await? {
+            Some(_) => format!(
+                "mail for {domain} is passed on, and mail from it is signed by whoever serves it: it has no keys here"
+            ),
+            None => format!("{domain} has no keys"),
+        };
+        return Err(accounts::Error::ForeignDomain).context(why);
     }
     obey(&keys, &arguments.command)
         .await

@@ -31,7 +31,7 @@ pub enum Command {
     /// The management record vouches for the certificate that DMTP peers will see, and for the one that tls.next_certificate
     /// names. What is not for the zone file, or not done by this version, is a comment.
     Records {
-        /// A domain that is served here.
+        /// A domain that is served here, or whose mail is passed on to another host.
         domain: Domain,
         /// One JSON object.
         #[arg(long)]
@@ -83,9 +83,13 @@ async fn print_records(
     out: &mut dyn Write,
 ) -> anyhow::Result<Exit> {
     let context = Context::open(config).await?;
-    let local = local(&context, domain).await?;
-    let certificates = Certificates::of(&context.config)?;
-    let lines = records::all(&context, &local, &certificates).await?;
+    let lines = match context.store.relay_domain(domain).await? {
+        Some(_) => records::of_relayed(domain, &context.config),
+        None => {
+            let local = local(&context, domain).await?;
+            records::all(&context, &local, &Certificates::of(&context.config)?).await?
+        }
+    };
     let answer = Answer {
         text: lines.iter().map(|line| format!("{line}\n")).collect(),
         json: records::object(domain, &lines),
@@ -142,7 +146,14 @@ async fn former_keys(context: &Context, domain: &Domain) -> anyhow::Result<Vec<V
 
 async fn local(context: &Context, domain: &Domain) -> anyhow::Result<LocalDomain> {
     let local = context.store.local_domain(domain).await?;
+    let is_relayed = context.store.relay_domain(domain).await?.is_some();
     local
         .ok_or(accounts::Error::ForeignDomain)
-        .with_context(|| format!("{domain} has no records"))
+        .with_context(|| match is_relayed {
+            true => format!(
+                "mail for {domain} is passed on, and whoever serves it has its records (`dimed dns records {domain}` prints \
+                 the one for this host)"
+            ),
+            false => format!("{domain} has no records"),
+        })
 }

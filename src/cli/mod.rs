@@ -7,6 +7,7 @@ mod account;
 mod alias;
 pub mod answer;
 mod block;
+mod bulk;
 mod check;
 mod clock;
 mod context;

@@ -25,7 +25,8 @@ pub enum Command {
     /// Keep mail from being delivered until it is released; what is being tried right now may arrive, and the answer says how
     /// much that is. What was held as it came is not deleted any more when its time is over.
     Hold(change::OrAll),
-    /// Have held mail delivered, what was set aside as unreadable included.
+    /// Have held mail delivered, what was set aside as unreadable included. How long it is tried (`queue.lifetime_secs`) counts
+    /// from then on.
     Release(change::OrAll),
     /// Have waiting mail tried at once instead of when its next attempt is due. Held mail stays held.
     Retry(change::OrAll),

@@ -19,7 +19,9 @@ use crate::base::secret::Secret;
 use crate::base::time::{Clock, SystemClock};
 use crate::config::Config;
 use crate::daemon;
-use crate::delivery::smtp::{Common, CredentialsError, MAX_HOSTS, find, parse_credentials, to_address};
+use crate::delivery::smtp::{
+    Common, CredentialsError, MAX_HOSTS, NoAddress, elsewhere, find, parse_credentials, to_address,
+};
 use crate::domains::sts::StsFacts;
 use crate::domains::{self, MailHosts};
 use crate::mail::address::{Domain, Mailbox};
@@ -269,6 +271,7 @@ async fn mail(
         return Ok(None);
     };
     let dx = &planner.directory.dx;
+    let listeners = context.config.listen.for_mail();
     let common = |list, sts| Common {
         destination,
         list,
@@ -290,6 +293,7 @@ async fn mail(
                 Endpoint::Host(host) => find(dx.resolver.as_ref(), host, &common).await,
                 Endpoint::Address(address) => Ok(to_address(*address, &common)),
             };
+            let way = way.and_then(|way| elsewhere(way, &listeners, common.port));
             let ways = vec![(transport.host.to_string(), way)];
             Ok(Some(Mail { sts: None, ways }))
         }
@@ -298,7 +302,14 @@ async fn mail(
             let common = common(*proof, &sts);
             let mut ways = Vec::new();
             for host in hosts.iter().take(MAX_HOSTS) {
-                ways.push((host.to_string(), find(dx.resolver.as_ref(), host, &common).await));
+                let way = find(dx.resolver.as_ref(), host, &common).await;
+                let way = way.and_then(|way| elsewhere(way, &listeners, common.port));
+                let is_ours = matches!(way, Err(NoAddress::Ours));
+                ways.push((host.to_string(), way));
+                // Those that the domain likes less are not tried.
+                if is_ours {
+                    break;
+                }
             }
             Ok(Some(Mail { sts: Some(sts), ways }))
         }

@@ -1,5 +1,7 @@
 //! `dimed serve`.
 
+mod log;
+
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -33,12 +35,14 @@ pub async fn run(config: Config) -> anyhow::Result<Exit> {
 }
 
 /// Log lines go to standard error, where systemd and people look for them. Also for commands that do what is to be logged.
+/// A line that cannot be written there must not end what it is about: the subscriber itself would panic over it.
 pub(in crate::cli) fn start_log(config: &Config) {
     let level = tracing::Level::from(config.log.level);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(format!("dimed={level}"))
         .with_target(false)
-        .with_writer(std::io::stderr);
+        .log_internal_errors(false)
+        .with_writer(log::line);
     // A second call in one process changes nothing; the first log goes on.
     let _ = match config.log.format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

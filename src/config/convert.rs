@@ -229,6 +229,11 @@ impl Config {
         Space::new(&self.server.data_directory, (&self.storage).into())
     }
 
+    /// Files and sockets that one connection may take: its own, and one to each filter.
+    pub fn descriptors_of_connection(&self) -> usize {
+        1 + self.filtering.filters.len()
+    }
+
     /// The Maildirs of all accounts.
     pub fn maildirs(&self) -> Maildirs {
         let pattern = self.delivery.maildir.in_data(&self.server.data_directory);
@@ -240,7 +245,13 @@ impl Config {
     pub fn mailboxes(&self, maildirs: Arc<Maildirs>) -> Mailboxes {
         let delivery = &self.delivery;
         let lmtp = |server: &Service| {
-            LmtpDelivery::new(server.clone(), (&self.outbound).into(), self.helo().clone())
+            let outgoing = (&self.outbound).into();
+            LmtpDelivery::new(
+                server.clone(),
+                outgoing,
+                self.helo().clone(),
+                delivery.lmtp_detail,
+            )
         };
         let domains = delivery.domains.iter();
         Mailboxes {

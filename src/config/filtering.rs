@@ -63,14 +63,14 @@ pub struct Filter {
     /// How long it may take over a message once that is complete. Seconds, default 60.
     #[serde(default = "message_timeout_secs")]
     pub message_timeout_secs: u64,
-    /// What follows if it cannot be reached, takes too long, or breaks a rule. One that fails over a message that it has been
-    /// given puts that off at least. Default `defer`.
+    /// What follows if it cannot be reached, takes too long, or breaks a rule. `accept` and `mark` count only for one that
+    /// cannot be reached: one that is there and fails puts mail off at least. Default `defer`.
     #[serde(default = "defer")]
     pub unavailable: Action,
     /// What follows if it says "reject". Default `reject`.
     #[serde(default = "reject")]
     pub on_reject: Action,
-    /// If it says "refuse for now", or rspamd "soft reject" or "greylist". Default `defer`.
+    /// If it says "refuse for now", or rspamd "soft reject". Default `defer`.
     #[serde(default = "defer")]
     pub on_defer: Action,
     /// If it says "take it and throw it away". Default `quarantine`: nothing that was taken is lost without a person's word.

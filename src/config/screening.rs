@@ -31,6 +31,9 @@ pub struct Screening {
     pub false_hello: Consequence,
     /// What follows when the name in EHLO has neither addresses nor mail hosts. Default `off`.
     pub unknown_hello: Consequence,
+    /// What follows when the domain in MAIL FROM has neither mail hosts nor addresses, or says that it takes no mail.
+    /// Default `off`.
+    pub unknown_sender: Consequence,
     /// What follows when the address has no name in DNS. Default `off`.
     pub no_reverse: Consequence,
     /// What follows when it has none whose addresses it is among. Default `off`.
@@ -70,6 +73,7 @@ impl Default for Screening {
             ipv6_bits: 64,
             false_hello: Consequence::Off,
             unknown_hello: Consequence::Off,
+            unknown_sender: Consequence::Off,
             no_reverse: Consequence::Off,
             unconfirmed_reverse: Consequence::Off,
             lists: Vec::new(),
@@ -259,6 +263,7 @@ impl Config {
             names: names::Settings {
                 false_hello: screening.false_hello.into(),
                 unknown_hello: screening.unknown_hello.into(),
+                unknown_sender: screening.unknown_sender.into(),
                 no_reverse: screening.no_reverse.into(),
                 unconfirmed_reverse: screening.unconfirmed_reverse.into(),
             },

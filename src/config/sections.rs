@@ -108,6 +108,21 @@ impl Default for Listen {
 }
 
 impl Listen {
+    /// Where mail is taken.
+    pub fn for_mail(&self) -> Vec<SocketAddr> {
+        let services = [&self.smtp, &self.dmtp, &self.submission, &self.submissions];
+        services.into_iter().flatten().copied().collect()
+    }
+
+    /// Whether whoever connects to that address of ours is a proxy.
+    pub fn is_proxied(&self, local: SocketAddr) -> bool {
+        self.proxied.iter().any(|address| {
+            let is_everywhere = address.ip().is_unspecified();
+            address.port() == local.port()
+                && (is_everywhere || address.ip().to_canonical() == local.ip().to_canonical())
+        })
+    }
+
     /// Addresses for proxies are among those that are listened on, and there are proxies.
     pub(super) fn check_proxied(&self) -> Result<(), Error> {
         let services = [&self.smtp, &self.dmtp, &self.submission, &self.submissions];
@@ -376,7 +391,7 @@ pub struct Limits {
     pub message_bytes: NonZeroU64,
     /// Most recipients of one message; RFC 5321 §4.5.3.1.8 asks for 100 at least. Default 1000.
     pub recipients: NonZeroUsize,
-    /// Most connections at the same time. Default 1000.
+    /// Most connections at the same time. Fewer, if the limit of open files would leave none to the queue. Default 1000.
     pub connections: NonZeroUsize,
     /// Most connections at the same time from one address (IPv6: one /64). Default 20.
     pub connections_per_address: NonZeroUsize,
@@ -468,7 +483,7 @@ pub struct Accounts {
     /// default 100000; new passwords only.
     #[serde(deserialize_with = "scram_rounds")]
     pub scram_rounds: NonZeroU32,
-    /// Password checks that run at the same time. Default 2.
+    /// Password checks that run at the same time. The daemon keeps the memory of each. Default 2.
     pub password_checks: NonZeroUsize,
     /// Who checks passwords. Default `own`.
     #[serde(with = "text")]
@@ -551,6 +566,9 @@ pub struct Delivery {
     /// Where a mailbox server takes mail by LMTP: `unix:` and a path, or an IP address and port. Default: none.
     #[serde(with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub lmtp: Option<Service>,
+    /// Whether the mailbox server is told the detail of `bob+detail`. One that does not know such addresses is told the account
+    /// alone then. Default `true`.
+    pub lmtp_detail: bool,
     /// The same as `local` for some of our domains. Default: none.
     #[serde(with = "domains", skip_serializing_if = "BTreeMap::is_empty")]
     pub domains: BTreeMap<Domain, Local>,
@@ -586,6 +604,7 @@ struct RawDelivery {
     local: Local,
     #[serde(with = "optional_text")]
     lmtp: Option<Service>,
+    lmtp_detail: bool,
     #[serde(with = "domains")]
     domains: BTreeMap<Domain, Local>,
     maildir: MaildirPattern,
@@ -597,6 +616,7 @@ impl Default for RawDelivery {
         let Delivery {
             local,
             lmtp,
+            lmtp_detail,
             domains,
             maildir,
             quota_mib,
@@ -604,6 +624,7 @@ impl Default for RawDelivery {
         Self {
             local,
             lmtp,
+            lmtp_detail,
             domains,
             maildir,
             quota_mib,
@@ -622,6 +643,7 @@ impl TryFrom<RawDelivery> for Delivery {
         Ok(Self {
             local: raw.local,
             lmtp: raw.lmtp,
+            lmtp_detail: raw.lmtp_detail,
             domains: raw.domains,
             maildir: raw.maildir,
             quota_mib: raw.quota_mib,
@@ -634,6 +656,7 @@ impl Default for Delivery {
         Self {
             local: Local::Maildir,
             lmtp: None,
+            lmtp_detail: true,
             domains: BTreeMap::new(),
             maildir: MaildirPattern::under_data(),
             quota_mib: 0,

@@ -1,7 +1,7 @@
 //! What a configuration may well say, and most do not mean.
 
-use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::collections::{BTreeSet, HashSet};
+use std::net::{IpAddr, SocketAddr};
 
 use super::mta_sts::Publication;
 use super::{Config, List, Listen, Schedule};
@@ -26,6 +26,10 @@ pub enum Warning {
     FilterInTheOpen(String),
     /// Nobody listens where a filter should be.
     FilterSilent(String, String),
+    /// Mail that this host sends to itself by mistake is trusted.
+    OursTrusted(Network, IpAddr),
+    /// A proxy is among the hosts that may send without a login.
+    ProxyTrusted(Network, Network),
     /// More hosts than one organization has may send without a login.
     WideNetwork(Network),
     /// Mail is taken for recipients of another host who may not exist.
@@ -59,6 +63,8 @@ impl Warning {
             Self::EverybodyIsProxy(_) => "proxies_everybody",
             Self::FilterInTheOpen(_) => "filter_not_loopback",
             Self::FilterSilent(..) => "filter_silent",
+            Self::OursTrusted(..) => "relay_network_ours",
+            Self::ProxyTrusted(..) => "relay_network_proxy",
             Self::WideNetwork(_) => "relay_network_wide",
             Self::RelayUnverified(_) => "relay_unverified",
             Self::RelayListEmpty(_) => "relay_list_empty",
@@ -96,6 +102,16 @@ impl std::fmt::Display for Warning {
             Self::FilterSilent(name, why) => write!(
                 f,
                 "the filter {name} cannot be reached ({why}); until it can be, `unavailable` says what happens to mail"
+            ),
+            Self::OursTrusted(network, address) => write!(
+                f,
+                "relay.networks has {network}, in which {address} is this host: mail that it sends to itself by mistake would be \
+                 taken for anybody; name the other hosts alone"
+            ),
+            Self::ProxyTrusted(network, proxies) => write!(
+                f,
+                "relay.networks has {network}, in which there are proxies of listen.proxies ({proxies}): what a proxy passes on to \
+                 a port that is not in listen.proxied is taken from everybody for anybody"
             ),
             Self::WideNetwork(network) => write!(
                 f,
@@ -172,11 +188,28 @@ impl Config {
             .chain(open)
             .chain(everybody)
             .chain(exposed)
+            .chain(self.trusts())
             .chain(self.relay.wide().map(Warning::WideNetwork))
             .chain(twice(&self.listen).map(Warning::ListenTwice))
             .chain(self.odd_times())
             .chain(asked_twice(&self.screening.lists).map(Warning::ListAskedTwice))
             .collect()
+    }
+
+    /// Hosts that are trusted and are no others. That programs of this host send through the loopback is meant.
+    fn trusts(&self) -> impl Iterator<Item = Warning> {
+        let (listen, networks) = (&self.listen, &self.relay.networks);
+        let addresses = listen.smtp.iter().map(|address| address.ip().to_canonical());
+        let ours: BTreeSet<IpAddr> = addresses.filter(|address| !address.is_loopback()).collect();
+        let of_ours = ours.into_iter().flat_map(move |address| {
+            let holding = networks.iter().filter(move |network| network.contains(address));
+            holding.map(move |network| Warning::OursTrusted(*network, address))
+        });
+        let of_proxies = listen.proxies.iter().flat_map(move |proxies| {
+            let shared = networks.iter().filter(move |network| network.overlaps(proxies));
+            shared.map(move |network| Warning::ProxyTrusted(*network, *proxies))
+        });
+        of_ours.chain(of_proxies)
     }
 
     fn odd_times(&self) -> impl Iterator<Item = Warning> {
@@ -273,6 +306,19 @@ mod tests {
             (
                 "[listen]\nsmtp = [\"192.0.2.1:0\"]\ndmtp = [\"192.0.2.1:0\"]\n",
                 &[],
+            ),
+            (
+                "[listen]\nsmtp = [\"192.0.2.1:25\", \"192.0.2.1:2525\"]\n[relay]\nnetworks = [\"192.0.2.0/24\"]\n",
+                &["relay_network_ours"],
+            ),
+            (
+                "[listen]\nsmtp = [\"127.0.0.1:25\", \"[::]:25\"]\n[relay]\nnetworks = [\"127.0.0.0/8\", \"192.0.2.0/24\"]\n",
+                &[],
+            ),
+            (
+                "[listen]\nsmtp = [\"[::]:25\"]\nproxied = [\"[::]:25\"]\nproxies = [\"192.0.2.0/28\"]\n\
+                 [relay]\nnetworks = [\"192.0.2.7\", \"192.0.2.16\"]\n",
+                &["relay_network_proxy"],
             ),
             ("[queue]\nretry_max_secs = 299\n", &["queue_retry_max"]),
             ("[queue]\nretry_max_secs = 300\n", &[]),

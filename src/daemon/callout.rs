@@ -3,14 +3,18 @@
 //! | What strangers can cause | Bound |
 //! |---|---|
 //! | questions at a time | 20, and 5 for one domain; others wait for a turn |
-//! | time of one | `relay.callout_timeout_secs`, and as long again for its turn |
+//! | time of one | `relay.callout_timeout_secs`, as long again for its turn, and as long for the question below |
 //! | questions of one network (IPv4: an address, IPv6: a /64) | 100, and one more every 10 s |
 //! | recipients known | on disk, 100,000; the oldest are forgotten |
 //! | recipients unknown | in memory, 1 MiB |
 //! | a host that does not answer | left alone for a while, as in the queue |
+//!
+//! Strangers choose the names that are asked for, so what a host does at one of them says nothing of the host. A refusal that does
+//! not say what it is about (no enhanced status code) may be about us: it is believed if the host takes mail for its postmaster.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,7 +32,7 @@ use crate::delivery::{Contact, Diagnosis, Outcome};
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::EnhancedStatus;
 use crate::queue::outages::{Outages, next_hop};
-use crate::routing::Route;
+use crate::routing::{Route, SmtpTls, Transport};
 use crate::store::{self, Store};
 
 const AT_A_TIME: usize = 20;
@@ -165,12 +169,15 @@ impl Callouts {
         let Some(_turn) = turn(&turns_of, &self.turns, patience).await else {
             return Answer::NotNow;
         };
-        let asked = self.smtp.ask(recipient, *tls, transport.as_deref());
-        let report = timeout(patience, asked).await;
-        let report = report.unwrap_or_else(|_| timed_out());
+        let (tls, transport) = (*tls, transport.as_deref());
+        let report = self.asked(recipient, tls, transport).await;
         self.outages
             .note(&next_hop, report.contact, report.outcomes.first(), self.pause);
-        let answer = judge(&report);
+        let mut answer = judge(&report);
+        let is_doubtful = answer == Answer::NoSuchRecipient && is_untold(&report);
+        if is_doubtful && !self.takes_postmaster(recipient.domain(), tls, transport).await {
+            answer = Answer::NotNow;
+        }
         tracing::info!(
             event = observe::RELAY_CALLOUT,
             destination = %recipient.domain(),
@@ -178,6 +185,23 @@ impl Callouts {
             "a next host was asked whether it knows a recipient"
         );
         answer
+    }
+
+    /// What the host says in time.
+    async fn asked(&self, recipient: &Mailbox, tls: SmtpTls, transport: Option<&Transport>) -> Report {
+        let patience = secs(self.settings.callout_timeout_secs.get());
+        let greeted = AtomicBool::new(false);
+        let asked = self.smtp.ask(recipient, tls, transport, &greeted);
+        let report = timeout(patience, asked).await;
+        report.unwrap_or_else(|_| timed_out(greeted.load(Ordering::Relaxed)))
+    }
+
+    /// Every domain has a postmaster (RFC 5321 §4.5.1): a host that refuses that one, too, does not want us.
+    async fn takes_postmaster(&self, domain: &Domain, tls: SmtpTls, transport: Option<&Transport>) -> bool {
+        let Ok(postmaster) = Mailbox::parse(&format!("postmaster@{domain}")) else {
+            return false;
+        };
+        judge(&self.asked(&postmaster, tls, transport).await) == Answer::Known
     }
 
     fn turns_of(&self, domain: &Domain) -> Arc<Semaphore> {
@@ -234,22 +258,39 @@ fn judge(report: &Report) -> Answer {
 /// Hosts refuse recipients for other reasons as well: the mailbox is full, or they do not like this host. Codes: RFC 5321
 /// §4.2.3; enhanced status: RFC 3463 §3.2, where 7 and 8 are about the sender.
 fn is_unknown_there(diagnosis: &Diagnosis) -> bool {
-    let Some(remote) = &diagnosis.remote else {
-        return false;
-    };
-    let mut words = remote.reply.split(' ');
-    let is_about_mailbox = matches!(words.next(), Some("550" | "551" | "553"));
-    let status = words.next().and_then(EnhancedStatus::parse);
+    let is_about_mailbox = matches!(code(diagnosis), Some("550" | "551" | "553"));
     is_about_mailbox
-        && status.is_none_or(|EnhancedStatus(class, subject, detail)| {
+        && told(diagnosis).is_none_or(|EnhancedStatus(class, subject, detail)| {
             (class, subject) == (5, 1) && !matches!(detail, 7 | 8)
         })
 }
 
-fn timed_out() -> Report {
+/// Whether the host's refusal leaves open what it is about.
+fn is_untold(report: &Report) -> bool {
+    match report.outcomes.first() {
+        Some(Outcome::Failed(diagnosis)) => told(diagnosis).is_none(),
+        _ => false,
+    }
+}
+
+fn code(diagnosis: &Diagnosis) -> Option<&str> {
+    diagnosis.remote.as_ref()?.reply.split(' ').next()
+}
+
+/// The enhanced status code of a reply.
+fn told(diagnosis: &Diagnosis) -> Option<EnhancedStatus> {
+    let status = diagnosis.remote.as_ref()?.reply.split(' ').nth(1);
+    status.and_then(EnhancedStatus::parse)
+}
+
+/// A host that has greeted us is there, whatever it does at this name.
+fn timed_out(greeted: bool) -> Report {
     let diagnosis = Diagnosis::local(EnhancedStatus(4, 4, 1), "the host did not answer in time");
     Report {
-        contact: Contact::Unreachable,
+        contact: match greeted {
+            true => Contact::Reached,
+            false => Contact::Unreachable,
+        },
         ..Report::same(1, &Outcome::Deferred(diagnosis))
     }
 }
@@ -305,7 +346,21 @@ mod tests {
     fn what_the_host_was_not_asked_says_nothing_of_the_recipient() {
         let diagnosis = Diagnosis::local(EnhancedStatus(5, 6, 7), "the host does not take such addresses");
         assert_eq!(judge(&report(&Outcome::Failed(diagnosis))), Answer::NotNow);
-        assert_eq!(judge(&timed_out()), Answer::Unreachable);
+        assert_eq!(judge(&timed_out(false)), Answer::Unreachable);
+        assert_eq!(judge(&timed_out(true)), Answer::NotNow);
+    }
+
+    #[test]
+    fn a_refusal_without_enhanced_status_does_not_say_what_it_is_about() {
+        for (enhanced, expected) in [(None, true), (Some(EnhancedStatus(5, 1, 1)), false)] {
+            let reply = Reply {
+                code: 550,
+                enhanced,
+                lines: vec!["blocked using bl.example".to_owned()],
+            };
+            let outcome = Outcome::from_refusal("mx.main.test", &reply);
+            assert_eq!(is_untold(&report(&outcome)), expected, "{enhanced:?}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::mail::address::{Domain, Mailbox};
 use crate::mail::date::rfc5322;
 use crate::mail::demand::{self, Demand};
 use crate::mail::headers::{self, Collector, Gathered};
+use crate::mail::local::{self, Author};
 use crate::mail::mailboxes::{Unreadable, originators};
 use crate::mail::repair::{self, Supplied};
 use crate::mail::trace;
@@ -103,6 +104,16 @@ pub struct Completion {
     pub domain: Domain,
     /// The time of a new Date.
     pub now: Timestamp,
+    /// Of mail of hosts that need not log in.
+    pub names: Option<Names>,
+}
+
+/// What a message means that is written as programs of this host write it.
+pub struct Names {
+    /// The author, if it names none.
+    pub author: Mailbox,
+    /// The domain of names without one.
+    pub origin: Domain,
 }
 
 /// A message that has come in whole.
@@ -316,15 +327,27 @@ fn unsealable(error: convert::Error) -> Failure {
     }
 }
 
+impl Names {
+    fn complete(&self, front: &[u8]) -> Vec<u8> {
+        let author = Author {
+            mailbox: &self.author,
+            name: "",
+            origin: &self.origin,
+        };
+        local::complete(front, &author)
+    }
+}
+
 impl Completion {
     fn repair(&self, front: &[u8]) -> Result<Vec<u8>, repair::Error> {
+        let completed = self.names.as_ref().map(|names| names.complete(front));
         // Not the queue id: that one stands in our logs.
         let unique: u128 = rand::rng().random();
         let supplied = Supplied {
             date: &rfc5322(self.now),
             message_id: &format!("<{unique:032x}@{}>", self.domain),
         };
-        repair::repair(front, &supplied)
+        repair::repair(completed.as_deref().unwrap_or(front), &supplied)
     }
 }
 
@@ -339,6 +362,7 @@ mod tests {
         let completion = Completion {
             domain: "hermail.test".parse().unwrap(),
             now: Timestamp(1_800_000_000_000),
+            names: None,
         };
         let front = completion.repair(b"From: a@a.test\r\n\r\n").unwrap();
         let front = String::from_utf8(front).unwrap();

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -129,10 +131,22 @@ pub async fn run<P, S, F>(
         sessions.spawn(async move {
             let purpose = caller.purpose;
             if let Some((tcp, peer, admission)) = caller.admitted(&limits).await {
-                serve(purpose, tcp, peer).await;
+                told_of_panic(serve(purpose, tcp, peer), peer).await;
                 drop(admission);
             }
         });
+    }
+}
+
+/// A panic ends its session alone. The peer hears nothing more, which is for now (RFC 5321 §3.8); the log says so.
+async fn told_of_panic(session: impl Future<Output = ()>, peer: SocketAddr) {
+    // What a session shares with others is behind locks that are used whether or not somebody panicked with them.
+    if AssertUnwindSafe(session).catch_unwind().await.is_err() {
+        tracing::error!(
+            event = observe::SESSION_PANICKED,
+            peer.ip = %peer.ip(),
+            "a session ended by a fault of ours"
+        );
     }
 }
 
@@ -242,5 +256,45 @@ mod tests {
         assert!(admit("2001:db8:0:1::3").is_some());
         drop(first);
         assert!(admit("2001:db8::3").is_some());
+    }
+
+    /// There is room for one session, which the first gives back.
+    #[tokio::test]
+    async fn a_session_that_panics_ends_alone() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let port = Port {
+            listener,
+            purpose: (),
+            farewell: None,
+            proxies: None,
+        };
+        let (sessions, stop) = (TaskTracker::new(), CancellationToken::new());
+        let served = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&served);
+        let serve = move |(), _tcp: TcpStream, _peer: SocketAddr| {
+            let count = Arc::clone(&count);
+            async move {
+                let number = {
+                    let mut count = count.lock().unwrap();
+                    *count += 1;
+                    *count
+                };
+                assert_ne!(number, 1, "the first one panics");
+            }
+        };
+        let limits = ConnectionLimits::new(1, 1);
+        let listening = tokio::spawn(run(vec![port], limits, sessions.clone(), stop.clone(), serve));
+        for _ in 0..3 {
+            let mut caller = TcpStream::connect(address).await.unwrap();
+            let mut rest = Vec::new();
+            // It is closed, or broken off.
+            let _ = tokio::io::AsyncReadExt::read_to_end(&mut caller, &mut rest).await;
+        }
+        stop.cancel();
+        listening.await.unwrap();
+        sessions.close();
+        sessions.wait().await;
+        assert_eq!(*served.lock().unwrap(), 3);
     }
 }

@@ -37,6 +37,7 @@ use self::clock_watch::ClockWatch;
 use self::listener::{ConnectionLimits, Port};
 use self::lock::Lock;
 use self::session::Purpose;
+use crate::base::descriptors;
 use crate::base::network::Network;
 use crate::base::observe;
 use crate::config::{self, Config};
@@ -173,8 +174,8 @@ impl Daemon {
     }
 
     fn listen(&mut self, bound: Vec<Bound>) {
-        let limits = &self.services.config.limits;
-        let limits = ConnectionLimits::new(limits.connections.get(), limits.connections_per_address.get());
+        let per_address = self.services.config.limits.connections_per_address;
+        let limits = ConnectionLimits::new(connections(&self.services.config), per_address.get());
         // RFC 5321 §3.8: a 421 in place of the greeting.
         let host = &self.services.config.server.hostname;
         let farewell: Arc<str> =
@@ -243,6 +244,26 @@ fn lock(config: &Config) -> Result<Lock, Error> {
     let data = &config.server.data_directory;
     let taken = Lock::take(data).map_err(|error| Error::DataDirectory(data.clone(), error))?;
     taken.ok_or_else(|| Error::Running(data.clone()))
+}
+
+/// As many as configured, if so many files and sockets may be open that the queue has some left.
+fn connections(config: &Config) -> usize {
+    let wanted = config.limits.connections.get();
+    let Some(limit) = descriptors::raise() else {
+        return wanted;
+    };
+    let each = config.descriptors_of_connection();
+    let connections = descriptors::connections(wanted, each, limit, descriptors::open());
+    if connections < wanted {
+        tracing::warn!(
+            event = observe::DAEMON_FEW_FILES,
+            connections,
+            wanted,
+            limit,
+            "fewer connections are taken at a time than limits.connections says: the limit of open files is too low"
+        );
+    }
+    connections
 }
 
 fn start_runner(services: &Services, stop: &CancellationToken) -> JoinHandle<()> {

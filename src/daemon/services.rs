@@ -20,7 +20,7 @@ use crate::base::space::Space;
 use crate::base::time::Clock;
 use crate::config::{self, Config, FilteredMail, Outbound, TrapMail};
 use crate::delivery::dmtp::DmtpDelivery;
-use crate::delivery::local::LocalDelivery;
+use crate::delivery::local::{LocalDelivery, Mailboxes};
 use crate::delivery::maildir::Maildirs;
 use crate::delivery::smtp::{self, Connectors, SmtpDelivery};
 use crate::delivery::windows::Hosts;
@@ -118,6 +118,8 @@ pub struct Services {
     pub observer: Arc<dyn Observer>,
     /// The mailboxes of our users.
     pub maildirs: Arc<Maildirs>,
+    /// The same, with the mailbox server.
+    pub mailboxes: Arc<Mailboxes>,
     /// How much each of our users may send.
     pub sending: Sending,
     /// What hosts are measured by that have not logged in.
@@ -180,10 +182,12 @@ impl Services {
             connectors: Connectors::new(dx.roots.as_ref())?,
             hello: config.helo().clone(),
             ours: config.names(),
+            listeners: config.listen.for_mail(),
             port: config.outbound.smtp_port.get(),
             sessions: smtp::sessions(),
             hosts: Arc::new(Hosts::new(config.queue.per_destination.get())),
         });
+        let maildirs = Arc::new(config.maildirs());
         let srs = Srs::new(Arc::clone(&store), Arc::clone(&clock), (&config).into());
         let callouts = Callouts::new(
             Arc::clone(&store),
@@ -217,7 +221,8 @@ impl Services {
             refused_logins: Refusals::new(config.limits.refused_logins_per_hour.get()),
             budget: budget(&config),
             directory,
-            maildirs: Arc::new(config.maildirs()),
+            mailboxes: Arc::new(config.mailboxes(Arc::clone(&maildirs))),
+            maildirs,
             sending: Sending::new(
                 config.submission.messages_per_hour,
                 config.submission.recipients_per_hour,
@@ -263,7 +268,7 @@ impl Services {
             local: LocalDelivery {
                 accounts: Arc::clone(&self.accounts),
                 srs: Arc::clone(&self.srs),
-                mailboxes: self.config.mailboxes(Arc::clone(&self.maildirs)),
+                mailboxes: Arc::clone(&self.mailboxes),
                 keeps_trap_mail: self.config.abuse.trap_mail == TrapMail::Keep,
             },
             smtp: Arc::clone(&self.smtp),

@@ -1,11 +1,12 @@
 //! Mail for accounts of ours to a mailbox server, such as Dovecot's, by LMTP (RFC 2033).
 //!
-//! The server gives a reply for each recipient, and adds `Return-Path` and what else its mailboxes want; nothing is
-//! added here, so that all recipients of a message share one transaction. Header fields in UTF-8 go to a server without
-//! SMTPUTF8, too: it keeps them, and the mail has arrived.
+//! The server gives a reply for each recipient, and adds `Return-Path` and what else its mailboxes want. All recipients of a
+//! message share one transaction; whoever was named by another address, such as an alias, gets it in another one, with
+//! `X-Original-To` and ORCPT. Header fields in UTF-8 go to a server without SMTPUTF8, too: it keeps them, and the mail has
+//! arrived.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::UnixStream;
@@ -15,19 +16,23 @@ use super::letter::{Form, Letter};
 use super::pool::{Limits, Pool};
 use super::session::{Failure, Session};
 use super::{Diagnosis, Outcome, RemoteReply};
-use crate::mail::address::{Domain, Mailbox, ReversePath};
+use crate::mail::address::{Domain, ReversePath};
 use crate::mail::notify::MessageRequest;
 use crate::mail::reply::EnhancedStatus;
 use crate::net::connect::Outgoing;
 use crate::net::service::Service;
 use crate::net::stream::Stream;
-use crate::smtp::client::{Params, Protocol, Timeouts, TlsPolicy, Transaction};
+use crate::smtp::client::{Params, Protocol, Recipient, Timeouts, TlsPolicy, Transaction};
 
 /// How long connecting may take on this machine.
 const CONNECT: Duration = Duration::from_secs(30);
 
 /// What it is called.
 const SERVER: &str = "the mailbox server";
+
+/// How long it may take to say what it offers, and how long it is believed.
+const ASKED_WITHIN: Duration = Duration::from_secs(10);
+const BELIEVED_FOR: Duration = Duration::from_secs(600);
 
 /// What the sender is told. The server's own words would name places on this machine.
 const UNREACHABLE: &str = "the mailbox server cannot be reached";
@@ -40,17 +45,26 @@ pub struct LmtpDelivery {
     pub outgoing: Outgoing,
     /// Our name, for LHLO.
     pub hello: Domain,
+    /// Whether it is told by which detail an account was named (`bob+detail`).
+    pub tells_details: bool,
     sessions: Arc<Pool<()>>,
+    /// Whether it takes addresses in UTF-8, and when it was heard or could not be asked.
+    utf8: Mutex<Option<(Option<bool>, Instant)>>,
+    /// One question at a time.
+    asking: tokio::sync::Mutex<()>,
 }
 
 impl LmtpDelivery {
     /// To one server.
-    pub fn new(server: Service, outgoing: Outgoing, hello: Domain) -> Self {
+    pub fn new(server: Service, outgoing: Outgoing, hello: Domain, tells_details: bool) -> Self {
         Self {
             server,
             outgoing,
             hello,
+            tells_details,
             sessions: Arc::new(Pool::new(Limits::default())),
+            utf8: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
         }
     }
 
@@ -58,7 +72,7 @@ impl LmtpDelivery {
     pub async fn deliver(
         &self,
         reverse_path: &ReversePath,
-        accounts: &[Mailbox],
+        accounts: &[Recipient],
         letter: &mut dyn Letter,
         until: Instant,
     ) -> Vec<Outcome> {
@@ -83,11 +97,42 @@ impl LmtpDelivery {
         Ok(())
     }
 
+    /// Whether the server takes addresses in UTF-8 (SMTPUTF8), as it said last; `None` if that cannot be found out now. Strangers
+    /// can have it asked once in a while, however many they are.
+    pub async fn takes_utf8(&self) -> Option<bool> {
+        let _turn = self.asking.lock().await;
+        let known = *self.utf8.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((said, at)) = known {
+            let good_for = if said.is_some() {
+                BELIEVED_FOR
+            } else {
+                ASKED_WITHIN
+            };
+            if at.elapsed() < good_for {
+                return said;
+            }
+        }
+        let said = match timeout(ASKED_WITHIN, self.open()).await {
+            Ok(Ok(mut session)) => {
+                let said = session.offered().smtputf8;
+                self.sessions.put((), session).await;
+                Some(said)
+            }
+            Ok(Err(_)) | Err(_) => None,
+        };
+        self.note_utf8(said);
+        said
+    }
+
+    fn note_utf8(&self, said: Option<bool>) {
+        *self.utf8.lock().unwrap_or_else(PoisonError::into_inner) = Some((said, Instant::now()));
+    }
+
     /// In a session kept from before, or else in a new one.
     async fn attempt(
         &self,
         reverse_path: &ReversePath,
-        accounts: &[Mailbox],
+        accounts: &[Recipient],
         letter: &mut dyn Letter,
         until: Instant,
     ) -> Result<Vec<Outcome>, Failure> {
@@ -131,11 +176,12 @@ impl LmtpDelivery {
         &self,
         mut session: Session,
         reverse_path: &ReversePath,
-        accounts: &[Mailbox],
+        accounts: &[Recipient],
         letter: &mut dyn Letter,
         until: Instant,
     ) -> Result<Vec<Outcome>, Failure> {
         let offered = session.offered();
+        self.note_utf8(Some(offered.smtputf8));
         let form = Form {
             smtputf8: true,
             ..Form::from(&offered)
@@ -144,7 +190,7 @@ impl LmtpDelivery {
             Ok(ready) => {
                 let transaction = Transaction {
                     reverse_path: reverse_path.clone(),
-                    recipients: accounts.iter().cloned().map(Into::into).collect(),
+                    recipients: accounts.to_vec(),
                     size_bytes: ready.size_bytes,
                     eight_bit: ready.eight_bit,
                     require_tls: false,

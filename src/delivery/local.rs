@@ -9,11 +9,13 @@ use super::letter::{Letter, Plain};
 use super::lmtp::LmtpDelivery;
 use super::maildir::{self, Maildirs, Room};
 use super::{Diagnosis, Outcome};
-use crate::accounts::{Accounts, Resolution, Target};
+use crate::accounts::{self, Accounts, Resolution, Target};
 use crate::authentication::{Srs, srs};
 use crate::mail::address::{Domain, Mailbox, ReversePath};
+use crate::mail::notify::{OriginalRecipient, RecipientRequest};
 use crate::mail::reply::EnhancedStatus;
-use crate::mail::trace::{delivered_to, deliveries, return_path};
+use crate::mail::trace::{delivered_to, deliveries, original_to, return_path};
+use crate::smtp::client::Recipient;
 use crate::store::{self, Account, Pieces, fold};
 
 /// Delivers to our users.
@@ -23,7 +25,7 @@ pub struct LocalDelivery {
     /// Reads reverse-paths that were rewritten here.
     pub srs: Arc<Srs>,
     /// Where their mail lies.
-    pub mailboxes: Mailboxes,
+    pub mailboxes: Arc<Mailboxes>,
     /// Whether mail for traps is written, too; else it ends here.
     pub keeps_trap_mail: bool,
 }
@@ -51,7 +53,7 @@ pub struct Mailboxes {
 
 impl Mailboxes {
     /// The mailbox server of an account, if it has one.
-    fn server_of(&self, account: &Mailbox) -> Option<&LmtpDelivery> {
+    pub fn server_of(&self, account: &Mailbox) -> Option<&LmtpDelivery> {
         let means = self.of_domains.get(account.domain()).unwrap_or(&self.means);
         self.lmtp.as_ref().filter(|_| *means == Means::Lmtp)
     }
@@ -90,6 +92,8 @@ impl Place {
 pub struct Job<'a> {
     /// The address it was sent to.
     pub address: &'a Mailbox,
+    /// The address by which the sender named it, if that is another.
+    pub named: Option<&'a Mailbox>,
     /// Which copy of which message it is.
     pub copy: maildir::Copy,
     /// Where failures are reported.
@@ -119,7 +123,7 @@ impl LocalDelivery {
                 let mut letter = Plain::new(body);
                 let accounts = [account.clone()];
                 let mut outcomes = self
-                    .hand_over(job.reverse_path, &accounts, &mut letter, job.until)
+                    .hand_over(job.reverse_path, &accounts, job.named, &mut letter, job.until)
                     .await;
                 outcomes
                     .pop()
@@ -163,8 +167,11 @@ impl LocalDelivery {
         let targets = match resolved {
             Ok(Resolution::Targets(targets)) => targets,
             Ok(Resolution::Unknown | Resolution::NotLocal) => {
-                let diagnosis = Diagnosis::local(EnhancedStatus(5, 1, 1), "there is no such mailbox here");
-                return Err(Outcome::Failed(diagnosis));
+                return Err(Outcome::Failed(self.nobody(address)));
+            }
+            Err(accounts::Error::AliasLoop) => {
+                let text = "its aliases lead to nobody but each other";
+                return Err(Outcome::Failed(Diagnosis::local(EnhancedStatus(5, 4, 6), text)));
             }
             Err(_) => return Err(deferred("the address cannot be looked up")),
         };
@@ -186,6 +193,14 @@ impl LocalDelivery {
         Ok(recipients)
     }
 
+    fn nobody(&self, address: &Mailbox) -> Diagnosis {
+        let text = match self.accounts.is_unserved(address) {
+            true => "its alias is a program or a file, and mail is neither given nor written to those here",
+            false => "there is no such mailbox here",
+        };
+        Diagnosis::local(EnhancedStatus(5, 1, 1), text)
+    }
+
     /// Writes a message of plain lines into the account's Maildir.
     pub async fn write(&self, account: &Account, job: &Job<'_>, body: &mut dyn Pieces) -> Outcome {
         match self.try_to_write(account, job, body).await {
@@ -196,17 +211,48 @@ impl LocalDelivery {
         }
     }
 
-    /// Hands a message over to the mailbox server of these accounts, once; an outcome for each, in their order.
+    /// Hands a message over to the mailbox server of these accounts, once; an outcome for each, in their order. `named` is the
+    /// address that they were all named by, if it is another. A server that knows no details gets the account alone.
     pub async fn hand_over(
         &self,
         reverse_path: &ReversePath,
         accounts: &[Mailbox],
+        named: Option<&Mailbox>,
         letter: &mut dyn Letter,
         until: Instant,
     ) -> Vec<Outcome> {
-        match &self.mailboxes.lmtp {
-            Some(server) => server.deliver(reverse_path, accounts, letter, until).await,
-            None => vec![deferred("there is no mailbox server"); accounts.len()],
+        let Some(server) = &self.mailboxes.lmtp else {
+            return vec![deferred("there is no mailbox server"); accounts.len()];
+        };
+        let recipients = accounts.iter().map(|account| self.told(server, account, named));
+        let recipients: Vec<_> = recipients.collect();
+        let mut outcomes = server.deliver(reverse_path, &recipients, letter, until).await;
+        for ((account, recipient), outcome) in accounts.iter().zip(recipients).zip(&mut outcomes) {
+            if recipient.mailbox == *account || !is_nobody(outcome) {
+                continue;
+            }
+            let plain = [Recipient {
+                mailbox: account.clone(),
+                ..recipient
+            }];
+            if let Some(again) = server.deliver(reverse_path, &plain, letter, until).await.pop() {
+                *outcome = again;
+            }
+        }
+        outcomes
+    }
+
+    /// An account as the mailbox server is told of it: with the detail by which it was named, if it was.
+    fn told(&self, server: &LmtpDelivery, account: &Mailbox, named: Option<&Mailbox>) -> Recipient {
+        let detailed = named
+            .filter(|_| server.tells_details)
+            .and_then(|named| self.accounts.with_detail(account, named));
+        Recipient {
+            mailbox: detailed.unwrap_or_else(|| account.clone()),
+            request: RecipientRequest {
+                original: named.map(OriginalRecipient::of),
+                ..RecipientRequest::default()
+            },
         }
     }
 
@@ -225,32 +271,39 @@ impl LocalDelivery {
         body: &mut dyn Pieces,
     ) -> Result<(), Failure> {
         // How much it will be is known once it is written.
-        self.demand_room(account, 0).await?;
+        demand_fit(self.mailboxes.maildirs.room(account, 0).await)?;
         let mut delivery = self
             .mailboxes
             .maildirs
             .begin(&account.address, job.copy)
             .await
             .map_err(Failure::Mailbox)?;
-        let trace = return_path(job.reverse_path) + &delivered_to(job.address);
+        let named = job.named.map(original_to).unwrap_or_default();
+        let trace = return_path(job.reverse_path) + &delivered_to(job.address) + &named;
         delivery.write(trace.as_bytes()).await.map_err(Failure::Mailbox)?;
         let mut next = 0;
         while let Some(piece) = body.piece(next).await.map_err(|_| Failure::Spool)? {
             delivery.write(&piece).await.map_err(Failure::Mailbox)?;
             next += 1;
         }
-        self.demand_room(account, delivery.size_bytes()).await?;
+        demand_fit(self.mailboxes.maildirs.reserve(account, &mut delivery).await)?;
         delivery.commit().await.map_err(Failure::Mailbox)?;
         Ok(())
     }
+}
 
-    async fn demand_room(&self, account: &Account, octets: u64) -> Result<(), Failure> {
-        match self.mailboxes.maildirs.room(account, octets).await {
-            Ok(Room::Fits) => Ok(()),
-            Ok(room) => Err(Failure::Room(room)),
-            Err(error) => Err(Failure::Mailbox(error)),
-        }
+fn demand_fit(room: Result<Room, maildir::Error>) -> Result<(), Failure> {
+    match room {
+        Ok(Room::Fits) => Ok(()),
+        Ok(room) => Err(Failure::Room(room)),
+        Err(error) => Err(Failure::Mailbox(error)),
     }
+}
+
+/// Whether the mailbox server has said that it has nobody of that address, or nothing but no.
+fn is_nobody(outcome: &Outcome) -> bool {
+    let is_of_address = |diagnosis: &Diagnosis| matches!(diagnosis.status, EnhancedStatus(_, 0 | 1, _));
+    matches!(outcome, Outcome::Failed(diagnosis) if is_of_address(diagnosis))
 }
 
 /// A full mailbox may be emptied before the message is too old.

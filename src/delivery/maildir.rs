@@ -6,6 +6,7 @@
 
 mod folder;
 mod quota;
+mod reserved;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::io::AsyncWriteExt;
 
+use self::reserved::{Reservation, Reserved};
 use super::{Diagnosis, Outcome};
 use crate::base::durable::sync_folder;
 use crate::base::encoding::hex;
@@ -83,6 +85,7 @@ pub struct Maildirs {
     quota_bytes: u64,
     counter: AtomicU64,
     swept: Mutex<HashMap<PathBuf, Instant>>,
+    reserved: Reserved,
 }
 
 impl Maildirs {
@@ -94,6 +97,7 @@ impl Maildirs {
             quota_bytes: 0,
             counter: AtomicU64::new(0),
             swept: Mutex::default(),
+            reserved: Reserved::default(),
         }
     }
 
@@ -111,11 +115,13 @@ impl Maildirs {
 
     /// Octets that the mailbox of an account holds.
     pub async fn used(&self, account: &Account) -> Result<u64, Error> {
-        self.used_of(account, self.quota(account).unwrap_or(u64::MAX), 0)
-            .await
+        let quota = self.quota(account).unwrap_or(u64::MAX);
+        let folder = self.folder(&account.address);
+        blocking(move || quota::used(&folder, quota, 0, SystemTime::now())).await
     }
 
-    /// Whether the mailbox of an account takes that many octets more. Without a quota nothing is counted.
+    /// Whether the mailbox of an account takes that many octets more, beside what is being written into it. Without a quota
+    /// nothing is counted.
     pub async fn room(&self, account: &Account, octets: u64) -> Result<Room, Error> {
         let Some(quota) = self.quota(account) else {
             return Ok(Room::Fits);
@@ -123,16 +129,32 @@ impl Maildirs {
         if octets > quota {
             return Ok(Room::Never);
         }
-        let used = self.used_of(account, quota, octets).await?;
-        match used >= quota || quota - used < octets {
-            true => Ok(Room::Full),
-            false => Ok(Room::Fits),
-        }
+        let folder = self.folder(&account.address);
+        let mailbox = self.reserved.of(&folder);
+        let look = move || mailbox.look(|reserved| fits(&folder, quota, octets, reserved));
+        Ok(match blocking(look).await? {
+            true => Room::Fits,
+            false => Room::Full,
+        })
     }
 
-    async fn used_of(&self, account: &Account, quota: u64, wanted: u64) -> Result<u64, Error> {
+    /// The same for a message that has been written and not committed. If it fits, its room is kept for it until then.
+    pub async fn reserve(&self, account: &Account, delivery: &mut Delivery) -> Result<Room, Error> {
+        let Some(quota) = self.quota(account) else {
+            return Ok(Room::Fits);
+        };
+        let octets = delivery.size_bytes;
+        if octets > quota {
+            return Ok(Room::Never);
+        }
         let folder = self.folder(&account.address);
-        blocking(move || quota::used(&folder, quota, wanted, SystemTime::now())).await
+        let mailbox = self.reserved.of(&folder);
+        let reserve = move || mailbox.reserve(octets, |reserved| fits(&folder, quota, octets, reserved));
+        delivery.reservation = blocking(reserve).await?;
+        Ok(match delivery.reservation {
+            Some(_) => Room::Fits,
+            None => Room::Full,
+        })
     }
 
     /// The Maildir of an account; addresses that differ only in case share one.
@@ -168,6 +190,7 @@ impl Maildirs {
             ),
             size_bytes: 0,
             has_fixed_size: !copy.sealed_anew,
+            reservation: None,
         })
     }
 
@@ -204,6 +227,7 @@ pub struct Delivery {
     name: String,
     size_bytes: u64,
     has_fixed_size: bool,
+    reservation: Option<Reservation>,
 }
 
 impl Delivery {
@@ -229,14 +253,29 @@ impl Delivery {
             false => self.name,
         });
         blocking(move || {
-            std::fs::rename(&self.temporary.0, &target)?;
+            let place = || -> io::Result<()> {
+                std::fs::rename(&self.temporary.0, &target)?;
+                // The message is there, whatever becomes of the count.
+                let _ = quota::add(&self.folder, self.size_bytes);
+                Ok(())
+            };
+            match self.reservation {
+                Some(reservation) => reservation.fill(place)?,
+                None => place()?,
+            }
             sync_folder(&new)?;
-            // The message is there, whatever becomes of the count.
-            let _ = quota::add(&self.folder, self.size_bytes);
             Ok(target)
         })
         .await
     }
+}
+
+/// Whether a mailbox takes so many octets, beside what is there and what is reserved.
+fn fits(folder: &Path, quota: u64, octets: u64, reserved: u64) -> io::Result<bool> {
+    let wanted = octets.saturating_add(reserved);
+    let used = quota::used(folder, quota, wanted, SystemTime::now())?;
+    let taken = used.saturating_add(reserved);
+    Ok(taken < quota && quota - taken >= octets)
 }
 
 /// A file that goes with this value, unless it was renamed meanwhile.
@@ -362,6 +401,42 @@ mod tests {
         let left = names(&new);
         assert_eq!(left.len(), 1, "{left:?}");
         assert_eq!(std::fs::read(new.join(&left[0])).unwrap(), b"sealed again");
+    }
+
+    #[tokio::test]
+    async fn of_messages_written_at_the_same_time_those_that_fit_are_kept() {
+        let home = tempfile::tempdir().unwrap();
+        let maildirs = maildirs(home.path()).with_quota(100);
+        let bob = Account {
+            address: "bob@hismail.test".parse().unwrap(),
+            password_hash: String::new(),
+            scram_verifier: None,
+            trust_mode: crate::store::TrustMode::Trustful,
+            created_at: Timestamp(0),
+            trap_since: None,
+            disabled_at: None,
+            quota_bytes: None,
+        };
+        let mut written = Vec::new();
+        for number in 1..=3 {
+            let mut delivery = maildirs.begin(&bob.address, copy(number)).await.unwrap();
+            delivery.write(&[b'x'; 60]).await.unwrap();
+            written.push(delivery);
+        }
+        let mut third = written.pop().unwrap();
+        let mut second = written.pop().unwrap();
+        let mut first = written.pop().unwrap();
+        assert_eq!(maildirs.reserve(&bob, &mut first).await.unwrap(), Room::Fits);
+        assert_eq!(maildirs.reserve(&bob, &mut second).await.unwrap(), Room::Full);
+        assert_eq!(maildirs.room(&bob, 41).await.unwrap(), Room::Full);
+        assert_eq!(maildirs.room(&bob, 40).await.unwrap(), Room::Fits);
+        // The first is given up, and its room with it.
+        drop(first);
+        assert_eq!(maildirs.reserve(&bob, &mut second).await.unwrap(), Room::Fits);
+        second.commit().await.unwrap();
+        assert_eq!(maildirs.reserve(&bob, &mut third).await.unwrap(), Room::Full);
+        assert_eq!(maildirs.used(&bob).await.unwrap(), 60);
+        assert_eq!(maildirs.room(&bob, 40).await.unwrap(), Room::Fits);
     }
 
     #[tokio::test]

@@ -55,6 +55,8 @@ pub struct Failure {
     pub tls_to_blame: bool,
     /// The host may have the message: another host must not be given a copy now.
     pub leaves_doubt: bool,
+    /// The host spoke, and has no STARTTLS.
+    pub offers_no_tls: bool,
     /// It will be no better later.
     pub is_permanent: bool,
     /// The host is not there, or does not speak.
@@ -72,6 +74,7 @@ impl Failure {
             diagnosis,
             tls_to_blame: false,
             leaves_doubt: false,
+            offers_no_tls: false,
             is_permanent: false,
             is_unreachable: false,
             is_busy: false,
@@ -105,6 +108,34 @@ impl Failure {
         Self {
             is_unreachable: true,
             ..Self::plain(Diagnosis::local(EnhancedStatus(4, 4, 1), text))
+        }
+    }
+
+    /// The same of a message whose author demands TLS. A host without any promises nothing either, and a later attempt would
+    /// not find more; a certificate may be renewed.
+    pub fn under_require_tls(self, host: &str) -> Self {
+        if self.offers_no_tls {
+            let text = format!("the author's message demands TLS (REQUIRETLS), which {host} does not offer");
+            let diagnosis = Diagnosis::local(EnhancedStatus(5, 7, 30), text);
+            return Self {
+                diagnosis,
+                is_permanent: true,
+                ..self
+            };
+        }
+        if !self.tls_to_blame {
+            return self;
+        }
+        let text = format!(
+            "the author's message demands verified TLS (REQUIRETLS), and {}",
+            self.diagnosis.text
+        );
+        Self {
+            diagnosis: Diagnosis {
+                text,
+                ..self.diagnosis
+            },
+            ..self
         }
     }
 }
@@ -302,6 +333,7 @@ impl Session {
         let why = handshake.map_or_else(String::new, |why| format!(": {why}"));
         Failure {
             tls_to_blame,
+            offers_no_tls: matches!(failure, Broken::TlsUnavailable(None)),
             leaves_doubt: failure.leaves_doubt(),
             is_busy: matches!(failure, Broken::Closing(_)),
             ..Failure::plain(Diagnosis::local(status, format!("{}: {failure}{why}", self.host)))
@@ -423,14 +455,15 @@ fn lacking(host: &str, need: Need) -> Outcome {
     let (status, what) = match need {
         Need::EightBitMime => (EnhancedStatus(5, 6, 3), "eight-bit content"),
         Need::SmtpUtf8 => (EnhancedStatus(5, 6, 7), "internationalized addresses or headers"),
-        Need::RequireTls => (EnhancedStatus(5, 7, 30), "messages that require TLS (REQUIRETLS)"),
+        Need::RequireTls => (EnhancedStatus(5, 7, 30), "messages that demand TLS (REQUIRETLS)"),
     };
     Outcome::Failed(Diagnosis::local(status, format!("{host} does not take {what}")))
 }
 
 /// Another host may promise it (RFC 8689 §4.2.1).
 fn promises_nothing(host: &str) -> Failure {
-    let text = format!("{host} does not take messages that require TLS (REQUIRETLS)");
+    let text =
+        format!("the author's message demands TLS all the way (REQUIRETLS), which {host} does not promise");
     Failure {
         is_permanent: true,
         ..Failure::plain(Diagnosis::local(EnhancedStatus(5, 7, 30), text))

@@ -4,6 +4,7 @@ mod ask;
 mod host;
 mod way;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ use crate::smtp::client::TlsPolicy;
 
 pub use crate::smtp::client::Recipient;
 pub use host::{CredentialsError, parse_credentials};
-pub use way::{Common, NoAddress, Way, find, to_address};
+pub use way::{Common, NoAddress, Way, elsewhere, find, to_address};
 
 /// MX hosts tried in one attempt.
 pub const MAX_HOSTS: usize = 5;
@@ -51,6 +52,8 @@ pub struct SmtpDelivery {
     pub hello: Domain,
     /// The names under which others know this host; mail for a host of these names would come back.
     pub ours: Vec<Domain>,
+    /// Where this host listens; mail for a host at these addresses would come back.
+    pub listeners: Vec<SocketAddr>,
     /// 25, but for tests and the demo.
     pub port: u16,
     /// Sessions that may be used again.
@@ -121,6 +124,25 @@ impl Job<'_> {
     /// A report must not get lost because the next host promises nothing (RFC 8689 §5).
     fn is_report_requiring_tls(&self) -> bool {
         self.demand == TlsDemand::Required && self.reverse_path.0.is_none()
+    }
+
+    /// The host that it would go to is this one. Where the operator has to name another, that may pass.
+    fn comes_back(&self) -> Diagnosis {
+        let (class, text) = match (self.transport, self.is_relayed) {
+            (Some(_), _) => (
+                4,
+                "the host that the configuration names for the domain is this one",
+            ),
+            (None, true) => (
+                4,
+                "the domain's mail host is this one: name the next host in outbound.transports",
+            ),
+            (None, false) => (
+                5,
+                "the domain's mail host is this one, which does not serve the domain",
+            ),
+        };
+        Diagnosis::local(EnhancedStatus(class, 4, 6), text)
     }
 }
 
@@ -225,7 +247,7 @@ impl SmtpDelivery {
         job: &Job<'_>,
         letter: &mut dyn Letter,
     ) -> Result<Report, Outcome> {
-        let (hosts, list) = self.hosts(destination, job.is_relayed).await?;
+        let (hosts, list) = self.hosts(destination, job).await?;
         let sts = self.sts.facts(destination).await.map_err(|_| {
             let text = "the domain's MTA-STS policy cannot be read";
             Outcome::Deferred(Diagnosis::local(EnhancedStatus(4, 3, 0), text))
@@ -250,10 +272,7 @@ impl SmtpDelivery {
         letter: &mut dyn Letter,
     ) -> Result<Report, Outcome> {
         if matches!(&transport.host, Endpoint::Host(host) if self.ours.contains(host)) {
-            return Err(Outcome::Deferred(Diagnosis::local(
-                EnhancedStatus(4, 4, 6),
-                "the host that the configuration names for the domain is this one",
-            )));
+            return Err(Outcome::Deferred(job.comes_back()));
         }
         let sts = StsFacts::none();
         let common = Common {
@@ -305,6 +324,7 @@ impl SmtpDelivery {
                 return Report::crowded(host);
             }
             unreachable &= failure.is_unreachable;
+            let is_ours = is_circle(&failure.diagnosis);
             if failure.leaves_doubt {
                 let outcome = Outcome::Deferred(failure.diagnosis);
                 return Report {
@@ -316,6 +336,10 @@ impl SmtpDelivery {
                 last = failure.diagnosis;
             }
             hopeless &= failure.is_permanent;
+            // From those that the domain likes less it would come back as well (RFC 5321 §5.1).
+            if is_ours {
+                break;
+            }
         }
         let outcome = match hopeless && last.status.0 == 5 {
             true => Outcome::Failed(last),
@@ -331,7 +355,7 @@ impl SmtpDelivery {
         }
     }
 
-    async fn hosts(&self, destination: &Domain, is_relayed: bool) -> Result<(Vec<Domain>, Proof), Outcome> {
+    async fn hosts(&self, destination: &Domain, job: &Job<'_>) -> Result<(Vec<Domain>, Proof), Outcome> {
         let deferred = |text| Outcome::Deferred(Diagnosis::local(EnhancedStatus(4, 4, 3), text));
         let failed = |status, text| Outcome::Failed(Diagnosis::local(status, text));
         match mail_hosts(
@@ -343,14 +367,8 @@ impl SmtpDelivery {
         .await
         {
             MailHosts::Hosts { hosts, proof } => Ok((hosts, proof)),
-            MailHosts::OnlyOurs if is_relayed => Err(Outcome::Deferred(Diagnosis::local(
-                EnhancedStatus(4, 4, 6),
-                "the domain's mail host is this one: name the next host in outbound.transports",
-            ))),
-            MailHosts::OnlyOurs => Err(failed(
-                EnhancedStatus(5, 4, 6),
-                "the domain's mail host is this one, which does not serve the domain",
-            )),
+            MailHosts::OnlyOurs if job.is_relayed => Err(Outcome::Deferred(job.comes_back())),
+            MailHosts::OnlyOurs => Err(Outcome::Failed(job.comes_back())),
             MailHosts::NullMx => Err(failed(EnhancedStatus(5, 1, 10), "the domain takes no mail")),
             MailHosts::Nowhere => Err(failed(
                 EnhancedStatus(5, 1, 2),
@@ -360,6 +378,11 @@ impl SmtpDelivery {
             MailHosts::Failed => Err(deferred("the domain's mail hosts cannot be looked up")),
         }
     }
+}
+
+/// Of our own findings only that a host is this one is told so.
+fn is_circle(diagnosis: &Diagnosis) -> bool {
+    diagnosis.remote.is_none() && (diagnosis.status.1, diagnosis.status.2) == (4, 6)
 }
 
 fn no_address(host: &str, why: NoAddress) -> Failure {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::milter::{self, Answer, Conversation, Judged};
-use super::replacement::{Replaced, Replacement};
+use super::replacement::{Limits, Replaced, Replacement};
 use super::{
     Action, Body, Change, Client, Envelope, Error, Filter, Header, Message, Protocol, Sender, Verdict,
     header, rspamd, words,
@@ -39,8 +39,14 @@ struct Link {
     is_amid: bool,
     /// It has no more to say about the message.
     is_done: bool,
+    /// It has failed before the message, and is asked about everything once that is complete.
+    is_put_off: bool,
+    /// It has been reached in this transaction.
+    was_there: bool,
     /// It was of no use, and this follows: nothing goes on without it, unless that is to be accepted.
     failed: Option<Action>,
+    /// How bad it found the message.
+    score: Option<String>,
 }
 
 /// From MAIL to the end of data.
@@ -58,8 +64,8 @@ pub struct Work<'a> {
     pub pieces: &'a mut dyn Pieces,
     /// Where other bodies go.
     pub store: Arc<dyn Store>,
-    /// Octets of a body at most.
-    pub limit: u64,
+    /// How large another body may be.
+    pub limits: Limits,
 }
 
 /// What is to become of a message that is taken.
@@ -107,7 +113,10 @@ impl Chain {
             greeting: None,
             is_amid: false,
             is_done: false,
+            is_put_off: false,
+            was_there: false,
             failed: None,
+            score: None,
         };
         Self {
             links: filters.into_iter().map(link).collect(),
@@ -130,6 +139,7 @@ impl Chain {
         };
         for link in &mut self.links {
             (link.is_done, link.failed) = (false, None);
+            (link.is_put_off, link.was_there) = (false, false);
             let answered = link.mail(&self.client, &transaction.envelope.sender).await;
             if let Err(reply) = take(link, &self.session, &mut transaction, answered, Step::Mail) {
                 self.transaction = Some(transaction);
@@ -234,7 +244,7 @@ fn take(
     log(link, session, step, &verdict, action);
     // What is said of one recipient leaves the others.
     link.is_done |= !matches!(step, Step::Rcpt) || verdict == Verdict::Discard;
-    let reason = reason(&link.filter.name, &verdict);
+    let reason = reason(&link.filter.name, &verdict, link.score.as_deref());
     act(action, &verdict, reason, transaction)
 }
 
@@ -272,14 +282,18 @@ fn log(link: &Link, session: &SessionId, step: Step, verdict: &Verdict, action: 
 }
 
 /// For the operator, who sees it beside what is held.
-fn reason(filter: &str, verdict: &Verdict) -> String {
+fn reason(filter: &str, verdict: &Verdict, score: Option<&str>) -> String {
     let words = match verdict {
         Verdict::Reject(Some(reply)) | Verdict::Defer(Some(reply)) => reply.lines.join(" "),
         Verdict::Quarantine(reason) => reason.clone(),
         _ => String::new(),
     };
     let colon = if words.is_empty() { "" } else { ": " };
-    words::reason(&format!("filter {filter} says {}{colon}{words}", verdict.name()))
+    let score = score.map_or_else(String::new, |score| format!(" ({score})"));
+    words::reason(&format!(
+        "filter {filter} says {}{score}{colon}{words}",
+        verdict.name()
+    ))
 }
 
 fn act(
@@ -336,7 +350,7 @@ impl Link {
         }
     }
 
-    /// It is left out for the rest of the transaction, if that may go on without it.
+    /// It is left out for the rest of the transaction if that may go on without it, or until the message is complete.
     fn fail(
         &mut self,
         session: &SessionId,
@@ -346,25 +360,29 @@ impl Link {
     ) -> Result<(), Reply> {
         (self.conversation, self.is_amid) = (None, false);
         let action = self.without(error, step);
-        (self.is_done, self.failed) = (true, Some(action));
+        match action {
+            Some(_) => (self.is_done, self.failed) = (true, action),
+            None => self.is_put_off = true,
+        }
         tracing::warn!(
             event = observe::FILTER_FAILED,
             session.id = %session,
             filter = self.filter.name,
-            action = action.name(),
+            action = action.map_or("ask_again", Action::name),
             error = error as &dyn std::error::Error,
             "a filter is of no use"
         );
         self.must_be_of_use(transaction)
     }
 
-    /// What is done without it. Whoever writes a message over which it fails gets nothing past it that way.
-    fn without(&self, error: &Error, step: Step) -> Action {
-        let action = self.filter.rules.unavailable;
-        let is_over_message = matches!(step, Step::Message(_)) && !matches!(error, Error::Unreachable(_));
-        match action {
-            Action::Accept | Action::Mark if is_over_message => Action::Defer,
-            action => action,
+    /// What is done without it; `None` if it is to be asked again when the message is complete. Strangers choose names that take
+    /// long to look up, and messages over which filters fail: only a filter that is not there at all is done without.
+    fn without(&self, error: &Error, step: Step) -> Option<Action> {
+        match (self.filter.rules.unavailable, step, error) {
+            (Action::Accept | Action::Mark, Step::Mail | Step::Rcpt, _) => None,
+            (action, _, Error::Unreachable(_)) => Some(action),
+            (Action::Accept | Action::Mark, ..) => Some(Action::Defer),
+            (action, ..) => Some(action),
         }
     }
 
@@ -390,7 +408,10 @@ impl Link {
             match conversation.mail(client, sender, deadline).await {
                 // It was idle, so it may have gone.
                 Err(error) if milter::may_have_left(&error) => self.conversation = None,
-                answered => return answered,
+                answered => {
+                    self.was_there = true;
+                    return answered;
+                }
             }
         }
         self.begin(client, sender, deadline).await
@@ -401,7 +422,9 @@ impl Link {
         if let Some(verdict) = &self.greeting {
             return Ok(Answer::Judged(verdict.clone()));
         }
-        let (mut conversation, answer) = Conversation::open(&self.filter, client, deadline).await?;
+        let opened = Conversation::open(&self.filter, client, deadline).await;
+        self.was_there |= !matches!(opened, Err(Error::Unreachable(_)));
+        let (mut conversation, answer) = opened?;
         if let Answer::Judged(verdict) = answer {
             conversation.quit().await;
             self.greeting = Some(verdict.clone());
@@ -419,7 +442,7 @@ impl Link {
         envelope: &Envelope,
         recipient: &Mailbox,
     ) -> Result<Answer, Error> {
-        if self.is_done || !self.is_milter() {
+        if self.is_done || self.is_put_off || !self.is_milter() {
             return Ok(Answer::Continue);
         }
         let deadline = self.command_deadline();
@@ -430,27 +453,29 @@ impl Link {
             }
         }
         match self.replay(client, envelope, deadline).await? {
-            (_, Answer::Judged(verdict)) => Ok(Answer::Judged(verdict)),
-            (conversation, Answer::Continue) => conversation.rcpt(recipient, deadline).await,
+            Err(verdict) => Ok(Answer::Judged(verdict)),
+            Ok(conversation) => conversation.rcpt(recipient, deadline).await,
         }
     }
 
-    /// A new conversation up to where the last one was.
+    /// A new conversation up to where the last one was, or should have been; or the verdict with which it ends before.
     async fn replay(
         &mut self,
         client: &Client,
         envelope: &Envelope,
         deadline: Instant,
-    ) -> Result<(&mut Conversation, Answer), Error> {
-        let mut answer = self.begin(client, &envelope.sender, deadline).await?;
+    ) -> Result<Result<&mut Conversation, Verdict>, Error> {
+        if let Answer::Judged(verdict) = self.begin(client, &envelope.sender, deadline).await? {
+            return Ok(Err(verdict));
+        }
         let conversation = self.conversation.as_mut();
-        let conversation = conversation.ok_or(Error::Protocol("it has changed its mind"))?;
+        let conversation = conversation.ok_or(Error::Protocol("it is gone"))?;
         for recipient in &envelope.recipients {
-            if answer == Answer::Continue {
-                answer = conversation.rcpt(recipient, deadline).await?;
+            if let Answer::Judged(verdict) = conversation.rcpt(recipient, deadline).await? {
+                return Ok(Err(verdict));
             }
         }
-        Ok((conversation, answer))
+        Ok(Ok(conversation))
     }
 
     /// The message, and what the filter wants changed.
@@ -461,7 +486,7 @@ impl Link {
         passing: &mut Passing<'_>,
     ) -> Result<Verdict, Error> {
         let deadline = Instant::now() + self.filter.message_time;
-        let mut replacement = Replacement::new(Arc::clone(&passing.work.store), passing.work.limit);
+        let mut replacement = Replacement::new(Arc::clone(&passing.work.store), passing.work.limits);
         let judged = match &self.filter.protocol {
             Protocol::Milter => {
                 self.milter_message(client, envelope, passing, &mut replacement, deadline)
@@ -479,6 +504,7 @@ impl Link {
         };
         let body = replacement.finish().await?;
         passing.change(envelope, judged.changes, body)?;
+        self.score = judged.score;
         Ok(judged.verdict)
     }
 
@@ -490,7 +516,7 @@ impl Link {
         replacement: &mut Replacement,
         deadline: Instant,
     ) -> Result<Judged, Error> {
-        let was_there = self.conversation.is_some();
+        let was_there = self.was_there;
         if let Some(conversation) = &mut self.conversation {
             let mut message = passing.message(envelope);
             match conversation.message(&mut message, replacement, deadline).await {
@@ -505,14 +531,15 @@ impl Link {
             }
         }
         let replayed = self.replay(client, envelope, deadline).await;
-        let (conversation, answer) = replayed.map_err(|error| match error {
-            // It may be this message that has put an end to it.
+        let replayed = replayed.map_err(|error| match error {
+            // It may be this client that has put an end to it.
             Error::Unreachable(source) if was_there => Error::Broken(source),
             error => error,
         })?;
-        if let Answer::Judged(verdict) = answer {
-            return Ok(Judged::plain(verdict));
-        }
+        let conversation = match replayed {
+            Ok(conversation) => conversation,
+            Err(verdict) => return Ok(Judged::plain(verdict)),
+        };
         let mut message = passing.message(envelope);
         let judged = conversation.message(&mut message, replacement, deadline).await;
         self.is_amid = judged.as_ref().is_ok_and(|judged| judged.is_early);

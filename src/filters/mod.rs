@@ -9,13 +9,14 @@
 //! | an answer by HTTP | 1 MiB, its head 16 KiB |
 //! | changes to one message, empty pieces of a body included | 512, in a header block of as many octets as ours may have |
 //! | a header field | 60,000 octets, in lines of 998 |
-//! | another body | as many octets as a message may have, in the spool, never in memory |
+//! | another body | as many octets, and as long lines, as a message may have; in the spool, never in memory |
 //! | packets that only say that it is busy | 1000 |
 //! | time | per command and per message, as configured, connecting included |
 //! | words for the client | 8 lines of 400 printable characters, with a code of 4xx or 5xx |
 //!
 //! Mail is a stranger's as well, and he may want a filter to fail. What no milter can be shown (a header field of more than 60,000
-//! octets, or more than 2,000 fields) is refused without asking, and a filter that fails over a message never lets it pass.
+//! octets, or more than 2,000 fields) is refused without asking. A filter that fails, or takes too long, over a message never lets
+//! it pass; one that does so over MAIL or RCPT is asked again when the message is complete.
 //!
 //! What came in is in the spool when the message is filtered, and is read back piece by piece. It is not touched before every
 //! filter has judged: until then a filter that cannot be reached can be passed over.
@@ -36,6 +37,7 @@ use std::time::Duration;
 pub use chain::{Chain, Filtered, Rewritten, Work};
 pub use change::{Change, Changes, FieldChange, MAX_CHANGES, Place};
 pub use header::Header;
+pub use replacement::Limits;
 pub use rewrite::rewrite;
 
 use crate::authentication::iprev::Reverse;
@@ -104,7 +106,8 @@ pub struct Rules {
     pub quarantine: Action,
     /// "Mark it."
     pub mark: Action,
-    /// It cannot be reached, takes too long, or breaks a rule. Once it has been given the message, `Accept` and `Mark` are `Defer`.
+    /// It cannot be reached, takes too long, or breaks a rule. `Accept` and `Mark` are `Defer` unless it cannot be reached, also
+    /// when the message is complete.
     pub unavailable: Action,
 }
 

@@ -6,10 +6,21 @@ use super::Error;
 use crate::base::id::QueueId;
 use crate::store::{BodyWriter, Store};
 
+/// How large a body may be, as for one that a client sends.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Octets of it.
+    pub octets: u64,
+    /// Octets of a line without its end.
+    pub line: usize,
+}
+
 /// A body that comes in pieces.
 pub struct Replacement {
     store: Arc<dyn Store>,
-    limit: u64,
+    limits: Limits,
+    /// Octets of the line that is not complete, CR counted.
+    line: usize,
     writer: Option<Box<dyn BodyWriter>>,
     /// The last octet was CR.
     after_cr: bool,
@@ -26,11 +37,12 @@ pub struct Replaced {
 }
 
 impl Replacement {
-    /// None yet; of `limit` octets at most.
-    pub fn new(store: Arc<dyn Store>, limit: u64) -> Self {
+    /// None yet.
+    pub fn new(store: Arc<dyn Store>, limits: Limits) -> Self {
         Self {
             store,
-            limit,
+            limits,
+            line: 0,
             writer: None,
             after_cr: false,
             last: b'\n',
@@ -43,7 +55,8 @@ impl Replacement {
         self.writer.is_none()
     }
 
-    /// Takes the next octets. Lines end with CRLF, and nothing else counts as one or contains a NUL ([`Error::Unfit`]).
+    /// Takes the next octets. Lines end with CRLF, and nothing else counts as one, is longer than it may be, or contains a NUL
+    /// ([`Error::Unfit`]).
     pub async fn push(&mut self, octets: &[u8]) -> Result<(), Error> {
         for octet in octets {
             let fits = (*octet == b'\n') == self.after_cr && *octet != 0;
@@ -52,6 +65,13 @@ impl Replacement {
             }
             self.after_cr = *octet == b'\r';
             self.last = *octet;
+            self.line = match *octet {
+                b'\n' => 0,
+                _ => self.line + 1,
+            };
+            if self.line > self.limits.line + usize::from(self.after_cr) {
+                return Err(Error::Unfit("a body with a line longer than a message may have"));
+            }
         }
         self.ascii &= octets.is_ascii();
         let writer = match self.writer.take() {
@@ -62,7 +82,7 @@ impl Replacement {
             }
         };
         let writer = self.writer.insert(writer);
-        if writer.size_bytes() + octets.len() as u64 > self.limit {
+        if writer.size_bytes() + octets.len() as u64 > self.limits.octets {
             return Err(Error::TooMuch("a body larger than a message may be"));
         }
         Ok(writer.write(octets).await?)

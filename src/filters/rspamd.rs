@@ -30,6 +30,10 @@ const MAX_HEAD: usize = 16 * 1024;
 const MAX_ANSWER: usize = 1 << 20;
 /// Recipients that are named.
 const MAX_NAMED: usize = 1000;
+/// Rules that are named in a message that is held.
+const MAX_RULES: usize = 50;
+/// The field that says what rspamd found, as rspamd itself writes it.
+const RESULT: &str = "X-Spamd-Result";
 /// Octets of our own fields with which no more recipients are named: rspamd gives up on a head of over 80 KiB.
 const MAX_FIELDS: usize = 48 * 1024;
 
@@ -170,10 +174,14 @@ async fn read(response: hyper::Response<hyper::body::Incoming>) -> Result<Bytes,
     }
 }
 
-/// What is used of an answer. The rest of it, such as names of rules, changes with every version.
+/// What is used of an answer. The names of rules change with every version, and are only shown.
 #[derive(Deserialize)]
 struct Answer {
     action: String,
+    score: Option<f64>,
+    required_score: Option<f64>,
+    #[serde(default)]
+    symbols: BTreeMap<String, serde_json::Value>,
     subject: Option<String>,
     #[serde(default)]
     messages: BTreeMap<String, serde_json::Value>,
@@ -220,14 +228,21 @@ enum Added {
 
 /// The verdict in an answer.
 pub fn judged(octets: &[u8]) -> Result<Judged, Error> {
-    let answer = serde_json::from_slice(octets).map_err(|_| Error::Protocol("not an answer of rspamd"))?;
+    let answer: Answer =
+        serde_json::from_slice(octets).map_err(|_| Error::Protocol("not an answer of rspamd"))?;
+    let (score, result) = (answer.score(), answer.result());
     let Answer {
         action,
         subject,
         messages,
         milter,
         dkim_signature,
+        ..
     } = answer;
+    let says_it_itself = milter
+        .add_headers
+        .keys()
+        .any(|name| name.eq_ignore_ascii_case(RESULT));
     let mut changes = Changes::default();
     milter.changes(&mut changes)?;
     for value in dkim_signature.map(OneOrMany::all).unwrap_or_default() {
@@ -235,7 +250,8 @@ pub fn judged(octets: &[u8]) -> Result<Judged, Error> {
     }
     let text = messages.get("smtp_message").and_then(|text| text.as_str());
     let verdict = match &action[..] {
-        "no action" => Verdict::Accept,
+        // "greylist" is a threshold: rspamd says "soft reject" when its module wants the message put off.
+        "no action" | "greylist" => Verdict::Accept,
         "add header" => Verdict::Mark,
         "rewrite subject" => {
             if let Some(subject) = subject {
@@ -244,16 +260,61 @@ pub fn judged(octets: &[u8]) -> Result<Judged, Error> {
             Verdict::Mark
         }
         "reject" => Verdict::Reject(text.map(|text| reply(550, text))),
-        "soft reject" | "greylist" => Verdict::Defer(text.map(|text| reply(451, text))),
+        "soft reject" => Verdict::Defer(text.map(|text| reply(451, text))),
         "quarantine" => Verdict::Quarantine(words::reason(text.unwrap_or_default())),
         "discard" => Verdict::Discard,
         _ => return Err(Error::Protocol("an action that rspamd does not have")),
     };
+    // Whoever decides about a message that is held can see what it was found.
+    let may_be_held = matches!(
+        verdict,
+        Verdict::Reject(_) | Verdict::Quarantine(_) | Verdict::Discard
+    );
+    if let Some(result) = result.filter(|_| may_be_held && !says_it_itself) {
+        add(&mut changes, RESULT, &result, Place::At(1))?;
+    }
     Ok(Judged {
         verdict,
         changes,
         is_early: false,
+        score,
     })
+}
+
+impl Answer {
+    fn score(&self) -> Option<String> {
+        let score = self.score?;
+        Some(match self.required_score {
+            Some(required) => format!("score {score:.2} of {required:.2}"),
+            None => format!("score {score:.2}"),
+        })
+    }
+
+    /// The score, and the rules that have made most of it, each on a line.
+    fn result(&self) -> Option<String> {
+        let score = self.score?;
+        let required = self.required_score.unwrap_or_default();
+        let score_of = |rule: &serde_json::Value| rule["score"].as_f64().unwrap_or_default();
+        let rules = self.symbols.iter();
+        let mut rules: Vec<_> = rules.map(|(name, rule)| (score_of(rule), name)).collect();
+        rules.sort_by(|(a, _), (b, _)| b.abs().total_cmp(&a.abs()));
+        let mut text = format!(
+            "default: {} [{score:.2} / {required:.2}]",
+            score_word(score >= required)
+        );
+        for (score, name) in rules.into_iter().take(MAX_RULES) {
+            text += &format!(";\r\n\t{}({score:.2})", words::reason(name));
+        }
+        Some(text)
+    }
+}
+
+/// As rspamd writes it.
+fn score_word(is_over: bool) -> &'static str {
+    match is_over {
+        true => "True",
+        false => "False",
+    }
 }
 
 fn reply(code: u16, text: &str) -> Reply {
@@ -341,7 +402,7 @@ mod tests {
             ("rewrite subject", Verdict::Mark),
             ("reject", Verdict::Reject(None)),
             ("soft reject", Verdict::Defer(None)),
-            ("greylist", Verdict::Defer(None)),
+            ("greylist", Verdict::Accept),
             ("quarantine", Verdict::Quarantine(String::new())),
             ("discard", Verdict::Discard),
         ] {
@@ -352,6 +413,26 @@ mod tests {
             verdict(text),
             Verdict::Reject(Some(Reply::new(550, EnhancedStatus(5, 7, 1), "a??b")))
         );
+    }
+
+    #[test]
+    fn what_may_be_held_says_what_it_was_found() {
+        let text = r#"{"action":"reject","score":16.5,"required_score":15,"symbols":{
+            "R_LOW":{"score":-0.5,"name":"R_LOW"},"BAD\r\nX: y":{"score":17},"NONE":{}}}"#;
+        let judged = judged(text.as_bytes()).unwrap();
+        assert_eq!(judged.score.as_deref(), Some("score 16.50 of 15.00"));
+        let field = "X-Spamd-Result: default: True [16.50 / 15.00];\r\n\tBAD??X: y(17.00);\r\n\tR_LOW(-0.50);\r\n\t\
+                     NONE(0.00)\r\n";
+        assert_eq!(
+            judged.changes.into_list(),
+            [Change::Field(FieldChange::Add(
+                Place::At(1),
+                field.as_bytes().to_vec()
+            ))]
+        );
+        let clean = super::judged(br#"{"action":"no action","score":1}"#).unwrap();
+        assert_eq!(clean.score.as_deref(), Some("score 1.00"));
+        assert!(clean.changes.into_list().is_empty());
     }
 
     #[test]

@@ -17,7 +17,7 @@
 //! Blanks separate targets, too, where they are all names or all addresses: `Pat pat@example.org` could be one. A line that
 //! cannot be used leaves the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::address::Mailbox;
 use super::specs::{Spec, specs};
@@ -96,6 +96,8 @@ impl Fault {
 pub struct Aliases {
     /// Those with at least one target.
     pub entries: BTreeMap<String, Vec<Target>>,
+    /// Those with targets that are all refused.
+    pub unserved: BTreeSet<String>,
     /// In the order of lines.
     pub problems: Vec<Problem>,
 }
@@ -155,11 +157,14 @@ impl Aliases {
         if targets.len() > 1 || !faults.is_empty() {
             targets.retain(|target| *target != Target::Discard);
         }
+        let are_refused = faults.iter().all(Fault::is_refused);
         for fault in faults {
             self.complain(line, fault);
         }
         if !targets.is_empty() {
             self.entries.insert(name, targets);
+        } else if are_refused {
+            self.unserved.insert(name);
         }
     }
 }
@@ -449,6 +454,7 @@ mod tests {
             aliases.entries,
             BTreeMap::from([("a".to_owned(), vec![named("b")])])
         );
+        assert_eq!(aliases.unserved, BTreeSet::from(["c".to_owned()]));
         assert!(aliases.problems.iter().all(|problem| problem.fault.is_refused()));
     }
 

@@ -40,7 +40,7 @@ pub enum Error {
     #[error("line {0} of the header is no field")]
     NotAField(usize),
     /// The message has no author.
-    #[error("the message has no From field")]
+    #[error("the message has no From field: whoever writes or sends it has to name its author there")]
     NoFrom,
     /// A field that may stand once and stands there with different values.
     #[error("the message has two different {0} fields")]

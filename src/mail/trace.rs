@@ -1,4 +1,4 @@
-//! Trace fields: `Received` and `Return-Path` (RFC 5321 §4.4), and `Delivered-To`.
+//! Trace fields: `Received` and `Return-Path` (RFC 5321 §4.4), `Delivered-To` and `X-Original-To`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -150,6 +150,11 @@ const MAX_DELIVERIES: usize = 100;
 /// `Delivered-To` with its final CRLF: the mailbox that the message was for.
 pub fn delivered_to(mailbox: &Mailbox) -> String {
     format!("{DELIVERED_TO}: {mailbox}\r\n")
+}
+
+/// `X-Original-To` with its final CRLF: the address by which the sender named the owner of the mailbox.
+pub fn original_to(mailbox: &Mailbox) -> String {
+    format!("X-Original-To: {mailbox}\r\n")
 }
 
 /// The mailboxes that a message has been in before, as its header block says.

@@ -19,6 +19,7 @@ fn params() -> Params {
             scram: true,
             banner_tokens: vec!["DMTPv1".into()],
             dsn: false,
+            origin: None,
             limits: smtp::server::Limits::default(),
         },
         dmtp: dmtp::server::Parameters {

@@ -1,7 +1,7 @@
 //! Reaching a host over TCP.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream};
@@ -44,6 +44,32 @@ impl Outgoing {
     }
 }
 
+/// Whether whoever connects to `to` from here comes to one of these listeners of ours.
+pub fn leads_to(listeners: &[SocketAddr], to: SocketAddr) -> bool {
+    let ip = to.ip().to_canonical();
+    // Where no address is named, this machine is meant.
+    ip.is_unspecified()
+        || listeners.iter().any(|listener| {
+            let at = listener.ip().to_canonical();
+            let is_everywhere = at.is_unspecified() && (at.is_ipv6() || ip.is_ipv4());
+            listener.port() == to.port() && (at == ip || (is_everywhere && is_of_this_machine(ip)))
+        })
+}
+
+/// Whether an address is one of this machine: it speaks to itself from the address that it speaks to. Nothing is sent.
+fn is_of_this_machine(address: IpAddr) -> bool {
+    let any: IpAddr = match address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let from = || {
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.connect((address, 9))?;
+        socket.local_addr()
+    };
+    address.is_loopback() || from().is_ok_and(|from| from.ip() == address)
+}
+
 /// One of each family after the other, the family of the first address first.
 fn by_turns(addresses: &[IpAddr]) -> Vec<IpAddr> {
     let is_v6 = addresses.first().is_some_and(IpAddr::is_ipv6);
@@ -74,6 +100,30 @@ mod tests {
         let expected = addresses(&["::1", "127.0.0.1", "::2", "127.0.0.2", "::3", "::4"]);
         assert_eq!(by_turns(&mixed), expected);
         assert_eq!(by_turns(&[]), addresses(&[]));
+    }
+
+    #[test]
+    fn listeners_are_known_by_address_and_port() {
+        let leads = |listener: &str, to: &str| leads_to(&[listener.parse().unwrap()], to.parse().unwrap());
+        for (listener, to, expected) in [
+            ("192.0.2.1:25", "192.0.2.1:25", true),
+            ("192.0.2.1:25", "[::ffff:192.0.2.1]:25", true),
+            ("192.0.2.1:25", "192.0.2.1:26", false),
+            ("192.0.2.1:25", "127.0.0.1:25", false),
+            ("192.0.2.1:25", "0.0.0.0:25", true),
+            ("192.0.2.1:25", "[::]:25", true),
+            ("127.64.0.1:25", "127.64.0.2:25", false),
+            // TEST-NET-1 is nobody's.
+            ("[::]:25", "192.0.2.1:25", false),
+            ("0.0.0.0:25", "192.0.2.1:25", false),
+            ("[::]:25", "127.0.0.1:25", true),
+            ("0.0.0.0:25", "127.64.0.1:25", true),
+            ("[::]:25", "[::1]:25", true),
+            ("0.0.0.0:25", "[::1]:25", false),
+            ("[::]:25", "127.0.0.1:2525", false),
+        ] {
+            assert_eq!(leads(listener, to), expected, "{listener} {to}");
+        }
     }
 
     /// Nothing listens on the IPv6 addresses, of which there are as many as tries.

@@ -84,10 +84,24 @@ pub fn in_words(error: &io::Error) -> String {
         Some(E::PeerMisbehaved(_) | E::InvalidMessage(_) | E::DecryptError) => {
             "what it says is no TLS".to_owned()
         }
-        Some(E::InappropriateMessage { .. } | E::InappropriateHandshakeMessage { .. }) => {
-            "what it says is no TLS".to_owned()
+        Some(
+            E::InappropriateMessage { .. }
+            | E::InappropriateHandshakeMessage { .. }
+            | E::PeerSentOversizedRecord,
+        ) => "what it says is no TLS".to_owned(),
+        // What is left is in the words of the library, or of our own doing.
+        Some(_) => "it cannot be done".to_owned(),
+        None => of_connection(error),
+    }
+}
+
+fn of_connection(error: &io::Error) -> String {
+    use io::ErrorKind as E;
+    match error.kind() {
+        E::TimedOut => "it takes too long".to_owned(),
+        E::UnexpectedEof | E::ConnectionReset | E::ConnectionAborted | E::BrokenPipe => {
+            "it hangs up".to_owned()
         }
-        Some(E::General(text)) => text.clone(),
         _ => error.to_string(),
     }
 }
@@ -101,10 +115,34 @@ fn of_certificate(why: &rustls::CertificateError) -> String {
         E::NotValidForName | E::NotValidForNameContext { .. } => "its certificate is for another name",
         E::Revoked => "its certificate was revoked",
         E::BadSignature => "the signature of its certificate is wrong",
-        E::Other(other) => return other.to_string(),
-        _ => "its certificate cannot be used",
+        E::BadEncoding => "its certificate cannot be read",
+        E::InvalidPurpose | E::InvalidPurposeContext { .. } => "its certificate is not one for servers",
+        E::ExpiredRevocationList | E::ExpiredRevocationListContext { .. } => {
+            "the revocation list of its certificate's issuer is out of date"
+        }
+        E::Other(other) => return of_chain(other),
+        _ => UNUSABLE,
     };
     words.to_owned()
+}
+
+const UNUSABLE: &str = "its certificate cannot be used";
+
+/// What only the library that checks chains has a name for.
+fn of_chain(other: &OtherError) -> String {
+    use webpki::Error as E;
+    if let Some(rejected) = other.0.downcast_ref::<Rejected>() {
+        return rejected.to_string();
+    }
+    let why = match other.0.downcast_ref::<E>() {
+        Some(E::CaUsedAsEndEntity) => "it is an authority's own, or self-signed",
+        Some(E::EndEntityUsedAsCa) => "one that is no authority's has issued it",
+        Some(E::NameConstraintViolation | E::PathLenConstraintViolated) => {
+            "an authority above it must not issue such"
+        }
+        _ => return UNUSABLE.to_owned(),
+    };
+    format!("{UNUSABLE}: {why}")
 }
 
 /// What a handshake told us about the other side.
@@ -332,5 +370,50 @@ impl ServerCertVerifier for Judged {
         self.provider
             .signature_verification_algorithms
             .supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(error: rustls::Error) -> String {
+        in_words(&io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    fn chain(error: webpki::Error) -> String {
+        said(CertificateError::Other(OtherError(Arc::new(error))).into())
+    }
+
+    #[test]
+    fn no_word_of_the_library_reaches_people() {
+        use webpki::Error as E;
+        assert_eq!(
+            chain(E::CaUsedAsEndEntity),
+            "its certificate cannot be used: it is an authority's own, or self-signed"
+        );
+        assert_eq!(
+            chain(E::EndEntityUsedAsCa),
+            "its certificate cannot be used: one that is no authority's has issued it"
+        );
+        assert_eq!(chain(E::UnsupportedCertVersion), UNUSABLE);
+        assert_eq!(
+            said(CertificateError::BadEncoding.into()),
+            "its certificate cannot be read"
+        );
+        assert_eq!(
+            said(CertificateError::Other(OtherError(Arc::new(Rejected::NoMatch))).into()),
+            "no TLSA record matches the host's certificates"
+        );
+        assert_eq!(
+            said(rustls::Error::General("internal".into())),
+            "it cannot be done"
+        );
+        for (kind, words) in [
+            (io::ErrorKind::TimedOut, "it takes too long"),
+            (io::ErrorKind::UnexpectedEof, "it hangs up"),
+        ] {
+            assert_eq!(in_words(&kind.into()), words);
+        }
     }
 }

@@ -166,6 +166,7 @@ impl Mailer {
         };
         let job = local::Job {
             address,
+            named: None,
             copy: maildir::Copy {
                 recipient: planned.recipient.id,
                 accepted_at: progress.claim.accepted_at,

@@ -91,6 +91,16 @@ impl Attempt for Mailer {
         }
     }
 
+    async fn panicked(&self, claim: &Claim) -> Settled {
+        let outcome = Outcome::Deferred(our_fault());
+        match claim.content {
+            Content::Mime => self.conclude_all(claim, &outcome, "undecided").await,
+            Content::Dmime1 | Content::Dmime2 | Content::Returned => {
+                self.fail_transfer(claim, &outcome, "undecided").await
+            }
+        }
+    }
+
     async fn end(&self) {
         self.smtp.sessions.close().await;
         self.local.close().await;
@@ -157,7 +167,7 @@ impl Mailer {
         ));
         log::condemned(claim.message);
         if claim.content != Content::Mime {
-            return self.fail_transfer(claim, &outcome).await;
+            return self.fail_transfer(claim, &outcome, "deleted").await;
         }
         let mut progress = Progress::new(self, claim, Times::from_now(Duration::ZERO));
         for recipient in &claim.recipients {

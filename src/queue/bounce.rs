@@ -276,6 +276,7 @@ mod tests {
             content,
             size_bytes: 20,
             accepted_at: ARRIVED,
+            counted_from: ARRIVED,
             destination: "hismail.test".parse().unwrap(),
             recipients: Vec::new(),
         }
@@ -368,6 +369,7 @@ mod tests {
         let recipient = |address: &str| ClaimedRecipient {
             id: RecipientId::random(&mut rand::rng()),
             forward_path: Recipient::parse(address).unwrap(),
+            named: None,
             request: RecipientRequest {
                 original: Some(original.clone()),
                 ..RecipientRequest::default()

@@ -102,7 +102,7 @@ impl Conclusion<'_> {
         recipient: &ClaimedRecipient,
         diagnosis: &Diagnosis,
     ) -> (SettledState, Option<News>, String) {
-        let age = self.certain.since(claim.accepted_at);
+        let age = self.certain.since(claim.counted_from);
         let jitter = rand::rng().next_u32() as u16;
         let schedule = self.schedules.of(&claim.destination, trouble(diagnosis));
         let schedule = Schedule {
@@ -119,7 +119,7 @@ impl Conclusion<'_> {
                 };
                 let news = warn.then(|| News::Delayed {
                     diagnosis: diagnosis.clone(),
-                    will_retry_until: claim.accepted_at.after(schedule.lifetime),
+                    will_retry_until: claim.counted_from.after(schedule.lifetime),
                 });
                 (state, news, format!("deferred: {diagnosis}"))
             }
@@ -210,6 +210,7 @@ mod tests {
             forward_path: Recipient::parse(address).unwrap(),
             request: RecipientRequest::default(),
             expanded: false,
+            named: None,
             attempts: 0,
             delay_reported,
             condemned: false,
@@ -233,6 +234,7 @@ mod tests {
             content: Content::Mime,
             size_bytes: 1,
             accepted_at: ACCEPTED,
+            counted_from: ACCEPTED,
             destination: "hismail.test".parse().unwrap(),
             recipients,
         }
@@ -348,6 +350,25 @@ mod tests {
             SettledState::Failed(EnhancedStatus(5, 4, 7))
         );
         assert!(report(&settled).contains("Final-Recipient: x-dime; @hismail.test\r\n"));
+    }
+
+    #[test]
+    fn a_message_that_was_released_late_has_its_time_all_the_same() {
+        let lifetime = Schedule::default().lifetime;
+        let mut claim = claim("alice@hermail.test", vec![recipient("bob@hismail.test", true)]);
+        claim.counted_from = ACCEPTED.after(2 * lifetime);
+        for (age, is_tried_again) in [
+            (3 * lifetime - Duration::from_secs(1), true),
+            (3 * lifetime, false),
+        ] {
+            let settled = settle(&claim, &deferred(), age);
+            let state = settled.settlements[0].state;
+            assert_eq!(
+                matches!(state, SettledState::Deferred { .. }),
+                is_tried_again,
+                "{state:?}"
+            );
+        }
     }
 
     #[test]

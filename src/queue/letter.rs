@@ -6,9 +6,11 @@ use super::attempt::{Mailer, our_fault};
 use crate::delivery::body::{Body, Octets};
 use crate::delivery::letter::{Form, Letter, Ready};
 use crate::delivery::{Diagnosis, Outcome};
+use crate::mail::address::Mailbox;
 use crate::mail::reply::EnhancedStatus;
 use crate::mail::seven_bit::{self, Limit};
 use crate::mail::survey::Survey;
+use crate::mail::trace::original_to;
 use crate::store::{Claim, Error, Source};
 
 /// Memory that a conversion takes, as a multiple of the message: itself and its new form, in quoted-printable at worst.
@@ -21,6 +23,8 @@ pub(super) struct Outgoing<'a> {
     body: &'a mut Body,
     /// Whether it leaves here, so that somebody answers for it.
     leaves: bool,
+    /// A field that goes before it in its new home.
+    front: Vec<u8>,
     prepared: Option<(Form, Ready)>,
 }
 
@@ -32,14 +36,23 @@ impl<'a> Outgoing<'a> {
             claim,
             body,
             leaves: true,
+            front: Vec::new(),
             prepared: None,
         }
     }
 
-    /// To a mailbox server of ours.
-    pub(super) fn home(mailer: &'a Mailer, claim: &'a Claim, body: &'a mut Body) -> Self {
+    /// To a mailbox server of ours, for those who were named by that address, if it is another than theirs. One in UTF-8 is left
+    /// out: the message may have none otherwise.
+    pub(super) fn home(
+        mailer: &'a Mailer,
+        claim: &'a Claim,
+        body: &'a mut Body,
+        named: Option<&Mailbox>,
+    ) -> Self {
+        let named = named.filter(|named| !named.needs_utf8());
         Self {
             leaves: false,
+            front: named.map(original_to).unwrap_or_default().into_bytes(),
             ..Self::elsewhere(mailer, claim, body)
         }
     }
@@ -108,8 +121,8 @@ impl<'a> Outgoing<'a> {
     /// Octets of the fields that go before the message.
     async fn sign(&mut self) -> Result<u64, Outcome> {
         if !self.leaves {
-            self.body.rewind();
-            return Ok(0);
+            self.body.put_before(self.front.clone());
+            return Ok(self.front.len() as u64);
         }
         let now = u64::try_from(self.mailer.clock.now().unix_secs()).unwrap_or(0);
         let source = &self.claim.envelope.source;

@@ -1,6 +1,6 @@
 //! Recipients in domains of ours, and those whom they stand for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::attempt::{Mailer, Progress, our_fault};
 use super::letter::Outgoing;
@@ -38,12 +38,13 @@ impl Mailer {
             };
             progress.add_local(&one, outcome);
         }
-        let accounts: BTreeSet<_> = by_server.iter().map(|(_, account)| account.clone()).collect();
-        let accounts: Vec<_> = accounts.into_iter().collect();
-        let outcomes = self.to_server(progress, &accounts).await;
+        let mut outcomes = BTreeMap::new();
+        for Transfer { named, accounts } in transfers(&by_server) {
+            let told = self.to_server(progress, &accounts, named.as_ref()).await;
+            outcomes.extend(accounts.into_iter().zip(told));
+        }
         for (one, account) in by_server {
-            let place = accounts.iter().position(|other| *other == account);
-            let outcome = place.and_then(|place| outcomes.get(place).cloned());
+            let outcome = outcomes.get(&account).cloned();
             progress.add_local(&one, outcome.unwrap_or_else(|| Outcome::Deferred(our_fault())));
         }
     }
@@ -67,6 +68,7 @@ impl Mailer {
         };
         let job = Job {
             address,
+            named: planned.recipient.named.as_ref(),
             copy: maildir::Copy {
                 recipient: planned.recipient.id,
                 accepted_at: progress.claim.accepted_at,
@@ -78,17 +80,20 @@ impl Mailer {
         self.local.write(account, &job, &mut progress.body).await
     }
 
-    async fn to_server(&self, progress: &mut Progress<'_>, accounts: &[Mailbox]) -> Vec<Outcome> {
-        if accounts.is_empty() {
-            return Vec::new();
-        }
+    async fn to_server(
+        &self,
+        progress: &mut Progress<'_>,
+        accounts: &[Mailbox],
+        named: Option<&Mailbox>,
+    ) -> Vec<Outcome> {
         let claim = progress.claim;
-        let mut letter = Outgoing::home(self, claim, &mut progress.body);
+        let mut letter = Outgoing::home(self, claim, &mut progress.body, named);
         let outcomes = self
             .local
             .hand_over(
                 &claim.envelope.reverse_path,
                 accounts,
+                named,
                 &mut letter,
                 progress.times.talk,
             )
@@ -130,7 +135,10 @@ impl Progress<'_> {
             .into_iter()
             .map(Place::into_address)
             .filter(|address| !known.contains(&fold(address)));
-        let others = others.map(|address| Addressee::new(address, request.clone()));
+        let others = others.map(|address| Addressee {
+            named: planned.recipient.named.clone(),
+            ..Addressee::new(address, request.clone())
+        });
         self.instead.insert(planned.recipient.id, others.collect());
     }
 
@@ -162,7 +170,7 @@ impl Progress<'_> {
                 .into_iter()
                 .map(|target| Addressee::new(target, request.clone()))
                 .collect(),
-            accepted_at: self.claim.accepted_at,
+            accepted_at: self.claim.counted_from,
             due_at: mailer.clock.now(),
             ticket,
         };
@@ -181,6 +189,34 @@ impl Progress<'_> {
             _ => Ok((Source::Smtp, None, self.claim.envelope.request.ret)),
         }
     }
+}
+
+/// One message for accounts of the mailbox server.
+struct Transfer {
+    /// The address that all of them were named by, if it is another than theirs.
+    named: Option<Mailbox>,
+    /// In their order.
+    accounts: Vec<Mailbox>,
+}
+
+/// Whoever was named by another address is told so by a field, and nobody else is. Each account gets one copy.
+fn transfers(by_server: &[(Planned<'_>, Mailbox)]) -> Vec<Transfer> {
+    let (mut transfers, mut known) = (Vec::<Transfer>::new(), BTreeSet::new());
+    for (one, account) in by_server {
+        if !known.insert(account) {
+            continue;
+        }
+        let named = &one.recipient.named;
+        match transfers.iter_mut().find(|transfer| transfer.named == *named) {
+            Some(transfer) => transfer.accounts.push(account.clone()),
+            None => transfers.push(Transfer {
+                named: named.clone(),
+                accounts: vec![account.clone()],
+            }),
+        }
+    }
+    transfers.iter_mut().for_each(|transfer| transfer.accounts.sort());
+    transfers
 }
 
 /// What is to be told of those whom an address stands for: not that it succeeded, which is told of the address

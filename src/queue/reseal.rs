@@ -52,7 +52,7 @@ impl Mailer {
             },
             content: Content::Mime,
             recipients: vec![Addressee::new(recipient, request)],
-            accepted_at: claim.accepted_at,
+            accepted_at: claim.counted_from,
             due_at: self.clock.now(),
             ticket: None,
         };

@@ -1,10 +1,12 @@
 //! Claims due recipients, has each attempted under its lease, and records what became of it.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -47,8 +49,8 @@ const PAUSED: Duration = Duration::from_secs(1);
 /// The pause after the store failed.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
-/// How often recording a result is tried before the lease is left to run out.
-const SETTLE_TRIES: u32 = 5;
+/// Recording a result is tried until the lease runs out, with pauses that grow to so many times that.
+const MOST_PAUSES: u32 = 5;
 
 /// What an attempt leads to.
 #[derive(Debug, Default)]
@@ -100,6 +102,9 @@ pub trait Attempt: Send + Sync {
     /// Tries to deliver. Never fails: every recipient gets a settlement. What is known when its time is over is settled as it is,
     /// and only what is not is deferred.
     async fn attempt(&self, claim: &Claim, times: Times) -> Settled;
+
+    /// What to record when [`attempt`](Self::attempt) has panicked.
+    async fn panicked(&self, claim: &Claim) -> Settled;
 
     /// No more attempts are made: ends what was kept open for them.
     async fn end(&self) {}
@@ -424,11 +429,12 @@ async fn work_off(
     (claim, mut place): (&Claim, Place),
     lease: Duration,
 ) {
+    let lease_ends = Instant::now() + lease;
     match attempt_within(lease, attempt, claim).await {
         Some(mut settled) => {
             place.contact = settled.contact;
             place.stand_behind(&mut settled);
-            books.settle(claim, settled).await;
+            books.settle(claim, settled, lease_ends).await;
         }
         None => {
             tracing::warn!(event = observe::QUEUE_LEASE_LOST, message.id = %claim.message, "an attempt did not end in time");
@@ -437,17 +443,24 @@ async fn work_off(
 }
 
 /// What came of an attempt; `None` if not even its end could be decided in time. Then the lease runs out, and the attempt
-/// is repeated.
+/// is repeated. One that panicked is repeated as after a deferral, and not at once, over and over.
 async fn attempt_within(lease: Duration, attempt: &dyn Attempt, claim: &Claim) -> Option<Settled> {
     let times = Times::from_now(lease);
-    timeout_at(times.end, attempt.attempt(claim, times)).await.ok()
+    // What attempts share is behind locks that are used whether or not somebody panicked with them.
+    let attempted = AssertUnwindSafe(attempt.attempt(claim, times)).catch_unwind();
+    if let Ok(settled) = timeout_at(times.end, attempted).await.ok()? {
+        return Some(settled);
+    }
+    tracing::error!(event = observe::QUEUE_ATTEMPT_PANICKED, message.id = %claim.message, "an attempt ended by a fault of ours");
+    let failed = AssertUnwindSafe(attempt.panicked(claim)).catch_unwind();
+    timeout_at(times.end, failed).await.ok()?.ok()
 }
 
 impl Books<'_> {
     /// Records the result. If the store stays broken, the lease runs out and the attempt is repeated: a delivery may
     /// happen twice, and is never lost (RFC 5321 §6.1).
-    async fn settle(self, claim: &Claim, settled: Settled) {
-        for attempt in 1..=SETTLE_TRIES {
+    async fn settle(self, claim: &Claim, settled: Settled, lease_ends: Instant) {
+        for attempt in 1.. {
             let (settlements, follow_ups) = (settled.settlements.clone(), settled.follow_ups.clone());
             let recorded = match settled.unreadable {
                 Some(what) => self.store.quarantine(claim.lease, what).await,
@@ -458,7 +471,10 @@ impl Books<'_> {
                 Err(Error::LeaseLost) => return self.note_lost(claim),
                 Err(error) => {
                     tracing::error!(event = observe::QUEUE_STORE_FAILED, %error, attempt, "cannot record a result");
-                    sleep(STORE_PAUSE * attempt).await;
+                    if Instant::now() >= lease_ends {
+                        return;
+                    }
+                    sleep(STORE_PAUSE * MOST_PAUSES.min(attempt)).await;
                 }
             }
         }

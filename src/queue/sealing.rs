@@ -144,7 +144,7 @@ impl Mailer {
                 Recipient::Sealed(claim.destination.clone()),
                 request,
             )],
-            accepted_at: claim.accepted_at,
+            accepted_at: claim.counted_from,
             due_at: Priority::of(&claim.envelope.reverse_path, 1, claim.size_bytes).due(self.clock.now()),
             ticket: None,
         }

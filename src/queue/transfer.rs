@@ -71,9 +71,9 @@ impl Mailer {
     }
 
     /// Nothing is tried, and this became of it.
-    pub(super) async fn fail_transfer(&self, claim: &Claim, outcome: &Outcome) -> Settled {
+    pub(super) async fn fail_transfer(&self, claim: &Claim, outcome: &Outcome, route: &str) -> Settled {
         let mut body = Body::new(Arc::clone(&self.store), claim.message, claim.size_bytes);
-        self.conclude_sealed(claim, outcome, "deleted", &mut body, REOPENED_WITHIN)
+        self.conclude_sealed(claim, outcome, route, &mut body, REOPENED_WITHIN)
             .await
     }
 

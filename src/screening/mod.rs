@@ -4,7 +4,7 @@
 //! | What | Known from | Errors of DNS |
 //! |---|---|---|
 //! | lists in DNS ([`lists`], RFC 5782) | the address, the reverse-path's domain | count as not listed |
-//! | names ([`names`]) | EHLO, reverse DNS | put off at most |
+//! | names ([`names`]) | EHLO, reverse DNS, the reverse-path's domain | put off at most |
 //! | greylisting ([`crate::store::Greylist`]) | network, reverse-path, recipient | |
 //! | rates (`rates`) | network; domain of the reverse-path where SPF passes | the network counts alone |
 //!
@@ -99,7 +99,7 @@ pub struct Refused {
 pub enum Why {
     /// A list in DNS.
     Listed(Listing),
-    /// The host's name.
+    /// The host's name, or the sender's.
     Name(Fault),
     /// It comes for the first time; so long it has to wait.
     Greylisted(Duration),

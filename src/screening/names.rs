@@ -1,4 +1,4 @@
-//! What a host calls itself, and what DNS calls it.
+//! What a host calls itself, what DNS calls it, and whose mail it says it brings.
 //!
 //! RFC 5321 §4.1.4 forbids to refuse a host because its name in EHLO does not lead to its address, and nothing here does: a name
 //! is held to be one, to exist, and not to be ours, host or domain. An address literal says the address itself, and must be it.
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::{Action, PATIENCE};
 use crate::authentication::iprev;
-use crate::mail::address::Domain;
+use crate::mail::address::{Domain, ReversePath};
 use crate::net::dns::{Lookup, Resolver};
 
 /// What follows from each fault.
@@ -19,6 +19,8 @@ pub struct Settings {
     pub false_hello: Action,
     /// [`Fault::UnknownHello`].
     pub unknown_hello: Action,
+    /// [`Fault::UnknownSender`] and [`Fault::NullMxSender`].
+    pub unknown_sender: Action,
     /// [`Fault::NoReverse`].
     pub no_reverse: Action,
     /// [`Fault::UnconfirmedReverse`].
@@ -34,6 +36,12 @@ pub enum Fault {
     UnknownHello,
     /// That could not be found out now.
     HelloUnanswered,
+    /// The domain of the reverse-path has neither mail hosts nor addresses.
+    UnknownSender,
+    /// It says that it takes no mail (RFC 7505 §4.2).
+    NullMxSender,
+    /// That could not be found out now.
+    SenderUnanswered,
     /// The address has no name.
     NoReverse,
     /// None of its names has the address.
@@ -49,6 +57,9 @@ impl Fault {
             Self::FalseHello => "hello_false",
             Self::UnknownHello => "hello_unknown",
             Self::HelloUnanswered => "hello_temperror",
+            Self::UnknownSender => "sender_unknown",
+            Self::NullMxSender => "sender_nullmx",
+            Self::SenderUnanswered => "sender_temperror",
             Self::NoReverse => "reverse_missing",
             Self::UnconfirmedReverse => "reverse_unconfirmed",
             Self::ReverseUnanswered => "reverse_temperror",
@@ -109,6 +120,22 @@ impl Settings {
             Some(false) => Some((Fault::UnknownHello, self.unknown_hello)),
             None => Some((Fault::HelloUnanswered, self.unknown_hello.min(Action::Defer))),
         }
+    }
+
+    /// Whether a report could be sent to the reverse-path. Nobody is behind the null one.
+    pub(super) async fn check_sender(
+        &self,
+        resolver: &dyn Resolver,
+        path: &ReversePath,
+    ) -> Option<(Fault, Action)> {
+        let sender = path.0.as_ref().filter(|_| self.unknown_sender > Action::Off)?;
+        let asking = timeout(PATIENCE, fault_of_sender(resolver, sender.domain()));
+        let fault = asking.await.unwrap_or(Some(Fault::SenderUnanswered))?;
+        let action = match fault {
+            Fault::SenderUnanswered => self.unknown_sender.min(Action::Defer),
+            _ => self.unknown_sender,
+        };
+        Some((fault, action))
     }
 
     /// A host without a name has none that leads back either.
@@ -173,6 +200,21 @@ async fn exists(resolver: &dyn Resolver, name: &Domain) -> Option<bool> {
         (Lookup::Found { .. }, _) | (_, Lookup::Found { .. }) => Some(true),
         (Lookup::Absent { .. }, Lookup::Absent { .. }) => Some(false),
         _ => None,
+    }
+}
+
+async fn fault_of_sender(resolver: &dyn Resolver, domain: &Domain) -> Option<Fault> {
+    match resolver.mx(domain).await {
+        Lookup::Found { value, .. } => {
+            let is_null = value.iter().all(|mx| mx.host.is_none());
+            is_null.then_some(Fault::NullMxSender)
+        }
+        Lookup::Absent { .. } => match resolver.addresses(domain).await {
+            Lookup::Found { .. } => None,
+            Lookup::Absent { .. } => Some(Fault::UnknownSender),
+            Lookup::Bogus | Lookup::Failed => Some(Fault::SenderUnanswered),
+        },
+        Lookup::Bogus | Lookup::Failed => Some(Fault::SenderUnanswered),
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::lists::{Listing, Verdict};
+use super::names::Fault;
 use super::rates::Used;
 use super::{Action, Error, PATIENCE, Refused, Screening, Why, is_always_open, mark, names};
 use crate::authentication::iprev::{self, Reverse};
@@ -50,6 +51,8 @@ impl Host {
 pub struct Measured {
     /// Lists that have its sender's domain.
     sender: Option<Vec<Listing>>,
+    /// What DNS says against that domain.
+    fault: Option<(Fault, Action)>,
     /// Whether SPF lets the host send it.
     spf: Option<bool>,
     used: Used,
@@ -138,7 +141,9 @@ impl Visit {
         }
         let of_sender = message.sender.iter().flatten();
         let listings: Vec<_> = host.listings.iter().chain(of_sender).collect();
-        mark::field(server, &listings, &host.names.faults)
+        let faults = host.names.faults.iter().chain(&message.fault);
+        let faults: Vec<_> = faults.copied().collect();
+        mark::field(server, &listings, &faults)
     }
 
     /// What goes into the field of results (RFC 8601).
@@ -188,10 +193,15 @@ impl Visit {
             self.host = Some(Host { listings, names });
         }
         if message.sender.is_none() {
-            message.sender = Some(match &path.0 {
-                Some(sender) => lists.of_domain(resolver, sender.domain()).await,
-                None => Vec::new(),
-            });
+            let listed = async {
+                match &path.0 {
+                    Some(sender) => lists.of_domain(resolver, sender.domain()).await,
+                    None => Vec::new(),
+                }
+            };
+            let (listings, fault) = tokio::join!(listed, settings.names.check_sender(resolver, path));
+            message.sender = Some(listings);
+            message.fault = fault;
         }
     }
 
@@ -212,7 +222,7 @@ impl Visit {
             Verdict::Act(action) => Some((action, Why::Listed(listing.clone()))),
             Verdict::Allow => None,
         });
-        let named = host.names.faults.iter();
+        let named = host.names.faults.iter().chain(&message.fault);
         let named = named.map(|(fault, action)| (*action, Why::Name(*fault)));
         let mut reasons: Vec<_> = listed
             .chain(named)

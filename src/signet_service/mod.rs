@@ -45,7 +45,9 @@ pub enum Error {
     #[error("the private keys of the user are kept here")]
     KeptHere,
     /// The address cannot be written in DMTP: a quoted or internationalized local-part.
-    #[error("the address has no form in DMTP")]
+    #[error(
+        "the address has no form in DMTP: only a domain without DIME (`dimed domain add DOMAIN --plain`) can have it"
+    )]
     NoDmtpForm,
     /// A signet without all three signatures was to be published.
     #[error("the signet is not complete")]

@@ -3,7 +3,7 @@
 //! Parsing says what a line means; whether it is allowed now is the server machine's business.
 
 use crate::base::secret::Secret;
-use crate::mail::address::{self, ForwardPath, ReversePath};
+use crate::mail::address::{self, Domain, ForwardPath, ReversePath};
 use crate::mail::notify::{EnvelopeId, MessageRequest, Notify, OriginalRecipient, RecipientRequest, Ret};
 use crate::mail::xtext;
 
@@ -141,6 +141,20 @@ pub fn parse(line: &[u8]) -> Result<Command, Error> {
     }
     let (verb, rest) = text.split_once([' ', '\t']).unwrap_or((text, ""));
     parse_arguments(&verb.to_ascii_uppercase(), rest.trim_matches([' ', '\t']))
+}
+
+/// A line of MAIL or RCPT whose path is a name without a domain, with that domain behind it; `None` for all others.
+pub fn with_domain(line: &[u8], domain: &Domain) -> Option<Vec<u8>> {
+    let is_naming = ["MAIL FROM:", "RCPT TO:"].iter().any(|command| {
+        let start = line.get(..command.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(command.as_bytes()))
+    });
+    let start = memchr::memchr(b'<', line).filter(|_| is_naming)? + 1;
+    let end = start + memchr::memchr(b'>', &line[start..])?;
+    let name = &line[start..end];
+    let lacks_domain = !name.is_empty() && !name.contains(&b'@');
+    let suffix = format!("@{domain}");
+    lacks_domain.then(|| [&line[..end], suffix.as_bytes(), &line[end..]].concat())
 }
 
 fn parse_arguments(verb: &str, rest: &str) -> Result<Command, Error> {

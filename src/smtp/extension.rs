@@ -5,6 +5,8 @@ use super::auth::Mechanism;
 /// What a server offers. `Default` is a server that knows none of it, as after HELO.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extensions {
+    /// What the server calls itself; it is in the greeting and no keyword.
+    pub host: String,
     /// PIPELINING (RFC 2920).
     pub pipelining: bool,
     /// SIZE (RFC 1870): the largest message in octets; 0 if no limit is named.
@@ -73,7 +75,13 @@ fn limit(value: &str) -> Option<usize> {
 impl Extensions {
     /// Reads the lines of a reply to EHLO; the first is the greeting. Unknown keywords are skipped.
     pub fn parse(lines: &[String]) -> Self {
-        let mut found = Self::default();
+        let host = lines
+            .first()
+            .and_then(|line| line.split_ascii_whitespace().next());
+        let mut found = Self {
+            host: host.unwrap_or_default().to_owned(),
+            ..Self::default()
+        };
         for line in lines.iter().skip(1) {
             found.add(line);
         }
@@ -140,7 +148,12 @@ mod tests {
 
     #[test]
     fn greeting_is_not_a_keyword() {
-        assert_eq!(Extensions::parse(&lines("STARTTLS")), Extensions::default());
+        let expected = Extensions {
+            host: "STARTTLS".to_owned(),
+            ..Extensions::default()
+        };
+        assert_eq!(Extensions::parse(&lines("STARTTLS greets you")), expected);
+        assert_eq!(Extensions::parse(&[]), Extensions::default());
     }
 
     #[test]
@@ -149,6 +162,7 @@ mod tests {
             "mx.test\nsize\nX-FOO bar\nauth LOGIN X-BAR plain\nstarttls\n",
         ));
         let expected = Extensions {
+            host: "mx.test".to_owned(),
             size: Some(0),
             auth: vec![Mechanism::Login, Mechanism::Plain],
             starttls: true,
@@ -180,7 +194,9 @@ mod tests {
 
     #[test]
     fn parse_inverts_keywords() {
+        let host = || "mx.test".to_owned();
         let all = Extensions {
+            host: host(),
             pipelining: true,
             size: Some(52_428_800),
             eight_bit_mime: true,
@@ -197,8 +213,12 @@ mod tests {
             },
             help: true,
         };
-        for extensions in [all, Extensions::default()] {
-            let reply = [vec!["mx.test".to_owned()], extensions.keywords()].concat();
+        let none = Extensions {
+            host: host(),
+            ..Extensions::default()
+        };
+        for extensions in [all, none] {
+            let reply = [vec![host()], extensions.keywords()].concat();
             assert_eq!(Extensions::parse(&reply), extensions);
         }
     }

@@ -540,21 +540,28 @@ fn take_request(reader: &mut Reader<'_>) -> Option<MessageRequest> {
     (request != MessageRequest::default()).then_some(request)
 }
 
-/// The forward-path as text, and only if something is asked for or it was expanded:
+/// The forward-path as text, and only if something is asked for, it was expanded, or it was named by another address:
 ///
 /// | Size | Content |
 /// |---|---|
 /// | 1 | 0, which no forward-path has |
-/// | 1 | NOTIFY: 0 not given, 1 NEVER, else 2, plus 4 for SUCCESS, plus 8 for FAILURE, plus 16 for DELAY; plus 32 if it was expanded |
+/// | 1 | NOTIFY: 0 not given, 1 NEVER, else 2, plus 4 for SUCCESS, plus 8 for FAILURE, plus 16 for DELAY; plus 32 if it was expanded, plus 64 if it was named by another address |
 /// | n | ORCPT as it is written in ASCII, empty if not given |
+/// | 1 | 0, if it was named by another address |
+/// | n | that address, if it was |
 fn encode_addressee(addressee: &Addressee) -> Vec<u8> {
     let mut out = addressee.path.to_string().into_bytes();
     let RecipientRequest { notify, original } = &addressee.request;
-    let flags = notify_flags(*notify) | u8::from(addressee.expanded) << 5;
+    let flags =
+        notify_flags(*notify) | u8::from(addressee.expanded) << 5 | u8::from(addressee.named.is_some()) << 6;
     if flags != 0 || original.is_some() {
         out.extend_from_slice(&[0, flags]);
         let original = original.as_ref().map(OriginalRecipient::to_value);
         out.extend_from_slice(original.unwrap_or_default().as_bytes());
+    }
+    if let Some(named) = &addressee.named {
+        out.push(0);
+        out.extend_from_slice(named.to_string().as_bytes());
     }
     out
 }
@@ -566,16 +573,25 @@ fn decode_addressee(plain: &[u8]) -> Option<Addressee> {
     let Some((flags, original)) = asked.get(1..).and_then(<[u8]>::split_first) else {
         return asked.is_empty().then(|| path.into());
     };
+    let (original, named) = match flags & 64 {
+        0 => (original, None),
+        _ => {
+            let (original, named) = original.split_at(memchr::memchr(0, original)?);
+            let named = std::str::from_utf8(named.get(1..)?).ok()?;
+            (original, Some(Mailbox::parse(named).ok()?))
+        }
+    };
     let original = match original {
         [] => None,
         text => Some(OriginalRecipient::parse(std::str::from_utf8(text).ok()?)?),
     };
     let notify = notify(flags & 31)?;
-    let is_known = flags & !63 == 0 && (*flags != 0 || original.is_some());
+    let is_known = flags & !127 == 0 && (*flags != 0 || original.is_some());
     is_known.then_some(Addressee {
         path,
         request: RecipientRequest { notify, original },
         expanded: flags & 32 != 0,
+        named,
     })
 }
 
@@ -869,7 +885,17 @@ mod tests {
             ..asking("", None)
         };
         let original = Some("utf-8;zo\\x{EB}@hismail.test");
+        let named = |addressee: Addressee| Addressee {
+            named: Some("zoë+shop@hismail.test".parse().unwrap()),
+            ..addressee
+        };
+        assert_eq!(
+            encode_addressee(&named(asking("", None))),
+            "zoë@hismail.test\0\x40\0zoë+shop@hismail.test".as_bytes()
+        );
         for addressee in [
+            named(asking("", None)),
+            named(asking("NEVER", original)),
             plain,
             sealed,
             expanded,
@@ -886,6 +912,9 @@ mod tests {
             "\0\x03",
             "\0\x05",
             "\0\x41",
+            "\0\x40\0",
+            "\0\x40\0bob",
+            "\0\u{80}",
             "\0\x01bob",
             "\0\x01\0",
         ] {

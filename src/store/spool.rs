@@ -104,6 +104,8 @@ pub struct Addressee {
     /// The address stands for others, who are addressees of their own: nothing is delivered for it, and all that is left to
     /// do is to say so (RFC 3461 §5.2.7.2).
     pub expanded: bool,
+    /// The address by which this one was named, if it is another: an alias, or one with a detail.
+    pub named: Option<Mailbox>,
 }
 
 impl Addressee {
@@ -113,6 +115,7 @@ impl Addressee {
             path: path.into(),
             request,
             expanded: false,
+            named: None,
         }
     }
 }
@@ -204,6 +207,8 @@ pub struct Claim {
     pub size_bytes: u64,
     /// When the message was accepted.
     pub accepted_at: Timestamp,
+    /// From when on it is counted how long the message is tried: since then, or since it was released last.
+    pub counted_from: Timestamp,
     /// The domain all these recipients share.
     pub destination: Domain,
     /// At least one.
@@ -221,6 +226,8 @@ pub struct ClaimedRecipient {
     pub request: RecipientRequest,
     /// See [`Addressee::expanded`].
     pub expanded: bool,
+    /// See [`Addressee::named`].
+    pub named: Option<Mailbox>,
     /// Attempts made before this one.
     pub attempts: u32,
     /// Whether a delay has been reported already.
@@ -567,7 +574,8 @@ pub trait Spool: Send + Sync {
     /// deleted. An attempt under way at `now` is not stopped.
     async fn hold(&self, selection: Selection, now: Timestamp) -> Result<Changed, Error>;
 
-    /// Makes held and quarantined recipients due at `now`. Returns how many.
+    /// Makes held and quarantined recipients due at `now`, from when on it is counted how long their messages are tried. Returns
+    /// how many.
     async fn release(&self, selection: Selection, now: Timestamp) -> Result<u64, Error>;
 
     /// Makes waiting recipients that no attempt is under way for due at `now` at the latest. Returns how many.

@@ -4,16 +4,19 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use rand::RngExt as _;
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::accounts::{self, NewAccount};
+use crate::base::encoding::hex;
 use crate::base::secret::Secret;
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
 use crate::cli::files::FileName;
 use crate::cli::signet::read::signet_of;
 use crate::cli::{Exit, Misuse};
+use crate::config::PasswordsAt;
 use crate::dime::keys::UserKeys;
 use crate::dime::signet::{Kind, Signet};
 use crate::mail::address::Mailbox;
@@ -70,7 +73,8 @@ pub async fn add(context: &Context, add: Add, out: &mut dyn Write) -> anyhow::Re
         let text = "the keys of a trustful user are made here: leave out --request, or say --trust paranoid";
         return Err(Misuse(text.into()).into());
     }
-    if add.request.as_ref().is_some_and(FileName::is_standard) && add.password_file.is_none() {
+    let is_asked_for = add.password_file.is_none() && !is_at_dovecot(context);
+    if add.request.as_ref().is_some_and(FileName::is_standard) && is_asked_for {
         return Err(Misuse("with --request -, name a file with --password-file".into()).into());
     }
     let accounts = context.accounts();
@@ -91,13 +95,18 @@ pub async fn add(context: &Context, add: Add, out: &mut dyn Write) -> anyhow::Re
         .with_context(failed)?;
     let new = NewAccount {
         address: add.address.clone(),
-        password: password(add.password_file.as_ref())?,
+        password: match &add.password_file {
+            None if is_at_dovecot(context) => nobodys_password(),
+            file => password(file.as_ref())?,
+        },
         trust_mode: add.trust.into(),
     };
     accounts::check_password(&new.password).with_context(failed)?;
     // The signet comes first: should this stop in between, the account can be added again.
     let signet = match domain.dime {
-        Some(_) => publish(context, &add, request).await.with_context(failed)?,
+        Some(_) => publish(context, &add.address, add.trust, request)
+            .await
+            .with_context(failed)?,
         None => false,
     };
     accounts.create(new, context.now()).await.with_context(failed)?;
@@ -125,30 +134,61 @@ pub async fn add(context: &Context, add: Add, out: &mut dyn Write) -> anyhow::Re
     Ok(Exit::Done)
 }
 
+/// Adds a trustful user who has no password yet.
+pub async fn add_without_password(context: &Context, address: &Mailbox) -> anyhow::Result<()> {
+    let domain = context.store.local_domain(address.domain()).await?;
+    let domain = domain.ok_or(accounts::Error::ForeignDomain)?;
+    if domain.dime.is_some() {
+        publish(context, address, Trust::Trustful, None).await?;
+    }
+    let new = NewAccount {
+        address: address.clone(),
+        password: nobodys_password(),
+        trust_mode: TrustMode::Trustful,
+    };
+    context.accounts().create(new, context.now()).await?;
+    Ok(())
+}
+
+/// Whether passwords are checked by Dovecot, so that there need not be any here.
+pub fn is_at_dovecot(context: &Context) -> bool {
+    matches!(context.config.accounts.authentication, PasswordsAt::Dovecot(_))
+}
+
+/// One that nobody knows.
+fn nobodys_password() -> Secret<String> {
+    let octets: [u8; 32] = rand::rng().random();
+    Secret::new(hex(&octets))
+}
+
 /// Sees to it that the user has a signet, if there is anything to make one from.
-async fn publish(context: &Context, add: &Add, request: Option<Signet>) -> anyhow::Result<bool> {
+async fn publish(
+    context: &Context,
+    address: &Mailbox,
+    trust: Trust,
+    request: Option<Signet>,
+) -> anyhow::Result<bool> {
     let published = context.published();
-    if let Some(user) = published.user(&add.address).await? {
+    if let Some(user) = published.user(address).await? {
         // Of an earlier try, or published before there was an account. It must be over the keys that are meant now.
-        let fits = match (add.trust, &request) {
+        let fits = match (trust, &request) {
             (Trust::Trustful, _) => user.keys.is_some(),
             (_, Some(request)) => user.signet.ssr_fingerprint() == request.ssr_fingerprint(),
             (_, None) => user.keys.is_none(),
         };
         anyhow::ensure!(
             fits,
-            "the address has a signet over other keys; `dimed signet revoke {}` takes it out of service",
-            add.address
+            "the address has a signet over other keys; `dimed signet revoke {address}` takes it out of service"
         );
         return Ok(true);
     }
-    match (add.trust, request) {
+    match (trust, request) {
         (Trust::Trustful, _) => {
             let keys = UserKeys::generate(&mut rand::rng());
-            published.publish_user(&add.address, keys).await?;
+            published.publish_user(address, keys).await?;
         }
         (_, Some(request)) => {
-            published.publish_request(&add.address, &request).await?;
+            published.publish_request(address, &request).await?;
         }
         (_, None) => return Ok(false),
     }

@@ -10,6 +10,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::host;
+use crate::base::descriptors;
 use crate::base::time::{Clock, SystemClock, Timestamp};
 use crate::cli::context::Context;
 use crate::config::Config;
@@ -45,6 +46,7 @@ pub async fn findings(config: &Config) -> Vec<Finding> {
     found.extend(folder_is_missing(data));
     found.extend(host::of_another(data, rustix::process::geteuid().as_raw()));
     found.extend(host::one_label(&config.server.hostname));
+    found.extend(files_are_few(config, descriptors::most()));
     found.extend(mailbox_server_is_silent(config).await);
     found
 }
@@ -150,6 +152,20 @@ fn folder_is_missing(folder: &Path) -> Option<Finding> {
     })
 }
 
+/// Going by the limit here, which the daemon's unit may have otherwise.
+fn files_are_few(config: &Config, limit: Option<usize>) -> Option<Finding> {
+    let wanted = config.limits.connections.get();
+    let (limit, each) = (limit?, config.descriptors_of_connection());
+    let taken = descriptors::connections(wanted, each, limit, descriptors::AT_START);
+    (taken < wanted).then(|| Finding {
+        code: "files_few",
+        message: format!(
+            "of {wanted} connections (limits.connections) the daemon takes {taken} at a time if it may have {limit} files open, as \
+             here: raise that limit (`ulimit -Hn`, LimitNOFILE in the unit), or lower limits.connections"
+        ),
+    })
+}
+
 async fn mailbox_server_is_silent(config: &Config) -> Option<Finding> {
     let server = config.mailboxes(Arc::new(config.maildirs())).lmtp?;
     let why = match timeout(PROBED_FOR, server.probe()).await {
@@ -172,6 +188,16 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    #[test]
+    fn a_limit_that_is_too_low_for_the_connections_is_found() {
+        let config = Config::for_host("mx.hermail.test".parse().unwrap());
+        let found = files_are_few(&config, Some(1024)).unwrap();
+        assert_eq!(found.code, "files_few");
+        assert!(found.message.contains("takes 760 at a time"), "{}", found.message);
+        assert_eq!(files_are_few(&config, Some(4096)), None);
+        assert_eq!(files_are_few(&config, None), None);
+    }
 
     #[test]
     fn a_wildcard_names_hosts_one_label_below() {

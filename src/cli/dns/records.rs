@@ -19,6 +19,9 @@ use crate::store::{DimeSettings, DkimKey, DkimState, LocalDomain};
 /// Seconds that others may keep the records: short enough to change certificates within a day.
 pub const TTL: u32 = 3600;
 
+/// Preference of a host that only takes mail while others cannot.
+const BACKUP: u16 = 20;
+
 /// Records of one name and type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
@@ -119,15 +122,36 @@ pub async fn all(
     Ok(lines)
 }
 
+/// What leads mail here for a domain of another host.
+pub fn of_relayed(name: &Domain, config: &Config) -> Vec<Line> {
+    let host = &config.server.hostname;
+    let others = Line::Comment(format!(
+        "{name} is another host's, which has all its other records. As a backup, {host} passes mail on to the hosts whose MX \
+         records have numbers below {BACKUP}; in front of that host, it is the only one here, and outbound.transports names the \
+         next one."
+    ));
+    let mx = mx_of(
+        name,
+        config,
+        BACKUP,
+        "the mail host for when the others cannot be reached",
+    );
+    vec![others, mx]
+}
+
 fn mx(name: &Domain, config: &Config) -> Line {
+    mx_of(name, config, 10, "the mail host")
+}
+
+fn mx_of(name: &Domain, config: &Config, preference: u16, purpose: &'static str) -> Line {
     let host = Mx {
-        preference: 10,
+        preference,
         host: Some(config.server.hostname.clone()),
     };
     Line::Record(Wanted {
         owner: name.to_string(),
         data: Data::Mx(vec![host]),
-        purpose: "the mail host",
+        purpose,
         needed: true,
     })
 }

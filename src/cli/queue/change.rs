@@ -158,8 +158,11 @@ pub async fn run(
 ) -> anyhow::Result<Exit> {
     let context = Context::open(config).await?;
     let mut walk = arguments.filter.walk(&context).await?;
-    let mut changed = Changed::default();
-    while let Some(lines) = walk.next(&context, |line| change.applies_to(line)).await? {
+    let (mut changed, mut rest) = (Changed::default(), Rest::default());
+    while let Some(lines) = walk
+        .next(&context, |line| change.applies_to(line) || rest.note(line))
+        .await?
+    {
         let rows: Vec<QueuePosition> = lines.iter().map(|line| line.position).collect();
         changed += match arguments.dry_run {
             true => would_be(&lines),
@@ -167,16 +170,40 @@ pub async fn run(
             false => change.apply(&context, rows).await?,
         };
     }
-    answer(change, changed, arguments.dry_run).write(arguments.json, out)?;
+    answer(change, changed, &rest, arguments.dry_run).write(arguments.json, out)?;
     Ok(match changed.recipients {
         0 => Exit::No,
         _ => Exit::Done,
     })
 }
 
-fn answer(change: Change, changed: Changed, is_dry_run: bool) -> Answer {
+/// What a change passes by.
+#[derive(Default)]
+struct Rest {
+    is_held: bool,
+    /// Recipients that are being tried.
+    being_tried: u64,
+}
+
+impl Rest {
+    /// Never wanted.
+    fn note(&mut self, line: &QueueLine) -> bool {
+        self.is_held |= line.status == Status::Held;
+        self.being_tried += u64::from(line.status == Status::Trying);
+        false
+    }
+}
+
+fn answer(change: Change, changed: Changed, rest: &Rest, is_dry_run: bool) -> Answer {
     let (count, done) = (changed.recipients, change.done());
     let mut text = match (count, change) {
+        (0, Change::Retry) if rest.being_tried == 1 => "One recipient is being tried now.\n".to_owned(),
+        (0, Change::Retry) if rest.being_tried > 1 => {
+            format!("{} recipients are being tried now.\n", rest.being_tried)
+        }
+        (0, Change::Retry) if rest.is_held => {
+            "It is held, and not tried before `dimed queue release`.\n".to_owned()
+        }
         (0, _) => format!("There was nothing to be {done}.\n"),
         (1, _) if is_dry_run => format!("One recipient would be {done}.\n"),
         (count, _) if is_dry_run => format!("{count} recipients would be {done}.\n"),
@@ -199,6 +226,11 @@ fn answer(change: Change, changed: Changed, is_dry_run: bool) -> Answer {
     };
     Answer {
         text,
-        json: json!({ "result": result, "recipients": count, "being_tried": changed.being_tried, "dry_run": is_dry_run }),
+        json: json!({
+            "result": result,
+            "recipients": count,
+            "being_tried": changed.being_tried + rest.being_tried,
+            "dry_run": is_dry_run,
+        }),
     }
 }

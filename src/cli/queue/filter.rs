@@ -109,7 +109,7 @@ impl Walk {
     pub async fn next(
         &mut self,
         context: &Context,
-        is_wanted: impl Fn(&QueueLine) -> bool,
+        is_wanted: impl FnMut(&QueueLine) -> bool,
     ) -> anyhow::Result<Option<Vec<QueueLine>>> {
         let Some(among) = self.among.last().copied().filter(|_| self.left > 0) else {
             return Ok(None);

@@ -3,6 +3,7 @@
 use super::hosts::Mail;
 use super::report::{Hosts, Report};
 use crate::cli::Exit;
+use crate::delivery::smtp::{NoAddress, Way};
 use crate::domains::{DeliveryHosts, MailHosts};
 use crate::routing::{HostReason, HostTls, Route};
 
@@ -73,7 +74,7 @@ fn by_mail(hosts: &MailHosts, mail: Option<&Mail>) -> Fate {
     }
 }
 
-/// One host that may have it is enough. A demand that no host can fulfil is no matter of time.
+/// One host that may have it is enough. A demand that no host can fulfil is no matter of time, nor is a host that is this one.
 fn by_ways(mail: &Mail) -> Fate {
     let ways = || mail.ways.iter().map(|(_, way)| way);
     let refused = |tls: &HostTls| matches!(tls, HostTls::Refused);
@@ -81,7 +82,11 @@ fn by_ways(mail: &Mail) -> Fate {
         return Fate::Goes;
     }
     let hopeless = |reason: HostReason| reason == HostReason::RequiredUnproven;
-    match ways().all(|way| way.as_ref().is_ok_and(|way| hopeless(way.decision.reason))) {
+    let never = |way: &Result<Way, NoAddress>| match way {
+        Ok(way) => hopeless(way.decision.reason),
+        Err(why) => *why == NoAddress::Ours,
+    };
+    match ways().all(never) {
         true => Fate::Returned,
         false => Fate::Waits,
     }
@@ -92,7 +97,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::delivery::smtp::{NoAddress, Way};
     use crate::domains::sts::StsFacts;
     use crate::mail::demand::TlsDemand;
     use crate::net::dns::Proof;
@@ -176,6 +180,8 @@ mod tests {
             (vec![kept_away()], Fate::Waits),
             (vec![Err(NoAddress::Failed)], Fate::Waits),
             (vec![hopeless()], Fate::Returned),
+            (vec![Err(NoAddress::Ours)], Fate::Returned),
+            (vec![kept_away(), Err(NoAddress::Ours)], Fate::Waits),
             (vec![hopeless(), Err(NoAddress::Failed)], Fate::Waits),
         ] {
             let said = format!("{:?}", ways.iter().map(Result::is_ok).collect::<Vec<_>>());

@@ -96,7 +96,7 @@ async fn perform(
         Mode::Deliver => deliver(&options, &Place::find(config)?),
         Mode::Session => session::run(&Place::find(config)?, &options),
         Mode::Queue => mailq::run(config).await,
-        Mode::Aliases => newaliases::run(&Place::find(config)?),
+        Mode::Aliases => newaliases::run(&Place::find(config)?).await,
         Mode::Flush => flush::run(config, options.flushed).await,
         Mode::Nothing => Ok(Status::Ok),
         Mode::Help => {

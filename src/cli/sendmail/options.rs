@@ -26,7 +26,7 @@ use crate::mail::address::Domain;
 use crate::mail::dropped::Dropped;
 use crate::mail::local::qualified;
 use crate::mail::notify::{EnvelopeId, MessageRequest, Notify, Ret};
-use crate::mail::specs::specs;
+use crate::mail::specs::{Spec, specs};
 use crate::mail::xtext;
 use crate::store::Selection;
 
@@ -278,14 +278,22 @@ impl Options {
         let wrong = || Failure::usage(format!("the sender `{}` is no address", shown(named)));
         let found = specs(named).ok_or_else(wrong)?;
         match <[_; 1]>::try_from(found) {
-            Ok([one]) => match qualified(&one.text, &some_origin()) {
+            Ok([one]) if !is_of_group(named, &one) => match qualified(&one.text, &some_origin()) {
                 Some(_) => Ok(one.text),
                 None => Err(wrong()),
             },
-            Err(none) if none.is_empty() => Ok(String::new()),
-            Err(_) => Err(wrong()),
+            Err(none) if none.is_empty() && ["", "<>"].contains(&named.trim()) => Ok(String::new()),
+            Ok(_) | Err(_) => Err(wrong()),
         }
     }
+}
+
+/// Whether something else than a name stands before the address, as in `bob: root`: a group is nobody's sender. What is on several
+/// lines is two things.
+fn is_of_group(named: &str, address: &Spec) -> bool {
+    let before = named.get(..address.end).unwrap_or(named);
+    let before = before.strip_suffix(&address.text).unwrap_or(before);
+    before.contains(':') || named.contains(char::is_control)
 }
 
 /// For names whose domain the daemon knows.
@@ -477,6 +485,19 @@ mod tests {
                 .envelope(&user(), vec!["bob".into()])
                 .unwrap_err();
             assert_eq!(failure.status, Status::Usage, "{line}");
+        }
+        for sender in [
+            "bob\nrecipient: root",
+            "bob: root",
+            "bob: root;",
+            "bob:;",
+            "bob\n",
+            ":",
+            ",",
+        ] {
+            let options = Options::parse(vec!["-f".into(), sender.into(), "bob".into()]).unwrap();
+            let failure = options.envelope(&user(), vec!["bob".into()]).unwrap_err();
+            assert_eq!(failure.status, Status::Usage, "{sender:?}");
         }
         let options = Options::parse(vec!["a b".into()]).unwrap();
         assert_eq!(options.recipients().unwrap_err().status, Status::NoUser);

@@ -11,12 +11,13 @@ use crate::base::observe;
 use crate::crypto::hash::Sha512;
 use crate::daemon::filtering::Letter;
 use crate::delivery::Diagnosis;
-use crate::filters::{Chain, Client, Filtered, Sender, Work};
+use crate::filters::{self, Chain, Client, Filtered, Sender, Work};
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::demand::Demand;
 use crate::mail::dsn::FinalRecipient;
 use crate::mail::reply::Reply;
 use crate::queue::bounce::{Affected, Bounce, News};
+use crate::smtp::server;
 use crate::store::blocking::Pieces as _;
 use crate::store::{Addressee, Claim, Content, Envelope, Hold, ReplayEntry, fold};
 
@@ -99,7 +100,10 @@ impl Pickup {
             id: mail.id,
             pieces: &mut mail.letter.writer,
             store: Arc::clone(&self.services.store),
-            limit: self.most_bytes(),
+            limits: filters::Limits {
+                octets: self.most_bytes(),
+                line: server::Limits::from(&self.services.config.limits).text_line_bytes,
+            },
         };
         match chain.message(work).await? {
             Ok(filtered) => Ok((Some(filtered), refusals)),
@@ -240,6 +244,7 @@ impl Mail {
             content: Content::Mime,
             size_bytes: self.letter.writer.size_bytes(),
             accepted_at: now,
+            counted_from: now,
             destination: host.clone(),
             recipients: Vec::new(),
         }

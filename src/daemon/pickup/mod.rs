@@ -7,12 +7,13 @@
 //! The owners of the files take turns, and a pass takes a second or so: nobody keeps the others waiting for long. A file that
 //! cannot be taken now stays, and is left alone for some time.
 //!
-//! A file is removed after the commit. If we are killed in between, the message is known by the file's name, and is not taken
-//! twice.
+//! A file is removed after the commit. If we are killed in between, the message is known by the file's name and content, and is not
+//! taken twice. Another message under a name that was used before is taken.
 
 mod filtering;
 mod folder;
 mod report;
+mod returned;
 mod turns;
 
 use std::io::{self, Read as _};
@@ -26,10 +27,11 @@ use self::filtering::Passed;
 use self::folder::{Folder, Found, LeftFile};
 pub use self::folder::{READY, UNFINISHED, Unusable};
 use self::report::Report;
+use self::returned::Fault;
 use self::turns::{Candidate, Delayed};
 use super::Services;
 use super::filtering::Letter;
-use super::intake::{Completion, Failure, Intake, MAX_HEADER};
+use super::intake::{Complete, Completion, Failure, Intake, MAX_HEADER};
 use super::session::addressees;
 use crate::accounts::{Resolution, Target};
 use crate::base::id::QueueId;
@@ -38,6 +40,7 @@ use crate::crypto::hash::Sha512;
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::demand::Demand;
 use crate::mail::dropped::{Dropped, Error as EnvelopeError, MAX_ENVELOPE};
+use crate::mail::dsn::HEADER_BYTES;
 use crate::mail::headers::{self, Collector, Gathered};
 use crate::mail::local::{self, Author};
 use crate::mail::notify::{MessageRequest, Notify, RecipientRequest};
@@ -62,7 +65,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 const AGAIN_IF_LATER: Duration = Duration::from_secs(10 * 60);
 
 /// Fields that final delivery adds. A message that is sent once more has those of its first delivery (RFC 5321 §4.4).
-const OF_DELIVERY: [&str; 2] = ["Return-Path", "Delivered-To"];
+const OF_DELIVERY: [&str; 3] = ["Return-Path", "Delivered-To", "X-Original-To"];
 
 /// How long a message that was taken is known: its file goes at once, or when the daemon is back.
 const KNOWN_FOR: Duration = Duration::from_secs(90 * 24 * 3600);
@@ -280,8 +283,9 @@ impl Pickup {
 
     /// Takes a message into the spool.
     async fn take(&self, letter: LeftFile) -> Result<(), Refused> {
-        let (uid, entry) = (letter.uid, self.entry(&letter.name));
+        let uid = letter.uid;
         let mut reader = Opened::read(letter, self.most_bytes()).await?;
+        let entry = ReplayEntry::of_whole(reader.key, self.services.clock.now().after(KNOWN_FOR));
         let origin = &self.services.host.origin;
         let envelope = reader.dropped.clone();
         let sender = match envelope.sender.as_str() {
@@ -294,7 +298,7 @@ impl Pickup {
             return Ok(());
         }
         let id = QueueId::random(&mut rand::rng());
-        let mut intake = self.begin(id, uid, sender.as_ref()).await?;
+        let intake = self.begin(id, uid, sender.as_ref()).await?;
         // Nobody is the author of what comes from nobody.
         let author = match &sender {
             Some(sender) => sender.clone(),
@@ -305,8 +309,17 @@ impl Pickup {
             name: &envelope.name,
             origin,
         };
-        reader.pour(&mut intake, &author).await?;
-        let complete = intake.finish().await.map_err(refused)?;
+        let front = reader.front();
+        let complete = match reader.poured(intake, &author).await {
+            Ok(complete) => complete,
+            Err(error) => {
+                if let Some(fault) = Fault::of(&error) {
+                    self.tell_sender(sender.as_ref(), &envelope, (&fault, &front[..]), entry)
+                        .await?;
+                }
+                return Err(error);
+            }
+        };
         let mail = Mail {
             id,
             sender,
@@ -339,13 +352,6 @@ impl Pickup {
 
     fn most_bytes(&self) -> u64 {
         self.services.config.limits.message_bytes.get().max(MESSAGE_BYTES)
-    }
-
-    /// By which a message is known that was taken before we were killed.
-    fn entry(&self, name: &str) -> ReplayEntry {
-        let digest = Sha512::of(&[b"dropped\0", name.as_bytes()]).finish();
-        let (key, _) = digest.split_first_chunk().unwrap_or((&[0; 32], &[]));
-        ReplayEntry::of_whole(*key, self.services.clock.now().after(KNOWN_FOR))
     }
 
     /// Everybody whom the recipients stand for. Those who are nobody stay: the queue sends the sender a report. If nobody would
@@ -408,7 +414,9 @@ impl Pickup {
             time: now,
         };
         let domain = sender.map_or(host, Mailbox::domain).clone();
-        let completion = Completion { domain, now };
+        // It has been completed by then.
+        let names = None;
+        let completion = Completion { domain, now, names };
         let store = self.services.store.as_ref();
         Intake::begin(store, id, host, &trace.to_string(), Some(completion)).await
     }
@@ -487,6 +495,8 @@ fn refused(failure: Failure) -> Refused {
 struct Opened {
     file: tokio::fs::File,
     dropped: Dropped,
+    /// By which the message is known if we are killed before the file is removed.
+    key: [u8; 32],
     /// Octets of the message.
     size: u64,
     /// The start of the message, which came with the envelope.
@@ -498,6 +508,12 @@ impl Opened {
         let read = tokio::task::spawn_blocking(move || read_envelope(letter, most));
         read.await
             .map_err(|_| Refused::Read(io::ErrorKind::Interrupted.into()))?
+    }
+
+    /// The whole message, taken in.
+    async fn poured(&mut self, mut intake: Intake, author: &Author<'_>) -> Result<Complete, Refused> {
+        self.pour(&mut intake, author).await?;
+        intake.finish().await.map_err(refused)
     }
 
     /// The message, its line ends put in order and without NUL, completed at its front.
@@ -532,6 +548,15 @@ impl Opened {
         front.take(&wire).await?;
         front.finish().await;
         Ok(())
+    }
+
+    /// The start of the message with its line ends in order, as far as a report can use it.
+    fn front(&self) -> Vec<u8> {
+        let start = self.start.iter().take(HEADER_BYTES).copied();
+        let start: Vec<u8> = start.filter(|octet| *octet != 0).collect();
+        let mut wire = Vec::new();
+        Encoder::counted().encode(&start, &mut wire);
+        wire
     }
 
     async fn more(&mut self) -> io::Result<Vec<u8>> {
@@ -592,9 +617,16 @@ impl<'a> Front<'a> {
     }
 }
 
+/// What differs is within the front of a file, or makes it longer.
+fn key(name: &str, length: u64, front: &[u8]) -> [u8; 32] {
+    let digest = Sha512::of(&[b"dropped\0", name.as_bytes(), b"\0", &length.to_be_bytes(), front]).finish();
+    digest.split_first_chunk::<32>().map_or([0; 32], |(key, _)| *key)
+}
+
 fn read_envelope(letter: LeftFile, most: u64) -> Result<Opened, Refused> {
     let LeftFile {
         mut file,
+        name,
         size: length,
         ..
     } = letter;
@@ -605,10 +637,12 @@ fn read_envelope(letter: LeftFile, most: u64) -> Result<Opened, Refused> {
     if size > most || length != size.saturating_add(at as u64) {
         return Err(Refused::Size);
     }
+    let key = key(&name, length, &start);
     start.drain(..at);
     Ok(Opened {
         file: tokio::fs::File::from_std(file),
         dropped,
+        key,
         size,
         start,
     })
@@ -657,6 +691,7 @@ mod tests {
         let completion = Completion {
             domain: mailbox.domain().clone(),
             now: Timestamp(0),
+            names: None,
         };
         let id = QueueId::random(&mut rand::rng());
         let intake = Intake::begin(&store, id, mailbox.domain(), "", Some(completion)).await;

@@ -19,7 +19,9 @@ use super::Services;
 use crate::base::encoding::base64;
 use crate::base::id::SessionId;
 use crate::base::machine::Machine;
+use crate::base::network::Network;
 use crate::base::observe;
+use crate::config::Config;
 use crate::dmtp as dmtp_protocol;
 use crate::dmtp::command::Protocol;
 use crate::mode::{self, Dual};
@@ -67,7 +69,10 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) {
     let id = SessionId::random(&mut rand::rng());
-    let is_stranger = purpose == Purpose::Dual && !smtp::is_trusted(&services.config, purpose, peer);
+    // To see whether we are here, and as often as it likes; it is no host that sends mail.
+    let is_of_proxy = is_of_proxy(&services.config, &tcp, peer);
+    let trusted = smtp::trusted_network(&services.config, purpose, peer).filter(|_| !is_of_proxy);
+    let is_stranger = purpose == Purpose::Dual && trusted.is_none() && !is_of_proxy;
     if is_stranger && !services.screening.may_connect(peer.ip(), Instant::now()) {
         return smtp::screening::dismiss(&services, &id, peer.ip(), tcp);
     }
@@ -75,6 +80,7 @@ pub async fn serve(
         services,
         purpose,
         peer,
+        trusted,
         id,
         shutdown,
     };
@@ -103,6 +109,14 @@ pub async fn serve(
     }
 }
 
+/// Whether a proxy has spoken for itself (PROXY protocol, LOCAL).
+fn is_of_proxy(config: &Config, tcp: &TcpStream, peer: SocketAddr) -> bool {
+    let is_proxied = tcp
+        .local_addr()
+        .is_ok_and(|local| config.listen.is_proxied(local));
+    is_proxied && tcp.peer_addr().is_ok_and(|proxy| proxy == peer)
+}
+
 /// 24 random octets in base64, which has no comma: for SCRAM.
 fn fresh_nonce() -> String {
     let octets: [u8; 24] = rand::rng().random();
@@ -113,6 +127,8 @@ struct Serving {
     services: Arc<Services>,
     purpose: Purpose,
     peer: SocketAddr,
+    /// The network by which the host may send without a login.
+    trusted: Option<Network>,
     id: SessionId,
     shutdown: CancellationToken,
 }
@@ -211,7 +227,7 @@ impl Serving {
     }
 
     fn smtp_owner(&self) -> smtp::Owner {
-        smtp::Owner::new(Arc::clone(&self.services), self.purpose, self.peer, self.id)
+        smtp::Owner::new(Arc::clone(&self.services), self.trusted, self.peer, self.id)
     }
 
     fn dmtp_owner(&self) -> dmtp::Owner {
@@ -239,10 +255,10 @@ impl Serving {
             dsn: match self.purpose {
                 Purpose::Submission | Purpose::Submissions => true,
                 Purpose::Dual | Purpose::Dmtp => {
-                    self.services.config.server.dsn_for_other_hosts
-                        || smtp::is_trusted(&self.services.config, self.purpose, self.peer)
+                    self.services.config.server.dsn_for_other_hosts || self.trusted.is_some()
                 }
             },
+            origin: self.trusted.map(|_| self.services.host.origin.clone()),
             limits: (&self.services.config.limits).into(),
         }
     }

@@ -11,14 +11,14 @@ mod trusted;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub(super) use self::trusted::network as trusted_network;
 use super::logins::{self, Login as LoginGuard};
-use super::{Purpose, fresh_nonce, incoming};
+use super::{fresh_nonce, incoming};
 use crate::abuse::Reserved;
 use crate::accounts::{self, Resolution, Target};
 use crate::base::id::{QueueId, SessionId};
 use crate::base::network::Network;
 use crate::base::observe;
-use crate::config::Config;
 use crate::daemon::Services;
 use crate::daemon::filtering::Letter;
 use crate::daemon::intake::{Complete, Completion, Failure, Intake};
@@ -52,11 +52,6 @@ pub struct Owner {
     visit: Option<Visit>,
     /// Since the first MAIL of this client.
     filters: Option<Chain>,
-}
-
-/// Whether the peer is a host that may send without a login.
-pub(super) fn is_trusted(config: &Config, purpose: Purpose, peer: SocketAddr) -> bool {
-    trusted::network(config, purpose, peer).is_some()
 }
 
 /// From MAIL to the end of data.
@@ -119,7 +114,10 @@ pub(in crate::daemon) fn addressees(
         expanded: true,
         ..Addressee::new(named.clone(), request)
     });
-    let to_target = |target| Addressee::new(target, passed_on.clone());
+    let to_target = |target: Mailbox| Addressee {
+        named: (fold(&target) != fold(named)).then(|| named.clone()),
+        ..Addressee::new(target, passed_on.clone())
+    };
     targets.into_iter().map(to_target).chain(expanded).collect()
 }
 
@@ -143,9 +141,8 @@ impl Accepted {
 }
 
 impl Owner {
-    /// For a connection from `peer`.
-    pub fn new(services: Arc<Services>, purpose: Purpose, peer: SocketAddr, id: SessionId) -> Self {
-        let trusted = trusted::network(&services.config, purpose, peer);
+    /// For a connection from `peer`, which is trusted as one of a network, if it is.
+    pub fn new(services: Arc<Services>, trusted: Option<Network>, peer: SocketAddr, id: SessionId) -> Self {
         Self {
             login: LoginGuard::new(services.refused_logins.clone(), peer.ip()),
             visit: match trusted {
@@ -267,8 +264,9 @@ impl Owner {
         );
     }
 
-    async fn mail(&mut self, session: &Session, mail: MailFrom) -> Result<(), Reply> {
+    async fn mail(&mut self, session: &Session, mut mail: MailFrom) -> Result<(), Reply> {
         self.demand_space()?;
+        mail.reverse_path.0 = mail.reverse_path.0.map(|sender| self.meant(sender));
         let reserved = self.admit_sender(&mail).await?;
         self.filter_mail(session, &mail).await?;
         self.transaction = Some(Transaction {
@@ -285,7 +283,7 @@ impl Owner {
 
     async fn rcpt(&mut self, rcpt: RcptTo) -> Result<(), Reply> {
         let mailbox = match rcpt.forward_path {
-            ForwardPath::Mailbox(mailbox) => mailbox,
+            ForwardPath::Mailbox(mailbox) => self.meant(mailbox),
             ForwardPath::Postmaster => self.postmaster().await?,
         };
         let accepted = match self.returned(&mailbox).await? {
@@ -336,6 +334,7 @@ impl Owner {
         if self.must_seal_for(&targets).await? {
             return Err(to_be_sealed_at_home());
         }
+        self.demand_utf8(&targets).await?;
         self.demand_room(&targets).await?;
         let mut accepted = Accepted::of(Vec::with_capacity(targets.len()));
         for target in targets {
@@ -351,6 +350,29 @@ impl Owner {
             }
         }
         Ok(accepted)
+    }
+
+    /// A mailbox server that takes no addresses in UTF-8 could be given the message for nobody, if it is the server of all.
+    async fn demand_utf8(&self, targets: &[Target]) -> Result<(), Reply> {
+        let open = self.transaction.as_ref();
+        let sender = open.and_then(|open| open.mail.reverse_path.0.as_ref());
+        let is_of_sender = sender.is_some_and(Mailbox::needs_utf8);
+        for target in targets {
+            let server = match target {
+                Target::Local(account) if is_of_sender || account.address.needs_utf8() => {
+                    self.services.mailboxes.server_of(&account.address)
+                }
+                _ => None,
+            };
+            let Some(server) = server else {
+                return Ok(());
+            };
+            if server.takes_utf8().await != Some(false) {
+                return Ok(());
+            }
+        }
+        let text = "The mailbox server takes no internationalized addresses (SMTPUTF8): use one in ASCII";
+        Err(reply(550, (5, 6, 7), text))
     }
 
     /// Whether the author has keys elsewhere, and somebody here can be sealed for: their mail goes as if it left and came
@@ -434,6 +456,7 @@ impl Owner {
         let completion = author.map(|domain| Completion {
             domain: domain.clone(),
             now,
+            names: self.names_of_trusted(),
         });
         let store = self.services.store.as_ref();
         let begun = Intake::begin(store, id, host, &format!("{}{trace}", self.mark()), completion).await;

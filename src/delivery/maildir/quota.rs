@@ -9,7 +9,7 @@
 //! A delivery adds a line. The messages themselves are gone through, by their names alone where those say a size, when there
 //! is no file, when it is longer than [`MOST_OCTETS`], and when the mailbox seems full and that may be outdated: mail
 //! programs that do not know the file remove messages without a word. So a look costs one small read, and of a mailbox that
-//! is full one count every [`COUNTED_FOR`]. Two deliveries at the same time may both still fit.
+//! is full one count every [`COUNTED_FOR`]. Deliveries at the same time reserve their room.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};

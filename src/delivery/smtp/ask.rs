@@ -1,5 +1,6 @@
 //! Whether a host takes mail for a recipient, found out without sending any.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,8 +20,15 @@ use crate::store::Error;
 const LONGEST: Duration = Duration::from_secs(3600);
 
 impl SmtpDelivery {
-    /// Asks the host that takes mail for the recipient, as if a report were to be sent there.
-    pub async fn ask(&self, recipient: &Mailbox, wanted: SmtpTls, transport: Option<&Transport>) -> Report {
+    /// Asks the host that takes mail for the recipient, as if a report were to be sent there. `greeted` tells those who do not
+    /// wait for the answer whether there is a session with the host.
+    pub async fn ask(
+        &self,
+        recipient: &Mailbox,
+        wanted: SmtpTls,
+        transport: Option<&Transport>,
+        greeted: &AtomicBool,
+    ) -> Report {
         let job = Job {
             reverse_path: &ReversePath::NULL,
             recipients: &[recipient.clone().into()],
@@ -33,15 +41,18 @@ impl SmtpDelivery {
             // Whoever asks waits no longer than they like.
             until: Instant::now() + LONGEST,
         };
-        self.deliver(recipient.domain(), &job, &mut Nothing).await
+        self.deliver(recipient.domain(), &job, &mut Nothing { greeted })
+            .await
     }
 }
 
 /// What is never sent.
-struct Nothing;
+struct Nothing<'a> {
+    greeted: &'a AtomicBool,
+}
 
 #[async_trait]
-impl Octets for Nothing {
+impl Octets for Nothing<'_> {
     async fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
         Ok(None)
     }
@@ -50,8 +61,10 @@ impl Octets for Nothing {
 }
 
 #[async_trait]
-impl Letter for Nothing {
+impl Letter for Nothing<'_> {
+    /// A session that is set up wants to know.
     async fn ready(&mut self, _form: Form) -> Result<Ready, Outcome> {
+        self.greeted.store(true, Ordering::Relaxed);
         Ok(Ready {
             size_bytes: 0,
             eight_bit: false,

@@ -7,8 +7,8 @@ use tokio::fs;
 use tokio::time::timeout_at;
 
 use super::{
-    Common, Connectors, Job, Key, Protection, Report, SmtpDelivery, Target, Way, find, no_address, refusal,
-    to_address, unusable,
+    Common, Connectors, Job, Key, Protection, Report, SmtpDelivery, Target, Way, elsewhere, find, no_address,
+    refusal, to_address, unusable,
 };
 use crate::base::encoding::hex;
 use crate::base::secret::Secret;
@@ -61,6 +61,7 @@ impl SmtpDelivery {
         refused: &mut Vec<(String, Protection)>,
     ) -> Result<Report, Failure> {
         let way = self.way(target, common).await?;
+        let way = elsewhere(way, &self.listeners, common.port).map_err(|_| this_host(job))?;
         let protection = |verified| Protection {
             kind: way.decision.tls.kind(),
             reason: way.decision.reason,
@@ -92,6 +93,9 @@ impl SmtpDelivery {
                 Ok(report) => {
                     let protection = Some(protection(handshake.verified && report.tls.is_some()));
                     return Ok(Report { protection, ..report });
+                }
+                Err(failed) if failed.tls_to_blame && common.demand == TlsDemand::Required => {
+                    failure = failed.under_require_tls(&way.host);
                 }
                 Err(failed) if failed.tls_to_blame => failure = failed,
                 Err(failed) => return Err(failed),
@@ -184,8 +188,18 @@ impl SmtpDelivery {
         letter: &mut dyn Letter,
     ) -> Result<Report, Failure> {
         let opened = timeout_at(job.until, self.open(door)).await;
-        let session = opened.map_err(|_| Failure::too_late(&door.way.host))??;
+        let mut session = opened.map_err(|_| Failure::too_late(&door.way.host))??;
+        // Routers and proxies lead to us as well. Hosts that the operator names may be called as he likes.
+        if door.transport.is_none() && self.is_own_name(&session.offered().host) {
+            session.quit().await;
+            return Err(this_host(job));
+        }
         self.send(session, &door.key(), job, letter).await
+    }
+
+    fn is_own_name(&self, name: &str) -> bool {
+        let mut ours = self.ours.iter();
+        ours.any(|ours| ours.as_str().eq_ignore_ascii_case(name))
     }
 
     async fn open(&self, door: &Door<'_>) -> Result<Session, Failure> {
@@ -372,6 +386,15 @@ async fn read_credentials(path: &Path) -> Result<Credentials, CredentialsError> 
 fn no_credentials(host: &str) -> Failure {
     let text = format!("name and password for {host} cannot be read");
     Failure::plain(Diagnosis::local(EnhancedStatus(4, 3, 0), text))
+}
+
+/// Mail would come back here.
+fn this_host(job: &Job<'_>) -> Failure {
+    let diagnosis = job.comes_back();
+    Failure {
+        is_permanent: diagnosis.status.0 == 5,
+        ..Failure::plain(diagnosis)
+    }
 }
 
 fn cannot_log_in(host: &str) -> Failure {

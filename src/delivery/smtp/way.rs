@@ -1,10 +1,11 @@
 //! What there is to know of an MX host before it is connected to, and how its TLS has to be.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::domains::sts::{Mode, StsFacts};
 use crate::mail::address::Domain;
 use crate::mail::demand::TlsDemand;
+use crate::net::connect::leads_to;
 use crate::net::dns::{Host, Lookup, Proof, Resolver, Tlsa};
 use crate::routing::transport::Transport;
 use crate::routing::{HostDecision, HostFacts, SmtpTls, Sts, TlsaFinding, decide_host};
@@ -55,6 +56,9 @@ pub enum NoAddress {
     /// No usable answer.
     #[error("cannot be looked up")]
     Failed,
+    /// It has only those at which this host listens, and mail would come back.
+    #[error("is that of this host")]
+    Ours,
 }
 
 /// Finds out the way to a host.
@@ -98,6 +102,16 @@ pub fn to_address(address: IpAddr, common: &Common<'_>) -> Way {
         address_proof: Proof::Insecure,
         decision: decide_host(&facts),
         facts,
+    }
+}
+
+/// The way without addresses at which this host listens itself ([`NoAddress::Ours`] if there are no others).
+pub fn elsewhere(way: Way, listeners: &[SocketAddr], port: u16) -> Result<Way, NoAddress> {
+    let is_ours = |address: &IpAddr| leads_to(listeners, SocketAddr::new(*address, port));
+    let (ours, addresses): (Vec<_>, Vec<_>) = way.addresses.iter().copied().partition(is_ours);
+    match addresses.is_empty() && !ours.is_empty() {
+        true => Err(NoAddress::Ours),
+        false => Ok(Way { addresses, ..way }),
     }
 }
 
@@ -223,6 +237,37 @@ mod tests {
             Some(&domain("plain.test")),
         );
         assert_eq!(named, [domain("plain.test")]);
+    }
+
+    #[test]
+    fn no_way_leads_to_where_this_host_listens() {
+        let to = |addresses: &[&str]| Way {
+            host: "mx.plain.test".into(),
+            addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+            address_proof: Proof::Insecure,
+            facts: facts(),
+            decision: decide_host(&facts()),
+        };
+        let listeners: [SocketAddr; 1] = ["192.0.2.1:25".parse().unwrap()];
+        let left = |addresses: &[&str], port| {
+            let way = elsewhere(to(addresses), &listeners, port);
+            way.map(|way| way.addresses.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(left(&["192.0.2.1"], 25), Err(NoAddress::Ours));
+        assert_eq!(left(&["192.0.2.1", "192.0.2.2"], 25).unwrap(), ["192.0.2.2"]);
+        assert_eq!(left(&["192.0.2.1"], 26).unwrap(), ["192.0.2.1"]);
+        assert!(left(&[], 25).unwrap().is_empty());
+    }
+
+    fn facts() -> HostFacts {
+        HostFacts {
+            list: Proof::Insecure,
+            tlsa: TlsaFinding::NotAsked,
+            sts: Sts::None,
+            wanted: SmtpTls::Opportunistic,
+            demand: TlsDemand::Policy,
+            transport: None,
+        }
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub struct Judged {
     pub changes: Changes,
     /// It said so before the end of the message.
     pub is_early: bool,
+    /// How bad it finds the message, and from where on it refuses one, in words.
+    pub score: Option<String>,
 }
 
 impl Judged {
@@ -54,6 +56,7 @@ impl Judged {
             verdict,
             changes: Changes::default(),
             is_early: true,
+            score: None,
         }
     }
 }
@@ -70,7 +73,9 @@ pub enum Answer {
 impl Conversation {
     /// Connects and negotiates, and tells of the client.
     pub async fn open(filter: &Filter, client: &Client, deadline: Instant) -> Result<(Self, Answer), Error> {
-        let stream = connect(filter, deadline).await?;
+        // Also at the end of data, where the deadline is later: nobody waits longer for one that is not there.
+        let at_once = deadline.min(Instant::now() + filter.command_time);
+        let stream = connect(filter, at_once).await?;
         let open = async {
             let mut conversation = Self {
                 stream: BufStream::new(stream),
@@ -269,6 +274,7 @@ impl Conversation {
                         verdict,
                         changes,
                         is_early: false,
+                        score: None,
                     });
                 }
             }

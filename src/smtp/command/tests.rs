@@ -237,3 +237,22 @@ proptest! {
         let _ = parse(line.as_bytes());
     }
 }
+
+#[test]
+fn names_without_a_domain_get_one_if_they_are_to() {
+    let origin = "h.test".parse().unwrap();
+    for (line, completed) in [
+        ("MAIL FROM:<root>", Some("MAIL FROM:<root@h.test>")),
+        ("rcpt to: <root> X=y", Some("rcpt to: <root@h.test> X=y")),
+        ("MAIL FROM:<>", None),
+        ("RCPT TO:<a@a.test>", None),
+        ("RCPT TO:<@a.test:a>", None),
+        ("RCPT TO:root", None),
+        ("RCPT TO:<root", None),
+        ("VRFY <root>", None),
+        ("MAIL", None),
+    ] {
+        let found = with_domain(line.as_bytes(), &origin);
+        assert_eq!(found.as_deref(), completed.map(str::as_bytes), "{line}");
+    }
+}

@@ -11,7 +11,9 @@ const MOST_EXCESS: usize = 10;
 impl Session {
     /// Handles one line in a place where a command is expected.
     pub(super) fn take_command(&mut self, line: &[u8]) {
-        let outcome = match command::parse(line) {
+        let origin = self.params.origin.as_ref();
+        let completed = origin.and_then(|origin| command::with_domain(line, origin));
+        let outcome = match command::parse(completed.as_deref().unwrap_or(line)) {
             // What follows is a chunk of unknown size, and must not be read as commands.
             Err(command::Error::ChunkSize) => {
                 return self.close(End::UnusableChunkSize, Some(replies::unusable_chunk_size()));

@@ -23,6 +23,8 @@ pub struct Params {
     pub banner_tokens: Vec<String>,
     /// Whether clients may ask for reports (RFC 3461).
     pub dsn: bool,
+    /// The domain of names without one in MAIL and RCPT. Without it, they are refused.
+    pub origin: Option<Domain>,
     /// Bounds on what the client may ask of us.
     pub limits: Limits,
 }
@@ -97,6 +99,7 @@ impl Params {
     /// What EHLO is answered with.
     pub(super) fn extensions(&self, tls: Option<&TlsInfo>) -> Extensions {
         Extensions {
+            host: self.host.to_string(),
             pipelining: true,
             size: Some(self.limits.message_bytes),
             eight_bit_mime: true,

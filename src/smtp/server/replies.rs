@@ -135,12 +135,12 @@ pub(super) fn no_command(error: command::Error) -> Reply {
         command::Error::ReversePath(error) => reply(
             501,
             path_status(error, 7, 8),
-            "Bad sender address: it is written <name@domain>",
+            &format!("Bad sender address: it is written {}", path_form(error)),
         ),
         command::Error::ForwardPath(error) => reply(
             501,
             path_status(error, 3, 2),
-            "Bad recipient address: it is written <name@domain>",
+            &format!("Bad recipient address: it is written {}", path_form(error)),
         ),
     }
 }
@@ -150,6 +150,14 @@ fn path_status(error: address::Error, whole: u16, domain: u16) -> (u8, u16, u16)
     match error {
         address::Error::Domain => (5, 1, domain),
         _ => (5, 1, whole),
+    }
+}
+
+/// What an address looks like. Hosts are not named by numbers: mail for this one's postmaster goes to `<postmaster>`.
+fn path_form(error: address::Error) -> &'static str {
+    match error {
+        address::Error::Domain => "<name@domain>, and an IP address is no domain here",
+        _ => "<name@domain>",
     }
 }
 

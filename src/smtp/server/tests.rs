@@ -16,6 +16,7 @@ fn params() -> Params {
         scram: true,
         banner_tokens: Vec::new(),
         dsn: false,
+        origin: None,
         limits: Limits::default(),
     }
 }

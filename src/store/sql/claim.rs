@@ -181,6 +181,7 @@ impl Round<'_> {
             content: opened.beside.content,
             size_bytes: opened.beside.size_bytes,
             accepted_at: opened.beside.accepted_at,
+            counted_from: opened.counted_from,
             destination: Domain::parse(destination).map_err(|_| Error::Unreadable("destination"))?,
             recipients: Vec::new(),
         };
@@ -236,22 +237,26 @@ struct OpenedMessage {
     key: MessageKey,
     envelope: crate::store::Envelope,
     beside: crate::store::sealed::ClearColumns,
+    counted_from: Timestamp,
 }
 
+type MessageRow = (Vec<u8>, Vec<u8>, i64, i64, i64, Option<i64>);
+
 async fn open_message(db: &mut Connection, master: &MasterKey, id: &str) -> Result<OpenedMessage, Error> {
-    let (wrapped_key, envelope, content, size_bytes, accepted_at): (Vec<u8>, Vec<u8>, i64, i64, i64) =
-        query_as(
-            "SELECT wrapped_key, envelope, content, size_bytes, accepted_at FROM messages WHERE id = $1",
-        )
-        .bind(id)
-        .fetch_one(db)
-        .await?;
+    let row: MessageRow = query_as(
+        "SELECT wrapped_key, envelope, content, size_bytes, accepted_at, released_at FROM messages WHERE id = $1",
+    )
+    .bind(id)
+    .fetch_one(db)
+    .await?;
+    let (wrapped_key, envelope, content, size_bytes, accepted_at, released_at) = row;
     let beside = message::clear_columns(content, size_bytes, accepted_at)?;
     let id = QueueId::parse(id).ok_or(Error::Unreadable("message id"))?;
     let key = master.unwrap(id, &wrapped_key)?;
     Ok(OpenedMessage {
         envelope: key.open_envelope(&envelope, &beside)?,
         key,
+        counted_from: released_at.map_or(beside.accepted_at, Timestamp),
         beside,
     })
 }
@@ -265,6 +270,7 @@ fn open_recipient(key: &MessageKey, row: &LeasedRow) -> Result<ClaimedRecipient,
         forward_path: addressee.path,
         request: addressee.request,
         expanded: addressee.expanded,
+        named: addressee.named,
         // The row already counts this attempt.
         attempts: u32::try_from(attempts - 1).map_err(|_| Error::Unreadable("attempts"))?,
         delay_reported: *delay_reported,

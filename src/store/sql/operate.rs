@@ -194,6 +194,7 @@ pub(super) async fn release(
     selection: &Selection,
     now: Timestamp,
 ) -> Result<u64, Error> {
+    note_release(db, selection, now).await?;
     let mut sql = QueryBuilder::new(
         "UPDATE recipients SET state = 'waiting', fault = NULL, held_until = NULL, due_at = ",
     );
@@ -202,6 +203,17 @@ pub(super) async fn release(
         .push_bind(now.0)
         .push(") WHERE state IN ('held', 'quarantined')");
     Ok(apply(db, sql, selection, now).await?.recipients)
+}
+
+/// How long the mail is tried counts from now on.
+async fn note_release(db: &mut Connection, selection: &Selection, now: Timestamp) -> Result<(), Error> {
+    let mut sql = QueryBuilder::new("UPDATE messages SET released_at = ");
+    sql.push_bind(now.0)
+        .push(" WHERE id IN (SELECT message FROM recipients WHERE state IN ('held', 'quarantined')");
+    narrow(&mut sql, selection);
+    sql.push(")");
+    sql.build().execute(db).await?;
+    Ok(())
 }
 
 /// See [`Spool::retry`](crate::store::Spool::retry).
@@ -266,19 +278,7 @@ async fn apply(
     selection: &Selection,
     now: Timestamp,
 ) -> Result<Changed, Error> {
-    match selection {
-        Selection::Message(id) => sql.push(" AND message = ").push_bind(id.to_string()),
-        Selection::Recipient(id) => sql.push(" AND id = ").push_bind(id.to_string()),
-        Selection::Destination(domain) => sql.push(" AND destination = ").push_bind(domain.to_string()),
-        Selection::Rows(rows) => {
-            sql.push(" AND seq IN (");
-            for (place, row) in rows.iter().enumerate() {
-                sql.push(if place == 0 { "" } else { ", " }).push_bind(row.0);
-            }
-            sql.push(")")
-        }
-        Selection::All => &mut sql,
-    };
+    narrow(&mut sql, selection);
     sql.push(" RETURNING message, destination, leased_until");
     let changed: Vec<(String, String, Option<i64>)> = sql.build_as().fetch_all(&mut *db).await?;
     let is_leased = |leased_until: &Option<i64>| leased_until.is_some_and(|end| end > now.0);
@@ -297,4 +297,21 @@ async fn apply(
         refresh_lane(db, destination).await?;
     }
     Ok(count)
+}
+
+/// Adds a condition on recipients to those that a statement ends with.
+fn narrow(sql: &mut QueryBuilder, selection: &Selection) {
+    match selection {
+        Selection::Message(id) => sql.push(" AND message = ").push_bind(id.to_string()),
+        Selection::Recipient(id) => sql.push(" AND id = ").push_bind(id.to_string()),
+        Selection::Destination(domain) => sql.push(" AND destination = ").push_bind(domain.to_string()),
+        Selection::Rows(rows) => {
+            sql.push(" AND seq IN (");
+            for (place, row) in rows.iter().enumerate() {
+                sql.push(if place == 0 { "" } else { ", " }).push_bind(row.0);
+            }
+            sql.push(")")
+        }
+        Selection::All => sql,
+    };
 }

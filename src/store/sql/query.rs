@@ -203,12 +203,16 @@ impl QueryBuilder {
         self
     }
 
+    pub(in crate::store) fn build(self) -> Query {
+        Query {
+            text: Text::Built(self.text),
+            values: self.values,
+        }
+    }
+
     pub(in crate::store) fn build_as<T: FromRow>(self) -> QueryAs<T> {
         QueryAs {
-            query: Query {
-                text: Text::Built(self.text),
-                values: self.values,
-            },
+            query: self.build(),
             rows: PhantomData,
         }
     }

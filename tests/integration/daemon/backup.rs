@@ -2,12 +2,16 @@
 
 use std::num::NonZeroU64;
 
-use dimed::cli::Exit;
+use clap::Parser as _;
+use dimed::cli::{Arguments, Exit};
 use dimed::config::{Config, WhenUnreachable};
 use dimed::net::authority::Zone;
 use dimed::store::{Error, LocalDomain, RelayDomain};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
 
-use crate::support::loopback::Loopback;
+use crate::support::loopback::{Loopback, SMTP};
 use crate::support::organization::Organization;
 use crate::support::sink::{Behaviour, Sink};
 use crate::support::talk::Talk;
@@ -204,6 +208,99 @@ async fn other_refusals_say_nothing_of_the_recipient() {
     here.stop().await;
 }
 
+/// A host of main.test that answers RCPT as `answers` says for each line, or never.
+async fn scripted(at: &Loopback, answers: fn(&str) -> Option<&'static str>) -> JoinHandle<()> {
+    let listener = TcpListener::bind((at.ip, SMTP)).await.unwrap();
+    tokio::spawn(async move {
+        // They end with it.
+        let mut sessions = JoinSet::new();
+        while let Ok((tcp, _)) = listener.accept().await {
+            sessions.spawn(async move {
+                let mut stream = BufReader::new(tcp);
+                let mut said = Some("220 scripted");
+                let mut line = String::new();
+                loop {
+                    if let Some(reply) = said {
+                        let reply = format!("{reply}\r\n");
+                        stream.write_all(reply.as_bytes()).await.unwrap();
+                    }
+                    line.clear();
+                    if stream.read_line(&mut line).await.unwrap_or(0) == 0 {
+                        return;
+                    }
+                    said = match line.starts_with("RCPT ") {
+                        true => answers(&line),
+                        false => Some("250 ok"),
+                    };
+                }
+            });
+        }
+    })
+}
+
+/// Returns once the port is free.
+async fn over(host: JoinHandle<()>) {
+    host.abort();
+    // It ends with the abort, as told.
+    let _ = host.await;
+}
+
+/// Strangers choose the names: one at which a host falls silent does not open the domain to all others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_silent_about_one_name_is_there_for_the_others() {
+    let world = World::new().await;
+    let backup = backup(&world, "callout", |config| {
+        patient(config);
+        config.relay.when_unreachable = WhenUnreachable::Accept;
+    })
+    .await;
+    let host = Loopback::take();
+    world.put(
+        "main.test",
+        &hosts(host.ip, &[(10, "mx.main.test"), (20, "mx.backup.test")]),
+    );
+    let serving = scripted(&host, |line| match line.split(['<', '@']).nth(1) {
+        Some("tarpit") => None,
+        Some("dave") => Some("250 ok"),
+        _ => Some("550 5.1.1 Unknown"),
+    })
+    .await;
+    let here = backup.start().await;
+    let reply = asked(&backup, "tarpit").await;
+    assert!(reply.starts_with("450 4.1.1 "), "{reply}");
+    let reply = asked(&backup, "made-up").await;
+    assert!(reply.starts_with("550 5.1.1 "), "{reply}");
+    assert_eq!(asked(&backup, "dave").await, "250 2.1.5 Ok");
+    over(serving).await;
+    here.stop().await;
+}
+
+/// Without an enhanced status code, a refusal may be about the recipient or about us.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bare_refusal_counts_if_the_host_takes_mail_for_its_postmaster() {
+    let world = World::new().await;
+    let backup = backup(&world, "callout", patient).await;
+    let host = Loopback::take();
+    world.put(
+        "main.test",
+        &hosts(host.ip, &[(10, "mx.main.test"), (20, "mx.backup.test")]),
+    );
+    let here = backup.start().await;
+    let blocks = scripted(&host, |_| Some("550 blocked using bl.example")).await;
+    let reply = asked(&backup, "dave").await;
+    assert!(reply.starts_with("450 4.1.1 "), "{reply}");
+    over(blocks).await;
+    let knows = scripted(&host, |line| match line.contains("postmaster@") {
+        true => Some("250 ok"),
+        false => Some("550 no such user"),
+    })
+    .await;
+    let reply = asked(&backup, "dave").await;
+    assert!(reply.starts_with("550 5.1.1 "), "{reply}");
+    over(knows).await;
+    here.stop().await;
+}
+
 /// RFC 5321 §5.1: nothing goes to a host that would send it here, and nothing is lost because nobody is named.
 #[tokio::test(flavor = "multi_thread")]
 async fn mail_goes_to_better_hosts_alone_or_waits() {
@@ -388,4 +485,23 @@ async fn mail_for_a_domain_in_dime_goes_on_as_its_policy_says() {
         there_served.stop().await;
     }
     here.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_records_are_one_and_its_keys_none() {
+    let world = World::new().await;
+    let backup = backup(&world, "list", |_| {}).await;
+    let printed = backup.cli(&["dns", "records", "main.test"]).await;
+    let records: Vec<&str> = printed.lines().filter(|line| !line.starts_with(';')).collect();
+    assert_eq!(records, ["main.test. 3600 IN MX 20 mx.backup.test."]);
+    for (arguments, says) in [
+        (["dns", "check"], "whoever serves it has its records"),
+        (["dkim", "add"], "signed by whoever serves it"),
+    ] {
+        let config = ["dimed", "--config", backup.config.to_str().unwrap()];
+        let all = [&config[..], &arguments[..], &["main.test"]].concat();
+        let arguments = Arguments::try_parse_from(all).unwrap();
+        let error = dimed::cli::run(arguments, &mut Vec::new()).await.unwrap_err();
+        assert!(error.to_string().contains(says), "{error:#}");
+    }
 }

@@ -1,6 +1,7 @@
 //! What the command line changes in another process is what a running daemon says and does from then on.
 
 use dimed::base::encoding::base64;
+use dimed::cli::Exit;
 use dimed::dime::signet::{Level, Signet};
 use dimed::store::HistoricSignet;
 
@@ -89,4 +90,63 @@ async fn domains_and_accounts_that_a_command_adds_are_served_at_once() {
     ];
     hismail.cli(&add).await;
     talk.ask(rcpt, "250").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_dovecot_checks_passwords_none_is_asked_for() {
+    let world = World::new().await;
+    let at_dovecot = |config: &mut dimed::config::Config| {
+        config.accounts.authentication = dimed::config::PasswordsAt::Dovecot("/nonexistent/auth".into());
+    };
+    let hismail = world.organization("hismail.test").plain().config(at_dovecot);
+    let hismail = hismail.build().await;
+    hismail.cli(&["account", "add", BOB]).await;
+    assert!(hismail.cli(&["account", "list"]).await.contains(BOB));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_other_servers_are_imported_line_by_line() {
+    let world = World::new().await;
+    let hismail = world.organization("hismail.test").accounts(&["bob"]);
+    let hismail = hismail.build().await;
+    let file = hismail.folder.join("list");
+    let file_name = file.to_str().unwrap();
+    let users = "# users\nbob@hismail.test:{PLAIN}x:1000:1000::/home/bob\nben@hismail.test,x\nroot:x\neve@else.test\n";
+    std::fs::write(&file, users).unwrap();
+    let (exit, said) = hismail.answered(&["account", "import", file_name]).await;
+    assert_eq!(exit, Exit::No);
+    for line in [
+        "line 2: bob@hismail.test: there already\n",
+        "line 3: ben@hismail.test: added\n",
+        "line 4: root: refused: not a mailbox\n",
+        "line 5: eve@else.test: refused: the domain is not served here\n",
+        "1 added, 1 there already, 2 refused.\nThey cannot log in yet: ",
+    ] {
+        assert!(said.contains(line), "{line} in {said}");
+    }
+    hismail.history("ben@hismail.test").await.last().unwrap();
+
+    std::fs::write(
+        &file,
+        "sales@hismail.test bob@hismail.test,\n  ben@hismail.test\n@hismail.test,bob@hismail.test\n",
+    )
+    .unwrap();
+    for outcome in ["added", "there already"] {
+        let said = hismail.cli(&["alias", "import", file_name]).await;
+        for what in [
+            "line 1: sales@hismail.test to bob@hismail.test",
+            "line 1: sales@hismail.test to ben@hismail.test",
+            "line 3: @hismail.test to bob@hismail.test",
+        ] {
+            assert!(said.contains(&format!("{what}: {outcome}\n")), "{said}");
+        }
+    }
+    std::fs::write(&file, "ops@hismail.test\nbob@hismail.test ben@hismail.test\n").unwrap();
+    let (exit, said) = hismail.answered(&["alias", "import", file_name]).await;
+    assert_eq!(exit, Exit::No);
+    assert!(
+        said.contains("line 1: ops@hismail.test: refused: it leads to nobody"),
+        "{said}"
+    );
+    assert!(said.ends_with("0 added, 0 there already, 2 refused.\n"), "{said}");
 }

@@ -68,3 +68,58 @@ async fn an_address_that_guesses_passwords_is_not_listened_to_any_more() {
     }
     served.stop().await;
 }
+
+/// That many guesses at the same time, each in a session of its own.
+async fn guess(hismail: &Organization, count: usize) {
+    let guesses = (0..count).map(|_| {
+        let ip = hismail.ip;
+        tokio::spawn(async move {
+            let mut talk = Talk::open_tls(ip, SUBMISSIONS).await;
+            talk.expect("220 ").await;
+            talk.ask("EHLO client.test", "250").await;
+            talk.ask(&format!("AUTH PLAIN {}", plain("wrong horse")), "535")
+                .await;
+            talk.ask("QUIT", "221").await;
+        })
+    });
+    for guess in guesses.collect::<Vec<_>>() {
+        guess.await.unwrap();
+    }
+}
+
+/// Many threads that block, each of which may be given a password to check.
+async fn occupy_threads(hismail: &Organization) {
+    let letters = (0..40).map(|_| {
+        let ip = hismail.ip;
+        tokio::spawn(async move {
+            let mut talk = Talk::smtp(ip).await;
+            let letter = "From: carol@plain.test\r\n\r\nhi\r\n";
+            let reply = talk.transfer("carol@plain.test", &[BOB], letter).await;
+            assert!(reply.starts_with("250"), "{reply}");
+        })
+    });
+    for letter in letters.collect::<Vec<_>>() {
+        letter.await.unwrap();
+    }
+    hismail.idle().await;
+}
+
+/// RFC 9106 has a check fill memory; two checks at a time fill it twice, however many there are.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_logins_take_no_more_memory_than_those_that_are_checked_at_a_time() {
+    const MIB: u64 = 1024;
+    let world = World::new().await;
+    let hismail = world.organization("hismail.test").accounts(&["bob"]);
+    let usual = NonZeroU32::new(19 * 1024).unwrap();
+    let hismail = hismail.config(|config| config.accounts.password_memory_kib = usual);
+    let hismail = hismail.build().await;
+    let process = hismail.spawn().await;
+    occupy_threads(&hismail).await;
+    guess(&hismail, 2).await;
+    let before = process.resident_kib();
+    for _ in 0..3 {
+        guess(&hismail, 20).await;
+    }
+    let grown = process.resident_kib().saturating_sub(before);
+    assert!(grown < 64 * MIB, "{grown} KiB more");
+}

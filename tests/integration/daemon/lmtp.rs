@@ -190,6 +190,76 @@ async fn an_alias_and_a_detail_lead_to_the_account_and_it_gets_one_copy() {
     served.stop().await;
 }
 
+fn named(message: &str) -> Vec<&str> {
+    let fields = message.lines().take_while(|line| !line.is_empty());
+    fields
+        .filter_map(|line| line.strip_prefix("X-Original-To: "))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mailbox_server_is_told_by_which_address_somebody_was_named() {
+    let world = World::new().await;
+    let (server, hermail) = served_by(&world, &[]).await;
+    for target in ["carol@hermail.test", "dave@hermail.test"] {
+        hermail.cli(&["alias", "add", "team@hermail.test", target]).await;
+    }
+    let served = hermail.start().await;
+    let to = ["alice@hermail.test", "bob+shop@hermail.test", "team@hermail.test"];
+    hermail.submit("alice", &to, MESSAGE).await;
+    let mut handed = server.handed(3).await;
+    handed.sort_by(|a, b| a.rcpt.cmp(&b.rcpt));
+    let told: Vec<_> = handed
+        .iter()
+        .map(|handed| (handed.rcpt.join(" "), named(&handed.message)))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("alice@hermail.test".to_owned(), vec![]),
+            ("bob+shop@hermail.test".to_owned(), vec!["bob+shop@hermail.test"]),
+            (
+                "carol@hermail.test dave@hermail.test".to_owned(),
+                vec!["team@hermail.test"]
+            ),
+        ]
+    );
+    hermail.idle().await;
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_server_that_knows_no_details_gets_the_account() {
+    let world = World::new().await;
+    let (server, hermail) = served_by(&world, &[("bob+shop@hermail.test", "rcpt 550 5.1.1 who?")]).await;
+    let served = hermail.start().await;
+    hermail.submit("alice", &["bob+shop@hermail.test"], MESSAGE).await;
+    let handed = server.handed(1).await.remove(0);
+    assert_eq!(handed.rcpt, ["bob@hermail.test"]);
+    assert_eq!(named(&handed.message), ["bob+shop@hermail.test"]);
+    hermail.idle().await;
+    assert_eq!(server.handed(1).await.len(), 1);
+    served.stop().await;
+}
+
+/// RFC 6531 §3.5. It would come back otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_in_utf8_is_refused_where_the_mailbox_server_does_not_take_such() {
+    let world = World::new().await;
+    let (server, hermail) = served_by(&world, &[]).await;
+    let served = hermail.start().await;
+    let mut talk = Talk::smtp(hermail.ip).await;
+    for _ in 0..2 {
+        talk.ask("MAIL FROM:<jürgen@plain.test> SMTPUTF8", "250").await;
+        talk.ask("RCPT TO:<bob@hermail.test>", "550 5.6.7 ").await;
+        talk.ask("RSET", "250").await;
+    }
+    talk.ask("MAIL FROM:<carol@plain.test>", "250").await;
+    talk.ask("RCPT TO:<bob@hermail.test>", "250").await;
+    assert_eq!(server.sessions(), 1, "it is asked once");
+    served.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_domain_can_have_maildirs_beside_the_mailbox_server() {
     let world = World::new().await;

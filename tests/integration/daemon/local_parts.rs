@@ -56,6 +56,39 @@ async fn everybody_behind_some_addresses_gets_one_copy() {
     served.stop().await;
 }
 
+/// A field says so, of oneself alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn by_which_address_somebody_was_named_is_not_lost() {
+    let world = World::new().await;
+    let hismail = hismail(&world).await;
+    let served = hismail.start().await;
+    for (named, local, field) in [
+        ("bob+shop", "bob", Some("X-Original-To: bob+shop@hismail.test")),
+        ("info", "bob", Some("X-Original-To: info@hismail.test")),
+        ("whoever", "eve", Some("X-Original-To: whoever@hismail.test")),
+        ("BOB", "bob", None),
+    ] {
+        bring(&hismail, "carol@plain.test", &[named], LETTER).await;
+        hismail.idle().await;
+        let maildir = hismail.maildir(local);
+        let mail = maildir.only().await;
+        let found = split(&mail)
+            .0
+            .lines()
+            .find(|line| line.starts_with("X-Original-To"));
+        assert_eq!(found, field, "{mail}");
+        std::fs::remove_dir_all(&maildir.0).unwrap();
+    }
+    bring(&hismail, "carol@plain.test", &["all", "whoever"], LETTER).await;
+    for local in ["bob", "eve"] {
+        let mail = hismail.maildir(local).only().await;
+        assert!(mail.contains("\r\nX-Original-To: all@hismail.test\r\n"), "{mail}");
+        assert!(!mail.contains("whoever"), "{mail}");
+    }
+    hismail.idle().await;
+    served.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn mail_that_comes_back_to_a_mailbox_is_returned() {
     let world = World::new().await;

@@ -72,7 +72,10 @@ async fn headers_with_two_meanings_are_refused_in_words() {
     let here = hermail.start().await;
     let mut talk = Talk::submission(hermail.ip, "alice@hermail.test").await;
     for (header, reply) in [
-        ("Subject: a\r\n", "550 5.6.0 The message has no From field"),
+        (
+            "Subject: a\r\n",
+            "550 5.6.0 The message has no From field: whoever writes or sends it has to name its author there",
+        ),
         (
             "From: alice@hermail.test\r\nFrom: eve@hermail.test\r\n",
             "550 5.6.0 The message has two different From fields",

@@ -4,6 +4,7 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use dimed::net::authority::{KeyKind, Zone};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 
 use crate::support::loopback::{Loopback, SMTP};
@@ -106,6 +107,65 @@ async fn a_host_that_takes_few_in_a_session_gets_all_in_several() {
     assert!(taken.iter().all(|taken| taken.message.ends_with(MESSAGE)));
     assert_eq!(sink.attempts().len(), to.len(), "no transaction is begun in vain");
     assert_eq!(sink.sessions(), to.len().div_ceil(2));
+}
+
+/// A stranger's domain whose mail host is at our address would have us write to ourselves, from an address that we trust.
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_for_a_host_at_our_own_address_comes_back_to_its_author() {
+    let world = World::new().await;
+    let hermail = world.organization("hermail.test").accounts(&["alice"]);
+    let hermail = hermail.config(|config| config.relay.networks = vec!["127.0.0.0/8".parse().unwrap()]);
+    let hermail = hermail.build().await;
+    world.plain_domain("evil.test", hermail.ip);
+    // Those that it likes less are not asked (RFC 5321 §5.1).
+    let worse = Loopback::take();
+    let sink = Sink::start(worse.ip, Behaviour::default()).await;
+    let zone = Zone::unsigned(&domain("both.test")).unwrap();
+    let zone = zone.address("mx", hermail.ip).address("worse", worse.ip);
+    let zone = zone
+        .mx("", 10, &domain("mx.both.test"))
+        .mx("", 20, &domain("worse.both.test"));
+    world.put("both.test", &zone);
+    let served = hermail.start().await;
+    for (number, to) in ["eve@evil.test", "eve@both.test"].into_iter().enumerate() {
+        hermail.submit("alice", &[to], MESSAGE).await;
+        let mails = hermail.maildir("alice").expect(number + 1).await;
+        let report = mails.iter().find(|mail| mail.contains(to)).unwrap();
+        assert!(report.contains("\r\nStatus: 5.4.6\r\n"), "{report}");
+    }
+    assert_eq!(sink.sessions(), 0);
+    hermail.idle().await;
+    served.stop().await;
+}
+
+/// A router may lead what leaves for another address back in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_greets_with_our_name_is_this_one() {
+    let world = World::new().await;
+    let hermail = hermail(&world).await;
+    let host = Loopback::take();
+    world.plain_domain("plain.test", host.ip);
+    let listener = TcpListener::bind((host.ip, SMTP)).await.unwrap();
+    let serving = tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let mut stream = BufReader::new(tcp);
+            stream.write_all(b"220 hello\r\n").await.unwrap();
+            let mut line = String::new();
+            while stream.read_line(&mut line).await.unwrap_or(0) > 0 {
+                assert!(!line.contains("MAIL "), "{line}");
+                stream
+                    .write_all(b"250 MX.hermail.test at your service\r\n")
+                    .await
+                    .unwrap();
+            }
+        }
+    });
+    let served = hermail.start().await;
+    hermail.submit("alice", &["carol@plain.test"], MESSAGE).await;
+    let report = hermail.maildir("alice").only().await;
+    assert!(report.contains("\r\nStatus: 5.4.6\r\n"), "{report}");
+    serving.abort();
+    served.stop().await;
 }
 
 /// A wildcard answers for the name of the management record, too, with texts that are none.

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::support::PATIENCE;
 use crate::support::maildir::Maildir;
 use crate::support::organization::Organization;
 use crate::support::talk::Talk;
@@ -113,6 +114,42 @@ async fn mail_waits_for_room() {
     hismail.cli(&["account", "quota", BOB, "none"]).await;
     hismail.submit("eve", &[BOB], &letter(1024)).await;
     maildir.expect(3).await;
+    served.stop().await;
+}
+
+/// Three of them fit, whoever is first.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_at_the_same_time_fill_a_mailbox_and_no_more() {
+    let world = World::new().await;
+    let hismail = hismail(&world).await;
+    let served = hismail.start().await;
+    let sessions = (0..12).map(|_| {
+        let ip = hismail.ip;
+        tokio::spawn(async move {
+            let mut talk = Talk::smtp(ip).await;
+            talk.ask("MAIL FROM:<carol@plain.test>", "250").await;
+            let reply = talk.ask(&format!("RCPT TO:<{BOB}>"), "").await;
+            match reply.starts_with("250") {
+                true => assert!(talk.data(&letter(20)).await.starts_with("250")),
+                false => assert!(reply.starts_with("452 4.2.2 "), "{reply}"),
+            }
+        })
+    });
+    for session in sessions.collect::<Vec<_>>() {
+        session.await.unwrap();
+    }
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let listed = hismail.cli(&["queue", "list"]).await;
+        if !listed.contains("tried 0 times") && !listed.contains("being tried now") {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{listed}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let maildir = hismail.maildir("bob");
+    maildir.expect(3).await;
+    assert!(octets(&maildir) <= 64 * 1024, "{}", octets(&maildir));
     served.stop().await;
 }
 

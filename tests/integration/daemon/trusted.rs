@@ -66,6 +66,35 @@ async fn what_a_trusted_host_sends_is_completed_signed_and_shows_nothing_of_it()
     served.stop().await;
 }
 
+/// As programs write that send by SMTP to their own host.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_without_a_domain_are_completed_and_so_is_a_message_without_author() {
+    let world = World::new().await;
+    let hermail = hermail(&world, |config| {
+        trusting(config);
+        config.local.origin = Some("hermail.test".parse().unwrap());
+    })
+    .await;
+    let served = hermail.start().await;
+    let mut talk = Talk::smtp(hermail.ip).await;
+    let message = "Subject: job\r\nTo: alice\r\n\r\ndone\r\n";
+    let reply = talk
+        .transfer("root", &["alice", "alice@localhost"], message)
+        .await;
+    assert!(reply.starts_with("250 "), "{reply}");
+    let mail = hermail.maildir("alice").only().await;
+    assert!(mail.starts_with("Return-Path: <root@hermail.test>\r\n"), "{mail}");
+    for field in ["From: root@hermail.test", "To: alice@hermail.test"] {
+        assert!(mail.contains(&format!("\r\n{field}\r\n")), "{field} in {mail}");
+    }
+    let reply = talk.transfer("", &["postmaster"], message).await;
+    assert!(reply.starts_with("250 "), "{reply}");
+    let mails = hermail.maildir("alice").expect(2).await;
+    let author = "\r\nFrom: mailer-daemon@hermail.test\r\n";
+    assert!(mails.iter().any(|mail| mail.contains(author)), "{mails:?}");
+    served.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_address_that_a_proxy_says_is_trusted_or_not() {
     let world = World::new().await;
@@ -93,6 +122,54 @@ async fn the_address_that_a_proxy_says_is_trusted_or_not() {
     talk.ask("MAIL FROM:<scanner@hermail.test>", "250").await;
     talk.ask("RCPT TO:<carol@plain.test>", "550 5.7.1 Relaying denied")
         .await;
+    served.stop().await;
+}
+
+/// A proxy looks whether we are here, and sends nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_proxy_does_in_its_own_name_is_not_trusted() {
+    let world = World::new().await;
+    let hermail = hermail(&world, |config| {
+        let ip = config.listen.smtp[0].ip();
+        config.listen.smtp.push(SocketAddr::new(ip, HTTP));
+        config.listen.proxied = vec![SocketAddr::new(ip, HTTP)];
+        config.listen.proxies = vec!["127.0.0.0/8".parse().unwrap()];
+        trusting(config);
+    })
+    .await;
+    let served = hermail.start().await;
+    for (source, reply) in [
+        (None, "550 5.7.1 Relaying denied"),
+        (Some(Ipv4Addr::LOCALHOST), "250 2.1.5"),
+    ] {
+        let mut talk = Talk::open(hermail.ip, HTTP).await;
+        talk.send(&header(source)).await;
+        talk.expect("220 ").await;
+        talk.ask("EHLO client.test", "250").await;
+        talk.ask("MAIL FROM:<scanner@hermail.test>", "250").await;
+        talk.ask("RCPT TO:<carol@plain.test>", reply).await;
+    }
+    let checked = hermail.cli_any(&["check"]).await;
+    let warned = "relay.networks has 127.0.0.1/32, in which there are proxies";
+    assert!(checked.contains(warned), "{checked}");
+    served.stop().await;
+}
+
+/// What its owner cannot send any more, no device sends in its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_sends_in_the_name_of_a_disabled_account() {
+    let world = World::new().await;
+    let hermail = hermail(&world, trusting).await;
+    hermail.add_account("bob").await;
+    let served = hermail.start().await;
+    let of_alice = SCAN.replace("scanner@hermail.test", "alice@hermail.test");
+    let reply = hand_over(&hermail, "", "bob@hermail.test", &of_alice).await;
+    assert!(reply.starts_with("250 "), "{reply}");
+    hermail.cli(&["account", "disable", "alice@hermail.test"]).await;
+    let reply = hand_over(&hermail, "", "bob@hermail.test", &of_alice).await;
+    assert!(reply.starts_with("550 5.7.1 The account that "), "{reply}");
+    let reply = hand_over(&hermail, "", "bob@hermail.test", SCAN).await;
+    assert!(reply.starts_with("250 "), "{reply}");
     served.stop().await;
 }
 

@@ -216,6 +216,32 @@ async fn what_cannot_be_made_durable_in_a_maildir_stays_in_the_spool() {
     assert_eq!(texts(&hismail), expected);
 }
 
+/// The lease would end in half an hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_cannot_be_recorded_for_long_is_recorded_once_it_can_be() {
+    let world = World::new().await;
+    let hismail = hismail(&world).await;
+    let faults = Faults::new(world.home());
+    let process = hismail.spawn_with(&faults.launch()).await;
+    faults.begin("write", "/bob/tmp/", "sleep 2000");
+    let mut talk = Talk::smtp(hismail.ip).await;
+    let reply = talk.transfer(FROM, &TO, &message("once")).await;
+    assert!(reply.starts_with("250"), "{reply}");
+    let written = hismail.maildir("bob").0.join("tmp");
+    eventually("its delivery", || {
+        std::fs::read_dir(&written).ok()?.next().map(drop)
+    })
+    .await;
+    faults.begin("write", "dimed.db-wal", ENOSPC);
+    let tries = || process.log().matches("cannot record a result").count();
+    eventually("the sixth try", || (tries() >= 6).then_some(())).await;
+    let listed = hismail.cli(&["queue", "list"]).await;
+    assert!(listed.contains("being tried now"), "{listed}");
+    faults.end();
+    hismail.idle().await;
+    assert_eq!(texts(&hismail), ["once"]);
+}
+
 /// DMTP's own 4xx; the origin keeps the object and comes again.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_cannot_be_committed_is_refused_for_now() {

@@ -7,6 +7,7 @@ mod crash;
 mod disk;
 mod faults;
 mod host;
+mod log;
 mod migration;
 mod order;
 mod power;

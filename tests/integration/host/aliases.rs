@@ -243,5 +243,54 @@ async fn programs_and_files_are_refused_in_words() {
     let daemon = host.organization.start().await;
     host.sent(&["-f", "a@a.test", "a"], "Subject: s\n\nx\n");
     host.organization.maildir("bob").only().await;
+    host.sent(&["-f", "bob@hismail.test", "b"], "Subject: s\n\nx\n");
+    let mails = host.organization.maildir("bob").expect(2).await;
+    let unfolded = mails.concat().replace("\r\n\t", " ").replace("\r\n ", " ");
+    assert!(
+        unfolded.contains("its alias is a program or a file"),
+        "{unfolded}"
+    );
     daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_circle_is_told_and_mail_for_it_comes_back() {
+    let host = Host::new().await;
+    host.aliases("loop1: loop2\nloop2: loop1\n");
+    let (code, text) = told(&feed(&mut host.command("newaliases"), ""));
+    assert_eq!(code, 0, "{text}");
+    let says = |name: &str| format!("the alias `{name}` leads to nobody but itself or others like it");
+    for name in ["loop1", "loop2"] {
+        assert!(text.contains(&format!("newaliases: {}", says(name))), "{text}");
+    }
+    let checked = host.organization.cli(&["check"]).await;
+    assert!(
+        checked.contains(&format!("Look again: {}", says("loop1"))),
+        "{checked}"
+    );
+    // Who may not look at the accounts is told as much as can be known.
+    let hidden = host.path("other.toml");
+    let config = std::fs::read_to_string(&host.organization.config).unwrap();
+    let data = host.organization.folder.join("data").display().to_string();
+    std::fs::write(&hidden, config.replace(&data, "/nonexistent/data")).unwrap();
+    let (code, text) = told(&feed(host.command("newaliases").env("DIMED_CONFIG", &hidden), ""));
+    assert_eq!(code, 0, "{text}");
+    assert!(
+        text.contains("unless there is an account of that name\n"),
+        "{text}"
+    );
+    let daemon = host.organization.start().await;
+    host.sent(&["-f", "bob@hismail.test", "loop1"], "Subject: s\n\nx\n");
+    let report = host.organization.maildir("bob").only().await;
+    assert!(report.contains("\r\nStatus: 5.4.6\r\n"), "{report}");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_that_an_account_comes_before_are_named() {
+    let host = Host::with(|config| config.local.origin = Some("hismail.test".parse().unwrap())).await;
+    host.aliases("bob: ben@elsewhere.test\nops: bob\n");
+    let (code, text) = told(&feed(&mut host.command("newaliases"), ""));
+    let expected = "newaliases: the alias `bob` is not used: the account bob@hismail.test comes first\n";
+    assert_eq!((code, text.as_str()), (0, expected));
 }

@@ -141,3 +141,15 @@ async fn a_session_knows_names_without_a_domain_and_says_if_it_broke_off() {
     assert!(mail.ends_with("\r\nSubject: s\r\n\r\nRCPT TO:<a>\r\n"), "{mail}");
     daemon.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_takes_lines_that_end_in_lf() {
+    let host = Host::new().await;
+    let spoken = "EHLO x\nMAIL FROM:<bob>\nRCPT TO:<root>\nDATA\nSubject: s\n\n..a\nRSET\n.\nQUIT\n";
+    host.sent(&["-bs"], spoken);
+    assert_eq!(host.dropped().len(), 1);
+    let daemon = host.organization.start().await;
+    let mail = host.organization.maildir("bob").only().await;
+    assert!(mail.ends_with("\r\nSubject: s\r\n\r\n.a\r\nRSET\r\n"), "{mail}");
+    daemon.stop().await;
+}

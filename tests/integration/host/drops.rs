@@ -88,6 +88,52 @@ fn letter(sender: &str, recipient: &str, message: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_message_under_a_name_that_was_used_before_is_taken() {
+    let host = Host::new().await;
+    let daemon = host.organization.start().await;
+    for count in 1..=3 {
+        let text = format!("Subject: number {count}\n\nx\n");
+        let elsewhere = host.path("job");
+        fs::write(&elsewhere, letter("a@a.test", "bob@hismail.test", &text)).unwrap();
+        set(&elsewhere, 0o644);
+        fs::rename(elsewhere, host.drop().join("job")).unwrap();
+        host.organization.maildir("bob").expect(count).await;
+        eventually("the file to go", || host.dropped().is_empty().then_some(())).await;
+    }
+    assert_eq!(subjects(&host.organization).len(), 3);
+    daemon.stop().await;
+}
+
+/// RFC 5321 §6.3. `sendmail` does not leave such messages; others may.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sender_is_told_of_a_message_that_goes_in_circles() {
+    let host = Host::new().await;
+    let daemon = host.organization.start().await;
+    let trace = "Received: from a.test by b.test; Tue, 3 Jun 2025 10:00:00 +0000\n".repeat(150);
+    let message = format!("{trace}Subject: circles\n\nx\n");
+    let elsewhere = host.path("circles");
+    fs::write(
+        &elsewhere,
+        letter("bob@hismail.test", "carol@plain.test", &message),
+    )
+    .unwrap();
+    set(&elsewhere, 0o644);
+    fs::rename(elsewhere, host.drop().join("circles")).unwrap();
+    let report = host.organization.maildir("bob").only().await;
+    eventually("the file to go", || host.dropped().is_empty().then_some(())).await;
+    for line in [
+        "Return-Path: <>\r\n",
+        "\r\nFinal-Recipient: rfc822; carol@plain.test\r\n",
+        "\r\nStatus: 5.4.6\r\n",
+        "\r\nSubject: circles\r\n",
+    ] {
+        assert!(report.contains(line), "{line:?}: {report}");
+    }
+    host.organization.idle().await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hostile_files_are_removed_and_hurt_nobody() {
     let host = Host::new().await;
     let drop = host.drop();

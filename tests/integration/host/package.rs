@@ -1,14 +1,13 @@
-//! What a package has to bring so that it can be the mail transport agent of a machine: names, a folder, and metadata that
-//! Debian's own tools understand.
+//! The package that makes this the mail transport agent of a machine: names, a folder, and metadata that Debian's own tools
+//! understand.
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use dimed::config::LocalMail;
 
-use super::set;
+use crate::peers::seat::is_root;
 use crate::support::child::DIMED;
 
 fn deploy(name: &str) -> String {
@@ -44,48 +43,53 @@ fn the_folder_of_the_package_is_the_default_one() {
     );
 }
 
-/// Builds a package of the metadata, the binary and the links, and unpacks it.
+/// Builds the package of the binary that is tested.
 fn package(home: &Path) -> PathBuf {
-    let root = home.join("package");
-    fs::create_dir_all(root.join("DEBIAN")).unwrap();
-    fs::create_dir_all(root.join("usr/bin")).unwrap();
-    let control = deploy("debian/control").replace(", ${misc:Depends}, ${shlibs:Depends}", "");
-    let control = control.replace("Architecture: any", "Architecture: all");
-    let control = format!("{control}Version: 1\nMaintainer: nobody <nobody@example.org>\n");
-    // Fields come before the description's lines only if they are not behind it.
-    fs::write(root.join("DEBIAN/control"), control).unwrap();
-    fs::write(root.join("usr/bin/dimed"), "").unwrap();
-    let links = deploy("debian/links");
-    for words in lines(&links) {
-        let link = root.join(words[1]);
-        fs::create_dir_all(link.parent().unwrap()).unwrap();
-        symlink(Path::new("/").join(words[0]), link).unwrap();
-    }
-    set(&root.join("DEBIAN"), 0o755);
-    let file = home.join("dimed.deb");
-    done(
-        Command::new("dpkg-deb")
-            .args(["--root-owner-group", "--build"])
-            .args([&root, &file]),
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/debian/build");
+    let built = done(
+        Command::new(script)
+            .args([Path::new(DIMED), home])
+            // With all that a debugger wants it is large.
+            .env("DPKG_DEB_COMPRESSOR_TYPE", "none"),
     );
-    file
+    PathBuf::from(built.trim_end())
+}
+
+fn dpkg_deb(action: &str, file: &Path, rest: &[&str]) -> String {
+    done(Command::new("dpkg-deb").arg(action).arg(file).args(rest))
 }
 
 #[test]
 fn debian_sees_a_mail_transport_agent() {
     let home = tempfile::tempdir().unwrap();
     let file = package(home.path());
-    let field = |name: &str| {
-        done(Command::new("dpkg-deb").arg("--field").arg(&file).arg(name))
-            .trim()
-            .to_owned()
-    };
+    let field = |name: &str| dpkg_deb("--field", &file, &[name]).trim().to_owned();
     assert_eq!(field("Package"), "dimed");
+    assert_eq!(field("Version"), env!("CARGO_PKG_VERSION"));
+    assert!(
+        field("Depends").contains(", libc6 (>= 2."),
+        "{}",
+        field("Depends")
+    );
     // Two of them cannot be there at once: Debian policy §11.6.
     for name in ["Provides", "Conflicts", "Replaces"] {
         assert_eq!(field(name), "mail-transport-agent");
     }
-    let listed = done(Command::new("dpkg-deb").arg("--contents").arg(&file));
+    // What its owner has changed is not written over.
+    assert_eq!(
+        dpkg_deb("--info", &file, &["conffiles"]),
+        "/etc/dimed/dimed.toml\n"
+    );
+    for script in ["postinst", "prerm"] {
+        let path = home.path().join(script);
+        fs::write(&path, dpkg_deb("--info", &file, &[script])).unwrap();
+        done(Command::new("sh").arg("-n").arg(path));
+    }
+    let listed = dpkg_deb("--contents", &file, &[]);
+    assert!(
+        listed.lines().all(|line| line.contains(" root/root ")),
+        "{listed}"
+    );
     for name in [
         "/usr/sbin/sendmail",
         "/usr/lib/sendmail",
@@ -99,22 +103,49 @@ fn debian_sees_a_mail_transport_agent() {
     }
 }
 
+/// Unpacks the package into an empty tree, as `dpkg` does if it may.
+fn unpacked(home: &Path) -> PathBuf {
+    let (file, tree) = (package(home), home.join("tree"));
+    for folder in ["info", "updates", "triggers"] {
+        fs::create_dir_all(tree.join("var/lib/dpkg").join(folder)).unwrap();
+    }
+    fs::write(tree.join("var/lib/dpkg/status"), "").unwrap();
+    match is_root() {
+        // Nothing that it depends on is there.
+        true => done(
+            Command::new("dpkg")
+                .arg("--root")
+                .arg(&tree)
+                .args(["--force-depends", "--unpack"])
+                .arg(&file),
+        ),
+        false => done(Command::new("dpkg-deb").arg("--extract").args([&file, &tree])),
+    };
+    tree
+}
+
 #[test]
-fn the_binary_knows_itself_by_every_link() {
+fn what_is_unpacked_runs_under_every_name() {
     let home = tempfile::tempdir().unwrap();
+    let tree = unpacked(home.path());
+    let unit = fs::read_to_string(tree.join("usr/lib/systemd/system/dimed.service")).unwrap();
+    let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart="));
+    let binary = start.unwrap().split(' ').next().unwrap();
+    assert!(
+        tree.join(binary.trim_start_matches('/')).is_file(),
+        "the unit starts {binary}"
+    );
     let links = deploy("debian/links");
     for words in lines(&links) {
-        let name = Path::new(words[1]).file_name().unwrap();
-        let link = home.path().join(name);
-        let _ = fs::remove_file(&link);
-        symlink(DIMED, &link).unwrap();
+        let link = tree.join(words[1]);
         let output = Command::new(&link)
             .arg("-Z")
             .env("DIMED_CONFIG", "/nonexistent/dimed.toml")
             .output()
             .unwrap();
+        let name = link.file_name().unwrap().display().to_string();
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(64), "{text}");
-        assert!(text.starts_with(&format!("{}: ", name.display())), "{text}");
+        assert!(text.starts_with(&format!("{name}: ")), "{text}");
     }
 }

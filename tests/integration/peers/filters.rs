@@ -93,7 +93,17 @@ async fn what_rspamd_rejects_can_be_held_and_a_rspamd_that_is_gone_puts_mail_off
     let served = hismail.start().await;
     assert_eq!(codes(&replies(&hismail, &[SPAM]).await), ["250"]);
     let held: Value = serde_json::from_str(&hismail.cli(&["queue", "list", "--json"]).await).unwrap();
-    assert_eq!(held["last_note"], "filter rspamd says reject: Gtube pattern");
+    let note = held["last_note"].as_str().unwrap();
+    assert!(
+        note.starts_with("filter rspamd says reject (score ") && note.ends_with("): Gtube pattern"),
+        "{note}"
+    );
+    let id = held["message"].as_str().unwrap();
+    let stored = hismail.cli(&["queue", "show", id, "--message"]).await;
+    assert!(
+        stored.contains("X-Spamd-Result: default: ") && stored.contains("GTUBE("),
+        "{stored}"
+    );
     drop(rspamd);
     assert_eq!(replies(&hismail, &[CLEAN]).await[0][..9], *"451 4.3.0");
     served.stop().await;

@@ -139,8 +139,55 @@ async fn a_message_that_requires_tls_comes_back_where_the_next_host_does_not_pro
     submit_requiring(&hermail, "carol@plain.test").await;
     let bounce = bounce(&hermail).await;
     assert!(bounce.contains("Status: 5.7.30"), "{bounce}");
+    assert!(
+        bounce.contains("message demands TLS all the way (REQUIRETLS)"),
+        "{bounce}"
+    );
     assert!(sink.attempts().is_empty());
     hermail.idle().await;
+    served.stop().await;
+}
+
+/// plain.test, signed; nothing says which certificate its host has.
+fn signed(host: &Loopback) -> Zone {
+    Zone::signed(&domain("plain.test"), KeyKind::Ed25519)
+        .unwrap()
+        .mx("", 10, &domain("mx.plain.test"))
+        .address("mx", host.ip)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_requires_tls_comes_back_where_the_next_host_has_none() {
+    let scene = Scene::new().await;
+    let host = Loopback::take();
+    scene.world.put("plain.test", &signed(&host));
+    let sink = Sink::start(host.ip, Behaviour::default()).await;
+    let hermail = scene.hermail(|_| ()).await;
+    let served = hermail.start().await;
+    submit_requiring(&hermail, "carol@plain.test").await;
+    let bounce = bounce(&hermail).await;
+    assert!(bounce.contains("Status: 5.7.30"), "{bounce}");
+    assert!(bounce.contains("message demands TLS (REQUIRETLS)"), "{bounce}");
+    assert!(sink.attempts().is_empty());
+    hermail.idle().await;
+    served.stop().await;
+}
+
+/// It may have been renewed by the next attempt.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_requires_tls_waits_while_the_host_has_no_good_certificate() {
+    let scene = Scene::new().await;
+    let host = Loopback::take();
+    scene.world.put("plain.test", &signed(&host));
+    let behaviour = Behaviour {
+        require_tls: true,
+        ..Behaviour::with_certificate(&scene.authority.issue_expired("mx.plain.test"))
+    };
+    let sink = Sink::start(host.ip, behaviour).await;
+    let hermail = scene.hermail(|_| ()).await;
+    let served = hermail.start().await;
+    submit_requiring(&hermail, "carol@plain.test").await;
+    waits(&hermail, &sink, "demands verified TLS (REQUIRETLS)").await;
     served.stop().await;
 }
 

@@ -1,4 +1,4 @@
-//! Names in EHLO, and reverse DNS.
+//! Names in EHLO, reverse DNS, and domains of senders.
 
 use dimed::config::{Consequence, Validation};
 
@@ -10,7 +10,7 @@ use crate::support::unbound::Unbound;
 fn zones() -> Vec<Zone> {
     vec![
         Zone::unsigned("plain.test")
-            .with("mx A 192.0.2.77\nonly-mx MX 10 mx\nother A 192.0.2.99\nsix AAAA 2001:db8::1"),
+            .with("mx A 192.0.2.77\nonly-mx MX 10 mx\nother A 192.0.2.99\nsix AAAA 2001:db8::1\nnull MX 0 ."),
         Zone::unsigned("broken.test").but(Fault::Unreadable),
         Zone::unsigned("in-addr.arpa").with(
             "77.2.0.192 PTR mx.plain.test.\n77.2.0.192 PTR other.plain.test.\n78.2.0.192 PTR mx.plain.test.\n\
@@ -80,6 +80,62 @@ async fn a_name_in_ehlo_exists_and_where_dns_is_silent_mail_waits() {
             .await;
         assert!(reply.starts_with(start), "{hello}: {reply}");
     }
+    served.stop().await;
+}
+
+/// RFC 7505 §4.2.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_domain_of_a_sender_can_be_written_to_and_where_dns_is_silent_mail_waits() {
+    let scene = Scene::new(&zones(), |screening| {
+        screening.unknown_sender = Consequence::Reject
+    })
+    .await;
+    let served = scene.start().await;
+    for (sender, start) in [
+        ("carol@mx.plain.test", "250 "),
+        ("carol@only-mx.plain.test", "250 "),
+        ("carol@six.plain.test", "250 "),
+        ("", "250 "),
+        (
+            "carol@nowhere.plain.test",
+            "550 5.1.8 The domain of the sender has neither a mail host nor an address in DNS: ",
+        ),
+        (
+            "carol@null.plain.test",
+            "550 5.7.27 The domain of the sender takes no mail (null MX), ",
+        ),
+        (
+            "carol@mx.broken.test",
+            "450 4.1.8 DNS does not answer about the domain of the sender: ",
+        ),
+    ] {
+        let reply = scene.rcpt("192.0.2.77", sender).await;
+        assert!(reply.starts_with(start), "{sender}: {reply}");
+    }
+    let reply = scene
+        .rcpt_to(
+            "192.0.2.77",
+            "mx.plain.test",
+            "carol@nowhere.plain.test",
+            "postmaster@hismail.test",
+        )
+        .await;
+    assert!(reply.starts_with("250 "), "{reply}");
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_whose_domain_does_not_exist_can_be_marked() {
+    let scene = Scene::new(&[Zone::unsigned("plain.test")], |screening| {
+        screening.unknown_sender = Consequence::Mark;
+    })
+    .await;
+    let served = scene.start().await;
+    let delivered = scene.delivered("192.0.2.77", "mx.plain.test", MESSAGE).await;
+    assert_eq!(
+        field(&delivered, "Dimed-Screening").as_deref(),
+        Some("mx.hismail.test; sender=unknown")
+    );
     served.stop().await;
 }
 

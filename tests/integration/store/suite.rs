@@ -483,6 +483,10 @@ pub async fn who_takes_the_place_of_a_held_recipient_is_held(bed: &dyn Bed) {
     assert_eq!(store.release(Selection::All, noon_plus(60)).await.unwrap(), 1);
     let claim = claim_one(&*store, noon_plus(60)).await;
     assert_eq!(claim.recipients[0].forward_path.to_string(), "bob@hismail.test");
+    // How long it is tried counts from its release, for those who have taken its place, too.
+    assert_eq!(list.counted_from, list.accepted_at);
+    assert_eq!(claim.accepted_at, list.accepted_at);
+    assert_eq!(claim.counted_from, noon_plus(60));
 }
 
 pub async fn a_settlement_with_one_foreign_recipient_changes_nothing(bed: &dyn Bed) {

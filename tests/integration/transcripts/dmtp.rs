@@ -209,6 +209,7 @@ fn dual(transcript: &Transcript) -> Dual {
             scram: true,
             banner_tokens: vec!["DMTPv1".into()],
             dsn: false,
+            origin: None,
             limits: smtp::server::Limits::default(),
         },
         dmtp: parameters(transcript),

@@ -183,6 +183,7 @@ fn session(transcript: &Transcript, piece: usize) -> Bare<Host> {
         scram: true,
         banner_tokens: dual.then(|| "DMTPv1".to_owned()).into_iter().collect(),
         dsn: profile == Profile::Submission || transcript.setting("dsn") == Some("yes"),
+        origin: None,
         limits: limits(transcript),
     };
     let host = Host {

@@ -246,6 +246,7 @@ fn dual() -> Dual {
             scram: true,
             banner_tokens: Vec::new(),
             dsn: false,
+            origin: None,
             limits: smtp::server::Limits::default(),
         },
         dmtp: parameters("stub.example"),

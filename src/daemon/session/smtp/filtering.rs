@@ -11,7 +11,7 @@ use crate::mail::address::Mailbox;
 use crate::mail::notify::RecipientRequest;
 use crate::mail::reply::Reply;
 use crate::smtp::command::MailFrom;
-use crate::smtp::server::Session;
+use crate::smtp::server::{self, Session};
 use crate::store::blocking::Pieces as _;
 use crate::store::{Hold, Recipient, fold};
 
@@ -89,6 +89,7 @@ impl Owner {
         open: &mut Transaction,
         mut letter: Letter,
     ) -> Result<(Letter, Option<String>), Reply> {
+        let limits = self.limits_of_bodies();
         let Some(chain) = &mut self.filters else {
             return Ok((letter, None));
         };
@@ -96,7 +97,7 @@ impl Owner {
             id,
             pieces: &mut letter.writer,
             store: Arc::clone(&self.services.store),
-            limit: self.services.config.limits.message_bytes.get(),
+            limits,
         };
         let filtered = chain.message(work).await.map_err(|error| self.fault(&error))??;
         let Filtered {
@@ -124,6 +125,15 @@ impl Owner {
             None => Ok(letter),
         };
         Ok((changed.map_err(|failure| self.refusal(&failure))?, hold))
+    }
+
+    /// What a client may send.
+    fn limits_of_bodies(&self) -> filters::Limits {
+        let limits = server::Limits::from(&self.services.config.limits);
+        filters::Limits {
+            octets: limits.message_bytes,
+            line: limits.text_line_bytes,
+        }
     }
 
     /// Somebody whom a filter wants to get the message, too, and who is taken as at RCPT. Who is not is left out, and the operator

@@ -92,20 +92,21 @@ fn note(session: &SessionId, peer: IpAddr, refused: &Refused) {
 }
 
 fn refusal(refused: &Refused, domain: &Domain) -> Reply {
-    let (detail, text) = words(&refused.why);
+    let ((subject, detail), text) = words(&refused.why);
     match (refused.for_now, &refused.why) {
-        (true, Why::Greylisted(_)) => reply(451, (4, 7, detail), &text),
-        (true, _) => reply(450, (4, 7, detail), &format!("{text}, and try again")),
+        (true, Why::Greylisted(_)) => reply(451, (4, subject, detail), &text),
+        (true, _) => reply(450, (4, subject, detail), &format!("{text}, and try again")),
         (false, _) => reply(
             550,
-            (5, 7, detail),
+            (5, subject, detail),
             &format!("{text}, or ask postmaster@{domain} about it"),
         ),
     }
 }
 
-/// Detail of the enhanced status code (RFC 3463 §3.8, RFC 7372 §3.3), and what the other side can do.
-fn words(why: &Why) -> (u16, String) {
+/// Subject and detail of the enhanced status code (RFC 3463 §3.2, §3.8, RFC 7372 §3.3, RFC 7505 §4.2), and what the other side
+/// can do.
+fn words(why: &Why) -> ((u16, u16), String) {
     match why {
         Why::Listed(listing) => {
             let who = match listing.of {
@@ -115,47 +116,59 @@ fn words(why: &Why) -> (u16, String) {
             let reason = listing.reason.as_deref().unwrap_or("no reason given");
             let name = &listing.name;
             (
-                1,
+                (7, 1),
                 format!("{who} is listed by {name} ({reason}): have it taken off"),
             )
         }
         Why::Name(Fault::FalseHello) => (
-            1,
+            (7, 1),
             "The name in EHLO is no host's, or another's: set it to the full name of your host".into(),
         ),
         Why::Name(Fault::UnknownHello) => (
-            1,
+            (7, 1),
             "The name in EHLO does not exist in DNS: publish its address".into(),
         ),
         Why::Name(Fault::HelloUnanswered) => (
-            1,
+            (7, 1),
             "DNS does not answer about the name in EHLO: look after its name servers".into(),
         ),
+        Why::Name(Fault::UnknownSender) => (
+            (1, 8),
+            "The domain of the sender has neither a mail host nor an address in DNS: publish one".into(),
+        ),
+        Why::Name(Fault::NullMxSender) => (
+            (7, 27),
+            "The domain of the sender takes no mail (null MX), so nothing could be returned to it: use another".into(),
+        ),
+        Why::Name(Fault::SenderUnanswered) => (
+            (1, 8),
+            "DNS does not answer about the domain of the sender: look after its name servers".into(),
+        ),
         Why::Name(Fault::NoReverse) => (
-            25,
+            (7, 25),
             "Your address has no name in DNS: have a PTR record set for it".into(),
         ),
         Why::Name(Fault::UnconfirmedReverse) => (
-            25,
+            (7, 25),
             "The name that DNS has for your address does not lead back to it: publish its address".into(),
         ),
         Why::Name(Fault::ReverseUnanswered) => (
-            25,
+            (7, 25),
             "DNS does not answer about the name of your address: look after its name servers".into(),
         ),
         Why::Greylisted(rest) => (
-            1,
+            (7, 1),
             format!(
                 "Greylisted, as everybody is at first: the message is taken when it comes again after {} s",
                 whole_secs(*rest).max(1)
             ),
         ),
         Why::NetworkRate => (
-            1,
+            (7, 1),
             "Your network has sent too much within the hour: wait a while".into(),
         ),
         Why::DomainRate => (
-            1,
+            (7, 1),
             "The domain of the sender has sent too much within the hour: wait a while".into(),
         ),
     }

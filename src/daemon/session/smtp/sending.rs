@@ -8,7 +8,7 @@ use crate::base::observe;
 use crate::config::FromPolicy;
 use crate::mail::address::Mailbox;
 use crate::mail::mailboxes::Unreadable;
-use crate::mail::reply::Reply;
+use crate::mail::reply::{EnhancedStatus, Reply};
 use crate::smtp::command::MailFrom;
 use crate::store::fold;
 
@@ -17,7 +17,17 @@ impl Owner {
     ///
     /// Sessions last, so it is looked whether the account still lets its user in.
     pub(super) async fn admit_sender(&self, mail: &MailFrom) -> Result<Reserved, Reply> {
-        self.demand_still_in().await?;
+        // Nothing is to be had in this session any more: mail programs that are told so log in again, and show what they hear.
+        self.demand_still_in()
+            .await
+            .map_err(|refused| match refused.code {
+                550 => Reply {
+                    code: 421,
+                    enhanced: Some(EnhancedStatus(4, 7, 0)),
+                    ..refused
+                },
+                _ => refused,
+            })?;
         // Reports of mail programs come from nobody (RFC 8098 §2.1).
         if let Some(path) = &mail.reverse_path.0 {
             self.demand_own(path, "MAIL FROM").await?;

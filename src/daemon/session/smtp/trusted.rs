@@ -3,22 +3,30 @@
 //! What they send is submitted, as what our users send: it is completed, limited by network, signed for the domain in From,
 //! and not examined. Who wrote it is what From says. If that is an account of ours, the network's word stands for a login: a
 //! trustful author's mail is sealed, and for authors whose keys are at home the rule of all holds that nothing goes in the
-//! clear that could be sealed. They may name any sender and write to anybody.
+//! clear that could be sealed. They may name any sender and write to anybody. This host itself is often among them, so names
+//! without a domain mean what they mean to `sendmail`.
 
 use std::net::SocketAddr;
 
-use super::{Accepted, Owner, Transaction, to_be_sealed_at_home};
+use super::{Accepted, Owner, Transaction, reply, to_be_sealed_at_home};
+use crate::accounts::{self, Resolution, Target};
 use crate::base::network::Network;
 use crate::config::Config;
+use crate::daemon::intake::Names;
 use crate::daemon::session::Purpose;
 use crate::mail::address::Mailbox;
+use crate::mail::local;
 use crate::mail::mailboxes::Unreadable;
 use crate::mail::reply::Reply;
 use crate::routing::{self, Route};
 use crate::store::{Account, Source, TrustMode};
 
 /// The network in whose name a host may send without a login. Users of ours log in on ports of their own.
-pub(super) fn network(config: &Config, purpose: Purpose, peer: SocketAddr) -> Option<Network> {
+pub(in crate::daemon::session) fn network(
+    config: &Config,
+    purpose: Purpose,
+    peer: SocketAddr,
+) -> Option<Network> {
     let is_for_hosts = matches!(purpose, Purpose::Dual);
     let mut networks = config.relay.networks.iter();
     networks
@@ -32,6 +40,26 @@ impl Owner {
         self.account.is_some() || self.trusted.is_some()
     }
 
+    /// The address as the peer means it.
+    pub(super) fn meant(&self, mailbox: Mailbox) -> Mailbox {
+        match self.trusted {
+            Some(_) => self.services.host.meant(mailbox),
+            None => mailbox,
+        }
+    }
+
+    /// What names without a domain mean in a trusted host's message, and who wrote it if it does not say so.
+    pub(super) fn names_of_trusted(&self) -> Option<Names> {
+        self.trusted?;
+        let origin = &self.services.host.origin;
+        let open = self.transaction.as_ref();
+        let sender = open.and_then(|open| open.mail.reverse_path.0.clone());
+        Some(Names {
+            author: sender.or_else(|| local::qualified("mailer-daemon", origin))?,
+            origin: origin.clone(),
+        })
+    }
+
     /// Trusted hosts send to anybody. Who the author is, and so whether the message will be sealed, is known at its end.
     pub(super) async fn remote_of_trusted(&self, mailbox: Mailbox) -> Result<Accepted, Reply> {
         let planner = self.services.planner();
@@ -43,7 +71,8 @@ impl Owner {
         })
     }
 
-    /// In whose name the message came: of the account in From, of the domain of ours in it, or of nobody here.
+    /// In whose name the message came: of the account in From, of the domain of ours in it, or of nobody here. What an account
+    /// that has been disabled could not send itself, nobody sends in its name.
     pub(super) async fn source_of_trusted(
         &self,
         open: &Transaction,
@@ -52,8 +81,9 @@ impl Owner {
         // What cannot be read names nobody; devices write strange things.
         let named = named.and_then(Result::ok).unwrap_or_default();
         for mailbox in &named {
-            if let Some(author) = self.author(mailbox).await? {
-                self.demand_sealed_at_home(open, &author).await?;
+            match self.author(mailbox).await? {
+                Some(author) => self.demand_sealed_at_home(open, &author).await?,
+                None => self.refuse_disabled(mailbox).await?,
             }
         }
         let Some(first) = named.first() else {
@@ -70,6 +100,24 @@ impl Owner {
     async fn author(&self, mailbox: &Mailbox) -> Result<Option<Account>, Reply> {
         let author = self.services.accounts.author(mailbox).await;
         author.map_err(|error| self.fault(&error))
+    }
+
+    /// An address that leads to such an account alone is one of its own.
+    async fn refuse_disabled(&self, mailbox: &Mailbox) -> Result<(), Reply> {
+        let is_disabled = match self.services.accounts.resolve(mailbox).await {
+            Ok(Resolution::Targets(targets)) => {
+                matches!(&targets[..], [Target::Local(account)] if account.disabled_at.is_some())
+            }
+            Ok(Resolution::Unknown | Resolution::NotLocal) | Err(accounts::Error::AliasLoop) => false,
+            Err(error) => return Err(self.fault(&error)),
+        };
+        match is_disabled {
+            true => {
+                let text = "The account that the message says it is from is disabled";
+                Err(reply(550, (5, 7, 1), text))
+            }
+            false => Ok(()),
+        }
     }
 
     /// The same as at RCPT for those who have logged in.
