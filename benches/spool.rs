@@ -36,7 +36,7 @@ impl Bed {
         let runtime = Runtime::new().unwrap();
         // Not in the folder for temporary files, which may be memory.
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let master = MasterKey(Key::from_bytes([1; 32]));
+        let master = MasterKey::new(Key::from_bytes([1; 32]));
         let path = folder.path().join("dimed.db");
         let opened = SqliteStore::open(&path, master, Arc::new(SystemClock));
         let store = runtime.block_on(opened).unwrap();

@@ -30,7 +30,7 @@ fn settings() -> Settings {
 async fn bed(settings: Settings) -> Bed {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(Timestamp(1_000)));
-    let master = MasterKey(Key::from_bytes([7; 32]));
+    let master = MasterKey::new(Key::from_bytes([7; 32]));
     let path = folder.path().join("dimed.db");
     let store = SqliteStore::open(&path, master, clock.clone()).await.unwrap();
     let store: Arc<dyn Store> = Arc::new(store);

@@ -16,7 +16,7 @@ struct Fixture {
 async fn fixture_with(postmaster: Option<&str>) -> Fixture {
     let home = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(Timestamp(0)));
-    let master = MasterKey(Key::from_bytes([5; 32]));
+    let master = MasterKey::new(Key::from_bytes([5; 32]));
     let store = SqliteStore::open(&home.path().join("dimed.db"), master, clock)
         .await
         .unwrap();

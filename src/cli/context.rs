@@ -26,10 +26,22 @@ pub struct Context {
 impl Context {
     /// Opens an installation that has been used before.
     pub async fn open(config: Config) -> anyhow::Result<Self> {
+        Self::open_as(config, false).await
+    }
+
+    /// The same, alone: nobody else gets in until this is dropped.
+    pub async fn open_alone(config: Config) -> anyhow::Result<Self> {
+        Self::open_as(config, true).await
+    }
+
+    async fn open_as(config: Config, alone: bool) -> anyhow::Result<Self> {
         let key = config::load_master_key(&config).context("the store cannot be opened")?;
         let place = config.place().context("the store cannot be opened")?;
         let name = place.to_string();
-        let opened = place.open(MasterKey(key)).await;
+        let opened = match alone {
+            true => place.open_alone(MasterKey::new(key)).await,
+            false => place.open(MasterKey::new(key)).await,
+        };
         let (store, clock) = opened.with_context(|| format!("{name} cannot be opened"))?;
         Ok(Self {
             config,

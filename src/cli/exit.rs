@@ -134,7 +134,9 @@ fn of_store(error: &store::Error) -> Exit {
     use store::Error as E;
     match error {
         // Also where somebody else was faster, or reads.
-        E::Database(_) | E::NotCommitted(_) | E::LeaseLost | E::Changed | E::LogInUse => Exit::TryLater,
+        E::Database(_) | E::InUse | E::NotCommitted(_) | E::LeaseLost | E::Changed | E::LogInUse => {
+            Exit::TryLater
+        }
         E::File(_) | E::WrongMasterKey | E::Schema(_) | E::NotDurable(_) => Exit::Configuration,
         _ => Exit::No,
     }

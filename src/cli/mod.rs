@@ -28,6 +28,7 @@ pub mod sendmail;
 pub mod serve;
 pub mod signet;
 mod staged;
+mod store;
 pub mod submit;
 mod trap;
 
@@ -109,6 +110,9 @@ pub enum Command {
     /// Messages on their way.
     #[command(subcommand)]
     Queue(queue::Command),
+    /// The database: checks, backups.
+    #[command(subcommand)]
+    Store(store::Command),
     /// Which way mail takes.
     #[command(subcommand)]
     Route(route::Command),
@@ -203,6 +207,7 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Dkim(arguments) => apart(move || dkim::run(arguments, path, out)).await,
         Command::Dns(command) => with(path, move |config| dns::run(command, config, out)).await,
         Command::Queue(command) => with(path, move |config| queue::run(command, config, out)).await,
+        Command::Store(command) => with(path, move |config| store::run(command, config, out)).await,
         Command::Route(command) => with(path, move |config| route::run(command, config, out)).await,
         Command::Sendmail(Foreign { arguments }) => {
             Ok(sendmail::run(sendmail::Command::Sendmail, arguments, Some(path)).await)
@@ -238,7 +243,7 @@ fn misuse(error: &clap::Error) -> String {
     words.join(" ").trim_start_matches("error: ").to_owned()
 }
 
-fn load(path: &Path) -> anyhow::Result<Config> {
+pub(in crate::cli) fn load(path: &Path) -> anyhow::Result<Config> {
     Config::load(path).with_context(|| match path.exists() {
         true => String::from("the configuration cannot be used"),
         false => String::from(

@@ -148,7 +148,7 @@ fn checks_at_once() -> usize {
 impl Services {
     /// Opens the store and loads keys and certificates.
     pub async fn open(config: Config, observer: Arc<dyn Observer>) -> Result<Self, Error> {
-        let master_key = MasterKey(config::load_master_key(&config)?);
+        let master_key = MasterKey::new(config::load_master_key(&config)?);
         let (store, guarded) = config.place()?.open(master_key).await?;
         let clock: Arc<dyn Clock> = Arc::clone(&guarded) as _;
         let store: Arc<dyn Store> = Arc::new(store);

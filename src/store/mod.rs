@@ -25,6 +25,7 @@ mod aliases;
 pub mod blocking;
 mod blocks;
 mod body;
+mod care;
 mod clock;
 mod deposits;
 mod dkim;
@@ -32,6 +33,7 @@ mod domains;
 mod drain;
 mod greylist;
 mod kept;
+mod key_change;
 mod key_sets;
 mod life_cycle;
 mod place;
@@ -50,12 +52,14 @@ pub use aliases::*;
 pub use blocking::Pieces;
 pub use blocks::*;
 pub use body::*;
+pub use care::*;
 pub use clock::*;
 pub use deposits::*;
 pub use dkim::*;
 pub use domains::*;
 pub use drain::*;
 pub use greylist::*;
+pub use key_change::*;
 pub use key_sets::*;
 pub use life_cycle::*;
 pub use place::Place;
@@ -83,6 +87,14 @@ pub enum Error {
     /// The file cannot be created, locked or protected.
     #[error("the database file cannot be used")]
     File(#[source] std::io::Error),
+    /// Another process uses the database, and this has to be done alone.
+    #[error("another process uses the database: stop the daemon first")]
+    InUse,
+    /// The database does not do that, or not yet.
+    #[error(
+        "this is only there for SQLite: PostgreSQL has tools of its own for backups, and its master key cannot be replaced yet"
+    )]
+    NotThere,
     /// The database was made with another master key.
     #[error("the master key does not belong to this database")]
     WrongMasterKey,
@@ -122,6 +134,8 @@ pub enum Error {
 pub trait Store:
     Spool
     + QueueView
+    + Care
+    + KeyChanges
     + Drains
     + Signets
     + KeySets
@@ -142,6 +156,8 @@ pub trait Store:
 impl<T> Store for T where
     T: Spool
         + QueueView
+        + Care
+        + KeyChanges
         + Drains
         + Signets
         + KeySets

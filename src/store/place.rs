@@ -25,11 +25,26 @@ impl Place {
     ///
     /// Errors: as [`SqlStore::open`] and [`SqlStore::open_postgres`].
     pub async fn open(self, master: MasterKey) -> Result<(SqlStore, Arc<GuardedClock>), Error> {
+        self.open_as(master, false).await
+    }
+
+    /// The same, and nobody else may open it until this is dropped: [`Error::InUse`] if somebody has it open,
+    /// [`Error::NotThere`] for a server.
+    pub async fn open_alone(self, master: MasterKey) -> Result<(SqlStore, Arc<GuardedClock>), Error> {
+        self.open_as(master, true).await
+    }
+
+    async fn open_as(self, master: MasterKey, alone: bool) -> Result<(SqlStore, Arc<GuardedClock>), Error> {
         let (store, guarded) = match self {
+            Self::Server(_) if alone => return Err(Error::NotThere),
             Self::File(path) => {
                 let guarded = Arc::new(GuardedClock::system());
                 let clock: Arc<dyn Clock> = Arc::clone(&guarded) as _;
-                (SqlStore::open(&path, master, clock).await?, guarded)
+                let store = match alone {
+                    true => SqlStore::open_alone(&path, master, clock).await?,
+                    false => SqlStore::open(&path, master, clock).await?,
+                };
+                (store, guarded)
             }
             Self::Server(server) => {
                 let followed = Arc::new(FollowedClock::new(server.time().await?));

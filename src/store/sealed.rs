@@ -17,6 +17,8 @@
 //! | pinned signing key | derived from the master key for that name | the name |
 //! | remembered remote signet | derived from the master key for that name | the signet's tag |
 
+mod spots;
+
 use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroize;
@@ -36,14 +38,55 @@ use crate::mail::address::{Domain, Mailbox, ReversePath};
 use crate::mail::demand::{Demand, TlsDemand};
 use crate::mail::notify::{EnvelopeId, MessageRequest, Notify, OriginalRecipient, RecipientRequest, Ret};
 
+pub(super) use spots::Spot;
+
 /// The key above all others. It comes from outside the database (DESIGN.md §6).
+///
+/// When it has been replaced, tags of names are still derived from the first one, and while it is being replaced, things are opened
+/// under the one before it, too.
 #[derive(Debug, Clone)]
-pub struct MasterKey(pub Key);
+pub struct MasterKey {
+    current: Key,
+    tags: Key,
+    previous: Option<Key>,
+}
 
 const CHECK_PLACE: &[u8] = b"dimed/1 master key check";
 const CHECK_TEXT: &[u8] = b"this database belongs to this master key";
 
 impl MasterKey {
+    /// The only one that there ever was.
+    pub fn new(key: Key) -> Self {
+        Self {
+            tags: key.clone(),
+            current: key,
+            previous: None,
+        }
+    }
+
+    /// With what tags are derived from.
+    pub(super) fn with_tags(self, tags: Key) -> Self {
+        Self { tags, ..self }
+    }
+
+    /// While it takes the place of another.
+    pub(super) fn with_previous(self, previous: &Self) -> Self {
+        Self {
+            previous: Some(previous.current.clone()),
+            ..self
+        }
+    }
+
+    /// The key that things are sealed under now.
+    pub fn current(&self) -> &Key {
+        &self.current
+    }
+
+    /// What tags are derived from.
+    pub(super) fn tags(&self) -> &Key {
+        &self.tags
+    }
+
     /// Known text, to be kept in the database.
     pub(super) fn seal_check(&self) -> Vec<u8> {
         self.derive("check")
@@ -59,21 +102,15 @@ impl MasterKey {
 
     /// The wrapped form of a message's key.
     pub(super) fn wrap(&self, key: &MessageKey) -> Vec<u8> {
-        let place = format!("dimed/1 message key {}", key.message);
-        self.derive(&place)
-            .seal(&mut rand::rng(), place.as_bytes(), key.key.expose())
+        self.seal_at(&Spot::message_key(key.message), key.key.expose())
     }
 
     /// Opens the wrapped form.
     pub(super) fn unwrap(&self, message: QueueId, wrapped: &[u8]) -> Result<MessageKey, Error> {
-        let place = format!("dimed/1 message key {message}");
         let unreadable = || Error::Unreadable("message key");
-        let mut octets = self
-            .derive(&place)
-            .open(place.as_bytes(), wrapped)
-            .map_err(|_| unreadable())?;
-        let key = <[u8; 32]>::try_from(octets.as_slice()).map(Key::from_bytes);
-        octets.zeroize();
+        let octets = self.open_at(&Spot::message_key(message), wrapped);
+        let octets = octets.map_err(|_| unreadable())?;
+        let key = <[u8; 32]>::try_from(octets.expose().as_slice()).map(Key::from_bytes);
         Ok(MessageKey {
             message,
             key: key.map_err(|_| unreadable())?,
@@ -87,9 +124,7 @@ impl MasterKey {
         signet: &CryptoFingerprint,
         keys: &Secret<Vec<u8>>,
     ) -> Vec<u8> {
-        let place = format!("dimed/1 private keys {signet} {name}");
-        self.derive(&place)
-            .seal(&mut rand::rng(), place.as_bytes(), keys.expose())
+        self.seal_at(&Spot::private_keys(name, signet), keys.expose())
     }
 
     /// Opens them.
@@ -99,65 +134,68 @@ impl MasterKey {
         signet: &CryptoFingerprint,
         sealed: &[u8],
     ) -> Result<Secret<Vec<u8>>, Error> {
-        let place = format!("dimed/1 private keys {signet} {name}");
-        self.derive(&place)
-            .open(place.as_bytes(), sealed)
-            .map(Secret::new)
+        self.open_at(&Spot::private_keys(name, signet), sealed)
             .map_err(|_| Error::Unreadable("private keys"))
     }
 
     /// What people without an account are made up from.
     pub(super) fn nobody_secret(&self) -> Secret<[u8; 32]> {
-        Secret::new(*self.derive("login of nobody").expose())
+        Secret::new(*self.derive_for_name("login of nobody").expose())
     }
 
     /// What vouches for a text about rewritten reverse-paths on a day, counted from the Unix epoch.
     pub(super) fn srs_mac(&self, day: u64, text: &str) -> [u8; 32] {
-        *self.derive(&format!("dimed/1 srs {day} {text}")).expose()
+        *self
+            .derive_for_name(&format!("dimed/1 srs {day} {text}"))
+            .expose()
     }
 
     /// Seals a reverse-path that is too long to be rewritten.
     pub(super) fn seal_srs_path(&self, id: &str, path: &Mailbox) -> Vec<u8> {
-        let place = format!("dimed/1 srs path {id}");
-        let text = path.to_string();
-        self.derive(&place)
-            .seal(&mut rand::rng(), place.as_bytes(), text.as_bytes())
+        self.seal_at(&Spot::srs_path(id), path.to_string().as_bytes())
     }
 
     /// Opens it.
     pub(super) fn open_srs_path(&self, id: &str, sealed: &[u8]) -> Result<Mailbox, Error> {
-        let place = format!("dimed/1 srs path {id}");
-        let plain = self.derive(&place).open(place.as_bytes(), sealed).ok();
-        let text = plain.and_then(|plain| String::from_utf8(plain).ok());
+        let plain = self.open_at(&Spot::srs_path(id), sealed).ok();
+        let text = plain.and_then(|plain| String::from_utf8(plain.expose().clone()).ok());
         let path = text.and_then(|text| Mailbox::parse(&text).ok());
         path.ok_or(Error::Unreadable("rewritten reverse-path"))
     }
 
     /// Where is noted that the next host knows a recipient: equal for equal names, and says nothing without the key.
     pub(super) fn callout_tag(&self, name: &str) -> Vec<u8> {
-        self.derive(&format!("callout tag {name}")).expose().to_vec()
+        self.derive_for_name(&format!("callout tag {name}"))
+            .expose()
+            .to_vec()
     }
 
     /// Where a remote signet of `name` is found: equal for equal names, and says nothing without the key.
     pub(super) fn remote_name_tag(&self, name: &str) -> Vec<u8> {
-        self.derive(&format!("remote name tag {name}")).expose().to_vec()
+        self.derive_for_name(&format!("remote name tag {name}"))
+            .expose()
+            .to_vec()
     }
 
     /// The same for one signet of that name.
     pub(super) fn remote_signet_tag(&self, name: &str, fingerprint: &AnyFingerprint) -> Vec<u8> {
-        self.derive(&format!("remote signet tag {fingerprint} {name}"))
+        self.derive_for_name(&format!("remote signet tag {fingerprint} {name}"))
             .expose()
             .to_vec()
     }
 
     /// Where an attempt or a network of the greylist is found.
     pub(super) fn greylist_tag(&self, text: &str) -> Vec<u8> {
-        self.derive(&format!("greylist tag {text}")).expose().to_vec()
+        self.derive_for_name(&format!("greylist tag {text}"))
+            .expose()
+            .to_vec()
     }
 
     /// Where what is pinned of the key sets of `name` is found.
     pub(super) fn pin_tag(&self, name: &str) -> Vec<u8> {
-        self.derive(&format!("key set pin tag {name}")).expose().to_vec()
+        self.derive_for_name(&format!("key set pin tag {name}"))
+            .expose()
+            .to_vec()
     }
 
     /// Seals a pin: signing key (32), time (8), whether keys were ever seen (1).
@@ -166,22 +204,21 @@ impl MasterKey {
         let mut plain = pin.signing_key.0.to_vec();
         plain.extend_from_slice(&pin.created.to_be_bytes());
         plain.push(u8::from(pin.ever_usable));
-        self.derive(&place)
+        self.derive_for_name(&place)
             .seal(&mut rand::rng(), place.as_bytes(), &plain)
     }
 
     /// Opens it.
     pub(super) fn open_pin(&self, name: &str, sealed: &[u8]) -> Result<Pin, Error> {
         let place = format!("dimed/1 key set pin {name}");
-        let plain = self.derive(&place).open(place.as_bytes(), sealed);
+        let plain = self.derive_for_name(&place).open(place.as_bytes(), sealed);
         let pin = plain.ok().and_then(|plain| decode_pin(&plain));
         pin.ok_or(Error::Unreadable("key set pin"))
     }
 
     /// A seal over the pinned record of a domain; it holds nothing.
     pub(super) fn seal_domain_pin(&self, pin: &DomainPin) -> Vec<u8> {
-        let key = self.derive("dimed/1 domain pin");
-        key.seal(&mut rand::rng(), domain_pin_text(pin).as_bytes(), &[])
+        self.seal_at(&Spot::domain_pin(pin), &[])
     }
 
     /// Seals the private half of a key that signs mail.
@@ -192,9 +229,7 @@ impl MasterKey {
         record: &str,
         private: &Secret<Vec<u8>>,
     ) -> Vec<u8> {
-        let place = format!("dimed/1 dkim key {selector} {domain} {record}");
-        self.derive(&place)
-            .seal(&mut rand::rng(), place.as_bytes(), private.expose())
+        self.seal_at(&Spot::dkim_key(domain, selector, record), private.expose())
     }
 
     /// Opens it.
@@ -205,43 +240,38 @@ impl MasterKey {
         record: &str,
         sealed: &[u8],
     ) -> Result<Secret<Vec<u8>>, Error> {
-        let place = format!("dimed/1 dkim key {selector} {domain} {record}");
-        self.derive(&place)
-            .open(place.as_bytes(), sealed)
-            .map(Secret::new)
+        self.open_at(&Spot::dkim_key(domain, selector, record), sealed)
             .map_err(|_| Error::Unreadable("DKIM key"))
     }
 
     /// A seal over the MTA-STS policy of a domain; it holds nothing.
     pub(super) fn seal_sts_policy(&self, entry: &StsEntry) -> Vec<u8> {
-        let key = self.derive("dimed/1 mta-sts policy");
-        key.seal(&mut rand::rng(), sts_text(entry).as_bytes(), &[])
+        self.seal_at(&Spot::sts_policy(entry), &[])
     }
 
     /// Whether a policy is as it was sealed.
     pub(super) fn is_sts_policy(&self, entry: &StsEntry, seal: &[u8]) -> bool {
-        let key = self.derive("dimed/1 mta-sts policy");
-        key.open(sts_text(entry).as_bytes(), seal).is_ok()
+        self.open_at(&Spot::sts_policy(entry), seal).is_ok()
     }
 
     /// Whether a row is as it was sealed.
     pub(super) fn check_domain_pin(&self, pin: &DomainPin, seal: &[u8]) -> Result<(), Error> {
-        let opened = self
-            .derive("dimed/1 domain pin")
-            .open(domain_pin_text(pin).as_bytes(), seal);
+        let opened = self.open_at(&Spot::domain_pin(pin), seal);
         opened.map(|_| ()).map_err(|_| Error::Unreadable("pinned record"))
     }
 
     /// Where the signing key that `name` had is found.
     pub(super) fn custody_tag(&self, name: &str) -> Vec<u8> {
-        self.derive(&format!("custody pin tag {name}")).expose().to_vec()
+        self.derive_for_name(&format!("custody pin tag {name}"))
+            .expose()
+            .to_vec()
     }
 
     /// Seals a signing key (32) and the fingerprint of its signet (64).
     pub(super) fn seal_custody(&self, name: &str, pin: &CustodyPin) -> Vec<u8> {
         let place = format!("dimed/1 custody pin {name}");
         let plain = [&pin.signing_key.0[..], &pin.signet.0[..]].concat();
-        self.derive(&place)
+        self.derive_for_name(&place)
             .seal(&mut rand::rng(), place.as_bytes(), &plain)
     }
 
@@ -249,7 +279,7 @@ impl MasterKey {
     pub(super) fn open_custody(&self, name: &str, sealed: &[u8]) -> Result<CustodyPin, Error> {
         let place = format!("dimed/1 custody pin {name}");
         let unreadable = || Error::Unreadable("custody pin");
-        let plain = self.derive(&place).open(place.as_bytes(), sealed);
+        let plain = self.derive_for_name(&place).open(place.as_bytes(), sealed);
         let plain = plain.map_err(|_| unreadable())?;
         let (key, signet) = plain.split_first_chunk().ok_or_else(unreadable)?;
         Ok(CustodyPin {
@@ -260,25 +290,18 @@ impl MasterKey {
 
     /// Seals private keys that are not in use yet.
     pub(super) fn seal_rollover(&self, name: &str, keys: &Secret<Vec<u8>>) -> Vec<u8> {
-        let place = format!("dimed/1 rollover {name}");
-        self.derive(&place)
-            .seal(&mut rand::rng(), place.as_bytes(), keys.expose())
+        self.seal_at(&Spot::rollover(name), keys.expose())
     }
 
     /// Opens them.
     pub(super) fn open_rollover(&self, name: &str, sealed: &[u8]) -> Result<Secret<Vec<u8>>, Error> {
-        let place = format!("dimed/1 rollover {name}");
-        self.derive(&place)
-            .open(place.as_bytes(), sealed)
-            .map(Secret::new)
+        self.open_at(&Spot::rollover(name), sealed)
             .map_err(|_| Error::Unreadable("rollover keys"))
     }
 
     /// Seals the private KEM keys of a signet of ours.
     pub(super) fn seal_kem_keys(&self, name: &str, signet: &FullFingerprint, keys: &KemKeys) -> Vec<u8> {
-        let place = format!("dimed/1 private KEM keys {signet} {name}");
-        self.derive(&place)
-            .seal(&mut rand::rng(), place.as_bytes(), keys.encode().expose())
+        self.seal_at(&Spot::kem_keys(name, signet), keys.encode().expose())
     }
 
     /// Opens them.
@@ -288,27 +311,20 @@ impl MasterKey {
         signet: &FullFingerprint,
         sealed: &[u8],
     ) -> Result<KemKeys, Error> {
-        let place = format!("dimed/1 private KEM keys {signet} {name}");
-        let plain = self
-            .derive(&place)
-            .open(place.as_bytes(), sealed)
-            .map(Secret::new);
+        let plain = self.open_at(&Spot::kem_keys(name, signet), sealed);
         let keys = plain.ok().and_then(|plain| KemKeys::decode(plain.expose()).ok());
         keys.ok_or(Error::Unreadable("private KEM keys"))
     }
 
     /// Seals what a cautious user has left here.
     pub(super) fn seal_key_deposit(&self, name: &str, version: u64, octets: &[u8]) -> Vec<u8> {
-        let place = format!("dimed/1 key deposit {version} {name}");
-        self.derive(&format!("key deposit {name}"))
-            .seal(&mut rand::rng(), place.as_bytes(), octets)
+        self.seal_at(&Spot::key_deposit(name, version), octets)
     }
 
     /// Opens it.
     pub(super) fn open_key_deposit(&self, name: &str, version: u64, sealed: &[u8]) -> Result<Vec<u8>, Error> {
-        let place = format!("dimed/1 key deposit {version} {name}");
-        self.derive(&format!("key deposit {name}"))
-            .open(place.as_bytes(), sealed)
+        self.open_at(&Spot::key_deposit(name, version), sealed)
+            .map(|octets| octets.expose().clone())
             .map_err(|_| Error::Unreadable("key deposit"))
     }
 
@@ -320,8 +336,11 @@ impl MasterKey {
         object: &[u8],
     ) -> Vec<u8> {
         let plain = [&crypto.0[..], object].concat();
-        self.derive(&format!("remote signet {name}"))
-            .seal(&mut rand::rng(), b"dimed/1 remote signet", &plain)
+        self.derive_for_name(&format!("remote signet {name}")).seal(
+            &mut rand::rng(),
+            b"dimed/1 remote signet",
+            &plain,
+        )
     }
 
     /// Opens them.
@@ -332,23 +351,33 @@ impl MasterKey {
     ) -> Result<(CryptoFingerprint, Vec<u8>), Error> {
         let unreadable = Error::Unreadable("remote signet");
         let plain = self
-            .derive(&format!("remote signet {name}"))
+            .derive_for_name(&format!("remote signet {name}"))
             .open(b"dimed/1 remote signet", sealed)
             .map_err(|_| Error::Unreadable("remote signet"))?;
         let (crypto, object) = plain.split_first_chunk().ok_or(unreadable)?;
         Ok((CryptoFingerprint(*crypto), object.to_vec()))
     }
 
-    /// A key of its own for each purpose (HKDF-SHA-256), so that no key ever sees many nonces.
+    /// A key of its own for each purpose, so that no key ever sees many nonces.
     fn derive(&self, purpose: &str) -> Key {
-        let mut octets = [0u8; 32];
-        let expanded = Hkdf::<Sha256>::new(None, self.0.expose()).expand(purpose.as_bytes(), &mut octets);
-        // HKDF refuses only outputs longer than 255 hashes.
-        assert!(expanded.is_ok(), "32 octets are a valid length");
-        let key = Key::from_bytes(octets);
-        octets.zeroize();
-        key
+        derived(&self.current, purpose)
     }
+
+    /// The same for tags of names, and for what only somebody finds who has the name.
+    fn derive_for_name(&self, purpose: &str) -> Key {
+        derived(&self.tags, purpose)
+    }
+}
+
+/// HKDF-SHA-256.
+fn derived(key: &Key, purpose: &str) -> Key {
+    let mut octets = [0u8; 32];
+    let expanded = Hkdf::<Sha256>::new(None, key.expose()).expand(purpose.as_bytes(), &mut octets);
+    // HKDF refuses only outputs longer than 255 hashes.
+    assert!(expanded.is_ok(), "32 octets are a valid length");
+    let key = Key::from_bytes(octets);
+    octets.zeroize();
+    key
 }
 
 /// The key of one message. When its wrapped form is deleted, the message is gone.
@@ -702,7 +731,7 @@ mod tests {
     use super::*;
 
     fn master() -> MasterKey {
-        MasterKey(Key::from_bytes([7; 32]))
+        MasterKey::new(Key::from_bytes([7; 32]))
     }
 
     fn message() -> QueueId {
@@ -732,7 +761,7 @@ mod tests {
 
         let other = QueueId::random(&mut rand::rng());
         assert!(master().unwrap(other, &wrapped).is_err());
-        let foreign = MasterKey(Key::from_bytes([8; 32]));
+        let foreign = MasterKey::new(Key::from_bytes([8; 32]));
         assert!(matches!(
             foreign.unwrap(message(), &wrapped),
             Err(Error::Unreadable("message key"))

@@ -22,7 +22,7 @@ use mail_parser::{MessageParser, MimeHeaders};
 const ACCEPTED: Timestamp = Timestamp(1_728_892_800_000);
 
 async fn open(folder: &Path) -> SqliteStore {
-    let master = MasterKey(Key::from_bytes([1; 32]));
+    let master = MasterKey::new(Key::from_bytes([1; 32]));
     let clock = Arc::new(ManualClock::new(ACCEPTED));
     SqliteStore::open(&folder.join("dimed.db"), master, clock)
         .await

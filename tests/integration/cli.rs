@@ -891,7 +891,7 @@ fn owners_opt_out_and_come_back() {
 async fn accepting_other_keys_leaves_a_line_in_the_log_that_names_the_domain_alone() {
     let home = Home::with_alice();
     let config = Config::load(&home.path("dimed.toml")).unwrap();
-    let master = MasterKey(dimed::config::load_master_key(&config).unwrap());
+    let master = MasterKey::new(dimed::config::load_master_key(&config).unwrap());
     let clock = Arc::new(SystemClock);
     let store = SqliteStore::open(&config.server.database(), master, clock).await;
     let store = store.unwrap();

@@ -205,7 +205,7 @@ async fn the_table_says_what_the_keys_in_the_stores_open() {
 
 async fn published(home: &Path, domain: &str) -> Published {
     let config = Config::load(&home.join(domain).join("dimed.toml")).unwrap();
-    let key = MasterKey(config::load_master_key(&config).unwrap());
+    let key = MasterKey::new(config::load_master_key(&config).unwrap());
     let clock = Arc::new(SystemClock);
     let store = SqliteStore::open(&config.server.database(), key, clock.clone()).await;
     Published::new(Arc::new(store.unwrap()), clock)

@@ -181,7 +181,7 @@ impl Sender {
 }
 
 async fn open(home: &Path, clock: &Arc<ManualClock>) -> SqliteStore {
-    let master = MasterKey(Key::from_bytes(MASTER));
+    let master = MasterKey::new(Key::from_bytes(MASTER));
     let clock: Arc<dyn Clock> = clock.clone();
     SqliteStore::open(&home.join("dimed.db"), master, clock)
         .await

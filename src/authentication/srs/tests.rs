@@ -30,7 +30,7 @@ fn local_domain(name: &str, policy: Option<Policy>) -> LocalDomain {
 async fn fixture(domains: &[(&str, Option<Policy>)]) -> Fixture {
     let home = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(Timestamp(1_800_000_000_000)));
-    let master = MasterKey(Key::from_bytes([5; 32]));
+    let master = MasterKey::new(Key::from_bytes([5; 32]));
     let store = SqliteStore::open(&home.path().join("dimed.db"), master, clock.clone()).await;
     let store = Arc::new(store.unwrap());
     for (name, policy) in domains {

@@ -1,6 +1,7 @@
 //! `dimed key …`: private key files, and where they are kept.
 
 mod deposit;
+mod master;
 mod rotate;
 mod set;
 mod show;
@@ -23,7 +24,7 @@ pub use unlock::{Unlock, private_keys};
 /// which is any of them under a passphrase or the master key. Files are written with mode 0600 and
 /// never replaced without --force. A key file that others may read is used after a warning. The file
 /// name - stands for standard input or output. No daemon and no configuration is needed but by `set
-/// show`, `set renew`, `set accept`, `opt-out`, `rotate`, and `set import` without --submit, which are about an
+/// show`, `set renew`, `set accept`, `opt-out`, `rotate`, `rotate-master`, and `set import` without --submit, which are about an
 /// installation.
 ///
 /// Exit codes: 0 done; 1 the file is no valid key, or the passphrase does not open it; 2 usage, or a
@@ -48,6 +49,7 @@ enum Command {
     Set(Box<set::Set>),
     OptOut(set::OptOut),
     Rotate(rotate::Rotate),
+    RotateMaster(master::RotateMaster),
 }
 
 /// Does as the command says.
@@ -61,6 +63,7 @@ pub async fn run(arguments: Arguments, config: &Path, out: &mut dyn Write) -> an
         Command::Download(download) => deposit::download(&download, json, out).await,
         Command::Set(set) => set::run(*set, config, json, out).await,
         Command::Rotate(rotate) => rotate::run(&rotate, config, json, out).await,
+        Command::RotateMaster(rotate) => master::run(&rotate, config, json, out).await,
         Command::OptOut(opt_out) => set::opt_out(opt_out, config, json, out).await,
     };
     answer::conclude(done, json, out)

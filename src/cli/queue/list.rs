@@ -11,7 +11,7 @@ use crate::cli::Exit;
 use crate::cli::answer::printable;
 use crate::cli::context::Context;
 use crate::config::Config;
-use crate::store::{Content, QueueEntry, QueueLine, QueueState, Way};
+use crate::store::{Content, QueueEntry, QueueLine, QueueState, Status, Way};
 
 /// What to show.
 #[derive(Debug, Args)]
@@ -60,8 +60,10 @@ pub fn sentence(line: &QueueLine, now: Timestamp, with_note: bool) -> String {
             line.status.name(),
         ),
     };
-    if let Some(fault) = &line.fault {
-        text += &format!("\n    cannot be read: {}", printable(fault));
+    match (&line.fault, line.status) {
+        (Some(fault), Status::Held) => text += &format!("\n    {}", printable(fault)),
+        (Some(fault), _) => text += &format!("\n    cannot be read: {}", printable(fault)),
+        (None, _) => {}
     }
     let note = line
         .entry

@@ -664,7 +664,7 @@ mod tests {
     async fn poured(said: usize, more: usize) -> Result<(), Refused> {
         let folder = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp(1_700_000_000_000)));
-        let master = MasterKey(Key::from_bytes([7; 32]));
+        let master = MasterKey::new(Key::from_bytes([7; 32]));
         let store = SqliteStore::open(&folder.path().join("dimed.db"), master, clock).await;
         let store = store.unwrap();
         let path = folder.path().join("letter");

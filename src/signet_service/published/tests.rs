@@ -18,7 +18,7 @@ struct Fixture {
 async fn fixture() -> Fixture {
     let home = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(Timestamp(1_000)));
-    let master = MasterKey(Key::from_bytes([5; 32]));
+    let master = MasterKey::new(Key::from_bytes([5; 32]));
     let store = SqliteStore::open(&home.path().join("dimed.db"), master, clock.clone())
         .await
         .unwrap();

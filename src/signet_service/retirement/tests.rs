@@ -49,7 +49,7 @@ impl Bed {
     async fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(Timestamp(1_800_000_000_000)));
-        let master = MasterKey(Key::from_bytes([5; 32]));
+        let master = MasterKey::new(Key::from_bytes([5; 32]));
         let store = SqliteStore::open(&home.path().join("dimed.db"), master, clock.clone()).await;
         let store: Arc<dyn Store> = Arc::new(store.unwrap());
         let published = Published::new(Arc::clone(&store), clock.clone());

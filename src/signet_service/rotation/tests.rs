@@ -95,7 +95,7 @@ impl Bed {
     }
 
     async fn open(&self) -> Rotation {
-        let master = MasterKey(Key::from_bytes([5; 32]));
+        let master = MasterKey::new(Key::from_bytes([5; 32]));
         let store = SqliteStore::open(&self.path, master, self.clock.clone()).await;
         let store: Arc<dyn Store> = Arc::new(store.unwrap());
         Rotation {

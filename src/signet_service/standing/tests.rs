@@ -69,7 +69,7 @@ struct World {
 async fn world() -> World {
     let home = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(Timestamp(START as i64 * 1000)));
-    let master = MasterKey(Key::from_bytes([5; 32]));
+    let master = MasterKey::new(Key::from_bytes([5; 32]));
     let store = SqliteStore::open(&home.path().join("dimed.db"), master, clock.clone()).await;
     let store: Arc<dyn Store> = Arc::new(store.unwrap());
     let zone = Arc::new(Zone::default());

@@ -94,14 +94,14 @@ impl SqlStore {
         let database = Database::Postgres(Arc::clone(&server));
         let mut connection = Connection::Postgres(writer);
         database.begin(&mut connection).await?;
-        Self::prepare(&mut connection, &master, clock.now(), false).await?;
+        let completed = Self::prepare(&mut connection, &master, clock.now(), false).await?;
         super::sql::query("COMMIT").execute(&mut connection).await?;
         let opened = Opened {
             database,
             connection,
             file: None,
         };
-        let store = Self::start(opened, master, clock);
+        let store = Self::start(opened, completed, master, clock);
         store.keep(Keeper { server, followed });
         Ok(store)
     }

@@ -307,7 +307,7 @@ async fn discard_pieces(db: &mut Connection, message: &str) -> Result<(), Error>
 }
 
 /// Removes what was begun and never committed. Only for a process that is alone with the database.
-pub(super) async fn sweep_uncommitted(db: &mut Connection) -> Result<(), Error> {
+pub(in crate::store) async fn sweep_uncommitted(db: &mut Connection) -> Result<(), Error> {
     query("DELETE FROM pieces WHERE message IN (SELECT message FROM incoming)")
         .execute(&mut *db)
         .await?;

@@ -644,7 +644,7 @@ mod tests {
     async fn keys_of_authors_do_not_pile_up_and_push_out_nobody_who_was_written_to() {
         let folder = tempfile::tempdir().unwrap();
         let now = Timestamp(1_800_000_000_000);
-        let master = MasterKey(Key::from_bytes([7; 32]));
+        let master = MasterKey::new(Key::from_bytes([7; 32]));
         let path = folder.path().join("dimed.db");
         let store = SqlStore::open(&path, master, Arc::new(ManualClock::new(now)));
         let store = store.await.unwrap();

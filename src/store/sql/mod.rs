@@ -10,6 +10,7 @@ mod accounts;
 mod aliases;
 mod blocks;
 mod body;
+mod care;
 mod claim;
 mod clock;
 mod connection;
@@ -29,6 +30,8 @@ mod queue_view;
 mod readers;
 mod relaying;
 mod replay;
+mod rewrap;
+pub(super) mod ring;
 mod settle;
 mod signets;
 mod spool;
@@ -49,6 +52,7 @@ use super::sqlite::DatabaseFile;
 use super::{Error, MasterKey};
 use crate::base::time::{Clock, Timestamp};
 use crate::mail::address::Domain;
+pub(super) use body::sweep_uncommitted;
 pub use claim::CLAIM_QUERIES;
 pub(super) use connection::Connection;
 pub(super) use database::Database;
@@ -68,6 +72,8 @@ pub struct SqlStore {
 struct Inner {
     database: Database,
     master: MasterKey,
+    /// As it came from outside.
+    opened_with: MasterKey,
     clock: Arc<dyn Clock>,
     writer: Writer,
     readers: Readers,
@@ -98,16 +104,21 @@ impl SqlStore {
         master: &MasterKey,
         now: Timestamp,
         is_alone: bool,
-    ) -> Result<(), Error> {
-        check_master_key(connection, master).await?;
+    ) -> Result<MasterKey, Error> {
+        let master = ring::complete(connection, master).await?;
         claim::forget_future_turns(connection, now).await?;
         if is_alone {
             body::sweep_uncommitted(connection).await?;
         }
-        Ok(())
+        Ok(master)
     }
 
-    pub(super) fn start(opened: Opened, master: MasterKey, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn start(
+        opened: Opened,
+        master: MasterKey,
+        opened_with: MasterKey,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let Opened {
             database,
             connection,
@@ -116,6 +127,7 @@ impl SqlStore {
         Self {
             inner: Arc::new(Inner {
                 master,
+                opened_with,
                 clock,
                 readers: Readers::new(database.clone()),
                 writer: Writer::start(connection, database.clone()),
@@ -257,20 +269,6 @@ impl Inner {
 impl std::fmt::Debug for SqlStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SqlStore")
-    }
-}
-
-async fn check_master_key(connection: &mut Connection, master: &MasterKey) -> Result<(), Error> {
-    query("INSERT INTO master_key_check (id, sealed) VALUES (1, $1) ON CONFLICT DO NOTHING")
-        .bind(master.seal_check())
-        .execute(&mut *connection)
-        .await?;
-    let sealed: Vec<u8> = query_scalar("SELECT sealed FROM master_key_check")
-        .fetch_one(connection)
-        .await?;
-    match master.opens_check(&sealed) {
-        true => Ok(()),
-        false => Err(Error::WrongMasterKey),
     }
 }
 

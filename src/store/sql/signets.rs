@@ -651,7 +651,7 @@ mod tests {
     async fn signets_of_others_do_not_pile_up() {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(Timestamp(1_800_000_000_000)));
-        let master = MasterKey(Key::from_bytes([7; 32]));
+        let master = MasterKey::new(Key::from_bytes([7; 32]));
         let path = folder.path().join("dimed.db");
         let store = SqlStore::open(&path, master, clock).await.unwrap();
         for number in 0..9 {

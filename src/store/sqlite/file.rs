@@ -16,6 +16,7 @@ const MODE: u32 = 0o600;
 pub(in crate::store) struct DatabaseFile {
     lock: File,
     alone: bool,
+    stays_alone: bool,
 }
 
 impl DatabaseFile {
@@ -30,9 +31,28 @@ impl DatabaseFile {
             if !alone {
                 lock.lock_shared()?;
             }
-            Ok(Self { lock, alone })
+            Ok(Self {
+                lock,
+                alone,
+                stays_alone: false,
+            })
         })
         .await
+    }
+
+    /// The same where nobody else may have it open, and nobody else gets in until this is dropped.
+    pub(super) async fn take_alone(path: &Path) -> Result<Self, Error> {
+        let path = path.to_owned();
+        let taken = blocking(move || {
+            protect(&path)?;
+            let lock = protect(&lock_path(&path))?;
+            Ok(lock.try_lock().is_ok().then_some(Self {
+                lock,
+                alone: true,
+                stays_alone: true,
+            }))
+        });
+        taken.await?.ok_or(Error::InUse)
     }
 
     /// Whether no other store has the database open, in this process or another. True only until
@@ -43,6 +63,9 @@ impl DatabaseFile {
 
     /// Lets others in.
     pub(super) async fn share(self) -> Result<Self, Error> {
+        if self.stays_alone {
+            return Ok(self);
+        }
         blocking(move || {
             if self.alone {
                 self.lock.unlock()?;

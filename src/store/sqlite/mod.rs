@@ -11,6 +11,7 @@
 //! The command line may open the file while the daemon runs. Whoever finds nobody else there sweeps away bodies
 //! that were never committed; a lock file beside the database tells ([`file`]).
 
+pub mod backup;
 mod file;
 
 use std::path::Path;
@@ -48,7 +49,20 @@ impl SqlStore {
     /// its settings, [`Error::WrongMasterKey`] if the database was made with another key, [`Error::File`] if the file
     /// cannot be created.
     pub async fn open(path: &Path, master: MasterKey, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        let file = DatabaseFile::take(path).await?;
+        Self::open_file(path, master, clock, DatabaseFile::take(path).await?).await
+    }
+
+    /// The same, and nobody else may open it until this is dropped: [`Error::InUse`] if somebody has it open.
+    pub async fn open_alone(path: &Path, master: MasterKey, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        Self::open_file(path, master, clock, DatabaseFile::take_alone(path).await?).await
+    }
+
+    async fn open_file(
+        path: &Path,
+        opened_with: MasterKey,
+        clock: Arc<dyn Clock>,
+        file: DatabaseFile,
+    ) -> Result<Self, Error> {
         let options = connect_options(path);
         let mut connection = open_writer(&options).await?;
         // `run` on a connection makes this future impossible to send (rust-lang/rust#100013).
@@ -58,14 +72,14 @@ impl SqlStore {
             .map_err(Error::Schema)?;
         let mut connection = Connection::Sqlite(connection);
         let is_alone = file.is_alone();
-        Self::prepare(&mut connection, &master, clock.now(), is_alone).await?;
+        let master = Self::prepare(&mut connection, &opened_with, clock.now(), is_alone).await?;
         let file = file.share().await?;
         let opened = Opened {
             database: Database::Sqlite(Arc::new(options)),
             connection,
             file: Some(file),
         };
-        Ok(Self::start(opened, master, clock))
+        Ok(Self::start(opened, master, opened_with, clock))
     }
 }
 

@@ -97,7 +97,7 @@ async fn headers_with_two_meanings_are_refused_in_words() {
 /// A message as it is in the spool after it was opened, for `address`.
 pub(super) async fn opened(organization: &Organization, address: &str, mime: &[u8]) {
     let config = Config::load(&organization.config).unwrap();
-    let key = MasterKey(config::load_master_key(&config).unwrap());
+    let key = MasterKey::new(config::load_master_key(&config).unwrap());
     let clock = Arc::new(SystemClock);
     let store = SqliteStore::open(&config.server.database(), key, clock.clone()).await;
     let id = QueueId::random(&mut rand::rng());

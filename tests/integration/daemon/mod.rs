@@ -3,6 +3,7 @@
 mod accounts;
 mod aliases;
 mod at_once;
+mod at_rest;
 mod backup;
 mod blocking;
 mod commands;

@@ -147,7 +147,7 @@ async fn eventually_tried(organization: &Organization) {
 /// The organization's database, with which nothing can be done any more.
 async fn closed_store(organization: &Organization) -> Arc<dyn Store> {
     let config = Config::load(&organization.config).unwrap();
-    let master = MasterKey(config::load_master_key(&config).unwrap());
+    let master = MasterKey::new(config::load_master_key(&config).unwrap());
     let store = SqliteStore::open(&config.server.database(), master, Arc::new(SystemClock)).await;
     let store = store.unwrap();
     store.close().await;

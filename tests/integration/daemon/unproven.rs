@@ -43,7 +43,7 @@ struct Known {
 impl Known {
     async fn of(organization: &Organization) -> Self {
         let config = Config::load(&organization.config).unwrap();
-        let master = MasterKey(dimed::config::load_master_key(&config).unwrap());
+        let master = MasterKey::new(dimed::config::load_master_key(&config).unwrap());
         let clock = Arc::new(SystemClock);
         let path = config.server.database();
         let store = SqliteStore::open(&path, master, clock.clone()).await.unwrap();

@@ -100,7 +100,7 @@ async fn replay_entries_stay_and_keys_are_kept_while_the_time_is_in_doubt() {
     let world = World::new().await;
     let hismail = hismail(&world).await;
     let config = Config::load(&hismail.config).unwrap();
-    let key = MasterKey(read_master_key(&config.server.master_key_file).unwrap());
+    let key = MasterKey::new(read_master_key(&config.server.master_key_file).unwrap());
     let clock = Arc::new(GuardedClock::system());
     let database = config.server.database();
     let store = SqliteStore::open(&database, key, Arc::clone(&clock) as _);

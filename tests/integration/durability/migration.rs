@@ -33,7 +33,7 @@ async fn mail_in_an_old_database_survives_kills_while_it_is_brought_up_to_date()
     submit(&hismail).await;
     process.kill();
     let all = hismail.count(APPLIED).await;
-    make_old(&hismail).await;
+    make_old(&hismail, 1).await;
     assert_eq!(hismail.count(APPLIED).await, 1);
     std::fs::remove_file(hismail.maildir("bob").0).unwrap();
 
@@ -68,6 +68,41 @@ async fn mail_in_an_old_database_survives_kills_while_it_is_brought_up_to_date()
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_every_earlier_schema_is_brought_up_to_date_and_newer_ones_are_refused() {
+    let world = World::new().await;
+    let builder = world.organization("hismail.test").accounts(&["bob"]);
+    let hismail = builder.build().await;
+    hismail.block_mailbox("bob");
+    let mut process = hismail.spawn().await;
+    submit(&hismail).await;
+    process.kill();
+    let all = usize::try_from(hismail.count(APPLIED).await).unwrap();
+    for level in (1..all).rev() {
+        make_old(&hismail, level).await;
+        assert_eq!(hismail.count(APPLIED).await, level as i64);
+        let (code, out, err) = hismail.binary(&["store", "verify"]);
+        assert_eq!(code, 0, "level {level}: {out}{err}");
+        assert_eq!(hismail.count(APPLIED).await, all as i64);
+        assert_eq!(
+            hismail.count("SELECT count(*) FROM recipients").await,
+            MESSAGES as i64
+        );
+    }
+    std::fs::remove_file(hismail.maildir("bob").0).unwrap();
+    let mut process = hismail.spawn().await;
+    hismail.maildir("bob").expect(MESSAGES).await;
+    process.kill();
+    hismail
+        .change_database(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+             VALUES (9999, 'newer', 1, x'00', 0)",
+        )
+        .await;
+    let (code, _, err) = hismail.binary(&["queue", "list"]);
+    assert_eq!(code, 78, "{err}");
+}
+
 async fn submit(hismail: &Organization) {
     let mut talk = Talk::smtp(hismail.ip).await;
     for number in 0..MESSAGES {
@@ -99,9 +134,9 @@ async fn progress(hismail: &Organization, before: i64) -> i64 {
     }
 }
 
-/// Puts a database of the first schema in the place of the one that is there, with all that fits into it. The tables of the spool
+/// Puts a database of an earlier schema in the place of the one that is there, with all that fits into it. The tables of the spool
 /// are what they were.
-async fn make_old(hismail: &Organization) {
+async fn make_old(hismail: &Organization, level: usize) {
     let database = Config::load(&hismail.config).unwrap().server.database();
     let old = database.with_extension("old");
     let mut connection = SqliteConnectOptions::new()
@@ -114,7 +149,7 @@ async fn make_old(hismail: &Organization) {
         .unwrap();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/sqlite");
     let mut migrations = Migrator::new(folder).await.unwrap();
-    migrations.migrations = Cow::Owned(migrations.migrations[..1].to_vec());
+    migrations.migrations = Cow::Owned(migrations.migrations[..level].to_vec());
     migrations.run(&mut connection).await.unwrap();
     copy(&mut connection, &database).await;
     connection.close().await.unwrap();

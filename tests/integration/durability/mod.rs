@@ -2,12 +2,15 @@
 //!
 //! `DIMED_LONG_TESTS=1` makes the tests that draw lots take more of them.
 
+mod backup;
+mod care;
 mod clock;
 mod crash;
 mod disk;
 mod faults;
 mod host;
 mod log;
+mod master_key;
 mod migration;
 mod order;
 mod power;

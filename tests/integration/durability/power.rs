@@ -184,7 +184,7 @@ impl Ruins<'_> {
         let config = Config::load(&self.hismail.config).unwrap();
         let database = config.server.database();
         let database = self.at.join(database.strip_prefix(&self.hismail.folder).unwrap());
-        let key = MasterKey(read_master_key(&config.server.master_key_file).unwrap());
+        let key = MasterKey::new(read_master_key(&config.server.master_key_file).unwrap());
         let store = SqliteStore::open(&database, key, Arc::new(SystemClock))
             .await
             .unwrap();

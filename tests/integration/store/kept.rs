@@ -29,7 +29,7 @@ impl Shared {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let open = async || {
-            let master = MasterKey(Key::from_bytes([1; 32]));
+            let master = MasterKey::new(Key::from_bytes([1; 32]));
             let clock = Arc::new(ManualClock::new(NOON));
             SqliteStore::open(&folder.path().join("dimed.db"), master, clock)
                 .await

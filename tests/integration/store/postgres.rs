@@ -44,7 +44,7 @@ impl<'c> PostgresBed<'c> {
 }
 
 async fn open(server: Server, key: u8, clock: Arc<dyn Clock>) -> Result<SqlStore, Error> {
-    let master = MasterKey(Key::from_bytes([key; 32]));
+    let master = MasterKey::new(Key::from_bytes([key; 32]));
     SqlStore::open_postgres(server, None, master, clock).await
 }
 
@@ -488,7 +488,7 @@ async fn the_time_is_that_of_the_server() {
     let before = SystemClock.now();
     let time = database.server().time().await.unwrap();
     assert!(before <= time && time <= SystemClock.now().after(Duration::from_millis(50)));
-    let master = MasterKey(Key::from_bytes([1; 32]));
+    let master = MasterKey::new(Key::from_bytes([1; 32]));
     let (_store, clock) = Place::Server(database.server()).open(master).await.unwrap();
     let ahead = clock.now().since(SystemClock.now());
     assert!(ahead < Duration::from_millis(50), "{ahead:?}");

@@ -37,7 +37,7 @@ impl SqliteBed {
     }
 
     async fn try_open(&self, key: u8) -> Result<SqliteStore, Error> {
-        let master = MasterKey(Key::from_bytes([key; 32]));
+        let master = MasterKey::new(Key::from_bytes([key; 32]));
         SqliteStore::open(&self.path(), master, self.clock.clone()).await
     }
 

@@ -1,0 +1,50 @@
+//! `dimed store …`: looking after the database.
+
+mod backup;
+mod export;
+mod restore;
+mod verify;
+
+use std::io::Write;
+
+use clap::Subcommand;
+
+use super::Exit;
+use crate::config::Config;
+
+/// Commands about the database. All but `restore` work while the daemon runs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Read every row, and say what does not open, cannot be parsed, or refers to nothing. Exit code 1: there is something.
+    ///
+    /// Copies of others' signets, pinned keys of others and the greylist are kept under hashes of names and do not open without
+    /// the name; they are left out.
+    Verify(verify::Verify),
+    /// Set aside mail that cannot be read, so that everything else goes on, and make anew what is made from other rows: indexes, and
+    /// the lanes of domains. No mail is deleted. Exit code 1: something is wrong that this cannot repair.
+    Repair(verify::Repair),
+    /// Write messages of the queue into files, as far as they can be read: ID.eml, or ID.dmime if it is sealed, and ID.json with
+    /// the envelope. They are not encrypted, and stay in the queue.
+    Export(export::Export),
+    /// Copy the database into a file, as it is at one moment, with the master key and the certificates that were made here.
+    ///
+    /// Whoever has the file can read everything, unless --without-keys leaves out the master key and the certificates. Private keys in
+    /// the database are always encrypted under the master key, and so is mail. Mailboxes are not in it.
+    Backup(backup::Backup),
+    /// Make the installation of this configuration from a backup. Its data directory must be empty or missing.
+    ///
+    /// All mail is held, because it may have gone out after the backup was made: `dimed queue list --reason "restored from a backup"`
+    /// shows it, and `queue release` or `queue delete` with the same option decide about it.
+    Restore(restore::Restore),
+}
+
+/// Does as the command says.
+pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    match command {
+        Command::Verify(arguments) => verify::run(&arguments, config, out).await,
+        Command::Repair(arguments) => verify::repair(&arguments, config, out).await,
+        Command::Export(arguments) => export::run(&arguments, config, out).await,
+        Command::Backup(arguments) => backup::run(&arguments, config, out).await,
+        Command::Restore(arguments) => restore::run(&arguments, config, out).await,
+    }
+}

@@ -1,0 +1,273 @@
+//! Rows with something sealed under the master key, whatever table they are in.
+
+use super::super::query::query_as;
+
+use super::super::readers::Readers;
+use super::ROWS;
+use crate::base::id::QueueId;
+use crate::base::time::Timestamp;
+use crate::crypto::at_rest::Unreadable;
+use crate::dime::fingerprint::{CryptoFingerprint, FullFingerprint};
+use crate::mail::address::Domain;
+use crate::store::sealed::{MasterKey, Spot};
+use crate::store::{Checked, Error, Fault, Mark, Part, Pin, StsEntry};
+
+/// What a row has sealed, and where.
+pub(in crate::store::sql) struct SealedRow {
+    pub(in crate::store::sql) mark: Mark,
+    name: String,
+    /// `None` if what stands beside it cannot be read.
+    spot: Option<Spot>,
+    sealed: Vec<u8>,
+}
+
+pub(in crate::store::sql) struct Page(pub(in crate::store::sql) Vec<SealedRow>);
+
+impl SealedRow {
+    /// What was erased on purpose is all zeros.
+    fn is_erased(&self) -> bool {
+        self.sealed.iter().all(|octet| *octet == 0)
+    }
+
+    /// What is sealed, under the current key; `None` if there is nothing to do.
+    pub(in crate::store::sql) fn rewrapped(&self, master: &MasterKey) -> Result<Option<Vec<u8>>, Unreadable> {
+        match &self.spot {
+            _ if self.is_erased() => Ok(None),
+            Some(spot) => master.rewrapped(spot, &self.sealed),
+            None => Err(Unreadable),
+        }
+    }
+}
+
+impl Page {
+    /// Where to go on, if there may be more.
+    pub(in crate::store::sql) fn next(&self) -> Option<Mark> {
+        self.0.last().map(|row| row.mark.clone())
+    }
+
+    /// Whether each opens.
+    pub(in crate::store::sql) fn check(self, part: Part, master: &MasterKey) -> Checked {
+        let opens = |row: &SealedRow| {
+            let spot = row.spot.as_ref();
+            spot.is_some_and(|spot| master.open_at(spot, &row.sealed).is_ok())
+        };
+        Checked {
+            rows: self.0.len() as u64,
+            next: self.next(),
+            faults: self
+                .0
+                .iter()
+                .filter(|row| !row.is_erased() && !opens(row))
+                .map(|row| Fault {
+                    part,
+                    row: row.name.clone(),
+                    what: "sealed value",
+                })
+                .collect(),
+        }
+    }
+}
+
+fn named(name: &str) -> Mark {
+    Mark {
+        name: name.to_owned(),
+        ..Mark::default()
+    }
+}
+
+/// Some rows of a part behind a place.
+pub(in crate::store::sql) async fn page(db: &Readers, part: Part, after: &Mark) -> Result<Page, Error> {
+    let rows = match part {
+        Part::Messages => message_keys(db, after).await?,
+        Part::PrivateKeys => private_keys(db, after).await?,
+        Part::KemKeys => kem_keys(db, after).await?,
+        Part::Rollovers => simple(db, ROLLOVERS, after, |name, _| Some(Spot::rollover(name))).await?,
+        Part::KeyDeposits => {
+            let spot = |name: &str, version: i64| Some(Spot::key_deposit(name, u64::try_from(version).ok()?));
+            simple(db, KEY_DEPOSITS, after, spot).await?
+        }
+        Part::SrsPaths => simple(db, SRS_PATHS, after, |id, _| Some(Spot::srs_path(id))).await?,
+        Part::DkimKeys => dkim_keys(db, after).await?,
+        Part::Pins => pins(db, after).await?,
+        Part::StsPolicies => sts_policies(db, after).await?,
+        _ => Vec::new(),
+    };
+    Ok(Page(rows))
+}
+
+const ROLLOVERS: &str =
+    "SELECT name, CAST(0 AS BIGINT), sealed FROM rollovers WHERE name > $1 ORDER BY name LIMIT $2";
+const KEY_DEPOSITS: &str =
+    "SELECT folded, version, sealed FROM key_deposits WHERE folded > $1 ORDER BY folded LIMIT $2";
+const SRS_PATHS: &str =
+    "SELECT id, CAST(0 AS BIGINT), sealed FROM srs_paths WHERE id > $1 ORDER BY id LIMIT $2";
+
+/// Rows with one name, a number, and what is sealed.
+async fn simple(
+    db: &Readers,
+    sql: &'static str,
+    after: &Mark,
+    spot: impl Fn(&str, i64) -> Option<Spot>,
+) -> Result<Vec<SealedRow>, Error> {
+    let rows: Vec<(String, i64, Vec<u8>)> = query_as(sql).bind(&after.name).bind(ROWS).fetch_all(db).await?;
+    let row = |(name, number, sealed): (String, i64, Vec<u8>)| SealedRow {
+        mark: named(&name),
+        spot: spot(&name, number),
+        name,
+        sealed,
+    };
+    Ok(rows.into_iter().map(row).collect())
+}
+
+async fn message_keys(db: &Readers, after: &Mark) -> Result<Vec<SealedRow>, Error> {
+    let rows: Vec<(i64, String, Vec<u8>)> =
+        query_as("SELECT seq, id, wrapped_key FROM messages WHERE seq > $1 ORDER BY seq LIMIT $2")
+            .bind(after.number)
+            .bind(ROWS)
+            .fetch_all(db)
+            .await?;
+    let row = |(number, name, sealed): (i64, String, Vec<u8>)| SealedRow {
+        mark: Mark {
+            number,
+            ..Mark::default()
+        },
+        spot: QueueId::parse(&name).map(Spot::message_key),
+        name,
+        sealed,
+    };
+    Ok(rows.into_iter().map(row).collect())
+}
+
+async fn private_keys(db: &Readers, after: &Mark) -> Result<Vec<SealedRow>, Error> {
+    let rows: Vec<(i64, String, Vec<u8>, Vec<u8>)> = query_as(
+        "SELECT seq, name, crypto, private_keys FROM signets WHERE seq > $1 AND private_keys IS NOT NULL \
+         ORDER BY seq LIMIT $2",
+    )
+    .bind(after.number)
+    .bind(ROWS)
+    .fetch_all(db)
+    .await?;
+    let row = |(number, name, crypto, sealed): (i64, String, Vec<u8>, Vec<u8>)| SealedRow {
+        mark: Mark {
+            number,
+            ..Mark::default()
+        },
+        spot: crypto
+            .try_into()
+            .ok()
+            .map(|crypto| Spot::private_keys(&name, &CryptoFingerprint(crypto))),
+        name,
+        sealed,
+    };
+    Ok(rows.into_iter().map(row).collect())
+}
+
+async fn kem_keys(db: &Readers, after: &Mark) -> Result<Vec<SealedRow>, Error> {
+    let rows: Vec<(String, Vec<u8>, Vec<u8>)> = query_as(
+        "SELECT name, complete, sealed FROM kem_keys WHERE name > $1 OR (name = $1 AND complete > $2) \
+         ORDER BY name, complete LIMIT $3",
+    )
+    .bind(&after.name)
+    .bind(&after.rest)
+    .bind(ROWS)
+    .fetch_all(db)
+    .await?;
+    let row = |(name, complete, sealed): (String, Vec<u8>, Vec<u8>)| SealedRow {
+        mark: Mark {
+            name: name.clone(),
+            rest: complete.clone(),
+            ..Mark::default()
+        },
+        spot: complete
+            .try_into()
+            .ok()
+            .map(|complete| Spot::kem_keys(&name, &FullFingerprint(complete))),
+        name,
+        sealed,
+    };
+    Ok(rows.into_iter().map(row).collect())
+}
+
+async fn dkim_keys(db: &Readers, after: &Mark) -> Result<Vec<SealedRow>, Error> {
+    let rows: Vec<(String, String, String, Vec<u8>)> = query_as(
+        "SELECT domain, selector, record, sealed FROM dkim_keys WHERE domain > $1 OR (domain = $1 AND selector > $2) \
+         ORDER BY domain, selector LIMIT $3",
+    )
+    .bind(&after.name)
+    .bind(String::from_utf8_lossy(&after.rest).into_owned())
+    .bind(ROWS)
+    .fetch_all(db)
+    .await?;
+    let row = |(domain, selector, record, sealed): (String, String, String, Vec<u8>)| SealedRow {
+        mark: Mark {
+            name: domain.clone(),
+            rest: selector.clone().into_bytes(),
+            ..Mark::default()
+        },
+        spot: Domain::parse(&domain)
+            .ok()
+            .map(|domain| Spot::dkim_key(&domain, &selector, &record)),
+        name: format!("{selector}._domainkey.{domain}"),
+        sealed,
+    };
+    Ok(rows.into_iter().map(row).collect())
+}
+
+async fn pins(db: &Readers, after: &Mark) -> Result<Vec<SealedRow>, Error> {
+    let rows: Vec<(String, String, bool, i64, i64, i64, Vec<u8>)> = query_as(
+        "SELECT domain, record, secure, first_seen_at, refresh_at, expires_at, seal FROM pins WHERE domain > $1 \
+         ORDER BY domain LIMIT $2",
+    )
+    .bind(&after.name)
+    .bind(ROWS)
+    .fetch_all(db)
+    .await?;
+    let row = |(name, record, secure, first_seen, refresh, expires, sealed)| {
+        let name: String = name;
+        SealedRow {
+            mark: named(&name),
+            spot: Domain::parse(&name).ok().map(|domain| {
+                Spot::domain_pin(&Pin {
+                    domain,
+                    record,
+                    secure,
+                    first_seen_at: Timestamp(first_seen),
+                    refresh_at: Timestamp(refresh),
+                    expires_at: Timestamp(expires),
+                })
+            }),
+            name,
+            sealed,
+        }
+    };
+    Ok(rows.into_iter().map(row).collect())
+}
+
+async fn sts_policies(db: &Readers, after: &Mark) -> Result<Vec<SealedRow>, Error> {
+    let rows: Vec<(String, String, String, i64, i64, Vec<u8>)> = query_as(
+        "SELECT domain, id, policy, fetched_at, expires_at, seal FROM sts_policies WHERE domain > $1 \
+         ORDER BY domain LIMIT $2",
+    )
+    .bind(&after.name)
+    .bind(ROWS)
+    .fetch_all(db)
+    .await?;
+    let row = |(name, id, policy, fetched, expires, sealed)| {
+        let name: String = name;
+        SealedRow {
+            mark: named(&name),
+            spot: Domain::parse(&name).ok().map(|domain| {
+                Spot::sts_policy(&StsEntry {
+                    domain,
+                    id,
+                    policy,
+                    fetched_at: Timestamp(fetched),
+                    expires_at: Timestamp(expires),
+                })
+            }),
+            name,
+            sealed,
+        }
+    };
+    Ok(rows.into_iter().map(row).collect())
+}

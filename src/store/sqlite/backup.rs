@@ -1,0 +1,200 @@
+//! A backup: a copy of the database in one file, with what else an installation needs beside it.
+//!
+//! The copy is made by `VACUUM INTO`, in one read transaction, so it is as the database was at one moment, and nobody who writes
+//! waits for it. What comes along is in two tables that no other database has; restoring drops them.
+
+use std::path::Path;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection as _, query, query_as, query_scalar};
+
+use super::MIGRATIONS;
+use crate::base::time::Timestamp;
+use crate::crypto::at_rest::Key;
+use crate::store::sql::{Connection, ring, sweep_uncommitted};
+use crate::store::{Error, MasterKey};
+
+/// Why restored mail is held; `queue list --reason` finds it.
+pub const RESTORED: &str = "restored from a backup";
+
+/// What SQLite says of a file that is something else.
+const NOT_A_DATABASE: &str = "26";
+
+/// What a backup has beside the database.
+#[derive(Debug, Default)]
+pub struct Beside {
+    /// The master key, unless it was left out.
+    pub master_key: Option<Key>,
+    /// Files below the data directory, by name.
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+/// What becomes of a restored database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Restored {
+    /// Recipients that are held now.
+    pub held: u64,
+}
+
+/// Completes a copy, which is empty otherwise of what is beside it. It is synced.
+pub async fn complete(copy: &Path, beside: &Beside, now: Timestamp) -> Result<(), Error> {
+    let mut db = open(copy).await?;
+    let mut transaction = db.begin().await?;
+    for sql in [
+        "CREATE TABLE backup (id INTEGER PRIMARY KEY CHECK (id = 1), made_at INTEGER NOT NULL, master_key BLOB)",
+        "CREATE TABLE backup_files (name TEXT PRIMARY KEY, octets BLOB NOT NULL)",
+    ] {
+        query(sql).execute(&mut *transaction).await?;
+    }
+    query("INSERT INTO backup (id, made_at, master_key) VALUES (1, $1, $2)")
+        .bind(now.0)
+        .bind(beside.master_key.as_ref().map(|key| key.expose().to_vec()))
+        .execute(&mut *transaction)
+        .await?;
+    for (name, octets) in &beside.files {
+        query("INSERT INTO backup_files (name, octets) VALUES ($1, $2)")
+            .bind(name)
+            .bind(octets)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    transaction.commit().await?;
+    db.close().await?;
+    Ok(())
+}
+
+/// What is beside the database in a backup. Errors: [`Error::Missing`] if it is no backup, [`Error::Unreadable`] if it is damaged,
+/// [`Error::Schema`] if it is newer than this program.
+pub async fn read(copy: &Path) -> Result<Beside, Error> {
+    let mut db = open(copy).await.map_err(|error| match error {
+        Error::Database(sqlx::Error::Database(error)) if error.code().as_deref() == Some(NOT_A_DATABASE) => {
+            Error::Missing
+        }
+        error => error,
+    })?;
+    let is_backup: i64 = query_scalar("SELECT COUNT(*) FROM sqlite_master WHERE name = 'backup'")
+        .fetch_one(&mut db)
+        .await
+        .map_err(|_| Error::Missing)?;
+    if is_backup == 0 {
+        return Err(Error::Missing);
+    }
+    let found: Vec<String> = query_scalar("PRAGMA quick_check(1)").fetch_all(&mut db).await?;
+    if found != ["ok"] {
+        return Err(Error::Unreadable("backup"));
+    }
+    // Forward only, and refused if it is newer.
+    MIGRATIONS
+        .run_direct(None, &mut db, false)
+        .await
+        .map_err(Error::Schema)?;
+    let key: Option<Vec<u8>> = query_scalar("SELECT master_key FROM backup")
+        .fetch_one(&mut db)
+        .await?;
+    let key = key.map(|octets| <[u8; 32]>::try_from(octets).map(Key::from_bytes));
+    let files = query_as("SELECT name, octets FROM backup_files ORDER BY name")
+        .fetch_all(&mut db)
+        .await?;
+    db.close().await?;
+    Ok(Beside {
+        master_key: key.transpose().map_err(|_| Error::Unreadable("master key"))?,
+        files,
+    })
+}
+
+/// Makes a copy of a backup the database of an installation: all mail that waits is held, so that nothing that went out after the
+/// backup goes out again unasked. [`Error::WrongMasterKey`] if it was made with another key.
+pub async fn adopt(copy: &Path, master: &MasterKey) -> Result<Restored, Error> {
+    claim(copy, master).await?;
+    let mut db = open(copy).await?;
+    let restored = hold(&mut db).await?;
+    finish(db).await?;
+    Ok(restored)
+}
+
+/// The same without the master key: what was encrypted under it is gone, and what is not stays.
+pub async fn adopt_without_key(copy: &Path, master: &MasterKey) -> Result<(), Error> {
+    let mut db = open(copy).await?;
+    for sql in SEALED {
+        query(*sql).execute(&mut db).await?;
+    }
+    db.close().await?;
+    claim(copy, master).await?;
+    finish(open(copy).await?).await
+}
+
+/// Demands that the key is that of the copy, which becomes that of a copy without one; sweeps away bodies that were on their way in, which
+/// were never acknowledged.
+async fn claim(copy: &Path, master: &MasterKey) -> Result<(), Error> {
+    let mut db = Connection::Sqlite(open(copy).await?);
+    ring::complete(&mut db, master).await?;
+    sweep_uncommitted(&mut db).await?;
+    if let Connection::Sqlite(db) = db {
+        db.close().await?;
+    }
+    Ok(())
+}
+
+/// What nobody can open without the key.
+const SEALED: &[&str] = &[
+    "DELETE FROM master_key_check",
+    "DELETE FROM master_key_ring",
+    "DELETE FROM pieces",
+    "DELETE FROM incoming",
+    "DELETE FROM messages",
+    "DELETE FROM lanes",
+    "UPDATE signets SET private_keys = NULL",
+    "DELETE FROM remote_signets",
+    "DELETE FROM kem_keys",
+    "DELETE FROM key_set_pins",
+    "DELETE FROM custody_pins",
+    "DELETE FROM rollovers",
+    "DELETE FROM key_deposits",
+    "DELETE FROM dkim_keys",
+    "DELETE FROM srs_paths",
+    "DELETE FROM callouts",
+    "DELETE FROM greylist",
+    "DELETE FROM greylist_networks",
+    "DELETE FROM pins",
+    "DELETE FROM sts_policies",
+];
+
+async fn hold(db: &mut SqliteConnection) -> Result<Restored, Error> {
+    let held = query(
+        "UPDATE recipients SET state = 'held', due_at = NULL, lease = NULL, leased_until = NULL, fault = $1 \
+         WHERE state = 'waiting'",
+    )
+    .bind(RESTORED)
+    .execute(&mut *db)
+    .await?;
+    for sql in [
+        "UPDATE recipients SET lease = NULL, leased_until = NULL WHERE lease IS NOT NULL",
+        "DELETE FROM lanes",
+    ] {
+        query(sql).execute(&mut *db).await?;
+    }
+    Ok(Restored {
+        held: held.rows_affected(),
+    })
+}
+
+/// Leaves nothing of what is only in a backup, the master key above all.
+async fn finish(mut db: SqliteConnection) -> Result<(), Error> {
+    for sql in ["DROP TABLE backup", "DROP TABLE backup_files", "VACUUM"] {
+        query(sql).execute(&mut db).await?;
+    }
+    db.close().await?;
+    Ok(())
+}
+
+/// A file of its own, which nobody else has open.
+async fn open(copy: &Path) -> Result<SqliteConnection, Error> {
+    let options = SqliteConnectOptions::new()
+        .filename(copy)
+        .journal_mode(SqliteJournalMode::Truncate)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .pragma("secure_delete", "on")
+        .disable_statement_logging();
+    Ok(options.connect().await?)
+}
