@@ -213,8 +213,10 @@ async fn dkim_keys(db: &Readers, after: &Mark) -> Result<Vec<SealedRow>, Error> 
     Ok(rows.into_iter().map(row).collect())
 }
 
+type PinRow = (String, String, bool, i64, i64, i64, Vec<u8>);
+
 async fn pins(db: &Readers, after: &Mark) -> Result<Vec<SealedRow>, Error> {
-    let rows: Vec<(String, String, bool, i64, i64, i64, Vec<u8>)> = query_as(
+    let rows: Vec<PinRow> = query_as(
         "SELECT domain, record, secure, first_seen_at, refresh_at, expires_at, seal FROM pins WHERE domain > $1 \
          ORDER BY domain LIMIT $2",
     )

@@ -203,9 +203,12 @@ pub(super) async fn pieces(inner: &Inner, after: &Mark) -> Result<Checked, Error
     })
 }
 
+/// A destination, when its first recipient is due, and its lane's turn and when it was served.
+type LaneRow = (String, Option<i64>, Option<i64>, Option<i64>);
+
 /// Each domain with waiting recipients has a lane, whose turn comes when the first of them is due.
 pub(super) async fn lanes(inner: &Inner, after: &Mark) -> Result<Checked, Error> {
-    let rows: Vec<(String, Option<i64>, Option<i64>, Option<i64>)> = query_as(
+    let rows: Vec<LaneRow> = query_as(
         "SELECT d.destination, (SELECT MIN(due_at) FROM recipients r WHERE r.destination = d.destination \
          AND r.due_at IS NOT NULL) AS due, l.turn_at, l.served_at FROM (SELECT destination FROM lanes WHERE destination > $1 \
          UNION SELECT destination FROM recipients WHERE due_at IS NOT NULL AND destination > $1 \
@@ -215,11 +218,11 @@ pub(super) async fn lanes(inner: &Inner, after: &Mark) -> Result<Checked, Error>
     .bind(ROWS)
     .fetch_all(&inner.readers)
     .await?;
-    let is_wrong = |row: &&(String, Option<i64>, Option<i64>, Option<i64>)| match (row.1, row.2, row.3) {
+    let is_wrong = |row: &&LaneRow| match (row.1, row.2, row.3) {
         (Some(due), Some(turn), Some(served)) => turn > due.max(served),
         _ => true,
     };
-    let fault = |row: &(String, Option<i64>, Option<i64>, Option<i64>)| Fault {
+    let fault = |row: &LaneRow| Fault {
         part: Part::Lanes,
         row: row.0.clone(),
         what: "turn",
