@@ -9,16 +9,15 @@ from load import Load, drive
 from process import Failed, free_port
 
 IDLE_SESSIONS, GREETED = 10_000, 50
-QUEUED = 1_000_000
 GREETING_SECS = 30
 
 
 def print_all(bench):
     """Prints what `bench`'s daemon needs; Postfix has no process to compare it with."""
-    raise_open_files(2 * IDLE_SESSIONS + 1000)
+    raise_open_files(IDLE_SESSIONS + 1000)
     idle(bench)
     sessions(bench, IDLE_SESSIONS // (10 if bench.options.quick else 1))
-    queue(bench, QUEUED // (100 if bench.options.quick else 1))
+    queue(bench, bench.options.queued // (100 if bench.options.quick else 1))
 
 
 def raise_open_files(wanted: int):

@@ -67,6 +67,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each measurement; medians are printed")
     parser.add_argument("--quick", action="store_true", help="a tenth of the messages, one round")
     parser.add_argument("--only", choices=["relay", "accept", "latency", "footprint"], action="append")
+    parser.add_argument("--queued", type=int, default=1_000_000, help="messages of the long queue")
     parser.add_argument("--without-postfix", action="store_true")
     parser.add_argument("--keep", action="store_true", help="leave the folder with spools and logs")
     options = parser.parse_args()
