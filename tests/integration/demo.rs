@@ -297,7 +297,14 @@ async fn programs_get_a_fixed_shape_and_people_get_lines_that_fit() {
     }
 
     let mut command = assert_cmd::Command::cargo_bin("dimed").unwrap();
-    let output = command.arg("demo").assert().code(0).get_output().stdout.clone();
+    let output = command
+        .arg("demo")
+        .assert()
+        .code(0)
+        .stderr("")
+        .get_output()
+        .stdout
+        .clone();
     let text = String::from_utf8(output).unwrap();
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     let origin =

@@ -1,8 +1,10 @@
 //! Three organizations on loopback, each set up by the commands that an operator types, and their name server.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -177,7 +179,7 @@ impl Plan {
         fs::write(self.config_file(), toml::to_string(&config)?).with_context(failed)?;
         config::create_master_key(&config.server.master_key_file, &Key::generate(&mut rand::rng()))?;
         let password = self.folder.join("password");
-        fs::write(&password, format!("{}\n", self.password.expose())).with_context(failed)?;
+        write_secret(&password, &format!("{}\n", self.password.expose())).with_context(failed)?;
         let password = password.display().to_string();
 
         let file = self.config_file();
@@ -255,4 +257,14 @@ async fn dimed(config: &Path, words: &[&str]) -> anyhow::Result<String> {
     let exit = Box::pin(cli::run(arguments, &mut out)).await?;
     anyhow::ensure!(exit == Exit::Done, "`dimed {}` failed", words.join(" "));
     Ok(String::from_utf8(out)?)
+}
+
+/// For its owner alone.
+fn write_secret(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())
 }
