@@ -42,6 +42,8 @@ pub fn read(file: &FileName) -> anyhow::Result<Vec<(usize, String)>> {
 
 fn lines(text: &str) -> Vec<(usize, String)> {
     let mut all: Vec<(usize, String)> = Vec::new();
+    // Some editors begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (index, line) in text.lines().enumerate() {
         let words = line.trim();
         match all.last_mut() {
@@ -114,5 +116,11 @@ mod tests {
         let text = "# c\n\na b,\n\t c\n  # not this\n  d\ne\r\n";
         let expected = [(3, "a b, c d".to_owned()), (7, "e".to_owned())];
         assert_eq!(lines(text), expected);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_line() {
+        assert_eq!(lines("\u{feff}a b\r\n"), [(1, "a b".to_owned())]);
+        assert_eq!(lines("\u{feff}# c\n"), []);
     }
 }

@@ -152,14 +152,16 @@ fn write(folder: &Path, text: &str) -> io::Result<()> {
         std::process::id(),
         rand::random::<u64>()
     ));
-    if !folder.is_dir() {
-        return Ok(());
-    }
-    let mut file = File::options()
+    let opened = File::options()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&temporary)?;
+        .open(&temporary);
+    let mut file = match opened {
+        // There is no Maildir yet, or somebody is just making it.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
     file.write_all(text.as_bytes())?;
     fs::rename(&temporary, folder.join(FILE))
 }
@@ -180,6 +182,14 @@ mod tests {
         fs::write(home.path().join(".Sent/cur/3.c.host:2,S"), "seven..").unwrap();
         fs::write(home.path().join("other/cur/4.d.host,S=1000"), "").unwrap();
         home
+    }
+
+    #[test]
+    fn a_maildir_that_is_being_made_has_no_count_yet() {
+        let home = tempfile::tempdir().unwrap();
+        write(home.path(), "1000S\n").unwrap();
+        write(&home.path().join("none"), "1000S\n").unwrap();
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
     }
 
     fn text(home: &tempfile::TempDir) -> String {
