@@ -67,7 +67,7 @@
 //!    spool in the same transaction. A message whose recipients are all final is erased with its key.
 //!
 //! A kill at any moment leaves either the state before a transaction or the one after it. Leases of a killed daemon are
-//! released at the next start, so a delivery may be repeated (RFC 5321 §6.1) and is never lost.
+//! released at the next start, or by another node ([`store::postgres`]), so a delivery may be repeated (RFC 5321 §6.1) and is never lost.
 //!
 //! # What is secret where
 //!

@@ -27,7 +27,7 @@ pub const PROBATION: Duration = Duration::from_secs(24 * 3600);
 pub type Steady = Box<dyn Fn() -> Duration + Send + Sync>;
 
 /// The steady clock of the operating system, which goes on while the machine sleeps.
-pub(super) fn boottime() -> Duration {
+pub fn boottime() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     let (secs, nanos) = (u64::try_from(now.tv_sec), u32::try_from(now.tv_nsec));
     Duration::new(secs.unwrap_or(0), nanos.unwrap_or(0))

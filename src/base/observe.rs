@@ -39,6 +39,12 @@ pub const QUEUE_DELETED_AMID: &str = "queue.deleted_amid";
 pub const QUEUE_CONDEMNED: &str = "queue.condemned";
 /// The connection that hears of mail that is due was lost.
 pub const STORE_UNHEARD: &str = "store.unheard";
+/// Another node was silent for too long: its leases have ended.
+pub const NODE_TAKEN_FOR_DEAD: &str = "node.taken_for_dead";
+/// This node was silent for too long, and others took over what it had leased; it goes on under another id.
+pub const NODE_REPLACED: &str = "node.replaced";
+/// Nobody has heard of this node for so long that it transmits nothing until it is known whether its leases are still its own.
+pub const NODE_OUT_OF_TOUCH: &str = "node.out_of_touch";
 /// What is stored of a message cannot be read; its recipients are set aside.
 pub const QUEUE_QUARANTINED: &str = "queue.quarantined";
 

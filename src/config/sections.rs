@@ -363,6 +363,9 @@ pub struct Queue {
     pub delay_warning_secs: u64,
     /// Time a runner may take over one delivery before another one may take it up. Seconds, default 1800.
     pub lease_secs: NonZeroU64,
+    /// Silence after which the other nodes of a database of PostgreSQL take one for dead, and take up what it had
+    /// begun, before `lease_secs` are over. Seconds, default 60.
+    pub takeover_secs: NonZeroU64,
     /// What is different for some domains. Default: nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub schedules: Vec<Schedule>,
@@ -378,6 +381,7 @@ impl Default for Queue {
             lifetime_secs: const { NonZeroU64::new(432_000).unwrap() },
             delay_warning_secs: 14_400,
             lease_secs: const { NonZeroU64::new(1_800).unwrap() },
+            takeover_secs: const { NonZeroU64::new(60).unwrap() },
             schedules: Vec::new(),
         }
     }

@@ -9,6 +9,9 @@ use crate::base::network::Network;
 use crate::mail::address::{Domain, Mailbox};
 use crate::net::service::Service;
 
+/// Silence after which a node may be taken for dead should outlast what a server or a network hesitates now and then.
+const LEAST_TAKEOVER_SECS: u64 = 20;
+
 /// Something that can be meant, and is worth a second look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
@@ -40,6 +43,8 @@ pub enum Warning {
     ListenTwice(SocketAddr),
     /// Waits between attempts cannot grow.
     RetriesShrink,
+    /// A node may be taken for dead that is only slow.
+    TakeoverTooSoon,
     /// One of `queue.schedules` does.
     ScheduleShrinks,
     /// Nobody is told of a delay before the mail comes back.
@@ -70,6 +75,7 @@ impl Warning {
             Self::RelayListEmpty(_) => "relay_list_empty",
             Self::ListenTwice(_) => "listen_twice",
             Self::RetriesShrink => "queue_retry_max",
+            Self::TakeoverTooSoon => "queue_takeover",
             Self::ScheduleShrinks => "queue_schedule_retry_max",
             Self::DelayToldTooLate => "queue_delay_warning",
             Self::ListAskedTwice(_) => "screening_list_twice",
@@ -135,6 +141,11 @@ impl std::fmt::Display for Warning {
             ),
             Self::RetriesShrink => f.write_str(
                 "queue.retry_max_secs is less than queue.retry_first_secs, so that the wait between attempts never grows",
+            ),
+            Self::TakeoverTooSoon => write!(
+                f,
+                "queue.takeover_secs is less than {LEAST_TAKEOVER_SECS}: nodes that are only slow may be taken for dead, and lose \
+                 what they had begun"
             ),
             Self::ScheduleShrinks => f.write_str(
                 "queue.schedules has an entry whose longest wait is less than its first, so that the wait between attempts never \
@@ -217,6 +228,7 @@ impl Config {
         let shrink = (queue.retry_max_secs < queue.retry_first_secs).then_some(Warning::RetriesShrink);
         let late =
             (queue.delay_warning_secs > queue.lifetime_secs.get()).then_some(Warning::DelayToldTooLate);
+        let soon = (queue.takeover_secs.get() < LEAST_TAKEOVER_SECS).then_some(Warning::TakeoverTooSoon);
         let longest = |entry: &Schedule| entry.retry_max_secs.unwrap_or(queue.retry_max_secs);
         let first = |entry: &Schedule| entry.retry_first_secs.unwrap_or(queue.retry_first_secs);
         let shrinks = |entry: &Schedule| longest(entry) < first(entry);
@@ -225,7 +237,7 @@ impl Config {
             .iter()
             .any(shrinks)
             .then_some(Warning::ScheduleShrinks);
-        shrink.into_iter().chain(late).chain(odd)
+        shrink.into_iter().chain(late).chain(soon).chain(odd)
     }
 }
 
@@ -321,6 +333,8 @@ mod tests {
                 &["relay_network_proxy"],
             ),
             ("[queue]\nretry_max_secs = 299\n", &["queue_retry_max"]),
+            ("[queue]\ntakeover_secs = 19\n", &["queue_takeover"]),
+            ("[queue]\ntakeover_secs = 20\n", &[]),
             ("[queue]\nretry_max_secs = 300\n", &[]),
             (
                 "[[queue.schedules]]\ndomains = [\"*\"]\nretry_max_secs = 299\n",

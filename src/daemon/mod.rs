@@ -109,8 +109,7 @@ impl Daemon {
         let services = Arc::new(Services::open(config, observer).await?);
         let bound = bind(&services.config).await?;
         let http = listen_on(&services.config.listen.http).await?;
-        // This process is the database's only daemon: leases of one before it belong to nobody.
-        let freed = services.store.release_leases(services.clock.now()).await?;
+        let freed = join(&services).await?;
         drain_watch::look(&services).await;
         let stop = CancellationToken::new();
         let mut daemon = Self {
@@ -228,6 +227,7 @@ impl Daemon {
             self.sessions.wait().await;
             // A runner that panicked has nothing left to finish.
             let _ = self.runner.await;
+            leave(&self.services).await;
         };
         if timeout(grace, all).await.is_err() {
             abort.abort();
@@ -264,6 +264,20 @@ fn connections(config: &Config) -> usize {
         );
     }
     connections
+}
+
+/// Of how many recipients leases have ended that belonged to nobody.
+async fn join(services: &Services) -> Result<u64, store::Error> {
+    let config = &services.config;
+    let silence = Duration::from_secs(config.queue.takeover_secs.get());
+    let now = services.clock.now();
+    services.store.join(&config.server.hostname, silence, now).await
+}
+
+async fn leave(services: &Services) {
+    if let Err(error) = services.store.leave().await {
+        tracing::warn!(event = observe::QUEUE_STORE_FAILED, %error, "other nodes will take this one for dead");
+    }
 }
 
 fn start_runner(services: &Services, stop: &CancellationToken) -> JoinHandle<()> {

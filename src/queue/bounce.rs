@@ -254,7 +254,7 @@ mod tests {
     use super::*;
     use crate::base::id::{LeaseToken, RecipientId};
     use crate::mail::notify::{EnvelopeId, RecipientRequest};
-    use crate::store::ClaimedRecipient;
+    use crate::store::{ClaimedRecipient, Tenure};
 
     const ARRIVED: Timestamp = Timestamp(1_728_892_800_000);
     const NOW: Timestamp = Timestamp(1_728_892_860_000);
@@ -263,6 +263,7 @@ mod tests {
         Claim {
             message: QueueId::random(&mut rand::rng()),
             lease: LeaseToken::random(&mut rand::rng()),
+            tenure: Tenure::default(),
             leased_until: NOW,
             envelope: Envelope {
                 reverse_path: ReversePath(reverse_path.parse().ok()),

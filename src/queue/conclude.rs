@@ -200,7 +200,7 @@ mod tests {
     use crate::mail::address::ReversePath;
     use crate::mail::demand::Demand;
     use crate::mail::notify::{MessageRequest, Notify, RecipientRequest};
-    use crate::store::{Content, Envelope, Recipient, Source};
+    use crate::store::{Content, Envelope, Recipient, Source, Tenure};
 
     const ACCEPTED: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -221,6 +221,7 @@ mod tests {
         Claim {
             message: QueueId::random(&mut rand::rng()),
             lease: LeaseToken::random(&mut rand::rng()),
+            tenure: Tenure::default(),
             leased_until: ACCEPTED,
             envelope: Envelope {
                 reverse_path: ReversePath(reverse_path.parse().ok()),

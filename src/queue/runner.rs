@@ -442,13 +442,13 @@ async fn work_off(
     }
 }
 
-/// What came of an attempt; `None` if not even its end could be decided in time. Then the lease runs out, and the attempt
-/// is repeated. One that panicked is repeated as after a deferral, and not at once, over and over.
+/// What came of an attempt; `None` if not even its end could be decided in time, or others have taken over. Then the lease runs out,
+/// or has ended, and the attempt is repeated. One that panicked is repeated as after a deferral, and not at once, over and over.
 async fn attempt_within(lease: Duration, attempt: &dyn Attempt, claim: &Claim) -> Option<Settled> {
     let times = Times::from_now(lease);
     // What attempts share is behind locks that are used whether or not somebody panicked with them.
     let attempted = AssertUnwindSafe(attempt.attempt(claim, times)).catch_unwind();
-    if let Ok(settled) = timeout_at(times.end, attempted).await.ok()? {
+    if let Ok(settled) = claim.tenure.during(times.end, attempted).await? {
         return Some(settled);
     }
     tracing::error!(event = observe::QUEUE_ATTEMPT_PANICKED, message.id = %claim.message, "an attempt ended by a fault of ours");
@@ -480,9 +480,9 @@ impl Books<'_> {
         }
     }
 
-    /// Nobody else takes up what is leased: before the end of the lease it can only have been deleted.
+    /// Nobody else takes up what is leased: as long as the lease can be counted on, it can only have been deleted.
     fn note_lost(self, claim: &Claim) {
-        match self.clock.now() < claim.leased_until {
+        match claim.tenure.lasts() && self.clock.now() < claim.leased_until {
             true => tracing::warn!(
                 event = observe::QUEUE_DELETED_AMID,
                 message.id = %claim.message,

@@ -36,6 +36,7 @@ mod kept;
 mod key_change;
 mod key_sets;
 mod life_cycle;
+mod nodes;
 mod place;
 pub mod postgres;
 mod queue_view;
@@ -46,6 +47,7 @@ mod spool;
 mod sql;
 pub mod sqlite;
 mod sts;
+mod tenure;
 
 pub use accounts::*;
 pub use aliases::*;
@@ -62,6 +64,7 @@ pub use greylist::*;
 pub use key_change::*;
 pub use key_sets::*;
 pub use life_cycle::*;
+pub use nodes::Nodes;
 pub use place::Place;
 pub use queue_view::*;
 pub use relaying::*;
@@ -70,6 +73,7 @@ pub use signets::*;
 pub use spool::*;
 pub use sql::{CLAIM_QUERIES, SqlStore, WriterStats};
 pub use sts::*;
+pub use tenure::Tenure;
 
 use std::sync::Arc;
 
@@ -137,6 +141,7 @@ pub trait Store:
     + Care
     + KeyChanges
     + Drains
+    + Nodes
     + Signets
     + KeySets
     + LifeCycle
@@ -159,6 +164,7 @@ impl<T> Store for T where
         + Care
         + KeyChanges
         + Drains
+        + Nodes
         + Signets
         + KeySets
         + LifeCycle

@@ -5,7 +5,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-use super::{BodyWriter, Error, FollowUpBody, ReplayEntry};
+use super::{BodyWriter, Error, FollowUpBody, ReplayEntry, Tenure};
 use crate::base::id::{LeaseToken, QueueId, RecipientId};
 use crate::base::time::Timestamp;
 use crate::mail::address::{Domain, Mailbox, ReversePath};
@@ -199,6 +199,8 @@ pub struct Claim {
     pub lease: LeaseToken,
     /// When the lease ends.
     pub leased_until: Timestamp,
+    /// Whether it may still be counted on before that.
+    pub tenure: Tenure,
     /// Reverse-path and source.
     pub envelope: Envelope,
     /// What the body is.
@@ -541,10 +543,6 @@ pub trait Spool: Send + Sync {
     /// The reason is a fixed phrase: it is logged, and kept in clear.
     /// [`Error::LeaseLost`] as for [`settle`](Self::settle).
     async fn quarantine(&self, lease: LeaseToken, reason: &str) -> Result<(), Error>;
-
-    /// Ends every lease; their recipients are due at `now`. For the start of the only process that claims from this
-    /// database: whoever held them is gone. Returns how many recipients.
-    async fn release_leases(&self, now: Timestamp) -> Result<u64, Error>;
 
     /// When the next recipient becomes due or a lease ends, if any waits.
     async fn next_due(&self) -> Result<Option<Timestamp>, Error> {

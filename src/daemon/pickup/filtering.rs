@@ -19,7 +19,7 @@ use crate::mail::reply::Reply;
 use crate::queue::bounce::{Affected, Bounce, News};
 use crate::smtp::server;
 use crate::store::blocking::Pieces as _;
-use crate::store::{Addressee, Claim, Content, Envelope, Hold, ReplayEntry, fold};
+use crate::store::{Addressee, Claim, Content, Envelope, Hold, ReplayEntry, Tenure, fold};
 
 /// What the filters left of a message.
 pub(super) struct Passed {
@@ -231,6 +231,7 @@ impl Mail {
         Claim {
             message: self.id,
             lease: LeaseToken::random(&mut rand::rng()),
+            tenure: Tenure::default(),
             leased_until: now,
             envelope: Envelope {
                 reverse_path: ReversePath(self.sender.clone()),

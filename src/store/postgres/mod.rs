@@ -27,16 +27,46 @@
 //! - **Leases** end by the clock of the server, which every node follows ([`FollowedClock`]): what the clocks
 //!   of the hosts say does not matter. After a fail-over the clock of the other server counts; the clocks of servers
 //!   should differ by less than the sixteenth part of a lease, which is what a node leaves of it unused.
-//! - **A node that dies** leaves its leases to run out (`queue.lease_secs`); then others take up its work. Nobody else's leases are
-//!   released at a start, and of bodies that have no message only those are swept that are older than [`ABANDONED`].
+//! - **A node that dies** is found out by the others, who take over its work long before its leases run out; see below. Nobody else's
+//!   leases are released at a start, and of bodies that have no message only those are swept that are older than [`ABANDONED`].
 //! - **Idle nodes** hear of mail that is due by `NOTIFY`, and look by themselves every 30 seconds.
 //! - **Fail-over.** Several hosts may be named. The first one that is not in recovery is used. That only one of them takes commits is up
 //!   to whoever promotes a standby.
 //!
+//! # Taking over
+//!
+//! Each node has a row in `nodes`, under an id that it draws when it starts and with which its leases begin, and counts its beats
+//! there, twelve in the time T that it may be silent (`queue.takeover_secs`). With each beat it looks at the rows of the
+//! others. Whoever has looked for T, by its own steady clock, without seeing another beat of a node deletes its row and ends its leases, in
+//! one transaction under the lock, if its last beat is the same there.
+//!
+//! A node that is silent may be alive: stopped (SIGSTOP), asleep with its host, or cut off. No message is delivered twice for that:
+//!
+//! - It cannot settle anything: its leases are not there any more ([`Error::LeaseLost`]). It cannot claim anything: a claim needs its row.
+//! - It transmits nothing. Let it have sent off its last beat at t. Nobody has seen that beat before t, so nobody takes over before
+//!   t + T. The node lets no attempt go on after t + ¾T, by its own steady clock (`CLOCK_BOOTTIME`, which goes on while a process is
+//!   stopped and while the host sleeps): [`Tenure::during`](super::Tenure::during) reads it each time before an attempt goes on, which
+//!   is whenever it was waiting for anything. So does whoever was stopped for longer, however soon the next host's `354` is
+//!   read. ¼T is left for the step that was under way, and for clocks that do not go quite alike.
+//! - An attempt that stands still is not given up. If the next beat finds the row, nobody took over until then, nor will for
+//!   T from then on, and it goes on: a `250` that has come meanwhile counts. If not, it is dropped, and the node goes on
+//!   under another id.
+//!
+//! What is left: a node that is stopped in the middle of a step, after the clock was read and before the system call that ends a
+//! message or names a file, which takes far less than a millisecond; and a virtual machine that is halted together with its
+//! clocks. Such a message may arrive twice, as one may whose final reply was on its way when a node died (RFC 5321 §6.1). By DMTP
+//! the destination knows it again, and in a Maildir it replaces the first, if both nodes have the same name.
+//!
+//! **A database that is away** makes nobody look dead. Looks that are more than ¼T apart do not count, so that after a restart or a
+//! fail-over everybody has T to be heard of again; meanwhile attempts stand still. The same goes for a node that was
+//! stopped itself: it has to look for T before it takes over.
+//!
 //! # Versions
 //!
 //! The first node of a new version brings the schema up to date, while nodes of the old one go on and can be started, as long as
-//! the migration says that they can live with it (`schema_compatibility`).
+//! the migration says that they can live with it (`schema_compatibility`). Every program from schema 25 on can work beside every later one
+//! so far; those before it cannot read what a changed master key has left, and must not be started on such a database. Nodes
+//! that do not know the table `nodes` (before schema 27) are not watched: their leases run out.
 //!
 //! # What is erased
 //!
@@ -46,10 +76,12 @@
 mod address;
 mod keeper;
 mod server;
+mod watch;
 
 pub use address::{Address, Error as AddressError, Host};
 pub(super) use keeper::Keeper;
 pub use server::Server;
+pub(super) use watch::{Beat, Watch};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -13,7 +13,7 @@ use crate::base::id::{LeaseToken, QueueId, RecipientId};
 use crate::base::time::Timestamp;
 use crate::mail::address::Domain;
 use crate::store::sealed::{MasterKey, MessageKey};
-use crate::store::{Claim, ClaimedRecipient, Error, Rooms};
+use crate::store::{Claim, ClaimedRecipient, Error, Rooms, Tenure};
 
 /// Groups that one destination gets before it goes behind the others that are due.
 const GROUPS_PER_TURN: usize = 4;
@@ -25,6 +25,7 @@ const GROUP_RECIPIENTS: i64 = 100;
 pub(super) async fn claim(
     db: &mut Connection,
     master: &MasterKey,
+    tenure: &Tenure,
     (now, leased_until): (Timestamp, Timestamp),
     limit: usize,
     rooms: Rooms,
@@ -32,6 +33,7 @@ pub(super) async fn claim(
     let mut round = Round {
         db,
         master,
+        tenure,
         now,
         leased_until,
         rooms,
@@ -63,6 +65,7 @@ pub(super) async fn claim(
 struct Round<'a> {
     db: &'a mut Connection,
     master: &'a MasterKey,
+    tenure: &'a Tenure,
     now: Timestamp,
     leased_until: Timestamp,
     rooms: Rooms,
@@ -111,7 +114,7 @@ impl Round<'_> {
 
     async fn serve(&mut self, destination: &str, groups: usize) -> Result<(), Error> {
         for _ in 0..groups {
-            let lease = LeaseToken::random(&mut rand::rng());
+            let lease = self.tenure.node().lease(&mut rand::rng());
             let rows = self.lease_group(destination, lease).await?;
             let Some((message, ..)) = rows.first() else {
                 break;
@@ -177,6 +180,7 @@ impl Round<'_> {
             message: opened.key.message(),
             lease,
             leased_until: self.leased_until,
+            tenure: self.tenure.clone(),
             envelope: opened.envelope,
             content: opened.beside.content,
             size_bytes: opened.beside.size_bytes,

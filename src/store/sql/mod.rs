@@ -24,6 +24,7 @@ mod greylist;
 mod key_sets;
 mod life_cycle;
 mod message;
+mod nodes;
 mod operate;
 mod query;
 mod queue_view;
@@ -39,7 +40,7 @@ mod sts;
 mod writer;
 
 use std::sync::atomic::AtomicI64;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use tokio::sync::Notify;
@@ -49,7 +50,7 @@ use super::kept::signets::{CurrentSignet, KeptSignets, MOST_CHANGES};
 use super::kept::{self, Kept, Mark, Row};
 use super::postgres::Keeper;
 use super::sqlite::DatabaseFile;
-use super::{Error, MasterKey};
+use super::{Error, MasterKey, Tenure};
 use crate::base::time::{Clock, Timestamp};
 use crate::mail::address::Domain;
 pub(super) use body::sweep_uncommitted;
@@ -86,6 +87,9 @@ struct Inner {
     greylist_open_until: AtomicI64,
     _file: Option<DatabaseFile>,
     keeper: OnceLock<AbortHandle>,
+    /// Under which it claims now.
+    tenure: Mutex<Tenure>,
+    heart: OnceLock<AbortHandle>,
 }
 
 /// A database that has been opened, and a connection that writes.
@@ -139,6 +143,8 @@ impl SqlStore {
                 greylist_open_until: AtomicI64::new(i64::MIN),
                 _file: file,
                 keeper: OnceLock::new(),
+                tenure: Mutex::default(),
+                heart: OnceLock::new(),
             }),
         }
     }
@@ -162,9 +168,7 @@ impl SqlStore {
 
     /// Finishes what was begun, and closes the database. Later calls fail.
     pub async fn close(&self) {
-        if let Some(keeper) = self.inner.keeper.get() {
-            keeper.abort();
-        }
+        self.inner.end_tasks();
         self.inner.readers.close().await;
         self.inner.writer.close().await;
     }
@@ -177,13 +181,19 @@ impl SqlStore {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Some(keeper) = self.keeper.get() {
-            keeper.abort();
-        }
+        self.end_tasks();
     }
 }
 
 impl Inner {
+    fn end_tasks(&self) {
+        let tasks = [&self.keeper, &self.heart];
+        tasks
+            .into_iter()
+            .filter_map(OnceLock::get)
+            .for_each(AbortHandle::abort);
+    }
+
     /// That time, as far as it is certain to have come.
     fn certain(&self, time: Timestamp) -> Timestamp {
         self.clock.certain(time)

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::connection::Connection;
-use super::query::{QueryBuilder, query_as};
+use super::query::{QueryBuilder, query_as, query_scalar};
 
 use super::claim::refresh_lane;
 use super::settle::erase_if_finished;
 use super::{Inner, message};
-use crate::base::id::{QueueId, RecipientId};
+use crate::base::id::{NodeId, QueueId, RecipientId};
 use crate::base::time::Timestamp;
 use crate::mail::address::Domain;
 use crate::store::sealed::MasterKey;
@@ -227,14 +227,42 @@ pub(super) async fn retry(db: &mut Connection, selection: &Selection, now: Times
     Ok(apply(db, sql, selection, now).await?.recipients)
 }
 
-/// See [`Spool::release_leases`](crate::store::Spool::release_leases).
-pub(super) async fn release_leases(db: &mut Connection, now: Timestamp) -> Result<u64, Error> {
+/// Ends every lease, or those of a node; their recipients are due at `now`. Returns how many recipients.
+pub(super) async fn release_leases(
+    db: &mut Connection,
+    node: Option<NodeId>,
+    now: Timestamp,
+) -> Result<u64, Error> {
     let mut sql =
         QueryBuilder::new("UPDATE recipients SET lease = NULL, leased_until = NULL, due_at = CASE state ");
     sql.push("WHEN 'waiting' THEN ")
         .push_bind(now.0)
         .push(" END WHERE lease IS NOT NULL");
+    if let Some(node) = node {
+        let (from, to) = leases_of(node);
+        sql.push(" AND lease > ")
+            .push_bind(from)
+            .push(" AND lease < ")
+            .push_bind(to);
+    }
     Ok(apply(db, sql, &Selection::All, now).await?.recipients)
+}
+
+/// Whether anything is leased by that node.
+pub(super) async fn has_leases(db: &mut Connection, node: NodeId) -> Result<bool, Error> {
+    let (from, to) = leases_of(node);
+    let found = query_scalar("SELECT EXISTS (SELECT 1 FROM recipients WHERE lease > $1 AND lease < $2)")
+        .bind(from)
+        .bind(to)
+        .fetch_one(db)
+        .await?;
+    Ok(found)
+}
+
+/// Between which texts its leases are.
+fn leases_of(node: NodeId) -> (String, String) {
+    // It comes after every digit.
+    (node.to_string(), format!("{node}~"))
 }
 
 /// See [`Spool::delete`](crate::store::Spool::delete).

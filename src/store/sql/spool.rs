@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::body::SpoolBody;
 use super::message::{SealedMessage, pieces_in, store_message};
-use super::{Inner, SqlStore, claim, operate, settle};
+use super::{Inner, SqlStore, claim, nodes, operate, settle};
 use crate::base::id::{LeaseToken, QueueId, RecipientId};
 use crate::base::time::Timestamp;
 use crate::store::{
@@ -41,6 +41,7 @@ impl Spool for SqlStore {
         rooms: Rooms,
     ) -> Result<Vec<Claim>, Error> {
         let master = self.inner.master.clone();
+        let tenure = self.inner.tenure();
         let set_back = self.inner.last_claim_at.swap(now.0, Ordering::Relaxed) > now.0;
         self.inner
             .write(move |db| {
@@ -48,7 +49,11 @@ impl Spool for SqlStore {
                     if set_back {
                         claim::forget_future_turns(db, now).await?;
                     }
-                    claim::claim(db, &master, (now, leased_until), limit, rooms).await
+                    if !nodes::is_known(db, &tenure).await? {
+                        // Others would not find out that these leases are those of nobody.
+                        return Ok(Vec::new());
+                    }
+                    claim::claim(db, &master, &tenure, (now, leased_until), limit, rooms).await
                 })
             })
             .await
@@ -127,19 +132,6 @@ impl Spool for SqlStore {
             .await?;
         self.inner.changed.notify_one();
         Ok(())
-    }
-
-    async fn release_leases(&self, now: Timestamp) -> Result<u64, Error> {
-        if self.inner.database.is_shared() {
-            // They may be those of nodes that are at work. Ours run out.
-            return Ok(0);
-        }
-        let freed = self
-            .inner
-            .write(move |db| Box::pin(operate::release_leases(db, now)))
-            .await?;
-        self.inner.changed.notify_one();
-        Ok(freed)
     }
 
     async fn extend_lease(&self, lease: LeaseToken, leased_until: Timestamp) -> Result<(), Error> {

@@ -19,6 +19,10 @@ pub struct State {
     pub taken: BTreeMap<usize, Vec<IpAddr>>,
     /// These do not get the reply to a message that was taken.
     pub waiting: BTreeSet<IpAddr>,
+    /// These are not told to go ahead with a message.
+    pub held_back: BTreeSet<IpAddr>,
+    /// Who has asked to give one.
+    pub asking: Vec<IpAddr>,
 }
 
 /// Serves on the port for SMTP; stops when dropped.
@@ -49,6 +53,15 @@ impl Host {
         };
     }
 
+    /// Has a node wait before its messages from now on, or no more.
+    pub fn hold_back(&self, node: IpAddr, waits: bool) {
+        let mut state = self.state.lock().unwrap();
+        match waits {
+            true => state.held_back.insert(node),
+            false => state.held_back.remove(&node),
+        };
+    }
+
     /// Who has given a message.
     pub fn givers(&self, number: usize) -> Vec<IpAddr> {
         let state = self.state.lock().unwrap();
@@ -70,6 +83,10 @@ async fn session(tcp: TcpStream, peer: IpAddr, state: Arc<Mutex<State>>) -> Opti
         match line.split([' ', ':']).next()? {
             "EHLO" => say(&mut stream, "250-host\r\n250 8BITMIME").await?,
             "DATA" => {
+                state.lock().unwrap().asking.push(peer);
+                while state.lock().unwrap().held_back.contains(&peer) {
+                    sleep(Duration::from_millis(10)).await;
+                }
                 say(&mut stream, "354 go ahead").await?;
                 let number = message(&mut stream).await?;
                 let taken = |state: &mut State| state.taken.entry(number).or_default().push(peer);

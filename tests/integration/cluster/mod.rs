@@ -23,6 +23,9 @@ use crate::support::world::World;
 /// How long a node has for an attempt.
 const LEASE: Duration = Duration::from_secs(6);
 
+/// How long a node may be silent.
+const SILENCE: Duration = Duration::from_secs(4);
+
 /// What is on one host of the cluster.
 struct Node {
     config: PathBuf,
@@ -82,14 +85,30 @@ impl Setting {
     }
 
     async fn at(address: &str, nodes: usize) -> Self {
+        Self::with(address, nodes, |config| {
+            config.queue.lease_secs = NonZeroU64::new(LEASE.as_secs()).unwrap();
+        })
+        .await
+    }
+
+    /// Leases outlast the test: what is taken over is taken over from nodes that are silent.
+    async fn watched(database: &Database<'_>, nodes: usize) -> Self {
+        Self::with(&database.server().address.to_string(), nodes, |config| {
+            config.queue.takeover_secs = NonZeroU64::new(SILENCE.as_secs()).unwrap();
+        })
+        .await
+    }
+
+    async fn with(address: &str, nodes: usize, queue: impl Fn(&mut Config) + Send + Sync + 'static) -> Self {
         let world = World::new().await;
         let loopback = Loopback::take();
         for number in 0..DOMAINS {
             world.plain_domain(&format!("plain{number}.test"), loopback.ip);
         }
-        let on_server = |config: &mut Config| {
-            config.storage.database = address.parse::<config::Database>().unwrap();
-            config.queue.lease_secs = NonZeroU64::new(LEASE.as_secs()).unwrap();
+        let database = address.parse::<config::Database>().unwrap();
+        let on_server = move |config: &mut Config| {
+            config.storage.database = database.clone();
+            queue(config);
             config.queue.retry_max_secs = NonZeroU64::new(1).unwrap();
         };
         let builder = world.organization("hismail.test").plain().accounts(&["alice"]);
@@ -293,6 +312,132 @@ async fn what_a_node_says_that_was_stopped_past_its_lease_changes_nothing() {
     // It goes on working.
     assert!(stopped.submit(2).await);
     setting.all_taken(&BTreeSet::from([2])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_work_of_a_killed_node_goes_out_long_before_its_leases_end() {
+    let cluster = Cluster::shared();
+    let database = cluster.database();
+    let setting = Setting::watched(&database, 3).await;
+    let mut processes = setting.start().await;
+    for node in &setting.nodes[1..] {
+        setting.host.keep_waiting(node.ip, true);
+    }
+    let dying = &setting.nodes[0];
+    setting.host.keep_waiting(dying.ip, true);
+    assert!(dying.submit(0).await);
+    eventually("the message at the next host", || {
+        (!setting.host.givers(0).is_empty()).then_some(())
+    })
+    .await;
+    let first = setting.host.givers(0)[0];
+    let place = setting.nodes.iter().position(|node| node.ip == first).unwrap();
+    let mut killed = processes.swap_remove(place);
+    let begun = Instant::now();
+    killed.kill();
+    for node in &setting.nodes {
+        setting.host.keep_waiting(node.ip, false);
+    }
+    eventually("another node", || {
+        (setting.host.givers(0).len() == 2).then_some(())
+    })
+    .await;
+    let taken = begun.elapsed();
+    assert!(taken >= SILENCE * 3 / 4 && taken < SILENCE * 5, "{taken:?}");
+    assert_ne!(setting.host.givers(0)[1], first);
+    setting.here.idle().await;
+    let dead: usize = processes
+        .iter()
+        .map(|node| node.log().matches("node.taken_for_dead").count())
+        .sum();
+    assert_eq!(dead, 1);
+    processes.iter_mut().for_each(Process::check);
+}
+
+/// It is stopped before it gives the message, and goes on when another node has given it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_goes_on_after_others_took_over_transmits_nothing_of_theirs() {
+    let cluster = Cluster::shared();
+    let database = cluster.database();
+    let setting = Setting::watched(&database, 2).await;
+    let [stopped, other] = &setting.nodes[..] else {
+        panic!()
+    };
+    let process = stopped.start().await;
+    setting.host.hold_back(stopped.ip, true);
+    assert!(stopped.submit(0).await);
+    eventually("that it asks", || {
+        (!setting.host.state.lock().unwrap().asking.is_empty()).then_some(())
+    })
+    .await;
+    process.signal("-STOP");
+    // The next host tells it to go ahead.
+    setting.host.hold_back(stopped.ip, false);
+    let taking = other.start().await;
+    eventually("the other node", || {
+        (!setting.host.givers(0).is_empty()).then_some(())
+    })
+    .await;
+    assert!(taking.log().contains("node.taken_for_dead"));
+    process.signal("-CONT");
+    for event in ["node.replaced", "queue.lease_lost"] {
+        eventually(event, || process.log().contains(event).then_some(())).await;
+    }
+    sleep(SILENCE / 2).await;
+    assert_eq!(setting.host.givers(0), [other.ip]);
+    // It goes on working.
+    setting.host.keep_waiting(other.ip, true);
+    for number in 1..20 {
+        assert!(stopped.submit(number).await);
+    }
+    eventually("something that it has delivered", || {
+        let state = setting.host.state.lock().unwrap();
+        state
+            .taken
+            .values()
+            .any(|givers| givers.contains(&stopped.ip))
+            .then_some(())
+    })
+    .await;
+    setting.host.keep_waiting(other.ip, false);
+    setting.all_taken(&(1..20).collect()).await;
+    setting.here.idle().await;
+    setting.assert_once(&[]);
+}
+
+/// Nobody is heard of, and nobody hears anything. What the next host says meanwhile counts afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_taken_for_dead_while_the_database_is_away() {
+    let cluster = Cluster::own();
+    let database = cluster.database();
+    let setting = Setting::watched(&database, 3).await;
+    let mut processes = setting.start().await;
+    for node in &setting.nodes {
+        setting.host.keep_waiting(node.ip, true);
+    }
+    for number in 0..6 {
+        assert!(setting.nodes[number % 3].submit(number).await);
+    }
+    let numbers: BTreeSet<usize> = (0..6).collect();
+    setting.all_taken(&numbers).await;
+    cluster.kill();
+    sleep(SILENCE).await;
+    for node in &setting.nodes {
+        setting.host.keep_waiting(node.ip, false);
+    }
+    sleep(SILENCE).await;
+    cluster.start("");
+    setting.here.idle().await;
+    sleep(SILENCE * 2).await;
+    setting.assert_once(&[]);
+    for process in &mut processes {
+        process.check();
+        let log = process.log();
+        assert!(log.contains("node.out_of_touch"), "{log}");
+        for event in ["node.taken_for_dead", "node.replaced", "queue.lease_lost"] {
+            assert!(!log.contains(event), "{log}");
+        }
+    }
 }
 
 /// Submits to all nodes by turn until told to stop; what was acknowledged.

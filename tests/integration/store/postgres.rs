@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use dimed::base::secret::Secret;
 use dimed::base::time::{Clock, ManualClock, SystemClock};
 use dimed::crypto::at_rest::Key;
+use dimed::mail::address::Domain;
 use dimed::store::postgres::{Host, Server};
 use dimed::store::*;
 use sqlx::ConnectOptions as _;
@@ -128,6 +129,115 @@ async fn two_nodes_share_the_work() {
     assert!(matches!(late, Err(Error::LeaseLost)));
 }
 
+const SILENCE: Duration = Duration::from_secs(1);
+
+fn host() -> Domain {
+    "mx.hismail.test".parse().unwrap()
+}
+
+/// What a store can claim, once there is something.
+async fn claimed_at_last(store: &SqlStore) -> Claim {
+    for _ in 0..200 {
+        if let Some(claimed) = claim(store, NOON, 1).await.pop() {
+            return claimed;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("nothing is due");
+}
+
+#[tokio::test]
+async fn what_a_silent_node_had_leased_is_taken_over_and_its_leases_end() {
+    let cluster = Cluster::shared();
+    let bed = PostgresBed::on(&cluster);
+    let (dying, other) = (bed.store().await, bed.store().await);
+    dying.join(&host(), SILENCE, NOON).await.unwrap();
+    other.join(&host(), SILENCE, NOON).await.unwrap();
+    let id = enqueue(&dying, message(&["bob@hismail.test"])).await;
+    let first = claim_one(&dying, NOON).await;
+    let begun = Instant::now();
+    dying.close().await;
+    let second = claimed_at_last(&other).await;
+    assert!(begun.elapsed() >= SILENCE, "{:?}", begun.elapsed());
+    assert_eq!((second.message, second.recipients[0].attempts), (id, 1));
+    assert_ne!(second.lease, first.lease);
+    let late = settle(&other, &first, SettledState::Relayed).await;
+    assert!(matches!(late, Err(Error::LeaseLost)));
+    settle(&other, &second, SettledState::Relayed).await.unwrap();
+    assert_eq!(bed.database.sql("SELECT count(*) FROM nodes").trim(), "1");
+}
+
+#[tokio::test]
+async fn a_node_that_is_heard_of_keeps_its_leases() {
+    let cluster = Cluster::shared();
+    let bed = PostgresBed::on(&cluster);
+    let (working, other) = (bed.store().await, bed.store().await);
+    working.join(&host(), SILENCE, NOON).await.unwrap();
+    other.join(&host(), SILENCE, NOON).await.unwrap();
+    enqueue(&working, message(&["bob@hismail.test"])).await;
+    let claimed = claim_one(&working, NOON).await;
+    tokio::time::sleep(SILENCE * 3).await;
+    assert!(claimed.tenure.lasts());
+    assert!(claim(&other, NOON, 1).await.is_empty());
+    settle(&working, &claimed, SettledState::Relayed).await.unwrap();
+}
+
+/// As an earlier version takes it, which has no row.
+#[tokio::test]
+async fn what_is_leased_by_nobody_who_is_watched_is_left_until_its_lease_runs_out() {
+    let cluster = Cluster::shared();
+    let bed = PostgresBed::on(&cluster);
+    let (earlier, other) = (bed.store().await, bed.store().await);
+    other.join(&host(), SILENCE, NOON).await.unwrap();
+    enqueue(&earlier, message(&["bob@hismail.test"])).await;
+    let claimed = claim_one(&earlier, NOON).await;
+    earlier.close().await;
+    tokio::time::sleep(SILENCE * 2).await;
+    assert!(claim(&other, NOON, 1).await.is_empty());
+    assert_eq!(
+        claim_one(&other, claimed.leased_until).await.message,
+        claimed.message
+    );
+}
+
+#[tokio::test]
+async fn a_node_that_was_taken_for_dead_claims_nothing_until_it_has_another_id() {
+    let cluster = Cluster::shared();
+    let bed = PostgresBed::on(&cluster);
+    let store = bed.store().await;
+    store.join(&host(), SILENCE * 12, NOON).await.unwrap();
+    for _ in 0..2 {
+        enqueue(&store, message(&["bob@hismail.test"])).await;
+    }
+    let first = claim_one(&store, NOON).await;
+    bed.database.sql("DELETE FROM nodes");
+    assert!(claim(&store, NOON, 1).await.is_empty());
+    let second = claimed_at_last(&store).await;
+    assert!(!first.tenure.lasts());
+    assert!(second.tenure.lasts());
+    let node = second.tenure.node().to_string();
+    assert_ne!(first.tenure.node().to_string(), node);
+    assert_eq!(bed.database.sql("SELECT id FROM nodes").trim(), node);
+}
+
+#[tokio::test]
+async fn a_node_that_leaves_is_forgotten_unless_something_is_leased() {
+    let cluster = Cluster::shared();
+    let bed = PostgresBed::on(&cluster);
+    let nodes = || bed.database.sql("SELECT count(*) FROM nodes").trim().to_owned();
+    for (messages, left) in [(0, "0"), (1, "1")] {
+        let store = bed.store().await;
+        store.join(&host(), SILENCE, NOON).await.unwrap();
+        for _ in 0..messages {
+            enqueue(&store, message(&["bob@hismail.test"])).await;
+            claim_one(&store, NOON).await;
+        }
+        store.leave().await.unwrap();
+        store.close().await;
+        assert_eq!(nodes(), left);
+    }
+}
+
 /// A start releases leases of the only daemon there is. Here others may be at work.
 #[tokio::test]
 async fn a_node_that_starts_leaves_the_leases_of_others() {
@@ -137,7 +247,7 @@ async fn a_node_that_starts_leaves_the_leases_of_others() {
     enqueue(&working, message(&["bob@hismail.test"])).await;
     let claimed = claim_one(&working, NOON).await;
     let starting = bed.store().await;
-    assert_eq!(starting.release_leases(NOON).await.unwrap(), 0);
+    assert_eq!(starting.join(&host(), SILENCE, NOON).await.unwrap(), 0);
     assert!(claim(&starting, NOON, 1).await.is_empty());
     settle(&working, &claimed, SettledState::Delivered).await.unwrap();
 }
