@@ -2,7 +2,7 @@
 //!
 //! Where several share a database, the others take over the work of one that they have not heard of for long, before its leases run
 //! out. It need not be dead. So whoever has not been heard of goes by its own clock, and holds still before others can
-//! think so: see [`postgres`](super::postgres#several-nodes).
+//! think so: see [`postgres`](super::postgres#taking-over).
 
 use std::fmt;
 use std::future::poll_fn;

@@ -64,9 +64,9 @@
 //! # Versions
 //!
 //! The first node of a new version brings the schema up to date, while nodes of the old one go on and can be started, as long as
-//! the migration says that they can live with it (`schema_compatibility`). Every program from schema 25 on can work beside every later one
-//! so far; those before it cannot read what a changed master key has left, and must not be started on such a database. Nodes
-//! that do not know the table `nodes` (before schema 27) are not watched: their leases run out.
+//! the migration says that they can live with it (`schema_compatibility`). So far all of them do: every program that can use PostgreSQL
+//! can work beside every later one. Nodes from before the table `nodes` (schema 27) are not watched: their leases run out.
+//! `tests/integration/cluster/upgrade.rs` replaces nodes of such a version one by one, under load.
 //!
 //! # What is erased
 //!
