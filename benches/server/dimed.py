@@ -42,15 +42,17 @@ class Dimed:
 
     name = "dimed"
 
-    def __init__(self, binary: Path, folder: Path, resolver, next_hop: int, more: str = ""):
+    def __init__(self, binary: Path, folder: Path, resolver, next_hop: int, more: str = "", is_first: bool = True):
+        """With `is_first` false the database is there already, and its master key is in `folder`."""
         self.binary, self.folder = binary, folder
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.config = folder / "dimed.toml"
         where = f"{resolver.ip}:{resolver.port}"
         text = CONFIG.format(folder=folder, port=self.port, resolver=where, next_hop=next_hop, more=more)
         self.config.write_text(text)
-        self.command("domain", "add", "dimed.test")
+        if is_first:
+            self.command("domain", "add", "dimed.test")
 
     def command(self, *words: str) -> str:
         """Runs a command of the same configuration, and returns what it printed."""

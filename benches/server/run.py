@@ -5,6 +5,8 @@
     tests/run                                # once, to unpack Postfix into target/peers
     sudo benches/server/run.py               # or with --quick
 
+The part `cluster` needs PostgreSQL (Debian package), which it starts for itself, and is about `dimed` alone.
+
 Both take mail from loopback without login and relay all of it to one `smtp-sink`, both on the same file system, both
 syncing what they acknowledge. They take turns, so that what disturbs one disturbs the other. Nothing leaves loopback.
 """
@@ -17,6 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import cluster
 import footprint
 from dimed import Dimed
 from dns import Resolver
@@ -66,7 +69,7 @@ def arguments():
     parser.add_argument("--folder", type=Path, default=ROOT / "target", help="where the spools are made")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each measurement; medians are printed")
     parser.add_argument("--quick", action="store_true", help="a tenth of the messages, one round")
-    parser.add_argument("--only", choices=["relay", "accept", "latency", "footprint"], action="append")
+    parser.add_argument("--only", choices=["relay", "accept", "latency", "footprint", "cluster"], action="append")
     parser.add_argument("--queued", type=int, default=1_000_000, help="messages of the long queue")
     parser.add_argument("--without-postfix", action="store_true")
     parser.add_argument("--keep", action="store_true", help="leave the folder with spools and logs")
@@ -79,7 +82,13 @@ def arguments():
 
 def measure(options, folder: Path):
     bench = Bench(options, folder)
-    parts = {"relay": bench.relay, "accept": bench.accept, "latency": bench.latency, "footprint": bench.footprint}
+    parts = {
+        "relay": bench.relay,
+        "accept": bench.accept,
+        "latency": bench.latency,
+        "footprint": bench.footprint,
+        "cluster": bench.cluster,
+    }
     for name, part in parts.items():
         if not options.only or name in options.only:
             part()
@@ -165,6 +174,9 @@ class Bench:
 
     def footprint(self):
         footprint.print_all(self)
+
+    def cluster(self):
+        cluster.print_all(self)
 
 
 def medians(results, figure):

@@ -13,6 +13,8 @@ pub const DIMED: &str = env!("CARGO_BIN_EXE_dimed");
 /// What surrounds the binary: a program that executes it, as `strace` does, and its environment.
 #[derive(Debug, Clone, Default)]
 pub struct Launch {
+    /// Another binary than [`DIMED`].
+    pub binary: Option<PathBuf>,
     /// The program and its arguments; empty for none. It must become the binary, so that the process is the daemon's.
     pub before: Vec<OsString>,
     /// Variables set.
@@ -29,7 +31,11 @@ impl Process {
     /// Starts it; its log is appended to a file.
     pub fn start(config: &Path, log: &Path, launch: &Launch) -> Self {
         let file = File::options().create(true).append(true).open(log).unwrap();
-        let mut line = launch.before.iter().cloned().chain([DIMED.into()]);
+        let mut line = launch.before.iter().cloned().chain([launch
+            .binary
+            .as_deref()
+            .unwrap_or(Path::new(DIMED))
+            .into()]);
         let child = Command::new(line.next().unwrap())
             .args(line)
             .args(["serve", "--config"])

@@ -1,6 +1,7 @@
 //! Several daemons on one database of PostgreSQL: real processes, a real server, and a standby that becomes the primary.
 
 mod host;
+mod upgrade;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -36,9 +37,13 @@ struct Node {
 
 impl Node {
     async fn start(&self) -> Process {
+        self.start_as(&Launch::default()).await
+    }
+
+    async fn start_as(&self, launch: &Launch) -> Process {
         let started = |log: &str| log.matches("\"daemon.started\"").count();
         let before = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let mut process = Process::start(&self.config, &self.log, &Launch::default());
+        let mut process = Process::start(&self.config, &self.log, launch);
         eventually("the node to start", || {
             process.check();
             (started(&process.log()) > started(&before)).then_some(())

@@ -1,0 +1,132 @@
+//! Nodes of two versions on one database, while they are replaced one by one under load.
+//!
+//! With `DIMED_LONG_TESTS=1` the earlier version is built from the history of this repository, once, which takes some minutes. Without,
+//! the schema is that of a version to come, and the binary is the same: then it is shown that nodes of an earlier version live with
+//! a later schema that says that they can, and nothing of what two binaries make of each other's rows.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use dimed::config::Config;
+use tokio::time::sleep;
+
+use super::{Node, Setting, submit_all_along};
+use crate::support::child::{Launch, Process};
+use crate::support::postgres::{Cluster, Database};
+
+/// The last commit whose nodes do not watch each other, with schema 25.
+const EARLIER: &str = "62728cd2905b";
+
+/// Makes the schema what it was then.
+const UNDO: &str = "DROP TABLE nodes; DELETE FROM _sqlx_migrations WHERE version > 25";
+
+/// Makes it what a later version may make of it.
+const LATER: &str = "ALTER TABLE accounts ADD COLUMN from_the_future BIGINT; \
+     INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+     VALUES (9999, 'from the future', TRUE, '\\x00', 0)";
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn is_long() -> bool {
+    std::env::var_os("DIMED_LONG_TESTS").is_some()
+}
+
+/// Builds the earlier version where the tests keep what they run beside us; again only what is not there yet.
+fn build() -> PathBuf {
+    let binaries = Path::new(crate::support::child::DIMED).parent().unwrap();
+    let folder = binaries
+        .parent()
+        .unwrap()
+        .join("peers")
+        .join(format!("dimed-{EARLIER}"));
+    let (source, target) = (folder.join("source"), folder.join("target"));
+    std::fs::create_dir_all(&source).unwrap();
+    let unpack = "git -C \"$1\" archive \"$2\" | tar -x -C \"$3\"";
+    let done = Command::new("sh")
+        .args(["-c", unpack, "sh", ROOT, EARLIER])
+        .arg(&source)
+        .status();
+    assert!(
+        done.unwrap().success(),
+        "commit {EARLIER} is missing: fetch the whole history"
+    );
+    let done = Command::new(env!("CARGO"))
+        .args(["build", "--locked", "--quiet", "--bin", "dimed"])
+        .current_dir(&source)
+        .env("CARGO_TARGET_DIR", &target)
+        .status();
+    assert!(done.unwrap().success(), "commit {EARLIER} cannot be built");
+    target.join("debug/dimed")
+}
+
+/// Leaves out what is as by default: the earlier version does not know every key.
+fn shorten(node: &Node) {
+    let default = Config::for_host("mx.hismail.test".parse().unwrap());
+    let default = toml::Table::try_from(default).unwrap();
+    let mut table = toml::Table::try_from(Config::load(&node.config).unwrap()).unwrap();
+    drop_defaults(&mut table, &default);
+    std::fs::write(&node.config, toml::to_string(&table).unwrap()).unwrap();
+}
+
+fn drop_defaults(table: &mut toml::Table, default: &toml::Table) {
+    table.retain(|key, value| match (value, default.get(key)) {
+        (toml::Value::Table(of), Some(toml::Value::Table(default))) => {
+            drop_defaults(of, default);
+            !of.is_empty()
+        }
+        (value, default) => key == "hostname" || default != Some(value),
+    });
+}
+
+/// SIGTERM, and the next binary once it has ended.
+async fn replace(process: &mut Process, node: &Node, launch: &Launch) {
+    process.terminate();
+    assert!(process.ended().await.success());
+    *process = node.start_as(launch).await;
+}
+
+async fn upgrade(database: &Database<'_>, setting: &Setting, processes: &mut [Process], earlier: &Launch) {
+    let pause = Duration::from_secs(1);
+    for (place, node) in setting.nodes.iter().enumerate() {
+        sleep(pause).await;
+        replace(&mut processes[place], node, &Launch::default()).await;
+        if place == 0 {
+            if !is_long() {
+                database.sql(LATER);
+            }
+            // One of the earlier version can still be started, for instance because its host was.
+            sleep(pause).await;
+            replace(&mut processes[2], &setting.nodes[2], earlier).await;
+        }
+    }
+    sleep(pause).await;
+    processes.iter_mut().for_each(Process::check);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_are_replaced_one_by_one_and_nothing_is_lost_or_delivered_twice() {
+    let cluster = Cluster::shared();
+    let database = cluster.database();
+    let setting = Setting::new(&database, 3).await;
+    let mut earlier = Launch::default();
+    if is_long() {
+        earlier.binary = Some(build());
+        database.sql(UNDO);
+    }
+    setting.nodes.iter().for_each(shorten);
+    let mut processes = Vec::new();
+    for node in &setting.nodes {
+        processes.push(node.start_as(&earlier).await);
+    }
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let upgrade = async {
+        upgrade(&database, &setting, &mut processes, &earlier).await;
+        stop.send(()).unwrap();
+    };
+    let (acknowledged, ()) = tokio::join!(submit_all_along(&setting.nodes, stopped), upgrade);
+    assert!(acknowledged.len() > 10, "{acknowledged:?}");
+    setting.all_taken(&acknowledged).await;
+    setting.here.idle().await;
+    setting.assert_once(&[]);
+}
