@@ -133,7 +133,7 @@ impl SqlStore {
             connection,
             file: None,
         };
-        let store = Self::start(opened, completed, master, clock);
+        let store = Self::start(opened, completed, master, clock)?;
         store.keep(Keeper { server, followed });
         Ok(store)
     }

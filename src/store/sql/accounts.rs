@@ -1,7 +1,7 @@
 //! Accounts, and the addresses that they may write under.
 
 use super::connection::Connection;
-use super::query::{query, query_as, query_scalar};
+use super::query::{query, query_as, query_scalar, row};
 use async_trait::async_trait;
 
 use super::database::securely;
@@ -250,16 +250,17 @@ impl Accounts for SqlStore {
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct AccountRow {
-    address: String,
-    password_hash: String,
-    scram_verifier: Option<String>,
-    trust_mode: String,
-    created_at: i64,
-    trap_since: Option<i64>,
-    disabled_at: Option<i64>,
-    quota_bytes: Option<i64>,
+row! {
+    struct AccountRow {
+        address: String,
+        password_hash: String,
+        scram_verifier: Option<String>,
+        trust_mode: String,
+        created_at: i64,
+        trap_since: Option<i64>,
+        disabled_at: Option<i64>,
+        quota_bytes: Option<i64>,
+    }
 }
 
 impl AccountRow {

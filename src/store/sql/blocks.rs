@@ -1,7 +1,7 @@
 //! The block list and its audit trail.
 
 use super::connection::Connection;
-use super::query::{QueryBuilder, query, query_as, query_scalar};
+use super::query::{QueryBuilder, query, query_as, query_scalar, row};
 use async_trait::async_trait;
 
 use super::SqlStore;
@@ -285,15 +285,16 @@ async fn record(
     Ok(())
 }
 
-#[derive(sqlx::FromRow)]
-struct BlockRow {
-    kind: String,
-    value: String,
-    doer: String,
-    reason: String,
-    origin: Option<String>,
-    since: i64,
-    until: Option<i64>,
+row! {
+    struct BlockRow {
+        kind: String,
+        value: String,
+        doer: String,
+        reason: String,
+        origin: Option<String>,
+        since: i64,
+        until: Option<i64>,
+    }
 }
 
 impl BlockRow {
@@ -311,16 +312,17 @@ impl BlockRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct EventRow {
-    seq: i64,
-    at: i64,
-    doer: String,
-    deed: String,
-    kind: String,
-    value: String,
-    reason: String,
-    count: i64,
+row! {
+    struct EventRow {
+        seq: i64,
+        at: i64,
+        doer: String,
+        deed: String,
+        kind: String,
+        value: String,
+        reason: String,
+        count: i64,
+    }
 }
 
 impl EventRow {

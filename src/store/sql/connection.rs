@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use rusqlite::types::Value as SqliteValue;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
-use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection, SqliteRow};
-use sqlx::{Arguments, Connection as _, Encode, Error, Type, query_with};
+use sqlx::{Arguments, Connection as _, Error, Row as _, query_with};
 use tokio::time::timeout;
 
-use super::query::{FromRow, Kind, Query, Value};
+use super::query::{Column, Kind, Query, Value};
+use crate::store::sqlite::{SqliteConnection, SqliteRow};
 
 /// How long a server is waited for. It gives a statement up before that by itself; so whoever says nothing any more is gone.
 const SERVER_PATIENCE: Duration = Duration::from_secs(60);
@@ -26,12 +27,28 @@ pub(in crate::store) enum Row {
 }
 
 impl Row {
-    pub(super) fn read<T: FromRow>(&self) -> Result<T, Error> {
+    /// The column at a place.
+    pub(super) fn at<T: Column>(&self, index: usize) -> Result<T, Error> {
         match self {
-            Self::Sqlite(row) => T::from_row(row),
-            Self::Postgres(row) => T::from_row(row),
+            Self::Sqlite(row) => column(row.at(index)?, index),
+            Self::Postgres(row) => row.try_get(index),
         }
     }
+
+    /// The column of that name.
+    pub(super) fn named<T: Column>(&self, name: &str) -> Result<T, Error> {
+        match self {
+            Self::Sqlite(row) => column(row.named(name)?, name),
+            Self::Postgres(row) => row.try_get(name),
+        }
+    }
+}
+
+fn column<T: Column>(value: &SqliteValue, place: impl ToString) -> Result<T, Error> {
+    T::of(value).ok_or_else(|| Error::ColumnDecode {
+        index: place.to_string(),
+        source: format!("it is of the kind {:?}", value.data_type()).into(),
+    })
 }
 
 /// What a statement has done.
@@ -56,10 +73,7 @@ pub(in crate::store) trait Fetch: Send {
 impl Fetch for &mut Connection {
     async fn fetch_all(self, query: Query) -> Result<Vec<Row>, Error> {
         match self {
-            Connection::Sqlite(connection) => {
-                let rows = sqlite(query)?.fetch_all(connection).await?;
-                Ok(rows.into_iter().map(Row::Sqlite).collect())
-            }
+            Connection::Sqlite(connection) => fetch_now(connection, query, usize::MAX),
             Connection::Postgres(connection) => {
                 let rows = patiently(postgres(query)?.fetch_all(connection)).await?;
                 Ok(rows.into_iter().map(Row::Postgres).collect())
@@ -69,10 +83,7 @@ impl Fetch for &mut Connection {
 
     async fn fetch_optional(self, query: Query) -> Result<Option<Row>, Error> {
         match self {
-            Connection::Sqlite(connection) => {
-                let row = sqlite(query)?.fetch_optional(connection).await?;
-                Ok(row.map(Row::Sqlite))
-            }
+            Connection::Sqlite(connection) => Ok(fetch_now(connection, query, 1)?.pop()),
             Connection::Postgres(connection) => {
                 let row = patiently(postgres(query)?.fetch_optional(connection)).await?;
                 Ok(row.map(Row::Postgres))
@@ -84,7 +95,10 @@ impl Fetch for &mut Connection {
 impl Connection {
     pub(super) async fn execute(&mut self, query: Query) -> Result<Done, Error> {
         let rows_affected = match self {
-            Self::Sqlite(connection) => sqlite(query)?.execute(connection).await?.rows_affected(),
+            Self::Sqlite(connection) => {
+                let Query { text, values } = query;
+                connection.execute(text.of_sqlite(), values.into_iter().map(sqlite_value).collect())?
+            }
             Self::Postgres(connection) => {
                 let done = patiently(postgres(query)?.execute(connection)).await?;
                 done.rows_affected()
@@ -96,7 +110,7 @@ impl Connection {
     /// Closes it; a transaction that is open is rolled back.
     pub(in crate::store) async fn close(self) -> Result<(), Error> {
         match self {
-            Self::Sqlite(connection) => connection.close().await,
+            Self::Sqlite(connection) => connection.close(),
             Self::Postgres(connection) => patiently(connection.close()).await,
         }
     }
@@ -119,29 +133,35 @@ async fn patiently<T>(answer: impl Future<Output = Result<T, Error>> + Send) -> 
     timeout(SERVER_PATIENCE, answer).await.map_err(silent)?
 }
 
-fn sqlite(query: Query) -> Result<sqlx::query::Query<'static, Sqlite, SqliteArguments>, Error> {
-    let text = query.text.of(|differing| differing.sqlite);
-    Ok(query_with(text, arguments(query.values)?))
+/// The rows that SQLite returns, `most` of them at most, read while the caller stands still.
+pub(super) fn fetch_now(
+    connection: &mut SqliteConnection,
+    query: Query,
+    most: usize,
+) -> Result<Vec<Row>, Error> {
+    let Query { text, values } = query;
+    let values = values.into_iter().map(sqlite_value).collect();
+    let rows = connection.fetch(text.of_sqlite(), values, most)?;
+    Ok(rows.into_iter().map(Row::Sqlite).collect())
+}
+
+fn sqlite_value(value: Value) -> SqliteValue {
+    match value {
+        Value::Integer(number) => SqliteValue::Integer(number),
+        Value::Boolean(is) => SqliteValue::Integer(is.into()),
+        Value::Text(text) => SqliteValue::Text(text),
+        Value::Blob(octets) => SqliteValue::Blob(octets),
+        Value::Null(_) => SqliteValue::Null,
+    }
 }
 
 fn postgres(query: Query) -> Result<sqlx::query::Query<'static, Postgres, PgArguments>, Error> {
-    let text = query.text.of(|differing| differing.postgres);
+    let text = query.text.of_postgres();
     Ok(query_with(text, arguments(query.values)?))
 }
 
-fn arguments<A>(values: Vec<Value>) -> Result<A, Error>
-where
-    A: Arguments,
-    i64: Encode<'static, A::Database> + Type<A::Database>,
-    bool: Encode<'static, A::Database> + Type<A::Database>,
-    String: Encode<'static, A::Database> + Type<A::Database>,
-    Vec<u8>: Encode<'static, A::Database> + Type<A::Database>,
-    Option<i64>: Encode<'static, A::Database> + Type<A::Database>,
-    Option<bool>: Encode<'static, A::Database> + Type<A::Database>,
-    Option<String>: Encode<'static, A::Database> + Type<A::Database>,
-    Option<Vec<u8>>: Encode<'static, A::Database> + Type<A::Database>,
-{
-    let mut arguments = A::default();
+fn arguments(values: Vec<Value>) -> Result<PgArguments, Error> {
+    let mut arguments = PgArguments::default();
     for value in values {
         let added = match value {
             Value::Integer(number) => arguments.add(number),

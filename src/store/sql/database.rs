@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use sqlx::sqlite::SqliteConnectOptions;
-
 use super::connection::Connection;
 use super::query::{query, query_as};
 use super::writer::Work;
@@ -13,7 +11,7 @@ use crate::store::{Error, sqlite};
 /// How a database is reached. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(in crate::store) enum Database {
-    Sqlite(Arc<SqliteConnectOptions>),
+    Sqlite(Arc<sqlite::Options>),
     Postgres(Arc<Server>),
 }
 
@@ -29,7 +27,7 @@ impl Database {
     /// database has others.
     pub(super) async fn open_writer(&self) -> Result<Connection, Error> {
         match self {
-            Self::Sqlite(options) => sqlite::open_writer(options).await.map(Connection::Sqlite),
+            Self::Sqlite(options) => sqlite::open_writer(options).map(Connection::Sqlite),
             Self::Postgres(server) => server.connect_to_write().await.map(Connection::Postgres),
         }
     }
@@ -37,7 +35,12 @@ impl Database {
     /// Opens a connection that reads.
     pub(super) async fn open_reader(&self) -> Result<Connection, sqlx::Error> {
         match self {
-            Self::Sqlite(options) => sqlite::open_reader(options).await.map(Connection::Sqlite),
+            Self::Sqlite(options) => options
+                .as_ref()
+                .clone()
+                .read_only()
+                .open()
+                .map(Connection::Sqlite),
             Self::Postgres(server) => server.connect_to_read().await.map(Connection::Postgres),
         }
     }

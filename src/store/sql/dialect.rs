@@ -20,11 +20,20 @@ pub(in crate::store) struct Differing {
 }
 
 impl Text {
-    /// As one database wants it.
-    pub(super) fn of(self, words: impl FnOnce(Differing) -> &'static str) -> SqlStr {
+    /// As SQLite wants it.
+    pub(super) fn of_sqlite(&self) -> &str {
+        match self {
+            Self::Common(text) => text,
+            Self::Differs(differing) => differing.sqlite,
+            Self::Built(text) => text,
+        }
+    }
+
+    /// As PostgreSQL wants it.
+    pub(super) fn of_postgres(self) -> SqlStr {
         match self {
             Self::Common(text) => text.into_sql_str(),
-            Self::Differs(differing) => words(differing).into_sql_str(),
+            Self::Differs(differing) => differing.postgres.into_sql_str(),
             Self::Built(text) => AssertSqlSafe(text).into_sql_str(),
         }
     }

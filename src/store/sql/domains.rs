@@ -1,7 +1,7 @@
 //! Domains of ours, and pins of others.
 
 use super::connection::Connection;
-use super::query::{query, query_as, query_scalar};
+use super::query::{query, query_as, query_scalar, row};
 use async_trait::async_trait;
 
 use super::database::securely;
@@ -246,14 +246,15 @@ async fn remove(db: &mut Connection, name: Domain, now: Timestamp) -> Result<Dom
     .await
 }
 
-#[derive(sqlx::FromRow)]
-struct DomainRow {
-    name: String,
-    policy: Option<String>,
-    subdomain_policy: Option<String>,
-    delivery_hosts: Option<String>,
-    created_at: i64,
-    expiry_days: Option<i64>,
+row! {
+    struct DomainRow {
+        name: String,
+        policy: Option<String>,
+        subdomain_policy: Option<String>,
+        delivery_hosts: Option<String>,
+        created_at: i64,
+        expiry_days: Option<i64>,
+    }
 }
 
 impl DomainRow {
@@ -275,15 +276,16 @@ impl DomainRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct PinRow {
-    domain: String,
-    record: String,
-    secure: bool,
-    first_seen_at: i64,
-    refresh_at: i64,
-    expires_at: i64,
-    seal: Vec<u8>,
+row! {
+    struct PinRow {
+        domain: String,
+        record: String,
+        secure: bool,
+        first_seen_at: i64,
+        refresh_at: i64,
+        expires_at: i64,
+        seal: Vec<u8>,
+    }
 }
 
 impl PinRow {

@@ -1,7 +1,7 @@
 //! Changes of keys, signing requests, domains that leave DIME, and pinned signing keys.
 
 use super::connection::{Connection, Done};
-use super::query::{query, query_as, query_scalar};
+use super::query::{query, query_as, query_scalar, row};
 use async_trait::async_trait;
 
 use super::database::securely;
@@ -562,14 +562,15 @@ async fn forget_oldest_authors(db: &mut Connection, most: u32) -> Result<(), Err
     Ok(())
 }
 
-#[derive(sqlx::FromRow)]
-struct RolloverRow {
-    name: String,
-    state: String,
-    replaces: Vec<u8>,
-    started_at: i64,
-    since: i64,
-    due_at: Option<i64>,
+row! {
+    struct RolloverRow {
+        name: String,
+        state: String,
+        replaces: Vec<u8>,
+        started_at: i64,
+        since: i64,
+        due_at: Option<i64>,
+    }
 }
 
 impl RolloverRow {
@@ -586,14 +587,15 @@ impl RolloverRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct RequestRow {
-    name: String,
-    object: Vec<u8>,
-    key_set: Option<Vec<u8>>,
-    submitted_at: i64,
-    rejected_at: Option<i64>,
-    reason: Option<String>,
+row! {
+    struct RequestRow {
+        name: String,
+        object: Vec<u8>,
+        key_set: Option<Vec<u8>>,
+        submitted_at: i64,
+        rejected_at: Option<i64>,
+        reason: Option<String>,
+    }
 }
 
 impl RequestRow {
@@ -608,12 +610,13 @@ impl RequestRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct RetirementRow {
-    name: String,
-    state: String,
-    since: i64,
-    due_at: Option<i64>,
+row! {
+    struct RetirementRow {
+        name: String,
+        state: String,
+        since: i64,
+        due_at: Option<i64>,
+    }
 }
 
 impl RetirementRow {

@@ -122,19 +122,20 @@ impl SqlStore {
         master: MasterKey,
         opened_with: MasterKey,
         clock: Arc<dyn Clock>,
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let Opened {
             database,
             connection,
             file,
         } = opened;
-        Self {
+        let writer = Writer::start(connection, database.clone())?;
+        Ok(Self {
             inner: Arc::new(Inner {
                 master,
                 opened_with,
                 clock,
                 readers: Readers::new(database.clone()),
-                writer: Writer::start(connection, database.clone()),
+                writer,
                 database,
                 kept: Kept::default(),
                 kept_signets: KeptSignets::default(),
@@ -146,7 +147,7 @@ impl SqlStore {
                 tenure: Mutex::default(),
                 heart: OnceLock::new(),
             }),
-        }
+        })
     }
 
     /// Has `keeper` run for as long as this is open.

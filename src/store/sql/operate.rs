@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::connection::Connection;
-use super::query::{QueryBuilder, query_as, query_scalar};
+use super::query::{QueryBuilder, query_as, query_scalar, row};
 
 use super::claim::refresh_lane;
 use super::settle::erase_if_finished;
@@ -61,24 +61,25 @@ pub(super) async fn entries(inner: &Inner, message: QueueId) -> Result<Vec<Queue
     rows.iter().map(|row| row.open(&inner.master, now)).collect()
 }
 
-#[derive(sqlx::FromRow)]
-struct ListedRow {
-    seq: i64,
-    id: String,
-    message: String,
-    state: String,
-    forward_path: Vec<u8>,
-    attempts: i64,
-    due_at: Option<i64>,
-    held_until: Option<i64>,
-    leased_until: Option<i64>,
-    wrapped_key: Vec<u8>,
-    envelope: Vec<u8>,
-    content: i64,
-    size_bytes: i64,
-    accepted_at: i64,
-    number: Option<i64>,
-    note: Option<Vec<u8>>,
+row! {
+    struct ListedRow {
+        seq: i64,
+        id: String,
+        message: String,
+        state: String,
+        forward_path: Vec<u8>,
+        attempts: i64,
+        due_at: Option<i64>,
+        held_until: Option<i64>,
+        leased_until: Option<i64>,
+        wrapped_key: Vec<u8>,
+        envelope: Vec<u8>,
+        content: i64,
+        size_bytes: i64,
+        accepted_at: i64,
+        number: Option<i64>,
+        note: Option<Vec<u8>>,
+    }
 }
 
 impl ListedRow {
@@ -150,13 +151,14 @@ pub(super) async fn attempts(inner: &Inner, recipient: RecipientId) -> Result<Ve
         .collect()
 }
 
-#[derive(sqlx::FromRow)]
-struct AttemptRow {
-    message: String,
-    wrapped_key: Vec<u8>,
-    number: i64,
-    ended_at: i64,
-    note: Vec<u8>,
+row! {
+    struct AttemptRow {
+        message: String,
+        wrapped_key: Vec<u8>,
+        number: i64,
+        ended_at: i64,
+        note: Vec<u8>,
+    }
 }
 
 impl AttemptRow {

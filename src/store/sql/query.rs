@@ -5,8 +5,8 @@
 
 use std::marker::PhantomData;
 
-use sqlx::postgres::PgRow;
-use sqlx::sqlite::SqliteRow;
+use rusqlite::types::Value as SqliteValue;
+use sqlx::postgres::Postgres;
 
 use super::connection::{Connection, Done, Fetch, Row};
 use super::dialect::Text;
@@ -69,17 +69,89 @@ bind! {
     &[u8], Blob, octets => octets.to_vec();
 }
 
-/// A row that can be read from either database: tuples of columns by place, and structs with
-/// `#[derive(sqlx::FromRow)]` by name. Integers are [`i64`], in both databases.
-pub(in crate::store) trait FromRow:
-    for<'r> sqlx::FromRow<'r, SqliteRow> + for<'r> sqlx::FromRow<'r, PgRow> + Send + Unpin
-{
+/// What a row is read as: tuples of columns by place, and structs made by [`row!`] by name.
+pub(in crate::store) trait FromRow: Sized + Send {
+    fn read(row: &Row) -> Result<Self, sqlx::Error>;
 }
 
-impl<T> FromRow for T where
-    T: for<'r> sqlx::FromRow<'r, SqliteRow> + for<'r> sqlx::FromRow<'r, PgRow> + Send + Unpin
+/// What a column is read as. Integers are [`i64`], in both databases.
+pub(in crate::store) trait Column:
+    for<'r> sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>
 {
+    /// `None` if the value is of another kind.
+    fn of(value: &SqliteValue) -> Option<Self>;
 }
+
+macro_rules! columns {
+    ($($type:ty: $pattern:pat => $made:expr;)*) => {
+        $(impl Column for $type {
+            fn of(value: &SqliteValue) -> Option<Self> {
+                match value {
+                    $pattern => Some($made),
+                    _ => None,
+                }
+            }
+        })*
+    };
+}
+
+columns! {
+    i64: SqliteValue::Integer(number) => *number;
+    bool: SqliteValue::Integer(number) => *number != 0;
+    String: SqliteValue::Text(text) => text.clone();
+    Vec<u8>: SqliteValue::Blob(octets) => octets.clone();
+}
+
+impl<T: Column> Column for Option<T> {
+    fn of(value: &SqliteValue) -> Option<Self> {
+        match value {
+            SqliteValue::Null => Some(None),
+            value => T::of(value).map(Some),
+        }
+    }
+}
+
+macro_rules! tuples {
+    ($(($($type:ident $place:tt),*))*) => {
+        $(impl<$($type: Column + Send),*> FromRow for ($($type,)*) {
+            fn read(row: &Row) -> Result<Self, sqlx::Error> {
+                Ok(($(row.at::<$type>($place)?,)*))
+            }
+        })*
+    };
+}
+
+tuples! {
+    (A 0)
+    (A 0, B 1)
+    (A 0, B 1, C 2)
+    (A 0, B 1, C 2, D 3)
+    (A 0, B 1, C 2, D 3, E 4)
+    (A 0, B 1, C 2, D 3, E 4, F 5)
+    (A 0, B 1, C 2, D 3, E 4, F 5, G 6)
+    (A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7)
+}
+
+/// A struct whose fields are columns.
+macro_rules! row {
+    ($(#[$meta:meta])* $visibility:vis struct $name:ident {
+        $($(#[$field_meta:meta])* $field:ident: $type:ty,)*
+    }) => {
+        $(#[$meta])*
+        $visibility struct $name {
+            $($(#[$field_meta])* $field: $type,)*
+        }
+
+        impl $crate::store::sql::query::FromRow for $name {
+            fn read(row: &$crate::store::sql::connection::Row) -> Result<Self, sqlx::Error> {
+                Ok(Self {
+                    $($field: row.named::<$type>(stringify!($field))?,)*
+                })
+            }
+        }
+    };
+}
+pub(super) use row;
 
 /// A statement of which only the effect matters.
 #[derive(Debug, Clone)]
@@ -139,12 +211,12 @@ impl<T: FromRow> QueryAs<T> {
 
     pub(in crate::store) async fn fetch_all(self, db: impl Fetch) -> Result<Vec<T>, sqlx::Error> {
         let rows = db.fetch_all(self.query).await?;
-        rows.iter().map(Row::read).collect()
+        rows.iter().map(T::read).collect()
     }
 
     pub(in crate::store) async fn fetch_optional(self, db: impl Fetch) -> Result<Option<T>, sqlx::Error> {
         let row = db.fetch_optional(self.query).await?;
-        row.as_ref().map(Row::read).transpose()
+        row.as_ref().map(T::read).transpose()
     }
 
     pub(in crate::store) async fn fetch_one(self, db: impl Fetch) -> Result<T, sqlx::Error> {

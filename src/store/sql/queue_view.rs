@@ -1,6 +1,6 @@
 //! [`QueueView`]: pages by key, so that memory is bounded whatever the length of the queue.
 
-use super::query::{query_as, query_scalar};
+use super::query::{query_as, query_scalar, row};
 use async_trait::async_trait;
 
 use super::{SqlStore, message};
@@ -168,27 +168,28 @@ fn fits(line: &QueueLine, filter: &QueueFilter) -> bool {
     filter.way.is_none_or(|way| line.way == Some(way)) && filter.reason.as_ref().is_none_or(says)
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    seq: i64,
-    id: String,
-    message: String,
-    destination: String,
-    status: String,
-    state: String,
-    fault: Option<String>,
-    forward_path: Vec<u8>,
-    attempts: i64,
-    due_at: Option<i64>,
-    held_until: Option<i64>,
-    ours: i64,
-    wrapped_key: Option<Vec<u8>>,
-    envelope: Option<Vec<u8>>,
-    content: Option<i64>,
-    size_bytes: Option<i64>,
-    accepted_at: Option<i64>,
-    number: Option<i64>,
-    note: Option<Vec<u8>>,
+row! {
+    struct Row {
+        seq: i64,
+        id: String,
+        message: String,
+        destination: String,
+        status: String,
+        state: String,
+        fault: Option<String>,
+        forward_path: Vec<u8>,
+        attempts: i64,
+        due_at: Option<i64>,
+        held_until: Option<i64>,
+        ours: i64,
+        wrapped_key: Option<Vec<u8>>,
+        envelope: Option<Vec<u8>>,
+        content: Option<i64>,
+        size_bytes: Option<i64>,
+        accepted_at: Option<i64>,
+        number: Option<i64>,
+        note: Option<Vec<u8>>,
+    }
 }
 
 impl Row {

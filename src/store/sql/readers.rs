@@ -7,13 +7,15 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rusqlite::InterruptHandle;
 use sqlx::Error;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-use super::connection::{Connection, Fetch, Row, is_lost};
+use super::connection::{Connection, Fetch, Row, fetch_now, is_lost};
 use super::database::Database;
 use super::query::Query;
+use crate::store::sqlite::SqliteConnection;
 
 /// How long a query waits for one of them.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -55,31 +57,39 @@ impl Readers {
             .map_err(|_| Error::PoolClosed)
     }
 
-    /// Asks a connection; once more on a new one if it turns out that it was lost since it was last used.
-    async fn ask<T>(
-        &self,
-        query: Query,
-        ask: impl AsyncFn(&mut Connection, Query) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    /// Asks a connection for rows, `most` of them at most; once more on a new one if it turns out that it was lost since it was
+    /// last used.
+    async fn ask(&self, query: Query, most: usize) -> Result<Vec<Row>, Error> {
         let _permit = self.permit().await?;
         let idle = self.idle().pop();
-        if let Some(mut connection) = idle {
-            match ask(&mut connection, query.clone()).await {
+        if let Some(connection) = idle {
+            match self.ask_one(connection, query.clone(), most).await {
                 // Whoever has restarted has closed all of them.
                 Err(error) if is_lost(&error) => self.idle().clear(),
-                answer => return self.keep(connection, answer),
+                answer => return answer,
             }
         }
-        let mut connection = self.database.open_reader().await?;
-        let answer = ask(&mut connection, query).await;
-        self.keep(connection, answer)
+        let connection = self.database.open_reader().await?;
+        self.ask_one(connection, query, most).await
     }
 
-    fn keep<T>(&self, connection: Connection, answer: Result<T, Error>) -> Result<T, Error> {
-        if answer.is_ok() {
-            self.idle().push(connection);
-        }
-        answer
+    /// Keeps the connection if it is well.
+    async fn ask_one(&self, connection: Connection, query: Query, most: usize) -> Result<Vec<Row>, Error> {
+        let (connection, rows) = match connection {
+            Connection::Sqlite(connection) => {
+                let (connection, rows) = fetch_aside(connection, query, most).await?;
+                (Connection::Sqlite(connection), rows)
+            }
+            mut connection => {
+                let rows = match most {
+                    1 => Vec::from_iter(connection.fetch_optional(query).await?),
+                    _ => connection.fetch_all(query).await?,
+                };
+                (connection, rows)
+            }
+        };
+        self.idle().push(connection);
+        Ok(rows)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
@@ -95,15 +105,38 @@ impl fmt::Debug for Readers {
 
 impl Fetch for &Readers {
     async fn fetch_all(self, query: Query) -> Result<Vec<Row>, Error> {
-        self.ask(query, async |connection, query| connection.fetch_all(query).await)
-            .await
+        self.ask(query, usize::MAX).await
     }
 
     async fn fetch_optional(self, query: Query) -> Result<Option<Row>, Error> {
-        self.ask(query, async |connection, query| {
-            connection.fetch_optional(query).await
-        })
-        .await
+        Ok(self.ask(query, 1).await?.pop())
+    }
+}
+
+/// Reads on a thread that may stand still. What nobody waits for any more is ended.
+async fn fetch_aside(
+    mut connection: SqliteConnection,
+    query: Query,
+    most: usize,
+) -> Result<(SqliteConnection, Vec<Row>), Error> {
+    let mut ended = Ended(Some(connection.interrupt_handle()));
+    let reading = tokio::task::spawn_blocking(move || {
+        let rows = fetch_now(&mut connection, query, most)?;
+        Ok((connection, rows))
+    });
+    let read = reading.await.map_err(|_| Error::WorkerCrashed)?;
+    ended.0 = None;
+    read
+}
+
+/// Ends a statement that is given up.
+struct Ended(Option<InterruptHandle>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if let Some(handle) = &self.0 {
+            handle.interrupt();
+        }
     }
 }
 
@@ -111,17 +144,15 @@ impl Fetch for &Readers {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use sqlx::ConnectOptions;
-    use sqlx::sqlite::SqliteConnectOptions;
-
     use super::super::query::{query, query_as, query_scalar};
     use super::*;
+    use crate::store::sqlite::Options;
 
     /// Readers of a database with the numbers from 1 to 3.
     async fn readers(folder: &tempfile::TempDir) -> Readers {
         let path = folder.path().join("x.db");
-        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
-        let mut connection = Connection::Sqlite(options.connect().await.unwrap());
+        let options = Options::new(&path);
+        let mut connection = Connection::Sqlite(options.open().unwrap());
         for sql in ["CREATE TABLE t (n INTEGER)", "INSERT INTO t VALUES (1), (2), (3)"] {
             query(sql).execute(&mut connection).await.unwrap();
         }

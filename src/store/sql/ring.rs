@@ -4,20 +4,21 @@
 //! from stays when the master key is replaced: the key that there was at first. It is kept sealed under the master key.
 
 use super::Connection;
-use super::query::{query, query_as, query_scalar};
+use super::query::{query, query_as, query_scalar, row};
 
 use crate::crypto::at_rest::Key;
 use crate::store::sealed::{MasterKey, Spot};
 use crate::store::{Error, KeyChange};
 
-/// What the ring says.
-#[derive(sqlx::FromRow)]
-struct Ring {
-    tags: Vec<u8>,
-    next_check: Option<Vec<u8>>,
-    next_tags: Option<Vec<u8>>,
-    next: Option<Vec<u8>>,
-    previous: Option<Vec<u8>>,
+row! {
+    /// What the ring says.
+    struct Ring {
+        tags: Vec<u8>,
+        next_check: Option<Vec<u8>>,
+        next_tags: Option<Vec<u8>>,
+        next: Option<Vec<u8>>,
+        previous: Option<Vec<u8>>,
+    }
 }
 
 async fn ring(db: &mut Connection) -> Result<Option<Ring>, Error> {

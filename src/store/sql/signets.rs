@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::connection::Connection;
-use super::query::{query, query_as, query_scalar};
+use super::query::{query, query_as, query_scalar, row};
 use async_trait::async_trait;
 
 use super::key_sets::add_kem_keys;
@@ -491,12 +491,13 @@ async fn demand_rollover(db: &mut Connection, name: &str, expected: &Rollover) -
     is_there.then_some(()).ok_or(Error::Changed)
 }
 
-#[derive(sqlx::FromRow)]
-struct RemoteRow {
-    sealed: Vec<u8>,
-    fetched_at: i64,
-    current_until: Option<i64>,
-    expires_at: i64,
+row! {
+    struct RemoteRow {
+        sealed: Vec<u8>,
+        fetched_at: i64,
+        current_until: Option<i64>,
+        expires_at: i64,
+    }
 }
 
 impl RemoteRow {
@@ -516,13 +517,14 @@ impl RemoteRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct StandingRow {
-    crypto: Vec<u8>,
-    complete: Vec<u8>,
-    identifiable: Vec<u8>,
-    revoked_at: Option<i64>,
-    asked: Option<Vec<u8>>,
+row! {
+    struct StandingRow {
+        crypto: Vec<u8>,
+        complete: Vec<u8>,
+        identifiable: Vec<u8>,
+        revoked_at: Option<i64>,
+        asked: Option<Vec<u8>>,
+    }
 }
 
 impl StandingRow {
@@ -539,22 +541,24 @@ impl StandingRow {
     }
 }
 
-/// All `None` if there is nothing in between.
-#[derive(sqlx::FromRow)]
-struct RangeSize {
-    first: Option<i64>,
-    last: Option<i64>,
-    count: i64,
-    octets: Option<i64>,
+row! {
+    /// All `None` if there is nothing in between.
+    struct RangeSize {
+        first: Option<i64>,
+        last: Option<i64>,
+        count: i64,
+        octets: Option<i64>,
+    }
 }
 
-#[derive(sqlx::FromRow)]
-struct CurrentRow {
-    crypto: Vec<u8>,
-    complete: Vec<u8>,
-    identifiable: Vec<u8>,
-    object: Vec<u8>,
-    revoked_at: Option<i64>,
+row! {
+    struct CurrentRow {
+        crypto: Vec<u8>,
+        complete: Vec<u8>,
+        identifiable: Vec<u8>,
+        object: Vec<u8>,
+        revoked_at: Option<i64>,
+    }
 }
 
 impl CurrentRow {
@@ -568,12 +572,13 @@ impl CurrentRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct NewestRow {
-    name: String,
-    object: Vec<u8>,
-    revoked_at: Option<i64>,
-    keys_kept: bool,
+row! {
+    struct NewestRow {
+        name: String,
+        object: Vec<u8>,
+        revoked_at: Option<i64>,
+        keys_kept: bool,
+    }
 }
 
 impl NewestRow {
@@ -587,17 +592,18 @@ impl NewestRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct SignetRow {
-    name: String,
-    crypto: Vec<u8>,
-    complete: Vec<u8>,
-    identifiable: Vec<u8>,
-    object: Vec<u8>,
-    private_keys: Option<Vec<u8>>,
-    published_at: i64,
-    revoked_at: Option<i64>,
-    erase_keys_at: Option<i64>,
+row! {
+    struct SignetRow {
+        name: String,
+        crypto: Vec<u8>,
+        complete: Vec<u8>,
+        identifiable: Vec<u8>,
+        object: Vec<u8>,
+        private_keys: Option<Vec<u8>>,
+        published_at: i64,
+        revoked_at: Option<i64>,
+        erase_keys_at: Option<i64>,
+    }
 }
 
 impl SignetRow {

@@ -2,13 +2,18 @@
 //!
 //! A job alone is not delayed: the transaction closes as soon as nothing more waits. While one transaction is being
 //! synced the next one's jobs gather, so groups grow with load.
+//!
+//! SQLite works, and syncs, on the thread that calls it. So there the writer has a thread of its own, and a job's statements cost
+//! no change of threads.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{Connection, is_lost};
@@ -56,7 +61,9 @@ enum Message {
 
 impl Writer {
     /// Starts the task on an open connection; `database` opens another one should that fail.
-    pub(super) fn start(connection: Connection, database: Database) -> Self {
+    ///
+    /// Errors: [`Error::File`] if there can be no thread for it.
+    pub(super) fn start(connection: Connection, database: Database) -> Result<Self, Error> {
         let (jobs, queue) = mpsc::channel(WAITING_JOBS);
         let counters = Arc::new(Counters::default());
         let task = Task {
@@ -65,8 +72,17 @@ impl Writer {
             database,
             counters: Arc::clone(&counters),
         };
-        tokio::spawn(task.run(queue));
-        Self { jobs, counters }
+        match task.database {
+            Database::Sqlite(_) => {
+                let runtime = Handle::current();
+                thread::Builder::new()
+                    .name("store-writer".to_owned())
+                    .spawn(move || runtime.block_on(task.run(queue)))
+                    .map_err(Error::File)?;
+            }
+            Database::Postgres(_) => drop(tokio::spawn(task.run(queue))),
+        }
+        Ok(Self { jobs, counters })
     }
 
     /// Runs `job` in a transaction that it may share with others. Returns once that is durable.
@@ -339,24 +355,20 @@ async fn leave_savepoint(connection: &mut Connection, keep: bool) -> Result<(), 
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use sqlx::ConnectOptions;
-    use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-
     use super::super::query::{query, query_scalar};
     use super::*;
+    use crate::store::sqlite::Options;
 
     /// A writer on a table that refers to itself, so that a commit can be made to fail.
     async fn writer(folder: &tempfile::TempDir) -> Writer {
-        writer_opened_anew_with(folder, SqliteSynchronous::Full).await
+        writer_opened_anew_with(folder, "FULL").await
     }
 
-    async fn writer_opened_anew_with(folder: &tempfile::TempDir, synchronous: SqliteSynchronous) -> Writer {
-        let options = SqliteConnectOptions::new()
-            .filename(folder.path().join("x.db"))
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .foreign_keys(true);
-        let mut connection = Connection::Sqlite(options.connect().await.unwrap());
+    async fn writer_opened_anew_with(folder: &tempfile::TempDir, synchronous: &'static str) -> Writer {
+        let options = Options::new(&folder.path().join("x.db"))
+            .pragma("journal_mode", "WAL")
+            .pragma("foreign_keys", "ON");
+        let mut connection = Connection::Sqlite(options.open().unwrap());
         query(
             "CREATE TABLE t (id INTEGER PRIMARY KEY, \
              parent INTEGER REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)",
@@ -364,10 +376,24 @@ mod tests {
         .execute(&mut connection)
         .await
         .unwrap();
-        Writer::start(
-            connection,
-            Database::Sqlite(Arc::new(options.synchronous(synchronous))),
-        )
+        let options = options.pragma("synchronous", synchronous);
+        Writer::start(connection, Database::Sqlite(Arc::new(options))).unwrap()
+    }
+
+    /// A job that keeps the writer from going on until the answer is sent or dropped, so that what is handed in meanwhile shares
+    /// its transaction.
+    async fn hold(writer: &Writer) -> oneshot::Sender<()> {
+        let (go_on, held) = oneshot::channel::<()>();
+        let (began, begun) = oneshot::channel();
+        writer.run_unattended(move |_| {
+            Box::pin(async move {
+                began.send(()).unwrap();
+                held.await.unwrap_or_default();
+                Ok(())
+            })
+        });
+        begun.await.unwrap();
+        go_on
     }
 
     async fn insert(writer: &Writer, id: i64, parent: Option<i64>) -> Result<(), Error> {
@@ -395,7 +421,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_opened_anew_is_not_used_if_its_settings_could_lose_mail() {
         let folder = tempfile::tempdir().unwrap();
-        let writer = writer_opened_anew_with(&folder, SqliteSynchronous::Normal).await;
+        let writer = writer_opened_anew_with(&folder, "NORMAL").await;
         let orphan = insert(&writer, 2, Some(99)).await;
         assert!(matches!(orphan, Err(Error::NotCommitted(_))));
         match insert(&writer, 1, None).await {
@@ -408,11 +434,12 @@ mod tests {
     async fn a_commit_that_fails_fails_every_job_in_it_and_the_writer_goes_on() {
         let folder = tempfile::tempdir().unwrap();
         let writer = writer(&folder).await;
-        // On one thread, all three are handed in before the writer runs, so they share a transaction.
-        let (first, orphan, third) = tokio::join!(
+        let held = hold(&writer).await;
+        let (first, orphan, third, ()) = tokio::join!(
             insert(&writer, 1, None),
             insert(&writer, 2, Some(99)),
-            insert(&writer, 3, None)
+            insert(&writer, 3, None),
+            async { drop(held) }
         );
         for result in [first, orphan, third] {
             assert!(matches!(result, Err(Error::NotCommitted(_))));
@@ -439,14 +466,18 @@ mod tests {
                 Err::<(), _>(Error::LeaseLost)
             })
         });
-        let (first, half, third) = tokio::join!(insert(&writer, 1, None), half, insert(&writer, 3, None));
+        let held = hold(&writer).await;
+        let (first, half, third, ()) =
+            tokio::join!(insert(&writer, 1, None), half, insert(&writer, 3, None), async {
+                drop(held);
+            });
         assert!(first.is_ok() && third.is_ok());
         assert!(matches!(half, Err(Error::LeaseLost)));
         assert_eq!(
             writer.stats(),
             WriterStats {
                 transactions: 1,
-                jobs: 2
+                jobs: 3
             }
         );
         assert_eq!(count(&writer).await, 2);

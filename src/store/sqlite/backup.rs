@@ -8,7 +8,7 @@ use std::path::Path;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection as _, query, query_as, query_scalar};
 
-use super::MIGRATIONS;
+use super::{MIGRATIONS, Options};
 use crate::base::time::Timestamp;
 use crate::crypto::at_rest::Key;
 use crate::store::sql::{Connection, ring, sweep_uncommitted};
@@ -126,12 +126,15 @@ pub async fn adopt_without_key(copy: &Path, master: &MasterKey) -> Result<(), Er
 /// Demands that the key is that of the copy, which becomes that of a copy without one; sweeps away bodies that were on their way in, which
 /// were never acknowledged.
 async fn claim(copy: &Path, master: &MasterKey) -> Result<(), Error> {
-    let mut db = Connection::Sqlite(open(copy).await?);
+    let options = Options::new(copy)
+        .pragma("journal_mode", "TRUNCATE")
+        .pragma("synchronous", "FULL")
+        .pragma("foreign_keys", "ON")
+        .pragma("secure_delete", "ON");
+    let mut db = Connection::Sqlite(options.open()?);
     ring::complete(&mut db, master).await?;
     sweep_uncommitted(&mut db).await?;
-    if let Connection::Sqlite(db) = db {
-        db.close().await?;
-    }
+    db.close().await?;
     Ok(())
 }
 

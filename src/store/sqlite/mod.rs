@@ -12,19 +12,22 @@
 //! that were never committed; a lock file beside the database tells ([`file`]).
 
 pub mod backup;
+mod connection;
 mod file;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::types::Value;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, query_as, query_scalar};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::sql::{Connection, Database, Opened, SqlStore, Work, query};
 use super::{Error, MasterKey};
 use crate::base::time::Clock;
+pub(in crate::store) use connection::{Options, SqliteConnection, SqliteRow};
 pub(super) use file::DatabaseFile;
 
 /// The store in one file.
@@ -63,14 +66,9 @@ impl SqlStore {
         clock: Arc<dyn Clock>,
         file: DatabaseFile,
     ) -> Result<Self, Error> {
-        let options = connect_options(path);
-        let mut connection = open_writer(&options).await?;
-        // `run` on a connection makes this future impossible to send (rust-lang/rust#100013).
-        MIGRATIONS
-            .run_direct(None, &mut connection, false)
-            .await
-            .map_err(Error::Schema)?;
-        let mut connection = Connection::Sqlite(connection);
+        let options = options(path);
+        let mut connection = Connection::Sqlite(open_writer(&options)?);
+        migrate(path).await?;
         let is_alone = file.is_alone();
         let master = Self::prepare(&mut connection, &opened_with, clock.now(), is_alone).await?;
         let file = file.share().await?;
@@ -79,49 +77,72 @@ impl SqlStore {
             connection,
             file: Some(file),
         };
-        Ok(Self::start(opened, master, opened_with, clock))
+        Self::start(opened, master, opened_with, clock)
     }
 }
 
-fn connect_options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
+/// Brings the schema up to date.
+async fn migrate(path: &Path) -> Result<(), Error> {
+    let options = SqliteConnectOptions::new()
         .filename(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
-        // Deleted keys are overwritten in the pages that stay in use.
+        .pragma("synchronous", "FULL")
         .pragma("secure_delete", "fast")
-        .disable_statement_logging()
+        .disable_statement_logging();
+    let mut connection = options.connect().await?;
+    // `run` on a connection makes this future impossible to send (rust-lang/rust#100013).
+    MIGRATIONS
+        .run_direct(None, &mut connection, false)
+        .await
+        .map_err(Error::Schema)?;
+    connection.close().await?;
+    Ok(())
+}
+
+fn options(path: &Path) -> Options {
+    Options::new(path)
+        .busy_timeout(BUSY_TIMEOUT)
+        .pragma("journal_mode", "WAL")
+        .pragma("synchronous", "FULL")
+        .pragma("foreign_keys", "ON")
+        // Deleted keys are overwritten in the pages that stay in use.
+        .pragma("secure_delete", "FAST")
 }
 
 /// Opens a connection that writes: [`Error::NotDurable`] if SQLite took other settings.
-pub(super) async fn open_writer(options: &SqliteConnectOptions) -> Result<SqliteConnection, Error> {
-    let mut connection = options.connect().await?;
-    demand_durability(&mut connection).await?;
+pub(super) fn open_writer(options: &Options) -> Result<SqliteConnection, Error> {
+    let mut connection = options.open()?;
+    demand_durability(&mut connection)?;
     Ok(connection)
 }
 
-/// Opens a connection that reads.
-pub(super) async fn open_reader(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
-    options.clone().read_only(true).connect().await
+fn demand_durability(connection: &mut SqliteConnection) -> Result<(), Error> {
+    let mut setting = |name: &str| -> Result<Value, Error> {
+        let rows = connection.fetch(&format!("PRAGMA {name}"), Vec::new(), 1)?;
+        let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+        Ok(row.at(0)?.clone())
+    };
+    let journal = setting("journal_mode")?;
+    let synchronous = setting("synchronous")?;
+    let foreign_keys = setting("foreign_keys")?;
+    let is_wal = journal == Value::Text("wal".to_owned());
+    match (is_wal, &synchronous, &foreign_keys) {
+        (true, Value::Integer(2), Value::Integer(1)) => Ok(()),
+        _ => Err(Error::NotDurable(format!(
+            "journal_mode={} synchronous={} foreign_keys={}, wanted wal, 2 (full), 1",
+            shown(&journal),
+            shown(&synchronous),
+            shown(&foreign_keys)
+        ))),
+    }
 }
 
-async fn demand_durability(connection: &mut SqliteConnection) -> Result<(), Error> {
-    let journal: String = query_scalar("PRAGMA journal_mode")
-        .fetch_one(&mut *connection)
-        .await?;
-    let synchronous: i64 = query_scalar("PRAGMA synchronous")
-        .fetch_one(&mut *connection)
-        .await?;
-    let foreign_keys: i64 = query_scalar("PRAGMA foreign_keys").fetch_one(connection).await?;
-    match (journal.as_str(), synchronous, foreign_keys) {
-        ("wal", 2, 1) => Ok(()),
-        _ => Err(Error::NotDurable(format!(
-            "journal_mode={journal} synchronous={synchronous} foreign_keys={foreign_keys}, \
-             wanted wal, 2 (full), 1"
-        ))),
+fn shown(setting: &Value) -> String {
+    match setting {
+        Value::Text(text) => text.clone(),
+        Value::Integer(number) => number.to_string(),
+        other => format!("{other:?}"),
     }
 }
 
@@ -139,51 +160,52 @@ pub(super) async fn securely<T>(
 
 /// Brings everything from the log into the database, and cuts the log off. Errors: [`Error::LogInUse`] if others used it
 /// all the time.
-pub(super) async fn empty_log(options: &SqliteConnectOptions) -> Result<(), Error> {
+pub(super) async fn empty_log(options: &Options) -> Result<(), Error> {
     let options = options.clone().busy_timeout(LOG_WAIT);
-    let mut connection = open_writer(&options).await?;
-    for _ in 0..LOG_TRIES {
-        // Whether others were in the way, pages in the log, pages brought into the database.
-        let (is_busy, ..): (bool, i64, i64) = query_as("PRAGMA wal_checkpoint(TRUNCATE)")
-            .fetch_one(&mut connection)
-            .await?;
-        if !is_busy {
-            return Ok(());
+    let emptied = tokio::task::spawn_blocking(move || {
+        let mut connection = open_writer(&options)?;
+        for _ in 0..LOG_TRIES {
+            // Whether others were in the way, pages in the log, pages brought into the database.
+            let rows = connection.fetch("PRAGMA wal_checkpoint(TRUNCATE)", Vec::new(), 1)?;
+            let is_busy = rows.first().ok_or(sqlx::Error::RowNotFound)?.at(0)?;
+            if *is_busy == Value::Integer(0) {
+                return Ok(());
+            }
         }
-    }
-    Err(Error::LogInUse)
+        Err(Error::LogInUse)
+    });
+    emptied
+        .await
+        .map_err(std::io::Error::other)
+        .map_err(Error::File)?
 }
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
 
-    /// Judges a new database whose settings `change` has been at.
-    async fn demand(change: fn(SqliteConnectOptions) -> SqliteConnectOptions) -> Result<(), Error> {
+    /// Judges a new database with one setting changed.
+    fn demand(name: &'static str, value: &'static str) -> Result<(), Error> {
         let folder = tempfile::tempdir().unwrap();
-        let options = change(connect_options(&folder.path().join("dimed.db")));
-        open_writer(&options).await.map(drop)
+        let options = options(&folder.path().join("dimed.db")).pragma(name, value);
+        open_writer(&options).map(drop)
     }
 
-    #[tokio::test]
-    async fn settings_that_could_lose_mail_are_refused() {
-        type Change = fn(SqliteConnectOptions) -> SqliteConnectOptions;
-        let weak: [(Change, &str); 4] = [
-            (|o| o.synchronous(SqliteSynchronous::Normal), "synchronous=1"),
-            (|o| o.synchronous(SqliteSynchronous::Off), "synchronous=0"),
-            (|o| o.foreign_keys(false), "foreign_keys=0"),
-            (
-                |o| o.journal_mode(SqliteJournalMode::Memory),
-                "journal_mode=memory",
-            ),
-        ];
-        for (change, named) in weak {
-            match demand(change).await {
-                Err(Error::NotDurable(reason)) => assert!(reason.contains(named), "{reason}"),
-                other => panic!("{named}: {other:?}"),
+    #[test]
+    fn settings_that_could_lose_mail_are_refused() {
+        for (name, value, told) in [
+            ("synchronous", "NORMAL", "synchronous=1"),
+            ("synchronous", "OFF", "synchronous=0"),
+            ("foreign_keys", "OFF", "foreign_keys=0"),
+            ("journal_mode", "MEMORY", "journal_mode=memory"),
+        ] {
+            match demand(name, value) {
+                Err(Error::NotDurable(reason)) => assert!(reason.contains(told), "{reason}"),
+                other => panic!("{told}: {other:?}"),
             }
         }
-        assert!(demand(|unchanged| unchanged).await.is_ok());
+        assert!(demand("synchronous", "FULL").is_ok());
     }
 }

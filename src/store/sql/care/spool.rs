@@ -3,7 +3,7 @@
 //! A running daemon erases what is finished meanwhile, so what is wrong with a row is only told if the row is still there.
 
 use super::super::Connection;
-use super::super::query::{query_as, query_scalar};
+use super::super::query::{query_as, query_scalar, row};
 
 use super::super::claim::refresh_lane;
 use super::super::{Inner, message};
@@ -39,17 +39,18 @@ fn fault(verdict: Verdict) -> Result<Option<&'static str>, Error> {
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct MessageRow {
-    seq: i64,
-    id: String,
-    wrapped_key: Vec<u8>,
-    envelope: Vec<u8>,
-    content: i64,
-    size_bytes: i64,
-    accepted_at: i64,
-    recipients: i64,
-    ticket: Option<Vec<u8>>,
+row! {
+    struct MessageRow {
+        seq: i64,
+        id: String,
+        wrapped_key: Vec<u8>,
+        envelope: Vec<u8>,
+        content: i64,
+        size_bytes: i64,
+        accepted_at: i64,
+        recipients: i64,
+        ticket: Option<Vec<u8>>,
+    }
 }
 
 pub(super) async fn messages(inner: &Inner, after: &Mark) -> Result<Checked, Error> {
@@ -116,14 +117,15 @@ async fn body(inner: &Inner, key: &MessageKey, size_bytes: i64) -> Verdict {
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct RecipientRow {
-    seq: i64,
-    id: String,
-    message: String,
-    destination: String,
-    forward_path: Vec<u8>,
-    wrapped_key: Option<Vec<u8>>,
+row! {
+    struct RecipientRow {
+        seq: i64,
+        id: String,
+        message: String,
+        destination: String,
+        forward_path: Vec<u8>,
+        wrapped_key: Option<Vec<u8>>,
+    }
 }
 
 pub(super) async fn recipients(inner: &Inner, after: &Mark) -> Result<Checked, Error> {
