@@ -11,7 +11,7 @@ use crate::dime::convert::delivery::{Judge, Safe, Sender};
 use crate::mail::headers::{self, Collector, Gathered};
 use crate::mail::survey::Survey;
 use crate::store::blocking::StoredBody;
-use crate::store::{BodyWriter, Error, Pieces, Store};
+use crate::store::{BodyWriter, Claim, Error, Pieces, Store};
 
 /// Octets of a message, in their order.
 #[async_trait]
@@ -43,18 +43,19 @@ pub struct Body {
 }
 
 impl Body {
-    /// Starts at the first piece of the body, which has `size_bytes` octets.
-    pub fn new(store: Arc<dyn Store>, message: QueueId, size_bytes: u64) -> Self {
+    /// Starts at the first piece of the body of what was claimed.
+    pub fn new(store: Arc<dyn Store>, claim: &Claim) -> Self {
+        let whole = claim.body.as_ref().map(|body| body.expose().clone());
         Self {
             store,
-            message,
-            size_bytes,
+            message: claim.message,
+            size_bytes: claim.size_bytes,
             next: 0,
             unreadable: None,
             safe: None,
             sender: None,
             converted: None,
-            only_piece: None,
+            only_piece: whole.filter(|body| body.len() as u64 == claim.size_bytes),
             signatures: Vec::new(),
             at_start: true,
         }
@@ -144,6 +145,9 @@ impl Body {
         }
         if let (0, Some(piece)) = (index, &self.only_piece) {
             return Ok(Some(piece.clone()));
+        }
+        if self.only_piece.is_some() {
+            return Ok(None);
         }
         let piece = self.store.read_piece(self.message, index).await;
         match &piece {

@@ -317,7 +317,7 @@ impl<'a> Progress<'a> {
         Self {
             claim,
             times,
-            body: Body::new(Arc::clone(&mailer.store), claim.message, claim.size_bytes),
+            body: Body::new(Arc::clone(&mailer.store), claim),
             whole: None,
             budget: &mailer.budget,
             results: Vec::new(),

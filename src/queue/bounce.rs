@@ -279,7 +279,9 @@ mod tests {
             accepted_at: ARRIVED,
             counted_from: ARRIVED,
             destination: "hismail.test".parse().unwrap(),
+            is_ours: false,
             recipients: Vec::new(),
+            body: None,
         }
     }
 

@@ -237,7 +237,9 @@ mod tests {
             accepted_at: ACCEPTED,
             counted_from: ACCEPTED,
             destination: "hismail.test".parse().unwrap(),
+            is_ours: false,
             recipients,
+            body: None,
         }
     }
 

@@ -15,11 +15,11 @@ use tokio_util::task::TaskTracker;
 use super::pause::Pause;
 use super::windows::Destinations;
 use crate::base::observe;
-use crate::base::time::Clock;
+use crate::base::time::{Clock, Timestamp};
 use crate::delivery::Contact;
 use crate::delivery::windows::HostAddress;
 use crate::mail::address::Domain;
-use crate::store::{Claim, Error, FollowUp, Rooms, SettledState, Settlement, Store};
+use crate::store::{Claim, Claimed, Error, FollowUp, Rooms, SettledState, Settlement, Store};
 
 /// An attempt comes to its end when this part of its lease is left, so that it is still ours to settle.
 const LEASE_MARGIN: u32 = 16;
@@ -169,11 +169,11 @@ impl Runner {
     pub async fn run(self, shutdown: CancellationToken) {
         while let Some(slot) = self.free_slot(&shutdown).await {
             match self.claim().await {
-                Ok(claims) if claims.is_empty() => {
-                    drop(slot);
-                    shutdown.run_until_cancelled(self.rest()).await;
+                Ok(claimed) => {
+                    let left = Left::of(&claimed);
+                    self.start(claimed.claims, slot);
+                    shutdown.run_until_cancelled(self.rest(left)).await;
                 }
-                Ok(claims) => self.start(claims, slot).await,
                 Err(error) => {
                     tracing::error!(event = observe::QUEUE_STORE_FAILED, %error, "cannot claim from the queue");
                     shutdown.run_until_cancelled(sleep(STORE_PAUSE)).await;
@@ -193,9 +193,13 @@ impl Runner {
         slot.ok().filter(|_| !shutdown.is_cancelled())
     }
 
-    async fn claim(&self) -> Result<Vec<Claim>, Error> {
+    async fn claim(&self) -> Result<Claimed, Error> {
         if self.pause.is_set() {
-            return Ok(Vec::new());
+            return Ok(Claimed {
+                claims: Vec::new(),
+                has_more: false,
+                next_due: None,
+            });
         }
         let now = self.clock.now();
         let limit = 1 + self.slots.available_permits();
@@ -205,27 +209,27 @@ impl Runner {
             .await
     }
 
-    async fn rest(&self) {
+    /// Until something may be due, and there may be room for it.
+    async fn rest(&self, left: Left) {
         if self.pause.is_set() {
             return sleep(PAUSED).await;
         }
-        let due = self.store.next_due_within(&self.rooms()).await;
-        let due = due.ok().flatten();
-        let pause = due.map_or(IDLE, |due| due.since(self.clock.now()).min(IDLE));
+        let until = left.next_due.map(|due| due.since(self.clock.now()));
         tokio::select! {
-            () = sleep(pause) => {}
+            () = sleep(until.map_or(IDLE, |until| until.min(IDLE))) => {}
             () = self.store.changed() => {}
-            () = self.ended.notified() => {}
+            // Nothing waits for room otherwise.
+            () = self.ended.notified(), if left.has_more => {}
         }
     }
 
-    async fn start(&self, claims: Vec<Claim>, first: OwnedSemaphorePermit) {
+    fn start(&self, claims: Vec<Claim>, first: OwnedSemaphorePermit) {
         let mut permit = Some(first);
         for claim in claims {
             let permit = permit
                 .take()
                 .or_else(|| Arc::clone(&self.slots).try_acquire_owned().ok());
-            let kind = self.kind(&claim).await;
+            let kind = self.kind(&claim);
             let quick = Quick::new(permit, &self.quick[kind as usize], &self.ended);
             self.spawn(claim, kind, quick);
         }
@@ -269,12 +273,11 @@ impl Runner {
             || self.slow_unproven.available_permits() < slow_unproven(self.concurrency) / 2
     }
 
-    /// When in doubt it is ours.
-    async fn kind(&self, claim: &Claim) -> Kind {
-        match self.store.local_domain(&claim.destination).await {
-            Ok(None) if self.windows.is_proven(&claim.destination) => Kind::Proven,
-            Ok(None) => Kind::Unproven,
-            Ok(Some(_)) | Err(_) => Kind::Ours,
+    fn kind(&self, claim: &Claim) -> Kind {
+        match claim.is_ours {
+            true => Kind::Ours,
+            false if self.windows.is_proven(&claim.destination) => Kind::Proven,
+            false => Kind::Unproven,
         }
     }
 
@@ -314,6 +317,21 @@ impl Runner {
             };
             work.await;
         });
+    }
+}
+
+/// What is left in the queue after something was claimed.
+struct Left {
+    has_more: bool,
+    next_due: Option<Timestamp>,
+}
+
+impl Left {
+    fn of(claimed: &Claimed) -> Self {
+        Self {
+            has_more: claimed.has_more,
+            next_due: claimed.next_due,
+        }
     }
 }
 

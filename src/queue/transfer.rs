@@ -37,7 +37,7 @@ impl Mailer {
     pub(super) async fn transfer(&self, claim: &Claim, times: Times) -> Settled {
         let started = Instant::now();
         let attempt = AttemptId::random(&mut rand::rng());
-        let mut body = Body::new(Arc::clone(&self.store), claim.message, claim.size_bytes);
+        let mut body = Body::new(Arc::clone(&self.store), claim);
         let handed_over = timeout_at(times.talk, self.hand_over(claim, &mut body, attempt)).await;
         let (report, contact) = match handed_over {
             Ok(report) => {
@@ -72,7 +72,7 @@ impl Mailer {
 
     /// Nothing is tried, and this became of it.
     pub(super) async fn fail_transfer(&self, claim: &Claim, outcome: &Outcome, route: &str) -> Settled {
-        let mut body = Body::new(Arc::clone(&self.store), claim.message, claim.size_bytes);
+        let mut body = Body::new(Arc::clone(&self.store), claim);
         self.conclude_sealed(claim, outcome, route, &mut body, REOPENED_WITHIN)
             .await
     }

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::{BodyWriter, Error, FollowUpBody, ReplayEntry, Tenure};
 use crate::base::id::{LeaseToken, QueueId, RecipientId};
+use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
 use crate::mail::address::{Domain, Mailbox, ReversePath};
 use crate::mail::demand::Demand;
@@ -213,8 +214,23 @@ pub struct Claim {
     pub counted_from: Timestamp,
     /// The domain all these recipients share.
     pub destination: Domain,
+    /// Whether that is one of ours.
+    pub is_ours: bool,
     /// At least one.
     pub recipients: Vec<ClaimedRecipient>,
+    /// The body, if it is a small one: then nobody has to ask for it.
+    pub body: Option<Secret<Vec<u8>>>,
+}
+
+/// What there was to be leased.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The groups.
+    pub claims: Vec<Claim>,
+    /// Whether more is due, for which there was no room, or that was beyond the limit.
+    pub has_more: bool,
+    /// When the next recipient becomes due or a lease ends in a destination that there is room for, if any waits.
+    pub next_due: Option<Timestamp>,
 }
 
 /// One leased recipient.
@@ -500,8 +516,8 @@ pub trait Spool: Send + Sync {
         leased_until: Timestamp,
         limit: usize,
     ) -> Result<Vec<Claim>, Error> {
-        self.claim_within(now, leased_until, limit, Rooms::unbounded())
-            .await
+        let claimed = self.claim_within(now, leased_until, limit, Rooms::unbounded());
+        Ok(claimed.await?.claims)
     }
 
     /// The same, for each destination, and each kind of them, no more than there is room for.
@@ -511,7 +527,7 @@ pub trait Spool: Send + Sync {
         leased_until: Timestamp,
         limit: usize,
         rooms: Rooms,
-    ) -> Result<Vec<Claim>, Error>;
+    ) -> Result<Claimed, Error>;
 
     /// Piece `index` of a body, from 0; `None` after the last.
     async fn read_piece(&self, message: QueueId, index: u32) -> Result<Option<Vec<u8>>, Error>;
@@ -545,12 +561,7 @@ pub trait Spool: Send + Sync {
     async fn quarantine(&self, lease: LeaseToken, reason: &str) -> Result<(), Error>;
 
     /// When the next recipient becomes due or a lease ends, if any waits.
-    async fn next_due(&self) -> Result<Option<Timestamp>, Error> {
-        self.next_due_within(&Rooms::unbounded()).await
-    }
-
-    /// The same, of destinations that there is room for.
-    async fn next_due_within(&self, rooms: &Rooms) -> Result<Option<Timestamp>, Error>;
+    async fn next_due(&self) -> Result<Option<Timestamp>, Error>;
 
     /// Waits until something was enqueued in this process; may wake without cause. For one waiter: a change that
     /// nobody waits for is kept for the next call.

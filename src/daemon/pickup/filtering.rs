@@ -247,7 +247,9 @@ impl Mail {
             accepted_at: now,
             counted_from: now,
             destination: host.clone(),
+            is_ours: false,
             recipients: Vec::new(),
+            body: None,
         }
     }
 }

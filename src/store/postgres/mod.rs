@@ -79,7 +79,7 @@ mod server;
 mod watch;
 
 pub use address::{Address, Error as AddressError, Host};
-pub(super) use keeper::Keeper;
+use keeper::Keeper;
 pub use server::Server;
 pub(super) use watch::{Beat, Watch};
 
@@ -134,7 +134,7 @@ impl SqlStore {
             file: None,
         };
         let store = Self::start(opened, completed, master, clock)?;
-        store.keep(Keeper { server, followed });
+        store.keep(|due| Keeper { server, followed }.run(due));
         Ok(store)
     }
 }

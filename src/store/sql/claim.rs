@@ -7,13 +7,13 @@ use super::connection::Connection;
 use super::query::{query, query_as, query_scalar};
 
 use super::dialect::{LEASE_GROUP, NEXT_LANE, NEXT_REACHED_LANE, NEXT_REACHED_TURN, NEXT_TURN};
-use super::readers::Readers;
 use super::{message, settle};
 use crate::base::id::{LeaseToken, QueueId, RecipientId};
+use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
 use crate::mail::address::Domain;
 use crate::store::sealed::{MasterKey, MessageKey};
-use crate::store::{Claim, ClaimedRecipient, Error, Rooms, Tenure};
+use crate::store::{Claim, Claimed, ClaimedRecipient, Error, Rooms, Tenure};
 
 /// Groups that one destination gets before it goes behind the others that are due.
 const GROUPS_PER_TURN: usize = 4;
@@ -29,7 +29,7 @@ pub(super) async fn claim(
     (now, leased_until): (Timestamp, Timestamp),
     limit: usize,
     rooms: Rooms,
-) -> Result<Vec<Claim>, Error> {
+) -> Result<Claimed, Error> {
     let mut round = Round {
         db,
         master,
@@ -51,14 +51,14 @@ pub(super) async fn claim(
             None => round.rooms.of_kind(lane.is_ours),
         };
         let groups = GROUPS_PER_TURN.min(limit - before).min(room);
-        round.serve(&lane.destination, groups).await?;
+        round.serve(&lane, groups).await?;
         let taken = round.claims.len() - before;
         if let Some(name) = &name {
             round.rooms.take_of_kind(name, lane.is_ours, taken);
             round.rooms.take(name, taken);
         }
     }
-    Ok(round.claims)
+    round.finish().await
 }
 
 /// One call of [`claim`]. Every lane it visits loses a due row or is no longer due, so it ends.
@@ -112,7 +112,26 @@ impl Round<'_> {
         Ok(next)
     }
 
-    async fn serve(&mut self, destination: &str, groups: usize) -> Result<(), Error> {
+    /// Looks what is left.
+    async fn finish(self) -> Result<Claimed, Error> {
+        let mut has_more = false;
+        for is_ours in [true, false] {
+            let is_due: bool = query_scalar(ANY_LANE)
+                .bind(is_ours)
+                .bind(self.now.0)
+                .fetch_one(&mut *self.db)
+                .await?;
+            has_more |= is_due;
+        }
+        Ok(Claimed {
+            claims: self.claims,
+            has_more,
+            next_due: next_turn(self.db, &self.rooms).await?,
+        })
+    }
+
+    async fn serve(&mut self, lane: &Lane, groups: usize) -> Result<(), Error> {
+        let destination = &lane.destination;
         for _ in 0..groups {
             let lease = self.tenure.node().lease(&mut rand::rng());
             let rows = self.lease_group(destination, lease).await?;
@@ -120,7 +139,7 @@ impl Round<'_> {
                 break;
             };
             let message = message.clone();
-            self.open_group(destination, lease, &message, rows).await?;
+            self.open_group(lane, lease, &message, rows).await?;
         }
         query(END_TURN)
             .bind(self.now.0)
@@ -146,13 +165,13 @@ impl Round<'_> {
     /// Decrypts a leased group; what cannot be read is set aside, and the round goes on.
     async fn open_group(
         &mut self,
-        destination: &str,
+        lane: &Lane,
         lease: LeaseToken,
         message: &str,
         rows: Vec<LeasedRow>,
     ) -> Result<(), Error> {
         let opened = open_message(self.db, self.master, message).await;
-        let (key, mut claim) = match opened.and_then(|opened| self.new_claim(destination, lease, opened)) {
+        let (key, mut claim) = match opened.and_then(|opened| self.new_claim(lane, lease, opened)) {
             Ok(opened) => opened,
             Err(Error::Unreadable(what)) => return settle::quarantine(self.db, lease, what).await,
             Err(error) => return Err(error),
@@ -172,7 +191,7 @@ impl Round<'_> {
 
     fn new_claim(
         &self,
-        destination: &str,
+        lane: &Lane,
         lease: LeaseToken,
         opened: OpenedMessage,
     ) -> Result<(MessageKey, Claim), Error> {
@@ -186,15 +205,17 @@ impl Round<'_> {
             size_bytes: opened.beside.size_bytes,
             accepted_at: opened.beside.accepted_at,
             counted_from: opened.counted_from,
-            destination: Domain::parse(destination).map_err(|_| Error::Unreadable("destination"))?,
+            destination: Domain::parse(&lane.destination).map_err(|_| Error::Unreadable("destination"))?,
+            is_ours: lane.is_ours,
             recipients: Vec::new(),
+            body: opened.body,
         };
         Ok((opened.key, claim))
     }
 }
 
-/// See [`Spool::next_due_within`](crate::store::Spool::next_due_within).
-pub(super) async fn next_turn(db: &Readers, rooms: &Rooms) -> Result<Option<Timestamp>, Error> {
+/// When it is the turn of the next lane that there is room for.
+pub(super) async fn next_turn(db: &mut Connection, rooms: &Rooms) -> Result<Option<Timestamp>, Error> {
     let mut next: Option<i64> = None;
     for is_ours in [true, false] {
         if rooms.of_kind(is_ours) > 0 {
@@ -205,7 +226,7 @@ pub(super) async fn next_turn(db: &Readers, rooms: &Rooms) -> Result<Option<Time
             let turn: Option<Option<i64>> = query_scalar(sql)
                 .bind(is_ours)
                 .bind(names)
-                .fetch_optional(db)
+                .fetch_optional(&mut *db)
                 .await?;
             next = [next, turn.flatten()].into_iter().flatten().min();
         }
@@ -218,6 +239,9 @@ fn json<'a>(lanes: impl Iterator<Item = &'a Domain>) -> String {
     let names: Vec<&str> = lanes.map(Domain::as_str).collect();
     serde_json::Value::from(names).to_string()
 }
+
+/// Whether a lane of one kind is due, with or without room.
+const ANY_LANE: &str = "SELECT EXISTS (SELECT 1 FROM lanes WHERE ours = $1 AND turn_at <= $2)";
 
 const END_TURN: &str = "\
     UPDATE lanes SET served_at = $1, turn_no = (SELECT MAX(turn_no) + 1 FROM lanes) WHERE destination = $2";
@@ -242,23 +266,34 @@ struct OpenedMessage {
     envelope: crate::store::Envelope,
     beside: crate::store::sealed::ClearColumns,
     counted_from: Timestamp,
+    body: Option<Secret<Vec<u8>>>,
 }
 
-type MessageRow = (Vec<u8>, Vec<u8>, i64, i64, i64, Option<i64>);
+/// Bodies up to that size are read with their message.
+const SMALL_BODY: i64 = 16 * 1024;
+
+type MessageRow = (Vec<u8>, Vec<u8>, i64, i64, i64, Option<i64>, Option<Vec<u8>>);
 
 async fn open_message(db: &mut Connection, master: &MasterKey, id: &str) -> Result<OpenedMessage, Error> {
     let row: MessageRow = query_as(
-        "SELECT wrapped_key, envelope, content, size_bytes, accepted_at, released_at FROM messages WHERE id = $1",
+        "SELECT m.wrapped_key, m.envelope, m.content, m.size_bytes, m.accepted_at, m.released_at, p.sealed \
+         FROM messages m LEFT JOIN pieces p ON p.message = m.id AND p.number = 0 AND m.size_bytes <= $2 \
+         WHERE m.id = $1",
     )
     .bind(id)
+    .bind(SMALL_BODY)
     .fetch_one(db)
     .await?;
-    let (wrapped_key, envelope, content, size_bytes, accepted_at, released_at) = row;
+    let (wrapped_key, envelope, content, size_bytes, accepted_at, released_at, body) = row;
     let beside = message::clear_columns(content, size_bytes, accepted_at)?;
     let id = QueueId::parse(id).ok_or(Error::Unreadable("message id"))?;
     let key = master.unwrap(id, &wrapped_key)?;
     Ok(OpenedMessage {
         envelope: key.open_envelope(&envelope, &beside)?,
+        // What is damaged is found so when it is asked for.
+        body: body
+            .and_then(|sealed| key.open_piece(0, &sealed).ok())
+            .map(Secret::new),
         key,
         counted_from: released_at.map_or(beside.accepted_at, Timestamp),
         beside,

@@ -48,7 +48,6 @@ use tokio::task::AbortHandle;
 
 use super::kept::signets::{CurrentSignet, KeptSignets, MOST_CHANGES};
 use super::kept::{self, Kept, Mark, Row};
-use super::postgres::Keeper;
 use super::sqlite::DatabaseFile;
 use super::{Error, MasterKey, Tenure};
 use crate::base::time::{Clock, Timestamp};
@@ -150,15 +149,18 @@ impl SqlStore {
         })
     }
 
-    /// Has `keeper` run for as long as this is open.
-    pub(super) fn keep(&self, keeper: Keeper) {
+    /// Has a task run for as long as this is open, which says when something may be due.
+    pub(super) fn keep<F>(&self, task: impl FnOnce(Box<dyn Fn() + Send + Sync>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let inner = Arc::downgrade(&self.inner);
         let due = move || {
             if let Some(inner) = inner.upgrade() {
                 inner.changed.notify_one();
             }
         };
-        let task = tokio::spawn(keeper.run(due)).abort_handle();
+        let task = tokio::spawn(task(Box::new(due))).abort_handle();
         self.inner.keeper.get_or_init(|| task);
     }
 

@@ -12,7 +12,7 @@ use super::{Inner, SqlStore, claim, nodes, operate, settle};
 use crate::base::id::{LeaseToken, QueueId, RecipientId};
 use crate::base::time::Timestamp;
 use crate::store::{
-    AttemptEntry, BodyWriter, Changed, Claim, Committed, Error, FollowUp, FollowUpBody, QuarantinedEntry,
+    AttemptEntry, BodyWriter, Changed, Claimed, Committed, Error, FollowUp, FollowUpBody, QuarantinedEntry,
     QueueEntry, QueuePosition, ReplayEntry, Rooms, Selection, Settlement, Spool,
 };
 
@@ -39,7 +39,7 @@ impl Spool for SqlStore {
         leased_until: Timestamp,
         limit: usize,
         rooms: Rooms,
-    ) -> Result<Vec<Claim>, Error> {
+    ) -> Result<Claimed, Error> {
         let master = self.inner.master.clone();
         let tenure = self.inner.tenure();
         let set_back = self.inner.last_claim_at.swap(now.0, Ordering::Relaxed) > now.0;
@@ -147,8 +147,10 @@ impl Spool for SqlStore {
             .await
     }
 
-    async fn next_due_within(&self, rooms: &Rooms) -> Result<Option<Timestamp>, Error> {
-        claim::next_turn(&self.inner.readers, rooms).await
+    async fn next_due(&self) -> Result<Option<Timestamp>, Error> {
+        self.inner
+            .write(|db| Box::pin(async move { claim::next_turn(db, &Rooms::unbounded()).await }))
+            .await
     }
 
     async fn changed(&self) {

@@ -14,6 +14,7 @@
 pub mod backup;
 mod connection;
 mod file;
+mod watch;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -72,12 +73,15 @@ impl SqlStore {
         let is_alone = file.is_alone();
         let master = Self::prepare(&mut connection, &opened_with, clock.now(), is_alone).await?;
         let file = file.share().await?;
+        let watched = options.clone().read_only();
         let opened = Opened {
             database: Database::Sqlite(Arc::new(options)),
             connection,
             file: Some(file),
         };
-        Self::start(opened, master, opened_with, clock)
+        let store = Self::start(opened, master, opened_with, clock)?;
+        store.keep(|due| watch::run(watched, due));
+        Ok(store)
     }
 }
 
@@ -106,6 +110,8 @@ fn options(path: &Path) -> Options {
         .pragma("journal_mode", "WAL")
         .pragma("synchronous", "FULL")
         .pragma("foreign_keys", "ON")
+        // A page that many transactions change is brought from the log into the database less often: 16 MiB of it.
+        .pragma("wal_autocheckpoint", "4000")
         // Deleted keys are overwritten in the pages that stay in use.
         .pragma("secure_delete", "FAST")
 }

@@ -16,6 +16,7 @@ use dimed::store::sqlite::SqliteStore;
 use dimed::store::*;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Row, SqliteConnection, query, query_scalar};
+use tokio::time::timeout;
 
 use super::suite::{self, Bed, NOON, claim, claim_one, enqueue, mailbox, message, noon_plus, settle};
 
@@ -74,6 +75,18 @@ impl Bed for SqliteBed {
         // The last owner going away closes the file; opening it again waits for locks.
         drop(store);
     }
+}
+
+/// A command that releases mail, or leaves some, works in a process of its own.
+#[tokio::test]
+async fn what_another_process_leaves_is_noticed_soon() {
+    let bed = SqliteBed::new();
+    let (daemon, command) = (bed.store().await, bed.store().await);
+    // What one's own opening has changed.
+    let quiet = async { while timeout(Duration::from_secs(3), daemon.changed()).await.is_ok() {} };
+    timeout(Duration::from_secs(60), quiet).await.unwrap();
+    enqueue(&command, message(&["bob@hismail.test"])).await;
+    timeout(Duration::from_secs(20), daemon.changed()).await.unwrap();
 }
 
 #[tokio::test]

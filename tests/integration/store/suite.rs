@@ -663,10 +663,14 @@ fn rooms(ours: usize, elsewhere: usize) -> Rooms {
 
 async fn claimed(store: &dyn Store, rooms: Rooms) -> Vec<String> {
     let claims = store.claim_within(NOON, noon_plus(5), 10, rooms).await.unwrap();
-    for claim in &claims {
+    for claim in &claims.claims {
         store.give_back(claim.lease, NOON).await.unwrap();
     }
-    let mut names: Vec<_> = claims.iter().map(|claim| claim.destination.to_string()).collect();
+    let mut names: Vec<_> = claims
+        .claims
+        .iter()
+        .map(|claim| claim.destination.to_string())
+        .collect();
     names.sort();
     names
 }
@@ -691,8 +695,14 @@ pub async fn domains_of_ours_and_others_are_claimed_each_within_their_share(bed:
     let some = claimed(&*store, rooms(1, 1)).await;
     assert!(all[..2].contains(&&*some[0]) && all[2..].contains(&&*some[1]) && some.len() == 2);
     assert_eq!(claimed(&*store, rooms(0, 0)).await, [""; 0]);
-    assert_eq!(store.next_due_within(&rooms(0, 0)).await.unwrap(), None);
-    assert_eq!(store.next_due_within(&rooms(0, 1)).await.unwrap(), Some(NOON));
+    for (rooms, next_due) in [(rooms(0, 0), None), (rooms(0, 1), Some(NOON))] {
+        // With a limit of none, nothing is claimed.
+        let left = store.claim_within(NOON, noon_plus(30), 0, rooms).await.unwrap();
+        assert_eq!(
+            (left.claims.len(), left.has_more, left.next_due),
+            (0, true, next_due)
+        );
+    }
 }
 
 pub async fn destinations_behind_one_hop_are_claimed_together_within_its_room(bed: &dyn Bed) {

@@ -1,0 +1,51 @@
+//! Noticing that another process has written: a command that releases mail, or leaves some.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use rusqlite::types::Value;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use super::connection::{Options, SqliteConnection};
+
+/// How often it is looked.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Calls `due` when the database has changed, by whomever. Until it is aborted.
+pub(super) async fn run(options: Options, due: impl Fn()) {
+    loop {
+        // Whatever fails shows where mail is claimed; here it is tried again.
+        let _failed = watch(&options, &due).await;
+        sleep(PAUSE).await;
+    }
+}
+
+async fn watch(options: &Options, due: impl Fn()) -> Result<Infallible, sqlx::Error> {
+    let options = options.clone();
+    let mut connection = aside(move || options.open()).await?;
+    let mut seen = None;
+    loop {
+        let (kept, version) = aside(move || version(connection)).await?;
+        connection = kept;
+        if seen.replace(version.clone()).is_some_and(|seen| seen != version) {
+            due();
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// A number that another one takes the place of whenever another connection has written.
+fn version(mut connection: SqliteConnection) -> Result<(SqliteConnection, Value), sqlx::Error> {
+    let rows = connection.fetch("PRAGMA data_version", Vec::new(), 1)?;
+    let version = rows.first().ok_or(sqlx::Error::RowNotFound)?.at(0)?.clone();
+    Ok((connection, version))
+}
+
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, sqlx::Error> + Send + 'static,
+) -> Result<T, sqlx::Error> {
+    spawn_blocking(work)
+        .await
+        .map_err(|_| sqlx::Error::WorkerCrashed)?
+}
