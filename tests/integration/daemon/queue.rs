@@ -307,7 +307,8 @@ async fn the_memory_of_commands_does_not_grow_with_the_queue() {
     // What is behind these does not fit into the pipe, so the process is still there.
     let early = lines.nth(2000).map(|_| peak()).unwrap();
     let late = lines.nth(LINES - 4000).map(|_| peak()).unwrap();
-    assert!(late < early + 2048, "{early} KiB, then {late} KiB");
+    // Pages that are read are kept, 2 MiB of them.
+    assert!(late < early + 4096, "{early} KiB, then {late} KiB");
     assert_eq!(lines.last().unwrap().unwrap(), format!("{LINES} recipients."));
     child.wait().unwrap();
     let (code, said) = change(&hermail, &["hold", "--all"]);
