@@ -195,11 +195,7 @@ impl Runner {
 
     async fn claim(&self) -> Result<Claimed, Error> {
         if self.pause.is_set() {
-            return Ok(Claimed {
-                claims: Vec::new(),
-                has_more: false,
-                next_due: None,
-            });
+            return Ok(Claimed::default());
         }
         let now = self.clock.now();
         let limit = 1 + self.slots.available_permits();

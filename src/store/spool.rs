@@ -223,7 +223,7 @@ pub struct Claim {
 }
 
 /// What there was to be leased.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Claimed {
     /// The groups.
     pub claims: Vec<Claim>,

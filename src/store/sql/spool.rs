@@ -1,6 +1,7 @@
 //! The spool's surface; the work is done in the files beside this one.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::connection::Connection;
 use super::query::{query_as, query_scalar};
@@ -15,6 +16,9 @@ use crate::store::{
     AttemptEntry, BodyWriter, Changed, Claimed, Committed, Error, FollowUp, FollowUpBody, QuarantinedEntry,
     QueueEntry, QueuePosition, ReplayEntry, Rooms, Selection, Settlement, Spool,
 };
+
+/// How long to wait before claiming again while this node is not known to the others.
+const UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
 
 #[async_trait]
 impl Spool for SqlStore {
@@ -51,7 +55,11 @@ impl Spool for SqlStore {
                     }
                     if !nodes::is_known(db, &tenure).await? {
                         // Others would not find out that these leases are those of nobody.
-                        return Ok(Vec::new());
+                        return Ok(Claimed {
+                            has_more: true,
+                            next_due: Some(now.after(UNKNOWN_PAUSE)),
+                            ..Claimed::default()
+                        });
                     }
                     claim::claim(db, &master, &tenure, (now, leased_until), limit, rooms).await
                 })
