@@ -15,6 +15,7 @@ smtp = ["127.0.0.1:{port}"]
 dmtp = []
 submission = []
 submissions = []
+operations = []
 [dns]
 servers = ["{resolver}"]
 validation = "ad-bit"

@@ -10,6 +10,7 @@ pub mod followed_clock;
 pub mod guarded_clock;
 pub mod id;
 pub mod machine;
+pub mod metrics;
 pub mod network;
 pub mod observe;
 pub mod recent;

@@ -83,6 +83,9 @@ pub struct Listen {
     pub submissions: Vec<SocketAddr>,
     /// HTTP in clear text, for a web server before us: the policy of `[mta_sts]`. Default `[]`.
     pub http: Vec<SocketAddr>,
+    /// HTTP in clear text for those who watch over this host: `/healthz`, `/readyz`, `/metrics`, and a page. Default
+    /// `["127.0.0.1:8525"]`.
+    pub operations: Vec<SocketAddr>,
     /// Those of the addresses above, but for HTTP, whose connections all come through a proxy that says whose they are (PROXY
     /// protocol, version 2). Default `[]`.
     pub proxied: Vec<SocketAddr>,
@@ -101,6 +104,7 @@ impl Default for Listen {
             submission: everywhere(587),
             submissions: everywhere(465),
             http: Vec::new(),
+            operations: vec![SocketAddr::from(([127, 0, 0, 1], 8525))],
             proxied: Vec::new(),
             proxies: Vec::new(),
         }

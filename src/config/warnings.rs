@@ -19,6 +19,8 @@ pub enum Warning {
     PolicyNotServed,
     /// HTTP in the clear can be reached from elsewhere.
     HttpInTheOpen(SocketAddr),
+    /// Everybody can watch over this host.
+    OperationsInTheOpen(SocketAddr),
     /// The file of aliases has targets that are not for us to reach, or cannot be used at all.
     Aliases(String),
     /// Others could take mail out of the drop folder.
@@ -63,6 +65,7 @@ impl Warning {
         match self {
             Self::PolicyNotServed => "mta_sts_not_served",
             Self::HttpInTheOpen(_) => "http_not_loopback",
+            Self::OperationsInTheOpen(_) => "operations_not_loopback",
             Self::Aliases(_) => "aliases",
             Self::DropFolder(_) => "drop_folder",
             Self::EverybodyIsProxy(_) => "proxies_everybody",
@@ -90,6 +93,11 @@ impl std::fmt::Display for Warning {
         match self {
             Self::PolicyNotServed => f.write_str(
                 "[mta_sts] has a policy, and without listen.http the daemon does not serve it: a web server must have a copy",
+            ),
+            Self::OperationsInTheOpen(address) => write!(
+                f,
+                "listen.operations has {address}, which others reach: whoever connects there sees the domains and the queue of this \
+                 host; name an address of loopback, or let a firewall keep everybody out but those who watch over it"
             ),
             Self::HttpInTheOpen(address) => write!(
                 f,
@@ -178,6 +186,9 @@ impl Config {
         let unserved = self.mta_sts.mode != Publication::Off && http.is_empty();
         let open = http.iter().filter(|address| !address.ip().is_loopback());
         let open = open.map(|address| Warning::HttpInTheOpen(*address));
+        let watched = self.listen.operations.iter();
+        let watched = watched.filter(|address| !address.ip().is_loopback());
+        let open = open.chain(watched.map(|address| Warning::OperationsInTheOpen(*address)));
         let proxies = self
             .listen
             .proxies
@@ -249,6 +260,7 @@ fn twice(listen: &Listen) -> impl Iterator<Item = SocketAddr> {
         &listen.submission,
         &listen.submissions,
         &listen.http,
+        &listen.operations,
     ];
     let mut seen = HashSet::new();
     let mut addresses: Vec<SocketAddr> = services.into_iter().flatten().copied().collect();
@@ -299,6 +311,11 @@ mod tests {
                 &["http_not_loopback"],
             ),
             ("[listen]\nhttp = [\"0.0.0.0:80\"]\n", &["http_not_loopback"]),
+            ("[listen]\noperations = [\"[::1]:80\"]\n", &[]),
+            (
+                "[listen]\noperations = [\"192.0.2.1:80\"]\n",
+                &["operations_not_loopback"],
+            ),
             (
                 "[listen]\nsmtp = [\"0.0.0.0:25\"]\nproxied = [\"0.0.0.0:25\"]\nproxies = [\"0.0.0.0/0\", \"::1\"]\n",
                 &["proxies_everybody"],

@@ -8,11 +8,13 @@ mod clock_watch;
 mod dns_watch;
 mod drain_watch;
 mod filtering;
+pub mod health;
 mod http;
 mod intake;
 mod list_watch;
 mod listener;
 mod lock;
+mod operations;
 pub mod pickup;
 mod renewal;
 mod revocation_watch;
@@ -27,7 +29,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +38,7 @@ use tokio_util::task::TaskTracker;
 use self::clock_watch::ClockWatch;
 use self::listener::{ConnectionLimits, Port};
 use self::lock::Lock;
+use self::operations::Operations;
 use self::session::Purpose;
 use crate::base::descriptors;
 use crate::base::network::Network;
@@ -49,6 +52,9 @@ use crate::store;
 
 pub use drain_watch::HEARD_WITHIN;
 pub use services::{Services, dx_connector, planner};
+
+/// The version of the program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +115,7 @@ impl Daemon {
         let services = Arc::new(Services::open(config, observer).await?);
         let bound = bind(&services.config).await?;
         let http = listen_on(&services.config.listen.http).await?;
+        let operations = listen_on(&services.config.listen.operations).await?;
         let freed = join(&services).await?;
         drain_watch::look(&services).await;
         let stop = CancellationToken::new();
@@ -121,14 +128,15 @@ impl Daemon {
             sessions: TaskTracker::new(),
         };
         daemon.listen(bound);
-        daemon.listen_to_http(http);
+        daemon.listen_to_web(http, operations);
         daemon
             .sessions
             .spawn(renewal::run(renewal::of(&daemon.services), daemon.stop.clone()));
         let resolver = Arc::clone(&daemon.services.resolver);
+        let dns_watch = Arc::clone(&daemon.services.dns_watch);
         daemon
             .sessions
-            .spawn(dns_watch::run(resolver, daemon.stop.clone()));
+            .spawn(dns_watch.run(resolver, daemon.stop.clone()));
         let screening = Arc::clone(&daemon.services.screening);
         daemon
             .sessions
@@ -195,7 +203,21 @@ impl Daemon {
             .spawn(listener::run(ports, limits, sessions, stop, serve));
     }
 
-    fn listen_to_http(&mut self, bound: Vec<TcpListener>) {
+    fn listen_to_web(&self, http: Vec<TcpListener>, operations: Vec<TcpListener>) {
+        let services = Arc::clone(&self.services);
+        self.listen_alone(http, move |(), tcp, _| {
+            http::own_policy::serve(Arc::clone(&services), tcp)
+        });
+        let answers = Arc::new(Operations::new(Arc::clone(&self.services)));
+        self.listen_alone(operations, move |(), tcp, _| Arc::clone(&answers).serve(tcp));
+    }
+
+    /// A service with connections of its own, which mail leaves nothing to and takes nothing from.
+    fn listen_alone<S, F>(&self, bound: Vec<TcpListener>, serve: S)
+    where
+        S: Fn((), TcpStream, SocketAddr) -> F + Clone + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
         if bound.is_empty() {
             return;
         }
@@ -206,8 +228,6 @@ impl Daemon {
             proxies: None,
         };
         let ports = bound.into_iter().map(port).collect();
-        let services = Arc::clone(&self.services);
-        let serve = move |(), tcp, _| http::serve(Arc::clone(&services), tcp);
         let limits = ConnectionLimits::new(http::CONNECTIONS, http::CONNECTIONS);
         let (sessions, stop) = (self.sessions.clone(), self.stop.clone());
         self.listeners

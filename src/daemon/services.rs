@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::callout::Callouts;
+use super::dns_watch::DnsWatch;
 use super::session::logins::Refusals;
 use super::{Error, alias_watch};
 use crate::abuse::{Gate, Sending};
@@ -72,6 +73,8 @@ pub struct Services {
     pub store: Arc<dyn Store>,
     /// DNS.
     pub resolver: Arc<dyn Resolver>,
+    /// What its name servers were found to be.
+    pub dns_watch: Arc<DnsWatch>,
     /// Others' domains.
     pub domains: Arc<Domains>,
     /// The names of this host.
@@ -204,6 +207,7 @@ impl Services {
             guarded_clock: guarded,
             space: config.space(),
             pause: Arc::default(),
+            dns_watch: Arc::default(),
             desk: Desk {
                 published: Arc::clone(&published),
                 accounts: Arc::clone(&accounts),

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::sts::MtaSts;
 use super::{DeliveryHosts, DxAttempt, Reach, delivery_hosts};
 use crate::base::machine::TlsInfo;
+use crate::base::metrics;
 use crate::base::time::Clock;
 use crate::dime::fingerprint::AnyFingerprint;
 use crate::dime::record::ManagementRecord;
@@ -233,22 +234,9 @@ impl DxConnector {
         let connected = dial(&self.outgoing, &addresses, &self.ports.of(attempt.reach)).await;
         let tcp = connected.ok_or_else(|| unreachable(format!("{host} does not answer")))?;
         let address = tcp.peer_addr().map_err(connection::Error::Io)?;
-        let (mut connection, peer) = match attempt.reach {
-            Reach::Single => self.single(host, tcp).await?,
-            Reach::Dual => self.dual(host, tcp).await?,
-        };
-        let accepted = judge(
-            record,
-            proof,
-            &peer.certificates,
-            host,
-            self.roots.as_ref(),
-            self.clock.now(),
-        )
-        .map_err(|source| Error::Certificate {
-            host: host.clone(),
-            source,
-        })?;
+        let shaken = self.shake_hands(attempt, tcp, record, proof).await;
+        metrics::shook_hands("out", shaken.is_ok());
+        let (mut connection, peer, accepted) = shaken?;
         expect_ready(&mut connection).await?;
         Ok(DxSession {
             host: host.clone(),
@@ -258,6 +246,28 @@ impl DxConnector {
             tls: peer.info,
             connection,
         })
+    }
+
+    /// TLS, with a certificate that the domain's record stands by.
+    async fn shake_hands(
+        &self,
+        attempt: &DxAttempt,
+        tcp: TcpStream,
+        record: &ManagementRecord,
+        proof: Proof,
+    ) -> Result<(Connection<Client>, TlsPeer, Accepted), Error> {
+        let host = &attempt.host;
+        let (connection, peer) = match attempt.reach {
+            Reach::Single => self.single(host, tcp).await?,
+            Reach::Dual => self.dual(host, tcp).await?,
+        };
+        let (shown, now) = (&peer.certificates, self.clock.now());
+        let judged = judge(record, proof, shown, host, self.roots.as_ref(), now);
+        let accepted = judged.map_err(|source| Error::Certificate {
+            host: host.clone(),
+            source,
+        })?;
+        Ok((connection, peer, accepted))
     }
 
     async fn addresses(&self, host: &Domain) -> Result<Vec<IpAddr>, Error> {

@@ -57,6 +57,20 @@ pub enum Lookup<T> {
     Failed,
 }
 
+impl<T> Lookup<T> {
+    /// How far it is proven, in one word.
+    pub fn proof_word(&self) -> &'static str {
+        match self {
+            Self::Found { proof, .. } | Self::Absent { proof } => match proof {
+                Proof::Secure => "secure",
+                Proof::Insecure => "insecure",
+            },
+            Self::Bogus => "bogus",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// One MX record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mx {

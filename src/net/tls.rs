@@ -1,6 +1,7 @@
 //! TLS 1.2 and 1.3 by rustls with aws-lc-rs: X25519MLKEM768 is preferred, and the one suite that libdime's client
 //! knows (ECDHE-RSA-AES256-GCM-SHA384) is offered (`dmtp.md` §3.2).
 
+mod period;
 mod revocation;
 mod web_pki;
 
@@ -24,6 +25,7 @@ use super::stream::Stream;
 use crate::base::machine::TlsInfo;
 use crate::base::secret::Secret;
 
+pub use period::Period;
 pub use web_pki::{Untrusted, WebPki};
 
 /// How long a handshake may take.
@@ -189,7 +191,10 @@ fn provider() -> Arc<CryptoProvider> {
 
 /// The server side: one certificate, whatever name the client asks for (`dmtp.md` §3.2).
 #[derive(Clone)]
-pub struct Acceptor(TlsAcceptor);
+pub struct Acceptor {
+    tls: TlsAcceptor,
+    period: Option<Period>,
+}
 
 impl Acceptor {
     /// Prepares the certificate for use.
@@ -199,13 +204,21 @@ impl Acceptor {
             .with_no_client_auth()
             .with_single_cert(identity.chain.clone(), identity.key.clone_key())
             .map_err(unusable)?;
-        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+        Ok(Self {
+            tls: TlsAcceptor::from(Arc::new(config)),
+            period: Period::of(identity.leaf()),
+        })
+    }
+
+    /// When its certificate is valid, if that can be read.
+    pub fn period(&self) -> Option<Period> {
+        self.period
     }
 
     /// Shakes hands within 30 seconds.
     pub async fn accept(&self, tcp: TcpStream) -> io::Result<(Stream, TlsPeer)> {
         tcp.set_nodelay(true)?;
-        let tls = timeout(HANDSHAKE_TIMEOUT, self.0.accept(tcp)).await??;
+        let tls = timeout(HANDSHAKE_TIMEOUT, self.tls.accept(tcp)).await??;
         let mut peer = describe(tls.get_ref().1);
         peer.info.exporter = exporter(tls.get_ref().1);
         Ok((Stream::Tls(Box::new(TlsStream::Server(tls))), peer))

@@ -14,8 +14,8 @@ use tokio_util::task::TaskTracker;
 
 use super::pause::Pause;
 use super::windows::Destinations;
-use crate::base::observe;
 use crate::base::time::{Clock, Timestamp};
+use crate::base::{metrics, observe};
 use crate::delivery::Contact;
 use crate::delivery::windows::HostAddress;
 use crate::mail::address::Domain;
@@ -451,6 +451,7 @@ async fn work_off(
             books.settle(claim, settled, lease_ends).await;
         }
         None => {
+            metrics::lease_lost();
             tracing::warn!(event = observe::QUEUE_LEASE_LOST, message.id = %claim.message, "an attempt did not end in time");
         }
     }
@@ -502,11 +503,14 @@ impl Books<'_> {
                 message.id = %claim.message,
                 "an operator deleted what was being tried; it may have arrived"
             ),
-            false => tracing::warn!(
-                event = observe::QUEUE_LEASE_LOST,
-                message.id = %claim.message,
-                "another runner took over"
-            ),
+            false => {
+                metrics::lease_lost();
+                tracing::warn!(
+                    event = observe::QUEUE_LEASE_LOST,
+                    message.id = %claim.message,
+                    "another runner took over"
+                );
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Published;
 use super::custody::{self, Chains, Custody, Sighting};
 use super::inquiry::{Error, Inquiry};
+use crate::base::metrics;
 use crate::base::time::Clock;
 use crate::dime::dmime2::signets::Known;
 use crate::dime::fingerprint::FullFingerprint;
@@ -81,7 +82,7 @@ impl Directory {
         let mut visit = self.visit(domain).await?;
         let found = visit.organization(wanted).await;
         visit.inquiry.end().await;
-        found
+        counted(found)
     }
 
     /// Whether a signet of an organization is at hand, so that nobody need be asked for it.
@@ -104,7 +105,7 @@ impl Directory {
         let mut visit = self.visit(domain).await?;
         let found = visit.user(address, wanted).await;
         visit.inquiry.end().await;
-        found
+        counted(found)
     }
 
     /// That signet of a user, verified with that signet of the user's organization: the two that a message names. An
@@ -121,7 +122,7 @@ impl Directory {
         let mut visit = self.visit(address.domain()).await?;
         let found = visit.user_of(organization, address, wanted).await;
         visit.inquiry.end().await;
-        found
+        counted(found)
     }
 
     /// The same for the author of a message that has come in. The signing key must follow from the one that the author was
@@ -139,7 +140,7 @@ impl Directory {
         let mut visit = self.visit(address.domain()).await?;
         let found = visit.author_of(organization, address, wanted).await;
         visit.inquiry.end().await;
-        found
+        counted(found)
     }
 
     /// Remembers the signing key of an author whose signature under a message has been verified.
@@ -417,6 +418,17 @@ async fn fresh_user(
         .await?;
     demand(user.signet(), wanted)?;
     Ok(user)
+}
+
+/// Counts what came of asking for another domain's signet.
+fn counted<T>(found: Result<T, Error>) -> Result<T, Error> {
+    metrics::signet_sought(match &found {
+        Ok(_) => "found",
+        Err(Error::NotFound | Error::NoOrganization) => "missing",
+        Err(Error::Invalid(_) | Error::WrongFingerprint | Error::CustodyBroken) => "invalid",
+        Err(_) => "unavailable",
+    });
+    found
 }
 
 /// Kinds of fingerprints do not stand in for each other.

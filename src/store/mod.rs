@@ -39,6 +39,7 @@ mod life_cycle;
 mod nodes;
 mod place;
 pub mod postgres;
+mod probe;
 mod queue_view;
 mod relaying;
 mod sealed;
@@ -66,6 +67,7 @@ pub use key_sets::*;
 pub use life_cycle::*;
 pub use nodes::Nodes;
 pub use place::Place;
+pub use probe::*;
 pub use queue_view::*;
 pub use relaying::*;
 pub use sealed::MasterKey;
@@ -155,6 +157,7 @@ pub trait Store:
     + Greylist
     + Relaying
     + ClockRecords
+    + Probe
 {
 }
 
@@ -178,5 +181,6 @@ impl<T> Store for T where
         + Greylist
         + Relaying
         + ClockRecords
+        + Probe
 {
 }

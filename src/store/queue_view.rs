@@ -180,6 +180,19 @@ pub struct QueueStats {
     pub largest: Vec<(String, Amount)>,
 }
 
+/// How many recipients there are of one way and status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// The way. What is MIME for other domains counts as [`Way::Smtp`], until an attempt has sealed it.
+    pub way: Way,
+    /// Where they stand.
+    pub status: Status,
+    /// So many.
+    pub recipients: u64,
+    /// When the message of the one that came first was accepted, if that can be read.
+    pub oldest: Option<Timestamp>,
+}
+
 /// Looking at the queue.
 #[async_trait]
 pub trait QueueView: Send + Sync {
@@ -196,4 +209,7 @@ pub trait QueueView: Send + Sync {
 
     /// The queue in numbers, with the `largest` domains.
     async fn queue_stats(&self, largest: usize) -> Result<QueueStats, Error>;
+
+    /// The queue by way and status; what is empty is left out. It is read once through.
+    async fn queue_depths(&self) -> Result<Vec<QueueDepth>, Error>;
 }

@@ -27,6 +27,7 @@ const IMPURE: &[&str] = &[
     "println!",
     "sqlx::",
     "async fn",
+    "metrics::",
 ];
 
 fn source() -> PathBuf {

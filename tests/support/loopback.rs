@@ -16,6 +16,8 @@ pub const SUBMISSIONS: u16 = 10465;
 pub const HTTPS: u16 = 10443;
 /// The HTTP port.
 pub const HTTP: u16 = 10080;
+/// For those who watch over a host.
+pub const OPERATIONS: u16 = 10525;
 
 /// Whoever listens here owns the address.
 const CLAIM: u16 = 10001;
@@ -34,7 +36,7 @@ impl Loopback {
     /// Takes an address that is free.
     pub fn take() -> Self {
         (0..TRIES).find_map(|_| Self::try_take()).expect(
-            "ports 10001, 10025, 10026, 10443, 10465 and 10587 are free on some address of 127.64.0.0/10",
+            "ports 10001, 10025, 10026, 10443, 10465, 10525 and 10587 are free on some address of 127.64.0.0/10",
         )
     }
 
@@ -43,7 +45,7 @@ impl Loopback {
         let ip = IpAddr::V4(Ipv4Addr::new(127, 64 + a % 64, b, 1 + c % 254));
         let claim = TcpListener::bind((ip, CLAIM)).ok()?;
         let is_free = |port| TcpListener::bind((ip, port)).is_ok();
-        let all_free = [SMTP, DMTP, SUBMISSION, SUBMISSIONS, HTTPS]
+        let all_free = [SMTP, DMTP, SUBMISSION, SUBMISSIONS, HTTPS, OPERATIONS]
             .into_iter()
             .all(is_free);
         all_free.then_some(Self { ip, _claim: claim })

@@ -142,6 +142,7 @@ fn config(world: &World, name: &Domain, folder: &Path, ip: IpAddr) -> Config {
     config.listen.dmtp = at(loopback::DMTP);
     config.listen.submission = at(loopback::SUBMISSION);
     config.listen.submissions = at(loopback::SUBMISSIONS);
+    config.listen.operations = at(loopback::OPERATIONS);
     config.dns.servers = vec![world.name_server()];
     config.dns.trust_anchors = Some(world.anchors());
     config.outbound.smtp_port = NonZeroU16::new(loopback::SMTP).unwrap();

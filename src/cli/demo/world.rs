@@ -199,6 +199,7 @@ impl Plan {
         config.listen.dmtp = at(around.ports.dmtp);
         config.listen.submission = at(around.ports.submission);
         config.listen.submissions = Vec::new();
+        config.listen.operations = Vec::new();
         // Whoever tries a message of theirs (--eml) is in its From field.
         config.submission.from = FromPolicy::Off;
         config.dns.servers = vec![around.name_server];

@@ -35,7 +35,7 @@ use super::intake::{Complete, Completion, Failure, Intake, MAX_HEADER};
 use super::session::addressees;
 use crate::accounts::{Resolution, Target};
 use crate::base::id::QueueId;
-use crate::base::observe;
+use crate::base::{metrics, observe};
 use crate::crypto::hash::Sha512;
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::demand::Demand;
@@ -463,9 +463,10 @@ impl Pickup {
             Some(hold) => letter.writer.commit_held(message, hold, Some(entry)).await?,
             None => letter.writer.commit_once(message, entry).await?,
         };
-        match committed {
-            Committed::Stored | Committed::Duplicate | Committed::Conflict => Ok(()),
+        if committed == Committed::Stored {
+            metrics::accepted("drop");
         }
+        Ok(())
     }
 
     /// Who answers for it: the sender's domain if it is one of ours, or else this host.

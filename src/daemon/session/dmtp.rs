@@ -12,7 +12,7 @@ use super::Purpose;
 use super::logins::Login;
 use crate::base::allowance::Use;
 use crate::base::id::{QueueId, SessionId};
-use crate::base::observe;
+use crate::base::{metrics, observe};
 use crate::daemon::Services;
 use crate::daemon::arrival::{self, Arrival};
 use crate::dime::fingerprint::AnyFingerprint;
@@ -98,7 +98,7 @@ impl Owner {
             Event::DataChunk(octets) => self.append(&octets).await,
             Event::DataEnd => match self.take().await {
                 Ok(id) => session.committed(&id),
-                Err(reply) => session.refuse(&reply),
+                Err(reply) => refuse(session, &reply),
             },
             Event::Verifier { identity } => self.offer_verifier(session, &identity).await,
             Event::Authenticate(login) => {
@@ -109,19 +109,19 @@ impl Owner {
             Event::Keys => self.keys(session).await,
             Event::Deposit { octets, replaces } => match self.deposit_keys(octets, replaces).await {
                 Ok(version) => session.deposited(version),
-                Err(reply) => session.refuse(&reply),
+                Err(reply) => refuse(session, &reply),
             },
             Event::Pending => match self.pending().await {
                 Ok(pending) => session.pending(&pending),
-                Err(reply) => session.refuse(&reply),
+                Err(reply) => refuse(session, &reply),
             },
             Event::HandIn(octets) => match self.hand_in(&octets).await {
                 Ok(()) => session.handed_in(),
-                Err(reply) => session.refuse(&reply),
+                Err(reply) => refuse(session, &reply),
             },
             Event::KeySets(octets) => match self.take_key_sets(&octets).await {
                 Ok(taken) => session.key_sets_taken(taken),
-                Err(reply) => session.refuse(&reply),
+                Err(reply) => refuse(session, &reply),
             },
             Event::Signet { name, fingerprint } => self.signet(session, &name, fingerprint).await,
             Event::Verify { name, fingerprint } => self.verify(session, &name, fingerprint).await,
@@ -217,6 +217,7 @@ impl Owner {
         match arrival.take(object).await {
             Ok(id) => {
                 self.accepted += 1;
+                metrics::accepted("dmtp");
                 tracing::info!(
                     event = observe::DMTP_MESSAGE_ACCEPTED,
                     session.id = %self.id,
@@ -258,26 +259,26 @@ impl Owner {
 
     async fn signet(&mut self, session: &mut Session, name: &Name, fingerprint: Option<AnyFingerprint>) {
         let Some(leave) = self.leave_to_ask(name) else {
-            return session.refuse(&too_many());
+            return refuse(session, &too_many());
         };
         let found = self.services.desk.signet(name, fingerprint).await;
         match self.settled(leave, found) {
             Ok(Some(object)) => session.signet(&object),
             Ok(None) => session.not_found(),
-            Err(reply) => session.refuse(&reply),
+            Err(reply) => refuse(session, &reply),
         }
     }
 
     async fn verify(&mut self, session: &mut Session, name: &Name, fingerprint: AnyFingerprint) {
         let Some(leave) = self.leave_to_ask(name) else {
-            return session.refuse(&too_many());
+            return refuse(session, &too_many());
         };
         let found = self.services.desk.status(name, fingerprint).await;
         match self.settled(leave, found) {
             Ok(Some(Status::Current)) => session.current(),
             Ok(Some(Status::Superseded(current))) => session.update(current),
             Ok(None) => session.not_found(),
-            Err(reply) => session.refuse(&reply),
+            Err(reply) => refuse(session, &reply),
         }
     }
 
@@ -289,13 +290,13 @@ impl Owner {
         stop: Option<AnyFingerprint>,
     ) {
         let Some(leave) = self.leave_to_ask(&Name::User(address.clone())) else {
-            return session.refuse(&too_many());
+            return refuse(session, &too_many());
         };
         let found = self.services.desk.history(&address, start, stop).await;
         match self.settled(leave, found) {
             Ok(Some(signets)) => session.history(&signets),
             Ok(None) => session.not_found(),
-            Err(reply) => session.refuse(&reply),
+            Err(reply) => refuse(session, &reply),
         }
     }
 
@@ -346,9 +347,14 @@ fn too_many() -> Reply {
     Reply::plain(451, "too many unknown users asked for, try again later")
 }
 
+fn refuse(session: &mut Session, reply: &Reply) {
+    metrics::refused("dmtp", reply.code);
+    session.refuse(reply);
+}
+
 fn answer(session: &mut Session, answered: Result<(), Reply>) {
     match answered {
         Ok(()) => session.accept(),
-        Err(reply) => session.refuse(&reply),
+        Err(reply) => refuse(session, &reply),
     }
 }

@@ -20,7 +20,7 @@ use crate::base::encoding::base64;
 use crate::base::id::SessionId;
 use crate::base::machine::Machine;
 use crate::base::network::Network;
-use crate::base::observe;
+use crate::base::{metrics, observe};
 use crate::config::Config;
 use crate::dmtp as dmtp_protocol;
 use crate::dmtp::command::Protocol;
@@ -84,6 +84,7 @@ pub async fn serve(
         id,
         shutdown,
     };
+    let _open = metrics::session(purpose.name());
     let ended = match purpose {
         Purpose::Dual | Purpose::Submission => session.dual(tcp).await,
         Purpose::Dmtp => session.dmtp(tcp).await,
@@ -169,18 +170,18 @@ impl Serving {
                 &self.services.smtp_tls
             }
         };
-        let peer = connection.accept_tls(acceptor).await?;
-        connection.machine().tls_started(peer.info);
+        let peer = connection.accept_tls(acceptor).await;
+        if protocol == Protocol::Dmtp {
+            metrics::shook_hands("in", peer.is_ok());
+        }
+        connection.machine().tls_started(peer?.info);
         Ok(())
     }
 
     async fn dmtp(self, tcp: TcpStream) -> Result<u32, Error> {
-        let (stream, peer) = self
-            .services
-            .dmtp_tls
-            .accept(tcp)
-            .await
-            .map_err(Error::Handshake)?;
+        let shaken = self.services.dmtp_tls.accept(tcp).await;
+        metrics::shook_hands("in", shaken.is_ok());
+        let (stream, peer) = shaken.map_err(Error::Handshake)?;
         let parameters = self.dmtp_params().within(&peer.info);
         let machine = dmtp_protocol::server::Session::new(parameters, dmtp_protocol::server::Entry::Single);
         let mut connection = Connection::new(stream, machine);

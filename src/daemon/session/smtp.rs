@@ -18,7 +18,7 @@ use crate::abuse::Reserved;
 use crate::accounts::{self, Resolution, Target};
 use crate::base::id::{QueueId, SessionId};
 use crate::base::network::Network;
-use crate::base::observe;
+use crate::base::{metrics, observe};
 use crate::daemon::Services;
 use crate::daemon::filtering::Letter;
 use crate::daemon::intake::{Complete, Completion, Failure, Intake};
@@ -187,14 +187,14 @@ impl Owner {
                 }
                 answer(session, answered);
             }
-            Event::Verifier { .. } if !self.login.begin() => session.refuse(too_many_logins()),
+            Event::Verifier { .. } if !self.login.begin() => refuse(session, too_many_logins()),
             Event::Verifier { identity } => match self.services.accounts.scram_verifier(&identity).await {
                 Ok(verifier) => session.offer_verifier(verifier, &fresh_nonce()),
-                Err(error) => session.refuse(self.fault(&error)),
+                Err(error) => refuse(session, self.fault(&error)),
             },
             Event::Authenticate(login) => match self.log_in(login).await {
                 Ok(()) => session.accept_with("Authentication succeeded"),
-                Err(reply) => session.refuse(reply),
+                Err(reply) => refuse(session, reply),
             },
             Event::LoginRefused => self.note_refused_login(),
             Event::DataStart => {
@@ -208,7 +208,7 @@ impl Owner {
             }
             Event::DataEnd { size_bytes } => match self.commit(size_bytes).await {
                 Ok(id) => session.accept_with(&format!("Ok: queued as {id}")),
-                Err(reply) => session.refuse(reply),
+                Err(reply) => refuse(session, reply),
             },
             Event::Closed(_) => self.filters_end().await,
             Event::StartTls => {}
@@ -542,6 +542,7 @@ impl Owner {
         reserved.spend();
         screened.spend();
         self.accepted += 1;
+        metrics::accepted(self.service());
         tracing::info!(
             event = observe::SMTP_MESSAGE_ACCEPTED,
             session.id = %self.id,
@@ -552,6 +553,15 @@ impl Owner {
             "message accepted"
         );
         Ok(id)
+    }
+
+    /// By which service the message came, in one word.
+    fn service(&self) -> &'static str {
+        match (&self.account, self.trusted) {
+            (Some(_), _) => "submission",
+            (None, Some(_)) => "relay",
+            (None, None) => "smtp",
+        }
     }
 
     /// In whose name the message came; `named` are those whom it says that it is from.
@@ -672,10 +682,15 @@ fn too_many_logins() -> Reply {
     reply(454, (4, 7, 0), logins::TOO_MANY)
 }
 
+fn refuse(session: &mut Session, reply: Reply) {
+    metrics::refused("smtp", reply.code);
+    session.refuse(reply);
+}
+
 fn answer(session: &mut Session, answered: Result<(), Reply>) {
     match answered {
         Ok(()) => session.accept(),
-        Err(reply) => session.refuse(reply),
+        Err(reply) => refuse(session, reply),
     }
 }
 

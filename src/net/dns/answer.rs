@@ -8,6 +8,7 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::time::timeout;
 
 use super::{Family, Host, Lookup, Mx, Proof, Srv, Tlsa};
+use crate::base::metrics;
 use crate::mail::address::Domain;
 
 /// Aliases that are followed in a row.
@@ -251,9 +252,10 @@ async fn trailed<T>(
     value: impl Fn(&RData) -> Option<T>,
 ) -> (Lookup<Vec<T>>, Option<Trail>) {
     let work = follow(asker, name, kind, value);
-    timeout(asker.total_timeout(), work)
-        .await
-        .unwrap_or((Lookup::Failed, None))
+    let found = timeout(asker.total_timeout(), work).await;
+    let found = found.unwrap_or((Lookup::Failed, None));
+    metrics::dns_asked(found.0.proof_word());
+    found
 }
 
 async fn follow<T>(

@@ -8,6 +8,7 @@ use super::query::{query, query_as, query_scalar};
 
 use super::dialect::{LEASE_GROUP, NEXT_LANE, NEXT_REACHED_LANE, NEXT_REACHED_TURN, NEXT_TURN};
 use super::{message, settle};
+use crate::base::metrics;
 use crate::base::id::{LeaseToken, QueueId, RecipientId};
 use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
@@ -39,6 +40,7 @@ pub(super) async fn claim(
         rooms,
         claims: Vec::new(),
     };
+    let run_out = round.run_out().await?;
     while round.claims.len() < limit {
         let Some(lane) = round.next_lane().await? else {
             break;
@@ -57,6 +59,9 @@ pub(super) async fn claim(
             round.rooms.take_of_kind(name, lane.is_ours, taken);
             round.rooms.take(name, taken);
         }
+    }
+    if run_out > 0 {
+        metrics::leases_taken_over(run_out.saturating_sub(round.run_out().await?));
     }
     round.finish().await
 }
@@ -110,6 +115,15 @@ impl Round<'_> {
             };
         }
         Ok(next)
+    }
+
+    /// Recipients whose lease has run out, and whom nobody has taken over. Those that are leased are looked at, and no others.
+    async fn run_out(&mut self) -> Result<u64, Error> {
+        let found: i64 = query_scalar(RUN_OUT)
+            .bind(self.now.0)
+            .fetch_one(&mut *self.db)
+            .await?;
+        Ok(u64::try_from(found).unwrap_or(0))
     }
 
     /// Looks what is left.
@@ -243,6 +257,8 @@ fn json<'a>(lanes: impl Iterator<Item = &'a Domain>) -> String {
 /// Whether a lane of one kind is due, with or without room.
 const ANY_LANE: &str = "SELECT EXISTS (SELECT 1 FROM lanes WHERE ours = $1 AND turn_at <= $2)";
 
+const RUN_OUT: &str = "SELECT COUNT(*) FROM recipients WHERE lease IS NOT NULL AND leased_until <= $1";
+
 const END_TURN: &str = "\
     UPDATE lanes SET served_at = $1, turn_no = (SELECT MAX(turn_no) + 1 FROM lanes) WHERE destination = $2";
 
@@ -251,7 +267,8 @@ const EARLIEST_DUE: &str = "\
 
 /// The queries whose plans keep a claim's cost independent of the length of the queue, in the words of SQLite; a test looks at
 /// the plans.
-pub const CLAIM_QUERIES: [&str; 6] = [
+pub const CLAIM_QUERIES: [&str; 7] = [
+    RUN_OUT,
     NEXT_LANE.sqlite,
     NEXT_REACHED_LANE.sqlite,
     NEXT_REACHED_TURN.sqlite,

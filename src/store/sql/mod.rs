@@ -26,6 +26,7 @@ mod life_cycle;
 mod message;
 mod nodes;
 mod operate;
+mod probe;
 mod query;
 mod queue_view;
 mod readers;

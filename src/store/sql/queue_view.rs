@@ -8,7 +8,7 @@ use crate::base::id::{QueueId, RecipientId};
 use crate::base::time::Timestamp;
 use crate::store::sealed::MasterKey;
 use crate::store::{
-    Among, Amount, Content, Error, QueueEntry, QueueFilter, QueueLine, QueuePage, QueuePosition, QueueState,
+    Among, Amount, Content, Error, QueueDepth, QueueEntry, QueueFilter, QueueLine, QueuePage, QueuePosition, QueueState,
     QueueStats, QueueView, Status, Way,
 };
 
@@ -59,6 +59,18 @@ const LARGEST: &str = concat!(
     "SELECT destination, ",
     amounts!(),
     " GROUP BY destination ORDER BY COUNT(*) DESC, destination LIMIT $2"
+);
+
+/// The first to come of each group is found by its number, so that the table is read once. 1 is MIME.
+const DEPTHS: &str = concat!(
+    "SELECT g.way, g.status, g.recipients, m.accepted_at FROM (\
+     SELECT way, status, COUNT(*) AS recipients, MIN(seq) AS first FROM (\
+     SELECT r.seq, CASE WHEN d.name IS NOT NULL THEN 'local' WHEN m.content <> 1 THEN 'dmtp' ELSE 'smtp' END AS way, ",
+    status!(),
+    " AS status FROM recipients r LEFT JOIN local_domains d ON d.name = r.destination \
+     LEFT JOIN messages m ON m.id = r.message WHERE r.state IN ('waiting', 'held', 'quarantined')) s \
+     GROUP BY way, status) g \
+     LEFT JOIN recipients r ON r.seq = g.first LEFT JOIN messages m ON m.id = r.message"
 );
 
 #[async_trait]
@@ -134,6 +146,23 @@ impl QueueView for SqlStore {
                 .collect(),
         })
     }
+
+    async fn queue_depths(&self) -> Result<Vec<QueueDepth>, Error> {
+        let rows: Vec<(String, String, i64, Option<i64>)> = query_as(DEPTHS)
+            .bind(self.inner.clock.now().0)
+            .fetch_all(&self.inner.readers)
+            .await?;
+        Ok(rows.into_iter().filter_map(depth).collect())
+    }
+}
+
+fn depth((way, status, recipients, oldest): (String, String, i64, Option<i64>)) -> Option<QueueDepth> {
+    Some(QueueDepth {
+        way: Way::parse(&way)?,
+        status: Status::parse(&status)?,
+        recipients: count(recipients),
+        oldest: oldest.map(Timestamp),
+    })
 }
 
 fn count(number: i64) -> u64 {

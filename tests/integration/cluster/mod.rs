@@ -176,6 +176,7 @@ fn another(first: &Organization, number: usize) -> Node {
     config.listen.dmtp = at(loopback::DMTP);
     config.listen.submission = at(loopback::SUBMISSION);
     config.listen.submissions = at(loopback::SUBMISSIONS);
+    config.listen.operations = at(loopback::OPERATIONS);
     config.outbound.source_address = Some(loopback.ip);
     config.local.drop = folder.join("drop");
     let path = folder.join("dimed.toml");

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use super::Owner;
+use super::{Owner, refuse};
 use crate::abuse::Reserved;
 use crate::accounts;
 use crate::base::id::QueueId;
-use crate::base::observe;
+use crate::base::{metrics, observe};
 use crate::daemon::arrival::submission::Submission;
 use crate::daemon::session::{fresh_nonce, logins};
 use crate::dime::keys::wrapped;
@@ -20,11 +20,11 @@ use crate::store::{self, Account, BodyWriter, Source, TrustMode, fold};
 impl Owner {
     pub(super) async fn offer_verifier(&mut self, session: &mut Session, identity: &str) {
         if !self.login.begin() {
-            return session.refuse(&too_many_logins());
+            return refuse(session, &too_many_logins());
         }
         match self.services.accounts.scram_verifier(identity).await {
             Ok(verifier) => session.offer_verifier(verifier, &fresh_nonce()),
-            Err(error) => session.refuse(&self.fault(&error)),
+            Err(error) => refuse(session, &self.fault(&error)),
         }
     }
 
@@ -110,6 +110,7 @@ impl Owner {
             Ok(id) => {
                 reserved.spend();
                 self.accepted += 1;
+                metrics::accepted("dmtp_submission");
                 tracing::info!(
                     event = observe::DMTP_SUBMISSION_ACCEPTED,
                     session.id = %self.id,
@@ -155,8 +156,8 @@ impl Owner {
     pub(super) async fn keys(&self, session: &mut Session) {
         match self.deposit().await {
             Ok(Some(deposit)) => session.keys(&deposit.octets, deposit.version),
-            Ok(None) => session.refuse(&Reply::plain(450, "no keys are stored")),
-            Err(reply) => session.refuse(&reply),
+            Ok(None) => refuse(session, &Reply::plain(450, "no keys are stored")),
+            Err(reply) => refuse(session, &reply),
         }
     }
 

@@ -1,0 +1,122 @@
+//! What a daemon can look at as well as a command, put into words once.
+
+use super::Finding;
+use crate::base::guarded_clock::Doubt;
+use crate::base::time::Timestamp;
+use crate::mail::date::rfc5322;
+use crate::net::dns::SelfTest;
+use crate::net::tls::Period;
+use crate::store::Error;
+
+/// Whether there is room for mail.
+pub fn space(is_short: bool) -> Option<Finding> {
+    is_short.then(|| {
+        Finding::wrong(
+            "space_short",
+            "the disk of server.data_directory is nearly full",
+            "no mail is taken in until there is room again; what is here is still delivered",
+            "make room, or lower storage.min_free_mib or storage.min_free_inodes",
+        )
+    })
+}
+
+/// Whether the time can be believed.
+pub fn clock(doubt: Option<Doubt>) -> Option<Finding> {
+    let ahead_secs = doubt?.ahead_ms / 1000;
+    let direction = if ahead_secs < 0 { "behind" } else { "ahead" };
+    Some(Finding::wrong(
+        "clock_doubted",
+        format!(
+            "the clock has jumped: it is {} seconds {direction} of where it was expected",
+            ahead_secs.unsigned_abs()
+        ),
+        "nothing expires, comes back for its age or is destroyed while the time is in doubt",
+        "set the clock, or run `dimed clock confirm` if it is right",
+    ))
+}
+
+/// Whether answers of DNS can be proven.
+pub fn name_servers(found: SelfTest) -> Option<Finding> {
+    (found != SelfTest::Passed).then(|| {
+        Finding::wrong(
+            "name_servers",
+            found.to_string(),
+            "mail to other domains waits until answers can be proven",
+            "name other servers in [dns], or put these right",
+        )
+    })
+}
+
+/// Whether mail could be kept.
+pub fn store(probed: Result<(), &Error>) -> Option<Finding> {
+    match probed {
+        Ok(()) => None,
+        Err(Error::NotDurable(what)) => Some(Finding::wrong(
+            "store_not_durable",
+            format!("the database is not durable: {what}"),
+            "mail that was acknowledged could be lost, so none is taken in and nothing is delivered",
+            "turn on what was turned off",
+        )),
+        // What a database says of itself can have values of rows in it.
+        Err(_) => Some(Finding::wrong(
+            "store_unusable",
+            "the database cannot be used now",
+            "no mail is taken in, and nothing is delivered",
+            "see the log for why; with PostgreSQL, look whether its server is there and takes connections",
+        )),
+    }
+}
+
+/// Whether the certificate of a service is valid now; `service` is `SMTP` or `DMTP`.
+pub fn certificate(service: &str, period: Option<Period>, now: Timestamp) -> Option<Finding> {
+    let period = period?;
+    if period.contains(now) {
+        return None;
+    }
+    let date = |secs| Timestamp::from_unix_secs(secs).map_or_else(String::new, rfc5322);
+    let (code, when) = match now.unix_secs() < period.from {
+        true => (
+            "certificate_not_begun",
+            format!("is not valid before {}", date(period.from)),
+        ),
+        false => ("certificate_ended", format!("ended on {}", date(period.until))),
+    };
+    Some(Finding::wrong(
+        code,
+        format!("the certificate for {service} {when}"),
+        "mail programs and hosts that check it do not go on",
+        "put a valid one in its place, and restart the daemon",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_counts_from_its_first_second_until_its_end() {
+        let period = Some(Period {
+            from: 100,
+            until: 200,
+        });
+        let code = |secs: i64| certificate("SMTP", period, Timestamp(secs * 1000)).map(|found| found.code);
+        assert_eq!(code(99), Some("certificate_not_begun"));
+        assert_eq!(code(100), None);
+        assert_eq!(code(199), None);
+        assert_eq!(code(200), Some("certificate_ended"));
+        assert_eq!(certificate("SMTP", None, Timestamp(0)), None);
+    }
+
+    #[test]
+    fn a_database_that_fails_and_one_that_does_not_sync_are_told_apart() {
+        let code = |error: Error| store(Err(&error)).unwrap().code;
+        assert_eq!(
+            code(Error::NotDurable("fsync is off".to_owned())),
+            "store_not_durable"
+        );
+        assert_eq!(code(Error::Unreadable("x")), "store_unusable");
+        assert_eq!(store(Ok(())), None);
+    }
+}

@@ -1,0 +1,14 @@
+//! Whether the store can be used now.
+
+use async_trait::async_trait;
+
+use super::Error;
+
+/// Tries the store.
+#[async_trait]
+pub trait Probe: Send + Sync {
+    /// Begins and ends a transaction that changes nothing, as every message does that is accepted, and reads.
+    ///
+    /// Errors: [`Error::NotDurable`] if the server does not sync any more.
+    async fn probe(&self) -> Result<(), Error>;
+}

@@ -1,0 +1,18 @@
+//! [`Probe`].
+
+use async_trait::async_trait;
+
+use super::SqlStore;
+use super::query::query_scalar;
+use crate::store::{Error, Probe};
+
+#[async_trait]
+impl Probe for SqlStore {
+    async fn probe(&self) -> Result<(), Error> {
+        self.inner.write(|_| Box::pin(async { Ok(()) })).await?;
+        let _: i64 = query_scalar("SELECT COUNT(*) FROM clock_record")
+            .fetch_one(&self.inner.readers)
+            .await?;
+        Ok(())
+    }
+}
