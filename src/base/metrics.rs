@@ -210,7 +210,9 @@ pub fn dns_asked(proof: &'static str) {
 pub fn committed(took: Duration, jobs: usize) {
     METRICS.commits.observe(took.as_secs_f64());
     // Far from where floating point would round.
-    METRICS.group.observe(u32::try_from(jobs).unwrap_or(u32::MAX).into());
+    METRICS
+        .group
+        .observe(u32::try_from(jobs).unwrap_or(u32::MAX).into());
 }
 
 /// So many recipients were taken up whose lease had run out.

@@ -16,6 +16,7 @@ pub mod sink;
 pub mod talk;
 pub mod tool;
 pub mod unbound;
+pub mod watcher;
 pub mod web;
 pub mod world;
 

@@ -60,7 +60,12 @@ impl Finding {
     }
 
     /// The same, but nobody knows.
-    pub fn unknown(code: &'static str, what: impl Into<String>, why: &str, advice: impl Into<String>) -> Self {
+    pub fn unknown(
+        code: &'static str,
+        what: impl Into<String>,
+        why: &str,
+        advice: impl Into<String>,
+    ) -> Self {
         Self {
             weight: Weight::Unknown,
             ..Self::wrong(code, what, why, advice)

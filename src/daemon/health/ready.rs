@@ -55,7 +55,10 @@ async fn store(services: &Services) -> Option<Finding> {
         Ok(probed) => judged::store(probed.as_ref().map(|()| ())),
         Err(_) => Some(Finding::wrong(
             "store_unusable",
-            format!("the database has not answered within {} seconds", PATIENCE.as_secs()),
+            format!(
+                "the database has not answered within {} seconds",
+                PATIENCE.as_secs()
+            ),
             "no mail is taken in, and nothing is delivered",
             "look at what else uses the disk, or at the server of the database",
         )),

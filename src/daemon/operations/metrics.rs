@@ -96,10 +96,16 @@ impl Now<'_> {
             "Recipients in the queue; smtp has those of mail for other domains that is not sealed, or not yet",
             recipients,
         );
-        let help = "How long the message of the recipient that came first has been here; 0 where there is none";
+        let help =
+            "How long the message of the recipient that came first has been here; 0 where there is none";
         seconds(registry, "queue_oldest_age", help, oldest);
         let help = "When the queue was looked at, in Unix time; a long one is looked at less often";
-        seconds(registry, "queue_sample_timestamp", help, number(queue.at.unix_secs()));
+        seconds(
+            registry,
+            "queue_sample_timestamp",
+            help,
+            number(queue.at.unix_secs()),
+        );
     }
 
     /// Nothing, where it cannot be measured.
@@ -129,12 +135,7 @@ impl Now<'_> {
         seconds(registry, "certificate_expiry_timestamp", help, certificates);
         if let Some(expires) = self.keys.first_key_set {
             let help = "When the first key set of a domain expires that is served here, in Unix time; it is renewed before";
-            seconds(
-                registry,
-                "key_set_expiry_timestamp",
-                help,
-                number(whole(expires)),
-            );
+            seconds(registry, "key_set_expiry_timestamp", help, number(whole(expires)));
         }
     }
 }

@@ -105,7 +105,10 @@ impl Operations {
             false => StatusCode::SERVICE_UNAVAILABLE,
         };
         let reasons: Vec<Value> = unready.iter().map(Finding::object).collect();
-        json_text(status, &json!({ "ready": unready.is_empty(), "reasons": reasons }))
+        json_text(
+            status,
+            &json!({ "ready": unready.is_empty(), "reasons": reasons }),
+        )
     }
 
     async fn metrics(&self) -> Response<Full<Bytes>> {

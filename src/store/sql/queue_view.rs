@@ -8,8 +8,8 @@ use crate::base::id::{QueueId, RecipientId};
 use crate::base::time::Timestamp;
 use crate::store::sealed::MasterKey;
 use crate::store::{
-    Among, Amount, Content, Error, QueueDepth, QueueEntry, QueueFilter, QueueLine, QueuePage, QueuePosition, QueueState,
-    QueueStats, QueueView, Status, Way,
+    Among, Amount, Content, Error, QueueDepth, QueueEntry, QueueFilter, QueueLine, QueuePage, QueuePosition,
+    QueueState, QueueStats, QueueView, Status, Way,
 };
 
 /// A row that somebody works on is `trying`, whatever its state.

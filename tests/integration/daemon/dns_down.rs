@@ -12,6 +12,7 @@ use crate::support::loopback::Loopback;
 use crate::support::organization::Organization;
 use crate::support::sink::{Behaviour, Sink};
 use crate::support::talk::Talk;
+use crate::support::watcher::until_reasons;
 use crate::support::world::{World, domain};
 use crate::support::{PATIENCE, eventually};
 
@@ -41,6 +42,7 @@ async fn what_needs_no_dns_is_served_and_the_rest_waits() {
         Some(())
     })
     .await;
+    until_reasons(hermail.ip, &["name_servers"]).await;
     hermail.submit("alice", &["ann@hermail.test"], MESSAGE).await;
     assert!(hermail.maildir("ann").only().await.contains("Subject: down"));
     let mut stranger = Talk::smtp(hermail.ip).await;

@@ -28,6 +28,7 @@ mod lmtp;
 mod local_parts;
 mod mapping;
 mod next_hop;
+mod operations;
 mod operators;
 mod outbound;
 mod panics;

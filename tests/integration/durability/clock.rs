@@ -20,6 +20,7 @@ use dimed::store::{
 use crate::support::eventually;
 use crate::support::organization::Organization;
 use crate::support::talk::Talk;
+use crate::support::watcher::until_reasons;
 use crate::support::world::World;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -62,6 +63,7 @@ async fn nothing_comes_back_while_the_time_is_in_doubt_and_all_does_once_it_is_c
         let process = hismail.spawn().await;
         eventually("doubt", || says(&process.log(), "clock.doubted").then_some(())).await;
         assert_eq!(hismail.answered(&["clock", "show"]).await.0, Exit::No);
+        until_reasons(hismail.ip, &["clock_doubted"]).await;
         submit(&hismail).await;
         // Several attempts fail, each of them after its lifetime.
         eventually("attempts", || {
@@ -76,6 +78,7 @@ async fn nothing_comes_back_while_the_time_is_in_doubt_and_all_does_once_it_is_c
         assert!(report.contains("multipart/report"), "{report}");
         assert!(says(&process.log(), "clock.trusted"));
         assert_eq!(hismail.answered(&["clock", "show"]).await.0, Exit::Done);
+        until_reasons(hismail.ip, &[]).await;
     }
 }
 

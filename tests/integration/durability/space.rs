@@ -9,6 +9,7 @@ use crate::support::child::{Launch, Process};
 use crate::support::eventually;
 use crate::support::organization::Organization;
 use crate::support::talk::Talk;
+use crate::support::watcher::until_reasons;
 use crate::support::world::World;
 
 const MIB: usize = 1024 * 1024;
@@ -82,12 +83,15 @@ async fn mail_is_refused_below_the_floor_and_what_is_here_is_delivered() {
     })
     .await;
 
+    until_reasons(hismail.ip, &["space_short"]).await;
+
     // Delivery goes on.
     let maildir = hismail.maildir("bob");
     std::fs::remove_file(&maildir.0).unwrap();
     assert!(maildir.only().await.ends_with("\r\n\r\nwaits\r\n"));
 
     std::fs::remove_file(&filler).unwrap();
+    until_reasons(hismail.ip, &[]).await;
     mail_is_answered(&hismail, "250").await;
     eventually("the log", || {
         process.log().contains("\"space.enough\"").then_some(())
