@@ -48,7 +48,7 @@ pub fn name_servers(found: SelfTest) -> Option<Finding> {
 }
 
 /// Whether mail could be kept.
-pub fn store(probed: Result<(), &Error>) -> Option<Finding> {
+pub fn store(probed: &Result<(), Error>) -> Option<Finding> {
     match probed {
         Ok(()) => None,
         Err(Error::NotDurable(what)) => Some(Finding::wrong(
@@ -111,12 +111,12 @@ mod tests {
 
     #[test]
     fn a_database_that_fails_and_one_that_does_not_sync_are_told_apart() {
-        let code = |error: Error| store(Err(&error)).unwrap().code;
+        let code = |error: Error| store(&Err(error)).unwrap().code;
         assert_eq!(
             code(Error::NotDurable("fsync is off".to_owned())),
             "store_not_durable"
         );
         assert_eq!(code(Error::Unreadable("x")), "store_unusable");
-        assert_eq!(store(Ok(())), None);
+        assert_eq!(store(&Ok(())), None);
     }
 }

@@ -52,7 +52,7 @@ fn drained(services: &Services) -> Option<Finding> {
 
 async fn store(services: &Services) -> Option<Finding> {
     match timeout(PATIENCE, services.store.probe()).await {
-        Ok(probed) => judged::store(probed.as_ref().map(|()| ())),
+        Ok(probed) => judged::store(&probed),
         Err(_) => Some(Finding::wrong(
             "store_unusable",
             format!(

@@ -19,6 +19,7 @@ use crate::support::loopback::{self, Loopback};
 use crate::support::organization::Organization;
 use crate::support::postgres::{Cluster, Database, server_at};
 use crate::support::talk::Talk;
+use crate::support::watcher;
 use crate::support::world::World;
 
 /// How long a node has for an attempt.
@@ -273,6 +274,8 @@ async fn the_work_of_a_node_that_was_killed_is_taken_over() {
     })
     .await;
     assert_eq!(setting.host.givers(0), [dying.ip, other.ip]);
+    let counted = watcher::get(other.ip, "/metrics").await;
+    assert_eq!(counted.value("dimed_leases_taken_over_total"), 1.0);
     setting.here.idle().await;
 }
 
@@ -311,6 +314,8 @@ async fn what_a_node_says_that_was_stopped_past_its_lease_changes_nothing() {
         process.log().contains("queue.lease_lost").then_some(())
     })
     .await;
+    let counted = watcher::get(stopped.ip, "/metrics").await;
+    assert_eq!(counted.value("dimed_leases_lost_total"), 1.0);
     setting.host.keep_waiting(other.ip, false);
     setting.here.idle().await;
     assert_eq!(setting.host.givers(0), [stopped.ip, other.ip]);
