@@ -12,8 +12,8 @@ use super::query::{query, query_as, query_scalar};
 use super::{Inner, SqlStore};
 use crate::base::guarded_clock::boottime;
 use crate::base::id::NodeId;
-use crate::base::observe;
 use crate::base::time::Timestamp;
+use crate::base::{metrics, observe};
 use crate::mail::address::Domain;
 use crate::store::postgres::{Beat, Watch};
 use crate::store::{Error, Nodes, Tenure};
@@ -135,6 +135,7 @@ impl Heart {
         };
         tenure.renew(asked + tenure_of(self.silence));
         for (dead, leases) in round.taken_over {
+            metrics::leases_taken_over(leases);
             tracing::error!(
                 event = observe::NODE_TAKEN_FOR_DEAD,
                 node.host = dead.host,
