@@ -797,7 +797,7 @@ async fn claiming_costs_the_same_whatever_waits() {
         "SEARCH lanes USING COVERING INDEX lanes_by_number",
     ];
     let earliest_due = ["SEARCH recipients USING COVERING INDEX recipients_due (destination=? AND due_at>?)"];
-    let run_out = ["SCAN recipients USING INDEX recipients_leased"];
+    let run_out = ["SEARCH recipients USING INDEX recipients_leased (lease>?)"];
     let expected: [&[&str]; 7] = [
         &run_out,
         &next_lane,
