@@ -8,8 +8,8 @@ use super::query::{query, query_as, query_scalar};
 
 use super::dialect::{LEASE_GROUP, NEXT_LANE, NEXT_REACHED_LANE, NEXT_REACHED_TURN, NEXT_TURN};
 use super::{message, settle};
-use crate::base::metrics;
 use crate::base::id::{LeaseToken, QueueId, RecipientId};
+use crate::base::metrics;
 use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
 use crate::mail::address::Domain;

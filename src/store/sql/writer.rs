@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::connection::{Connection, is_lost};
 use super::database::Database;
 use super::query::query;
+use crate::base::metrics;
 use crate::store::Error;
 
 /// What one job does with the connection.
@@ -270,6 +271,7 @@ impl Task {
     }
 
     async fn commit(&mut self, done: Vec<Box<dyn Done>>) {
+        let begun = Instant::now();
         let committed = match &mut self.connection {
             Some(connection) => query("COMMIT").execute(connection).await.map(drop),
             None => Err(sqlx::Error::PoolClosed),
@@ -278,6 +280,7 @@ impl Task {
             return self.fail(done, Arc::new(error)).await;
         }
         let jobs = done.iter().filter(|job| job.succeeded()).count();
+        metrics::committed(begun.elapsed(), jobs);
         self.counters.transactions.fetch_add(1, Ordering::Relaxed);
         self.counters.jobs.fetch_add(jobs as u64, Ordering::Relaxed);
         for job in done {
