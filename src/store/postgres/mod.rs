@@ -14,7 +14,7 @@
 //! sent it keeps it and sends it again, perhaps a second copy (RFC 1047), and by DMTP none, because the first one is
 //! remembered. What became of a delivery is recorded again; if it had been recorded, the lease is gone by then
 //! ([`Error::LeaseLost`]) and nothing changes, and otherwise it is recorded now, or the lease runs out and the delivery is
-//! repeated (RFC 5321 §6.1). Nothing acknowledged is lost either way.
+//! repeated (RFC 5321 §6.1). What was claimed is given back by the next claim. Nothing acknowledged is lost either way.
 //!
 //! # Several nodes
 //!

@@ -3,6 +3,8 @@
 //! While recipients are leased, `due_at` is the end of the lease, so that a lease that runs out makes its rows due
 //! again without anybody doing anything.
 
+use std::sync::{Mutex, PoisonError};
+
 use super::connection::Connection;
 use super::query::{query, query_as, query_scalar};
 
@@ -22,19 +24,52 @@ const GROUPS_PER_TURN: usize = 4;
 /// Recipients in one group; the rest of a longer list forms further groups. RFC 5321 §4.5.3.1.8 has servers take 100.
 const GROUP_RECIPIENTS: i64 = 100;
 
+/// For whom a claim is made.
+pub(super) struct Claimant {
+    pub(super) master: MasterKey,
+    pub(super) tenure: Tenure,
+    /// What it has drawn so far.
+    pub(super) drawn: InDoubt,
+}
+
+impl Claimant {
+    fn draw(&self) -> LeaseToken {
+        let lease = self.tenure.node().lease(&mut rand::rng());
+        self.drawn.add([lease]);
+        lease
+    }
+}
+
+/// Leases of which it is not known whether they were committed: if so, they are those of nobody.
+#[derive(Default)]
+pub(super) struct InDoubt(Mutex<Vec<LeaseToken>>);
+
+/// More run out by themselves.
+const MOST_IN_DOUBT: usize = 1_000;
+
+impl InDoubt {
+    pub(super) fn add(&self, more: impl IntoIterator<Item = LeaseToken>) {
+        let mut leases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        leases.extend(more);
+        leases.truncate(MOST_IN_DOUBT);
+    }
+
+    pub(super) fn take(&self) -> Vec<LeaseToken> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// See [`Spool::claim`](crate::store::Spool::claim).
 pub(super) async fn claim(
     db: &mut Connection,
-    master: &MasterKey,
-    tenure: &Tenure,
+    claimant: &Claimant,
     (now, leased_until): (Timestamp, Timestamp),
     limit: usize,
     rooms: Rooms,
 ) -> Result<Claimed, Error> {
     let mut round = Round {
         db,
-        master,
-        tenure,
+        claimant,
         now,
         leased_until,
         rooms,
@@ -69,8 +104,7 @@ pub(super) async fn claim(
 /// One call of [`claim`]. Every lane it visits loses a due row or is no longer due, so it ends.
 struct Round<'a> {
     db: &'a mut Connection,
-    master: &'a MasterKey,
-    tenure: &'a Tenure,
+    claimant: &'a Claimant,
     now: Timestamp,
     leased_until: Timestamp,
     rooms: Rooms,
@@ -147,7 +181,7 @@ impl Round<'_> {
     async fn serve(&mut self, lane: &Lane, groups: usize) -> Result<(), Error> {
         let destination = &lane.destination;
         for _ in 0..groups {
-            let lease = self.tenure.node().lease(&mut rand::rng());
+            let lease = self.claimant.draw();
             let rows = self.lease_group(destination, lease).await?;
             let Some((message, ..)) = rows.first() else {
                 break;
@@ -184,7 +218,7 @@ impl Round<'_> {
         message: &str,
         rows: Vec<LeasedRow>,
     ) -> Result<(), Error> {
-        let opened = open_message(self.db, self.master, message).await;
+        let opened = open_message(self.db, &self.claimant.master, message).await;
         let (key, mut claim) = match opened.and_then(|opened| self.new_claim(lane, lease, opened)) {
             Ok(opened) => opened,
             Err(Error::Unreadable(what)) => return settle::quarantine(self.db, lease, what).await,
@@ -213,7 +247,7 @@ impl Round<'_> {
             message: opened.key.message(),
             lease,
             leased_until: self.leased_until,
-            tenure: self.tenure.clone(),
+            tenure: self.claimant.tenure.clone(),
             envelope: opened.envelope,
             content: opened.beside.content,
             size_bytes: opened.beside.size_bytes,

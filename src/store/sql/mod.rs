@@ -55,6 +55,7 @@ use crate::base::time::{Clock, Timestamp};
 use crate::mail::address::Domain;
 pub(super) use body::sweep_uncommitted;
 pub use claim::CLAIM_QUERIES;
+use claim::InDoubt;
 pub(super) use connection::Connection;
 pub(super) use database::Database;
 pub(super) use query::query;
@@ -90,6 +91,7 @@ struct Inner {
     /// Under which it claims now.
     tenure: Mutex<Tenure>,
     heart: OnceLock<AbortHandle>,
+    in_doubt: InDoubt,
 }
 
 /// A database that has been opened, and a connection that writes.
@@ -146,6 +148,7 @@ impl SqlStore {
                 keeper: OnceLock::new(),
                 tenure: Mutex::default(),
                 heart: OnceLock::new(),
+                in_doubt: InDoubt::default(),
             }),
         })
     }

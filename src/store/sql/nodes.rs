@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::connection::Connection;
-use super::operate::{self, release_leases};
+use super::operate;
 use super::query::{query, query_as, query_scalar};
 use super::{Inner, SqlStore};
 use crate::base::guarded_clock::boottime;
@@ -44,7 +44,7 @@ impl Nodes for SqlStore {
             return Ok(0);
         }
         let freed = inner
-            .write(move |db| Box::pin(release_leases(db, None, now)))
+            .write(move |db| Box::pin(operate::release_leases(db, None, now)))
             .await?;
         inner.changed.notify_one();
         Ok(freed)

@@ -54,6 +54,21 @@ pub(super) async fn give_back(db: &mut Connection, lease: LeaseToken, now: Times
     refresh_lane(db, &leased.destination).await
 }
 
+/// The same for several, as far as they are there.
+pub(super) async fn give_back_all(
+    db: &mut Connection,
+    leases: &[LeaseToken],
+    now: Timestamp,
+) -> Result<(), Error> {
+    for lease in leases {
+        match give_back(db, *lease, now).await {
+            Ok(()) | Err(Error::LeaseLost) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// See [`Spool::extend_lease`](crate::store::Spool::extend_lease).
 pub(super) async fn extend_lease(
     db: &mut Connection,

@@ -1,5 +1,6 @@
 //! The spool's surface; the work is done in the files beside this one.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use super::query::{query_as, query_scalar};
 use async_trait::async_trait;
 
 use super::body::SpoolBody;
+use super::claim::{Claimant, InDoubt};
 use super::message::{SealedMessage, pieces_in, store_message};
 use super::{Inner, SqlStore, claim, nodes, operate, settle};
 use crate::base::id::{LeaseToken, QueueId, RecipientId};
@@ -44,16 +46,22 @@ impl Spool for SqlStore {
         limit: usize,
         rooms: Rooms,
     ) -> Result<Claimed, Error> {
-        let master = self.inner.master.clone();
-        let tenure = self.inner.tenure();
+        let claimant = Arc::new(Claimant {
+            master: self.inner.master.clone(),
+            tenure: self.inner.tenure(),
+            drawn: InDoubt::default(),
+        });
+        let (own, in_doubt) = (Arc::clone(&claimant), self.inner.in_doubt.take());
         let set_back = self.inner.last_claim_at.swap(now.0, Ordering::Relaxed) > now.0;
-        self.inner
+        let doubted = in_doubt.clone();
+        let claimed = self
+            .inner
             .write(move |db| {
                 Box::pin(async move {
                     if set_back {
                         claim::forget_future_turns(db, now).await?;
                     }
-                    if !nodes::is_known(db, &tenure).await? {
+                    if !nodes::is_known(db, &own.tenure).await? {
                         // Others would not find out that these leases are those of nobody.
                         return Ok(Claimed {
                             has_more: true,
@@ -61,10 +69,16 @@ impl Spool for SqlStore {
                             ..Claimed::default()
                         });
                     }
-                    claim::claim(db, &master, &tenure, (now, leased_until), limit, rooms).await
+                    settle::give_back_all(db, &doubted, now).await?;
+                    claim::claim(db, &own, (now, leased_until), limit, rooms).await
                 })
             })
-            .await
+            .await;
+        if claimed.is_err() {
+            self.inner.in_doubt.add(in_doubt);
+            self.inner.in_doubt.add(claimant.drawn.take());
+        }
+        claimed
     }
 
     async fn read_piece(&self, message: QueueId, index: u32) -> Result<Option<Vec<u8>>, Error> {

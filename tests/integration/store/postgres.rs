@@ -557,7 +557,7 @@ async fn carry(client: UnixStream, server: UnixStream, breaks: Arc<AtomicBool>) 
     }
 }
 
-/// Mail is refused, and what is recorded again is there once.
+/// Mail is refused, what was claimed is claimed again, and what is recorded again is there once.
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_is_not_believed_and_does_no_harm() {
     let cluster = Cluster::shared();
@@ -580,7 +580,11 @@ async fn a_commit_whose_answer_is_lost_is_not_believed_and_does_no_harm() {
     let lost = taken().await;
     assert!(matches!(lost, Err(Error::NotCommitted(_))), "{lost:?}");
     assert_eq!(taken().await.unwrap(), Committed::Duplicate);
+    way.break_next();
+    let lost = store.claim(NOON, noon_plus(60), 1).await;
+    assert!(matches!(lost, Err(Error::NotCommitted(_))), "{lost:?}");
     let claimed = claim_one(&store, NOON).await;
+    assert_eq!(claimed.recipients[0].attempts, 0, "nobody has tried it");
     assert!(claim(&store, NOON, 1).await.is_empty(), "there is one");
     way.break_next();
     let lost = settle(&store, &claimed, SettledState::Delivered).await;
