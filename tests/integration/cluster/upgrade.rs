@@ -60,13 +60,25 @@ fn build() -> PathBuf {
     target.join("debug/dimed")
 }
 
-/// Leaves out what is as by default: the earlier version does not know every key.
-fn shorten(node: &Node) {
-    let default = Config::for_host("mx.hismail.test".parse().unwrap());
-    let default = toml::Table::try_from(default).unwrap();
+/// Keys of now that the earlier version does not know, beside those that are as by default, which are left out.
+const UNKNOWN: [(&str, &str); 1] = [("listen", "operations")];
+
+/// The same host while it has the earlier version.
+fn with_earlier_config(node: &Node) -> Node {
     let mut table = toml::Table::try_from(Config::load(&node.config).unwrap()).unwrap();
-    drop_defaults(&mut table, &default);
-    std::fs::write(&node.config, toml::to_string(&table).unwrap()).unwrap();
+    let default = Config::for_host("mx.hismail.test".parse().unwrap());
+    drop_defaults(&mut table, &toml::Table::try_from(default).unwrap());
+    for (section, key) in UNKNOWN {
+        table[section].as_table_mut().unwrap().remove(key).unwrap();
+    }
+    let config = node.config.with_file_name("earlier.toml");
+    std::fs::write(&config, toml::to_string(&table).unwrap()).unwrap();
+    Node {
+        config,
+        log: node.log.clone(),
+        ip: node.ip,
+        _loopback: None,
+    }
 }
 
 fn drop_defaults(table: &mut toml::Table, default: &toml::Table) {
@@ -80,28 +92,48 @@ fn drop_defaults(table: &mut toml::Table, default: &toml::Table) {
 }
 
 /// SIGTERM, and the next binary once it has ended.
-async fn replace(process: &mut Process, node: &Node, launch: &Launch) {
+async fn replace(process: &mut Process, next: impl Future<Output = Process>) {
     process.terminate();
     assert!(process.ended().await.success());
-    *process = node.start_as(launch).await;
+    *process = next.await;
 }
 
-async fn upgrade(database: &Database<'_>, setting: &Setting, processes: &mut [Process], earlier: &Launch) {
+async fn upgrade(database: &Database<'_>, setting: &Setting, earlier: &Earlier, processes: &mut [Process]) {
     let pause = Duration::from_secs(1);
     for (place, node) in setting.nodes.iter().enumerate() {
         sleep(pause).await;
-        replace(&mut processes[place], node, &Launch::default()).await;
+        replace(&mut processes[place], node.start()).await;
         if place == 0 {
             if !is_long() {
                 database.sql(LATER);
             }
             // One of the earlier version can still be started, for instance because its host was.
             sleep(pause).await;
-            replace(&mut processes[2], &setting.nodes[2], earlier).await;
+            replace(&mut processes[2], earlier.start(&setting.nodes[2])).await;
         }
     }
     sleep(pause).await;
     processes.iter_mut().for_each(Process::check);
+}
+
+/// The earlier version; our own in its place, unless the run is long.
+struct Earlier {
+    binary: Option<PathBuf>,
+}
+
+impl Earlier {
+    async fn start(&self, node: &Node) -> Process {
+        match &self.binary {
+            None => node.start().await,
+            Some(_) => {
+                let launch = Launch {
+                    binary: self.binary.clone(),
+                    ..Launch::default()
+                };
+                with_earlier_config(node).start_as(&launch).await
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,19 +141,19 @@ async fn nodes_are_replaced_one_by_one_and_nothing_is_lost_or_delivered_twice() 
     let cluster = Cluster::shared();
     let database = cluster.database();
     let setting = Setting::new(&database, 3).await;
-    let mut earlier = Launch::default();
+    let earlier = Earlier {
+        binary: is_long().then(build),
+    };
     if is_long() {
-        earlier.binary = Some(build());
         database.sql(UNDO);
     }
-    setting.nodes.iter().for_each(shorten);
     let mut processes = Vec::new();
     for node in &setting.nodes {
-        processes.push(node.start_as(&earlier).await);
+        processes.push(earlier.start(node).await);
     }
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let upgrade = async {
-        upgrade(&database, &setting, &mut processes, &earlier).await;
+        upgrade(&database, &setting, &earlier, &mut processes).await;
         stop.send(()).unwrap();
     };
     let (acknowledged, ()) = tokio::join!(submit_all_along(&setting.nodes, stopped), upgrade);
