@@ -3,6 +3,7 @@
 //! Labels are words of the program, so there are never more series than words: no name of a domain or a person can become one.
 //! Names and labels are an interface, and do not change once released. Counts are of this process, since it was started.
 
+use std::fmt::Display;
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
@@ -12,6 +13,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+
+use super::lately::Lately;
+use super::time::{Clock as _, SystemClock, Timestamp};
 
 /// What all names begin with.
 pub const PREFIX: &str = "dimed";
@@ -29,6 +33,17 @@ const COMMIT_JOBS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
 
 /// By which service messages come in.
 const SERVICES: [&str; 6] = ["smtp", "submission", "relay", "dmtp", "dmtp_submission", "drop"];
+
+/// Which ways mail goes.
+const ROUTES: [&str; 3] = ["local", "smtp", "dmtp"];
+
+/// What becomes of an attempt.
+const RESULTS: [&str; 5] = ["delivered", "relayed", "expanded", "deferred", "failed"];
+
+/// Attempts that are remembered one by one.
+const REMEMBERED: usize = 20;
+
+static ENDED: Lately<Ended> = Lately::new(REMEMBERED);
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
@@ -81,8 +96,8 @@ impl Metrics {
                 );
             }
         }
-        for route in ["local", "smtp", "dmtp"] {
-            for result in ["delivered", "relayed", "deferred", "failed"] {
+        for route in ROUTES {
+            for result in RESULTS {
                 drop(
                     self.deliveries
                         .get_or_create(&[("route", route), ("result", result)]),
@@ -183,10 +198,66 @@ pub fn refused(protocol: &'static str, code: u16) {
     METRICS.refused.get_or_create(&labels).inc();
 }
 
-/// An attempt for one recipient came to its end.
-pub fn attempted(route: &'static str, result: &'static str) {
+/// An attempt for one recipient.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// When it ended.
+    pub at: Timestamp,
+    /// Of the message, or, where it is sealed, of the attempt alone.
+    pub id: String,
+    /// `local`, `smtp` or `dmtp`.
+    pub route: &'static str,
+    /// `delivered`, `relayed`, `expanded`, `deferred` or `failed`.
+    pub result: &'static str,
+}
+
+/// An attempt for one recipient came to its end. `id` leads to no more than a line of the log about it may lead to.
+pub fn attempted(route: &'static str, result: &'static str, id: &dyn Display) {
     let labels = [("route", route), ("result", result)];
     METRICS.deliveries.get_or_create(&labels).inc();
+    ENDED.push(Ended {
+        at: SystemClock.now(),
+        id: id.to_string(),
+        route,
+        result,
+    });
+}
+
+/// The last attempts, oldest first.
+pub fn ended() -> Vec<Ended> {
+    ENDED.all()
+}
+
+/// How many attempts ended, by route and result.
+pub fn deliveries() -> Vec<(&'static str, &'static str, u64)> {
+    let all = ROUTES
+        .into_iter()
+        .flat_map(|route| RESULTS.map(|result| (route, result)));
+    let count = |(route, result)| {
+        let labels = [("route", route), ("result", result)];
+        (route, result, METRICS.deliveries.get_or_create(&labels).get())
+    };
+    all.map(count).collect()
+}
+
+/// What has gone through this process.
+#[derive(Debug, Clone, Copy)]
+pub struct Totals {
+    /// Messages taken in.
+    pub accepted: u64,
+    /// Recipients delivered to, here or to the next host.
+    pub delivered: u64,
+}
+
+/// All of it so far.
+pub fn totals() -> Totals {
+    let accepted = SERVICES.map(|service| METRICS.accepted.get_or_create(&[("service", service)]).get());
+    let done = deliveries().into_iter();
+    let done = done.filter(|(_, result, _)| matches!(*result, "delivered" | "relayed"));
+    Totals {
+        accepted: accepted.iter().sum(),
+        delivered: done.map(|(_, _, count)| count).sum(),
+    }
 }
 
 /// A DMTP session is under TLS, or is not; `in` for those of peers, `out` for ours.

@@ -9,6 +9,7 @@ pub mod encoding;
 pub mod followed_clock;
 pub mod guarded_clock;
 pub mod id;
+pub mod lately;
 pub mod machine;
 pub mod metrics;
 pub mod network;

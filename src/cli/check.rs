@@ -21,6 +21,7 @@ use super::{Exit, load};
 use crate::accounts::{self, Accounts, Dovecot, Loaded, Resolution};
 use crate::base::secret::Secret;
 use crate::config::{self, Config, FilteredMail, PasswordsAt, Warning};
+use crate::daemon::health;
 use crate::delivery::smtp::{CredentialsError, parse_credentials};
 use crate::mail::address::{Domain, Mailbox};
 use crate::net::tls::{Acceptor, Identity, WebPki};
@@ -77,7 +78,8 @@ fn answer(config: &Config, findings: Vec<Finding>) -> Answer {
         .into_iter()
         .chain(host::of_host(config))
         .map(|warning| Finding::from(&warning));
-    let findings: Vec<Finding> = warnings.chain(findings).chain(of_disk(config)).collect();
+    let of_disk = health::space(config.space().look().is_short).map(Finding::from);
+    let findings: Vec<Finding> = warnings.chain(findings).chain(of_disk).collect();
     let mut text = format!("The configuration of {host} can be used.\n");
     text.extend(
         findings
@@ -179,15 +181,6 @@ async fn passing_through(context: &Context) -> anyhow::Result<Vec<Warning>> {
 async fn is_empty(context: &Context, relayed: &Domain) -> anyhow::Result<bool> {
     let first = context.store.list_relay_recipients(relayed, None, 1).await?;
     Ok(first.is_empty())
-}
-
-/// Below the floor no mail is taken in.
-fn of_disk(config: &Config) -> Option<Finding> {
-    let folder = config.server.data_directory.display();
-    config.space().look().is_short.then(|| Finding {
-        code: "space_short",
-        message: format!("the disk of {folder} is nearly full, and no mail is taken in ([storage])"),
-    })
 }
 
 /// Who is named to get mail, and does not exist here.

@@ -1,7 +1,7 @@
 //! `dimed dns …`.
 
 mod certificate;
-mod check;
+pub(in crate::cli) mod check;
 mod policy;
 mod records;
 mod report;
@@ -54,7 +54,7 @@ pub enum Command {
     },
 }
 
-fn name_server(text: &str) -> Result<SocketAddr, &'static str> {
+pub(in crate::cli) fn name_server(text: &str) -> Result<SocketAddr, &'static str> {
     let without_port = |_| text.parse().map(|ip: IpAddr| SocketAddr::new(ip, 53));
     text.parse()
         .or_else(without_port)
@@ -106,13 +106,28 @@ async fn print_check(
 ) -> anyhow::Result<Exit> {
     let context = Context::open(config).await?;
     let local = local(&context, domain).await?;
+    let checked = compared(&context, &local).await?;
+    let answer = Answer {
+        text: report::text(domain, &checked),
+        json: report::object(domain, &checked),
+    };
+    answer.write(json, out)?;
+    Ok(checked.exit())
+}
+
+/// What DNS and web servers say of a domain, against what they should say.
+pub(in crate::cli) async fn compared(
+    context: &Context,
+    local: &LocalDomain,
+) -> anyhow::Result<check::Checked> {
+    let domain = &local.name;
     let certificates = Certificates::of(&context.config)?;
-    let lines = records::all(&context, &local, &certificates).await?;
+    let lines = records::all(context, local, &certificates).await?;
     let resolver = context.config.dns.resolver()?;
     let around = check::Surroundings {
         certificates: &certificates,
         now_secs: context.now().unix_secs(),
-        former_keys: former_keys(&context, domain).await?,
+        former_keys: former_keys(context, domain).await?,
     };
     let hosts = records::hosts(&context.config, local.dime.as_ref());
     let mut findings = check::all(&*resolver, &lines, &hosts, &around).await;
@@ -124,16 +139,10 @@ async fn print_check(
         let source = outbound.https(&resolver, outbound.roots()?.as_ref())?;
         findings.push(policy::check(&source, domain, &policy, &context.config.server.hostname).await);
     }
-    let checked = check::Checked {
+    Ok(check::Checked {
         self_test: resolver.self_test().await,
         findings,
-    };
-    let answer = Answer {
-        text: report::text(domain, &checked),
-        json: report::object(domain, &checked),
-    };
-    answer.write(json, out)?;
-    Ok(checked.exit())
+    })
 }
 
 /// Primary keys that the domain had, or was about to have.

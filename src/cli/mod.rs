@@ -14,6 +14,7 @@ mod context;
 pub mod demo;
 mod dkim;
 mod dns;
+mod doctor;
 mod domain;
 mod exit;
 pub mod files;
@@ -66,6 +67,8 @@ pub enum Command {
     Demo(demo::Arguments),
     /// Read the configuration, its certificates and the master key, and say what is wrong with them.
     Check(check::Arguments),
+    /// Look at everything that mail rests on, in DNS, in the network and on this machine, and say what to do about what is wrong.
+    Doctor(Box<doctor::Arguments>),
     /// Domains that are served here.
     #[command(subcommand)]
     Domain(domain::Command),
@@ -194,6 +197,7 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
             let arguments = &arguments;
             apart(move || check::run(arguments, path, out)).await
         }
+        Command::Doctor(arguments) => with(path, move |config| doctor::run(*arguments, config, out)).await,
         Command::Domain(command) => with(path, move |config| domain::run(command, config, out)).await,
         Command::Account(command) => with(path, move |config| account::run(command, config, out)).await,
         Command::Alias(command) => with(path, move |config| alias::run(command, config, out)).await,

@@ -209,6 +209,10 @@ impl Daemon {
             http::own_policy::serve(Arc::clone(&services), tcp)
         });
         let answers = Arc::new(Operations::new(Arc::clone(&self.services)));
+        if !operations.is_empty() {
+            let (answers, stop) = (Arc::clone(&answers), self.stop.clone());
+            self.sessions.spawn(operations::history::run(answers, stop));
+        }
         self.listen_alone(operations, move |(), tcp, _| Arc::clone(&answers).serve(tcp));
     }
 

@@ -72,7 +72,7 @@ pub fn condemned(message: QueueId) {
 /// A recipient of ours was served, or not.
 pub fn local(claim: &Claim, outcome: &Outcome, elapsed: Duration) {
     let words = Words::of(outcome);
-    metrics::attempted("local", words.outcome);
+    metrics::attempted("local", words.outcome, &claim.message);
     tracing::info!(
         event = observe::QUEUE_ATTEMPT_LOCAL,
         message.id = %claim.message,
@@ -151,7 +151,7 @@ pub fn smtp<'a>(
     let protection = report.protection.as_ref();
     for (outcome, reason) in report.outcomes.iter().zip(reasons) {
         let words = Words::of(outcome);
-        metrics::attempted("smtp", words.outcome);
+        metrics::attempted("smtp", words.outcome, &claim.message);
         if let (Some(transport), Outcome::Deferred(why) | Outcome::Failed(why)) = (transport, outcome) {
             tracing::warn!(
                 event = observe::QUEUE_TRANSPORT_FAILED,
@@ -198,7 +198,7 @@ fn without_addresses(text: &str) -> String {
 /// An attempt by DMTP ended.
 pub fn dmtp(claim: &Claim, attempt: AttemptId, report: &dmtp::Report, elapsed: Duration) {
     let words = Words::of(&report.outcome);
-    metrics::attempted("dmtp", words.outcome);
+    metrics::attempted("dmtp", words.outcome, &attempt);
     let peer = report.peer.as_ref();
     tracing::info!(
         event = observe::QUEUE_ATTEMPT_DMTP,

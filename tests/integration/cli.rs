@@ -471,8 +471,8 @@ fn check_names_what_is_wrong() {
     home.done(&["alias", "add", "abuse@hermail.test", "carol@plain.test"]);
     assert_eq!(
         home.done(&["check"]),
-        "The configuration of mx.hermail.test can be used.\nLook again: no name server gives a usable answer ([dns]); mail to \
-         other domains waits until this is put right.\n"
+        "The configuration of mx.hermail.test can be used.\nLook again: no name server gives a usable answer; mail to other \
+         domains waits until answers can be proven: name other servers in [dns], or put these right.\n"
     );
 
     let text = fs::read_to_string(home.path("dimed.toml")).unwrap();
@@ -1101,7 +1101,8 @@ fn domains_accounts_aliases_and_the_check_answer_programs() {
         checked,
         json!({ "result": "done", "hostname": "mx.hermail.test", "warnings": [{
             "code": "name_servers",
-            "message": "no name server gives a usable answer ([dns]); mail to other domains waits until this is put right",
+            "message": "no name server gives a usable answer; mail to other domains waits until answers can be proven: name other \
+                servers in [dns], or put these right",
         }] })
     );
     assert_eq!(

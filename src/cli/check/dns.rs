@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::surroundings::Finding;
 use crate::config::Config;
+use crate::daemon::health;
 use crate::net::dns::{Resolver, SelfTest};
 use crate::screening::lists::{self, List, Tested};
 
@@ -22,12 +23,9 @@ pub async fn findings(config: &Config) -> Vec<Finding> {
     };
     let resolver = resolver.as_ref();
     let tested = timeout(PATIENCE, resolver.self_test()).await;
-    match tested.unwrap_or(SelfTest::Unreachable) {
-        SelfTest::Passed => of_lists(resolver, &config.screening().lists).await,
-        failed => vec![Finding {
-            code: "name_servers",
-            message: format!("{failed} ([dns]); mail to other domains waits until this is put right"),
-        }],
+    match health::name_servers(tested.unwrap_or(SelfTest::Unreachable)) {
+        None => of_lists(resolver, &config.screening().lists).await,
+        Some(failed) => vec![failed.into()],
     }
 }
 

@@ -14,9 +14,9 @@ use crate::base::descriptors;
 use crate::base::time::{Clock, SystemClock, Timestamp};
 use crate::cli::context::Context;
 use crate::config::Config;
+use crate::daemon::health;
 use crate::mail::address::Domain;
-use crate::mail::date::rfc5322;
-use crate::net::tls::Identity;
+use crate::net::tls::{Identity, Period};
 
 /// How long a mailbox server may take to say who it is.
 const PROBED_FOR: Duration = Duration::from_secs(5);
@@ -28,6 +28,15 @@ pub struct Finding {
     pub code: &'static str,
     /// What is wrong, what follows, and what to do.
     pub message: String,
+}
+
+impl From<health::Finding> for Finding {
+    fn from(found: health::Finding) -> Self {
+        Self {
+            code: found.code,
+            message: format!("{}; {}: {}", found.what, found.why, found.advice),
+        }
+    }
 }
 
 /// Everything that can be found without the database.
@@ -46,7 +55,7 @@ pub async fn findings(config: &Config) -> Vec<Finding> {
     found.extend(folder_is_missing(data));
     found.extend(host::of_another(data, rustix::process::geteuid().as_raw()));
     found.extend(host::one_label(&config.server.hostname));
-    found.extend(files_are_few(config, descriptors::most()));
+    found.extend(health::files(config, descriptors::most()).map(Finding::from));
     found.extend(mailbox_server_is_silent(config).await);
     found
 }
@@ -70,32 +79,8 @@ pub async fn unserved(context: &Context) -> anyhow::Result<Vec<Finding>> {
 
 fn certificate_ended(certificate: &Path, key: &Path, now: Timestamp) -> Option<Finding> {
     let identity = Identity::load(certificate, key).ok()?;
-    let (_, leaf) = X509Certificate::from_der(identity.leaf()).ok()?;
-    let (from, until) = (leaf.validity().not_before, leaf.validity().not_after);
-    let secs = now.unix_secs();
-    let (code, when) = match () {
-        () if until.timestamp() <= secs => (
-            "certificate_ended",
-            format!("ended on {}", date(until.timestamp())),
-        ),
-        () if from.timestamp() > secs => (
-            "certificate_not_begun",
-            format!("is not valid before {}", date(from.timestamp())),
-        ),
-        () => return None,
-    };
-    Some(Finding {
-        code,
-        message: format!(
-            "the certificate in {} {when}, and mail programs and hosts that check it do not go on: put a valid one in its \
-             place, and restart the daemon",
-            certificate.display()
-        ),
-    })
-}
-
-fn date(unix_secs: i64) -> String {
-    rfc5322(Timestamp(unix_secs.saturating_mul(1000)))
+    let name = format!("the certificate in {}", certificate.display());
+    health::certificate(&name, Period::of(identity.leaf()), now).map(Finding::from)
 }
 
 /// The certificate for SMTP must have our name; that for DMTP is vouched for by the management record.
@@ -152,20 +137,6 @@ fn folder_is_missing(folder: &Path) -> Option<Finding> {
     })
 }
 
-/// Going by the limit here, which the daemon's unit may have otherwise.
-fn files_are_few(config: &Config, limit: Option<usize>) -> Option<Finding> {
-    let wanted = config.limits.connections.get();
-    let (limit, each) = (limit?, config.descriptors_of_connection());
-    let taken = descriptors::connections(wanted, each, limit, descriptors::AT_START);
-    (taken < wanted).then(|| Finding {
-        code: "files_few",
-        message: format!(
-            "of {wanted} connections (limits.connections) the daemon takes {taken} at a time if it may have {limit} files open, as \
-             here: raise that limit (`ulimit -Hn`, LimitNOFILE in the unit), or lower limits.connections"
-        ),
-    })
-}
-
 async fn mailbox_server_is_silent(config: &Config) -> Option<Finding> {
     let server = config.mailboxes(Arc::new(config.maildirs())).lmtp?;
     let why = match timeout(PROBED_FOR, server.probe()).await {
@@ -188,16 +159,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-
-    #[test]
-    fn a_limit_that_is_too_low_for_the_connections_is_found() {
-        let config = Config::for_host("mx.hermail.test".parse().unwrap());
-        let found = files_are_few(&config, Some(1024)).unwrap();
-        assert_eq!(found.code, "files_few");
-        assert!(found.message.contains("takes 760 at a time"), "{}", found.message);
-        assert_eq!(files_are_few(&config, Some(4096)), None);
-        assert_eq!(files_are_few(&config, None), None);
-    }
 
     #[test]
     fn a_wildcard_names_hosts_one_label_below() {

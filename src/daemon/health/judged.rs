@@ -1,8 +1,9 @@
 //! What a daemon can look at as well as a command, put into words once.
 
 use super::Finding;
-use crate::base::guarded_clock::Doubt;
+use crate::base::descriptors;
 use crate::base::time::Timestamp;
+use crate::config::Config;
 use crate::mail::date::rfc5322;
 use crate::net::dns::SelfTest;
 use crate::net::tls::Period;
@@ -21,18 +22,15 @@ pub fn space(is_short: bool) -> Option<Finding> {
 }
 
 /// Whether the time can be believed.
-pub fn clock(doubt: Option<Doubt>) -> Option<Finding> {
-    let ahead_secs = doubt?.ahead_ms / 1000;
-    let direction = if ahead_secs < 0 { "behind" } else { "ahead" };
-    Some(Finding::wrong(
-        "clock_doubted",
-        format!(
-            "the clock has jumped: it is {} seconds {direction} of where it was expected",
-            ahead_secs.unsigned_abs()
-        ),
-        "nothing expires, comes back for its age or is destroyed while the time is in doubt",
-        "set the clock, or run `dimed clock confirm` if it is right",
-    ))
+pub fn clock(is_doubted: bool) -> Option<Finding> {
+    is_doubted.then(|| {
+        Finding::wrong(
+            "clock_doubted",
+            "the clock has jumped by more than an hour, and may be wrong",
+            "nothing expires, comes back for its age or is destroyed while the time is in doubt",
+            "set the clock, or run `dimed clock confirm` if it is right",
+        )
+    })
 }
 
 /// Whether answers of DNS can be proven.
@@ -47,28 +45,45 @@ pub fn name_servers(found: SelfTest) -> Option<Finding> {
     })
 }
 
-/// Whether mail could be kept.
-pub fn store(probed: &Result<(), Error>) -> Option<Finding> {
-    match probed {
-        Ok(()) => None,
-        Err(Error::NotDurable(what)) => Some(Finding::wrong(
+/// Whether mail could be kept; `failure` is what came of trying.
+pub fn store(failure: Option<&Error>) -> Option<Finding> {
+    Some(match failure? {
+        Error::NotDurable(what) => Finding::wrong(
             "store_not_durable",
             format!("the database is not durable: {what}"),
             "mail that was acknowledged could be lost, so none is taken in and nothing is delivered",
             "turn on what was turned off",
-        )),
+        ),
         // What a database says of itself can have values of rows in it.
-        Err(_) => Some(Finding::wrong(
+        _ => Finding::wrong(
             "store_unusable",
             "the database cannot be used now",
             "no mail is taken in, and nothing is delivered",
             "see the log for why; with PostgreSQL, look whether its server is there and takes connections",
-        )),
-    }
+        ),
+    })
 }
 
-/// Whether the certificate of a service is valid now; `service` is `SMTP` or `DMTP`.
-pub fn certificate(service: &str, period: Option<Period>, now: Timestamp) -> Option<Finding> {
+/// Whether as many connections as configured can be had where so many files may be open.
+pub fn files(config: &Config, limit: Option<usize>) -> Option<Finding> {
+    let wanted = config.limits.connections.get();
+    let (limit, each) = (limit?, config.descriptors_of_connection());
+    let taken = descriptors::connections(wanted, each, limit, descriptors::AT_START);
+    (taken < wanted).then(|| {
+        Finding::risky(
+            "files_few",
+            format!(
+                "of {wanted} connections (limits.connections) the daemon takes {taken} at a time if it may have {limit} files open, \
+                 as here"
+            ),
+            "the others wait",
+            "raise that limit (`ulimit -Hn`, LimitNOFILE in the unit), or lower limits.connections",
+        )
+    })
+}
+
+/// Whether a certificate is valid now; `name` says which one it is.
+pub fn certificate(name: &str, period: Option<Period>, now: Timestamp) -> Option<Finding> {
     let period = period?;
     if period.contains(now) {
         return None;
@@ -83,7 +98,7 @@ pub fn certificate(service: &str, period: Option<Period>, now: Timestamp) -> Opt
     };
     Some(Finding::wrong(
         code,
-        format!("the certificate for {service} {when}"),
+        format!("{name} {when}"),
         "mail programs and hosts that check it do not go on",
         "put a valid one in its place, and restart the daemon",
     ))
@@ -101,22 +116,32 @@ mod tests {
             from: 100,
             until: 200,
         });
-        let code = |secs: i64| certificate("SMTP", period, Timestamp(secs * 1000)).map(|found| found.code);
+        let code = |secs: i64| certificate("it", period, Timestamp(secs * 1000)).map(|found| found.code);
         assert_eq!(code(99), Some("certificate_not_begun"));
         assert_eq!(code(100), None);
         assert_eq!(code(199), None);
         assert_eq!(code(200), Some("certificate_ended"));
-        assert_eq!(certificate("SMTP", None, Timestamp(0)), None);
+        assert_eq!(certificate("it", None, Timestamp(0)), None);
     }
 
     #[test]
     fn a_database_that_fails_and_one_that_does_not_sync_are_told_apart() {
-        let code = |error: Error| store(&Err(error)).unwrap().code;
+        let code = |error: Error| store(Some(&error)).unwrap().code;
         assert_eq!(
             code(Error::NotDurable("fsync is off".to_owned())),
             "store_not_durable"
         );
         assert_eq!(code(Error::Unreadable("x")), "store_unusable");
-        assert_eq!(store(&Ok(())), None);
+        assert_eq!(store(None), None);
+    }
+
+    #[test]
+    fn a_limit_that_is_too_low_for_the_connections_is_found() {
+        let config = Config::for_host("mx.hermail.test".parse().unwrap());
+        let found = files(&config, Some(1024)).unwrap();
+        assert_eq!(found.code, "files_few");
+        assert!(found.what.contains("takes 760 at a time"), "{}", found.what);
+        assert_eq!(files(&config, Some(4096)), None);
+        assert_eq!(files(&config, None), None);
     }
 }

@@ -29,12 +29,12 @@ pub async fn unready(services: &Services) -> Vec<Finding> {
     let (smtp, dmtp) = (services.smtp_tls.period(), services.dmtp_tls.period());
     let found = [
         judged::space(!services.has_space()),
-        judged::clock(services.guarded_clock.look()),
+        judged::clock(services.guarded_clock.look().is_some()),
         services.dns_watch.last().and_then(judged::name_servers),
         drained(services),
         store(services).await,
-        judged::certificate("SMTP", smtp, now),
-        judged::certificate("DMTP", dmtp, now).filter(|_| dmtp != smtp),
+        judged::certificate("the certificate for SMTP", smtp, now),
+        judged::certificate("the certificate for DMTP", dmtp, now).filter(|_| dmtp != smtp),
     ];
     found.into_iter().flatten().collect()
 }
@@ -52,7 +52,7 @@ fn drained(services: &Services) -> Option<Finding> {
 
 async fn store(services: &Services) -> Option<Finding> {
     match timeout(PATIENCE, services.store.probe()).await {
-        Ok(probed) => judged::store(&probed),
+        Ok(probed) => judged::store(probed.as_ref().err()),
         Err(_) => Some(Finding::wrong(
             "store_unusable",
             format!(

@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
-use super::sample::{KeyDates, Queue};
+use super::sample::{Domains, Queue};
 use crate::base::metrics::{Labels, PREFIX, registry};
 use crate::base::space::Free;
 use crate::base::time::Timestamp;
@@ -29,7 +29,7 @@ pub struct Now<'a> {
     pub started: Timestamp,
     pub unready: &'a [Finding],
     pub queue: Option<&'a Queue>,
-    pub keys: &'a KeyDates,
+    pub domains: &'a Domains,
 }
 
 impl Now<'_> {
@@ -133,7 +133,7 @@ impl Now<'_> {
         }
         let help = "When the certificate ends, in Unix time";
         seconds(registry, "certificate_expiry_timestamp", help, certificates);
-        if let Some(expires) = self.keys.first_key_set {
+        if let Some(expires) = self.domains.first_key_set {
             let help = "When the first key set of a domain expires that is served here, in Unix time; it is renewed before";
             seconds(registry, "key_set_expiry_timestamp", help, number(whole(expires)));
         }

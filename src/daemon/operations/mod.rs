@@ -1,8 +1,11 @@
 //! For those who watch over this host, on a port of its own: whether the daemon lives (`/healthz`), whether it is ready and why not
-//! (`/readyz`), and what it counts (`/metrics`). Everything is read, and nothing can be changed here.
+//! (`/readyz`), what it counts (`/metrics`), and a page for people (`/`). Everything is read, and nothing can be changed here.
 
+mod chart;
+pub mod history;
 mod kept;
 mod metrics;
+mod page;
 mod sample;
 
 use std::sync::Arc;
@@ -10,13 +13,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CACHE_CONTROL, HOST, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use self::history::History;
 use self::kept::Kept;
-use self::sample::{KeyDates, Queue};
+use self::page::Page;
+use self::sample::{Domains, Queue};
 use super::health::{self, Finding};
 use super::http::{exchange, text, typed};
 use super::{Services, VERSION};
@@ -28,8 +33,8 @@ const READY_FOR: Duration = Duration::from_secs(1);
 /// How long numbers of the queue may be given again, at least.
 const QUEUE_FOR: Duration = Duration::from_secs(5);
 
-/// The same for the dates of keys.
-const KEYS_FOR: Duration = Duration::from_secs(300);
+/// The same for domains and the dates of their keys.
+const DOMAINS_FOR: Duration = Duration::from_secs(300);
 
 /// What the answers are made from.
 pub struct Operations {
@@ -37,7 +42,8 @@ pub struct Operations {
     started: Timestamp,
     unready: Kept<Vec<Finding>>,
     queue: Kept<Option<Queue>>,
-    keys: Kept<KeyDates>,
+    domains: Kept<Domains>,
+    history: History,
 }
 
 impl Operations {
@@ -48,7 +54,8 @@ impl Operations {
             services,
             unready: Kept::new(READY_FOR),
             queue: Kept::new(QUEUE_FOR),
-            keys: Kept::new(KEYS_FOR),
+            domains: Kept::new(DOMAINS_FOR),
+            history: History::new(history::MOST),
         }
     }
 
@@ -64,17 +71,22 @@ impl Operations {
     async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         let mut response = match *request.method() {
             _ if !self.is_meant(request) => text(StatusCode::MISDIRECTED_REQUEST, "no such host\n".into()),
-            Method::GET | Method::HEAD => self.page(request.uri().path()).await,
+            Method::GET | Method::HEAD => self.at(request.uri().path()).await,
             _ => text(StatusCode::METHOD_NOT_ALLOWED, "GET it\n".into()),
         };
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+        headers.insert("referrer-policy", HeaderValue::from_static("no-referrer"));
+        if let Ok(policy) = HeaderValue::from_str(&page::POLICY) {
+            headers.insert(CONTENT_SECURITY_POLICY, policy);
+        }
         response
     }
 
-    async fn page(&self, path: &str) -> Response<Full<Bytes>> {
+    async fn at(&self, path: &str) -> Response<Full<Bytes>> {
         match path {
+            "/" => self.page().await,
             "/healthz" => json_text(StatusCode::OK, &json!({ "alive": true, "version": VERSION })),
             "/readyz" => self.readyz().await,
             "/metrics" => self.metrics().await,
@@ -112,19 +124,42 @@ impl Operations {
     }
 
     async fn metrics(&self) -> Response<Full<Bytes>> {
-        let (unready, queue) = tokio::join!(self.unready(), self.queue());
-        let keys = self.keys.get(|| KeyDates::of(&self.services)).await;
+        let (unready, queue, domains) = tokio::join!(self.unready(), self.queue(), self.domains());
         let now = metrics::Now {
             services: &self.services,
             started: self.started,
             unready: &unready,
             queue: queue.as_ref().as_ref(),
-            keys: &keys,
+            domains: &domains,
         };
         match now.text() {
             Ok(lines) => typed(StatusCode::OK, metrics::TYPE, lines),
             Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "local error\n".into()),
         }
+    }
+
+    async fn page(&self) -> Response<Full<Bytes>> {
+        let (unready, queue, domains) = tokio::join!(self.unready(), self.queue(), self.domains());
+        let services = &self.services;
+        let page = Page {
+            host: &services.config.server.hostname,
+            now: services.clock.now(),
+            started: self.started,
+            unready: &unready,
+            queue: queue.as_ref().as_ref(),
+            domains: &domains,
+            moments: &self.history.all(),
+            ended: &crate::base::metrics::ended(),
+            certificates: [
+                ("SMTP", services.smtp_tls.period()),
+                ("DMTP", services.dmtp_tls.period()),
+            ],
+        };
+        typed(StatusCode::OK, "text/html; charset=utf-8", page.html())
+    }
+
+    async fn domains(&self) -> Arc<Domains> {
+        self.domains.get(|| Domains::of(&self.services)).await
     }
 
     async fn queue(&self) -> Arc<Option<Queue>> {

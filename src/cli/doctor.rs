@@ -1,0 +1,148 @@
+//! `dimed doctor`: looks at everything that mail through this host rests on, says what is wrong with it, why that matters and what
+//! to do. It changes nothing.
+
+mod disk;
+mod domain;
+mod network;
+mod relay;
+
+use std::io::Write;
+use std::net::SocketAddr;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use self::network::Reach;
+use super::answer::{Answer, printable};
+use super::context::Context;
+use super::{Exit, dns};
+use crate::base::descriptors;
+use crate::config::{Config, Validation};
+use crate::daemon::health::{self, Finding, Weight};
+use crate::mail::address::Domain;
+use crate::net::dns::SelfTest;
+use crate::store;
+
+/// What to look at.
+///
+/// The certificate, the records in DNS, the way to other hosts and back, the disk, the database, and whether the running daemon
+/// passes mail on for strangers. `dimed check` reads the configuration itself.
+///
+/// Exit codes: 0 if nothing is wrong, 1 if something is, 75 if nothing is known to be wrong and something could not be found out, 78
+/// if the configuration cannot be used.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// A domain that is served here. [default: all of them]
+    domain: Option<Domain>,
+    /// Name server to ask: its address, with the port if that is not 53; may be repeated. Answers are validated here.
+    /// [default: those of the configuration]
+    #[arg(long, value_name = "ADDRESS", value_parser = dns::name_server)]
+    server: Vec<SocketAddr>,
+    /// A domain to whose mail hosts a connection is made, to see whether the way out is open; `none` for none.
+    #[arg(long, value_name = "DOMAIN", default_value = "gmail.com")]
+    reach: Reach,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Looks at everything, and tells.
+pub async fn run(arguments: Arguments, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let mut config = config;
+    if !arguments.server.is_empty() {
+        config.dns.servers = arguments.server;
+        config.dns.validation = Validation::Dnssec;
+    }
+    let mut findings = of_host(&config);
+    let (context, unusable) = opened(&config).await?;
+    findings.extend(unusable);
+    let resolver = config.dns.resolver()?;
+    let tested = resolver.self_test().await;
+    findings.extend(health::name_servers(tested));
+    findings.extend(relay::findings(&config, context.as_ref()).await);
+    if let Some(context) = &context {
+        findings.extend(of_clock(context).await);
+    }
+    // Nothing can be said about others' answers behind name servers that pass on what anybody has made of them.
+    if tested == SelfTest::Passed {
+        findings.extend(network::findings(&config, &*resolver, &arguments.reach).await);
+        if let Some(context) = &context {
+            findings.extend(domain::findings(context, arguments.domain.as_ref()).await?);
+        }
+    }
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.weight));
+    let exit = exit(&findings);
+    answer(&findings, exit).write(arguments.json, out)?;
+    Ok(exit)
+}
+
+/// What can be seen without the database and the network.
+fn of_host(config: &Config) -> Vec<Finding> {
+    let mut found = disk::findings(config);
+    found.extend(health::files(config, descriptors::most()));
+    found
+}
+
+/// The installation, or why its database cannot be used; it fails for what is wrong with the configuration.
+async fn opened(config: &Config) -> anyhow::Result<(Option<Context>, Option<Finding>)> {
+    let error = match Context::open(config.clone()).await {
+        Ok(context) => return Ok((Some(context), None)),
+        Err(error) => error,
+    };
+    let cause = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<store::Error>());
+    match cause {
+        Some(failure @ (store::Error::Database(_) | store::Error::NotDurable(_))) => {
+            Ok((None, health::store(Some(failure))))
+        }
+        _ => Err(error),
+    }
+}
+
+async fn of_clock(context: &Context) -> Option<Finding> {
+    match context.store.clock_record().await {
+        Ok(record) => health::clock(record.is_some_and(|record| record.is_doubted)),
+        Err(error) => health::store(Some(&error)),
+    }
+}
+
+fn exit(findings: &[Finding]) -> Exit {
+    match findings.iter().map(|finding| finding.weight).max() {
+        Some(Weight::Wrong) => Exit::No,
+        Some(Weight::Unknown) => Exit::TryLater,
+        Some(Weight::Risky) | None => Exit::Done,
+    }
+}
+
+fn answer(findings: &[Finding], exit: Exit) -> Answer {
+    let mut text: String = findings.iter().map(lines).collect();
+    text += match (exit, findings.is_empty()) {
+        (Exit::No, _) => "Something is wrong; it is marked with an exclamation mark.\n",
+        (Exit::TryLater, _) => {
+            "Nothing is known to be wrong; what is marked with a question mark could not be found out.\n"
+        }
+        (_, false) => "Nothing is wrong; something could be better.\n",
+        (_, true) => "Nothing is wrong.\n",
+    };
+    let result = match exit {
+        Exit::No => "wrong",
+        Exit::TryLater => "try_later",
+        _ => "right",
+    };
+    let objects: Vec<Value> = findings.iter().map(Finding::object).collect();
+    Answer {
+        text,
+        json: json!({ "result": result, "findings": objects }),
+    }
+}
+
+fn lines(finding: &Finding) -> String {
+    let mark = match finding.weight {
+        Weight::Wrong => '!',
+        Weight::Unknown => '?',
+        Weight::Risky => ' ',
+    };
+    let [what, why, advice] = [&finding.what, &finding.why, &finding.advice].map(|text| printable(text));
+    format!("{mark} {what}\n      why: {why}\n      do:  {advice}\n")
+}
