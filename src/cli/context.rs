@@ -9,10 +9,18 @@ use crate::accounts::Accounts;
 use crate::authentication::{Keys, Srs};
 use crate::base::durable;
 use crate::base::time::{Clock, Timestamp};
-use crate::config::{self, Config, Origin};
+use crate::config::{self, Config, Database, Origin};
 use crate::crypto::at_rest::Key;
 use crate::signet_service::{Published, Retiring, Rotation};
-use crate::store::{MasterKey, Store};
+use crate::store::{Error, FileWork, MasterKey, Place, Store};
+
+/// [`Error::NotThere`] if everything is kept in PostgreSQL.
+pub fn demand_file(config: &Config, work: FileWork) -> Result<(), Error> {
+    match config.storage.database {
+        Database::Sqlite => Ok(()),
+        Database::Postgres(_) => Err(Error::NotThere(work)),
+    }
+}
 
 /// An installation, opened.
 pub struct Context {
@@ -29,14 +37,23 @@ impl Context {
         Self::open_as(config, false).await
     }
 
+    /// The same where nothing may be made, whatever is missing.
+    pub async fn open_existing(config: Config) -> anyhow::Result<Self> {
+        let place = config.place().context("the store cannot be opened")?;
+        place.demand_there()?;
+        Self::open(config).await
+    }
+
     /// The same, alone: nobody else gets in until this is dropped.
     pub async fn open_alone(config: Config) -> anyhow::Result<Self> {
         Self::open_as(config, true).await
     }
 
     async fn open_as(config: Config, alone: bool) -> anyhow::Result<Self> {
-        let key = config::load_master_key(&config).context("the store cannot be opened")?;
         let place = config.place().context("the store cannot be opened")?;
+        // First: the master key may be in the backup.
+        place.demand_finished()?;
+        let key = config::load_master_key(&config).context("the store cannot be opened")?;
         let name = place.to_string();
         let opened = match alone {
             true => place.open_alone(MasterKey::new(key)).await,
@@ -53,6 +70,10 @@ impl Context {
     /// Opens an installation, making what is missing: data directory, master key, database. What was made is said
     /// on standard error.
     pub async fn open_or_create(config: Config) -> anyhow::Result<Self> {
+        if config.storage.database == Database::Sqlite {
+            // Before there is a master key: it may be in the backup.
+            Place::File(config.server.database()).demand_finished()?;
+        }
         let folder = &config.server.data_directory;
         durable::create_folder(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         if let Origin::File(path) = config::find_master_key(&config)

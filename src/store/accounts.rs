@@ -127,6 +127,8 @@ pub trait Accounts: Send + Sync {
     /// A secret of this installation, from which comes what logins of people without an account are answered with. It is the
     /// same after a restart, as the answers for those who have one are.
     fn nobody_secret(&self) -> Secret<[u8; 32]>;
+    /// What addresses in the log are hashed under: the same on all nodes, and after the master key was replaced.
+    fn log_key(&self) -> Secret<[u8; 32]>;
 }
 
 #[cfg(test)]

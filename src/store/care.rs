@@ -25,8 +25,12 @@ pub enum Part {
     PrivateKeys,
     /// Private KEM keys.
     KemKeys,
-    /// Private keys that are not in use yet.
+    /// Private keys that are not in use yet, and how far their change is.
     Rollovers,
+    /// Requests of users who keep their keys.
+    SigningRequests,
+    /// Domains that leave DIME.
+    Retirements,
     /// Wrapped keys of cautious users.
     KeyDeposits,
     /// Private keys for DKIM.
@@ -39,18 +43,36 @@ pub enum Part {
     StsPolicies,
     /// Users.
     Accounts,
+    /// Addresses that users may write under beside their own.
+    Senders,
     /// Aliases.
     Aliases,
     /// Domains that are served here.
     LocalDomains,
     /// Domains of other hosts.
     RelayDomains,
+    /// Who has an address there.
+    RelayRecipients,
+    /// The block list.
+    Blocks,
+    /// Copies of others' signets, under hashes of names.
+    RemoteSignets,
+    /// Pinned key sets of others, under hashes of names.
+    KeySetPins,
+    /// Pinned signing keys of others, under hashes of names.
+    CustodyPins,
+    /// What was taken before.
+    ReplayEntries,
+    /// Hosts that were asked to come again, under hashes.
+    Greylist,
+    /// Recipients whom the next host knows, under hashes.
+    Callouts,
 }
 
 impl Part {
-    /// All of them. What is kept under hashes of names does not open without the name: copies of others' signets, pinned keys of
-    /// others, the greylist.
-    pub const ALL: [Self; 17] = [
+    /// All of them, so that what others follow from comes first: lanes from recipients, and those from messages. What is kept under hashes of
+    /// names does not open without the name; sizes and times are looked at there.
+    pub const ALL: [Self; 28] = [
         Self::Messages,
         Self::Recipients,
         Self::Pieces,
@@ -59,15 +81,26 @@ impl Part {
         Self::PrivateKeys,
         Self::KemKeys,
         Self::Rollovers,
+        Self::SigningRequests,
+        Self::Retirements,
         Self::KeyDeposits,
         Self::DkimKeys,
         Self::SrsPaths,
         Self::Pins,
         Self::StsPolicies,
         Self::Accounts,
+        Self::Senders,
         Self::Aliases,
         Self::LocalDomains,
         Self::RelayDomains,
+        Self::RelayRecipients,
+        Self::Blocks,
+        Self::RemoteSignets,
+        Self::KeySetPins,
+        Self::CustodyPins,
+        Self::ReplayEntries,
+        Self::Greylist,
+        Self::Callouts,
     ];
 
     /// In words.
@@ -81,15 +114,26 @@ impl Part {
             Self::PrivateKeys => "private keys",
             Self::KemKeys => "private KEM keys",
             Self::Rollovers => "rollovers",
+            Self::SigningRequests => "signing requests",
+            Self::Retirements => "retirements",
             Self::KeyDeposits => "key deposits",
             Self::DkimKeys => "DKIM keys",
             Self::SrsPaths => "rewritten reverse-paths",
             Self::Pins => "pinned records",
             Self::StsPolicies => "MTA-STS policies",
             Self::Accounts => "accounts",
+            Self::Senders => "senders",
             Self::Aliases => "aliases",
             Self::LocalDomains => "domains",
             Self::RelayDomains => "relay domains",
+            Self::RelayRecipients => "relay recipients",
+            Self::Blocks => "block list",
+            Self::RemoteSignets => "copies of signets",
+            Self::KeySetPins => "pinned key sets",
+            Self::CustodyPins => "pinned signing keys",
+            Self::ReplayEntries => "replay entries",
+            Self::Greylist => "greylist",
+            Self::Callouts => "known recipients",
         }
     }
 }
@@ -131,7 +175,7 @@ pub enum Repair {
     SetAside(u64),
     /// It was made anew from other rows.
     Rebuilt,
-    /// Nothing can be done.
+    /// Nothing can be done, or not now: somebody works on it.
     None,
 }
 
@@ -173,7 +217,7 @@ pub trait Care: Send + Sync {
     /// What the database itself finds wrong with its file; nothing if it has none.
     async fn check_file(&self) -> Result<Vec<String>, Error>;
 
-    /// Reads some rows of a part, behind a place.
+    /// Reads some rows of a part, behind a place. Nothing is wrong with mail that is set aside already.
     async fn check(&self, part: Part, after: &Mark) -> Result<Checked, Error>;
 
     /// Makes indexes anew, where the database can do that beside others.
@@ -181,6 +225,12 @@ pub trait Care: Send + Sync {
 
     /// Does what can be done about a fault. Nothing is deleted but what is made from other rows.
     async fn repair(&self, fault: &Fault, now: Timestamp) -> Result<Repair, Error>;
+
+    /// What [`repair`](Self::repair) would do.
+    async fn foresee_repair(&self, fault: &Fault, now: Timestamp) -> Result<Repair, Error>;
+
+    /// Recipients that are set aside.
+    async fn count_set_aside(&self) -> Result<u64, Error>;
 
     /// Messages behind a place, the oldest first, at most `limit`, and the place of the last; with `quarantined`, those with
     /// recipients that were set aside.

@@ -37,6 +37,7 @@ mod key_change;
 mod key_sets;
 mod life_cycle;
 mod nodes;
+mod passing;
 mod place;
 pub mod postgres;
 mod probe;
@@ -66,7 +67,7 @@ pub use key_change::*;
 pub use key_sets::*;
 pub use life_cycle::*;
 pub use nodes::Nodes;
-pub use place::Place;
+pub use place::{FileWork, Place};
 pub use probe::*;
 pub use queue_view::*;
 pub use relaying::*;
@@ -77,6 +78,7 @@ pub use sql::{CLAIM_QUERIES, SqlStore, WriterStats};
 pub use sts::*;
 pub use tenure::Tenure;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Why the store could not do as asked.
@@ -96,11 +98,15 @@ pub enum Error {
     /// Another process uses the database, and this has to be done alone.
     #[error("another process uses the database: stop the daemon first")]
     InUse,
-    /// The database does not do that, or not yet.
-    #[error(
-        "this is only there for SQLite: PostgreSQL has tools of its own for backups, and its master key cannot be replaced yet"
-    )]
-    NotThere,
+    /// It is done with the file of SQLite alone.
+    #[error("{0}")]
+    NotThere(FileWork),
+    /// There is nothing to look after.
+    #[error("there is no database: {} is not there, or empty", .0.display())]
+    NoDatabase(PathBuf),
+    /// There is no installation yet.
+    #[error("a restore was not finished: run `dimed store restore` again, or remove {}", .0.display())]
+    Unfinished(PathBuf),
     /// The database was made with another master key.
     #[error("the master key does not belong to this database")]
     WrongMasterKey,

@@ -1,10 +1,12 @@
 //! Where everything is kept, and the clock that goes with it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::postgres::Server;
+use super::sqlite::backup;
 use super::{ClockRecords as _, Error, MasterKey, SqlStore};
 use crate::base::followed_clock::FollowedClock;
 use crate::base::guarded_clock::GuardedClock;
@@ -19,11 +21,74 @@ pub enum Place {
     Server(Server),
 }
 
+/// What is done with the file of SQLite alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileWork {
+    /// Copying it.
+    Backup,
+    /// Making it from a copy.
+    Restore,
+    /// Replacing the master key.
+    KeyChange,
+}
+
+impl fmt::Display for FileWork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Backup => {
+                "a backup is made of the file of SQLite, and this installation keeps everything in PostgreSQL: use pg_dump or a base \
+                 backup of the server, and keep the master key apart from it"
+            }
+            Self::Restore => {
+                "a backup is restored into the file of SQLite, which this installation would not look at, because it keeps everything in \
+                 PostgreSQL: restore the database there, with pg_restore or from a base backup of the server, and put the master key back"
+            }
+            Self::KeyChange => {
+                "the master key is replaced in the file of SQLite alone: for an installation that keeps everything in PostgreSQL this is not \
+                 there yet"
+            }
+        })
+    }
+}
+
+/// [`Error::Unfinished`] if there is a copy that a restore was to make this database of.
+fn demand_finished(database: &Path) -> Result<(), Error> {
+    let copy = backup::unfinished(database);
+    match copy.try_exists() {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Error::Unfinished(copy)),
+        Err(error) => Err(Error::File(error)),
+    }
+}
+
 impl Place {
+    /// That nothing half restored is in the place of a file: [`Error::Unfinished`].
+    pub fn demand_finished(&self) -> Result<(), Error> {
+        match self {
+            Self::File(path) => demand_finished(path),
+            Self::Server(_) => Ok(()),
+        }
+    }
+
+    /// That there is a database, if it is a file: [`Error::NoDatabase`], [`Error::Unfinished`]. What a server has shows when it is
+    /// opened.
+    pub fn demand_there(&self) -> Result<(), Error> {
+        self.demand_finished()?;
+        let Self::File(path) = self else {
+            return Ok(());
+        };
+        match path.metadata() {
+            Ok(metadata) if metadata.len() > 0 => Ok(()),
+            Ok(_) => Err(Error::NoDatabase(path.clone())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NoDatabase(path.clone())),
+            Err(error) => Err(Error::File(error)),
+        }
+    }
+
     /// Opens it. The clock is that of this host for a file, and that of the server, so that all nodes have the same time, for a
     /// server; in either case it is watched, and compared with the last time that was trusted.
     ///
-    /// Errors: as [`SqlStore::open`] and [`SqlStore::open_postgres`].
+    /// Errors: as [`SqlStore::open`] and [`SqlStore::open_postgres`], and [`Error::Unfinished`].
     pub async fn open(self, master: MasterKey) -> Result<(SqlStore, Arc<GuardedClock>), Error> {
         self.open_as(master, false).await
     }
@@ -36,8 +101,9 @@ impl Place {
 
     async fn open_as(self, master: MasterKey, alone: bool) -> Result<(SqlStore, Arc<GuardedClock>), Error> {
         let (store, guarded) = match self {
-            Self::Server(_) if alone => return Err(Error::NotThere),
+            Self::Server(_) if alone => return Err(Error::NotThere(FileWork::KeyChange)),
             Self::File(path) => {
+                demand_finished(&path)?;
                 let guarded = Arc::new(GuardedClock::system());
                 let clock: Arc<dyn Clock> = Arc::clone(&guarded) as _;
                 let store = match alone {

@@ -143,6 +143,11 @@ impl MasterKey {
         Secret::new(*self.derive_for_name("login of nobody").expose())
     }
 
+    /// What addresses in the log are hashed under.
+    pub(super) fn log_key(&self) -> Secret<[u8; 32]> {
+        Secret::new(*self.derive_for_name("dimed/1 addresses in the log").expose())
+    }
+
     /// What vouches for a text about rewritten reverse-paths on a day, counted from the Unix epoch.
     pub(super) fn srs_mac(&self, day: u64, text: &str) -> [u8; 32] {
         *self
@@ -489,6 +494,13 @@ impl MessageKey {
 /// |---|---|
 /// | 1 | RET: 0 not given, 1 FULL, 2 HDRS |
 /// | 2 + n | ENVID as it is written, empty if not given |
+///
+/// Only if it took time to come in:
+///
+/// | Size | Content |
+/// |---|---|
+/// | 1 | 128 |
+/// | 4 | milliseconds |
 fn encode_envelope(envelope: &Envelope) -> Vec<u8> {
     let (source, name) = match &envelope.source {
         Source::Local => (0, String::new()),
@@ -505,6 +517,10 @@ fn encode_envelope(envelope: &Envelope) -> Vec<u8> {
     put_text(&mut out, &name);
     if envelope.request != MessageRequest::default() {
         put_request(&mut out, &envelope.request);
+    }
+    if envelope.received_in_ms != 0 {
+        out.push(RECEIVED_IN);
+        out.extend_from_slice(&envelope.received_in_ms.to_be_bytes());
     }
     out
 }
@@ -527,9 +543,13 @@ fn decode_envelope(plain: &[u8]) -> Option<Envelope> {
         (5, name) => Source::Trusted(Some(Domain::parse(name).ok()?)),
         _ => return None,
     };
-    let request = match reader.is_empty() {
+    let request = match reader.is_empty() || is_received_in(&reader) {
         true => MessageRequest::default(),
         false => take_request(&mut reader)?,
+    };
+    let received_in_ms = match reader.is_empty() {
+        true => 0,
+        false => take_received_in(&mut reader)?,
     };
     reader.finish().ok()?;
     Some(Envelope {
@@ -539,8 +559,26 @@ fn decode_envelope(plain: &[u8]) -> Option<Envelope> {
         eight_bit: flags & 2 != 0,
         demand,
         resealed: flags >> RESEALED_SHIFT,
+        received_in_ms,
         request,
     })
+}
+
+/// Before the time that a message took to come in. What else may stand there begins with a smaller number.
+const RECEIVED_IN: u8 = 128;
+
+/// Whether that is next. Readers are cheap to copy.
+fn is_received_in(reader: &Reader<'_>) -> bool {
+    let mut ahead = *reader;
+    ahead.u8() == Ok(RECEIVED_IN)
+}
+
+/// `None` also for no time at all, which is not written.
+fn take_received_in(reader: &mut Reader<'_>) -> Option<u32> {
+    if reader.u8().ok()? != RECEIVED_IN {
+        return None;
+    }
+    reader.u32().ok().filter(|millis| *millis != 0)
 }
 
 fn put_request(out: &mut Vec<u8>, request: &MessageRequest) {

@@ -9,11 +9,11 @@ use serde_json::json;
 
 use crate::base::durable;
 use crate::cli::answer::Answer;
-use crate::cli::context::Context;
+use crate::cli::context::{Context, demand_file};
 use crate::cli::{Exit, Misuse};
 use crate::config::{self, Config, Origin};
 use crate::crypto::at_rest::Key;
-use crate::store::{KeyChange, Mark, MasterKey, Part};
+use crate::store::{FileWork, KeyChange, Mark, MasterKey, Part};
 
 /// Replace the master key, while the daemon is stopped.
 ///
@@ -25,6 +25,8 @@ use crate::store::{KeyChange, Mark, MasterKey, Part};
 /// --out names the file of the new key; put it into its place then, and run the command again.
 ///
 /// Hashes of names, such as those in the greylist, stay what they are.
+///
+/// It is for SQLite. For an installation that keeps everything in PostgreSQL this is not there yet.
 #[derive(Debug, Args)]
 pub struct RotateMaster {
     /// Where the new key is written, if the old one is not in `server.master_key_file`.
@@ -40,6 +42,7 @@ pub async fn run(
     out: &mut dyn Write,
 ) -> anyhow::Result<Exit> {
     let config = crate::cli::load(config)?;
+    demand_file(&config, FileWork::KeyChange)?;
     let place = Place::of(&config, arguments.out.as_deref())?;
     let mut context = Context::open_alone(config.clone()).await?;
     let mut change = context.store.key_change().await?;

@@ -10,9 +10,10 @@ use serde_json::json;
 
 use crate::base::durable;
 use crate::cli::answer::{Answer, octets};
-use crate::cli::context::Context;
+use crate::cli::context::{Context, demand_file};
 use crate::cli::{Exit, Misuse};
 use crate::config::{self, Config};
+use crate::store::FileWork;
 use crate::store::sqlite::backup::{self, Beside};
 
 /// The folder of certificates, below the data directory.
@@ -37,6 +38,7 @@ pub struct Backup {
 
 /// Makes the copy beside its place, and gives it its name once it is complete and synced.
 pub async fn run(arguments: &Backup, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    demand_file(&config, FileWork::Backup)?;
     let file = &arguments.file;
     if file.exists() {
         return Err(Misuse(format!("{} exists already", file.display())).into());
@@ -48,7 +50,7 @@ pub async fn run(arguments: &Backup, config: Config, out: &mut dyn Write) -> any
             files: certificates(&config.server.data_directory.join(CERTIFICATES))?,
         },
     };
-    let context = Context::open(config).await?;
+    let context = Context::open_existing(config).await?;
     let folder = match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

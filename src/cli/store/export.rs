@@ -1,6 +1,6 @@
 //! `dimed store export`.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -46,8 +46,11 @@ struct Written {
 
 /// Writes what can be read; the answer is no if anything cannot.
 pub async fn run(arguments: &Export, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let context = Context::open(config).await?;
+    let context = Context::open_existing(config).await?;
     let to = &arguments.to;
+    if to.symlink_metadata().is_ok() && !to.is_dir() {
+        return Err(Misuse(format!("{} is no folder", to.display())).into());
+    }
     durable::create_folder(to).with_context(|| format!("{} cannot be made", to.display()))?;
     let mut written = Written::default();
     if arguments.messages.is_empty() {
@@ -150,8 +153,17 @@ async fn body(context: &Context, message: QueueId, rescued: &Rescued, to: &Path)
 }
 
 fn persist(file: Staged, path: &Path) -> anyhow::Result<()> {
-    file.persist(false)
-        .with_context(|| format!("{} cannot be written", path.display()))
+    match file.persist(false) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let folder = path.parent().unwrap_or(path).display();
+            let name = path.file_name().unwrap_or_default().display();
+            let taken = format!(
+                "{folder} has {name} already, and no file is replaced: name another folder with --to, or move away what is there"
+            );
+            Err(Misuse(taken).into())
+        }
+        persisted => persisted.with_context(|| format!("{} cannot be written", path.display())),
+    }
 }
 
 fn object(id: &str, rescued: &Rescued, missing: &[u32]) -> Value {

@@ -30,9 +30,9 @@ pub struct Repair {
     json: bool,
 }
 
-/// Reads everything; what is wrong is told as it is found.
+/// Reads everything; what is wrong is told as it is found. What is set aside already is counted.
 pub async fn run(arguments: &Verify, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let context = Context::open(config).await?;
+    let context = Context::open_existing(config).await?;
     let mut told = Told::new(arguments.json, out);
     for problem in context.store.check_file().await? {
         told.file(&problem)?;
@@ -48,18 +48,15 @@ pub async fn run(arguments: &Verify, config: Config, out: &mut dyn Write) -> any
             mark = checked.next;
         }
     }
-    told.end(false)
+    told.end(false, context.store.count_set_aside().await?)
 }
 
 /// Reads everything and repairs what can be; without rows, nothing is remembered between two of them.
 pub async fn repair(arguments: &Repair, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let context = Context::open(config).await?;
+    let context = Context::open_existing(config).await?;
     let mut told = Told::new(arguments.json, out);
     if !arguments.dry_run {
         context.store.rebuild_indexes().await?;
-    }
-    for problem in context.store.check_file().await? {
-        told.file(&problem)?;
     }
     for part in Part::ALL {
         let mut mark = Some(Mark::default());
@@ -67,18 +64,20 @@ pub async fn repair(arguments: &Repair, config: Config, out: &mut dyn Write) -> 
             let checked = context.store.check(part, &after).await?;
             told.rows += checked.rows;
             for fault in &checked.faults {
-                let done = match (arguments.dry_run, fault.part) {
-                    (false, _) => context.store.repair(fault, context.now()).await?,
-                    (true, Part::Messages | Part::Recipients) => Repaired::SetAside(0),
-                    (true, Part::Lanes) => Repaired::Rebuilt,
-                    (true, _) => Repaired::None,
+                let done = match arguments.dry_run {
+                    false => context.store.repair(fault, context.now()).await?,
+                    true => context.store.foresee_repair(fault, context.now()).await?,
                 };
                 told.fault(fault, Some(done))?;
             }
             mark = checked.next;
         }
     }
-    told.end(true)
+    // Last: rows that were set aside break no rules of the database any more.
+    for problem in context.store.check_file().await? {
+        told.file(&problem)?;
+    }
+    told.end(true, context.store.count_set_aside().await?)
 }
 
 /// What has been said.
@@ -151,12 +150,12 @@ impl<'a> Told<'a> {
         Ok(())
     }
 
-    fn end(self, is_repair: bool) -> anyhow::Result<Exit> {
+    fn end(self, is_repair: bool, quarantined: u64) -> anyhow::Result<Exit> {
         let Self { rows, faults, .. } = self;
         if self.json {
             let object = json!({
                 "result": if faults == 0 { "done" } else { "faults" }, "rows": rows, "faults": faults,
-                "set_aside": self.set_aside, "rebuilt": self.rebuilt, "left": self.left,
+                "set_aside": self.set_aside, "rebuilt": self.rebuilt, "left": self.left, "quarantined": quarantined,
             });
             writeln!(self.out, "{object}")?;
         } else {
@@ -168,6 +167,12 @@ impl<'a> Told<'a> {
                     self.set_aside, self.rebuilt, self.left
                 )?,
                 _ => writeln!(self.out, "{rows} rows read, {faults} faults.")?,
+            }
+            if quarantined > 0 {
+                writeln!(
+                    self.out,
+                    "{quarantined} recipients are set aside (`dimed queue list --status quarantined`), and not counted as faults."
+                )?;
             }
         }
         let is_right = if is_repair { self.left == 0 } else { faults == 0 };

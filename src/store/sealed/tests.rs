@@ -20,6 +20,7 @@ fn envelope(source: Source) -> Envelope {
         eight_bit: false,
         demand: Demand::default(),
         resealed: 0,
+        received_in_ms: 0,
         request: MessageRequest::default(),
     }
 }
@@ -95,6 +96,7 @@ fn envelopes_of_every_source_survive() {
         eight_bit: true,
         demand: Demand::default(),
         resealed: 0,
+        received_in_ms: 0,
         request: MessageRequest::default(),
     };
     assert_eq!(encode_envelope(&bounce), [2, 0, 0, 0, 0, 0]);
@@ -113,6 +115,7 @@ fn demands_survive() {
         let envelope = Envelope {
             demand: Demand { dime, tls },
             resealed: flags >> 5,
+            received_in_ms: 0,
             ..envelope(Source::Smtp)
         };
         let encoded = encode_envelope(&envelope);
@@ -164,6 +167,37 @@ fn what_a_sender_asks_for_survives() {
         };
         assert_eq!(decode_envelope(&encode_envelope(&envelope)), Some(envelope));
     }
+}
+
+#[test]
+fn the_time_that_it_took_to_come_in_survives() {
+    let request = MessageRequest {
+        ret: Some(Ret::Headers),
+        envelope_id: None,
+    };
+    for request in [MessageRequest::default(), request] {
+        let envelope = Envelope {
+            request,
+            received_in_ms: 70_000,
+            ..envelope(Source::Smtp)
+        };
+        let encoded = encode_envelope(&envelope);
+        assert_eq!(encoded[encoded.len() - 5..], [128, 0, 1, 17, 112]);
+        assert_eq!(decode_envelope(&encoded), Some(envelope));
+        assert_eq!(decode_envelope(&encoded[..encoded.len() - 1]), None);
+        assert_eq!(
+            decode_envelope(&[&encoded[..], &[128, 0, 0, 0, 1]].concat()),
+            None,
+            "twice"
+        );
+        assert_eq!(
+            decode_envelope(&[&encoded[..], &[1, 0, 0]].concat()),
+            None,
+            "the other order"
+        );
+    }
+    // No time, which is not written.
+    assert_eq!(decode_envelope(&[2, 0, 0, 0, 0, 0, 128, 0, 0, 0, 0]), None);
 }
 
 fn asking(notify: &str, original: Option<&str>) -> Addressee {

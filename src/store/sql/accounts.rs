@@ -83,19 +83,8 @@ impl Accounts for SqlStore {
     }
 
     async fn set_trap(&self, address: &Mailbox, since: Option<Timestamp>) -> Result<bool, Error> {
-        let folded = fold(address);
-        self.inner
-            .write(move |db| {
-                Box::pin(async move {
-                    let changed = query("UPDATE accounts SET trap_since = $1 WHERE folded = $2")
-                        .bind(since.map(|since| since.0))
-                        .bind(folded)
-                        .execute(db)
-                        .await?;
-                    Ok(changed.rows_affected() == 1)
-                })
-            })
-            .await
+        let sql = "UPDATE accounts SET trap_since = $1 WHERE folded = $2";
+        self.set_number(sql, since.map(|since| since.0), address).await
     }
 
     async fn list_traps(&self) -> Result<Vec<Account>, Error> {
@@ -139,19 +128,8 @@ impl Accounts for SqlStore {
     }
 
     async fn set_disabled(&self, address: &Mailbox, since: Option<Timestamp>) -> Result<bool, Error> {
-        let folded = fold(address);
-        self.inner
-            .write(move |db| {
-                Box::pin(async move {
-                    let changed = query("UPDATE accounts SET disabled_at = $1 WHERE folded = $2")
-                        .bind(since.map(|since| since.0))
-                        .bind(folded)
-                        .execute(db)
-                        .await?;
-                    Ok(changed.rows_affected() == 1)
-                })
-            })
-            .await
+        let sql = "UPDATE accounts SET disabled_at = $1 WHERE folded = $2";
+        self.set_number(sql, since.map(|since| since.0), address).await
     }
 
     async fn set_password(
@@ -179,19 +157,8 @@ impl Accounts for SqlStore {
     }
 
     async fn set_quota(&self, address: &Mailbox, quota_bytes: Option<u64>) -> Result<bool, Error> {
-        let folded = fold(address);
-        let quota = quota_bytes.map(stored_octets);
-        self.inner
-            .write(move |db| {
-                Box::pin(async move {
-                    let changed = query("UPDATE accounts SET quota_bytes = $1 WHERE folded = $2")
-                        .bind(quota)
-                        .bind(folded)
-                        .execute(db)
-                        .await?;
-                    Ok(changed.rows_affected() == 1)
-                })
-            })
+        let sql = "UPDATE accounts SET quota_bytes = $1 WHERE folded = $2";
+        self.set_number(sql, quota_bytes.map(stored_octets), address)
             .await
     }
 
@@ -247,6 +214,30 @@ impl Accounts for SqlStore {
 
     fn nobody_secret(&self) -> Secret<[u8; 32]> {
         self.inner.master.nobody_secret()
+    }
+
+    fn log_key(&self) -> Secret<[u8; 32]> {
+        self.inner.master.log_key()
+    }
+}
+
+impl SqlStore {
+    /// Sets a column of an account; whether there is such an account.
+    async fn set_number(
+        &self,
+        update: &'static str,
+        number: Option<i64>,
+        address: &Mailbox,
+    ) -> Result<bool, Error> {
+        let folded = fold(address);
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    let changed = query(update).bind(number).bind(folded).execute(db).await?;
+                    Ok(changed.rows_affected() == 1)
+                })
+            })
+            .await
     }
 }
 

@@ -8,7 +8,10 @@ use std::sync::{Mutex, PoisonError};
 use super::connection::Connection;
 use super::query::{query, query_as, query_scalar};
 
-use super::dialect::{LEASE_GROUP, NEXT_LANE, NEXT_REACHED_LANE, NEXT_REACHED_TURN, NEXT_TURN};
+use super::dialect::{
+    ALL_LANES, EARLIEST_DUE, LEASE_GROUP, NEXT_LANE, NEXT_REACHED_LANE, NEXT_REACHED_TURN, NEXT_TURN,
+};
+use super::misread::{is_misread, unreadable};
 use super::{message, settle};
 use crate::base::id::{LeaseToken, QueueId, RecipientId};
 use crate::base::metrics;
@@ -77,7 +80,14 @@ pub(super) async fn claim(
     };
     let run_out = round.run_out().await?;
     while round.claims.len() < limit {
-        let Some(lane) = round.next_lane().await? else {
+        let lane = match round.next_lane().await {
+            Err(error) if is_misread(&error) => {
+                rebuild_lanes(round.db).await?;
+                round.next_lane().await?
+            }
+            lane => lane?,
+        };
+        let Some(lane) = lane else {
             break;
         };
         // What cannot be read is set aside, and takes no room.
@@ -264,6 +274,16 @@ impl Round<'_> {
 
 /// When it is the turn of the next lane that there is room for.
 pub(super) async fn next_turn(db: &mut Connection, rooms: &Rooms) -> Result<Option<Timestamp>, Error> {
+    match first_turn(db, rooms).await {
+        Err(error) if is_misread(&error) => {
+            rebuild_lanes(db).await?;
+            first_turn(db, rooms).await
+        }
+        turn => turn,
+    }
+}
+
+async fn first_turn(db: &mut Connection, rooms: &Rooms) -> Result<Option<Timestamp>, Error> {
     let mut next: Option<i64> = None;
     for is_ours in [true, false] {
         if rooms.of_kind(is_ours) > 0 {
@@ -296,9 +316,6 @@ const RUN_OUT: &str = "SELECT COUNT(*) FROM recipients WHERE lease IS NOT NULL A
 const END_TURN: &str = "\
     UPDATE lanes SET served_at = $1, turn_no = (SELECT MAX(turn_no) + 1 FROM lanes) WHERE destination = $2";
 
-const EARLIEST_DUE: &str = "\
-    SELECT MIN(due_at) FROM recipients WHERE destination = $1 AND due_at IS NOT NULL";
-
 /// The queries whose plans keep a claim's cost independent of the length of the queue, in the words of SQLite; a test looks at
 /// the plans.
 pub const CLAIM_QUERIES: [&str; 7] = [
@@ -308,7 +325,7 @@ pub const CLAIM_QUERIES: [&str; 7] = [
     NEXT_REACHED_TURN.sqlite,
     LEASE_GROUP.sqlite,
     END_TURN,
-    EARLIEST_DUE,
+    EARLIEST_DUE.sqlite,
 ];
 
 /// A message's row, decrypted.
@@ -333,8 +350,10 @@ async fn open_message(db: &mut Connection, master: &MasterKey, id: &str) -> Resu
     )
     .bind(id)
     .bind(SMALL_BODY)
-    .fetch_one(db)
-    .await?;
+    .fetch_optional(db)
+    .await
+    .map_err(unreadable("message"))?
+    .ok_or(Error::Unreadable("message"))?;
     let (wrapped_key, envelope, content, size_bytes, accepted_at, released_at, body) = row;
     let beside = message::clear_columns(content, size_bytes, accepted_at)?;
     let id = QueueId::parse(id).ok_or(Error::Unreadable("message id"))?;
@@ -394,6 +413,13 @@ pub(super) async fn bring_lane_forward(
     .bind(due_at.0)
     .execute(db)
     .await?;
+    Ok(())
+}
+
+/// Makes all lanes anew from the recipients that wait.
+pub(super) async fn rebuild_lanes(db: &mut Connection) -> Result<(), Error> {
+    query("DELETE FROM lanes").execute(&mut *db).await?;
+    query(ALL_LANES).execute(db).await?;
     Ok(())
 }
 

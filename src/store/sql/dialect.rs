@@ -93,6 +93,8 @@ pub(super) const NEXT_TURN: Differing = Differing {
 /// Leases the due recipients of the message in this lane that has waited longest. Left to itself, the planner of SQLite walks all
 /// that is due in the destination, hence the named indexes.
 ///
+/// Values of a wrong kind, which SQLite may have, come as what they can be read as; what they are sealed with tells.
+///
 /// Parameters: destination, now, most recipients, lease, until when.
 pub(super) const LEASE_GROUP: Differing = Differing {
     sqlite: "UPDATE recipients SET lease = $4, leased_until = $5, due_at = $5, attempts = attempts + 1 \
@@ -102,7 +104,8 @@ pub(super) const LEASE_GROUP: Differing = Differing {
                 SELECT message FROM recipients INDEXED BY recipients_due \
                 WHERE destination = $1 AND due_at <= $2 ORDER BY due_at LIMIT 1) \
             ORDER BY seq LIMIT $3) \
-        RETURNING message, id, forward_path, attempts, delay_reported, condemned",
+        RETURNING CAST(message AS TEXT), CAST(id AS TEXT), CAST(forward_path AS BLOB), CAST(attempts AS INTEGER), \
+        CAST(delay_reported AS INTEGER), CAST(condemned AS INTEGER)",
     postgres: "UPDATE recipients SET lease = $4, leased_until = $5, due_at = $5, attempts = attempts + 1 \
         WHERE seq IN (\
             SELECT seq FROM recipients WHERE destination = $1 AND due_at <= $2 AND message = (\
@@ -110,4 +113,19 @@ pub(super) const LEASE_GROUP: Differing = Differing {
                 WHERE destination = $1 AND due_at <= $2 ORDER BY due_at LIMIT 1) \
             ORDER BY seq LIMIT $3) \
         RETURNING message, id, forward_path, attempts, delay_reported, condemned",
+};
+
+/// When the first recipient of a destination is due. A time of a wrong kind, which SQLite may have, is none.
+pub(super) const EARLIEST_DUE: Differing = Differing {
+    sqlite: "SELECT MIN(due_at) FROM recipients \
+        WHERE destination = $1 AND due_at IS NOT NULL AND typeof(due_at) = 'integer'",
+    postgres: "SELECT MIN(due_at) FROM recipients WHERE destination = $1 AND due_at IS NOT NULL",
+};
+
+/// The lane of every destination with recipients that wait.
+pub(super) const ALL_LANES: Differing = Differing {
+    sqlite: "INSERT INTO lanes (destination, turn_at) SELECT destination, MIN(due_at) FROM recipients \
+        WHERE due_at IS NOT NULL AND typeof(due_at) = 'integer' AND typeof(destination) = 'text' GROUP BY destination",
+    postgres: "INSERT INTO lanes (destination, turn_at) SELECT destination, MIN(due_at) FROM recipients \
+        WHERE due_at IS NOT NULL GROUP BY destination",
 };

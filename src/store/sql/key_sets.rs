@@ -170,16 +170,7 @@ impl KeySets for SqlStore {
 
     async fn forget_key_set_pin(&self, name: &str) -> Result<bool, Error> {
         let tag = self.inner.master.pin_tag(&fold_name(name));
-        self.inner
-            .write(move |db| {
-                Box::pin(async move {
-                    let done = query("DELETE FROM key_set_pins WHERE name_tag = $1")
-                        .bind(tag)
-                        .execute(db)
-                        .await?;
-                    Ok(done.rows_affected() > 0)
-                })
-            })
+        self.forget_tag("DELETE FROM key_set_pins WHERE name_tag = $1", tag)
             .await
     }
 }

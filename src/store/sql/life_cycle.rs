@@ -454,21 +454,24 @@ impl LifeCycle for SqlStore {
 
     async fn forget_custody_pin(&self, name: &str) -> Result<bool, Error> {
         let tag = self.inner.master.custody_tag(&fold_name(name));
-        self.inner
-            .write(move |db| {
-                Box::pin(async move {
-                    let done = query("DELETE FROM custody_pins WHERE name_tag = $1")
-                        .bind(tag)
-                        .execute(db)
-                        .await?;
-                    Ok(done.rows_affected() > 0)
-                })
-            })
+        self.forget_tag("DELETE FROM custody_pins WHERE name_tag = $1", tag)
             .await
     }
 }
 
 impl SqlStore {
+    /// Deletes what is kept under a tag; whether there was anything.
+    pub(super) async fn forget_tag(&self, delete: &'static str, tag: Vec<u8>) -> Result<bool, Error> {
+        self.inner
+            .write(move |db| {
+                Box::pin(async move {
+                    let done = query(delete).bind(tag).execute(db).await?;
+                    Ok(done.rows_affected() > 0)
+                })
+            })
+            .await
+    }
+
     /// Takes a row from one state to the next by `update`; [`Error::Changed`] if it is in another by now.
     async fn step(
         &self,

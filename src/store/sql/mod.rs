@@ -24,6 +24,7 @@ mod greylist;
 mod key_sets;
 mod life_cycle;
 mod message;
+mod misread;
 mod nodes;
 mod operate;
 mod probe;

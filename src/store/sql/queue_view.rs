@@ -1,9 +1,10 @@
 //! [`QueueView`]: pages by key, so that memory is bounded whatever the length of the queue.
 
-use super::query::{query_as, query_scalar, row};
+use super::misread::is_misread;
+use super::query::{FromRow, QueryAs, query_as, query_scalar, row};
 use async_trait::async_trait;
 
-use super::{SqlStore, message};
+use super::{Inner, SqlStore, message};
 use crate::base::id::{QueueId, RecipientId};
 use crate::base::time::Timestamp;
 use crate::store::sealed::MasterKey;
@@ -19,17 +20,13 @@ macro_rules! status {
     };
 }
 
-macro_rules! lines {
+/// Rows that are not finished and fit a filter. One whose state means nothing is not finished.
+macro_rules! unfinished {
     ($among:literal) => {
         concat!(
-            "SELECT r.seq, r.id, r.message, r.destination, ",
-            status!(),
-            " AS status, r.state, r.fault, r.forward_path, r.attempts, r.due_at, r.held_until, \
-            (SELECT COUNT(*) FROM local_domains WHERE name = r.destination) AS ours, \
-            m.wrapped_key, m.envelope, m.content, m.size_bytes, m.accepted_at, a.number, a.note \
-            FROM recipients r LEFT JOIN messages m ON m.id = r.message \
+            " FROM recipients r LEFT JOIN messages m ON m.id = r.message \
             LEFT JOIN attempts a ON a.seq = (SELECT MAX(seq) FROM attempts WHERE recipient = r.id) \
-            WHERE r.state IN ('waiting', 'held', 'quarantined') AND r.seq > $2 AND r.seq <= $3 \
+            WHERE r.state NOT IN ('delivered', 'relayed', 'expanded', 'failed') AND r.seq > $2 AND r.seq <= $3 \
             AND ($4 IS NULL OR r.destination = $4) AND ($5 IS NULL OR ",
             status!(),
             " = $5) AND ($6 IS NULL OR m.accepted_at <= $6) AND ($7 IS NULL OR m.accepted_at >= $7) ",
@@ -39,9 +36,40 @@ macro_rules! lines {
     };
 }
 
-const LINES: &str = lines!("");
-const LINES_OF_MESSAGE: &str = lines!("AND r.message = $9");
-const LINES_OF_RECIPIENT: &str = lines!("AND r.id = $9");
+macro_rules! lines {
+    ($among:literal) => {
+        concat!(
+            "SELECT r.seq, r.id, r.message, r.destination, ",
+            status!(),
+            " AS status, r.state, r.fault, r.forward_path, r.attempts, r.due_at, r.held_until, \
+            (SELECT COUNT(*) FROM local_domains WHERE name = r.destination) AS ours, \
+            m.wrapped_key, m.envelope, m.content, m.size_bytes, m.accepted_at, a.number, a.note",
+            unfinished!($among)
+        )
+    };
+}
+
+/// What can be read of a row whatever kind its values are of.
+macro_rules! bare_lines {
+    ($among:literal) => {
+        concat!(
+            "SELECT r.seq, CAST(r.id AS TEXT), CAST(r.message AS TEXT), CAST(r.destination AS TEXT), CAST(",
+            status!(),
+            " AS TEXT), CAST(r.fault AS TEXT)",
+            unfinished!($among)
+        )
+    };
+}
+
+/// Among all, those of one message, one recipient.
+type Statements = [&'static str; 3];
+
+const LINES: Statements = [lines!(""), lines!("AND r.message = $9"), lines!("AND r.id = $9")];
+const BARE_LINES: Statements = [
+    bare_lines!(""),
+    bare_lines!("AND r.message = $9"),
+    bare_lines!("AND r.id = $9"),
+];
 
 macro_rules! amounts {
     () => {
@@ -81,34 +109,21 @@ impl QueueView for SqlStore {
         after: Option<QueuePosition>,
         limit: usize,
     ) -> Result<QueuePage, Error> {
-        let now = self.inner.clock.now();
-        let (sql, id) = match filter.among {
-            Among::All => (LINES, None),
-            Among::Message(id) => (LINES_OF_MESSAGE, Some(id.to_string())),
-            Among::Recipient(id) => (LINES_OF_RECIPIENT, Some(id.to_string())),
+        let inner = &self.inner;
+        let asked = Asked {
+            filter,
+            now: inner.clock.now(),
         };
-        let mut query = query_as(sql)
-            .bind(now.0)
-            .bind(after.map_or(0, |after| after.0))
-            .bind(filter.end.map_or(i64::MAX, |end| end.0))
-            .bind(filter.destination.as_ref().map(ToString::to_string))
-            .bind(filter.status.map(Status::name))
-            .bind(filter.accepted_until.map(|time| time.0))
-            .bind(filter.accepted_from.map(|time| time.0))
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX));
-        if let Some(id) = id {
-            query = query.bind(id);
-        }
-        let rows: Vec<Row> = query.fetch_all(&self.inner.readers).await?;
-        let next = rows.last().filter(|_| rows.len() >= limit);
-        Ok(QueuePage {
-            next: next.map(|row| QueuePosition(row.seq)),
-            lines: rows
-                .into_iter()
-                .map(|row| row.line(&self.inner.master))
-                .filter(|line| fits(line, filter))
-                .collect(),
-        })
+        let after = after.map_or(0, |after| after.0);
+        let rows = asked.query::<Row>(LINES, after, limit).fetch_all(&inner.readers);
+        let mut lines: Vec<QueueLine> = match rows.await.map_err(Error::from) {
+            Err(error) if is_misread(&error) => asked.one_by_one(inner, after, limit).await?,
+            rows => rows?.into_iter().map(|row| row.line(&inner.master)).collect(),
+        };
+        let next = lines.last().filter(|_| lines.len() >= limit);
+        let next = next.map(|line| line.position);
+        lines.retain(|line| fits(line, filter));
+        Ok(QueuePage { lines, next })
     }
 
     async fn queue_end(&self) -> Result<QueuePosition, Error> {
@@ -163,6 +178,94 @@ fn depth((way, status, recipients, oldest): (String, String, i64, Option<i64>)) 
         recipients: count(recipients),
         oldest: oldest.map(Timestamp),
     })
+}
+
+/// What somebody wants to see.
+struct Asked<'a> {
+    filter: &'a QueueFilter,
+    now: Timestamp,
+}
+
+type BareRow = (i64, String, String, String, String, Option<String>);
+
+impl Asked<'_> {
+    fn query<T: FromRow>(
+        &self,
+        [all, message, recipient]: Statements,
+        after: i64,
+        limit: usize,
+    ) -> QueryAs<T> {
+        let filter = self.filter;
+        let (sql, id) = match filter.among {
+            Among::All => (all, None),
+            Among::Message(id) => (message, Some(id.to_string())),
+            Among::Recipient(id) => (recipient, Some(id.to_string())),
+        };
+        let query = query_as(sql)
+            .bind(self.now.0)
+            .bind(after)
+            .bind(filter.end.map_or(i64::MAX, |end| end.0))
+            .bind(filter.destination.as_ref().map(ToString::to_string))
+            .bind(filter.status.map(Status::name))
+            .bind(filter.accepted_until.map(|time| time.0))
+            .bind(filter.accepted_from.map(|time| time.0))
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        match id {
+            Some(id) => query.bind(id),
+            None => query,
+        }
+    }
+
+    /// A row with a value of a wrong kind is shown as one that cannot be read, beside all others.
+    async fn one_by_one(&self, inner: &Inner, after: i64, limit: usize) -> Result<Vec<QueueLine>, Error> {
+        let (mut lines, mut after) = (Vec::new(), after);
+        while lines.len() < limit {
+            let Some(line) = self.next_line(inner, after).await? else {
+                break;
+            };
+            after = line.position.0;
+            lines.push(line);
+        }
+        Ok(lines)
+    }
+
+    async fn next_line(&self, inner: &Inner, after: i64) -> Result<Option<QueueLine>, Error> {
+        let row = self.query::<Row>(LINES, after, 1).fetch_optional(&inner.readers);
+        match row.await.map_err(Error::from) {
+            Err(error) if is_misread(&error) => {}
+            row => return Ok(row?.map(|row| row.line(&inner.master))),
+        }
+        let row = self
+            .query::<BareRow>(BARE_LINES, after, 1)
+            .fetch_optional(&inner.readers);
+        match row.await.map_err(Error::from) {
+            Err(error) if is_misread(&error) => {}
+            row => return Ok(row?.map(unreadable)),
+        }
+        let place: Option<i64> = query_scalar(
+            "SELECT seq FROM recipients WHERE seq > $1 AND state NOT IN ('delivered', 'relayed', 'expanded', 'failed') \
+             ORDER BY seq LIMIT 1",
+        )
+        .bind(after)
+        .fetch_optional(&inner.readers)
+        .await?;
+        let unknown = || String::from("?");
+        Ok(place.map(|place| unreadable((place, unknown(), unknown(), unknown(), unknown(), None))))
+    }
+}
+
+/// A row of which no more than this can be read.
+fn unreadable((position, recipient, message, destination, status, fault): BareRow) -> QueueLine {
+    QueueLine {
+        position: QueuePosition(position),
+        status: Status::parse(&status).unwrap_or(Status::Quarantined),
+        way: None,
+        destination,
+        message,
+        recipient,
+        fault,
+        entry: Err("row"),
+    }
 }
 
 fn count(number: i64) -> u64 {
@@ -276,9 +379,10 @@ impl Row {
             message,
             recipient,
             state: match self.state.as_str() {
+                "waiting" => QueueState::Waiting,
                 "held" => QueueState::Held,
                 "quarantined" => QueueState::Quarantined,
-                _ => QueueState::Waiting,
+                _ => return Err(Error::Unreadable("state")),
             },
             accepted_at: beside.accepted_at,
             size_bytes: beside.size_bytes,

@@ -4,8 +4,9 @@ use super::Connection;
 use super::query::query;
 use async_trait::async_trait;
 
-use super::care::sealed_rows::{self, SealedRow};
-use super::{SqlStore, ring};
+use super::care::sealed_rows::{self, Page, SealedRow};
+use super::misread::is_misread;
+use super::{SqlStore, care, ring};
 use crate::store::{Error, KeyChange, KeyChanges, Mark, MasterKey, Part, Rewrapped};
 
 #[async_trait]
@@ -29,7 +30,13 @@ impl KeyChanges for SqlStore {
     }
 
     async fn rewrap(&self, part: Part, after: &Mark) -> Result<Rewrapped, Error> {
-        let page = sealed_rows::page(&self.inner.readers, part, after).await?;
+        let Some(page) = self.readable_page(part, after).await? else {
+            return Ok(Rewrapped {
+                unreadable: 1,
+                next: care::place_behind(&self.inner, part, after).await?,
+                ..Rewrapped::default()
+            });
+        };
         let mut done = Rewrapped {
             next: page.next(),
             ..Rewrapped::default()
@@ -56,6 +63,19 @@ impl KeyChanges for SqlStore {
             .write(move |db| Box::pin(async move { ring::finish(db).await }))
             .await?;
         self.empty_log().await
+    }
+}
+
+impl SqlStore {
+    /// Some rows; `None` if the next one has a value of a wrong kind.
+    async fn readable_page(&self, part: Part, after: &Mark) -> Result<Option<Page>, Error> {
+        for limit in [care::ROWS, 1] {
+            match sealed_rows::page(&self.inner.readers, part, after, limit).await {
+                Err(error) if is_misread(&error) => {}
+                page => return page.map(Some),
+            }
+        }
+        Ok(None)
     }
 }
 

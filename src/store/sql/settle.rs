@@ -134,7 +134,7 @@ pub(super) async fn quarantine_recipient(
 pub(super) async fn erase_if_finished(db: &mut Connection, message: &str) -> Result<bool, Error> {
     let unfinished: bool = query_scalar(
         "SELECT EXISTS (SELECT 1 FROM recipients WHERE message = $1 \
-         AND state IN ('waiting', 'held', 'quarantined'))",
+         AND state NOT IN ('delivered', 'relayed', 'expanded', 'failed'))",
     )
     .bind(message)
     .fetch_one(&mut *db)

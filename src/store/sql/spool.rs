@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use super::body::SpoolBody;
 use super::claim::{Claimant, InDoubt};
 use super::message::{SealedMessage, pieces_in, store_message};
+use super::misread::unreadable;
 use super::{Inner, SqlStore, claim, nodes, operate, settle};
 use crate::base::id::{LeaseToken, QueueId, RecipientId};
 use crate::base::time::Timestamp;
@@ -89,7 +90,8 @@ impl Spool for SqlStore {
         .bind(index)
         .bind(message.to_string())
         .fetch_optional(&self.inner.readers)
-        .await?;
+        .await
+        .map_err(unreadable("body piece"))?;
         let (wrapped_key, size_bytes, sealed) = row.ok_or(Error::Missing)?;
         if i64::from(index) >= pieces_in(size_bytes) {
             return Ok(None);

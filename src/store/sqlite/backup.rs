@@ -3,7 +3,8 @@
 //! The copy is made by `VACUUM INTO`, in one read transaction, so it is as the database was at one moment, and nobody who writes
 //! waits for it. What comes along is in two tables that no other database has; restoring drops them.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection as _, query, query_as, query_scalar};
@@ -18,7 +19,17 @@ use crate::store::{Error, MasterKey};
 pub const RESTORED: &str = "restored from a backup";
 
 /// What SQLite says of a file that is something else.
-const NOT_A_DATABASE: &str = "26";
+const NOT_A_DATABASE: i32 = 26;
+
+/// What it says of one that is damaged, by the first octet of its codes: there is no such table, it is malformed, a rule does not hold,
+/// it is something else.
+const DAMAGED: [i32; 4] = [1, 11, 19, NOT_A_DATABASE];
+
+/// What it says of one that ends too early.
+const SHORT_READ: i32 = 522;
+
+/// What SQLite puts beside a database.
+const BESIDE: [&str; 3] = ["-journal", "-wal", "-shm"];
 
 /// What a backup has beside the database.
 #[derive(Debug, Default)]
@@ -34,6 +45,35 @@ pub struct Beside {
 pub struct Restored {
     /// Recipients that are held now.
     pub held: u64,
+}
+
+/// Where a backup becomes a database, which gets its name last. As long as this is there, there is no installation.
+pub fn unfinished(database: &Path) -> PathBuf {
+    database.with_extension("restored")
+}
+
+/// Takes away a copy with all that SQLite has put beside it; the copy itself goes last.
+pub fn remove(copy: &Path) -> io::Result<()> {
+    remove_beside(copy)?;
+    remove_file(copy)
+}
+
+/// Takes away what SQLite has put beside a copy. Nobody may have it open.
+pub fn remove_beside(copy: &Path) -> io::Result<()> {
+    for end in BESIDE {
+        let mut name = copy.as_os_str().to_owned();
+        name.push(end);
+        remove_file(Path::new(&name))?;
+    }
+    Ok(())
+}
+
+/// Sees to it that a file is not there.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Completes a copy, which is empty otherwise of what is beside it. It is synced.
@@ -66,20 +106,25 @@ pub async fn complete(copy: &Path, beside: &Beside, now: Timestamp) -> Result<()
 /// What is beside the database in a backup. Errors: [`Error::Missing`] if it is no backup, [`Error::Unreadable`] if it is damaged,
 /// [`Error::Schema`] if it is newer than this program.
 pub async fn read(copy: &Path) -> Result<Beside, Error> {
-    let mut db = open(copy).await.map_err(|error| match error {
-        Error::Database(sqlx::Error::Database(error)) if error.code().as_deref() == Some(NOT_A_DATABASE) => {
-            Error::Missing
-        }
-        error => error,
-    })?;
+    look(copy).await.map_err(damaged)
+}
+
+async fn look(copy: &Path) -> Result<Beside, Error> {
+    let no_database = |error: Error| match code(&error) {
+        Some(NOT_A_DATABASE) => Error::Missing,
+        _ => error,
+    };
+    let mut db = open(copy).await.map_err(no_database)?;
     let is_backup: i64 = query_scalar("SELECT COUNT(*) FROM sqlite_master WHERE name = 'backup'")
         .fetch_one(&mut db)
         .await
-        .map_err(|_| Error::Missing)?;
+        .map_err(|error| no_database(error.into()))?;
     if is_backup == 0 {
         return Err(Error::Missing);
     }
-    let found: Vec<String> = query_scalar("PRAGMA quick_check(1)").fetch_all(&mut db).await?;
+    let found: Vec<String> = query_scalar("PRAGMA integrity_check(1)")
+        .fetch_all(&mut db)
+        .await?;
     if found != ["ok"] {
         return Err(Error::Unreadable("backup"));
     }
@@ -103,8 +148,12 @@ pub async fn read(copy: &Path) -> Result<Beside, Error> {
 }
 
 /// Makes a copy of a backup the database of an installation: all mail that waits is held, so that nothing that went out after the
-/// backup goes out again unasked. [`Error::WrongMasterKey`] if it was made with another key.
+/// backup goes out again unasked. [`Error::WrongMasterKey`] if it was made with another key, [`Error::Unreadable`] if it is damaged.
 pub async fn adopt(copy: &Path, master: &MasterKey) -> Result<Restored, Error> {
+    take(copy, master).await.map_err(damaged)
+}
+
+async fn take(copy: &Path, master: &MasterKey) -> Result<Restored, Error> {
     claim(copy, master).await?;
     let mut db = open(copy).await?;
     let restored = hold(&mut db).await?;
@@ -114,6 +163,10 @@ pub async fn adopt(copy: &Path, master: &MasterKey) -> Result<Restored, Error> {
 
 /// The same without the master key: what was encrypted under it is gone, and what is not stays.
 pub async fn adopt_without_key(copy: &Path, master: &MasterKey) -> Result<(), Error> {
+    drop_sealed(copy, master).await.map_err(damaged)
+}
+
+async fn drop_sealed(copy: &Path, master: &MasterKey) -> Result<(), Error> {
     let mut db = open(copy).await?;
     for sql in SEALED {
         query(*sql).execute(&mut db).await?;
@@ -127,7 +180,7 @@ pub async fn adopt_without_key(copy: &Path, master: &MasterKey) -> Result<(), Er
 /// were never acknowledged.
 async fn claim(copy: &Path, master: &MasterKey) -> Result<(), Error> {
     let options = Options::new(copy)
-        .pragma("journal_mode", "TRUNCATE")
+        .pragma("journal_mode", "DELETE")
         .pragma("synchronous", "FULL")
         .pragma("foreign_keys", "ON")
         .pragma("secure_delete", "ON");
@@ -190,11 +243,32 @@ async fn finish(mut db: SqliteConnection) -> Result<(), Error> {
     Ok(())
 }
 
+/// The code of SQLite.
+fn code(error: &Error) -> Option<i32> {
+    match error {
+        Error::Database(sqlx::Error::Database(said)) => said.code()?.parse().ok(),
+        _ => None,
+    }
+}
+
+/// [`Error::Unreadable`] for what is said of a file that is damaged.
+fn damaged(error: Error) -> Error {
+    let is_damaged = match (&error, code(&error)) {
+        (Error::Database(sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. }), _) => true,
+        (_, Some(code)) => code == SHORT_READ || DAMAGED.contains(&(code & 0xff)),
+        _ => false,
+    };
+    match is_damaged {
+        true => Error::Unreadable("backup"),
+        false => error,
+    }
+}
+
 /// A file of its own, which nobody else has open.
 async fn open(copy: &Path) -> Result<SqliteConnection, Error> {
     let options = SqliteConnectOptions::new()
         .filename(copy)
-        .journal_mode(SqliteJournalMode::Truncate)
+        .journal_mode(SqliteJournalMode::Delete)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .pragma("secure_delete", "on")

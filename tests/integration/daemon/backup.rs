@@ -33,12 +33,19 @@ async fn backup(world: &World, verification: &str, change: impl Fn(&mut Config))
 async fn main_host(world: &World) -> Organization {
     let main = world.organization("main.test").plain().accounts(&["dave"]);
     let main = main.build().await;
-    world.put("main.test", &zone(&main));
+    world.put("main.test", &zone(main.ip));
     main
 }
 
-fn zone(main: &Organization) -> Zone {
-    hosts(main.ip, &[(10, "mx.main.test"), (20, "mx.backup.test")])
+/// Where the first host of main.test is to be, for a test that plays it.
+fn main_address(world: &World) -> Loopback {
+    let host = Loopback::take();
+    world.put("main.test", &zone(host.ip));
+    host
+}
+
+fn zone(first: std::net::IpAddr) -> Zone {
+    hosts(first, &[(10, "mx.main.test"), (20, "mx.backup.test")])
 }
 
 fn hosts(ip: std::net::IpAddr, all: &[(u16, &str)]) -> Zone {
@@ -126,11 +133,7 @@ async fn while_the_main_host_is_down_an_operator_may_take_what_cannot_be_verifie
         refusal: Some("451 4.3.0 Not now"),
         ..Behaviour::default()
     };
-    let other = Loopback::take();
-    world.put(
-        "main.test",
-        &hosts(other.ip, &[(10, "mx.main.test"), (20, "mx.backup.test")]),
-    );
+    let other = main_address(&world);
     let sink = Sink::start(other.ip, sink).await;
     here.stop().await;
     let here = backup.start().await;
@@ -160,11 +163,7 @@ async fn replaced(sink: Sink) {
 async fn a_refused_spelling_shuts_out_no_other() {
     let world = World::new().await;
     let backup = backup(&world, "callout", patient).await;
-    let host = Loopback::take();
-    world.put(
-        "main.test",
-        &hosts(host.ip, &[(10, "mx.main.test"), (20, "mx.backup.test")]),
-    );
+    let host = main_address(&world);
     let refusing = sink(&host, Some("550 5.1.1 Unknown")).await;
     let here = backup.start().await;
     assert!(asked(&backup, "KATE").await.starts_with("550 5.1.1 "));
@@ -185,11 +184,7 @@ async fn a_refused_spelling_shuts_out_no_other() {
 async fn other_refusals_say_nothing_of_the_recipient() {
     let world = World::new().await;
     let backup = backup(&world, "callout", patient).await;
-    let host = Loopback::take();
-    world.put(
-        "main.test",
-        &hosts(host.ip, &[(10, "mx.main.test"), (20, "mx.backup.test")]),
-    );
+    let host = main_address(&world);
     let here = backup.start().await;
     for refusal in [
         "550 5.7.1 Blocked",
@@ -254,11 +249,7 @@ async fn a_host_that_is_silent_about_one_name_is_there_for_the_others() {
         config.relay.when_unreachable = WhenUnreachable::Accept;
     })
     .await;
-    let host = Loopback::take();
-    world.put(
-        "main.test",
-        &hosts(host.ip, &[(10, "mx.main.test"), (20, "mx.backup.test")]),
-    );
+    let host = main_address(&world);
     let serving = scripted(&host, |line| match line.split(['<', '@']).nth(1) {
         Some("tarpit") => None,
         Some("dave") => Some("250 ok"),
@@ -280,11 +271,7 @@ async fn a_host_that_is_silent_about_one_name_is_there_for_the_others() {
 async fn a_bare_refusal_counts_if_the_host_takes_mail_for_its_postmaster() {
     let world = World::new().await;
     let backup = backup(&world, "callout", patient).await;
-    let host = Loopback::take();
-    world.put(
-        "main.test",
-        &hosts(host.ip, &[(10, "mx.main.test"), (20, "mx.backup.test")]),
-    );
+    let host = main_address(&world);
     let here = backup.start().await;
     let blocks = scripted(&host, |_| Some("550 blocked using bl.example")).await;
     let reply = asked(&backup, "dave").await;

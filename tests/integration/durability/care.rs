@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 
 use crate::support::PATIENCE;
 use crate::support::maildir::split;
@@ -111,16 +113,13 @@ async fn unreadable_rows_are_set_aside_under_a_running_daemon_and_all_else_is_de
         assert!(line["fault"].is_string(), "{line}");
     }
     process.check();
-    let (code, found, counts) = care(&hismail, &["verify"]);
-    assert_eq!((code, &counts["faults"]), (1, &FOUND.len().into()));
-    assert_eq!(found, FOUND);
-    let (code, _, counts) = care(&hismail, &["repair"]);
-    let expected = (0, &0.into());
-    assert_eq!(
-        (code, &counts["set_aside"]),
-        expected,
-        "they are set aside already"
-    );
+    // What is set aside is known, and no fault: there is nothing left to repair.
+    for command in ["verify", "repair"] {
+        let (code, found, counts) = care(&hismail, &[command]);
+        assert_eq!((code, &found[..]), (0, &[][..]), "{command}");
+        let counted = ["faults", "set_aside", "quarantined"].map(|name| counts[name].as_u64().unwrap());
+        assert_eq!(counted, [0, 0, DAMAGE.len() as u64], "{command}");
+    }
 
     let to = hismail.folder.join("rescued");
     let to = to.to_str().unwrap();
@@ -128,6 +127,10 @@ async fn unreadable_rows_are_set_aside_under_a_running_daemon_and_all_else_is_de
     let counts: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{err}"));
     let counted = ["whole", "in_part", "lost"].map(|name| counts[name].as_u64().unwrap());
     assert_eq!((code, counted), (1, [0, 4, 1]));
+    let (code, _, err) = hismail.binary(&["store", "export", "--to", to, "--quarantined"]);
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains(&format!("{to} has ")), "{err}");
+    assert!(err.contains("name another folder with --to"), "{err}");
     let mut bodies = Vec::new();
     for entry in std::fs::read_dir(to).unwrap() {
         let path = entry.unwrap().path();
@@ -164,8 +167,10 @@ async fn repair_sets_aside_what_cannot_be_read_and_makes_lanes_anew() {
     hismail.change_database(DAMAGE[0]).await;
     hismail.change_database("DELETE FROM lanes").await;
     let wrong = ["messages: body piece", "lanes: turn"];
-    let (code, found, _) = care(&hismail, &["repair", "--dry-run"]);
+    let (code, found, counts) = care(&hismail, &["repair", "--dry-run"]);
     assert_eq!((code, &found[..]), (0, &wrong.map(String::from)[..]));
+    let counted = ["set_aside", "rebuilt", "left", "quarantined"].map(|name| counts[name].as_u64().unwrap());
+    assert_eq!(counted, [1, 1, 0, 0], "what it would do");
     let (code, found, _) = care(&hismail, &["verify"]);
     assert_eq!(
         (code, &found[..]),
@@ -175,7 +180,8 @@ async fn repair_sets_aside_what_cannot_be_read_and_makes_lanes_anew() {
     let (code, _, counts) = care(&hismail, &["repair"]);
     // Setting mail aside has made the lane of its domain anew already.
     assert_eq!((code, &counts["set_aside"]), (0, &1.into()));
-    assert_eq!(care(&hismail, &["verify"]).1, wrong[..1]);
+    let (code, found, counts) = care(&hismail, &["verify"]);
+    assert_eq!((code, found.len(), &counts["quarantined"]), (0, 0, &1.into()));
     std::fs::remove_file(hismail.maildir("bob").0).unwrap();
     let _process = hismail.spawn().await;
     hismail.maildir("bob").expect(MESSAGES - 1).await;
@@ -223,4 +229,201 @@ async fn verify_finds_what_is_wrong_with_keys_and_names() {
         (1, &found.len().into()),
         "it needs an operator"
     );
+}
+
+/// Mail that is due, and no daemon that works on it.
+async fn due(hismail: &Organization) {
+    let mut process = hismail.spawn().await;
+    submit(hismail).await;
+    process.kill();
+    hismail
+        .change_database("UPDATE recipients SET lease = NULL, leased_until = NULL, due_at = 1")
+        .await;
+    hismail
+        .change_database("UPDATE lanes SET turn_at = served_at")
+        .await;
+}
+
+/// Changes the database as a program does that knows nothing of its rules, or a disk.
+async fn break_rules(hismail: &Organization, sql: &'static str) {
+    let config = dimed::config::Config::load(&hismail.config).unwrap();
+    let options = SqliteConnectOptions::new()
+        .filename(config.server.database())
+        .pragma("ignore_check_constraints", "on")
+        .foreign_keys(false);
+    let mut connection = options.connect().await.unwrap();
+    let changed = sqlx::query(sql).execute(&mut connection).await.unwrap();
+    assert!(changed.rows_affected() > 0, "{sql}");
+    connection.close().await.unwrap();
+}
+
+/// One value each, and what is said of it.
+const WRONG_VALUES: [(&str, &str); 6] = [
+    (
+        "UPDATE recipients SET due_at = 'soon' WHERE seq = 1",
+        "recipients: due time",
+    ),
+    (
+        "UPDATE recipients SET attempts = -3 WHERE seq = 2",
+        "recipients: attempts",
+    ),
+    (
+        "UPDATE recipients SET state = 'lost' WHERE seq = 3",
+        "recipients: state",
+    ),
+    (
+        "UPDATE recipients SET leased_until = 'for ever', lease = 'x' WHERE seq = 4",
+        "recipients: lease",
+    ),
+    (
+        "UPDATE messages SET size_bytes = 'large' WHERE id = (SELECT message FROM recipients WHERE seq = 5)",
+        "messages: value of a wrong kind",
+    ),
+    (
+        "UPDATE messages SET size_bytes = -1 WHERE id = (SELECT message FROM recipients WHERE seq = 6)",
+        "messages: size",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_of_a_wrong_kind_or_out_of_range_are_found_and_set_aside_and_hide_nothing() {
+    let world = World::new().await;
+    let hismail = hismail(&world).await;
+    due(&hismail).await;
+    for (sql, _) in WRONG_VALUES {
+        break_rules(&hismail, sql).await;
+    }
+    // One such row is in nobody's way who looks at the queue.
+    let (code, out, err) = hismail.binary(&["queue", "list", "--json"]);
+    assert_eq!(code, 0, "{err}");
+    let listed: Vec<Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(listed.len(), MESSAGES, "{out}");
+    let readable = listed.iter().filter(|line| line["unreadable"].is_null()).count();
+    // A lease of a wrong kind is not shown.
+    assert!((1..=2).contains(&readable), "{out}");
+    assert_eq!(listed[MESSAGES - 1]["forward_path"], "bob@hismail.test");
+    let (code, _, err) = hismail.binary(&["mailq"]);
+    assert_eq!(code, 0, "{err}");
+
+    let (code, found, _) = care(&hismail, &["verify"]);
+    assert_eq!(code, 1);
+    for (sql, what) in WRONG_VALUES {
+        assert!(found.iter().any(|found| found == what), "{sql}: {found:?}");
+    }
+    let (code, _, counts) = care(&hismail, &["repair", "--dry-run"]);
+    assert_eq!(
+        (code, &counts["set_aside"]),
+        (1, &WRONG_VALUES.len().into()),
+        "a rule of the database is still broken"
+    );
+    let (code, found, counts) = care(&hismail, &["repair"]);
+    assert_eq!(
+        (code, &counts["set_aside"]),
+        (0, &WRONG_VALUES.len().into()),
+        "{found:?}"
+    );
+    let (code, found, counts) = care(&hismail, &["verify"]);
+    assert_eq!(
+        (code, &counts["quarantined"]),
+        (0, &WRONG_VALUES.len().into()),
+        "{found:?}"
+    );
+
+    // All else goes on.
+    std::fs::remove_file(hismail.maildir("bob").0).unwrap();
+    let _process = hismail.spawn().await;
+    hismail.maildir("bob").expect(MESSAGES - WRONG_VALUES.len()).await;
+    assert_eq!(numbers(&hismail), [6]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_steps_over_values_of_a_wrong_kind() {
+    let world = World::new().await;
+    let hismail = hismail(&world).await;
+    due(&hismail).await;
+    for sql in [
+        "UPDATE recipients SET due_at = 'soon' WHERE seq = 1",
+        "UPDATE recipients SET attempts = -3 WHERE seq = 2",
+        "UPDATE messages SET size_bytes = 'large' WHERE id = (SELECT message FROM recipients WHERE seq = 3)",
+        "UPDATE messages SET wrapped_key = 'text' WHERE id = (SELECT message FROM recipients WHERE seq = 4)",
+        "DELETE FROM messages WHERE id = (SELECT message FROM recipients WHERE seq = 5)",
+        "UPDATE lanes SET turn_no = 'first'",
+    ] {
+        break_rules(&hismail, sql).await;
+    }
+    std::fs::remove_file(hismail.maildir("bob").0).unwrap();
+    let mut process = hismail.spawn().await;
+    hismail.maildir("bob").expect(2).await;
+    assert_eq!(numbers(&hismail), [5, 6]);
+    process.check();
+    let (_, _, counts) = care(&hismail, &["repair"]);
+    assert_eq!(counts["quarantined"], 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_of_each_kind_is_found_and_set_aside_without_a_daemon() {
+    let world = World::new().await;
+    let hismail = hismail(&world).await;
+    due(&hismail).await;
+    for sql in DAMAGE {
+        hismail.change_database(sql).await;
+    }
+    let (code, found, counts) = care(&hismail, &["verify"]);
+    assert_eq!((code, &counts["faults"]), (1, &FOUND.len().into()));
+    assert_eq!(found, FOUND);
+    let (code, _, counts) = care(&hismail, &["repair"]);
+    assert_eq!((code, &counts["set_aside"]), (0, &FOUND.len().into()));
+    assert_eq!(care(&hismail, &["verify"]).0, 0);
+}
+
+/// What is not mail cannot be set aside; every kind of row is looked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_looks_at_what_has_a_form_and_at_what_is_kept_under_hashes() {
+    let world = World::new().await;
+    let hismail = hismail(&world).await;
+    for sql in [
+        "INSERT INTO senders (folded, sender) VALUES ('nobody@hismail.test', 'bob@hismail.test'), ('bob@hismail.test', 'no address')",
+        "INSERT INTO relay_domains (name, verification, created_at) VALUES ('relayed.test', 'list', 1)",
+        "INSERT INTO relay_recipients (domain, folded) VALUES ('relayed.test', 'pat@other.test')",
+        "INSERT INTO blocks (kind, value, doer, reason, since) VALUES ('pok', 'no key', 'operator', '', 1)",
+        "INSERT INTO signing_requests (name, object, submitted_at) VALUES ('bob@hismail.test', x'00', 1)",
+        "INSERT INTO retirements (name, state, since) VALUES ('hismail.test', 'announced', -1)",
+        "INSERT INTO rollovers (name, state, replaces, sealed, started_at, since) VALUES ('hismail.test', 'seen', x'00', x'11', 1, 1)",
+        "INSERT INTO key_set_pins (name_tag, sealed, expires_at) VALUES (x'00', x'00', 1)",
+        "INSERT INTO custody_pins (name_tag, sealed, expires_at, written_to) VALUES (zeroblob(32), x'00', 1, 1)",
+        "INSERT INTO remote_signets (name_tag, signet_tag, crypto_tag, sealed, fetched_at, expires_at) \
+         VALUES (zeroblob(32), zeroblob(32), zeroblob(31), x'00', 1, 1)",
+        "INSERT INTO replay_entries (entry, digest, expires_at) VALUES (zeroblob(32), x'00', 1)",
+        "INSERT INTO greylist (tag, network, since, proven, until) VALUES (zeroblob(32), zeroblob(32), 1, 0, -1)",
+        "INSERT INTO callouts (tag, asked_at) VALUES (zeroblob(5), 1)",
+        "INSERT INTO accounts (folded, domain, address, password_hash, trust_mode, created_at) \
+         VALUES ('pat@hismail.test', 'hismail.test', x'00ff', '', 'trustful', 1)",
+    ] {
+        break_rules(&hismail, sql).await;
+    }
+    let (code, found, _) = care(&hismail, &["verify"]);
+    assert_eq!(code, 1);
+    let expected = [
+        "rollovers: sealed value",
+        "rollovers: fingerprint",
+        "signing requests: object",
+        "retirements: time",
+        "accounts: value of a wrong kind",
+        "senders: sender",
+        "senders: account",
+        "relay recipients: domain",
+        "block list: identity",
+        "copies of signets: hash",
+        "pinned key sets: hash",
+        "pinned signing keys: sealed value",
+        "replay entries: digest",
+        "greylist: time",
+        "known recipients: hash",
+    ];
+    assert_eq!(found, expected);
+    let (code, _, counts) = care(&hismail, &["repair"]);
+    assert_eq!((code, &counts["left"]), (1, &expected.len().into()));
 }

@@ -145,6 +145,7 @@ async fn remember(store: &SqliteStore, entry: ReplayEntry) -> Committed {
             eight_bit: false,
             demand: Demand::default(),
             resealed: 0,
+            received_in_ms: 0,
             request: MessageRequest::default(),
         },
         content: Content::Mime,

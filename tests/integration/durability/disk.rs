@@ -75,7 +75,9 @@ impl Disk {
                     self.folders.insert(path.clone());
                     self.read(&path);
                 }
-                false => self.files[node].durable = std::fs::read(&path).unwrap(),
+                false if path.is_file() => self.files[node].durable = std::fs::read(&path).unwrap(),
+                // The socket for `dimed reload` has nothing in it.
+                false => {}
             }
             self.live.insert(path.clone(), node);
             self.durable.insert(path, node);

@@ -14,6 +14,7 @@ mod master_key;
 mod migration;
 mod order;
 mod power;
+mod restore;
 mod sealed;
 mod space;
 mod trace;

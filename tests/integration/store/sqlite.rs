@@ -438,6 +438,7 @@ async fn files_name_no_person_and_show_no_text_of_a_queued_message() {
             eight_bit: false,
             demand: Demand::default(),
             resealed: 0,
+            received_in_ms: 0,
             request: MessageRequest::default(),
         };
         let new = NewMessage {

@@ -3,13 +3,12 @@
 use super::super::query::query_as;
 
 use super::super::Inner;
-use super::ROWS;
 use crate::dime::signet::Signet;
 use crate::mail::address::{Domain, Mailbox};
 use crate::store::{Checked, Error, Fault, Mark, Part, fold};
 
 /// Judges rows that a part consists of; each has a place, a name, and what may be wrong with it.
-fn checked(part: Part, rows: Vec<(Mark, String, Option<&'static str>)>) -> Checked {
+pub(super) fn checked(part: Part, rows: Vec<(Mark, String, Option<&'static str>)>) -> Checked {
     let next = rows.last().map(|(mark, ..)| mark.clone());
     let fault = |(_, row, what): (Mark, String, Option<&'static str>)| {
         Some(Fault {
@@ -25,7 +24,7 @@ fn checked(part: Part, rows: Vec<(Mark, String, Option<&'static str>)>) -> Check
     }
 }
 
-fn named(name: &str, rest: &str) -> Mark {
+pub(super) fn named(name: &str, rest: &str) -> Mark {
     Mark {
         name: name.to_owned(),
         rest: rest.as_bytes().to_vec(),
@@ -33,11 +32,11 @@ fn named(name: &str, rest: &str) -> Mark {
     }
 }
 
-pub(super) async fn signets(inner: &Inner, after: &Mark) -> Result<Checked, Error> {
+pub(super) async fn signets(inner: &Inner, after: &Mark, limit: i64) -> Result<Checked, Error> {
     let rows: Vec<(i64, String, Vec<u8>, Vec<u8>)> =
         query_as("SELECT seq, name, crypto, object FROM signets WHERE seq > $1 ORDER BY seq LIMIT $2")
             .bind(after.number)
-            .bind(ROWS)
+            .bind(limit)
             .fetch_all(&inner.readers)
             .await?;
     let judge = |(number, name, crypto, object): (i64, String, Vec<u8>, Vec<u8>)| {
@@ -57,11 +56,11 @@ pub(super) async fn signets(inner: &Inner, after: &Mark) -> Result<Checked, Erro
     Ok(checked(Part::Signets, rows.into_iter().map(judge).collect()))
 }
 
-pub(super) async fn accounts(inner: &Inner, after: &Mark) -> Result<Checked, Error> {
+pub(super) async fn accounts(inner: &Inner, after: &Mark, limit: i64) -> Result<Checked, Error> {
     let rows: Vec<(String, String, String)> =
         query_as("SELECT folded, address, domain FROM accounts WHERE folded > $1 ORDER BY folded LIMIT $2")
             .bind(&after.name)
-            .bind(ROWS)
+            .bind(limit)
             .fetch_all(&inner.readers)
             .await?;
     let judge = |(folded, address, domain): (String, String, String)| {
@@ -75,14 +74,14 @@ pub(super) async fn accounts(inner: &Inner, after: &Mark) -> Result<Checked, Err
     Ok(checked(Part::Accounts, rows.into_iter().map(judge).collect()))
 }
 
-pub(super) async fn aliases(inner: &Inner, after: &Mark) -> Result<Checked, Error> {
+pub(super) async fn aliases(inner: &Inner, after: &Mark, limit: i64) -> Result<Checked, Error> {
     let rows: Vec<(String, String)> = query_as(
         "SELECT folded, target FROM aliases WHERE folded > $1 OR (folded = $1 AND target > $2) \
          ORDER BY folded, target LIMIT $3",
     )
     .bind(&after.name)
     .bind(String::from_utf8_lossy(&after.rest).into_owned())
-    .bind(ROWS)
+    .bind(limit)
     .fetch_all(&inner.readers)
     .await?;
     let judge = |(folded, target): (String, String)| {
@@ -92,7 +91,7 @@ pub(super) async fn aliases(inner: &Inner, after: &Mark) -> Result<Checked, Erro
     Ok(checked(Part::Aliases, rows.into_iter().map(judge).collect()))
 }
 
-pub(super) async fn domains(inner: &Inner, part: Part, after: &Mark) -> Result<Checked, Error> {
+pub(super) async fn domains(inner: &Inner, part: Part, after: &Mark, limit: i64) -> Result<Checked, Error> {
     let sql = match part {
         Part::RelayDomains => "SELECT name, '' FROM relay_domains WHERE name > $1 ORDER BY name LIMIT $2",
         _ => {
@@ -101,7 +100,7 @@ pub(super) async fn domains(inner: &Inner, part: Part, after: &Mark) -> Result<C
     };
     let rows: Vec<(String, String)> = query_as(sql)
         .bind(&after.name)
-        .bind(ROWS)
+        .bind(limit)
         .fetch_all(&inner.readers)
         .await?;
     let judge = |(name, hosts): (String, String)| {

@@ -3,12 +3,13 @@
 use super::super::query::query_as;
 
 use super::super::readers::Readers;
-use super::ROWS;
 use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 use crate::crypto::at_rest::Unreadable;
 use crate::dime::fingerprint::{CryptoFingerprint, FullFingerprint};
-use crate::mail::address::Domain;
+use crate::dime::key_set::KemKeys;
+use crate::dime::keys::{OrgKeys, UserKeys};
+use crate::mail::address::{Domain, Mailbox};
 use crate::store::sealed::{MasterKey, Spot};
 use crate::store::{Checked, Error, Fault, Mark, Part, Pin, StsEntry};
 
@@ -29,6 +30,18 @@ impl SealedRow {
         self.sealed.iter().all(|octet| *octet == 0)
     }
 
+    fn what_is_wrong(&self, part: Part, master: &MasterKey) -> Option<&'static str> {
+        if self.is_erased() {
+            return None;
+        }
+        let spot = self.spot.as_ref();
+        match spot.and_then(|spot| master.open_at(spot, &self.sealed).ok()) {
+            None => Some("sealed value"),
+            Some(plain) if !is_known(part, &self.name, plain.expose()) => Some("content"),
+            Some(_) => None,
+        }
+    }
+
     /// What is sealed, under the current key; `None` if there is nothing to do.
     pub(in crate::store::sql) fn rewrapped(&self, master: &MasterKey) -> Result<Option<Vec<u8>>, Unreadable> {
         match &self.spot {
@@ -45,26 +58,32 @@ impl Page {
         self.0.last().map(|row| row.mark.clone())
     }
 
-    /// Whether each opens.
+    /// Whether each opens, and has what it is to have.
     pub(in crate::store::sql) fn check(self, part: Part, master: &MasterKey) -> Checked {
-        let opens = |row: &SealedRow| {
-            let spot = row.spot.as_ref();
-            spot.is_some_and(|spot| master.open_at(spot, &row.sealed).is_ok())
+        let fault = |row: &SealedRow| {
+            let what = row.what_is_wrong(part, master)?;
+            let row = row.name.clone();
+            Some(Fault { part, row, what })
         };
         Checked {
             rows: self.0.len() as u64,
             next: self.next(),
-            faults: self
-                .0
-                .iter()
-                .filter(|row| !row.is_erased() && !opens(row))
-                .map(|row| Fault {
-                    part,
-                    row: row.name.clone(),
-                    what: "sealed value",
-                })
-                .collect(),
+            faults: self.0.iter().filter_map(fault).collect(),
         }
+    }
+}
+
+/// Whether what was sealed is what is to be there.
+fn is_known(part: Part, name: &str, plain: &[u8]) -> bool {
+    let text = std::str::from_utf8(plain);
+    match part {
+        Part::PrivateKeys | Part::Rollovers => text.is_ok_and(|text| match name.contains('@') {
+            true => UserKeys::from_armor(text).is_ok(),
+            false => OrgKeys::from_armor(text).is_ok(),
+        }),
+        Part::KemKeys => KemKeys::decode(plain).is_ok(),
+        Part::SrsPaths => text.is_ok_and(|text| Mailbox::parse(text).is_ok()),
+        _ => true,
     }
 }
 
@@ -76,20 +95,30 @@ fn named(name: &str) -> Mark {
 }
 
 /// Some rows of a part behind a place.
-pub(in crate::store::sql) async fn page(db: &Readers, part: Part, after: &Mark) -> Result<Page, Error> {
+pub(in crate::store::sql) async fn page(
+    db: &Readers,
+    part: Part,
+    after: &Mark,
+    limit: i64,
+) -> Result<Page, Error> {
     let rows = match part {
-        Part::Messages => message_keys(db, after).await?,
-        Part::PrivateKeys => private_keys(db, after).await?,
-        Part::KemKeys => kem_keys(db, after).await?,
-        Part::Rollovers => simple(db, ROLLOVERS, after, |name, _| Some(Spot::rollover(name))).await?,
+        Part::Messages => message_keys(db, after, limit).await?,
+        Part::PrivateKeys => private_keys(db, after, limit).await?,
+        Part::KemKeys => kem_keys(db, after, limit).await?,
+        Part::Rollovers => {
+            simple(db, ROLLOVERS, (after, limit), |name, _| {
+                Some(Spot::rollover(name))
+            })
+            .await?
+        }
         Part::KeyDeposits => {
             let spot = |name: &str, version: i64| Some(Spot::key_deposit(name, u64::try_from(version).ok()?));
-            simple(db, KEY_DEPOSITS, after, spot).await?
+            simple(db, KEY_DEPOSITS, (after, limit), spot).await?
         }
-        Part::SrsPaths => simple(db, SRS_PATHS, after, |id, _| Some(Spot::srs_path(id))).await?,
-        Part::DkimKeys => dkim_keys(db, after).await?,
-        Part::Pins => pins(db, after).await?,
-        Part::StsPolicies => sts_policies(db, after).await?,
+        Part::SrsPaths => simple(db, SRS_PATHS, (after, limit), |id, _| Some(Spot::srs_path(id))).await?,
+        Part::DkimKeys => dkim_keys(db, after, limit).await?,
+        Part::Pins => pins(db, after, limit).await?,
+        Part::StsPolicies => sts_policies(db, after, limit).await?,
         _ => Vec::new(),
     };
     Ok(Page(rows))
@@ -106,10 +135,10 @@ const SRS_PATHS: &str =
 async fn simple(
     db: &Readers,
     sql: &'static str,
-    after: &Mark,
+    (after, limit): (&Mark, i64),
     spot: impl Fn(&str, i64) -> Option<Spot>,
 ) -> Result<Vec<SealedRow>, Error> {
-    let rows: Vec<(String, i64, Vec<u8>)> = query_as(sql).bind(&after.name).bind(ROWS).fetch_all(db).await?;
+    let rows: Vec<(String, i64, Vec<u8>)> = query_as(sql).bind(&after.name).bind(limit).fetch_all(db).await?;
     let row = |(name, number, sealed): (String, i64, Vec<u8>)| SealedRow {
         mark: named(&name),
         spot: spot(&name, number),
@@ -119,11 +148,11 @@ async fn simple(
     Ok(rows.into_iter().map(row).collect())
 }
 
-async fn message_keys(db: &Readers, after: &Mark) -> Result<Vec<SealedRow>, Error> {
+async fn message_keys(db: &Readers, after: &Mark, limit: i64) -> Result<Vec<SealedRow>, Error> {
     let rows: Vec<(i64, String, Vec<u8>)> =
         query_as("SELECT seq, id, wrapped_key FROM messages WHERE seq > $1 ORDER BY seq LIMIT $2")
             .bind(after.number)
-            .bind(ROWS)
+            .bind(limit)
             .fetch_all(db)
             .await?;
     let row = |(number, name, sealed): (i64, String, Vec<u8>)| SealedRow {
@@ -138,13 +167,13 @@ async fn message_keys(db: &Readers, after: &Mark) -> Result<Vec<SealedRow>, Erro
     Ok(rows.into_iter().map(row).collect())
 }
 
-async fn private_keys(db: &Readers, after: &Mark) -> Result<Vec<SealedRow>, Error> {
+async fn private_keys(db: &Readers, after: &Mark, limit: i64) -> Result<Vec<SealedRow>, Error> {
     let rows: Vec<(i64, String, Vec<u8>, Vec<u8>)> = query_as(
         "SELECT seq, name, crypto, private_keys FROM signets WHERE seq > $1 AND private_keys IS NOT NULL \
          ORDER BY seq LIMIT $2",
     )
     .bind(after.number)
-    .bind(ROWS)
+    .bind(limit)
     .fetch_all(db)
     .await?;
     let row = |(number, name, crypto, sealed): (i64, String, Vec<u8>, Vec<u8>)| SealedRow {
@@ -162,14 +191,14 @@ async fn private_keys(db: &Readers, after: &Mark) -> Result<Vec<SealedRow>, Erro
     Ok(rows.into_iter().map(row).collect())
 }
 
-async fn kem_keys(db: &Readers, after: &Mark) -> Result<Vec<SealedRow>, Error> {
+async fn kem_keys(db: &Readers, after: &Mark, limit: i64) -> Result<Vec<SealedRow>, Error> {
     let rows: Vec<(String, Vec<u8>, Vec<u8>)> = query_as(
         "SELECT name, complete, sealed FROM kem_keys WHERE name > $1 OR (name = $1 AND complete > $2) \
          ORDER BY name, complete LIMIT $3",
     )
     .bind(&after.name)
     .bind(&after.rest)
-    .bind(ROWS)
+    .bind(limit)
     .fetch_all(db)
     .await?;
     let row = |(name, complete, sealed): (String, Vec<u8>, Vec<u8>)| SealedRow {
@@ -188,14 +217,14 @@ async fn kem_keys(db: &Readers, after: &Mark) -> Result<Vec<SealedRow>, Error> {
     Ok(rows.into_iter().map(row).collect())
 }
 
-async fn dkim_keys(db: &Readers, after: &Mark) -> Result<Vec<SealedRow>, Error> {
+async fn dkim_keys(db: &Readers, after: &Mark, limit: i64) -> Result<Vec<SealedRow>, Error> {
     let rows: Vec<(String, String, String, Vec<u8>)> = query_as(
         "SELECT domain, selector, record, sealed FROM dkim_keys WHERE domain > $1 OR (domain = $1 AND selector > $2) \
          ORDER BY domain, selector LIMIT $3",
     )
     .bind(&after.name)
     .bind(String::from_utf8_lossy(&after.rest).into_owned())
-    .bind(ROWS)
+    .bind(limit)
     .fetch_all(db)
     .await?;
     let row = |(domain, selector, record, sealed): (String, String, String, Vec<u8>)| SealedRow {
@@ -215,13 +244,13 @@ async fn dkim_keys(db: &Readers, after: &Mark) -> Result<Vec<SealedRow>, Error> 
 
 type PinRow = (String, String, bool, i64, i64, i64, Vec<u8>);
 
-async fn pins(db: &Readers, after: &Mark) -> Result<Vec<SealedRow>, Error> {
+async fn pins(db: &Readers, after: &Mark, limit: i64) -> Result<Vec<SealedRow>, Error> {
     let rows: Vec<PinRow> = query_as(
         "SELECT domain, record, secure, first_seen_at, refresh_at, expires_at, seal FROM pins WHERE domain > $1 \
          ORDER BY domain LIMIT $2",
     )
     .bind(&after.name)
-    .bind(ROWS)
+    .bind(limit)
     .fetch_all(db)
     .await?;
     let row = |(name, record, secure, first_seen, refresh, expires, sealed)| {
@@ -245,13 +274,13 @@ async fn pins(db: &Readers, after: &Mark) -> Result<Vec<SealedRow>, Error> {
     Ok(rows.into_iter().map(row).collect())
 }
 
-async fn sts_policies(db: &Readers, after: &Mark) -> Result<Vec<SealedRow>, Error> {
+async fn sts_policies(db: &Readers, after: &Mark, limit: i64) -> Result<Vec<SealedRow>, Error> {
     let rows: Vec<(String, String, String, i64, i64, Vec<u8>)> = query_as(
         "SELECT domain, id, policy, fetched_at, expires_at, seal FROM sts_policies WHERE domain > $1 \
          ORDER BY domain LIMIT $2",
     )
     .bind(&after.name)
-    .bind(ROWS)
+    .bind(limit)
     .fetch_all(db)
     .await?;
     let row = |(name, id, policy, fetched, expires, sealed)| {
