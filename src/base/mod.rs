@@ -3,6 +3,7 @@
 pub mod allowance;
 pub mod budget;
 pub mod bytes;
+pub mod causes;
 pub mod descriptors;
 pub mod durable;
 pub mod encoding;

@@ -133,17 +133,21 @@ fn of_daemon(error: &daemon::Error) -> Exit {
 fn of_store(error: &store::Error) -> Exit {
     use store::Error as E;
     match error {
+        E::Database(_) | E::Schema(_) | E::NotDurable(_) => match error.may_pass() {
+            true => Exit::TryLater,
+            false => Exit::Configuration,
+        },
         // Also where somebody else was faster, or reads.
-        E::Database(_) | E::InUse | E::NotCommitted(_) | E::LeaseLost | E::Changed | E::LogInUse => {
-            Exit::TryLater
-        }
-        E::File(_) | E::WrongMasterKey | E::Schema(_) | E::NotDurable(_) => Exit::Configuration,
+        E::InUse | E::NotCommitted(_) | E::LeaseLost | E::Changed | E::LogInUse => Exit::TryLater,
+        E::File(_) | E::WrongMasterKey | E::NoDatabase(_) | E::Unfinished(_) => Exit::Configuration,
         _ => Exit::No,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use sqlx::migrate::MigrateError;
+
     use super::*;
 
     #[test]
@@ -183,6 +187,12 @@ mod tests {
         assert_eq!(Exit::of(&overtaken).code(), 75);
         let key = anyhow::Error::new(store::Error::WrongMasterKey);
         assert_eq!(Exit::of(&key).code(), 78);
+        let durable = anyhow::Error::new(store::Error::NotDurable("fsync=off".into()));
+        assert_eq!(Exit::of(&durable).code(), 75);
+        let cut_off = MigrateError::ExecuteMigration(sqlx::Error::WorkerCrashed, 7);
+        assert_eq!(Exit::of(&store::Error::Schema(cut_off).into()).code(), 75);
+        let newer = MigrateError::VersionMissing(9999);
+        assert_eq!(Exit::of(&store::Error::Schema(newer).into()).code(), 78);
         let config = anyhow::Error::new(config::Error::NoMasterKey { path: "/x".into() }).context("opening");
         assert_eq!(Exit::of(&config).code(), 78);
         assert_eq!(Exit::of(&anyhow::anyhow!("no")).code(), 1);

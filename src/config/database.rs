@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use zeroize::Zeroizing;
 
 use super::master_key::{CREDENTIALS_VARIABLE, check_mode};
@@ -52,8 +53,36 @@ impl fmt::Display for Database {
     }
 }
 
+impl Serialize for Database {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Database {
+    /// What is wrong is said without the value: there may be a password in it.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        text.parse::<Self>()
+            .map_err(|error| D::Error::custom(complaint(error)))
+    }
+}
+
+fn complaint(error: AddressError) -> &'static str {
+    match error {
+        AddressError::Shape => {
+            "`storage.database` must be \"sqlite\", or \"postgres://USER@HOST/DATABASE\" with names in the place of these three"
+        }
+        AddressError::Password => {
+            "`storage.database` has a password in it, which belongs in a file of its own (storage.password_file)"
+        }
+        AddressError::Host => "`storage.database` names a host that cannot be one",
+    }
+}
+
 impl Config {
-    /// Where everything is kept. Reads the password, if there is one: errors are [`Error::Unreadable`] and [`Error::Exposed`].
+    /// Where everything is kept. Reads the password, if there is one: errors are [`Error::Unreadable`] and
+    /// [`Error::Exposed`].
     pub fn place(&self) -> Result<Place, Error> {
         match &self.storage.database {
             Database::Sqlite => Ok(Place::File(self.server.database())),
@@ -75,7 +104,7 @@ impl Config {
             return Ok(None);
         };
         let password = read(path)?;
-        check_mode(path)?;
+        check_mode(path, "the password of the database")?;
         Ok(Some(password))
     }
 }
@@ -116,13 +145,48 @@ mod tests {
         assert!(matches!(config.place(), Err(Error::Unreadable { .. })));
         fs::write(&path, "open sesame\n").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(config.place(), Err(Error::Exposed { mode: 0o640, .. })));
+        let exposed = config.place().unwrap_err().to_string();
+        let said = format!(
+            "{}: others can read the password of the database (mode 640): run `chmod 600` on it",
+            path.display()
+        );
+        assert_eq!(exposed, said);
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         let Ok(Place::Server(server)) = config.place() else {
             panic!("no server");
         };
         assert_eq!(server.password.unwrap().expose(), "open sesame");
         assert!(!format!("{config:?}").contains("sesame"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_address_is_said_in_one_sentence_without_the_password_in_it() {
+        for (address, said) in [
+            (
+                "mysql://x",
+                "must be \"sqlite\", or \"postgres://USER@HOST/DATABASE\" with names",
+            ),
+            ("mysql://dimed:sesame@db/mail", "must be \"sqlite\", or"),
+            ("postgres://dimed:sesame", "must be \"sqlite\", or"),
+            ("postgres://dimed:se/sam@e@db/mail?sesame", "has a password in it"),
+            (
+                "postgres://dimed:sesame@db/mail",
+                "has a password in it, which belongs in a file",
+            ),
+            ("postgres://dimed@sesame!/mail", "names a host that cannot be one"),
+        ] {
+            let text = format!("[server]\nhostname = \"mx.example\"\n[storage]\ndatabase = \"{address}\"\n");
+            let refused = Config::parse(&text, Path::new("x.toml")).unwrap_err().to_string();
+            let start = format!("x.toml:4:12: `storage.database` {said}");
+            assert!(refused.starts_with(&start), "{address}: {refused}");
+            assert!(!refused.contains("sesam"), "{refused}");
+        }
+        let text = toml::to_string(&config("/x".into())).unwrap();
+        assert!(
+            text.contains("database = \"postgres://dimed@db:5432/mail\""),
+            "{text}"
+        );
+        assert_eq!(Config::parse(&text, Path::new("x")).unwrap(), config("/x".into()));
     }
 
     #[test]

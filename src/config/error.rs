@@ -101,11 +101,13 @@ pub enum Error {
         /// A path, or the name of an environment variable.
         place: String,
     },
-    /// Others than the owner can read the master key.
-    #[error("{}: others can read the master key (mode {mode:03o}): run `chmod 600` on it", path.display())]
+    /// Others than the owner can read a secret.
+    #[error("{}: others can read {what} (mode {mode:03o}): run `chmod 600` on it", path.display())]
     Exposed {
         /// Which file.
         path: PathBuf,
+        /// What is in it.
+        what: &'static str,
         /// Its permission bits.
         mode: u32,
     },

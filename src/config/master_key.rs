@@ -92,7 +92,7 @@ fn load_from(origin: &Origin, variable: impl Fn(&str) -> Option<OsString>) -> Re
         }
         Origin::File(path) => {
             let octets = read(path)?;
-            check_mode(path)?;
+            check_mode(path, "the master key")?;
             parse(&octets, &path.display().to_string())
         }
     }
@@ -115,8 +115,8 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
     Ok(octets)
 }
 
-/// [`Error::Exposed`] if others can read a file.
-pub(super) fn check_mode(path: &Path) -> Result<(), Error> {
+/// [`Error::Exposed`] if others can read a file, in which there is `what`.
+pub(super) fn check_mode(path: &Path, what: &'static str) -> Result<(), Error> {
     let metadata = std::fs::metadata(path).map_err(|source| Error::Unreadable {
         path: path.to_owned(),
         source,
@@ -125,6 +125,7 @@ pub(super) fn check_mode(path: &Path) -> Result<(), Error> {
         mode if mode & 0o077 == 0 => Ok(()),
         mode => Err(Error::Exposed {
             path: path.to_owned(),
+            what,
             mode,
         }),
     }

@@ -1,6 +1,19 @@
 //! What the parser has against a configuration, in words of those who write one: with the setting's name, and without names of
 //! Rust types.
 
+use std::borrow::Cow;
+
+/// A value that is to be shown, without names and passwords that stand in a URL between `//` and `@`. A password may have an `@`.
+pub(super) fn without_credentials(text: &str) -> Cow<'_, str> {
+    let (Some(start), Some(end)) = (text.find("//"), text.rfind('@')) else {
+        return text.into();
+    };
+    match start + 2 <= end {
+        true => format!("{}…{}", &text[..start + 2], &text[end..]).into(),
+        false => text.into(),
+    }
+}
+
 /// A sentence about what stands at an octet of `text`.
 pub(super) fn sentence(message: &str, text: &str, at: usize) -> String {
     let place = Place::of(text, at);
@@ -172,7 +185,24 @@ mod tests {
 
     use std::path::Path;
 
+    use super::without_credentials;
     use crate::config::Config;
+
+    #[test]
+    fn what_stands_before_the_host_of_a_url_is_never_shown() {
+        for (value, shown) in [
+            ("smtp://alice:sesame@mx.example", "smtp://…@mx.example"),
+            ("smtp://alice:se//s@me@mx.example/x", "smtp://…@mx.example/x"),
+            ("//@", "//…@"),
+            ("smtp://mx.example", "smtp://mx.example"),
+            ("bob@hismail.test", "bob@hismail.test"),
+            ("a@b//c", "a@b//c"),
+        ] {
+            assert_eq!(without_credentials(value), shown);
+        }
+        let refused = said("[relay]\nnetworks = [\"http://alice:sesame@proxy/\"]\n");
+        assert!(refused.contains("`http://…@proxy/`"), "{refused}");
+    }
 
     /// What is said of a configuration that is right without its last lines.
     fn said(more: &str) -> String {

@@ -1,37 +1,77 @@
-//! Finds out whether an operator wants this node to take nothing new (`dimed queue drain`).
+//! Finds out whether an operator wants this node to take nothing new (`dimed queue drain`), and says whether it does.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Services;
+use crate::base::causes::Causes;
 use crate::base::observe;
+use crate::base::time::Timestamp;
+use crate::store::{NODE_SPEAKS_EVERY, NodeReport};
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// By then a running node has found out.
+/// By then a running node that reaches the database has found out.
 pub const HEARD_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long a node that is stopped tries to say so.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Looks again and again, until `stop`.
 pub async fn run(services: Arc<Services>, stop: CancellationToken) {
+    let mut watch = Watch::default();
     while stop.run_until_cancelled(sleep(EVERY)).await.is_some() {
-        look(&services).await;
+        watch.look(&services).await;
     }
+    // Without it, the node is waited for until it has been silent for long.
+    let _ = timeout(FAREWELL, services.store.report_node(&node(&services, None, true))).await;
 }
 
 /// Looks once. What cannot be read changes nothing.
 pub async fn look(services: &Services) {
-    let node = &services.config.server.hostname;
-    let is_drained = match services.store.is_drained(node).await {
-        Ok(is_drained) => is_drained,
-        Err(error) => {
-            tracing::error!(event = observe::QUEUE_STORE_FAILED, %error, "it cannot be read whether this node is drained");
+    Watch::default().look(services).await;
+}
+
+/// What this node has last said, and when.
+#[derive(Default)]
+struct Watch {
+    said: Option<(Option<Timestamp>, Instant)>,
+}
+
+impl Watch {
+    async fn look(&mut self, services: &Services) {
+        let since = match services
+            .store
+            .drained_since(&services.config.server.hostname)
+            .await
+        {
+            Ok(since) => since,
+            Err(error) => {
+                tracing::error!(event = observe::QUEUE_STORE_FAILED, error = %Causes(&error), "it cannot be read whether this node is drained");
+                return;
+            }
+        };
+        heed(services, since.is_some());
+        let is_due =
+            |(said, at): (Option<Timestamp>, Instant)| said != since || at.elapsed() >= NODE_SPEAKS_EVERY;
+        if !self.said.is_none_or(is_due) {
             return;
         }
-    };
+        // What is said must hold by then, so it is heeded first.
+        match services.store.report_node(&node(services, since, false)).await {
+            Ok(()) => self.said = Some((since, Instant::now())),
+            Err(error) => {
+                tracing::error!(event = observe::QUEUE_STORE_FAILED, error = %Causes(&error), "it cannot be noted whether this node takes mail");
+            }
+        }
+    }
+}
+
+fn heed(services: &Services, is_drained: bool) {
     match (services.pause.set(is_drained), is_drained) {
         (true, true) => tracing::warn!(
             event = observe::DAEMON_DRAINED,
@@ -39,5 +79,15 @@ pub async fn look(services: &Services) {
         ),
         (true, false) => tracing::info!(event = observe::DAEMON_RESUMED, "mail is taken and tried again"),
         (false, _) => {}
+    }
+}
+
+fn node(services: &Services, drained_since: Option<Timestamp>, is_stopped: bool) -> NodeReport {
+    let now = services.clock.now();
+    NodeReport {
+        name: services.config.server.hostname.clone(),
+        seen_at: now,
+        stopped_at: is_stopped.then_some(now),
+        drained_since,
     }
 }

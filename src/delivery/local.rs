@@ -270,14 +270,17 @@ impl LocalDelivery {
         job: &Job<'_>,
         body: &mut dyn Pieces,
     ) -> Result<(), Failure> {
+        let maildirs = &self.mailboxes.maildirs;
+        if job.copy.may_be_there {
+            let earlier = maildirs.earlier(&account.address, &job.copy).await;
+            if earlier.map_err(Failure::Mailbox)?.is_some() {
+                return Ok(());
+            }
+        }
         // How much it will be is known once it is written.
-        demand_fit(self.mailboxes.maildirs.room(account, 0).await)?;
-        let mut delivery = self
-            .mailboxes
-            .maildirs
-            .begin(&account.address, job.copy)
-            .await
-            .map_err(Failure::Mailbox)?;
+        demand_fit(maildirs.room(account, 0).await)?;
+        let begun = maildirs.begin(&account.address, job.copy).await;
+        let mut delivery = begun.map_err(Failure::Mailbox)?;
         let named = job.named.map(original_to).unwrap_or_default();
         let trace = return_path(job.reverse_path) + &delivered_to(job.address) + &named;
         delivery.write(trace.as_bytes()).await.map_err(Failure::Mailbox)?;
@@ -286,7 +289,7 @@ impl LocalDelivery {
             delivery.write(&piece).await.map_err(Failure::Mailbox)?;
             next += 1;
         }
-        demand_fit(self.mailboxes.maildirs.reserve(account, &mut delivery).await)?;
+        demand_fit(maildirs.reserve(account, &mut delivery).await)?;
         delivery.commit().await.map_err(Failure::Mailbox)?;
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! readers such as Dovecot take both, and only the unchanged octets let a signature over the body still verify.
 //! Source: the Maildir specification, <https://cr.yp.to/proto/maildir.html>.
 
+mod earlier;
 mod folder;
 mod quota;
 mod reserved;
@@ -31,8 +32,15 @@ use crate::store::Account;
 
 pub use folder::folder_name;
 
+/// What stands in names of messages where others have their host: the name of a copy is the same on all nodes that share
+/// Maildirs.
+const HOST: &str = "dimed";
+
 /// Age at which a file in `tmp` has been left behind by a delivery that died.
 const LEFT_BEHIND: Duration = Duration::from_secs(36 * 3600);
+
+/// Whoever takes longer for a delivery may have stood still, and another node may have taken the work over.
+const LATE: Duration = Duration::from_secs(5);
 
 /// The Maildir cannot be written; trying again later may help.
 #[derive(Debug, thiserror::Error)]
@@ -53,8 +61,9 @@ impl Error {
 
 /// Which copy of which message a file is.
 ///
-/// It gives the file its name. A delivery that is repeated, because the daemon was killed before it could record the
-/// first one, replaces the file as long as no mail program has taken it, so that the user sees one copy.
+/// It gives the file its name, whichever node delivers. A delivery that is repeated, because the daemon was killed before it
+/// could record the first one, or another node has taken its work over, finds the first one by it, also where a mail program has
+/// taken that and given it flags, so that the user sees one copy. What the user has moved into another folder meanwhile is not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Copy {
     /// The row of the spool, which no other message ever has.
@@ -63,6 +72,15 @@ pub struct Copy {
     pub accepted_at: Timestamp,
     /// It is sealed for each delivery anew, and may have another size each time. Then the size is not in its name.
     pub sealed_anew: bool,
+    /// There was an attempt before: leases that run out, or that a start ends, have counted. It may have come so far.
+    pub may_be_there: bool,
+}
+
+impl Copy {
+    /// How its name starts. Before all nodes gave it the same name, the name of one stood behind this.
+    fn start(&self) -> String {
+        format!("{}.V{}.", self.accepted_at.unix_secs(), self.recipient)
+    }
 }
 
 /// Whether a mailbox takes so much more.
@@ -89,7 +107,8 @@ pub struct Maildirs {
 }
 
 impl Maildirs {
-    /// Maildirs where `pattern` says, with `{domain}` and `{local}` for the account's address. File names carry `hostname`.
+    /// Maildirs where `pattern` says, with `{domain}` and `{local}` for the account's address. Names of files that are being
+    /// written carry `hostname`.
     pub fn new(pattern: PathBuf, hostname: Domain) -> Self {
         Self {
             pattern,
@@ -162,6 +181,14 @@ impl Maildirs {
         folder::fill(&self.pattern, account)
     }
 
+    /// Where an earlier delivery of that copy has left it, if one has. Then it is durable there.
+    ///
+    /// This goes through the names of all messages in the mailbox.
+    pub async fn earlier(&self, account: &Mailbox, copy: &Copy) -> Result<Option<PathBuf>, Error> {
+        let (folder, start) = (self.folder(account), copy.start());
+        blocking(move || earlier::find(&folder, &start)).await
+    }
+
     /// Starts a delivery, making the Maildir if it is not there.
     ///
     /// The first octets written are the trace fields of this delivery, then comes the message.
@@ -182,12 +209,8 @@ impl Maildirs {
             file: tokio::fs::File::from_std(file),
             temporary: Temporary(path),
             folder: self.folder(account),
-            name: format!(
-                "{}.V{}.{}",
-                copy.accepted_at.unix_secs(),
-                copy.recipient,
-                self.hostname
-            ),
+            start: copy.start(),
+            begun: Instant::now(),
             size_bytes: 0,
             has_fixed_size: !copy.sealed_anew,
             reservation: None,
@@ -224,7 +247,8 @@ pub struct Delivery {
     file: tokio::fs::File,
     temporary: Temporary,
     folder: PathBuf,
-    name: String,
+    start: String,
+    begun: Instant,
     size_bytes: u64,
     has_fixed_size: bool,
     reservation: Option<Reservation>,
@@ -243,16 +267,22 @@ impl Delivery {
         self.size_bytes
     }
 
-    /// Makes the message durable and visible, and returns where it lies.
+    /// Makes the message durable and visible, and returns where it lies: if another node has delivered it meanwhile, where that
+    /// has left it.
     pub async fn commit(mut self) -> Result<PathBuf, Error> {
         self.file.flush().await?;
         self.file.sync_all().await?;
         let new = self.folder.join("new");
         let target = new.join(match self.has_fixed_size {
-            true => format!("{},S={}", self.name, self.size_bytes),
-            false => self.name,
+            true => format!("{}{HOST},S={}", self.start, self.size_bytes),
+            false => format!("{}{HOST}", self.start),
         });
         blocking(move || {
+            if self.begun.elapsed() >= LATE
+                && let Some(there) = earlier::find(&self.folder, &self.start)?
+            {
+                return Ok(there);
+            }
             let place = || -> io::Result<()> {
                 std::fs::rename(&self.temporary.0, &target)?;
                 // The message is there, whatever becomes of the count.
@@ -321,6 +351,7 @@ mod tests {
             recipient: RecipientId::parse(&id).unwrap(),
             accepted_at: Timestamp(1_800_000_000_000),
             sealed_anew: false,
+            may_be_there: false,
         }
     }
 
@@ -344,7 +375,7 @@ mod tests {
         let folder = home.path().join("mail/hismail.test/bob");
         assert_eq!(path.parent().unwrap(), folder.join("new"));
         let name = path.file_name().unwrap().to_str().unwrap();
-        assert_eq!(name, format!("1800000000.V{}.mx.example,S=25", copy(1).recipient));
+        assert_eq!(name, format!("1800000000.V{}.dimed,S=25", copy(1).recipient));
         assert_eq!(std::fs::read(&path).unwrap(), b"Return-Path: <>\r\n\r\ntext\r\n");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
@@ -401,6 +432,81 @@ mod tests {
         let left = names(&new);
         assert_eq!(left.len(), 1, "{left:?}");
         assert_eq!(std::fs::read(new.join(&left[0])).unwrap(), b"sealed again");
+    }
+
+    /// The Maildirs as another host has them.
+    fn of_another_host(home: &Path) -> Maildirs {
+        Maildirs::new(home.join("mail/{domain}/{local}"), "b.example".parse().unwrap())
+    }
+
+    async fn deliver(maildirs: &Maildirs, text: &[u8]) -> PathBuf {
+        let bob: Mailbox = "bob@hismail.test".parse().unwrap();
+        let mut delivery = maildirs.begin(&bob, copy(1)).await.unwrap();
+        delivery.write(text).await.unwrap();
+        delivery.commit().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn two_hosts_give_a_copy_the_same_name() {
+        let home = tempfile::tempdir().unwrap();
+        let first = deliver(&maildirs(home.path()), b"text").await;
+        let second = deliver(&of_another_host(home.path()), b"text").await;
+        assert_eq!(first, second);
+        assert_eq!(names(first.parent().unwrap()).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_another_host_was_writing_when_it_died_is_no_second_copy() {
+        let home = tempfile::tempdir().unwrap();
+        let bob: Mailbox = "bob@hismail.test".parse().unwrap();
+        let (dying, other) = (maildirs(home.path()), of_another_host(home.path()));
+        let mut half = dying.begin(&bob, copy(1)).await.unwrap();
+        half.write(b"te").await.unwrap();
+        assert_eq!(other.earlier(&bob, &copy(1)).await.unwrap(), None);
+        let path = deliver(&other, b"text").await;
+        assert_eq!(other.earlier(&bob, &copy(1)).await.unwrap(), Some(path.clone()));
+        // It was only asleep.
+        half.write(b"xt").await.unwrap();
+        assert_eq!(half.commit().await.unwrap(), path);
+        assert_eq!(names(path.parent().unwrap()).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_earlier_delivery_is_found_whatever_a_mail_program_made_of_it_and_whoever_named_it() {
+        let home = tempfile::tempdir().unwrap();
+        let bob: Mailbox = "bob@hismail.test".parse().unwrap();
+        let other = of_another_host(home.path());
+        let path = deliver(&maildirs(home.path()), b"text").await;
+        let cur = other.folder(&bob).join("cur");
+        let named = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let as_before = format!("1800000000.V{}.mx.example,S=4", copy(1).recipient);
+        let mut there = path;
+        for name in [named, as_before] {
+            for flags in [":2,", ":2,FS", ",W=5:2,Sab"] {
+                let taken = cur.join(format!("{name}{flags}"));
+                std::fs::rename(&there, &taken).unwrap();
+                assert_eq!(other.earlier(&bob, &copy(1)).await.unwrap(), Some(taken.clone()));
+                there = taken;
+            }
+        }
+        assert_eq!(other.earlier(&bob, &copy(2)).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_host_that_stood_still_leaves_what_another_has_delivered_and_the_user_has_read() {
+        let home = tempfile::tempdir().unwrap();
+        let bob: Mailbox = "bob@hismail.test".parse().unwrap();
+        let still = maildirs(home.path());
+        let mut delivery = still.begin(&bob, copy(1)).await.unwrap();
+        delivery.write(b"text").await.unwrap();
+        let path = deliver(&of_another_host(home.path()), b"text").await;
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let taken = still.folder(&bob).join("cur").join(format!("{name}:2,S"));
+        std::fs::rename(&path, &taken).unwrap();
+        delivery.begun = Instant::now().checked_sub(LATE).unwrap();
+        assert_eq!(delivery.commit().await.unwrap(), taken);
+        assert!(names(&still.folder(&bob).join("new")).is_empty());
+        assert!(names(&still.folder(&bob).join("tmp")).is_empty());
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use crate::base::time::Timestamp;
 use crate::cli::Misuse;
 use crate::cli::context::Context;
 use crate::mail::address::Domain;
+use crate::queue::class::Class;
 use crate::store::{Among, QueueFilter, QueueLine, QueuePosition, Status, Way};
 
 /// Rows looked at in one step, and changed in one transaction.
@@ -43,6 +44,11 @@ pub struct Filter {
     /// matter.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// What the last attempt failed for, in the words of `queue.schedules`: unreachable (no host could be found or reached), refused
+    /// (a host said no for now), or other. Parts of unreachable: dns. Parts of other: tls, keys (keys, signets or DIME records),
+    /// policy (no way that is allowed is open), storage (mailboxes here). Mail that was not tried since an update has none.
+    #[arg(long, value_name = "CLASS", value_parser = class)]
+    class: Option<Class>,
     /// No more recipients than that; the oldest come first.
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
@@ -59,6 +65,7 @@ impl Filter {
             && self.newer_than.is_none()
             && self.status.is_none()
             && self.reason.is_none()
+            && self.class.is_none()
             && self.limit.is_none()
     }
 
@@ -88,6 +95,7 @@ impl Filter {
         among.reverse();
         Ok(Walk {
             filter,
+            class: self.class,
             among,
             after: None,
             left: self.limit.unwrap_or(u64::MAX),
@@ -98,6 +106,7 @@ impl Filter {
 /// A walk through the queue, page by page.
 pub struct Walk {
     filter: QueueFilter,
+    class: Option<Class>,
     /// Where to look yet, last first.
     among: Vec<Among>,
     after: Option<QueuePosition>,
@@ -120,7 +129,12 @@ impl Walk {
         if page.next.is_none() {
             self.among.pop();
         }
-        let mut lines: Vec<_> = page.lines.into_iter().filter(is_wanted).collect();
+        let wanted = self.class;
+        let is_of_class = |line: &QueueLine| {
+            wanted.is_none_or(|wanted| class_of(line).is_some_and(|class| class.is_within(wanted)))
+        };
+        let lines = page.lines.into_iter().filter(is_of_class);
+        let mut lines: Vec<_> = lines.filter(is_wanted).collect();
         lines.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
         self.left -= lines.len() as u64;
         Ok(Some(lines))
@@ -149,6 +163,16 @@ fn way(text: &str) -> Result<Way, &'static str> {
 
 fn status(text: &str) -> Result<Status, &'static str> {
     Status::parse(text).ok_or("it is waiting, trying, held or quarantined")
+}
+
+fn class(text: &str) -> Result<Class, &'static str> {
+    Class::parse(text).ok_or("it is unreachable, dns, refused, other, tls, keys, policy or storage")
+}
+
+/// What the last attempt failed for, if that is known.
+pub fn class_of(line: &QueueLine) -> Option<Class> {
+    let entry = line.entry.as_ref().ok()?;
+    Class::of_note(entry.last_note.as_deref()?)
 }
 
 fn age(text: &str) -> Result<Duration, &'static str> {

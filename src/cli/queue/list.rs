@@ -5,12 +5,13 @@ use std::io::Write;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::filter::{Filter, old};
+use super::filter::{Filter, class_of, old};
 use crate::base::time::Timestamp;
 use crate::cli::Exit;
 use crate::cli::answer::printable;
 use crate::cli::context::Context;
 use crate::config::Config;
+use crate::queue::class::Class;
 use crate::store::{Content, QueueEntry, QueueLine, QueueState, Status, Way};
 
 /// What to show.
@@ -115,6 +116,7 @@ pub fn object(line: &QueueLine) -> Value {
         "domain": line.destination,
         "status": line.status.name(),
         "route": line.way.map(Way::name),
+        "class": class_of(line).map(Class::name),
         "fault": line.fault,
     });
     match &line.entry {

@@ -59,7 +59,7 @@ fn text(stats: &QueueStats, drains: &[Drain], now: Timestamp) -> String {
             .node
             .as_ref()
             .map_or("Every node".to_owned(), ToString::to_string);
-        text += &format!("{node} takes nothing new until `dimed queue drain --end`\n");
+        text += &format!("{node} is to take nothing new until `dimed queue drain --end`\n");
     }
     text
 }

@@ -29,9 +29,18 @@
 //!   should differ by less than the sixteenth part of a lease, which is what a node leaves of it unused.
 //! - **A node that dies** is found out by the others, who take over its work long before its leases run out; see below. Nobody else's
 //!   leases are released at a start, and of bodies that have no message only those are swept that are older than [`ABANDONED`].
+//! - **Maildirs that nodes share**: a file has the same name whichever node delivers it, so that who takes over the work of another
+//!   finds what that one has delivered already ([`maildir`](crate::delivery::maildir)).
+//! - **What nodes say of themselves** is in the table `node_reports`: that they run, and whether they take mail ([`Drains`](super::Drains)).
 //! - **Idle nodes** hear of mail that is due by `NOTIFY`, and look by themselves every 30 seconds.
 //! - **Fail-over.** Several hosts may be named. The first one that is not in recovery is used. That only one of them takes commits is up
 //!   to whoever promotes a standby.
+//!
+//! # Settings of the server
+//!
+//! Sessions say what they need, whatever the server, the database or the role has set: so `default_transaction_read_only` does not keep
+//! us from writing. A server that is a standby or does not sync is waited for (exit code 75, with which the service manager starts
+//! again); a role or database that is not there, or a wrong password, is for the operator (78).
 //!
 //! # Taking over
 //!

@@ -156,9 +156,12 @@ fn settings(purpose: Purpose) -> Vec<(&'static str, String)> {
         ("tcp_user_timeout", "30s".to_owned()),
         ("jit", "off".to_owned()),
     ];
-    if purpose == Purpose::Read {
-        settings.push(("default_transaction_read_only", "on".to_owned()));
-    }
+    // Whatever the server, the database or the role has set for sessions that do not say.
+    let read_only = match purpose {
+        Purpose::Read => "on",
+        Purpose::Write | Purpose::Migrate => "off",
+    };
+    settings.push(("default_transaction_read_only", read_only.to_owned()));
     settings
 }
 

@@ -541,7 +541,32 @@ async fn check_judges_the_database() {
     let (code, said) = check(node);
     assert_ne!(code, Some(0), "{said}");
     assert!(said.contains("fsync=off"), "{said}");
+    assert_eq!(serve(node), Some(75), "it may be turned on");
     cluster.kill();
     let (code, said) = check(node);
     assert_eq!(code, Some(75), "{said}");
+    assert_eq!(serve(node), Some(75), "it may be started");
+    cluster.start("");
+    let text = std::fs::read_to_string(&node.config).unwrap();
+    let elsewhere = text.replace(&format!("/{}", database.name), "/nowhere");
+    assert_ne!(text, elsewhere);
+    std::fs::write(&node.config, elsewhere).unwrap();
+    assert_eq!(
+        serve(node),
+        Some(78),
+        "the service manager is not to start it again and again"
+    );
+}
+
+/// The exit code of a daemon that cannot start.
+fn serve(node: &Node) -> Option<i32> {
+    let status = std::process::Command::new(DIMED)
+        .args(["serve", "--config"])
+        .arg(&node.config)
+        .env_remove("DIMED_MASTER_KEY")
+        .env_remove("CREDENTIALS_DIRECTORY")
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status();
+    status.unwrap().code()
 }

@@ -19,7 +19,8 @@ use crate::support::postgres::{Cluster, Database};
 const EARLIER: &str = "62728cd2905b";
 
 /// Makes the schema what it was then.
-const UNDO: &str = "DROP TABLE nodes; DELETE FROM _sqlx_migrations WHERE version > 25";
+const UNDO: &str =
+    "DROP TABLE nodes; DROP TABLE node_reports; DELETE FROM _sqlx_migrations WHERE version > 25";
 
 /// Makes it what a later version may make of it.
 const LATER: &str = "ALTER TABLE accounts ADD COLUMN from_the_future BIGINT; \

@@ -111,6 +111,14 @@ async fn filters_narrow_down_what_is_shown_and_changed_with_and_without_a_daemon
         assert_eq!(shown(&["--route", "dmtp"]), [""; 0]);
         assert_eq!(shown(&["--reason", "come BACK on tuesday"]), [CAROL, DAVE]);
         assert_eq!(shown(&["--reason", "4.7.1"]), [CAROL, DAVE]);
+        assert_eq!(shown(&["--class", "refused"]), [CAROL, DAVE]);
+        assert_eq!(shown(&["--class", "storage"]), [BOB]);
+        assert_eq!(shown(&["--class", "other"]), [BOB], "storage is a part of it");
+        assert_eq!(shown(&["--class", "unreachable"]), [""; 0]);
+        assert_eq!(shown(&["--class", "refused", "--limit", "1"]), [CAROL]);
+        let classes = list(hermail, &[]);
+        let classes: Vec<_> = classes.iter().map(|object| &object["class"]).collect();
+        assert_eq!(classes, ["storage", "refused", "refused"]);
         assert_eq!(shown(&["--older-than", "1h"]), [""; 0]);
         assert_eq!(shown(&["--newer-than", "1h"]), [BOB, CAROL, DAVE]);
         assert_eq!(shown(&["--older-than", "0s", "--route", "smtp"]), [CAROL, DAVE]);
@@ -156,6 +164,7 @@ async fn filters_narrow_down_what_is_shown_and_changed_with_and_without_a_daemon
     for wrong in [
         &["list", "--route", "fax"][..],
         &["list", "--status", "lost"],
+        &["list", "--class", "timeout"],
         &["list", "--older-than", "1"],
         &["delete"],
         &["hold"],
@@ -217,9 +226,12 @@ async fn a_drained_node_takes_nothing_new_until_that_ends_even_if_it_is_restarte
     let Waiting { hermail, sink, .. } = &waiting().await;
     let mut process = hermail.spawn().await;
     let mut talk = Talk::submission(hermail.ip, "alice@hermail.test").await;
-    let (code, said) = change(hermail, &["drain", "--wait", "30"]);
+    let (code, said) = change(hermail, &["drain", "--wait", "60"]);
     assert_eq!((code, &said["trying"]), (0, &0.into()), "{said}");
-    assert_eq!(said["node"], "mx.hermail.test");
+    assert_eq!(
+        (&said["result"], &said["node"]),
+        (&"done".into(), &"mx.hermail.test".into())
+    );
     talk.ask("MAIL FROM:<alice@hermail.test>", "451 4.3.2").await;
     let mut dmtp = Talk::dmtp(hermail.ip, "hismail.test").await;
     dmtp.ask("MAIL FROM: <hismail.test> [x] SIZE=10", "451 ").await;
@@ -254,6 +266,69 @@ async fn a_drained_node_takes_nothing_new_until_that_ends_even_if_it_is_restarte
     assert_eq!(change(hermail, &["drain", "--end"]).0, 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn that_a_node_takes_nothing_new_is_said_once_it_has_said_so() {
+    let world = World::new().await;
+    let hermail = &world.organization("hermail.test").build().await;
+    let state = |said: &Value| said["nodes"][0]["state"].clone();
+    // Before it has ever run, nothing is known of any node.
+    let (code, said) = change(hermail, &["drain", "--wait", "0"]);
+    assert_eq!((code, &said["result"]), (75, &"asked".into()), "{said}");
+    assert_eq!(state(&said), "unheard");
+    assert_eq!(change(hermail, &["drain", "--end"]).0, 0);
+
+    let mut process = hermail.spawn().await;
+    let (code, said) = change(hermail, &["drain", "--node", "mx.hismail.test"]);
+    assert_eq!((code, &said["result"]), (1, &"unknown_node".into()), "{said}");
+    assert_eq!(said["known"], serde_json::json!(["mx.hermail.test"]));
+    let (code, said) = change(hermail, &["drain", "--end", "--node", "mx.hismail.test"]);
+    assert_eq!(code, 1, "nothing was drained: {said}");
+
+    // It stands still, and hears nothing. Not in the middle of what it writes at its start, or nobody else could write either.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    process.signal("-STOP");
+    for wait in ["0", "1", "5"] {
+        let (code, said) = change(hermail, &["drain", "--wait", wait]);
+        assert_eq!((code, &said["result"]), (75, &"asked".into()), "{said}");
+        assert_eq!(state(&said), "asked");
+    }
+    let (code, text, err) = hermail.binary(&["queue", "drain"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        text.starts_with(
+            "mx.hermail.test is asked to take no mail and to begin no attempt, and stops within 3 s.\n"
+        ),
+        "{text}"
+    );
+    process.signal("-CONT");
+    let (code, said) = change(hermail, &["drain", "--all", "--wait", "60"]);
+    assert_eq!((code, &said["result"]), (0, &"done".into()), "{said}");
+    assert_eq!(state(&said), "drained");
+
+    process.terminate();
+    process.ended().await;
+    let (code, said) = change(hermail, &["drain", "--wait", "60"]);
+    assert_eq!((code, state(&said)), (0, "stopped".into()), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_why_the_store_failed() {
+    let world = World::new().await;
+    let hermail = world.organization("hermail.test").build().await;
+    let process = hermail.spawn().await;
+    hermail
+        .change_database("DROP TABLE drains; UPDATE local_domains SET name = name")
+        .await;
+    let line = eventually("a line on the failure", || {
+        let log = process.log();
+        let line = log.lines().find(|line| line.contains("\"queue.store_failed\""));
+        line.map(str::to_owned)
+    })
+    .await;
+    assert!(line.contains("the database failed: "), "{line}");
+    assert!(line.contains("no such table: drains"), "{line}");
+}
+
 /// Puts messages with a hundred recipients each into the queue.
 async fn fill(hermail: &Organization, messages: usize) {
     let Services { store, clock, .. } = hermail.services().await;
@@ -268,6 +343,7 @@ async fn fill(hermail: &Organization, messages: usize) {
                 eight_bit: false,
                 demand: Demand::default(),
                 resealed: 0,
+                received_in_ms: 0,
                 request: MessageRequest::default(),
             },
             content: Content::Mime,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use dimed::base::secret::Secret;
 use dimed::base::time::{Clock, ManualClock, SystemClock};
+use dimed::cli::Exit;
 use dimed::crypto::at_rest::Key;
 use dimed::mail::address::Domain;
 use dimed::store::postgres::{Host, Server};
@@ -378,7 +379,10 @@ async fn settings_that_could_lose_mail_are_refused_at_the_start_and_while_it_run
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         match bed.try_open(1).await {
-            Err(Error::NotDurable(reason)) => assert!(reason.contains(&format!("{setting}=off")), "{reason}"),
+            Err(Error::NotDurable(reason)) => {
+                assert!(reason.contains(&format!("{setting}=off")), "{reason}");
+                assert_eq!(exit_code(Error::NotDurable(reason)), 75);
+            }
             other => panic!("{setting}: {:?}", other.map(drop)),
         }
         // The session learns of it at its next statement.
@@ -403,6 +407,48 @@ async fn settings_that_could_lose_mail_are_refused_at_the_start_and_while_it_run
     cluster.sql("postgres", "ALTER SYSTEM SET synchronous_commit = off");
     cluster.sql("postgres", "SELECT pg_reload_conf()");
     assert!(bed.try_open(1).await.is_ok());
+}
+
+/// How a command ends that meets this.
+fn exit_code(error: Error) -> u8 {
+    Exit::of(&anyhow::Error::new(error).context("opening")).code()
+}
+
+/// As for a while after a maintenance, or where sessions that write have to say so.
+#[tokio::test]
+async fn sessions_that_write_say_so_whatever_the_database_has_set() {
+    let cluster = Cluster::shared();
+    let bed = PostgresBed::on(&cluster);
+    let name = &bed.database.name;
+    cluster.sql(
+        "postgres",
+        &format!("ALTER DATABASE {name} SET default_transaction_read_only = on"),
+    );
+    let store = bed.store().await;
+    let id = enqueue(&store, message(&["bob@hismail.test"])).await;
+    assert_eq!(claim_one(&store, NOON).await.message, id);
+}
+
+#[tokio::test]
+async fn only_what_nobody_has_to_change_is_worth_another_start() {
+    let cluster = Cluster::own();
+    let bed = PostgresBed::on(&cluster);
+    let code = async |server: Server| {
+        let refused = open(server, 1, bed.clock.clone()).await.map(drop).unwrap_err();
+        exit_code(refused)
+    };
+    let nowhere = server_at("nowhere", vec![cluster.host()]);
+    assert_eq!(code(nowhere).await, 78, "there is no such database");
+    let mut nobody = bed.database.server();
+    nobody.address.user = "nobody".to_owned();
+    assert_eq!(code(nobody).await, 78, "there is no such role");
+    // Somebody else is in charge of what the role may do; it is no matter of time either.
+    cluster.sql("postgres", "CREATE ROLE guest LOGIN");
+    let mut guest = bed.database.server();
+    guest.address.user = "guest".to_owned();
+    assert_eq!(code(guest).await, 78, "it may not make tables");
+    cluster.kill();
+    assert_eq!(code(bed.database.server()).await, 75, "nobody is there");
 }
 
 #[tokio::test]
@@ -450,6 +496,9 @@ async fn what_was_acknowledged_is_there_after_a_fail_over() {
     for _ in 0..50 {
         acknowledged.push(enqueue(&store, message(&["bob@hismail.test"])).await);
     }
+    let alone = server_at(&bed.database.name, vec![standby.host()]);
+    let refused = open(alone, 1, bed.clock.clone()).await.map(drop).unwrap_err();
+    assert_eq!(exit_code(refused), 75, "it may be promoted");
     primary.kill();
     standby.promote();
     let mut found = Vec::new();
@@ -484,6 +533,7 @@ async fn by_tcp_the_server_shows_a_certificate_for_its_name_and_we_know_the_pass
     for password in [None, Some("open says me")] {
         let refused = entered(host.clone(), password, true).await;
         assert!(matches!(refused, Err(Error::Database(_))), "{refused:?}");
+        assert_eq!(exit_code(refused.unwrap_err()), 78, "{password:?}");
     }
     let tls = |refused: Result<_, Error>| {
         matches!(

@@ -23,11 +23,13 @@ use dimed::store::*;
 
 mod blocks;
 mod bodies;
+mod drains;
 mod greylist;
 mod people;
 
 pub use blocks::*;
 pub use bodies::*;
+pub use drains::*;
 pub use greylist::*;
 pub use people::*;
 
@@ -133,6 +135,8 @@ macro_rules! behaviours {
             an_account_goes_with_everything_of_its_own
             aliases_are_listed_in_pages_and_lose_their_targets
             a_domain_goes_when_nothing_is_in_it
+            a_drain_is_for_a_node_or_for_all_and_the_newest_counts
+            nodes_are_known_by_what_they_said_last_and_forgotten_after_long
         }
     };
     ($bed:expr; $($test:ident)*) => {
@@ -182,6 +186,7 @@ pub fn message(recipients: &[&str]) -> NewMessage {
             eight_bit: false,
             demand: Demand::default(),
             resealed: 0,
+            received_in_ms: 0,
             request: MessageRequest::default(),
         },
         content: Content::Mime,
@@ -574,6 +579,7 @@ pub async fn follow_ups_enter_with_the_settlement(bed: &dyn Bed) {
                 eight_bit: false,
                 demand: Demand::default(),
                 resealed: 0,
+                received_in_ms: 0,
                 request: MessageRequest::default(),
             },
             ..message(&["alice@hermail.test"])

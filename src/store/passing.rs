@@ -1,0 +1,47 @@
+//! What of the errors of a database passes by itself.
+
+use std::borrow::Cow;
+
+use sqlx::migrate::MigrateError;
+
+use super::Error;
+
+/// A role or a database that is not there, or a wrong password.
+const REFUSED: [&str; 3] = ["28000", "28P01", "3D000"];
+
+/// A transaction that may not write: at a standby, or where somebody has set it so.
+const READ_ONLY: &str = "25006";
+
+/// Classes of what passes while a schema is brought up to date: connections, transactions that were in each other's way, want of
+/// resources, objects in use, a server that is stopped, and errors of its system.
+const PASSING: [&str; 6] = ["08", "40", "53", "55", "57", "58"];
+
+impl Error {
+    /// Whether the database may be of use later though nobody changes a configuration. A server can stop to take writes, or to sync
+    /// them, at any time, and begin again.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Database(error) => sqlstate(error).is_none_or(|state| !REFUSED.contains(&&*state)),
+            Self::Schema(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
+                while_migrating(error)
+            }
+            Self::NotCommitted(_) | Self::NotDurable(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// A statement that is refused for what it says will be refused again.
+fn while_migrating(error: &sqlx::Error) -> bool {
+    if error.as_database_error().is_none() {
+        return true;
+    }
+    sqlstate(error)
+        .is_some_and(|state| state == READ_ONLY || PASSING.iter().any(|class| state.starts_with(class)))
+}
+
+/// What a server of PostgreSQL calls it; SQLite has other numbers.
+fn sqlstate(error: &sqlx::Error) -> Option<Cow<'_, str>> {
+    let code = error.as_database_error()?.code()?;
+    (code.len() == 5).then_some(code)
+}
