@@ -172,6 +172,7 @@ async fn claim(store: &dyn Store, recipient: &str) -> Claim {
             eight_bit: false,
             demand: Demand::default(),
             resealed: 0,
+            received_in_ms: 0,
             request: MessageRequest::default(),
         },
         content: Content::Mime,

@@ -77,6 +77,7 @@ fn message(number: usize) -> FollowUp {
                 eight_bit: false,
                 demand: Demand::default(),
                 resealed: 0,
+                received_in_ms: 0,
                 request: MessageRequest::default(),
             },
             content: Content::Mime,

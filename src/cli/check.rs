@@ -25,7 +25,7 @@ use crate::daemon::health;
 use crate::delivery::smtp::{CredentialsError, parse_credentials};
 use crate::mail::address::{Domain, Mailbox};
 use crate::net::tls::{Acceptor, Identity, WebPki};
-use crate::store::{RelayDomain, Verification};
+use crate::store::{Place, RelayDomain, Verification};
 
 /// How long a filter may take to let us in.
 const FILTER_PATIENCE: Duration = Duration::from_secs(3);
@@ -98,6 +98,10 @@ fn answer(config: &Config, findings: Vec<Finding>) -> Answer {
 
 /// The configuration, if it can be used, and what is worth a second look around it.
 async fn check(config: Config) -> anyhow::Result<(Config, Vec<Finding>)> {
+    let is_file = matches!(config.storage.database, config::Database::Sqlite);
+    if is_file {
+        Place::File(config.server.database()).demand_finished()?;
+    }
     config::load_master_key(&config).context("the master key cannot be used")?;
     for (certificate, key) in config.tls.pairs() {
         Acceptor::new(&Identity::load(certificate, key).context("[tls] names files that cannot be used")?)
@@ -134,7 +138,6 @@ async fn check(config: Config) -> anyhow::Result<(Config, Vec<Finding>)> {
         probed.with_context(|| format!("{} cannot be used", socket.display()))?;
     }
     let mut findings = surroundings::findings(&config).await;
-    let is_file = matches!(config.storage.database, config::Database::Sqlite);
     if is_file && !config.server.database().exists() {
         return Ok((config, findings));
     }

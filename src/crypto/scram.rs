@@ -1,11 +1,11 @@
 //! SCRAM-SHA-256 (RFC 5802, RFC 7677): what a server keeps of a password, and how it checks a proof.
 
-use hmac::{Hmac, KeyInit, Mac};
 use rand_core::CryptoRng;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use super::hash::hmac_sha256 as hmac;
 use crate::base::encoding::{base64, base64_decode_padded};
 use crate::base::secret::Secret;
 
@@ -146,14 +146,6 @@ fn salted(password: &Secret<String>, iterations: u32, salt: &[u8]) -> Zeroizing<
 fn key(text: &str) -> Result<Secret<[u8; 32]>, NotAVerifier> {
     let octets = Zeroizing::new(base64_decode_padded(text).map_err(|_| NotAVerifier)?);
     octets[..].try_into().map(Secret::new).map_err(|_| NotAVerifier)
-}
-
-fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
-    // HMAC takes keys of any length.
-    let Ok(mac) = Hmac::<Sha256>::new_from_slice(key) else {
-        return [0; 32];
-    };
-    mac.chain_update(message).finalize().into_bytes().into()
 }
 
 fn sha256(octets: &[u8]) -> [u8; 32] {

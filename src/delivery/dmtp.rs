@@ -2,6 +2,9 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::windows::{HostAddress, Hosts, Place};
 use super::{Contact, Diagnosis, Outcome, RemoteReply};
@@ -53,6 +56,8 @@ pub struct Report {
     pub outcome: Outcome,
     /// The host and TLS towards it, if a session was had.
     pub peer: Option<(Domain, TlsInfo)>,
+    /// How long the object took, from MAIL to the last reply; what came before was the way there.
+    pub transmitting: Duration,
     /// The recipient has other keys than those the message was sealed for, says the host.
     pub stale_signet: bool,
     /// The host that has no room for another attempt; then nothing was tried.
@@ -65,6 +70,7 @@ impl Report {
         Self {
             outcome,
             peer: None,
+            transmitting: Duration::ZERO,
             stale_signet: false,
             crowded: None,
         }
@@ -130,7 +136,9 @@ impl DmtpDelivery {
             commit: job.commit,
         };
         let peer = Some((session.host().clone(), session.tls().clone()));
+        let started = Instant::now();
         let sent = session.send(job.origin, message, job.object).await;
+        let transmitting = started.elapsed();
         let stale_signet =
             matches!(&sent, Err(DxError::Permanent { reply, .. }) if reply.code == STALE_SIGNET);
         let outcome = match sent {
@@ -151,6 +159,7 @@ impl DmtpDelivery {
         Report {
             outcome,
             peer,
+            transmitting,
             stale_signet,
             crowded: None,
         }

@@ -7,6 +7,7 @@ mod way;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use tokio::time::Instant;
@@ -160,6 +161,8 @@ pub struct Report {
     pub protection: Option<Protection>,
     /// Hosts that were tried before, or were not even tried, because of their TLS.
     pub refused: Vec<(String, Protection)>,
+    /// How long the message and its envelope took, from MAIL to the last reply; what came before was the way there.
+    pub transmitting: Duration,
     /// Whether anybody answered.
     pub contact: Contact,
     /// The host that has no room for another attempt; then nothing was tried, and there are no outcomes.
@@ -186,6 +189,7 @@ impl Report {
             tls: None,
             protection: None,
             refused: Vec::new(),
+            transmitting: Duration::ZERO,
             contact: Contact::Unknown,
             crowded: None,
         }

@@ -171,6 +171,7 @@ impl Mailer {
                 recipient: planned.recipient.id,
                 accepted_at: progress.claim.accepted_at,
                 sealed_anew: true,
+                may_be_there: planned.recipient.attempts > 0,
             },
             // As the destination of a sealed message has it: who wrote is for the recipient alone.
             reverse_path: &ReversePath::NULL,

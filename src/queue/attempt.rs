@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::conclude::{Conclusion, Result as Concluded};
 use super::letter::Outgoing;
 use super::log;
+use super::names::Names;
 use super::observer::Observer;
 use super::outages::{Outages, next_hop};
 use super::plan::{Planned, Planner};
@@ -58,6 +59,8 @@ pub struct Mailer {
     pub host: Domain,
     /// Memory for messages that are held whole.
     pub budget: Budget,
+    /// Writes addresses for the log.
+    pub names: Names,
     /// Next hosts that are not there.
     pub outages: Outages,
     /// Is told what was decided.
@@ -72,6 +75,8 @@ pub(super) struct Progress<'a> {
     /// The body as a whole, once it was needed, and the memory for it.
     whole: Option<(Bytes, Share)>,
     budget: &'a Budget,
+    names: &'a Names,
+    clock: &'a dyn Clock,
     results: Vec<Concluded<'a>>,
     /// Who takes the place of recipients that stand for others.
     pub(super) instead: HashMap<RecipientId, Vec<Addressee>>,
@@ -249,12 +254,11 @@ impl Mailer {
                 report
             }
         };
-        let reasons = planned.iter().map(|one| &one.decision.reason);
         log::smtp(
             claim,
-            (reasons, transport.as_deref()),
+            (&planned[..], transport.as_deref()),
             &report,
-            progress.elapsed(),
+            progress.line(),
         );
         progress.settled.contact = report.contact;
         progress.settled.crowded = report.crowded;
@@ -320,6 +324,8 @@ impl<'a> Progress<'a> {
             body: Body::new(Arc::clone(&mailer.store), claim),
             whole: None,
             budget: &mailer.budget,
+            names: &mailer.names,
+            clock: mailer.clock.as_ref(),
             results: Vec::new(),
             instead: HashMap::new(),
             settled: Settled::default(),
@@ -329,6 +335,17 @@ impl<'a> Progress<'a> {
 
     pub(super) fn elapsed(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// What a line of the log about this attempt needs.
+    fn line(&self) -> log::Line<'a> {
+        log::Line {
+            names: self.names,
+            time: log::Time {
+                now: self.clock.now(),
+                elapsed: self.elapsed(),
+            },
+        }
     }
 
     pub(super) fn add(&mut self, planned: &Planned<'a>, outcome: Outcome) {
@@ -344,7 +361,7 @@ impl<'a> Progress<'a> {
         if outcome.is_success() {
             self.settled.contact = Contact::Reached;
         }
-        log::local(self.claim, &outcome, self.elapsed());
+        log::local(self.claim, planned, &outcome, self.line());
         self.add(planned, outcome);
     }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 use rand::Rng;
 
 use super::bounce::{Affected, Bounce, Kind, News};
+use super::class::Class;
 use super::runner::Settled;
-use super::schedule::{Next, Schedule, Schedules, Trouble};
+use super::schedule::{Next, Schedule, Schedules};
 use crate::base::id::QueueId;
 use crate::base::time::Timestamp;
 use crate::delivery::{Diagnosis, Outcome};
@@ -85,7 +86,7 @@ impl Conclusion<'_> {
                 "sent on to those whom it stands for".to_owned(),
             ),
             Outcome::Failed(diagnosis) => failed(diagnosis),
-            Outcome::Deferred(diagnosis) => self.deferred(claim, result.recipient, diagnosis),
+            Outcome::Deferred(diagnosis) => self.deferred(claim, result, diagnosis),
         };
         let notify = result.recipient.request.notify;
         Concluded {
@@ -96,15 +97,17 @@ impl Conclusion<'_> {
         }
     }
 
+    /// Tried again as the schedule of the destination has it after such a failure, or not any more.
     fn deferred(
         &self,
         claim: &Claim,
-        recipient: &ClaimedRecipient,
+        result: &Result<'_>,
         diagnosis: &Diagnosis,
     ) -> (SettledState, Option<News>, String) {
+        let (recipient, class) = (result.recipient, Class::of(&result.route, diagnosis));
         let age = self.certain.since(claim.counted_from);
         let jitter = rand::rng().next_u32() as u16;
-        let schedule = self.schedules.of(&claim.destination, trouble(diagnosis));
+        let schedule = self.schedules.of(&claim.destination, class.trouble());
         let schedule = Schedule {
             lifetime: schedule.lifetime.max(self.kept_for),
             ..schedule
@@ -121,7 +124,7 @@ impl Conclusion<'_> {
                     diagnosis: diagnosis.clone(),
                     will_retry_until: claim.counted_from.after(schedule.lifetime),
                 });
-                (state, news, format!("deferred: {diagnosis}"))
+                (state, news, class.deferred(diagnosis))
             }
         }
     }
@@ -152,15 +155,6 @@ impl Conclusion<'_> {
             now: self.now,
         };
         bounce.report(claim, &affected, start)
-    }
-}
-
-/// What a host said is one thing, and that none was there another (RFC 3463 §3.5).
-pub(super) fn trouble(diagnosis: &Diagnosis) -> Trouble {
-    match (&diagnosis.remote, diagnosis.status) {
-        (Some(_), _) => Trouble::Refused,
-        (None, EnhancedStatus(_, 4, _)) => Trouble::Unreachable,
-        (None, _) => Trouble::Other,
     }
 }
 
@@ -230,6 +224,7 @@ mod tests {
                 eight_bit: false,
                 demand: Demand::default(),
                 resealed: 0,
+                received_in_ms: 0,
                 request: MessageRequest::default(),
             },
             content: Content::Mime,

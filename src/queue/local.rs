@@ -73,6 +73,7 @@ impl Mailer {
                 recipient: planned.recipient.id,
                 accepted_at: progress.claim.accepted_at,
                 sealed_anew: false,
+                may_be_there: planned.recipient.attempts > 0,
             },
             reverse_path: &progress.claim.envelope.reverse_path,
             until: progress.times.talk,

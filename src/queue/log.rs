@@ -1,30 +1,50 @@
 //! Log lines of delivery attempts (DESIGN.md §10).
 //!
 //! Lines of SMTP deliveries carry the message id and the destination. For DMTP mail no lines that can be joined by an
-//! id name both ends: the line of a transfer carries an attempt id that no other line has, and sealing names no
-//! destination. Local lines name nobody.
+//! id name both ends: the line of a transfer carries an attempt id that no other line has, and so does that of a local delivery of
+//! what came by DMTP; sealing names no destination. Who is named, and how, is in [`names`](super::names).
 
 use std::time::Duration;
 
+use crate::base::causes::{Causes, without_addresses};
 use crate::base::id::{AttemptId, QueueId};
 use crate::base::machine::TlsInfo;
 use crate::base::metrics;
 use crate::base::observe;
-use crate::delivery::{Outcome, dmtp, smtp};
+use crate::base::time::Timestamp;
+use crate::delivery::{Outcome, RemoteReply, dmtp, smtp};
 use crate::dime::selection::{Actor, Choice, Hold};
+use crate::mail::address::Mailbox;
 use crate::routing::{Decision, Reason, Transport};
-use crate::store::{self, Claim};
+use crate::store::{self, Claim, Source};
 
-use super::plan;
+use super::names::Names;
+use super::plan::{self, Planned};
 
-/// Characters of an error that stand in a line.
-const LONGEST_ERROR: usize = 300;
+/// When a line is written, and how long after the beginning of the attempt.
+#[derive(Debug, Clone, Copy)]
+pub struct Time {
+    /// The present.
+    pub now: Timestamp,
+    /// Since the attempt began.
+    pub elapsed: Duration,
+}
 
-/// The outcome in one word, its status, and the code of the other side's reply: its text may name people.
+/// What a line about a recipient needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Line<'a> {
+    /// Writes addresses.
+    pub names: &'a Names,
+    /// When it is.
+    pub time: Time,
+}
+
+/// The outcome in one word, its status, and the other side's reply.
 struct Words<'a> {
     outcome: &'static str,
     status: String,
-    code: &'a str,
+    code: Option<u16>,
+    reply: Option<&'a RemoteReply>,
 }
 
 impl<'a> Words<'a> {
@@ -39,9 +59,105 @@ impl<'a> Words<'a> {
         Self {
             outcome: word,
             status: diagnosis.map_or_else(|| "2.0.0".to_owned(), |diagnosis| diagnosis.status.to_string()),
-            code: reply
-                .and_then(|remote| remote.reply.split(' ').next())
-                .unwrap_or(""),
+            code: reply.and_then(code),
+            reply,
+        }
+    }
+
+    /// What the other side said, without the people in it; nothing of mail that came by DMTP, of which it may say more than we
+    /// know to leave out.
+    fn text(&self, claim: &Claim, recipient: Option<&Mailbox>) -> Option<String> {
+        if matches!(claim.envelope.source, Source::Dmtp(_)) {
+            return None;
+        }
+        let people: Vec<String> = claim
+            .envelope
+            .reverse_path
+            .0
+            .iter()
+            .chain(recipient)
+            .map(|one| one.local().to_lowercase())
+            .collect();
+        let word = |word: &'_ str| match people.iter().any(|local| is_named(local, word)) {
+            true => "…".to_owned(),
+            false => word.to_owned(),
+        };
+        let words: Vec<String> = self.reply?.reply.split_whitespace().map(word).collect();
+        Some(without_addresses(&words.join(" ")))
+    }
+}
+
+/// Whether a word is a local-part, or has one that is not part of many words.
+fn is_named(local: &str, word: &str) -> bool {
+    let word = word.to_lowercase();
+    let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
+    bare == local || (local.chars().count() > 3 && word.contains(local))
+}
+
+fn code(remote: &RemoteReply) -> Option<u16> {
+    let digits = remote.reply.get(..3)?;
+    digits.parse().ok()
+}
+
+/// The parts of the time between MAIL and the outcome, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Delays {
+    before_queue: u64,
+    in_queue: u64,
+    connecting: u64,
+    transmitting: u64,
+    elapsed: u64,
+}
+
+impl Delays {
+    fn of(claim: &Claim, time: Time, transmitting: Duration) -> Self {
+        let since_accepted = time.now.since(claim.accepted_at);
+        Self {
+            before_queue: u64::from(claim.envelope.received_in_ms),
+            in_queue: millis(since_accepted.saturating_sub(time.elapsed)),
+            connecting: millis(time.elapsed.saturating_sub(transmitting)),
+            transmitting: millis(transmitting),
+            elapsed: millis(time.elapsed),
+        }
+    }
+
+    /// In whole seconds, so that nobody finds the line of a message's acceptance by its time.
+    fn coarse(self) -> Self {
+        let up = |millis: u64| millis.div_ceil(1000).saturating_mul(1000);
+        Self {
+            before_queue: up(self.before_queue),
+            in_queue: up(self.in_queue),
+            connecting: up(self.connecting),
+            transmitting: up(self.transmitting),
+            elapsed: up(self.elapsed),
+        }
+    }
+}
+
+/// Who is named in a line, each as it may be.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Named {
+    sender: Option<String>,
+    recipient: Option<String>,
+}
+
+impl Named {
+    fn of(names: &Names, claim: &Claim, recipient: Option<&Mailbox>) -> Self {
+        let path = &claim.envelope.reverse_path;
+        match &claim.envelope.source {
+            Source::Dmtp(_) => Self {
+                sender: None,
+                recipient: recipient.and_then(|one| names.hidden(one)),
+            },
+            // It may be a report on sealed mail.
+            _ if path.is_null() => Self {
+                sender: names.hidden_sender(path),
+                recipient: recipient.and_then(|one| names.hidden(one)),
+            },
+            _ => Self {
+                sender: names.plain_sender(path),
+                recipient: recipient.and_then(|one| names.plain(one)),
+            },
         }
     }
 }
@@ -56,12 +172,12 @@ fn millis(elapsed: Duration) -> u64 {
 
 /// Nothing can be decided now.
 pub fn cannot_plan(message: QueueId, error: &plan::Error) {
-    tracing::error!(event = observe::QUEUE_STORE_FAILED, message.id = %message, %error, "cannot decide on a route");
+    tracing::error!(event = observe::QUEUE_STORE_FAILED, message.id = %message, error = %Causes(error), "cannot decide on a route");
 }
 
 /// What it takes to return a message cannot be read now.
 pub fn cannot_return(message: QueueId, error: &store::Error) {
-    tracing::error!(event = observe::QUEUE_STORE_FAILED, message.id = %message, %error, "cannot return a message now");
+    tracing::error!(event = observe::QUEUE_STORE_FAILED, message.id = %message, error = %Causes(error), "cannot return a message now");
 }
 
 /// An operator has deleted mail whose author is told.
@@ -69,17 +185,37 @@ pub fn condemned(message: QueueId) {
     tracing::info!(event = observe::QUEUE_CONDEMNED, message.id = %message, "mail that an operator has deleted is reported");
 }
 
-/// A recipient of ours was served, or not.
-pub fn local(claim: &Claim, outcome: &Outcome, elapsed: Duration) {
+/// A recipient of ours was served, or not. What was sealed for somebody here names nobody.
+pub fn local(claim: &Claim, planned: &Planned<'_>, outcome: &Outcome, line: Line<'_>) {
     let words = Words::of(outcome);
     metrics::attempted("local", words.outcome, &claim.message);
+    let is_by_dmtp = matches!(claim.envelope.source, Source::Dmtp(_));
+    let recipient = planned.recipient.forward_path.mailbox();
+    let (named, text) = match &planned.sealing {
+        Some(_) => (Named::default(), None),
+        None => (
+            Named::of(line.names, claim, recipient),
+            words.text(claim, recipient),
+        ),
+    };
+    let delays = Delays::of(claim, line.time, line.time.elapsed);
+    let delays = if is_by_dmtp { delays.coarse() } else { delays };
     tracing::info!(
         event = observe::QUEUE_ATTEMPT_LOCAL,
-        message.id = %claim.message,
+        message.id = (!is_by_dmtp).then(|| claim.message.to_string()),
+        attempt.id = is_by_dmtp.then(|| AttemptId::random(&mut rand::rng()).to_string()),
         route.kind = "local",
+        route.reason = planned.decision.reason.code(),
+        sender = named.sender,
+        recipient = named.recipient,
         outcome = words.outcome,
         reply.enhanced = words.status,
-        elapsed_ms = millis(elapsed),
+        reply.code = words.code,
+        reply.text = text,
+        delay.before_queue_ms = delays.before_queue,
+        delay.in_queue_ms = delays.in_queue,
+        delay.transmitting_ms = delays.transmitting,
+        elapsed_ms = delays.elapsed,
         size_bytes = claim.size_bytes,
         "local delivery ended"
     );
@@ -130,11 +266,11 @@ pub fn sealed_again(claim: &Claim) {
 }
 
 /// An attempt by SMTP ended; one line for each recipient, with the reason for the recipient's route.
-pub fn smtp<'a>(
+pub fn smtp(
     claim: &Claim,
-    (reasons, transport): (impl Iterator<Item = &'a Reason>, Option<&Transport>),
+    (planned, transport): (&[Planned<'_>], Option<&Transport>),
     report: &smtp::Report,
-    elapsed: Duration,
+    line: Line<'_>,
 ) {
     for (host, protection) in &report.refused {
         tracing::warn!(
@@ -147,12 +283,9 @@ pub fn smtp<'a>(
             "a mail host got no mail because of its TLS"
         );
     }
-    let host = report.host.as_deref().unwrap_or("");
-    let protection = report.protection.as_ref();
-    for (outcome, reason) in report.outcomes.iter().zip(reasons) {
-        let words = Words::of(outcome);
-        metrics::attempted("smtp", words.outcome, &claim.message);
+    for (outcome, one) in report.outcomes.iter().zip(planned) {
         if let (Some(transport), Outcome::Deferred(why) | Outcome::Failed(why)) = (transport, outcome) {
+            let words = Words::of(outcome);
             tracing::warn!(
                 event = observe::QUEUE_TRANSPORT_FAILED,
                 message.id = %claim.message,
@@ -164,46 +297,58 @@ pub fn smtp<'a>(
                 "the host that the configuration names did not take a message"
             );
         }
-        tracing::info!(
-            event = observe::QUEUE_ATTEMPT_SMTP,
-            message.id = %claim.message,
-            route.kind = "smtp",
-            route.reason = reason.code(),
-            destination = %claim.destination,
-            peer.host = host,
-            tls.version = version(report.tls.as_ref()),
-            tls.demanded = protection.map_or("", |protection| protection.kind),
-            tls.policy = protection.map_or("", |protection| protection.reason.code()),
-            tls.verified = protection.is_some_and(|protection| protection.verified),
-            outcome = words.outcome,
-            reply.enhanced = words.status,
-            reply.code = words.code,
-            elapsed_ms = millis(elapsed),
-            size_bytes = claim.size_bytes,
-            "delivery by SMTP ended"
-        );
+        sent(claim, one, outcome, report, line);
     }
 }
 
-/// Words of others may name people: what has an at-sign is left out, and so is what no reader needs.
-fn without_addresses(text: &str) -> String {
-    let word = |word: &'_ str| match word.contains('@') {
-        true => "…".to_owned(),
-        false => word.to_owned(),
-    };
-    let words: Vec<String> = text.split_whitespace().map(word).collect();
-    words.join(" ").chars().take(LONGEST_ERROR).collect()
+fn sent(claim: &Claim, planned: &Planned<'_>, outcome: &Outcome, report: &smtp::Report, line: Line<'_>) {
+    let words = Words::of(outcome);
+    metrics::attempted("smtp", words.outcome, &claim.message);
+    let recipient = planned.recipient.forward_path.mailbox();
+    let named = Named::of(line.names, claim, recipient);
+    // Others of the message may have got it sealed, in the same domain: no id leads from here to its sender.
+    let is_apart = matches!(planned.decision.reason, Reason::Dime { .. });
+    let protection = report.protection.as_ref();
+    let delays = Delays::of(claim, line.time, report.transmitting);
+    tracing::info!(
+        event = observe::QUEUE_ATTEMPT_SMTP,
+        message.id = (!is_apart).then(|| claim.message.to_string()),
+        attempt.id = is_apart.then(|| AttemptId::random(&mut rand::rng()).to_string()),
+        route.kind = "smtp",
+        route.reason = planned.decision.reason.code(),
+        sender = named.sender.filter(|_| !is_apart),
+        recipient = named.recipient,
+        destination = %claim.destination,
+        peer.host = report.host.as_deref().unwrap_or(""),
+        tls.version = version(report.tls.as_ref()),
+        tls.demanded = protection.map_or("", |protection| protection.kind),
+        tls.policy = protection.map_or("", |protection| protection.reason.code()),
+        tls.verified = protection.is_some_and(|protection| protection.verified),
+        outcome = words.outcome,
+        reply.enhanced = words.status,
+        reply.code = words.code,
+        reply.text = words.text(claim, recipient),
+        delay.before_queue_ms = delays.before_queue,
+        delay.in_queue_ms = delays.in_queue,
+        delay.connecting_ms = delays.connecting,
+        delay.transmitting_ms = delays.transmitting,
+        elapsed_ms = delays.elapsed,
+        size_bytes = claim.size_bytes,
+        "delivery by SMTP ended"
+    );
 }
 
-/// An attempt by DMTP ended.
-pub fn dmtp(claim: &Claim, attempt: AttemptId, report: &dmtp::Report, elapsed: Duration) {
+/// An attempt by DMTP ended, for that reason of its route.
+pub fn dmtp(claim: &Claim, (attempt, reason): (AttemptId, &'static str), report: &dmtp::Report, time: Time) {
     let words = Words::of(&report.outcome);
     metrics::attempted("dmtp", words.outcome, &attempt);
     let peer = report.peer.as_ref();
+    let delays = Delays::of(claim, time, report.transmitting).coarse();
     tracing::info!(
         event = observe::QUEUE_ATTEMPT_DMTP,
         attempt.id = %attempt,
         route.kind = "dmtp",
+        route.reason = reason,
         destination = %claim.destination,
         peer.host = peer.map_or("", |(host, _)| host.as_str()),
         tls.version = version(peer.map(|(_, tls)| tls)),
@@ -214,21 +359,122 @@ pub fn dmtp(claim: &Claim, attempt: AttemptId, report: &dmtp::Report, elapsed: D
         outcome = words.outcome,
         reply.enhanced = words.status,
         reply.code = words.code,
-        elapsed_ms = millis(elapsed),
+        delay.before_queue_ms = delays.before_queue,
+        delay.in_queue_ms = delays.in_queue,
+        delay.connecting_ms = delays.connecting,
+        delay.transmitting_ms = delays.transmitting,
+        elapsed_ms = delays.elapsed,
         "delivery by DMTP ended"
     );
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+    use crate::base::id::LeaseToken;
+    use crate::base::secret::Secret;
+    use crate::mail::address::ReversePath;
+    use crate::mail::demand::Demand;
+    use crate::mail::notify::MessageRequest;
+    use crate::queue::names::Form;
+    use crate::store::{Content, Envelope, Tenure};
+
+    fn claim(source: Source, reverse_path: &str) -> Claim {
+        Claim {
+            message: QueueId::random(&mut rand::rng()),
+            lease: LeaseToken::random(&mut rand::rng()),
+            tenure: Tenure::default(),
+            leased_until: Timestamp(0),
+            envelope: Envelope {
+                reverse_path: ReversePath::parse(reverse_path).unwrap(),
+                source,
+                smtputf8: false,
+                eight_bit: false,
+                demand: Demand::default(),
+                resealed: 0,
+                received_in_ms: 250,
+                request: MessageRequest::default(),
+            },
+            content: Content::Mime,
+            size_bytes: 10,
+            accepted_at: Timestamp(1000),
+            counted_from: Timestamp(1000),
+            destination: "hismail.test".parse().unwrap(),
+            is_ours: true,
+            recipients: Vec::new(),
+            body: None,
+        }
+    }
 
     #[test]
-    fn what_others_say_is_logged_without_the_people_in_it() {
+    fn what_came_by_dmtp_and_reports_name_one_end_and_never_in_the_clear() {
+        let names = Names::new(Form::Clear, Secret::new([1; 32]));
+        let bob: Mailbox = "bob@hismail.test".parse().unwrap();
+        let named = |source, path: &str| Named::of(&names, &claim(source, path), Some(&bob));
+        let hash = Some(names.hash(&bob));
+        let origin = Source::Dmtp("hermail.test".parse().unwrap());
+        let expected = Named {
+            sender: None,
+            recipient: hash.clone(),
+        };
+        assert_eq!(named(origin, "<alice@hermail.test>"), expected);
+        let expected = Named {
+            sender: Some("<>".to_owned()),
+            recipient: hash,
+        };
+        assert_eq!(named(Source::Smtp, "<>"), expected);
+        let expected = Named {
+            sender: Some("alice@plain.test".to_owned()),
+            recipient: Some(bob.to_string()),
+        };
+        assert_eq!(named(Source::Smtp, "<alice@plain.test>"), expected);
+    }
+
+    #[test]
+    fn the_parts_of_the_time_add_up_and_those_of_sealed_mail_are_coarse() {
+        let time = Time {
+            now: Timestamp(3500),
+            elapsed: Duration::from_millis(700),
+        };
+        let delays = Delays::of(&claim(Source::Smtp, "<>"), time, Duration::from_millis(300));
+        let expected = Delays {
+            before_queue: 250,
+            in_queue: 1800,
+            connecting: 400,
+            transmitting: 300,
+            elapsed: 700,
+        };
+        assert_eq!(delays, expected);
+        let coarse = Delays {
+            before_queue: 1000,
+            in_queue: 2000,
+            connecting: 1000,
+            transmitting: 1000,
+            elapsed: 1000,
+        };
+        assert_eq!(delays.coarse(), coarse);
+    }
+
+    #[test]
+    fn a_reply_has_its_code_and_no_people() {
+        let carol: Mailbox = "Carol@plain.test".parse().unwrap();
+        let outcome = Outcome::Relayed {
+            remote: RemoteReply {
+                host: "mx.plain.test".to_owned(),
+                reply: "250 2.0.0 <eve@plain.test> (carol) of bob's queued as 4F2 for Carolyn".to_owned(),
+            },
+            reports: false,
+        };
+        let words = Words::of(&outcome);
+        assert_eq!(words.code, Some(250));
+        let told = |source| words.text(&claim(source, "<bob@hermail.test>"), Some(&carol));
+        let text = told(Source::Smtp);
         assert_eq!(
-            without_addresses("550 5.1.1 <bob@hismail.test>: no\r\n such user (alice@hermail.test)"),
-            "550 5.1.1 … no such user …"
+            text.as_deref(),
+            Some("250 2.0.0 … … of bob's queued as 4F2 for …")
         );
-        assert_eq!(without_addresses(&"x".repeat(1000)).len(), LONGEST_ERROR);
+        assert_eq!(told(Source::Dmtp("hermail.test".parse().unwrap())), None);
     }
 }

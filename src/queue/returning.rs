@@ -88,6 +88,7 @@ impl Mailer {
                 eight_bit: true,
                 demand: Demand::default(),
                 resealed: 0,
+                received_in_ms: 0,
                 request: MessageRequest::default(),
             },
             content: Content::Returned,

@@ -38,7 +38,9 @@ impl Mailer {
         let started = Instant::now();
         let attempt = AttemptId::random(&mut rand::rng());
         let mut body = Body::new(Arc::clone(&self.store), claim);
-        let handed_over = timeout_at(times.talk, self.hand_over(claim, &mut body, attempt)).await;
+        let mut reason = "";
+        let handing_over = self.hand_over(claim, &mut body, attempt, &mut reason);
+        let handed_over = timeout_at(times.talk, handing_over).await;
         let (report, contact) = match handed_over {
             Ok(report) => {
                 let contact = report.contact();
@@ -52,7 +54,11 @@ impl Mailer {
         if let Some(host) = report.crowded {
             return crowded(claim, host, self.clock.now());
         }
-        log::dmtp(claim, attempt, &report, started.elapsed());
+        let time = log::Time {
+            now: self.clock.now(),
+            elapsed: started.elapsed(),
+        };
+        log::dmtp(claim, (attempt, reason), &report, time);
         let report = match report.stale_signet {
             true => match timeout_at(times.work, self.seal_again(claim, &mut body)).await {
                 Ok(Some(follow_up)) => return replaced(claim, follow_up),
@@ -101,7 +107,14 @@ impl Mailer {
         conclusion.settle(claim, &results, &header)
     }
 
-    async fn hand_over(&self, claim: &Claim, object: &mut Body, attempt: AttemptId) -> Report {
+    /// Says the reason for the route as soon as it is known.
+    async fn hand_over(
+        &self,
+        claim: &Claim,
+        object: &mut Body,
+        attempt: AttemptId,
+        reason: &mut &'static str,
+    ) -> Report {
         let origin = match &claim.envelope.source {
             Source::Submission(author) => author.domain(),
             Source::Domain(domain) => domain,
@@ -116,6 +129,7 @@ impl Mailer {
             return fault("the domain's records cannot be read");
         };
         let decision = routing::decide(&facts);
+        *reason = decision.reason.code();
         let Route::Dmtp { record, proof } = &decision.route else {
             return fault(&format!(
                 "the message is sealed and cannot go by DMTP now: {}",

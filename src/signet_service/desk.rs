@@ -23,6 +23,7 @@ use crate::mail::address::Mailbox;
 use crate::store::fold;
 
 /// Answers for our domains and users.
+#[derive(Clone)]
 pub struct Desk {
     /// Their signets.
     pub published: Arc<Published>,

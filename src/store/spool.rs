@@ -143,6 +143,8 @@ pub struct Envelope {
     pub demand: Demand,
     /// How often it was sealed again because its recipient had new keys; at most [`MAX_RESEALED`].
     pub resealed: u8,
+    /// How long it took to come in by SMTP, in milliseconds, from MAIL on; 0 for whatever came or was made otherwise.
+    pub received_in_ms: u32,
     /// What the sender wants to be told.
     pub request: MessageRequest,
 }

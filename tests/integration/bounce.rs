@@ -39,6 +39,7 @@ async fn enqueue(store: &dyn Store, reverse_path: Option<&str>) {
             eight_bit: false,
             demand: Demand::default(),
             resealed: 0,
+            received_in_ms: 0,
             request: MessageRequest::default(),
         },
         content: Content::Mime,

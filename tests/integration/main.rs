@@ -22,6 +22,7 @@ mod downgrade;
 mod durability;
 mod fuzz_seeds;
 mod host;
+mod log;
 mod messages;
 mod peers;
 mod policy;

@@ -454,7 +454,7 @@ impl Organization {
 }
 
 /// The text of the management record among zone-file lines.
-fn record(text: &str) -> String {
+pub fn record(text: &str) -> String {
     let is_record = |line: &&str| line.starts_with("_dx.") && line.contains(" IN TXT ");
     let line = text.lines().find(is_record).unwrap();
     let (_, strings) = line.split_once(" IN TXT ").unwrap();

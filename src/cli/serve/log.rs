@@ -1,153 +1,100 @@
-//! Lines of the log on standard error, whether or not they can be written there.
+//! The log: one line for each event, on standard error or in a file for its class, whether or not it can be written there.
 
-use std::io::{self, ErrorKind, StderrLock, Write};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+mod line;
+mod output;
 
-use crate::base::observe;
+use std::sync::OnceLock;
 
-static OF_STANDARD_ERROR: Lost = Lost {
-    lines: AtomicU64::new(0),
-    is_torn: AtomicBool::new(false),
-};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use tracing_subscriber::reload::{self, Handle};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-/// What takes the next line.
-pub fn line() -> Line<StderrLock<'static>> {
-    Line {
-        out: io::stderr().lock(),
-        lost: &OF_STANDARD_ERROR,
-        tell,
+use self::line::Fields;
+use self::output::{Outputs, Written};
+use crate::base::observe::{self, Class};
+use crate::config::{self, Config, Log, LogFormat, LogLevel};
+
+/// What is logged by this process now.
+static FILTER: OnceLock<Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// For the daemon, which makes the files.
+///
+/// Errors: [`config::Error::Unreadable`] if one of them cannot be made.
+pub fn start(config: &Config) -> Result<(), config::Error> {
+    let outputs = Outputs::make(|class| config.log.file(class))?;
+    begin(&config.log, outputs);
+    Ok(())
+}
+
+/// For a command whose order is logged. It makes no files, which would be those of whoever gives the order: what cannot be
+/// written into them goes to standard error.
+pub fn start_for_command(config: &Config) {
+    begin(&config.log, Outputs::existing(|class| config.log.file(class)));
+}
+
+fn begin(settings: &Log, outputs: Outputs) {
+    let (filter, handle) = reload::Layer::new(filter(settings.level));
+    let logger = Logger {
+        format: settings.format,
+        outputs,
+    };
+    let registry = tracing_subscriber::registry().with(filter);
+    // A second call in one process changes nothing; the first log goes on.
+    if registry.with(logger).try_init().is_ok() {
+        let _ = FILTER.set(handle);
     }
 }
 
-/// Itself a line of the log.
-fn tell(lost: u64) {
-    tracing::warn!(
-        event = observe::LOG_RESUMED,
-        lost,
-        "the log can be written again; lines of it are lost"
-    );
-}
-
-/// What could not be written.
-struct Lost {
-    lines: AtomicU64,
-    /// The last line that was begun has no end.
-    is_torn: AtomicBool,
-}
-
-/// Takes one line. If the disk is full or nobody reads any more, the line is lost, and nobody else has to care: mail goes on.
-/// Once lines can be written again, one says how many are lost.
-pub struct Line<W> {
-    out: W,
-    lost: &'static Lost,
-    tell: fn(u64),
-}
-
-impl<W: Write> Line<W> {
-    fn end_torn(&mut self) -> bool {
-        if !self.lost.is_torn.load(Ordering::Relaxed) {
-            return true;
-        }
-        let has_ended = self.put(b"\n");
-        self.lost.is_torn.store(!has_ended, Ordering::Relaxed);
-        has_ended
-    }
-
-    /// Writes as much of it as can be; whether that is all.
-    fn put(&mut self, octets: &[u8]) -> bool {
-        let mut rest = octets;
-        while !rest.is_empty() {
-            match self.out.write(rest) {
-                Ok(0) => break,
-                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => break,
-            }
-        }
-        if !rest.is_empty() && rest.len() < octets.len() {
-            self.lost.is_torn.store(true, Ordering::Relaxed);
-        }
-        rest.is_empty()
+/// From now on lines of that level and above are logged.
+pub fn set_level(level: LogLevel) {
+    if let Some(handle) = FILTER.get() {
+        // It fails only after the log has ended.
+        let _ = handle.reload(filter(level));
     }
 }
 
-impl<W: Write> Write for Line<W> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if !(self.end_torn() && self.put(line)) {
-            self.lost.lines.fetch_add(1, Ordering::Relaxed);
-            return Ok(line.len());
-        }
-        match self.lost.lines.swap(0, Ordering::Relaxed) {
-            0 => {}
-            lost => (self.tell)(lost),
-        }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+fn filter(level: LogLevel) -> EnvFilter {
+    EnvFilter::new(format!("dimed={}", tracing::Level::from(level)))
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
+/// Writes events.
+struct Logger {
+    format: LogFormat,
+    outputs: Outputs,
+}
 
-    use super::*;
-
-    /// So much room, and what is there.
-    #[derive(Default)]
-    struct Disk {
-        room: usize,
-        there: Vec<u8>,
-    }
-
-    impl Write for Disk {
-        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-            let count = octets.len().min(self.room);
-            if count == 0 {
-                return Err(ErrorKind::StorageFull.into());
-            }
-            self.room -= count;
-            self.there.extend_from_slice(&octets[..count]);
-            Ok(count)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_written_is_counted_and_told_once() {
-        static LOST: Lost = Lost {
-            lines: AtomicU64::new(0),
-            is_torn: AtomicBool::new(false),
+impl<S: Subscriber> Layer<S> for Logger {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let known = fields.event().and_then(observe::Event::named);
+        let class = known.map_or(Class::Operations, |event| event.class);
+        let level = event.metadata().level();
+        let line = match self.format {
+            LogFormat::Json => fields.json(&line::now(), level, class),
+            LogFormat::Text => fields.text(&line::now(), level, class),
         };
-        static TOLD: AtomicU64 = AtomicU64::new(0);
-        let mut disk = Disk {
-            room: 8,
-            ..Disk::default()
-        };
-        let log = |disk: &mut Disk, text: &str| {
-            let mut line = Line {
-                out: disk,
-                lost: &LOST,
-                tell: |lost| {
-                    TOLD.fetch_add(lost, Ordering::Relaxed);
-                },
-            };
-            assert_eq!(line.write(text.as_bytes()).unwrap(), text.len());
-        };
-        log(&mut disk, "one\n");
-        log(&mut disk, "a long one\n");
-        log(&mut disk, "none\n");
-        assert_eq!(TOLD.load(Ordering::Relaxed), 0);
-        disk.room = 100;
-        log(&mut disk, "again\n");
-        assert_eq!(TOLD.load(Ordering::Relaxed), 2);
-        log(&mut disk, "more\n");
-        assert_eq!(TOLD.load(Ordering::Relaxed), 2);
-        assert_eq!(disk.there, b"one\na lo\nagain\nmore\n");
+        tell(class, &self.outputs.write(class, line.as_bytes()));
+    }
+}
+
+/// What became of lines, in lines of the log: nothing is held while they are written.
+fn tell(class: Class, written: &Written) {
+    if written.lost > 0 {
+        tracing::warn!(
+            event = observe::LOG_RESUMED,
+            lost = written.lost,
+            "the log can be written again; lines of it are lost"
+        );
+    }
+    if let Some(error) = &written.trouble {
+        tracing::error!(
+            event = observe::LOG_FILE_UNUSABLE,
+            class = class.target(),
+            %error,
+            "a file of the log cannot be made again; its lines go on into the one that was open"
+        );
     }
 }

@@ -225,6 +225,7 @@ impl Arrival<'_> {
                 eight_bit: !delivery.mime.is_ascii(),
                 demand: Demand::default(),
                 resealed: 0,
+                received_in_ms: 0,
                 request: MessageRequest::default(),
             },
             content: Content::Mime,

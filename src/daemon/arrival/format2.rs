@@ -210,6 +210,7 @@ impl Arrival<'_> {
                 eight_bit: mail.eight_bit,
                 demand: Demand::default(),
                 resealed: 0,
+                received_in_ms: 0,
                 request: MessageRequest::default(),
             },
             content: Content::Mime,

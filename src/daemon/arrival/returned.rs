@@ -240,6 +240,7 @@ impl Arrival<'_> {
                 eight_bit: false,
                 demand: Demand::default(),
                 resealed: 0,
+                received_in_ms: 0,
                 request: MessageRequest::default(),
             },
             content: Content::Mime,

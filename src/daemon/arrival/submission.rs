@@ -247,6 +247,7 @@ impl Submission<'_> {
                 eight_bit: true,
                 demand: Demand::default(),
                 resealed: 0,
+                received_in_ms: 0,
                 request: MessageRequest::default(),
             },
             content,

@@ -240,6 +240,7 @@ impl Mail {
                 eight_bit: self.letter.eight_bit,
                 demand: Demand::default(),
                 resealed: 0,
+                received_in_ms: 0,
                 request: self.request.clone(),
             },
             content: Content::Mime,

@@ -71,6 +71,7 @@ impl Pickup {
                 eight_bit: !octets.is_ascii(),
                 demand: Demand::default(),
                 resealed: 0,
+                received_in_ms: 0,
                 request: MessageRequest::default(),
             },
             content: Content::Mime,

@@ -10,12 +10,14 @@ mod trusted;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 pub(super) use self::trusted::network as trusted_network;
 use super::logins::{self, Login as LoginGuard};
 use super::{fresh_nonce, incoming};
 use crate::abuse::Reserved;
 use crate::accounts::{self, Resolution, Target};
+use crate::base::causes::Causes;
 use crate::base::id::{QueueId, SessionId};
 use crate::base::network::Network;
 use crate::base::{metrics, observe};
@@ -56,6 +58,7 @@ pub struct Owner {
 
 /// From MAIL to the end of data.
 struct Transaction {
+    begun: Instant,
     mail: MailFrom,
     recipients: Vec<Addressee>,
     /// Those whom RCPT named, and whom each of them led to.
@@ -258,8 +261,8 @@ impl Owner {
             event = observe::SMTP_RCPT_REFUSED,
             session.id = %self.id,
             peer.ip = %self.peer.ip(),
-            code = reply.code,
-            enhanced = reply.enhanced.map(tracing::field::display),
+            reply.code = reply.code,
+            reply.enhanced = reply.enhanced.map(tracing::field::display),
             "a recipient was refused"
         );
     }
@@ -270,6 +273,7 @@ impl Owner {
         let reserved = self.admit_sender(&mail).await?;
         self.filter_mail(session, &mail).await?;
         self.transaction = Some(Transaction {
+            begun: Instant::now(),
             reserved,
             screened: Measured::default(),
             mail,
@@ -533,6 +537,11 @@ impl Owner {
         let recipients = open.recipients.len();
         let form = (letter.writer.size_bytes(), letter.eight_bit);
         let message = self.message(id, open, source, form, demand);
+        let sender = self
+            .services
+            .names()
+            .hidden_sender(&message.envelope.reverse_path);
+        let received_in_ms = message.envelope.received_in_ms;
         let is_held = hold.is_some();
         let committed = match hold {
             Some(hold) => letter.writer.commit_held(message, hold, None).await.map(drop),
@@ -548,8 +557,10 @@ impl Owner {
             session.id = %self.id,
             message.id = %id,
             size_bytes,
+            sender,
             recipients,
             held = is_held,
+            delay.before_queue_ms = received_in_ms,
             "message accepted"
         );
         Ok(id)
@@ -599,6 +610,7 @@ impl Owner {
                 eight_bit,
                 demand,
                 resealed: 0,
+                received_in_ms: u32::try_from(open.begun.elapsed().as_millis()).unwrap_or(u32::MAX),
                 request: open.mail.request,
             },
             content: Content::Mime,
@@ -638,7 +650,7 @@ impl Owner {
     }
 
     fn fault(&self, error: &(dyn std::error::Error + 'static)) -> Reply {
-        tracing::error!(event = observe::SMTP_FAULT, session.id = %self.id, error, "a session met a fault of ours");
+        tracing::error!(event = observe::SMTP_FAULT, session.id = %self.id, error = %Causes(error), "a session met a fault of ours");
         replies::local_error()
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use tokio::fs;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     Common, Connectors, Job, Key, Protection, Report, SmtpDelivery, Target, Way, elsewhere, find, no_address,
@@ -146,7 +146,10 @@ impl SmtpDelivery {
                 ..*job
             };
             match self.in_new_session(door, &job, letter).await {
-                Ok(next) => report.outcomes.extend(next.outcomes),
+                Ok(next) => {
+                    report.outcomes.extend(next.outcomes);
+                    report.transmitting += next.transmitting;
+                }
                 Err(failure) => {
                     let open = Outcome::Deferred(failure.diagnosis);
                     report.outcomes.extend(vec![open; rest.len()]);
@@ -250,7 +253,9 @@ impl SmtpDelivery {
     ) -> Result<Report, Failure> {
         let (form, tls) = (Form::from(&session.offered()), session.tls());
         let host = session.host().to_owned();
-        let outcomes = match letter.ready(form).await {
+        let ready = letter.ready(form).await;
+        let started = Instant::now();
+        let outcomes = match ready {
             Ok(ready) => {
                 let transaction = Transaction {
                     reverse_path: job.reverse_path.clone(),
@@ -268,6 +273,7 @@ impl SmtpDelivery {
             }
             Err(outcome) => Ok(vec![outcome; job.recipients.len()]),
         };
+        let transmitting = started.elapsed();
         self.sessions.put(key.clone(), session).await;
         Ok(Report {
             outcomes: outcomes?,
@@ -275,6 +281,7 @@ impl SmtpDelivery {
             tls,
             protection: None,
             refused: Vec::new(),
+            transmitting,
             contact: Contact::Reached,
             crowded: None,
         })

@@ -109,6 +109,7 @@ impl Renewal {
                 eight_bit: false,
                 demand: Demand::default(),
                 resealed: 0,
+                received_in_ms: 0,
                 request: MessageRequest::default(),
             },
             content: Content::Mime,

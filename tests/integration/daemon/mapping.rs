@@ -112,6 +112,7 @@ pub(super) async fn opened(organization: &Organization, address: &str, mime: &[u
             eight_bit: true,
             demand: Demand::default(),
             resealed: 0,
+            received_in_ms: 0,
             request: MessageRequest::default(),
         },
         content: Content::Mime,

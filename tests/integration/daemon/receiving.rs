@@ -167,7 +167,7 @@ async fn a_refused_recipient_leaves_a_line_that_names_nobody() {
         .collect();
     assert_eq!(lines.len(), 2, "{log}");
     for (line, code) in lines.iter().zip(["5.1.1", "5.7.1"]) {
-        assert!(line.contains(&format!("\"enhanced\":\"{code}\"")), "{line}");
+        assert!(line.contains(&format!("\"reply.enhanced\":\"{code}\"")), "{line}");
         assert!(line.contains("\"peer.ip\":\"127.0.0.1\""), "{line}");
         for named in ["carol", "plain.test", "nobody", "dave", "other.test"] {
             assert!(!line.contains(named), "{line}");

@@ -106,6 +106,7 @@ impl Owner {
             destination,
             id,
         };
+        let sender = self.services.names().hidden(&account.address);
         match submission.take(object).await {
             Ok(id) => {
                 reserved.spend();
@@ -115,6 +116,7 @@ impl Owner {
                     event = observe::DMTP_SUBMISSION_ACCEPTED,
                     session.id = %self.id,
                     message.id = %id,
+                    sender,
                     size_bytes,
                     "sealed message accepted from its author"
                 );

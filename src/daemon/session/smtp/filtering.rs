@@ -146,8 +146,8 @@ impl Owner {
                 tracing::warn!(
                     event = observe::FILTER_ADDITION_REFUSED,
                     session.id = %self.id,
-                    code = reply.code,
-                    enhanced = reply.enhanced.map(tracing::field::display),
+                    reply.code = reply.code,
+                    reply.enhanced = reply.enhanced.map(tracing::field::display),
                     "a filter has added a recipient who cannot get the message"
                 );
                 Ok(())

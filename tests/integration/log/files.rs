@@ -1,0 +1,82 @@
+//! Files for classes of lines.
+
+use std::fs;
+use std::time::Duration;
+
+use super::lines;
+use crate::support::loopback::SUBMISSIONS;
+use crate::support::talk::Talk;
+use crate::support::world::World;
+
+const MESSAGE: &str = "From: alice@hermail.test\r\n\r\nhello\r\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_class_has_its_file_and_goes_on_after_it_was_moved() {
+    let world = World::new().await;
+    let folder = world.home().join("logs");
+    fs::create_dir(&folder).unwrap();
+    let file = |name: &str| folder.join(name);
+    let hermail = world
+        .organization("hermail.test")
+        .accounts(&["alice", "bob"])
+        .config(|config| {
+            config.log.mail_file = Some(file("mail.log"));
+            config.log.security_file = Some(file("security.log"));
+            config.log.audit_file = Some(file("audit.log"));
+        })
+        .build()
+        .await;
+    let process = hermail.spawn().await;
+    let read = |name: &str| fs::read_to_string(file(name)).unwrap_or_default();
+    hermail.submit("alice", &["bob@hermail.test"], MESSAGE).await;
+    hermail.idle().await;
+    let delivered = |name: &str| lines(&read(name), "queue.attempt.local").len();
+    assert_eq!(lines(&read("mail.log"), "smtp.message.accepted").len(), 1);
+    assert_eq!(delivered("mail.log"), 1);
+    assert_eq!(lines(&process.log(), "daemon.started").len(), 1);
+    assert_eq!(lines(&process.log(), "smtp.message.accepted").len(), 0);
+
+    let mut talk = Talk::open_tls(hermail.ip, SUBMISSIONS).await;
+    talk.expect("220 ").await;
+    talk.ask("EHLO client.test", "250").await;
+    talk.ask("AUTH PLAIN AGFsaWNlQGhlcm1haWwudGVzdAB3cm9uZw==", "535")
+        .await;
+    assert_eq!(lines(&read("security.log"), "smtp.auth.refused").len(), 1);
+    assert!(!read("mail.log").contains("smtp.auth.refused"));
+
+    // What a command does is in the file that the daemon has made.
+    let arguments = ["block", "add", "domain", "spam.test", "--reason", "complaints"];
+    assert_eq!(hermail.binary(&arguments).0, 0);
+    let added = lines(&read("audit.log"), "block.added");
+    assert_eq!(added.len(), 1);
+    assert_eq!(added[0]["target"], "dimed::audit");
+
+    fs::rename(file("mail.log"), file("mail.log.1")).unwrap();
+    // With the next line it is looked for, at most once a second.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    hermail.submit("alice", &["bob@hermail.test"], MESSAGE).await;
+    hermail.idle().await;
+    assert_eq!((delivered("mail.log"), delivered("mail.log.1")), (1, 1));
+    drop(process);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_whose_log_cannot_be_made_does_not_start() {
+    let world = World::new().await;
+    let missing = world.home().join("missing/mail.log");
+    let hermail = world
+        .organization("hermail.test")
+        .config(|config| config.log.mail_file = Some(missing.clone()))
+        .build()
+        .await;
+    let (code, _, said) = hermail.binary(&["serve"]);
+    assert_eq!(code, 78, "{said}");
+    assert!(said.contains("the log cannot be written"), "{said}");
+    assert!(said.contains("missing/mail.log"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    // Commands do what they are told all the same.
+    let arguments = ["block", "add", "domain", "spam.test", "--reason", "complaints"];
+    let (code, _, said) = hermail.binary(&arguments);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("\"block.added\""), "{said}");
+}
