@@ -28,7 +28,7 @@
 //! | [`queue`] | the runner and its leases, the plan of an attempt, retry schedule, bounces |
 //! | [`filters`] | milters and rspamd: who is asked about mail, and what follows |
 //! | [`config`] | TOML and defaults |
-//! | [`daemon`] | listeners, sessions, shutdown |
+//! | [`daemon`] | listeners, sessions, another configuration, shutdown |
 //! | [`cli`] | the command line, one file per family |
 //!
 //! `mail`, `crypto`, `dime`, `smtp`, `dmtp`, `mode`, `routing` and `queue::schedule` are synchronous and
@@ -74,8 +74,9 @@
 //! Bodies, envelopes and attempt notes are encrypted under a key per message, which the master key wraps; private keys of DIME
 //! and DKIM under the master key itself. The master key is never in the database. Key files that users and organizations keep
 //! themselves ([`dime::keys`]) are written for their owner alone, in the clear or under a passphrase; those that a cautious
-//! user leaves here are under a passphrase that we never see, and under the master key. Log lines carry our own ids; for sealed mail no
-//! lines that can be joined by an id name both domains ([`base::observe`] lists every event).
+//! user leaves here are under a passphrase that we never see, and under the master key. Log lines carry our own ids and
+//! hashes of addresses ([`queue::names`]); for sealed mail no lines that can be joined by an id name both ends ([`base::observe`]
+//! lists every event).
 
 pub mod abuse;
 pub mod accounts;

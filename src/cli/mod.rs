@@ -20,6 +20,7 @@ mod exit;
 pub mod files;
 mod greylist;
 pub mod key;
+mod log;
 pub mod message;
 mod queue;
 mod record;
@@ -63,6 +64,8 @@ pub struct Arguments {
 pub enum Command {
     /// Run the daemon until it is told to stop.
     Serve,
+    /// Have the running daemon read its configuration and certificates again, and say what came of it.
+    Reload(serve::ReloadArguments),
     /// Two complete organizations on loopback exchange mail, and what everybody could read is shown.
     Demo(demo::Arguments),
     /// Read the configuration, its certificates and the master key, and say what is wrong with them.
@@ -122,6 +125,9 @@ pub enum Command {
     /// Whether the daemon trusts the time.
     #[command(subcommand)]
     Clock(clock::Command),
+    /// What stands in the log.
+    #[command(subcommand)]
+    Log(log::Command),
     /// Send a message of a program or user of this host, as `sendmail` of Postfix does.
     #[command(disable_help_flag = true)]
     Sendmail(Foreign),
@@ -191,7 +197,11 @@ fn called(command: sendmail::Command, arguments: Vec<OsString>) -> ExitCode {
 pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let path = arguments.config.as_path();
     match arguments.command {
-        Command::Serve => with(path, serve::run).await,
+        Command::Serve => with(path, |config| serve::run(config, path)).await,
+        Command::Reload(arguments) => {
+            let arguments = &arguments;
+            with(path, move |config| serve::ask(arguments, config, out)).await
+        }
         Command::Demo(arguments) => apart(move || demo::run(arguments, out)).await,
         Command::Check(arguments) => {
             let arguments = &arguments;
@@ -208,6 +218,7 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Trap(command) => with(path, move |config| trap::run(command, config, out)).await,
         Command::Greylist(command) => with(path, move |config| greylist::run(command, config, out)).await,
         Command::Clock(command) => with(path, move |config| clock::run(command, config, out)).await,
+        Command::Log(command) => apart(move || log::run(command, path, out)).await,
         Command::Dkim(arguments) => apart(move || dkim::run(arguments, path, out)).await,
         Command::Dns(command) => with(path, move |config| dns::run(command, config, out)).await,
         Command::Queue(command) => with(path, move |config| queue::run(command, config, out)).await,

@@ -1,51 +1,103 @@
-//! `dimed serve`.
+//! `dimed serve`, and `dimed reload`, which asks it to read its configuration again.
 
 mod log;
+mod reload;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::reload::Reload;
 use super::Exit;
 use crate::base::observe;
-use crate::config::{Config, LogFormat};
-use crate::daemon::Daemon;
+use crate::config::Config;
+use crate::daemon::reload::{Control, Request};
+use crate::daemon::supervisor::{Sockets, Supervisor};
+use crate::daemon::{self, Daemon};
 use crate::queue::observer::Nobody;
 
-/// Runs the daemon until it is told to stop by SIGTERM or SIGINT. SIGHUP changes nothing: there is no reload yet.
-pub async fn run(config: Config) -> anyhow::Result<Exit> {
-    start_log(&config);
-    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be received")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be received")?;
-    let mut hangup = signal(SignalKind::hangup()).context("signals cannot be received")?;
-    let daemon = Daemon::start(config, Arc::new(Nobody)).await?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => tracing::warn!(
-                event = observe::DAEMON_HANGUP_IGNORED,
-                "SIGHUP changes nothing: restart the daemon to have it read its files again"
-            ),
+pub(in crate::cli) use reload::{Arguments as ReloadArguments, ask};
+
+const READY: &str = "ready to serve";
+
+/// Runs the daemon until it is told to stop by SIGTERM or SIGINT. SIGHUP and `dimed reload` have it read the file again, which is
+/// at `path`.
+pub async fn run(config: Config, path: &Path) -> anyhow::Result<Exit> {
+    log::start(&config).context("the log cannot be written")?;
+    let supervisor = Arc::new(Supervisor::from_env());
+    let sockets = Sockets::from_env().map_err(daemon::Error::from)?;
+    let mut signals = Signals::new().context("signals cannot be received")?;
+    let data = config.server.data_directory.clone();
+    let daemon = Daemon::start_on(config, Arc::new(Nobody), sockets).await?;
+    let control = listen(&data);
+    daemon.keep_alive(&supervisor);
+    supervisor.ready(READY);
+    let reload = Reload {
+        path,
+        supervisor: &supervisor,
+        reloader: daemon.reloader(),
+    };
+    while let Some(request) = next(&mut signals, control.as_ref()).await {
+        let answer = reload.run().await;
+        if let Some(request) = request {
+            request.answer(&answer).await;
         }
     }
+    supervisor
+        .stopping("stopping: sessions end after their transactions, and attempts under way are finished");
+    drop(control);
     daemon.shutdown().await;
     Ok(Exit::Done)
 }
 
-/// Log lines go to standard error, where systemd and people look for them. Also for commands that do what is to be logged.
-/// A line that cannot be written there must not end what it is about: the subscriber itself would panic over it.
-pub(in crate::cli) fn start_log(config: &Config) {
-    let level = tracing::Level::from(config.log.level);
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(format!("dimed={level}"))
-        .with_target(false)
-        .log_internal_errors(false)
-        .with_writer(log::line);
-    // A second call in one process changes nothing; the first log goes on.
-    let _ = match config.log.format {
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Text => builder.with_ansi(false).try_init(),
+/// For `dimed reload`. Without it mail goes on all the same, and SIGHUP does.
+fn listen(data: &Path) -> Option<Control> {
+    let listening = Control::listen(data);
+    let told = |error: &std::io::Error| {
+        tracing::warn!(
+            event = observe::DAEMON_CONTROL_UNUSABLE,
+            %error,
+            "`dimed reload` cannot reach this daemon; SIGHUP does the same"
+        );
     };
+    listening.inspect_err(told).ok()
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// The next order to read the configuration again, with who waits for the answer, if somebody does; `None` to stop.
+async fn next(signals: &mut Signals, control: Option<&Control>) -> Option<Option<Request>> {
+    let asked = async {
+        match control {
+            Some(control) => control.next().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = signals.terminate.recv() => None,
+        _ = signals.interrupt.recv() => None,
+        _ = signals.hangup.recv() => Some(None),
+        request = asked => Some(Some(request)),
+    }
+}
+
+/// For commands that do what is to be logged.
+pub(in crate::cli) fn start_log(config: &Config) {
+    log::start_for_command(config);
 }

@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use super::plain::without_credentials;
 use super::{Database, Error, MaildirPattern, Schedule, Transport};
 use crate::base::network::Network;
 use crate::mail::address::{Domain, Mailbox};
@@ -128,7 +129,9 @@ impl Listen {
     }
 
     /// Addresses for proxies are among those that are listened on, and there are proxies.
-    pub(super) fn check_proxied(&self) -> Result<(), Error> {
+    ///
+    /// Errors: [`Error::ProxiedNowhere`], [`Error::NoProxies`].
+    pub fn check_proxied(&self) -> Result<(), Error> {
         let services = [&self.smtp, &self.dmtp, &self.submission, &self.submissions];
         let is_bound = |address: &&SocketAddr| services.iter().any(|service| service.contains(address));
         if let Some(nowhere) = self.proxied.iter().find(|address| !is_bound(address)) {
@@ -425,7 +428,6 @@ pub struct Storage {
     /// `sqlite` for a file in the data directory, or a database of PostgreSQL that several nodes may share:
     /// `postgres://USER@HOST[:PORT][,HOST...]/DATABASE`, where a host is a name, an address, or the folder of a socket with `%2F`
     /// for each `/`. Of several hosts the first that takes writes is used. Default `sqlite`.
-    #[serde(with = "text")]
     pub database: Database,
     /// File whose first line is the password for PostgreSQL, readable by its owner alone. A systemd credential
     /// `database.password` comes before it. Default: none.
@@ -672,63 +674,6 @@ impl Default for Delivery {
     }
 }
 
-/// `[log]`: what is written to standard error.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Log {
-    /// Form of the lines. Default `text`.
-    pub format: LogFormat,
-    /// The least that is logged. Default `info`.
-    pub level: LogLevel,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self {
-            format: LogFormat::Text,
-            level: LogLevel::Info,
-        }
-    }
-}
-
-/// Form of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line, for programs.
-    Json,
-}
-
-/// How much a log line matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogLevel {
-    /// A person has to act.
-    Error,
-    /// Something went wrong and was coped with.
-    Warn,
-    /// One line per stage of a message.
-    Info,
-    /// For investigation.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-impl From<LogLevel> for tracing::Level {
-    fn from(level: LogLevel) -> Self {
-        match level {
-            LogLevel::Error => Self::ERROR,
-            LogLevel::Warn => Self::WARN,
-            LogLevel::Info => Self::INFO,
-            LogLevel::Debug => Self::DEBUG,
-            LogLevel::Trace => Self::TRACE,
-        }
-    }
-}
-
 /// Values that have a text form of their own.
 pub(super) mod text {
     use super::*;
@@ -747,7 +692,7 @@ pub(super) mod text {
     {
         let text = String::deserialize(deserializer)?;
         text.parse()
-            .map_err(|error| D::Error::custom(format_args!("`{text}` is {error}")))
+            .map_err(|error| D::Error::custom(format_args!("`{}` is {error}", without_credentials(&text))))
     }
 }
 
@@ -770,7 +715,7 @@ pub(super) mod texts {
         let texts = Vec::<String>::deserialize(deserializer)?;
         let value = |text: String| {
             text.parse()
-                .map_err(|error| D::Error::custom(format_args!("`{text}`: {error}")))
+                .map_err(|error| D::Error::custom(format_args!("`{}`: {error}", without_credentials(&text))))
         };
         texts.into_iter().map(value).collect()
     }

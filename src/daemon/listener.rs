@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
@@ -26,7 +27,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
     total: Arc<Semaphore>,
-    per_address: usize,
+    per_address: Arc<AtomicUsize>,
     by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
@@ -35,9 +36,14 @@ impl ConnectionLimits {
     pub fn new(total: usize, per_address: usize) -> Self {
         Self {
             total: Arc::new(Semaphore::new(total)),
-            per_address,
+            per_address: Arc::new(AtomicUsize::new(per_address)),
             by_address: Arc::default(),
         }
+    }
+
+    /// From now on so many from one address. Those that are there stay.
+    pub fn set_per_address(&self, per_address: usize) {
+        self.per_address.store(per_address, Ordering::Relaxed);
     }
 
     /// Counts one more connection from `address`, if it may have another.
@@ -48,7 +54,7 @@ impl ConnectionLimits {
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         let address = counted_as(address);
         let count = by_address.entry(address).or_insert(0);
-        if *count >= self.per_address {
+        if *count >= self.per_address.load(Ordering::Relaxed) {
             return None;
         }
         *count += 1;
@@ -255,7 +261,15 @@ mod tests {
         assert!(admit("2001:db8::3").is_none());
         assert!(admit("2001:db8:0:1::3").is_some());
         drop(first);
-        assert!(admit("2001:db8::3").is_some());
+        let third = admit("2001:db8::3");
+        assert!(third.is_some() && admit("2001:db8::4").is_none());
+        // Another configuration may allow more, or less to those who come then.
+        limits.set_per_address(3);
+        let fourth = admit("2001:db8::4");
+        assert!(fourth.is_some());
+        limits.set_per_address(1);
+        drop((third, fourth));
+        assert!(admit("2001:db8::5").is_none());
     }
 
     /// There is room for one session, which the first gives back.

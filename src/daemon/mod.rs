@@ -1,4 +1,4 @@
-//! Listeners, sessions and shutdown.
+//! Listeners, sessions, another configuration while all goes on, and shutdown.
 #![doc = include_str!("costs.md")]
 
 mod alias_watch;
@@ -16,12 +16,14 @@ mod listener;
 mod lock;
 mod operations;
 pub mod pickup;
+pub mod reload;
 mod renewal;
 mod revocation_watch;
 mod services;
 mod session;
 mod space_watch;
 mod sts_refresh;
+pub mod supervisor;
 
 use std::io;
 use std::net::SocketAddr;
@@ -39,13 +41,17 @@ use self::clock_watch::ClockWatch;
 use self::listener::{ConnectionLimits, Port};
 use self::lock::Lock;
 use self::operations::Operations;
+use self::reload::{Attempts, Current, Reloader};
 use self::session::Purpose;
+use self::supervisor::{Service, Sockets, Supervisor, Watchdog};
+use crate::base::causes::Causes;
 use crate::base::descriptors;
 use crate::base::network::Network;
 use crate::base::observe;
 use crate::config::{self, Config};
 use crate::net::tls;
 use crate::queue::observer::Observer;
+use crate::queue::pulse::Pulse;
 use crate::queue::runner::Runner;
 use crate::queue::windows::Destinations;
 use crate::store;
@@ -75,6 +81,9 @@ pub enum Error {
     /// The data directory cannot be written.
     #[error("{0} cannot be written{hint}", hint = missing(.1))]
     DataDirectory(PathBuf, #[source] io::Error),
+    /// Sockets that the service manager hands over cannot be used.
+    #[error(transparent)]
+    Sockets(#[from] supervisor::Error),
     /// An address cannot be listened on.
     #[error("cannot listen on {0}{hint}", hint = hint(.1))]
     Listen(SocketAddr, #[source] io::Error),
@@ -92,7 +101,7 @@ fn missing(error: &io::Error) -> &'static str {
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            " (ports below 1024 need CAP_NET_BIND_SERVICE, as in deploy/dimed.service)"
+            " (ports below 1024 need sockets of systemd, as in deploy/dimed-smtp.socket, or CAP_NET_BIND_SERVICE)"
         }
         _ => "",
     }
@@ -101,7 +110,10 @@ fn hint(error: &io::Error) -> &'static str {
 /// A running daemon.
 pub struct Daemon {
     _lock: Lock,
-    services: Arc<Services>,
+    current: Arc<Current>,
+    reloader: Arc<Reloader>,
+    limits: ConnectionLimits,
+    pulse: Arc<Pulse>,
     stop: CancellationToken,
     listeners: TaskTracker,
     sessions: TaskTracker,
@@ -111,41 +123,52 @@ pub struct Daemon {
 impl Daemon {
     /// Opens the store, binds every address, and starts to serve.
     pub async fn start(config: Config, observer: Arc<dyn Observer>) -> Result<Self, Error> {
+        Self::start_on(config, observer, Sockets::default()).await
+    }
+
+    /// The same, with sockets that somebody else has bound in the place of the addresses of their services.
+    pub async fn start_on(
+        mut config: Config,
+        observer: Arc<dyn Observer>,
+        mut sockets: Sockets,
+    ) -> Result<Self, Error> {
         let lock = lock(&config)?;
-        let services = Arc::new(Services::open(config, observer).await?);
-        let bound = bind(&services.config).await?;
-        let http = listen_on(&services.config.listen.http).await?;
-        let operations = listen_on(&services.config.listen.operations).await?;
+        let read = config.clone();
+        sockets.tell(&mut config.listen)?;
+        let services = Services::open(config, observer).await?;
+        let bound = bind(&services.config, &mut sockets).await?;
+        let http = listen_on(&services.config.listen.http, Service::Http, &mut sockets).await?;
+        let operations = listen_on(
+            &services.config.listen.operations,
+            Service::Operations,
+            &mut sockets,
+        )
+        .await?;
         let freed = join(&services).await?;
         drain_watch::look(&services).await;
         let stop = CancellationToken::new();
-        let mut daemon = Self {
+        let (pulse, attempts) = (Arc::default(), Arc::new(Attempts::new(&services)));
+        let runner = start_runner(&services, Arc::clone(&attempts), &pulse, &stop);
+        let limits = ConnectionLimits::new(
+            connections(&services.config),
+            services.config.limits.connections_per_address.get(),
+        );
+        let current = Arc::new(Current::new(services));
+        let reloader = Reloader::new(read, Arc::clone(&current), attempts, limits.clone());
+        let daemon = Self {
             _lock: lock,
-            runner: start_runner(&services, &stop),
-            services,
+            current,
+            reloader: Arc::new(reloader),
+            limits,
+            pulse,
+            runner,
             stop,
             listeners: TaskTracker::new(),
             sessions: TaskTracker::new(),
         };
         daemon.listen(bound);
         daemon.listen_to_web(http, operations);
-        daemon
-            .sessions
-            .spawn(renewal::run(renewal::of(&daemon.services), daemon.stop.clone()));
-        let resolver = Arc::clone(&daemon.services.resolver);
-        let dns_watch = Arc::clone(&daemon.services.dns_watch);
-        daemon
-            .sessions
-            .spawn(dns_watch.run(resolver, daemon.stop.clone()));
-        let screening = Arc::clone(&daemon.services.screening);
-        daemon
-            .sessions
-            .spawn(list_watch::run(screening, daemon.stop.clone()));
-        let sts = Arc::clone(&daemon.services.dx.sts);
-        daemon.sessions.spawn(sts_refresh::run(sts, daemon.stop.clone()));
-        daemon.watch_revocation();
-        daemon.serve_host();
-        daemon.watch_clock_and_space();
+        daemon.watch();
         tracing::info!(
             event = observe::DAEMON_STARTED,
             leases_freed = freed,
@@ -154,8 +177,43 @@ impl Daemon {
         Ok(daemon)
     }
 
-    fn watch_clock_and_space(&self) {
-        let services = &self.services;
+    /// What gives it another configuration.
+    pub fn reloader(&self) -> &Reloader {
+        &self.reloader
+    }
+
+    /// Gives a service manager signs of life, if it wants them.
+    pub fn keep_alive(&self, supervisor: &Arc<Supervisor>) {
+        let Some(whole) = supervisor.watchdog() else {
+            return;
+        };
+        let watchdog = Watchdog {
+            supervisor: Arc::clone(supervisor),
+            pulse: Arc::clone(&self.pulse),
+            store: Arc::clone(&self.current.get().store),
+        };
+        self.sessions.spawn(watchdog.run(whole, self.stop.clone()));
+    }
+
+    /// What is looked after for as long as it runs. What these have of the services no other configuration changes.
+    fn watch(&self) {
+        let services = self.current.get();
+        let stop = || self.stop.clone();
+        self.sessions.spawn(renewal::run(renewal::of(&services), stop()));
+        let dns_watch = Arc::clone(&services.dns_watch);
+        self.sessions
+            .spawn(dns_watch.run(Arc::clone(&services.resolver), stop()));
+        self.sessions
+            .spawn(sts_refresh::run(Arc::clone(&services.dx.sts), stop()));
+        self.sessions
+            .spawn(list_watch::run(self.current.subscribe(), stop()));
+        self.sessions.spawn(Arc::clone(&self.reloader).watch(stop()));
+        self.watch_revocation(&services);
+        self.serve_host(&services);
+        self.watch_clock_and_space(&services);
+    }
+
+    fn watch_clock_and_space(&self, services: &Arc<Services>) {
         let clock = ClockWatch::new(Arc::clone(&services.guarded_clock), Arc::clone(&services.store));
         self.sessions.spawn(clock.run(self.stop.clone()));
         self.sessions
@@ -164,8 +222,8 @@ impl Daemon {
             .spawn(drain_watch::run(Arc::clone(services), self.stop.clone()));
     }
 
-    fn watch_revocation(&self) {
-        let roots = self.services.dx.roots.as_ref();
+    fn watch_revocation(&self, services: &Services) {
+        let roots = services.dx.roots.as_ref();
         if let Some(roots) = roots.filter(|roots| roots.revocation_lists().is_some()) {
             self.sessions
                 .spawn(revocation_watch::run(roots.clone(), self.stop.clone()));
@@ -173,21 +231,20 @@ impl Daemon {
     }
 
     /// For programs of this host.
-    fn serve_host(&self) {
-        let (services, stop) = (Arc::clone(&self.services), self.stop.clone());
-        self.sessions.spawn(pickup::run(services, stop));
-        let (host, stop) = (Arc::clone(&self.services.host), self.stop.clone());
+    fn serve_host(&self, services: &Services) {
+        let (current, stop) = (Arc::clone(&self.current), self.stop.clone());
+        self.sessions.spawn(pickup::run(current, stop));
+        let (host, stop) = (Arc::clone(&services.host), self.stop.clone());
         self.sessions.spawn(alias_watch::run(host, stop));
     }
 
-    fn listen(&mut self, bound: Vec<Bound>) {
-        let per_address = self.services.config.limits.connections_per_address;
-        let limits = ConnectionLimits::new(connections(&self.services.config), per_address.get());
+    fn listen(&self, bound: Vec<Bound>) {
+        let services = self.current.get();
         // RFC 5321 §3.8: a 421 in place of the greeting.
-        let host = &self.services.config.server.hostname;
+        let host = &services.config.server.hostname;
         let farewell: Arc<str> =
             format!("421 {host} Too many connections from your address, try again later\r\n").into();
-        let proxies: Arc<[Network]> = self.services.config.listen.proxies.clone().into();
+        let proxies: Arc<[Network]> = services.config.listen.proxies.clone().into();
         let port = |bound: Bound| Port {
             listener: bound.listener,
             purpose: bound.purpose,
@@ -195,20 +252,19 @@ impl Daemon {
             proxies: bound.is_proxied.then(|| Arc::clone(&proxies)),
         };
         let ports = bound.into_iter().map(port).collect();
-        let (services, stop) = (Arc::clone(&self.services), self.stop.clone());
-        let serve =
-            move |purpose, tcp, peer| session::serve(Arc::clone(&services), purpose, tcp, peer, stop.clone());
-        let (sessions, stop) = (self.sessions.clone(), self.stop.clone());
+        let (current, stop) = (Arc::clone(&self.current), self.stop.clone());
+        let serve = move |purpose, tcp, peer| session::serve(current.get(), purpose, tcp, peer, stop.clone());
+        let (limits, sessions, stop) = (self.limits.clone(), self.sessions.clone(), self.stop.clone());
         self.listeners
             .spawn(listener::run(ports, limits, sessions, stop, serve));
     }
 
     fn listen_to_web(&self, http: Vec<TcpListener>, operations: Vec<TcpListener>) {
-        let services = Arc::clone(&self.services);
+        let current = Arc::clone(&self.current);
         self.listen_alone(http, move |(), tcp, _| {
-            http::own_policy::serve(Arc::clone(&services), tcp)
+            http::own_policy::serve(current.get(), tcp)
         });
-        let answers = Arc::new(Operations::new(Arc::clone(&self.services)));
+        let answers = Arc::new(Operations::new(Arc::clone(&self.current)));
         if !operations.is_empty() {
             let (answers, stop) = (Arc::clone(&answers), self.stop.clone());
             self.sessions.spawn(operations::history::run(answers, stop));
@@ -244,14 +300,14 @@ impl Daemon {
         self.stop.cancel();
         self.listeners.close();
         self.sessions.close();
-        let grace = Duration::from_secs(self.services.config.server.shutdown_grace_secs);
+        let grace = Duration::from_secs(self.current.get().config.server.shutdown_grace_secs);
         let abort = self.runner.abort_handle();
         let all = async {
             self.listeners.wait().await;
             self.sessions.wait().await;
             // A runner that panicked has nothing left to finish.
             let _ = self.runner.await;
-            leave(&self.services).await;
+            leave(&self.current.get()).await;
         };
         if timeout(grace, all).await.is_err() {
             abort.abort();
@@ -300,22 +356,28 @@ async fn join(services: &Services) -> Result<u64, store::Error> {
 
 async fn leave(services: &Services) {
     if let Err(error) = services.store.leave().await {
-        tracing::warn!(event = observe::QUEUE_STORE_FAILED, %error, "other nodes will take this one for dead");
+        tracing::warn!(event = observe::QUEUE_STORE_FAILED, error = %Causes(&error), "other nodes will take this one for dead");
     }
 }
 
-fn start_runner(services: &Services, stop: &CancellationToken) -> JoinHandle<()> {
-    let mailer = services.mailer();
-    let hosts = Arc::clone(&mailer.smtp.hosts);
+fn start_runner(
+    services: &Services,
+    attempts: Arc<Attempts>,
+    pulse: &Arc<Pulse>,
+    stop: &CancellationToken,
+) -> JoinHandle<()> {
+    let hosts = Arc::clone(&services.smtp.hosts);
     let runner = Runner::new(
         Arc::clone(&services.store),
         Arc::clone(&services.clock),
-        Arc::new(mailer),
+        attempts,
         services.config.queue.runners.get(),
         Destinations::new(services.config.queue.per_destination.get(), hosts),
         Duration::from_secs(services.config.queue.lease_secs.get()),
     );
-    let runner = runner.pausing(Arc::clone(&services.pause));
+    let runner = runner
+        .pausing(Arc::clone(&services.pause))
+        .showing(Arc::clone(pulse));
     tokio::spawn(runner.run(stop.clone()))
 }
 
@@ -327,17 +389,17 @@ struct Bound {
     is_proxied: bool,
 }
 
-async fn bind(config: &Config) -> Result<Vec<Bound>, Error> {
+async fn bind(config: &Config, sockets: &mut Sockets) -> Result<Vec<Bound>, Error> {
     let listen = &config.listen;
     let wanted = [
-        (Purpose::Dual, &listen.smtp),
-        (Purpose::Dmtp, &listen.dmtp),
-        (Purpose::Submission, &listen.submission),
-        (Purpose::Submissions, &listen.submissions),
+        (Purpose::Dual, Service::Smtp, &listen.smtp),
+        (Purpose::Dmtp, Service::Dmtp, &listen.dmtp),
+        (Purpose::Submission, Service::Submission, &listen.submission),
+        (Purpose::Submissions, Service::Submissions, &listen.submissions),
     ];
     let mut bound = Vec::new();
-    for (purpose, addresses) in wanted {
-        let listeners = listen_on(addresses).await?;
+    for (purpose, service, addresses) in wanted {
+        let listeners = listen_on(addresses, service, sockets).await?;
         bound.extend(addresses.iter().zip(listeners).map(|(address, listener)| Bound {
             purpose,
             listener,
@@ -347,8 +409,19 @@ async fn bind(config: &Config) -> Result<Vec<Bound>, Error> {
     Ok(bound)
 }
 
-async fn listen_on(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Error> {
+/// One for each address: those that were handed over, or new ones.
+async fn listen_on(
+    addresses: &[SocketAddr],
+    service: Service,
+    sockets: &mut Sockets,
+) -> Result<Vec<TcpListener>, Error> {
     let mut listeners = Vec::new();
+    if let Some(taken) = sockets.take(service) {
+        for (listener, address) in taken.into_iter().zip(addresses) {
+            listeners.push(listener.map_err(|error| Error::Listen(*address, error))?);
+        }
+        return Ok(listeners);
+    }
     for address in addresses {
         let listener = TcpListener::bind(address).await;
         listeners.push(listener.map_err(|error| Error::Listen(*address, error))?);

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::callout::Callouts;
 use super::dns_watch::DnsWatch;
+use super::reload::{Base, Identities, parts};
 use super::session::logins::Refusals;
 use super::{Error, alias_watch};
 use crate::abuse::{Gate, Sending};
@@ -19,7 +20,7 @@ use crate::base::budget::Budget;
 use crate::base::guarded_clock::GuardedClock;
 use crate::base::space::Space;
 use crate::base::time::Clock;
-use crate::config::{self, Config, FilteredMail, Outbound, TrapMail};
+use crate::config::{self, Config, Outbound, TrapMail};
 use crate::delivery::dmtp::DmtpDelivery;
 use crate::delivery::local::{LocalDelivery, Mailboxes};
 use crate::delivery::maildir::Maildirs;
@@ -32,6 +33,7 @@ use crate::mail::address::Domain;
 use crate::net::dns::Resolver;
 use crate::net::tls::{Acceptor, Connector};
 use crate::queue::attempt::Mailer;
+use crate::queue::names::Names;
 use crate::queue::observer::Observer;
 use crate::queue::outages::Outages;
 use crate::queue::pause::Pause;
@@ -40,9 +42,6 @@ use crate::queue::signing::Signing;
 use crate::screening::Screening;
 use crate::signet_service::{Chains, Desk, Directory, Enumeration, Published};
 use crate::store::{MasterKey, Store, StsPolicies};
-
-/// Messages held whole at the same time, on the way in and again in the queue: this many of the largest allowed.
-const MESSAGES_IN_MEMORY: u64 = 4;
 
 /// Signets asked for in a row for one peer none of whose messages has verified, and how soon it may have another one.
 /// Peers decide which domain is asked, and others shall not be asked on behalf of just anybody (`dmime2.md` §10.3 step 6).
@@ -57,7 +56,8 @@ const REPORT_REGAINED_IN: Duration = Duration::from_secs(600);
 /// Objects checked or opened at the same time for each processor: some wait for the disk.
 const CHECKS_PER_PROCESSOR: usize = 4;
 
-/// What sessions and attempts work with.
+/// What sessions and attempts work with. A copy shares everything but the configuration.
+#[derive(Clone)]
 pub struct Services {
     /// The configuration file.
     pub config: Config,
@@ -66,7 +66,7 @@ pub struct Services {
     /// The same, which notices when it jumps.
     pub guarded_clock: Arc<GuardedClock>,
     /// Room for what comes in.
-    pub space: Space,
+    pub space: Arc<Space>,
     /// An operator wants nothing new to be begun.
     pub pause: Arc<Pause>,
     /// Everything on disk.
@@ -86,9 +86,9 @@ pub struct Services {
     /// What anybody may ask of them.
     pub desk: Desk,
     /// Who may leave messages by DMTP once it is proven who they are.
-    pub gate: Gate,
+    pub gate: Arc<Gate>,
     /// Who asks for too many users.
-    pub enumeration: Enumeration,
+    pub enumeration: Arc<Enumeration>,
     /// Anybody's signets.
     pub directory: Arc<Directory>,
     /// Sessions with others' delivery hosts.
@@ -100,11 +100,13 @@ pub struct Services {
     /// Reports for senders behind rewritten reverse-paths, by sender, folded.
     pub reports: Allowance<String>,
     /// Asks next hosts of relay domains for recipients.
-    pub callouts: Callouts,
+    pub callouts: Arc<Callouts>,
     /// Our certificate for SMTP and submission.
     pub smtp_tls: Acceptor,
     /// Our certificate for DMTP.
     pub dmtp_tls: Acceptor,
+    /// What these two show.
+    pub identities: Identities,
     /// Names for which `STARTTLS <host>` is answered.
     pub hosts: Vec<Domain>,
     /// Memory for messages that come in and are held whole. Peers can use it up, so the queue has its own.
@@ -132,7 +134,7 @@ pub struct Services {
     /// Keys that sign the mail of our domains.
     pub dkim: Arc<Keys>,
     /// Who is asked about mail.
-    pub filters: Filters,
+    pub filters: Arc<Filters>,
 }
 
 /// Filters by the mail that they are asked about.
@@ -151,8 +153,11 @@ fn checks_at_once() -> usize {
 impl Services {
     /// Opens the store and loads keys and certificates.
     pub async fn open(config: Config, observer: Arc<dyn Observer>) -> Result<Self, Error> {
+        let place = config.place()?;
+        // First: the master key may be in the backup.
+        place.demand_finished()?;
         let master_key = MasterKey::new(config::load_master_key(&config)?);
-        let (store, guarded) = config.place()?.open(master_key).await?;
+        let (store, guarded) = place.open(master_key).await?;
         let clock: Arc<dyn Clock> = Arc::clone(&guarded) as _;
         let store: Arc<dyn Store> = Arc::new(store);
         let Planner {
@@ -164,20 +169,15 @@ impl Services {
         let dx = Arc::clone(&directory.dx);
         let resolver = Arc::clone(&dx.resolver);
         let dkim = Keys::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&resolver));
-        let screening = Screening::new(
-            config.screening(),
-            Arc::clone(&resolver),
-            Arc::clone(&store),
-            Arc::clone(&clock),
-        );
+        let base = Base {
+            store: &store,
+            clock: &clock,
+        };
+        let screening = base.screening(&config, &resolver);
         let host = Arc::new(config.host_names());
         alias_watch::look(&host);
-        let accounts = Accounts::new(Arc::clone(&store), (&config.accounts).into());
-        let accounts = Arc::new(accounts.with_host(Arc::clone(&host)));
-        let filters = Filters {
-            incoming: config.filters(FilteredMail::Incoming)?,
-            submission: config.filters(FilteredMail::Submission)?,
-        };
+        let accounts = base.accounts(&config, &host);
+        let filters = Filters::of(&config)?;
         let smtp = Arc::new(SmtpDelivery {
             resolver: Arc::clone(&resolver),
             sts: Arc::clone(&dx.sts),
@@ -191,50 +191,39 @@ impl Services {
             hosts: Arc::new(Hosts::new(config.queue.per_destination.get())),
         });
         let maildirs = Arc::new(config.maildirs());
-        let srs = Srs::new(Arc::clone(&store), Arc::clone(&clock), (&config).into());
-        let callouts = Callouts::new(
-            Arc::clone(&store),
-            Arc::clone(&clock),
-            Arc::clone(&smtp),
-            config.relay.clone(),
-        );
+        let identities = Identities::of(&config)?;
         Ok(Self {
             filters,
-            smtp,
-            srs: Arc::new(srs),
+            srs: base.srs(&config),
             reports: Allowance::new(REPORTS, REPORT_REGAINED_IN),
-            callouts,
+            callouts: base.callouts(&config, &smtp),
+            smtp,
             guarded_clock: guarded,
-            space: config.space(),
+            space: Arc::new(config.space()),
             pause: Arc::default(),
             dns_watch: Arc::default(),
             desk: Desk {
                 published: Arc::clone(&published),
                 accounts: Arc::clone(&accounts),
             },
-            gate: Gate::new(Arc::clone(&store), Arc::clone(&clock), (&config.abuse).into()),
-            enumeration: Enumeration::new(config.limits.unknown_users_per_hour.get()),
+            gate: base.gate(&config),
+            enumeration: parts::enumeration(&config),
             accounts,
             host,
-            smtp_tls: Acceptor::new(&config.smtp_identity()?)?,
-            dmtp_tls: Acceptor::new(&config.dmtp_identity()?)?,
-            hosts: hosts(store.as_ref()).await?,
-            arrivals: budget(&config),
+            smtp_tls: identities.smtp.acceptor.clone(),
+            dmtp_tls: identities.dmtp.acceptor.clone(),
+            identities,
+            hosts: parts::hosts(store.as_ref()).await?,
+            arrivals: parts::budget(&config),
             checks: Arc::new(Semaphore::new(checks_at_once())),
             inquiries: Allowance::new(INQUIRIES, INQUIRY_REGAINED_IN),
-            refused_logins: Refusals::new(config.limits.refused_logins_per_hour.get()),
-            budget: budget(&config),
+            refused_logins: parts::refusals(&config),
+            budget: parts::budget(&config),
             directory,
             mailboxes: Arc::new(config.mailboxes(Arc::clone(&maildirs))),
             maildirs,
-            sending: Sending::new(
-                config.submission.messages_per_hour,
-                config.submission.recipients_per_hour,
-            ),
-            sending_of_networks: Sending::new(
-                config.relay.messages_per_hour,
-                config.relay.recipients_per_hour,
-            ),
+            sending: parts::sending(&config),
+            sending_of_networks: parts::sending_of_networks(&config),
             config,
             clock,
             store,
@@ -244,7 +233,7 @@ impl Services {
             dx,
             observer,
             dkim: Arc::new(dkim),
-            screening: Arc::new(screening),
+            screening,
         })
     }
 
@@ -261,6 +250,11 @@ impl Services {
             transports: self.config.transports(),
             clock: Arc::clone(&self.clock),
         }
+    }
+
+    /// What writes addresses for the log.
+    pub fn names(&self) -> Names {
+        self.config.log.names(self.store.as_ref())
     }
 
     /// What makes the queue's attempts.
@@ -291,6 +285,7 @@ impl Services {
             schedules: self.config.queue.schedules(),
             host: self.config.server.hostname.clone(),
             budget: self.budget.clone(),
+            names: self.names(),
             outages: Outages::default(),
             observer: Arc::clone(&self.observer),
         }
@@ -355,19 +350,4 @@ pub fn dx_connector(
             dual_fallback: outbound.submission_port.get(),
         },
     })
-}
-
-fn budget(config: &Config) -> Budget {
-    let largest = config.limits.message_bytes.get();
-    Budget::new(largest.saturating_mul(MESSAGES_IN_MEMORY))
-}
-
-/// The domains we serve and their delivery hosts.
-async fn hosts(store: &dyn Store) -> Result<Vec<Domain>, Error> {
-    let mut hosts = Vec::new();
-    for domain in store.list_domains().await? {
-        hosts.extend(domain.dime.into_iter().flat_map(|dime| dime.delivery_hosts));
-        hosts.push(domain.name);
-    }
-    Ok(hosts)
 }

@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::pause::Pause;
+use super::pulse::Pulse;
 use super::windows::Destinations;
+use crate::base::causes::Causes;
 use crate::base::time::{Clock, Timestamp};
 use crate::base::{metrics, observe};
 use crate::delivery::Contact;
@@ -126,6 +128,7 @@ pub struct Runner {
     /// Told when an attempt has ended or left its quick slot, for there may be room again.
     ended: Arc<Notify>,
     pause: Arc<Pause>,
+    pulse: Arc<Pulse>,
     lease: Duration,
     tasks: TaskTracker,
 }
@@ -153,6 +156,7 @@ impl Runner {
             windows: Arc::new(windows),
             ended: Arc::default(),
             pause: Arc::default(),
+            pulse: Arc::default(),
             lease,
             tasks: TaskTracker::new(),
         }
@@ -163,11 +167,16 @@ impl Runner {
         Self { pause, ..self }
     }
 
+    /// Shows there that it goes on.
+    pub fn showing(self, pulse: Arc<Pulse>) -> Self {
+        Self { pulse, ..self }
+    }
+
     /// Works until `shutdown`, then waits for the attempts under way.
     ///
     /// A claim is never abandoned half-way: it would be nobody's until its lease ends.
     pub async fn run(self, shutdown: CancellationToken) {
-        while let Some(slot) = self.free_slot(&shutdown).await {
+        while let Some(slot) = self.pulse.while_waiting(self.free_slot(&shutdown)).await {
             match self.claim().await {
                 Ok(claimed) => {
                     let left = Left::of(&claimed);
@@ -175,13 +184,13 @@ impl Runner {
                     shutdown.run_until_cancelled(self.rest(left)).await;
                 }
                 Err(error) => {
-                    tracing::error!(event = observe::QUEUE_STORE_FAILED, %error, "cannot claim from the queue");
+                    tracing::error!(event = observe::QUEUE_STORE_FAILED, error = %Causes(&error), "cannot claim from the queue");
                     shutdown.run_until_cancelled(sleep(STORE_PAUSE)).await;
                 }
             }
         }
         self.tasks.close();
-        self.tasks.wait().await;
+        self.pulse.while_waiting(self.tasks.wait()).await;
         self.attempt.end().await;
     }
 
@@ -208,15 +217,18 @@ impl Runner {
     /// Until something may be due, and there may be room for it.
     async fn rest(&self, left: Left) {
         if self.pause.is_set() {
-            return sleep(PAUSED).await;
+            return self.pulse.while_waiting(sleep(PAUSED)).await;
         }
         let until = left.next_due.map(|due| due.since(self.clock.now()));
-        tokio::select! {
-            () = sleep(until.map_or(IDLE, |until| until.min(IDLE))) => {}
-            () = self.store.changed() => {}
-            // Nothing waits for room otherwise.
-            () = self.ended.notified(), if left.has_more => {}
-        }
+        let something = async {
+            tokio::select! {
+                () = sleep(until.map_or(IDLE, |until| until.min(IDLE))) => {}
+                () = self.store.changed() => {}
+                // Nothing waits for room otherwise.
+                () = self.ended.notified(), if left.has_more => {}
+            }
+        };
+        self.pulse.while_waiting(something).await;
     }
 
     fn start(&self, claims: Vec<Claim>, first: OwnedSemaphorePermit) {
@@ -485,7 +497,7 @@ impl Books<'_> {
                 Ok(()) => return,
                 Err(Error::LeaseLost) => return self.note_lost(claim),
                 Err(error) => {
-                    tracing::error!(event = observe::QUEUE_STORE_FAILED, %error, attempt, "cannot record a result");
+                    tracing::error!(event = observe::QUEUE_STORE_FAILED, error = %Causes(&error), attempt, "cannot record a result");
                     if Instant::now() >= lease_ends {
                         return;
                     }

@@ -55,6 +55,14 @@ impl Process {
         }
     }
 
+    /// One that was started otherwise, and logs there.
+    pub fn of(child: Child, log: &Path) -> Self {
+        Self {
+            child,
+            log: log.to_owned(),
+        }
+    }
+
     /// Its id.
     pub fn id(&self) -> u32 {
         self.child.id()

@@ -22,9 +22,10 @@ use self::history::History;
 use self::kept::Kept;
 use self::page::Page;
 use self::sample::{Domains, Queue};
+use super::VERSION;
 use super::health::{self, Finding};
 use super::http::{exchange, text, typed};
-use super::{Services, VERSION};
+use super::reload::Current;
 use crate::base::time::{Clock as _, Timestamp};
 
 /// How long an answer about readiness may be given again, so that asking often costs nothing.
@@ -38,7 +39,7 @@ const DOMAINS_FOR: Duration = Duration::from_secs(300);
 
 /// What the answers are made from.
 pub struct Operations {
-    services: Arc<Services>,
+    current: Arc<Current>,
     started: Timestamp,
     unready: Kept<Vec<Finding>>,
     queue: Kept<Option<Queue>>,
@@ -48,10 +49,10 @@ pub struct Operations {
 
 impl Operations {
     /// For a daemon that starts now.
-    pub fn new(services: Arc<Services>) -> Self {
+    pub fn new(current: Arc<Current>) -> Self {
         Self {
-            started: services.clock.now(),
-            services,
+            started: current.get().clock.now(),
+            current,
             unready: Kept::new(READY_FOR),
             queue: Kept::new(QUEUE_FOR),
             domains: Kept::new(DOMAINS_FOR),
@@ -103,11 +104,12 @@ impl Operations {
         };
         host.parse::<std::net::IpAddr>().is_ok()
             || host.eq_ignore_ascii_case("localhost")
-            || host.eq_ignore_ascii_case(self.services.config.server.hostname.as_str())
+            || host.eq_ignore_ascii_case(self.current.get().config.server.hostname.as_str())
     }
 
     async fn unready(&self) -> Arc<Vec<Finding>> {
-        self.unready.get(|| health::unready(&self.services)).await
+        let services = self.current.get();
+        self.unready.get(|| health::unready(&services)).await
     }
 
     async fn readyz(&self) -> Response<Full<Bytes>> {
@@ -124,9 +126,10 @@ impl Operations {
     }
 
     async fn metrics(&self) -> Response<Full<Bytes>> {
+        let services = self.current.get();
         let (unready, queue, domains) = tokio::join!(self.unready(), self.queue(), self.domains());
         let now = metrics::Now {
-            services: &self.services,
+            services: &services,
             started: self.started,
             unready: &unready,
             queue: queue.as_ref().as_ref(),
@@ -140,7 +143,7 @@ impl Operations {
 
     async fn page(&self) -> Response<Full<Bytes>> {
         let (unready, queue, domains) = tokio::join!(self.unready(), self.queue(), self.domains());
-        let services = &self.services;
+        let services = self.current.get();
         let page = Page {
             host: &services.config.server.hostname,
             now: services.clock.now(),
@@ -159,11 +162,13 @@ impl Operations {
     }
 
     async fn domains(&self) -> Arc<Domains> {
-        self.domains.get(|| Domains::of(&self.services)).await
+        let services = self.current.get();
+        self.domains.get(|| Domains::of(&services)).await
     }
 
     async fn queue(&self) -> Arc<Option<Queue>> {
-        self.queue.get(|| Queue::of(&self.services)).await
+        let services = self.current.get();
+        self.queue.get(|| Queue::of(&services)).await
     }
 }
 

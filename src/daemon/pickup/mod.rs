@@ -32,6 +32,7 @@ use self::turns::{Candidate, Delayed};
 use super::Services;
 use super::filtering::Letter;
 use super::intake::{Complete, Completion, Failure, Intake, MAX_HEADER};
+use super::reload::Current;
 use super::session::addressees;
 use crate::accounts::{Resolution, Target};
 use crate::base::id::QueueId;
@@ -137,7 +138,8 @@ pub fn probe(path: &Path) -> Result<(), Unusable> {
 }
 
 /// Looks at the folder until the daemon stops.
-pub async fn run(services: Arc<Services>, stop: CancellationToken) {
+pub async fn run(current: Arc<Current>, stop: CancellationToken) {
+    let services = current.get();
     let Some(path) = services.config.local.drop_folder() else {
         return;
     };
@@ -150,6 +152,7 @@ pub async fn run(services: Arc<Services>, stop: CancellationToken) {
     let mut trouble = Some(String::new());
     loop {
         let started = Instant::now();
+        pickup.services = current.get();
         let looked = stop.run_until_cancelled(pickup.pass()).await;
         let Some(looked) = looked else {
             return;
@@ -337,12 +340,14 @@ impl Pickup {
             return Ok(());
         };
         let (count, is_held) = (passed.recipients.len(), passed.hold.is_some());
+        let sender = ReversePath(passed.sender.clone());
         self.commit(id, passed, (demand, request), entry).await?;
         tracing::info!(
             event = observe::LOCAL_MESSAGE_TAKEN,
             message.id = %id,
             user.id = uid,
             size_bytes = reader.size,
+            sender = self.services.names().hidden_sender(&sender),
             recipients = count,
             held = is_held,
             "a message was taken from the drop folder"
@@ -451,6 +456,7 @@ impl Pickup {
                 eight_bit: letter.eight_bit,
                 demand,
                 resealed: 0,
+                received_in_ms: 0,
                 request,
             },
             content: Content::Mime,

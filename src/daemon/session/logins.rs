@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::accounts;
 use crate::base::allowance::{Allowance, Use};
+use crate::base::causes::Causes;
 use crate::base::id::SessionId;
 use crate::base::observe;
 use crate::daemon::listener::counted_as;
@@ -73,7 +74,7 @@ impl Login {
 
 /// A login that nobody can judge, by whichever protocol.
 pub fn note_undecided(session: &SessionId, error: &accounts::Error) {
-    tracing::error!(event = observe::LOGIN_UNDECIDED, session.id = %session, %error, "a login could not be judged");
+    tracing::error!(event = observe::LOGIN_UNDECIDED, session.id = %session, error = %Causes(error), "a login could not be judged");
 }
 
 #[cfg(test)]

@@ -90,6 +90,20 @@ fn debian_sees_a_mail_transport_agent() {
         listed.lines().all(|line| line.contains(" root/root ")),
         "{listed}"
     );
+    for file in [
+        "systemd/system/dimed.service",
+        "systemd/system/dimed-smtp.socket",
+        "systemd/system/dimed-dmtp.socket",
+        "systemd/system/dimed-submission.socket",
+        "systemd/system/dimed-submissions.socket",
+        "sysusers.d/dimed.conf",
+        "tmpfiles.d/dimed.conf",
+    ] {
+        assert!(
+            listed.contains(&format!("./usr/lib/{file}\n")),
+            "{file} is missing:\n{listed}"
+        );
+    }
     for name in [
         "/usr/sbin/sendmail",
         "/usr/lib/sendmail",

@@ -1,0 +1,167 @@
+//! How `dimed reload` asks a running daemon, and hears what came of it: a Unix socket in the data directory, for the daemon's own
+//! user and root.
+//!
+//! The question is the word `reload` and LF; the answer is an exit code, a space and a text in one line.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::{sleep, timeout};
+
+const NAME: &str = "control.socket";
+
+const QUESTION: &[u8] = b"reload\n";
+
+/// The longest wait for a question, and for room for the answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The longest wait for an answer: what a configuration names is read, and DNS is not asked.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(120);
+
+/// How long to wait after `accept` failed.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Octets of an answer at most.
+const MOST: u64 = 64 * 1024;
+
+/// What a daemon says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// How the command ends that has asked.
+    pub exit: u8,
+    /// One line.
+    pub text: String,
+}
+
+/// Where a daemon is asked. Gone when dropped.
+#[derive(Debug)]
+pub struct Control {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Control {
+    /// In a data directory whose only daemon we are.
+    pub fn listen(data: &Path) -> io::Result<Self> {
+        let path = place(data);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        Ok(Self { listener, path })
+    }
+
+    /// The next one who asks.
+    pub async fn next(&self) -> Request {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    if let Ok(Some(request)) = timeout(PATIENCE, Request::read(stream)).await {
+                        return request;
+                    }
+                }
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // Whoever finds one that is left asks nobody.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Somebody who waits for an answer.
+#[derive(Debug)]
+pub struct Request(UnixStream);
+
+impl Request {
+    /// `None` for anybody who may not ask, and for other questions.
+    async fn read(mut stream: UnixStream) -> Option<Self> {
+        let user = stream.peer_cred().ok()?.uid();
+        if user != 0 && user != rustix::process::geteuid().as_raw() {
+            return None;
+        }
+        let mut question = [0; QUESTION.len()];
+        stream.read_exact(&mut question).await.ok()?;
+        (question == QUESTION).then_some(Self(stream))
+    }
+
+    /// Tells what came of it. Whoever does not wait for that goes without.
+    pub async fn answer(mut self, answer: &Answer) {
+        let line = format!("{} {}\n", answer.exit, answer.text.replace('\n', " "));
+        let _ = timeout(PATIENCE, self.0.write_all(line.as_bytes())).await;
+    }
+}
+
+/// Asks the daemon of a data directory to read its configuration again.
+///
+/// Errors: of kind `NotFound` or `ConnectionRefused` if none is running.
+pub async fn ask(data: &Path) -> io::Result<Answer> {
+    let mut stream = UnixStream::connect(place(data)).await?;
+    let asking = async {
+        stream.write_all(QUESTION).await?;
+        let mut line = String::new();
+        BufReader::new(stream.take(MOST)).read_line(&mut line).await?;
+        Ok::<_, io::Error>(line)
+    };
+    let line = timeout(ANSWERED_WITHIN, asking).await??;
+    read(&line).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+fn read(line: &str) -> Option<Answer> {
+    let (exit, text) = line.strip_suffix('\n')?.split_once(' ')?;
+    Some(Answer {
+        exit: exit.parse().ok()?,
+        text: text.to_owned(),
+    })
+}
+
+fn place(data: &Path) -> PathBuf {
+    data.join(NAME)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_asks_is_answered_and_others_are_not_heard() {
+        let home = tempfile::tempdir().unwrap();
+        let none = ask(home.path()).await.unwrap_err();
+        assert_eq!(none.kind(), io::ErrorKind::NotFound);
+        drop(Control::listen(home.path()).unwrap());
+        assert!(!place(home.path()).exists());
+        drop(std::os::unix::net::UnixListener::bind(place(home.path())).unwrap());
+        let gone = ask(home.path()).await.unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::ConnectionRefused);
+
+        // What a daemon that was killed has left is no obstacle.
+        let control = Control::listen(home.path()).unwrap();
+        let answer = Answer {
+            exit: 78,
+            text: "line 3: no".to_owned(),
+        };
+        let answering = async {
+            control.next().await.answer(&answer).await;
+        };
+        let others = async {
+            let mut other = UnixStream::connect(place(home.path())).await.unwrap();
+            other.write_all(b"forget\n").await.unwrap();
+            let mut rest = Vec::new();
+            other.read_to_end(&mut rest).await.unwrap();
+            assert!(rest.is_empty());
+            ask(home.path()).await.unwrap()
+        };
+        let ((), asked) = tokio::join!(answering, others);
+        assert_eq!(asked, answer);
+    }
+}
