@@ -51,7 +51,8 @@
 //!    verified by asking the origin, all before the one final reply. On the submission port an author who has logged in
 //!    leaves what was sealed at home; it is checked and signed as origin. `250` is sent after the commit. Programs of this host
 //!    leave files ([`daemon::pickup`]), which are taken in the same way.
-//! 2. **Claimed.** [`queue::runner`] leases due recipients, one message and one domain at a time, and no more for a domain than
+//! 2. **Claimed.** Where there is room and nobody waits, a message is leased as it is stored, and begun at once ([`store::Desk`]).
+//!    Otherwise [`queue::runner`] leases due recipients, one message and one domain at a time, and no more for a domain than
 //!    its window, and that of its next hop, have room for ([`queue::windows`]); our own domains and others keep out of each other's way, and
 //!    hosts that nobody has reached lately out of the way of those that answer. People's mail comes a little before the rest ([`queue::priority`]).
 //! 3. **Planned.** [`queue::plan`] collects the facts, asks for signets where the domain has a management record, and has

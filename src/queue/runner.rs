@@ -1,8 +1,10 @@
 //! Claims due recipients, has each attempted under its lease, and records what became of it.
 
+mod desk;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,6 +24,7 @@ use crate::delivery::Contact;
 use crate::delivery::windows::HostAddress;
 use crate::mail::address::Domain;
 use crate::store::{Claim, Claimed, Error, FollowUp, Rooms, SettledState, Settlement, Store};
+use desk::RunnersDesk;
 
 /// An attempt comes to its end when this part of its lease is left, so that it is still ours to settle.
 const LEASE_MARGIN: u32 = 16;
@@ -47,6 +50,9 @@ const IDLE: Duration = Duration::from_secs(30);
 
 /// The longest sleep while nothing new is begun.
 const PAUSED: Duration = Duration::from_secs(1);
+
+/// Results that are being recorded while the next attempts have taken the places of theirs.
+const RECORDING: usize = 256;
 
 /// The pause after the store failed.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
@@ -130,6 +136,11 @@ pub struct Runner {
     pause: Arc<Pause>,
     pulse: Arc<Pulse>,
     lease: Duration,
+    recording: Arc<Semaphore>,
+    /// Whether mail is known to wait for room: then it comes before what is accepted.
+    others_wait: AtomicBool,
+    /// Nothing more is begun.
+    is_closed: AtomicBool,
     tasks: TaskTracker,
 }
 
@@ -158,6 +169,9 @@ impl Runner {
             pause: Arc::default(),
             pulse: Arc::default(),
             lease,
+            recording: Arc::new(Semaphore::new(RECORDING)),
+            others_wait: AtomicBool::new(true),
+            is_closed: AtomicBool::new(false),
             tasks: TaskTracker::new(),
         }
     }
@@ -176,10 +190,18 @@ impl Runner {
     ///
     /// A claim is never abandoned half-way: it would be nobody's until its lease ends.
     pub async fn run(self, shutdown: CancellationToken) {
+        let runner = Arc::new(self);
+        let desk = RunnersDesk(Arc::downgrade(&runner));
+        runner.store.set_desk(Some(Arc::new(desk)));
+        runner.work(shutdown).await;
+    }
+
+    async fn work(&self, shutdown: CancellationToken) {
         while let Some(slot) = self.pulse.while_waiting(self.free_slot(&shutdown)).await {
             match self.claim().await {
                 Ok(claimed) => {
                     let left = Left::of(&claimed);
+                    self.others_wait.store(left.has_more, Ordering::Relaxed);
                     self.start(claimed.claims, slot);
                     shutdown.run_until_cancelled(self.rest(left)).await;
                 }
@@ -189,6 +211,8 @@ impl Runner {
                 }
             }
         }
+        self.store.set_desk(None);
+        self.is_closed.store(true, Ordering::SeqCst);
         self.tasks.close();
         self.pulse.while_waiting(self.tasks.wait()).await;
         self.attempt.end().await;
@@ -237,16 +261,28 @@ impl Runner {
             let permit = permit
                 .take()
                 .or_else(|| Arc::clone(&self.slots).try_acquire_owned().ok());
-            let kind = self.kind(&claim);
+            let kind = self.kind(&claim.destination, claim.is_ours);
             let quick = Quick::new(permit, &self.quick[kind as usize], &self.ended);
-            self.spawn(claim, kind, quick);
+            let place = Place::take(&self.windows, &self.ended, &claim.destination);
+            self.spawn(claim, kind, quick, place);
         }
     }
 
-    /// What there is room for. As long as all that are quick could still become slow ones, no kind holds up another.
+    /// What there is room for.
     fn rooms(&self) -> Rooms {
         self.windows.set_short(self.is_short());
-        let rooms = self.windows.rooms();
+        let kinds = self.kinds();
+        Rooms {
+            ours: kinds.ours,
+            elsewhere: kinds.elsewhere,
+            unproven: kinds.unproven,
+            reached: self.windows.proven(),
+            ..self.windows.rooms()
+        }
+    }
+
+    /// What there is room for of each kind. As long as all that are quick could still become slow ones, no kind holds up another.
+    fn kinds(&self) -> Kinds {
         let [ours, proven, unproven] = self.quick.each_ref().map(|used| used.load(Ordering::Relaxed));
         // One slot alone is for everybody.
         let left = (self.concurrency / LEFT)
@@ -258,17 +294,17 @@ impl Runner {
             true => most,
             false => most.saturating_sub(left),
         };
-        let rooms = Rooms {
-            unproven: most_unproven.max(1).saturating_sub(unproven),
-            reached: self.windows.proven(),
-            ..rooms
-        };
+        let unproven_room = most_unproven.max(1).saturating_sub(unproven);
         match self.slow_slots.available_permits() >= self.concurrency {
-            true => rooms,
-            false => Rooms {
+            true => Kinds {
+                ours: usize::MAX,
+                elsewhere: usize::MAX,
+                unproven: unproven_room,
+            },
+            false => Kinds {
                 ours: most.saturating_sub(ours),
                 elsewhere: most.saturating_sub(proven + unproven),
-                ..rooms
+                unproven: unproven_room,
             },
         }
     }
@@ -281,51 +317,75 @@ impl Runner {
             || self.slow_unproven.available_permits() < slow_unproven(self.concurrency) / 2
     }
 
-    fn kind(&self, claim: &Claim) -> Kind {
-        match claim.is_ours {
+    fn kind(&self, destination: &Domain, is_ours: bool) -> Kind {
+        match is_ours {
             true => Kind::Ours,
-            false if self.windows.is_proven(&claim.destination) => Kind::Proven,
+            false if self.windows.is_proven(destination) => Kind::Proven,
             false => Kind::Unproven,
         }
     }
 
     /// Makes an attempt, in a quick slot at first. When it turns out to be slow, it leaves that one as soon as there is a slow
     /// one for it.
-    fn spawn(&self, claim: Claim, kind: Kind, quick: Quick) {
+    fn spawn(&self, claim: Claim, kind: Kind, quick: Quick, mut place: Place) {
         let lease = self.lease;
         let (patience, unproven) = match kind {
             Kind::Unproven => (QUICK_UNPROVEN, Some(Arc::clone(&self.slow_unproven))),
             Kind::Ours | Kind::Proven => (QUICK, None),
         };
         let slow_slots = Arc::clone(&self.slow_slots);
-        let place = Place::take(&self.windows, &self.ended, &claim.destination);
+        let recording = Arc::clone(&self.recording);
         let (store, attempt) = (Arc::clone(&self.store), Arc::clone(&self.attempt));
         let clock = Arc::clone(&self.clock);
         self.tasks.spawn(async move {
+            let lease_ends = Instant::now() + lease;
+            let attempted = attempt_within(lease, attempt.as_ref(), &claim);
+            let slow = slow_slot(unproven, slow_slots);
+            let (attempted, slot) = in_a_slot(attempted, patience, quick, slow).await;
+            let Some(mut settled) = attempted else {
+                metrics::lease_lost();
+                tracing::warn!(event = observe::QUEUE_LEASE_LOST, message.id = %claim.message, "an attempt did not end in time");
+                return;
+            };
+            place.contact = settled.contact;
+            place.stand_behind(&mut settled);
+            // The next attempt begins meanwhile, unless so many results wait that something must be wrong with the store.
+            let recorder = recording.try_acquire_owned();
+            let held = recorder.is_err().then_some((place, slot));
             let books = Books {
                 store: store.as_ref(),
                 clock: clock.as_ref(),
             };
-            let work = work_off(books, attempt.as_ref(), (&claim, place), lease);
-            tokio::pin!(work);
-            if timeout(patience, &mut work).await.is_ok() {
-                return;
-            }
-            let slow = tokio::select! {
-                () = &mut work => return,
-                slow = slow_slot(unproven, slow_slots) => slow,
-            };
-            // Nobody closes the semaphore; if it were, the attempt would go on where it is.
-            let _held = match slow {
-                Ok(slow) => {
-                    drop(quick);
-                    Ok(slow)
-                }
-                Err(_) => Err(quick),
-            };
-            work.await;
+            books.settle(&claim, settled, lease_ends).await;
+            drop((held, recorder));
         });
     }
+}
+
+/// Does some work in a quick slot at first. What turns out to be slow leaves that one as soon as there is a slow one for it.
+async fn in_a_slot<T>(
+    work: impl Future<Output = T>,
+    patience: Duration,
+    quick: Quick,
+    slow: impl Future<Output = Result<SlowSlot, AcquireError>>,
+) -> (T, (Option<Quick>, Option<SlowSlot>)) {
+    tokio::pin!(work);
+    if let Ok(done) = timeout(patience, &mut work).await {
+        return (done, (Some(quick), None));
+    }
+    let slow = tokio::select! {
+        done = &mut work => return (done, (Some(quick), None)),
+        slow = slow => slow,
+    };
+    // Nobody closes the semaphore; if it were, the attempt would go on where it is.
+    let slot = match slow {
+        Ok(slow) => {
+            drop(quick);
+            (None, Some(slow))
+        }
+        Err(_) => (Some(quick), None),
+    };
+    (work.await, slot)
 }
 
 /// What is left in the queue after something was claimed.
@@ -341,6 +401,14 @@ impl Left {
             next_due: claimed.next_due,
         }
     }
+}
+
+/// How many attempts may be started of each kind.
+struct Kinds {
+    ours: usize,
+    /// Of both kinds of others.
+    elsewhere: usize,
+    unproven: usize,
 }
 
 /// Whose mail an attempt is for.
@@ -362,11 +430,11 @@ fn slow_unproven(concurrency: usize) -> usize {
     slow(concurrency) - slow(concurrency) / LEFT
 }
 
+/// A slow slot, and a place among those of destinations that have not been reached lately.
+type SlowSlot = (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit);
+
 /// Whoever has one leaves a quick slot.
-async fn slow_slot(
-    unproven: Option<Arc<Semaphore>>,
-    slow: Arc<Semaphore>,
-) -> Result<(Option<OwnedSemaphorePermit>, OwnedSemaphorePermit), AcquireError> {
+async fn slow_slot(unproven: Option<Arc<Semaphore>>, slow: Arc<Semaphore>) -> Result<SlowSlot, AcquireError> {
     let unproven = match unproven {
         Some(unproven) => Some(unproven.acquire_owned().await?),
         None => None,
@@ -446,27 +514,6 @@ impl Drop for Place {
 struct Books<'a> {
     store: &'a dyn Store,
     clock: &'a dyn Clock,
-}
-
-/// Makes the attempt and records what came of it.
-async fn work_off(
-    books: Books<'_>,
-    attempt: &dyn Attempt,
-    (claim, mut place): (&Claim, Place),
-    lease: Duration,
-) {
-    let lease_ends = Instant::now() + lease;
-    match attempt_within(lease, attempt, claim).await {
-        Some(mut settled) => {
-            place.contact = settled.contact;
-            place.stand_behind(&mut settled);
-            books.settle(claim, settled, lease_ends).await;
-        }
-        None => {
-            metrics::lease_lost();
-            tracing::warn!(event = observe::QUEUE_LEASE_LOST, message.id = %claim.message, "an attempt did not end in time");
-        }
-    }
 }
 
 /// What came of an attempt; `None` if not even its end could be decided in time, or others have taken over. Then the lease runs out,

@@ -53,6 +53,19 @@ impl Destinations {
         rooms
     }
 
+    /// How many more attempts may be started now for one destination.
+    pub fn room(&self, destination: &Domain) -> usize {
+        let own = self
+            .windows
+            .room(destination)
+            .unwrap_or_else(|| self.windows.initial());
+        let hop = self
+            .locked()
+            .get(destination)
+            .and_then(|host| self.hosts.room(host));
+        own.min(hop.unwrap_or(usize::MAX))
+    }
+
     /// Places are short from now on, or no longer: see [`Windows::set_short`].
     pub fn set_short(&self, is_short: bool) {
         self.windows.set_short(is_short);

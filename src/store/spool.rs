@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{BodyWriter, Error, FollowUpBody, ReplayEntry, Tenure};
+use super::{BodyWriter, Desk, Error, FollowUpBody, ReplayEntry, Tenure};
 use crate::base::id::{LeaseToken, QueueId, RecipientId};
 use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
@@ -530,6 +531,10 @@ pub trait Spool: Send + Sync {
         limit: usize,
         rooms: Rooms,
     ) -> Result<Claimed, Error>;
+
+    /// Has what is accepted from now on offered to a desk, as it comes, and no longer to another one. Where several nodes share a
+    /// database nothing is offered: who works on what is decided there alone.
+    fn set_desk(&self, desk: Option<Arc<dyn Desk>>);
 
     /// Piece `index` of a body, from 0; `None` after the last.
     async fn read_piece(&self, message: QueueId, index: u32) -> Result<Option<Vec<u8>>, Error>;

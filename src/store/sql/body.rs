@@ -3,18 +3,21 @@
 //! Pieces are durable before their message is; a list of such bodies, `incoming`, lets the next start find what
 //! a kill left behind.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::connection::Connection;
 use super::query::{query, query_scalar};
 use async_trait::async_trait;
 
 use super::SqlStore;
-use super::message::{SealedMessage, insert_piece, store_message};
-use crate::base::id::QueueId;
+use super::claim::{GROUP_RECIPIENTS, SMALL_BODY};
+use super::message::{Lease, SealedMessage, insert_piece, store_message};
+use crate::base::id::{LeaseToken, QueueId};
+use crate::base::secret::Secret;
 use crate::store::sealed::MessageKey;
 use crate::store::{
-    BodyWriter, Committed, Error, Hold, NewMessage, PIECE_BYTES, ReplayEntry, SpooledBody, Trapped,
+    BodyWriter, Claim, Committed, Domains, Error, Hold, NewMessage, PIECE_BYTES, ReplayEntry, Seat,
+    SpooledBody, Trapped,
 };
 
 /// A body on its way in: full pieces are stored at once, the last one with the message.
@@ -216,6 +219,12 @@ impl SpoolBody {
             .await
     }
 
+    /// The whole body, if it is small.
+    fn small_body(&self) -> Option<Secret<Vec<u8>>> {
+        let is_small = self.size_bytes <= SMALL_BODY.unsigned_abs() && self.pieces_stored == 0;
+        is_small.then(|| Secret::new(self.piece.clone()))
+    }
+
     async fn store_message(
         &mut self,
         message: &NewMessage,
@@ -225,6 +234,10 @@ impl SpoolBody {
         let last = (self.pieces_stored, &self.piece[..]);
         let mut sealed = SealedMessage::seal(master, &self.key, message, self.size_bytes, last)?;
         more(&mut sealed, &self.key);
+        let seated = match sealed.is_held() {
+            true => None,
+            false => self.store.seat(message, &mut sealed, self.small_body()).await,
+        };
         let now = self.store.inner.certain(self.store.inner.clock.now());
         let committed = self
             .store
@@ -233,7 +246,10 @@ impl SpoolBody {
             .await?;
         if committed == Committed::Stored {
             self.handed_on = true;
-            self.store.inner.changed.notify_one();
+            match seated {
+                Some((seat, claim)) => seat.begin(claim),
+                None => self.store.inner.changed.notify_one(),
+            }
         }
         Ok(committed)
     }
@@ -248,6 +264,37 @@ impl Drop for SpoolBody {
 }
 
 impl SqlStore {
+    /// Has a message leased as it is stored, if somebody has room to work on it at once.
+    async fn seat(
+        &self,
+        message: &NewMessage,
+        sealed: &mut SealedMessage,
+        body: Option<Secret<Vec<u8>>>,
+    ) -> Option<(Seat, Claim)> {
+        let desk = self
+            .inner
+            .desk
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()?;
+        let (first, others) = message.recipients.split_first()?;
+        let destination = first.path.domain();
+        let is_one_group = others.iter().all(|other| other.path.domain() == destination)
+            && message.recipients.len() as i64 <= GROUP_RECIPIENTS;
+        if !is_one_group || message.due_at > self.inner.clock.now() {
+            return None;
+        }
+        // Whoever cannot tell leaves it to the queue.
+        let is_ours = self.local_domain(destination).await.ok()?.is_some();
+        let seat = desk.reserve(destination, is_ours)?;
+        let lease = Lease {
+            token: LeaseToken::random(&mut rand::rng()),
+            until: seat.leased_until(),
+        };
+        let claim = sealed.leased(lease, message, (destination, is_ours), self.inner.tenure(), body);
+        Some((seat, claim))
+    }
+
     /// Gives back the room of a body that belongs to no message; should that fail, the next start does it.
     fn discard(&self, message: QueueId) {
         let message = message.to_string();

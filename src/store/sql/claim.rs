@@ -25,7 +25,7 @@ use crate::store::{Claim, Claimed, ClaimedRecipient, Error, Rooms, Tenure};
 const GROUPS_PER_TURN: usize = 4;
 
 /// Recipients in one group; the rest of a longer list forms further groups. RFC 5321 §4.5.3.1.8 has servers take 100.
-const GROUP_RECIPIENTS: i64 = 100;
+pub(super) const GROUP_RECIPIENTS: i64 = 100;
 
 /// For whom a claim is made.
 pub(super) struct Claimant {
@@ -338,7 +338,7 @@ struct OpenedMessage {
 }
 
 /// Bodies up to that size are read with their message.
-const SMALL_BODY: i64 = 16 * 1024;
+pub(super) const SMALL_BODY: i64 = 16 * 1024;
 
 type MessageRow = (Vec<u8>, Vec<u8>, i64, i64, i64, Option<i64>, Option<Vec<u8>>);
 

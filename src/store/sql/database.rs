@@ -70,6 +70,17 @@ impl Database {
         }
     }
 
+    /// Has the transactions of a connection synced at their end, or not. PostgreSQL always does.
+    pub(super) async fn set_syncing(&self, connection: &mut Connection, syncs: bool) -> Result<(), Error> {
+        let sql = match (self, syncs) {
+            (Self::Sqlite(_), true) => "PRAGMA synchronous = FULL",
+            (Self::Sqlite(_), false) => "PRAGMA synchronous = NORMAL",
+            (Self::Postgres(_), _) => return Ok(()),
+        };
+        query(sql).execute(connection).await?;
+        Ok(())
+    }
+
     /// Whether others may be at work on what is stored.
     pub(super) fn is_shared(&self) -> bool {
         matches!(self, Self::Postgres(_))

@@ -4,12 +4,14 @@ use super::connection::Connection;
 use super::query::query;
 
 use super::{blocks, body, claim, exists, replay};
-use crate::base::id::RecipientId;
+use crate::base::id::{LeaseToken, RecipientId};
+use crate::base::secret::Secret;
 use crate::base::time::Timestamp;
+use crate::mail::address::Domain;
 use crate::store::sealed::{ClearColumns, MasterKey, MessageKey};
 use crate::store::{
-    Addressee, Committed, Content, Error, FollowUp, FollowUpBody, Hold, NewMessage, PIECE_BYTES, ReplayEntry,
-    Trapped,
+    Addressee, Claim, ClaimedRecipient, Committed, Content, Error, FollowUp, FollowUpBody, Hold, NewMessage,
+    PIECE_BYTES, ReplayEntry, Tenure, Trapped,
 };
 
 /// The number of an entry in the history of a recipient that stands before all attempts.
@@ -35,6 +37,15 @@ pub(super) struct SealedMessage {
     pub(super) trapped: Option<Trapped>,
     /// Its recipients are held.
     held: Option<SealedHold>,
+    /// Its recipients are leased as they come.
+    pub(super) lease: Option<Lease>,
+}
+
+/// A lease that a message has from the beginning.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lease {
+    pub(super) token: LeaseToken,
+    pub(super) until: Timestamp,
 }
 
 pub(super) struct SealedRecipient {
@@ -111,11 +122,58 @@ impl SealedMessage {
             untold: None,
             trapped: None,
             held: None,
+            lease: None,
         })
     }
 }
 
 impl SealedMessage {
+    pub(super) fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Leases the message, and says what whoever has the lease is to know. All recipients are of that destination.
+    pub(super) fn leased(
+        &mut self,
+        lease: Lease,
+        message: &NewMessage,
+        (destination, is_ours): (&Domain, bool),
+        tenure: Tenure,
+        body: Option<Secret<Vec<u8>>>,
+    ) -> Claim {
+        self.lease = Some(lease);
+        let claimed = |(addressee, sealed): (&Addressee, &SealedRecipient)| ClaimedRecipient {
+            id: sealed.id,
+            forward_path: addressee.path.clone(),
+            request: addressee.request.clone(),
+            expanded: addressee.expanded,
+            named: addressee.named.clone(),
+            attempts: 0,
+            delay_reported: false,
+            condemned: false,
+        };
+        Claim {
+            message: message.id,
+            lease: lease.token,
+            leased_until: lease.until,
+            tenure,
+            envelope: message.envelope.clone(),
+            content: message.content,
+            size_bytes: self.beside.size_bytes,
+            accepted_at: message.accepted_at,
+            counted_from: message.accepted_at,
+            destination: destination.clone(),
+            is_ours,
+            recipients: message
+                .recipients
+                .iter()
+                .zip(&self.recipients)
+                .map(claimed)
+                .collect(),
+            body,
+        }
+    }
+
     /// Has all recipients held.
     pub(super) fn hold(&mut self, key: &MessageKey, hold: &Hold) {
         let note = |id| (id, key.seal_note(id, BEFORE_ATTEMPTS, &hold.reason));
@@ -201,32 +259,54 @@ async fn insert_message(db: &mut Connection, message: &SealedMessage) -> Result<
             .execute(&mut *db)
             .await?;
     }
-    let due_at = message.held.is_none().then_some(message.due_at);
-    insert_recipients(db, &message.id, &message.recipients, due_at).await?;
+    let turn = match (&message.held, message.lease) {
+        (Some(_), _) => Turn::Held,
+        (None, Some(lease)) => Turn::Leased(lease),
+        (None, None) => Turn::At(message.due_at),
+    };
+    insert_recipients(db, &message.id, &message.recipients, turn).await?;
     match &message.held {
         Some(held) => insert_hold(db, message, held).await,
         None => Ok(()),
     }
 }
 
-/// Adds recipients to a message; they are held if they are not to be due.
+/// When it is the turn of new recipients.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Turn {
+    At(Timestamp),
+    Held,
+    /// It is now: somebody has them, and the attempt is counted.
+    Leased(Lease),
+}
+
+/// Adds recipients to a message.
 pub(super) async fn insert_recipients(
     db: &mut Connection,
     message: &str,
     recipients: &[SealedRecipient],
-    due_at: Option<Timestamp>,
+    turn: Turn,
 ) -> Result<(), Error> {
+    let (due_at, lease) = match turn {
+        Turn::At(due_at) => (Some(due_at), None),
+        Turn::Held => (None, None),
+        Turn::Leased(lease) => (Some(lease.until), Some(lease)),
+    };
     let mut destinations: Vec<&str> = Vec::new();
     for recipient in recipients {
         query(
-            "INSERT INTO recipients (id, message, destination, forward_path, due_at, state) \
-             VALUES ($1, $2, $3, $4, $5, CASE WHEN $5 IS NULL THEN 'held' ELSE 'waiting' END)",
+            "INSERT INTO recipients \
+             (id, message, destination, forward_path, due_at, state, lease, leased_until, attempts) \
+             VALUES ($1, $2, $3, $4, $5, CASE WHEN $5 IS NULL THEN 'held' ELSE 'waiting' END, $6, $7, $8)",
         )
         .bind(recipient.id.to_string())
         .bind(message)
         .bind(&recipient.destination)
         .bind(&recipient.forward_path)
         .bind(due_at.map(|due_at| due_at.0))
+        .bind(lease.map(|lease| lease.token.to_string()))
+        .bind(lease.map(|lease| lease.until.0))
+        .bind(i64::from(lease.is_some()))
         .execute(&mut *db)
         .await?;
         destinations.push(&recipient.destination);

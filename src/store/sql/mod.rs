@@ -42,16 +42,16 @@ mod sts;
 mod writer;
 
 use std::sync::atomic::AtomicI64;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use super::kept::signets::{CurrentSignet, KeptSignets, MOST_CHANGES};
 use super::kept::{self, Kept, Mark, Row};
 use super::sqlite::DatabaseFile;
-use super::{Error, MasterKey, Tenure};
+use super::{Desk, Error, MasterKey, Tenure};
 use crate::base::time::{Clock, Timestamp};
 use crate::mail::address::Domain;
 pub(super) use body::sweep_uncommitted;
@@ -88,9 +88,11 @@ struct Inner {
     /// Milliseconds, until which the greylist takes whoever comes.
     greylist_open_until: AtomicI64,
     _file: Option<DatabaseFile>,
-    keeper: OnceLock<AbortHandle>,
+    /// What runs as long as this is open.
+    tasks: Mutex<Vec<JoinHandle<()>>>,
     /// Under which it claims now.
     tenure: Mutex<Tenure>,
+    desk: Mutex<Option<Arc<dyn Desk>>>,
     heart: OnceLock<AbortHandle>,
     in_doubt: InDoubt,
 }
@@ -146,8 +148,9 @@ impl SqlStore {
                 last_claim_at: AtomicI64::new(i64::MIN),
                 greylist_open_until: AtomicI64::new(i64::MIN),
                 _file: file,
-                keeper: OnceLock::new(),
+                tasks: Mutex::default(),
                 tenure: Mutex::default(),
+                desk: Mutex::default(),
                 heart: OnceLock::new(),
                 in_doubt: InDoubt::default(),
             }),
@@ -165,8 +168,7 @@ impl SqlStore {
                 inner.changed.notify_one();
             }
         };
-        let task = tokio::spawn(task(Box::new(due))).abort_handle();
-        self.inner.keeper.get_or_init(|| task);
+        self.inner.add_task(task(Box::new(due)));
     }
 
     /// How much the writer has done since it was opened.
@@ -176,7 +178,10 @@ impl SqlStore {
 
     /// Finishes what was begun, and closes the database. Later calls fail.
     pub async fn close(&self) {
-        self.inner.end_tasks();
+        for task in self.inner.end_tasks() {
+            // It may have a connection, and the last one that is closed empties the log.
+            task.await.unwrap_or_default();
+        }
         self.inner.readers.close().await;
         self.inner.writer.close().await;
     }
@@ -194,12 +199,21 @@ impl Drop for Inner {
 }
 
 impl Inner {
-    fn end_tasks(&self) {
-        let tasks = [&self.keeper, &self.heart];
+    fn add_task(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks().push(tokio::spawn(task));
+    }
+
+    fn end_tasks(&self) -> Vec<JoinHandle<()>> {
+        let tasks = std::mem::take(&mut *self.tasks());
+        tasks.iter().for_each(JoinHandle::abort);
+        if let Some(heart) = self.heart.get() {
+            heart.abort();
+        }
         tasks
-            .into_iter()
-            .filter_map(OnceLock::get)
-            .for_each(AbortHandle::abort);
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// That time, as far as it is certain to have come.

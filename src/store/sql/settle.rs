@@ -4,7 +4,7 @@ use super::connection::Connection;
 use super::query::{query, query_as, query_scalar};
 
 use super::claim::refresh_lane;
-use super::message::{insert_recipients, seal_recipients};
+use super::message::{Turn, insert_recipients, seal_recipients};
 use crate::base::id::{LeaseToken, QueueId};
 use crate::base::observe;
 use crate::base::time::Timestamp;
@@ -226,7 +226,7 @@ async fn put_instead(
     }
     let key = message_key(db, master, message).await?;
     let sealed = seal_recipients(&key, recipients);
-    insert_recipients(db, message, &sealed, due_at).await
+    insert_recipients(db, message, &sealed, due_at.map_or(Turn::Held, Turn::At)).await
 }
 
 async fn message_key(db: &mut Connection, master: &MasterKey, message: &str) -> Result<MessageKey, Error> {

@@ -1,7 +1,7 @@
 //! The spool's surface; the work is done in the files beside this one.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::connection::Connection;
@@ -12,12 +12,13 @@ use super::body::SpoolBody;
 use super::claim::{Claimant, InDoubt};
 use super::message::{SealedMessage, pieces_in, store_message};
 use super::misread::unreadable;
+use super::writer::{Durable, Work};
 use super::{Inner, SqlStore, claim, nodes, operate, settle};
 use crate::base::id::{LeaseToken, QueueId, RecipientId};
 use crate::base::time::Timestamp;
 use crate::store::{
-    AttemptEntry, BodyWriter, Changed, Claimed, Committed, Error, FollowUp, FollowUpBody, QuarantinedEntry,
-    QueueEntry, QueuePosition, ReplayEntry, Rooms, Selection, Settlement, Spool,
+    AttemptEntry, BodyWriter, Changed, Claimed, Committed, Desk, Error, FollowUp, FollowUpBody,
+    QuarantinedEntry, QueueEntry, QueuePosition, ReplayEntry, Rooms, Selection, Settlement, Spool,
 };
 
 /// How long to wait before claiming again while this node is not known to the others.
@@ -57,7 +58,7 @@ impl Spool for SqlStore {
         let doubted = in_doubt.clone();
         let claimed = self
             .inner
-            .write(move |db| {
+            .write_as(Durable::Soon, move |db| {
                 Box::pin(async move {
                     if set_back {
                         claim::forget_future_turns(db, now).await?;
@@ -80,6 +81,12 @@ impl Spool for SqlStore {
             self.inner.in_doubt.add(claimant.drawn.take());
         }
         claimed
+    }
+
+    fn set_desk(&self, desk: Option<Arc<dyn Desk>>) {
+        if !self.inner.database.is_shared() {
+            *self.inner.desk.lock().unwrap_or_else(PoisonError::into_inner) = desk;
+        }
     }
 
     async fn read_piece(&self, message: QueueId, index: u32) -> Result<Option<Vec<u8>>, Error> {
@@ -136,9 +143,14 @@ impl Spool for SqlStore {
             .iter()
             .map(|message| SealedMessage::follow_up(&master, message))
             .collect::<Result<Vec<_>, _>>()?;
+        // What follows from an outcome goes out after that is durable.
+        let durable = match sealed.is_empty() {
+            true => Durable::Soon,
+            false => Durable::AtOnce,
+        };
         let stored = self
             .inner
-            .write(move |db| {
+            .write_as(durable, move |db| {
                 Box::pin(async move {
                     settle::settle(db, &master, lease, now, &settlements).await?;
                     store_follow_ups(db, certain, &sealed).await
@@ -152,7 +164,9 @@ impl Spool for SqlStore {
 
     async fn give_back(&self, lease: LeaseToken, now: Timestamp) -> Result<(), Error> {
         self.inner
-            .write(move |db| Box::pin(settle::give_back(db, lease, now)))
+            .write_as(Durable::Soon, move |db| {
+                Box::pin(settle::give_back(db, lease, now))
+            })
             .await?;
         self.inner.changed.notify_one();
         Ok(())
@@ -160,7 +174,9 @@ impl Spool for SqlStore {
 
     async fn extend_lease(&self, lease: LeaseToken, leased_until: Timestamp) -> Result<(), Error> {
         self.inner
-            .write(move |db| Box::pin(settle::extend_lease(db, lease, leased_until)))
+            .write_as(Durable::Soon, move |db| {
+                Box::pin(settle::extend_lease(db, lease, leased_until))
+            })
             .await
     }
 
@@ -276,8 +292,17 @@ impl Inner {
     pub(super) async fn write<T, F>(&self, job: F) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut Connection) -> super::writer::Work<'c, T> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut Connection) -> Work<'c, T> + Send + 'static,
     {
         self.writer.run(job).await
+    }
+
+    /// See [`super::writer::Writer::run_as`].
+    pub(super) async fn write_as<T, F>(&self, durable: Durable, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Connection) -> Work<'c, T> + Send + 'static,
+    {
+        self.writer.run_as(durable, job).await
     }
 }

@@ -3,13 +3,16 @@
 //! A job alone is not delayed: the transaction closes as soon as nothing more waits. While one transaction is being
 //! synced the next one's jobs gather, so groups grow with load.
 //!
+//! What may be done twice need not be durable at once: a transaction of such jobs alone is not waited for by the disk. It is durable
+//! after [`SOON`] at the latest, or with the next one that is ([`Durable`]).
+//!
 //! SQLite works, and syncs, on the thread that calls it. So there the writer has a thread of its own, and a job's statements cost
 //! no change of threads.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,6 +34,9 @@ const WAITING_JOBS: usize = 1024;
 /// The pause before a connection that could not be opened is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// How long what may be done twice is not synced, at most: as long as a power cut may make it happen again.
+const SOON: Duration = Duration::from_millis(100);
+
 /// Jobs in one transaction. Bounds how long the first of them waits for the last.
 const GROUP_JOBS: u64 = 256;
 
@@ -43,10 +49,21 @@ pub struct WriterStats {
     pub jobs: u64,
 }
 
+/// When the work of a job has to be durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durable {
+    /// Before the job is answered.
+    AtOnce,
+    /// Soon: a kill does not undo it, and after a power cut the work is done again.
+    Soon,
+}
+
 /// Hands jobs to the writing task.
 pub(super) struct Writer {
     jobs: mpsc::Sender<Message>,
     counters: Arc<Counters>,
+    /// Whether somebody sees to it that what was put off is synced.
+    sync_awaited: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -56,7 +73,9 @@ struct Counters {
 }
 
 enum Message {
-    Job(Box<dyn Job>),
+    Job(Box<dyn Job>, Durable),
+    /// What was put off is to be durable now.
+    Sync,
     Close(oneshot::Sender<()>),
 }
 
@@ -71,6 +90,8 @@ impl Writer {
             connection: Some(connection),
             not_before: None,
             database,
+            syncs: true,
+            put_off_since: None,
             counters: Arc::clone(&counters),
         };
         match task.database {
@@ -83,7 +104,11 @@ impl Writer {
             }
             Database::Postgres(_) => drop(tokio::spawn(task.run(queue))),
         }
-        Ok(Self { jobs, counters })
+        Ok(Self {
+            jobs,
+            counters,
+            sync_awaited: Arc::default(),
+        })
     }
 
     /// Runs `job` in a transaction that it may share with others. Returns once that is durable.
@@ -94,10 +119,37 @@ impl Writer {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut Connection) -> Work<'c, T> + Send + 'static,
     {
+        self.run_durably(Durable::AtOnce, job).await
+    }
+
+    /// The same for work that need not be durable before it is answered.
+    pub(super) async fn run_as<T, F>(&self, durable: Durable, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Connection) -> Work<'c, T> + Send + 'static,
+    {
+        let done = self.run_durably(durable, job).await;
+        if durable == Durable::Soon && !self.sync_awaited.swap(true, Ordering::SeqCst) {
+            let (jobs, awaited) = (self.jobs.clone(), Arc::clone(&self.sync_awaited));
+            tokio::spawn(async move {
+                tokio::time::sleep(SOON).await;
+                awaited.store(false, Ordering::SeqCst);
+                // Whoever has closed it has synced it.
+                jobs.send(Message::Sync).await.unwrap_or_default();
+            });
+        }
+        done
+    }
+
+    async fn run_durably<T, F>(&self, durable: Durable, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Connection) -> Work<'c, T> + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
-        let job = Box::new(Pending { job, answer });
+        let job = Message::Job(Box::new(Pending { job, answer }), durable);
         let closed = || Error::Database(sqlx::Error::PoolClosed);
-        self.jobs.send(Message::Job(job)).await.map_err(|_| closed())?;
+        self.jobs.send(job).await.map_err(|_| closed())?;
         answered.await.map_err(|_| closed())?
     }
 
@@ -107,10 +159,8 @@ impl Writer {
         F: for<'c> FnOnce(&'c mut Connection) -> Work<'c, ()> + Send + 'static,
     {
         let (answer, _) = oneshot::channel();
-        drop(
-            self.jobs
-                .try_send(Message::Job(Box::new(Pending { job, answer }))),
-        );
+        let job = Message::Job(Box::new(Pending { job, answer }), Durable::AtOnce);
+        drop(self.jobs.try_send(job));
     }
 
     /// Waits for what was handed in before, then closes the connection.
@@ -196,23 +246,30 @@ struct Task {
     /// When it may be opened anew.
     not_before: Option<Instant>,
     database: Database,
+    /// Whether the connection syncs at the end of each transaction. New ones do.
+    syncs: bool,
+    /// Since when something is not synced.
+    put_off_since: Option<Instant>,
     counters: Arc<Counters>,
 }
 
 impl Task {
     async fn run(mut self, mut queue: mpsc::Receiver<Message>) {
+        let mut next = None;
         let closed = loop {
-            match queue.recv().await {
-                Some(Message::Job(job)) => {
-                    if let Some(closed) = self.group(job, &mut queue).await {
-                        break Some(closed);
-                    }
-                }
+            let message = match next.take() {
+                Some(message) => Some(message),
+                None => queue.recv().await,
+            };
+            match message {
+                Some(Message::Job(job, durable)) => next = self.group(job, durable, &mut queue).await,
+                Some(Message::Sync) => self.sync().await,
                 Some(Message::Close(closed)) => break Some(closed),
                 None => break None,
             }
         };
         queue.close();
+        self.sync().await;
         if let Some(connection) = self.connection {
             // All transactions are over, so a failure to close loses nothing.
             connection.close().await.unwrap_or_default();
@@ -222,38 +279,62 @@ impl Task {
         }
     }
 
-    /// One transaction: `first` and whatever waits behind it. Returns the request to close, if one came up.
+    /// One transaction: `first` and whatever waits behind it, as far as it is to be as durable. Returns what does not belong to it, if
+    /// that came up.
     async fn group(
         &mut self,
         first: Box<dyn Job>,
+        durable: Durable,
         queue: &mut mpsc::Receiver<Message>,
-    ) -> Option<oneshot::Sender<()>> {
-        let connection = match self.begin().await {
+    ) -> Option<Message> {
+        let syncs = durable == Durable::AtOnce
+            || self.database.is_shared()
+            || self.put_off_since.is_some_and(|since| since.elapsed() >= SOON);
+        let connection = match self.begin(syncs).await {
             Ok(connection) => connection,
             Err(error) => {
                 first.refuse(error);
                 return refuse_waiting(queue);
             }
         };
-        let (finished, closing) = run_jobs(connection, first, queue).await;
+        let (finished, next) = run_jobs(connection, first, syncs, queue).await;
         match finished {
-            Ok(done) => self.commit(done).await,
+            Ok(done) => self.commit(done, syncs).await,
             Err((done, error)) => self.fail(done, error).await,
         }
-        closing
+        next
     }
 
-    async fn begin(&mut self) -> Result<&mut Connection, Error> {
+    /// Syncs what was put off. The log is synced before anything of it is brought into the database.
+    async fn sync(&mut self) {
+        if self.put_off_since.is_none() {
+            return;
+        }
+        if let Some(connection) = &mut self.connection
+            && query("PRAGMA wal_checkpoint(PASSIVE)")
+                .execute(connection)
+                .await
+                .is_ok()
+        {
+            self.put_off_since = None;
+        }
+    }
+
+    async fn begin(&mut self, syncs: bool) -> Result<&mut Connection, Error> {
         if let Some(mut connection) = self.connection.take() {
-            match self.database.begin(&mut connection).await {
-                Ok(()) => return Ok(self.connection.insert(connection)),
+            match begin(&self.database, &mut connection, (self.syncs, syncs)).await {
+                Ok(()) => {
+                    self.syncs = syncs;
+                    return Ok(self.connection.insert(connection));
+                }
                 // Lost since the last transaction: nothing has been done in this one yet.
                 Err(Error::Database(error)) if is_lost(&error) => {}
                 Err(error) => return Err(error),
             }
         }
         let mut connection = self.open().await?;
-        self.database.begin(&mut connection).await?;
+        begin(&self.database, &mut connection, (true, syncs)).await?;
+        self.syncs = syncs;
         Ok(self.connection.insert(connection))
     }
 
@@ -270,7 +351,7 @@ impl Task {
         opened
     }
 
-    async fn commit(&mut self, done: Vec<Box<dyn Done>>) {
+    async fn commit(&mut self, done: Vec<Box<dyn Done>>, syncs: bool) {
         let begun = Instant::now();
         let committed = match &mut self.connection {
             Some(connection) => query("COMMIT").execute(connection).await.map(drop),
@@ -279,6 +360,11 @@ impl Task {
         if let Err(error) = committed {
             return self.fail(done, Arc::new(error)).await;
         }
+        // A sync is one of the whole log.
+        self.put_off_since = match syncs {
+            true => None,
+            false => self.put_off_since.or_else(|| Some(Instant::now())),
+        };
         let jobs = done.iter().filter(|job| job.succeeded()).count();
         metrics::committed(begun.elapsed(), jobs);
         self.counters.transactions.fetch_add(1, Ordering::Relaxed);
@@ -300,13 +386,26 @@ impl Task {
     }
 }
 
+/// Begins a transaction that syncs at its end, or does not; the connection is as the last one left it.
+async fn begin(
+    database: &Database,
+    connection: &mut Connection,
+    (did_sync, syncs): (bool, bool),
+) -> Result<(), Error> {
+    if did_sync != syncs {
+        database.set_syncing(connection, syncs).await?;
+    }
+    database.begin(connection).await
+}
+
 /// What waits would only wait longer for what is not there. Returns the request to close, if one came up.
-fn refuse_waiting(queue: &mut mpsc::Receiver<Message>) -> Option<oneshot::Sender<()>> {
+fn refuse_waiting(queue: &mut mpsc::Receiver<Message>) -> Option<Message> {
     let error = Arc::new(sqlx::Error::PoolTimedOut);
     loop {
         match queue.try_recv() {
-            Ok(Message::Job(job)) => job.refuse(Error::NotCommitted(Arc::clone(&error))),
-            Ok(Message::Close(closing)) => return Some(closing),
+            Ok(Message::Job(job, _)) => job.refuse(Error::NotCommitted(Arc::clone(&error))),
+            Ok(Message::Sync) => {}
+            Ok(closing @ Message::Close(_)) => return Some(closing),
             Err(_) => return None,
         }
     }
@@ -314,12 +413,14 @@ fn refuse_waiting(queue: &mut mpsc::Receiver<Message>) -> Option<oneshot::Sender
 
 type Ran = Result<Vec<Box<dyn Done>>, (Vec<Box<dyn Done>>, Arc<sqlx::Error>)>;
 
-/// Runs jobs until nothing more waits, the group is full, or the transaction itself fails.
+/// Runs jobs until nothing more waits, what comes has to be synced and this is not, the group is full, or the transaction itself
+/// fails.
 async fn run_jobs(
     connection: &mut Connection,
     first: Box<dyn Job>,
+    syncs: bool,
     queue: &mut mpsc::Receiver<Message>,
-) -> (Ran, Option<oneshot::Sender<()>>) {
+) -> (Ran, Option<Message>) {
     let mut done = Vec::new();
     let mut next = Some(first);
     while let Some(job) = next.take() {
@@ -338,8 +439,8 @@ async fn run_jobs(
             break;
         }
         match queue.try_recv() {
-            Ok(Message::Job(job)) => next = Some(job),
-            Ok(Message::Close(closing)) => return (Ok(done), Some(closing)),
+            Ok(Message::Job(job, durable)) if syncs || durable == Durable::Soon => next = Some(job),
+            Ok(other) => return (Ok(done), Some(other)),
             Err(_) => break,
         }
     }

@@ -6,6 +6,11 @@
 //! then is anybody told that the work is done. Every connection that writes has its settings read back before it is used.
 //! What is synced before what is a table in [`crate::store`].
 //!
+//! # Threads
+//!
+//! SQLite is called on the thread that wants something of it, not through a driver's thread: writing has a thread of its own,
+//! reading happens where standing still harms nobody. sqlx brings the schema up to date, and reads and writes backups.
+//!
 //! # Several processes
 //!
 //! The command line may open the file while the daemon runs. Whoever finds nobody else there sweeps away bodies

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use rusqlite::types::Value;
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::connection::{Options, SqliteConnection};
@@ -21,13 +20,12 @@ pub(super) async fn run(options: Options, due: impl Fn()) {
     }
 }
 
+/// Looking is a matter of microseconds, and waits for nobody.
 async fn watch(options: &Options, due: impl Fn()) -> Result<Infallible, sqlx::Error> {
-    let options = options.clone();
-    let mut connection = aside(move || options.open()).await?;
+    let mut connection = options.open()?;
     let mut seen = None;
     loop {
-        let (kept, version) = aside(move || version(connection)).await?;
-        connection = kept;
+        let version = version(&mut connection)?;
         if seen.replace(version.clone()).is_some_and(|seen| seen != version) {
             due();
         }
@@ -36,16 +34,7 @@ async fn watch(options: &Options, due: impl Fn()) -> Result<Infallible, sqlx::Er
 }
 
 /// A number that another one takes the place of whenever another connection has written.
-fn version(mut connection: SqliteConnection) -> Result<(SqliteConnection, Value), sqlx::Error> {
+fn version(connection: &mut SqliteConnection) -> Result<Value, sqlx::Error> {
     let rows = connection.fetch("PRAGMA data_version", Vec::new(), 1)?;
-    let version = rows.first().ok_or(sqlx::Error::RowNotFound)?.at(0)?.clone();
-    Ok((connection, version))
-}
-
-async fn aside<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, sqlx::Error> + Send + 'static,
-) -> Result<T, sqlx::Error> {
-    spawn_blocking(work)
-        .await
-        .map_err(|_| sqlx::Error::WorkerCrashed)?
+    Ok(rows.first().ok_or(sqlx::Error::RowNotFound)?.at(0)?.clone())
 }

@@ -2,14 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use dimed::base::time::ManualClock;
 use dimed::crypto::at_rest::Key;
 use dimed::dime::fingerprint::CryptoFingerprint;
-use dimed::mail::address::{Mailbox, ReversePath};
+use dimed::mail::address::{Domain, Mailbox, ReversePath};
 use dimed::mail::demand::Demand;
 use dimed::mail::notify::MessageRequest;
 use dimed::store::sqlite::SqliteStore;
@@ -75,6 +75,80 @@ impl Bed for SqliteBed {
         // The last owner going away closes the file; opening it again waits for locks.
         drop(store);
     }
+}
+
+/// Has room for one destination, and notes what it gets.
+struct OneSeat {
+    destination: Domain,
+    begun: Arc<Mutex<Vec<Claim>>>,
+}
+
+impl Desk for OneSeat {
+    fn reserve(&self, destination: &Domain, is_ours: bool) -> Option<Seat> {
+        let begun = Arc::clone(&self.begun);
+        let note = move |claim| begun.lock().unwrap().push(claim);
+        let has_room = *destination == self.destination && !is_ours;
+        has_room.then(|| Seat::new(noon_plus(5), Box::new(note)))
+    }
+}
+
+async fn commit(store: &SqliteStore, message: NewMessage, body: &[u8]) {
+    let mut writer = store.begin(message.id).await.unwrap();
+    writer.write(body).await.unwrap();
+    writer.commit(message).await.unwrap();
+}
+
+/// What a desk gets is what a claim would have given, and its lease is as good.
+#[tokio::test]
+async fn what_is_accepted_is_leased_to_a_desk_that_has_room_for_it() {
+    let bed = SqliteBed::new();
+    let store = bed.store().await;
+    let begun = Arc::new(Mutex::new(Vec::new()));
+    store.set_desk(Some(Arc::new(OneSeat {
+        destination: "hismail.test".parse().unwrap(),
+        begun: Arc::clone(&begun),
+    })));
+    let body = b"Subject: x\r\n\r\ny\r\n";
+    commit(&store, message(&["bob@hismail.test", "pat@hismail.test"]), body).await;
+    for queued in [
+        &["carol@plain.test"][..],
+        &["bob@hismail.test", "carol@plain.test"],
+    ] {
+        commit(&store, message(queued), body).await;
+    }
+    let late = NewMessage {
+        due_at: noon_plus(1),
+        ..message(&["bob@hismail.test"])
+    };
+    commit(&store, late, body).await;
+    let handed = begun.lock().unwrap().split_off(0);
+    assert_eq!(handed.len(), 1);
+    // The others wait in the queue, and the leased one does not.
+    let others = claim(&store, NOON, 10).await;
+    assert_eq!(others.len(), 3);
+    for other in &others {
+        settle(&store, other, SettledState::Relayed).await.unwrap();
+    }
+    assert_eq!(
+        bed.count("SELECT SUM(attempts) FROM recipients WHERE lease IS NOT NULL")
+            .await,
+        2
+    );
+    store.give_back(handed[0].lease, NOON).await.unwrap();
+    let again = claim_one(&store, NOON).await;
+    let shown = |claim: &Claim| {
+        let Claim { lease, .. } = claim;
+        format!("{claim:?}").replace(&format!("{lease:?}"), "")
+    };
+    assert_eq!(shown(&again), shown(&handed[0]));
+    assert_eq!(again.body.unwrap().expose()[..], body[..]);
+    assert_eq!(handed[0].body.as_ref().unwrap().expose()[..], body[..]);
+    // Another lease has taken its place.
+    let stale = settle(&store, &handed[0], SettledState::Relayed).await;
+    assert!(matches!(stale, Err(Error::LeaseLost)));
+    store.set_desk(None);
+    commit(&store, message(&["bob@hismail.test"]), body).await;
+    assert!(begun.lock().unwrap().is_empty());
 }
 
 /// A command that releases mail, or leaves some, works in a process of its own.
