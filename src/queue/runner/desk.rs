@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use super::{Kind, Place, Quick, Runner};
+use crate::base::causes::Causes;
 use crate::base::observe;
 use crate::mail::address::Domain;
 use crate::store::{Claim, Desk, Seat};
@@ -55,7 +56,7 @@ impl Runner {
         tokio::spawn(async move {
             if let Err(error) = store.give_back(claim.lease, now).await {
                 // The next start gives it back.
-                tracing::error!(event = observe::QUEUE_STORE_FAILED, %error, "cannot give back what was accepted last");
+                tracing::error!(event = observe::QUEUE_STORE_FAILED, error = %Causes(&error), "cannot give back what was accepted last");
             }
         });
     }
