@@ -94,7 +94,7 @@ async fn what_was_delivered_and_not_recorded_is_there_once_after_others_have_del
     let host = &services.config.server.hostname;
     assert_eq!(services.store.join(host, LEASE, now).await.unwrap(), 1);
     assert_eq!(deliver_and_die(&services, now).await, 1);
-    assert_eq!(found(&hismail), [read.clone()]);
+    assert_eq!(found(&hismail), std::slice::from_ref(&read));
 
     // Another node waits until a lease has run out.
     let mut config = Config::load(&hismail.config).unwrap();

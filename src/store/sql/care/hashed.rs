@@ -87,15 +87,18 @@ async fn remote_signets(inner: &Inner, after: &Mark, limit: i64) -> Result<Check
     ))
 }
 
+/// Its place, the tag, that of the network, since when, whether it has come back, until when.
+type Greylisted = (i64, Vec<u8>, Vec<u8>, i64, i64, i64);
+
 async fn greylist(inner: &Inner, after: &Mark, limit: i64) -> Result<Checked, Error> {
-    let rows: Vec<(i64, Vec<u8>, Vec<u8>, i64, i64, i64)> = query_as(
+    let rows: Vec<Greylisted> = query_as(
         "SELECT seq, tag, network, since, proven, until FROM greylist WHERE seq > $1 ORDER BY seq LIMIT $2",
     )
     .bind(after.number)
     .bind(limit)
     .fetch_all(&inner.readers)
     .await?;
-    let judge = |(number, tag, network, since, proven, until): (i64, Vec<u8>, Vec<u8>, i64, i64, i64)| {
+    let judge = |(number, tag, network, since, proven, until): Greylisted| {
         let what = first_wrong([
             (tag.len() == TAG && network.len() == TAG, "hash"),
             (matches!(proven, 0 | 1), "mark"),
