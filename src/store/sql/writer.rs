@@ -487,15 +487,32 @@ mod tests {
     /// A job that keeps the writer from going on until the answer is sent or dropped, so that what is handed in meanwhile shares
     /// its transaction.
     async fn hold(writer: &Writer) -> oneshot::Sender<()> {
+        hold_as(writer, Durable::AtOnce).await
+    }
+
+    fn unanswered<F>(job: F) -> Box<dyn Job>
+    where
+        F: for<'c> FnOnce(&'c mut Connection) -> Work<'c, ()> + Send + 'static,
+    {
+        let (answer, _) = oneshot::channel();
+        Box::new(Pending { job, answer })
+    }
+
+    async fn hold_as(writer: &Writer, durable: Durable) -> oneshot::Sender<()> {
         let (go_on, held) = oneshot::channel::<()>();
         let (began, begun) = oneshot::channel();
-        writer.run_unattended(move |_| {
+        let job = unanswered(move |_| {
             Box::pin(async move {
                 began.send(()).unwrap();
                 held.await.unwrap_or_default();
                 Ok(())
             })
         });
+        writer
+            .jobs
+            .send(Message::Job(job, durable))
+            .await
+            .unwrap_or_default();
         begun.await.unwrap();
         go_on
     }
@@ -585,6 +602,34 @@ mod tests {
             }
         );
         assert_eq!(count(&writer).await, 2);
+    }
+
+    /// What SQLite was told while a job runs: 2 is to sync when it commits, 1 is not to.
+    async fn syncing(writer: &Writer, durable: Durable) -> i64 {
+        let asked = writer.run_as(durable, |db| {
+            Box::pin(async move { Ok(query_scalar("PRAGMA synchronous").fetch_one(db).await?) })
+        });
+        asked.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_what_may_be_done_twice_is_committed_without_a_sync() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder).await;
+        for _ in 0..3 {
+            assert_eq!(syncing(&writer, Durable::Soon).await, 1);
+            assert_eq!(syncing(&writer, Durable::AtOnce).await, 2);
+            assert_eq!(syncing(&writer, Durable::AtOnce).await, 2);
+        }
+        // What must be synced does not join a transaction that is not.
+        let held = hold_as(&writer, Durable::Soon).await;
+        let (first, second, third, ()) = tokio::join!(
+            syncing(&writer, Durable::Soon),
+            syncing(&writer, Durable::AtOnce),
+            syncing(&writer, Durable::Soon),
+            async { drop(held) }
+        );
+        assert_eq!([first, second, third], [1, 2, 2]);
     }
 
     #[tokio::test]
