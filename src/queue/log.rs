@@ -185,11 +185,35 @@ pub fn condemned(message: QueueId) {
     tracing::info!(event = observe::QUEUE_CONDEMNED, message.id = %message, "mail that an operator has deleted is reported");
 }
 
+/// What a line of an attempt is found by: its message, or, where no id may lead on from it, the attempt alone.
+struct LineId {
+    message: Option<String>,
+    attempt: Option<String>,
+}
+
+impl LineId {
+    fn of(claim: &Claim, is_apart: bool) -> Self {
+        Self {
+            message: (!is_apart).then(|| claim.message.to_string()),
+            attempt: is_apart.then(|| AttemptId::random(&mut rand::rng()).to_string()),
+        }
+    }
+
+    fn shown(&self) -> String {
+        self.message
+            .as_ref()
+            .or(self.attempt.as_ref())
+            .cloned()
+            .unwrap_or_default()
+    }
+}
+
 /// A recipient of ours was served, or not. What was sealed for somebody here names nobody.
 pub fn local(claim: &Claim, planned: &Planned<'_>, outcome: &Outcome, line: Line<'_>) {
     let words = Words::of(outcome);
-    metrics::attempted("local", words.outcome, &claim.message);
     let is_by_dmtp = matches!(claim.envelope.source, Source::Dmtp(_));
+    let id = LineId::of(claim, is_by_dmtp);
+    metrics::attempted("local", words.outcome, &id.shown());
     let recipient = planned.recipient.forward_path.mailbox();
     let (named, text) = match &planned.sealing {
         Some(_) => (Named::default(), None),
@@ -202,8 +226,8 @@ pub fn local(claim: &Claim, planned: &Planned<'_>, outcome: &Outcome, line: Line
     let delays = if is_by_dmtp { delays.coarse() } else { delays };
     tracing::info!(
         event = observe::QUEUE_ATTEMPT_LOCAL,
-        message.id = (!is_by_dmtp).then(|| claim.message.to_string()),
-        attempt.id = is_by_dmtp.then(|| AttemptId::random(&mut rand::rng()).to_string()),
+        message.id = id.message,
+        attempt.id = id.attempt,
         route.kind = "local",
         route.reason = planned.decision.reason.code(),
         sender = named.sender,
@@ -303,17 +327,18 @@ pub fn smtp(
 
 fn sent(claim: &Claim, planned: &Planned<'_>, outcome: &Outcome, report: &smtp::Report, line: Line<'_>) {
     let words = Words::of(outcome);
-    metrics::attempted("smtp", words.outcome, &claim.message);
     let recipient = planned.recipient.forward_path.mailbox();
     let named = Named::of(line.names, claim, recipient);
     // Others of the message may have got it sealed, in the same domain: no id leads from here to its sender.
     let is_apart = matches!(planned.decision.reason, Reason::Dime { .. });
+    let id = LineId::of(claim, is_apart);
+    metrics::attempted("smtp", words.outcome, &id.shown());
     let protection = report.protection.as_ref();
     let delays = Delays::of(claim, line.time, report.transmitting);
     tracing::info!(
         event = observe::QUEUE_ATTEMPT_SMTP,
-        message.id = (!is_apart).then(|| claim.message.to_string()),
-        attempt.id = is_apart.then(|| AttemptId::random(&mut rand::rng()).to_string()),
+        message.id = id.message,
+        attempt.id = id.attempt,
         route.kind = "smtp",
         route.reason = planned.decision.reason.code(),
         sender = named.sender.filter(|_| !is_apart),
