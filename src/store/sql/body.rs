@@ -9,9 +9,9 @@ use super::connection::Connection;
 use super::query::{query, query_scalar};
 use async_trait::async_trait;
 
-use super::SqlStore;
 use super::claim::{GROUP_RECIPIENTS, SMALL_BODY};
 use super::message::{Lease, SealedMessage, insert_piece, store_message};
+use super::{SqlStore, settle};
 use crate::base::id::{LeaseToken, QueueId};
 use crate::base::secret::Secret;
 use crate::store::sealed::MessageKey;
@@ -247,11 +247,35 @@ impl SpoolBody {
         if committed == Committed::Stored {
             self.handed_on = true;
             match seated {
-                Some((seat, claim)) => seat.begin(claim),
+                Some(seated) => seated.begin(),
                 None => self.store.inner.changed.notify_one(),
             }
         }
         Ok(committed)
+    }
+}
+
+/// A message that is to be begun once it is stored. Whoever gives up waiting for that gives back its lease, which would be nobody's.
+struct Seated {
+    store: SqlStore,
+    taken: Option<(Seat, Claim)>,
+}
+
+impl Seated {
+    fn begin(mut self) {
+        if let Some((seat, claim)) = self.taken.take() {
+            seat.begin(claim);
+        }
+    }
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        if let Some((_, claim)) = self.taken.take() {
+            let (lease, now) = (claim.lease, self.store.inner.clock.now());
+            let writer = &self.store.inner.writer;
+            writer.run_unattended(move |db| Box::pin(settle::give_back(db, lease, now)));
+        }
     }
 }
 
@@ -270,7 +294,7 @@ impl SqlStore {
         message: &NewMessage,
         sealed: &mut SealedMessage,
         body: Option<Secret<Vec<u8>>>,
-    ) -> Option<(Seat, Claim)> {
+    ) -> Option<Seated> {
         let desk = self
             .inner
             .desk
@@ -292,7 +316,10 @@ impl SqlStore {
             until: seat.leased_until(),
         };
         let claim = sealed.leased(lease, message, (destination, is_ours), self.inner.tenure(), body);
-        Some((seat, claim))
+        Some(Seated {
+            store: self.clone(),
+            taken: Some((seat, claim)),
+        })
     }
 
     /// Gives back the room of a body that belongs to no message; should that fail, the next start does it.

@@ -151,6 +151,25 @@ async fn what_is_accepted_is_leased_to_a_desk_that_has_room_for_it() {
     assert!(begun.lock().unwrap().is_empty());
 }
 
+/// Nobody begins what a session has given up waiting for; so it must not stay leased.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_is_given_up_leaves_no_lease() {
+    let bed = SqliteBed::new();
+    let store = bed.store().await;
+    let begun = Arc::new(Mutex::new(Vec::new()));
+    store.set_desk(Some(Arc::new(OneSeat {
+        destination: "hismail.test".parse().unwrap(),
+        begun: Arc::clone(&begun),
+    })));
+    for attempt in 0..100 {
+        let given_up = commit(&store, message(&["bob@hismail.test"]), b"Subject: x\r\n\r\n");
+        let _given_up = timeout(Duration::from_micros(100 * attempt), given_up).await;
+    }
+    store.close().await;
+    let leased = "SELECT COUNT(*) FROM recipients WHERE lease IS NOT NULL";
+    assert_eq!(bed.count(leased).await, begun.lock().unwrap().len() as i64);
+}
+
 /// A command that releases mail, or leaves some, works in a process of its own.
 #[tokio::test]
 async fn what_another_process_leaves_is_noticed_soon() {
