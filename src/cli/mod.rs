@@ -22,8 +22,10 @@ mod greylist;
 pub mod key;
 mod log;
 pub mod message;
+mod pages;
 mod queue;
 mod record;
+mod reference;
 pub mod refusal;
 mod route;
 pub mod sendmail;
@@ -72,6 +74,9 @@ pub enum Command {
     Check(check::Arguments),
     /// Look at everything that mail rests on, in DNS, in the network and on this machine, and say what to do about what is wrong.
     Doctor(Box<doctor::Arguments>),
+    /// What the configuration file can say.
+    #[command(subcommand)]
+    Config(reference::Command),
     /// Domains that are served here.
     #[command(subcommand)]
     Domain(domain::Command),
@@ -137,6 +142,12 @@ pub enum Command {
     /// Say whether the file of aliases can be used, and how many it has.
     #[command(disable_help_flag = true)]
     Newaliases(Foreign),
+    /// Write the manual pages of all commands and of the configuration file, for packages.
+    #[command(hide = true)]
+    Man(pages::Pages),
+    /// Print what has a shell complete our commands, for packages.
+    #[command(hide = true)]
+    Completions(pages::Completions),
 }
 
 /// Arguments of a command that has its own ways.
@@ -208,6 +219,7 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
             apart(move || check::run(arguments, path, out)).await
         }
         Command::Doctor(arguments) => with(path, move |config| doctor::run(*arguments, config, out)).await,
+        Command::Config(command) => reference::run(&command, out),
         Command::Domain(command) => with(path, move |config| domain::run(command, config, out)).await,
         Command::Account(command) => with(path, move |config| account::run(command, config, out)).await,
         Command::Alias(command) => with(path, move |config| alias::run(command, config, out)).await,
@@ -233,6 +245,8 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Newaliases(Foreign { arguments }) => {
             Ok(sendmail::run(sendmail::Command::Newaliases, arguments, Some(path)).await)
         }
+        Command::Man(arguments) => pages::write(&arguments, out),
+        Command::Completions(arguments) => pages::complete(&arguments, out),
     }
 }
 

@@ -1,10 +1,14 @@
 //! Programs and users of a host that runs dimed: `sendmail` and its kin as real processes, the drop folder, aliases.
 
 mod aliases;
+mod backups;
 mod clients;
+mod crates;
 mod drops;
 mod filtering;
+mod fresh;
 mod package;
+mod pages;
 mod pressure;
 mod sending;
 

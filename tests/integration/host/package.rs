@@ -44,13 +44,14 @@ fn the_folder_of_the_package_is_the_default_one() {
 }
 
 /// Builds the package of the binary that is tested.
-fn package(home: &Path) -> PathBuf {
+pub(super) fn package(home: &Path) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/debian/build");
     let built = done(
         Command::new(script)
             .args([Path::new(DIMED), home])
             // With all that a debugger wants it is large.
-            .env("DPKG_DEB_COMPRESSOR_TYPE", "none"),
+            .env("DPKG_DEB_COMPRESSOR_TYPE", "none")
+            .env("SOURCE_DATE_EPOCH", "1750000000"),
     );
     PathBuf::from(built.trim_end())
 }
@@ -80,7 +81,7 @@ fn debian_sees_a_mail_transport_agent() {
         dpkg_deb("--info", &file, &["conffiles"]),
         "/etc/dimed/dimed.toml\n"
     );
-    for script in ["postinst", "prerm"] {
+    for script in ["postinst", "prerm", "postrm"] {
         let path = home.path().join(script);
         fs::write(&path, dpkg_deb("--info", &file, &[script])).unwrap();
         done(Command::new("sh").arg("-n").arg(path));
@@ -115,6 +116,44 @@ fn debian_sees_a_mail_transport_agent() {
             "{name} is missing:\n{listed}"
         );
     }
+}
+
+#[test]
+fn the_same_binary_makes_the_same_package() {
+    let homes = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let packages = homes
+        .each_ref()
+        .map(|home| fs::read(package(home.path())).unwrap());
+    assert!(packages[0] == packages[1]);
+}
+
+#[test]
+fn pages_completions_and_the_list_of_crates_come_with_the_package() {
+    let home = tempfile::tempdir().unwrap();
+    let tree = home.path().join("tree");
+    done(
+        Command::new("dpkg-deb")
+            .arg("--extract")
+            .args([&package(home.path()), &tree]),
+    );
+    let page = |name: &str| {
+        let file = tree.join("usr/share/man").join(name);
+        done(Command::new("gzip").arg("-dc").arg(file))
+    };
+    assert!(page("man1/dimed-queue-list.1.gz").contains("\n.TH dimed-queue-list 1 "));
+    assert!(page("man1/sendmail.1.gz").contains("\n.TH dimed-sendmail 1 "));
+    assert!(page("man5/dimed.toml.5.gz").contains("\n.TH dimed.toml 5 "));
+    for name in [
+        "bash-completion/completions/dimed",
+        "zsh/vendor-completions/_dimed",
+        "fish/vendor_completions.d/dimed.fish",
+    ] {
+        let text = fs::read_to_string(tree.join("usr/share").join(name)).unwrap();
+        assert!(text.contains("rotate-master"), "{name}");
+    }
+    let list = fs::read(tree.join("usr/share/doc/dimed/sbom.cdx.json")).unwrap();
+    let list: serde_json::Value = serde_json::from_slice(&list).unwrap();
+    assert_eq!(list["bomFormat"], "CycloneDX");
 }
 
 /// Unpacks the package into an empty tree, as `dpkg` does if it may.
