@@ -15,7 +15,7 @@
 //! | [`smtp`] | pure machines: SMTP server and client |
 //! | [`dmtp`] | pure machines: DMTP server and client |
 //! | [`mode`] | which machine owns a connection, and the handover |
-//! | [`net`] | sockets: the driver of machines, TLS, DNS with its proof |
+//! | [`net`] | sockets: the driver of machines, TLS, DNS with its proof, certificates by ACME |
 //! | [`store`] | SQL: spool, signets, accounts, domains |
 //! | [`authentication`] | SPF, DKIM and DMARC of mail from other hosts; signatures of DKIM, seals of ARC, rewritten reverse-paths (SRS) |
 //! | [`domains`] | what we know of a remote domain, how well proven, how fresh; sessions with its delivery hosts |

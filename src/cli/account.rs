@@ -1,6 +1,6 @@
 //! `dimed account …`.
 
-mod add;
+pub mod add;
 mod change;
 mod import;
 mod remove;

@@ -79,7 +79,11 @@ fn answer(config: &Config, findings: Vec<Finding>) -> Answer {
         .chain(host::of_host(config))
         .map(|warning| Finding::from(&warning));
     let of_disk = health::space(config.space().look().is_short).map(Finding::from);
-    let findings: Vec<Finding> = warnings.chain(findings).chain(of_disk).collect();
+    let findings: Vec<Finding> = warnings
+        .chain(findings)
+        .chain(of_disk)
+        .chain(awaited(config))
+        .collect();
     let mut text = format!("The configuration of {host} can be used.\n");
     text.extend(
         findings
@@ -186,6 +190,16 @@ async fn is_empty(context: &Context, relayed: &Domain) -> anyhow::Result<bool> {
     Ok(first.is_empty())
 }
 
+/// An authority is to issue a certificate, and has not yet.
+fn awaited(config: &Config) -> Option<Finding> {
+    config.tls.is_awaited().then(|| Finding {
+        code: "certificate_awaited",
+        message: "the authority of tls.acme has not issued a certificate yet, and SMTP uses the one for DMTP until then; the \
+                  daemon asks for it, and `dimed setup` does at once"
+            .to_owned(),
+    })
+}
+
 /// Who is named to get mail, and does not exist here.
 async fn nobody_there(context: &Context) -> anyhow::Result<Vec<Warning>> {
     let config = &context.config;
@@ -231,7 +245,7 @@ async fn is_nobody(accounts: &Accounts, address: &Mailbox) -> Result<bool, accou
 }
 
 /// Every domain must have somebody who gets mail for its postmaster (RFC 5321 §4.5.1), and about abuse (RFC 2142).
-async fn check_in_charge(context: &Context) -> anyhow::Result<()> {
+pub async fn check_in_charge(context: &Context) -> anyhow::Result<()> {
     let accounts = context.accounts();
     for domain in context.store.list_domains().await? {
         for local in ["postmaster", "abuse"] {

@@ -83,19 +83,23 @@ async fn print_records(
     out: &mut dyn Write,
 ) -> anyhow::Result<Exit> {
     let context = Context::open(config).await?;
+    records_of(&context, domain).await?.write(json, out)?;
+    Ok(Exit::Done)
+}
+
+/// What to publish for a domain.
+pub async fn records_of(context: &Context, domain: &Domain) -> anyhow::Result<Answer> {
     let lines = match context.store.relay_domain(domain).await? {
         Some(_) => records::of_relayed(domain, &context.config),
         None => {
-            let local = local(&context, domain).await?;
-            records::all(&context, &local, &Certificates::of(&context.config)?).await?
+            let local = local(context, domain).await?;
+            records::all(context, &local, &Certificates::of(&context.config)?).await?
         }
     };
-    let answer = Answer {
+    Ok(Answer {
         text: lines.iter().map(|line| format!("{line}\n")).collect(),
         json: records::object(domain, &lines),
-    };
-    answer.write(json, out)?;
-    Ok(Exit::Done)
+    })
 }
 
 async fn print_check(
@@ -105,14 +109,20 @@ async fn print_check(
     out: &mut dyn Write,
 ) -> anyhow::Result<Exit> {
     let context = Context::open(config).await?;
-    let local = local(&context, domain).await?;
-    let checked = compared(&context, &local).await?;
+    let (answer, exit) = checked(&context, domain).await?;
+    answer.write(json, out)?;
+    Ok(exit)
+}
+
+/// What DNS says of a domain, beside what it should say.
+pub async fn checked(context: &Context, domain: &Domain) -> anyhow::Result<(Answer, Exit)> {
+    let local = local(context, domain).await?;
+    let checked = compared(context, &local).await?;
     let answer = Answer {
         text: report::text(domain, &checked),
         json: report::object(domain, &checked),
     };
-    answer.write(json, out)?;
-    Ok(checked.exit())
+    Ok((answer, checked.exit()))
 }
 
 /// What DNS and web servers say of a domain, against what they should say.

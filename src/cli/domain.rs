@@ -21,6 +21,9 @@ use crate::mail::address::Domain;
 use crate::mail::date::rfc5322;
 use crate::store::{self, DimeSettings, LocalDomain, Retirement, RetirementState, Verification};
 
+/// For how many days others hold on to what they have seen of a domain's keys, unless something else is said.
+const EXPIRY_DAYS: u16 = 30;
+
 /// Commands about domains that are served here.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -100,7 +103,7 @@ pub struct Add {
     dx: Vec<Domain>,
     /// Days for which others hold on to what they have seen of the domain's keys, 1 to 3650; 0 lets them forget it within
     /// hours.
-    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(..=3650))]
+    #[arg(long, value_name = "DAYS", default_value_t = EXPIRY_DAYS, value_parser = clap::value_parser!(u16).range(..=3650))]
     expiry: u16,
     /// One JSON object.
     #[arg(long)]
@@ -141,18 +144,8 @@ async fn add(add: Add, config: Config, out: &mut dyn Write) -> anyhow::Result<Ex
         return Err(store::Error::Exists).with_context(|| format!("{name} cannot be added"));
     }
     let dime = (!add.plain).then(|| dime_settings(add, &context.config));
-    // The signet comes first: should this stop in between, the domain is not half there and can be added again.
-    if dime.is_some() && context.published().organization(&name).await?.is_none() {
-        let keys = OrgKeys::generate(&mut rand::rng());
-        context.published().publish_organization(&name, keys).await?;
-    }
     let with_dime = dime.is_some();
-    let domain = LocalDomain {
-        name: name.clone(),
-        dime,
-        created_at: context.now(),
-    };
-    context.store.add_domain(domain).await?;
+    serve(&context, &name, dime).await?;
     let how = match with_dime {
         true => "with DIME",
         false => "without DIME",
@@ -165,6 +158,32 @@ async fn add(add: Add, config: Config, out: &mut dyn Write) -> anyhow::Result<Ex
     };
     answer.write(json, out)?;
     Ok(Exit::Done)
+}
+
+/// Serves a domain that is served by nobody yet; with DIME it gets keys and a signet.
+pub async fn serve(context: &Context, name: &Domain, dime: Option<DimeSettings>) -> anyhow::Result<()> {
+    // The signet comes first: should this stop in between, the domain is not half there and can be added again.
+    if dime.is_some() && context.published().organization(name).await?.is_none() {
+        let keys = OrgKeys::generate(&mut rand::rng());
+        context.published().publish_organization(name, keys).await?;
+    }
+    let domain = LocalDomain {
+        name: name.clone(),
+        dime,
+        created_at: context.now(),
+    };
+    context.store.add_domain(domain).await?;
+    Ok(())
+}
+
+/// What holds for a domain of which nothing else is said.
+pub fn usual(config: &Config) -> DimeSettings {
+    DimeSettings {
+        policy: Policy::Experimental,
+        subdomain_policy: SubdomainPolicy::Strict,
+        delivery_hosts: vec![config.server.hostname.clone()],
+        expiry_days: Some(EXPIRY_DAYS),
+    }
 }
 
 fn dime_settings(add: Add, config: &Config) -> DimeSettings {

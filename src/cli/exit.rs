@@ -96,6 +96,9 @@ fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = cause.downcast_ref::<submit::Error>() {
         return Some(error.exit());
     }
+    if let Some(error) = cause.downcast_ref::<net::acme::Error>() {
+        return Some(of_acme(error));
+    }
     if cause.is::<config::Error>()
         || cause.is::<net::tls::Error>()
         || cause.is::<check::NobodyInCharge>()
@@ -127,6 +130,17 @@ fn of_daemon(error: &daemon::Error) -> Exit {
         daemon::Error::Listen(_, error) if error.kind() == ErrorKind::PermissionDenied => Exit::Configuration,
         daemon::Error::Listen(..) | daemon::Error::Running(_) => Exit::TryLater,
         _ => Exit::Configuration,
+    }
+}
+
+/// What is for the operator to put right is not what an authority will say again.
+fn of_acme(error: &net::acme::Error) -> Exit {
+    use net::acme::Error as E;
+    match error {
+        E::Listen(_, source) if source.kind() == ErrorKind::PermissionDenied => Exit::Configuration,
+        E::File(..) | E::Account(_) | E::Key(_) => Exit::Configuration,
+        error if error.is_passing() => Exit::TryLater,
+        _ => Exit::No,
     }
 }
 

@@ -30,6 +30,7 @@ pub mod refusal;
 mod route;
 pub mod sendmail;
 pub mod serve;
+mod setup;
 pub mod signet;
 mod staged;
 mod store;
@@ -68,6 +69,11 @@ pub enum Command {
     Serve,
     /// Have the running daemon read its configuration and certificates again, and say what came of it.
     Reload(serve::ReloadArguments),
+    #[allow(
+        missing_docs,
+        reason = "its arguments have the documentation, which is the help"
+    )]
+    Setup(Box<setup::Arguments>),
     /// Two complete organizations on loopback exchange mail, and what everybody could read is shown.
     Demo(demo::Arguments),
     /// Read the configuration, its certificates and the master key, and say what is wrong with them.
@@ -213,6 +219,7 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
             let arguments = &arguments;
             with(path, move |config| serve::ask(arguments, config, out)).await
         }
+        Command::Setup(arguments) => apart(move || setup::run(*arguments, path, out)).await,
         Command::Demo(arguments) => apart(move || demo::run(arguments, out)).await,
         Command::Check(arguments) => {
             let arguments = &arguments;

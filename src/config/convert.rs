@@ -218,9 +218,9 @@ impl Config {
 
     /// Certificate and key for SMTP and submission.
     pub fn smtp_identity(&self) -> Result<Identity, tls::Error> {
-        match (&self.tls.smtp_certificate, &self.tls.smtp_key) {
-            (Some(certificate), Some(key)) => Identity::load(certificate, key),
-            _ => self.dmtp_identity(),
+        match self.tls.smtp_pair() {
+            Some((certificate, key)) => Identity::load(certificate, key),
+            None => self.dmtp_identity(),
         }
     }
 

@@ -4,9 +4,9 @@
 //! variable `DIMED_MASTER_KEY` (base64), then in the configured file. It never lies in the database.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -59,17 +59,15 @@ pub fn create_master_key(path: &Path, key: &Key) -> Result<(), Error> {
         path: path.to_owned(),
         source,
     };
-    let folder = path.parent().unwrap_or(Path::new("/"));
+    let folder = durable::folder_of(path);
     durable::create_folder(folder).map_err(failed)?;
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
+    // A kill leaves no half of a key: it has its name once all of it is on the disk. The mode is 0600.
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     let text = Zeroizing::new(encoding::base64(key.expose()) + "\n");
     file.write_all(text.as_bytes()).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist_noclobber(path)
+        .map_err(|error| failed(error.error))?;
     durable::sync_folder(folder).map_err(failed)
 }
 

@@ -4,6 +4,7 @@
 //! parameters they need, and only this module knows TOML.
 
 mod abuse;
+mod acme;
 mod authentication;
 mod convert;
 mod database;
@@ -30,6 +31,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use abuse::{Abuse, TrapMail};
+pub use acme::{Acme, LETS_ENCRYPT};
 pub use authentication::{Authentication, Incoming, OnQuarantine};
 pub use database::Database;
 pub use dmime::{Dmime, MinimumSuite};

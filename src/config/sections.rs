@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::plain::without_credentials;
-use super::{Database, Error, MaildirPattern, Schedule, Transport};
+use super::{Acme, Database, Error, MaildirPattern, Schedule, Transport};
 use crate::base::network::Network;
 use crate::mail::address::{Domain, Mailbox};
 use crate::net::service::Service;
@@ -165,6 +165,9 @@ pub struct Tls {
     /// Private key of `smtp_certificate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub smtp_key: Option<PathBuf>,
+    /// Who issues `smtp_certificate` and renews it, by ACME. Default: nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acme: Option<Acme>,
 }
 
 #[derive(Deserialize)]
@@ -175,6 +178,7 @@ struct RawTls {
     next_certificate: Option<PathBuf>,
     smtp_certificate: Option<PathBuf>,
     smtp_key: Option<PathBuf>,
+    acme: Option<Acme>,
 }
 
 impl TryFrom<RawTls> for Tls {
@@ -187,22 +191,36 @@ impl TryFrom<RawTls> for Tls {
         if raw.smtp_certificate.is_some() != raw.smtp_key.is_some() {
             return Err("`smtp_certificate` and `smtp_key` belong together: set both, or neither");
         }
+        if raw.acme.is_some() && raw.smtp_certificate.is_none() {
+            return Err("`acme` needs `smtp_certificate` and `smtp_key`, the files that it keeps up to date");
+        }
         Ok(Self {
             certificate: raw.certificate,
             key: raw.key,
             next_certificate: raw.next_certificate,
             smtp_certificate: raw.smtp_certificate,
             smtp_key: raw.smtp_key,
+            acme: raw.acme,
         })
     }
 }
 
 impl Tls {
-    /// The pairs of certificate and key that are configured.
+    /// The pairs of certificate and key that are configured, but for one that has not been issued yet.
     pub fn pairs(&self) -> impl Iterator<Item = (&Path, &Path)> {
         let shared = self.certificate.as_deref().zip(self.key.as_deref());
-        let smtp = self.smtp_certificate.as_deref().zip(self.smtp_key.as_deref());
-        shared.into_iter().chain(smtp)
+        shared.into_iter().chain(self.smtp_pair())
+    }
+
+    /// Those for SMTP alone, once they have been issued.
+    pub fn smtp_pair(&self) -> Option<(&Path, &Path)> {
+        let pair = self.smtp_certificate.as_deref().zip(self.smtp_key.as_deref());
+        pair.filter(|_| !self.is_awaited())
+    }
+
+    /// Whether the certificate for SMTP is still to be issued. Until then, that for DMTP is used.
+    pub fn is_awaited(&self) -> bool {
+        self.acme.is_some() && self.smtp_certificate.as_ref().is_some_and(|path| !path.exists())
     }
 }
 

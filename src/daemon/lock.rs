@@ -26,6 +26,12 @@ impl Lock {
     }
 }
 
+/// Whether a daemon works with a data directory. Changes nothing there, and says no where it cannot be seen.
+pub fn is_running(data: &Path) -> bool {
+    let opened = OpenOptions::new().write(true).open(data.join("daemon.lock"));
+    opened.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -35,8 +41,10 @@ mod tests {
     #[test]
     fn a_second_daemon_is_turned_away_while_the_first_runs() {
         let data = tempfile::tempdir().unwrap();
+        assert!(!is_running(data.path()));
         let first = Lock::take(data.path()).unwrap();
         assert!(first.is_some());
+        assert!(is_running(data.path()));
         assert!(Lock::take(data.path()).unwrap().is_none());
         drop(first);
         assert!(Lock::take(data.path()).unwrap().is_some());

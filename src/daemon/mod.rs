@@ -4,6 +4,7 @@
 mod alias_watch;
 mod arrival;
 mod callout;
+mod certificate_renewal;
 mod clock_watch;
 mod dns_watch;
 mod drain_watch;
@@ -57,6 +58,7 @@ use crate::queue::windows::Destinations;
 use crate::store;
 
 pub use drain_watch::HEARD_WITHIN;
+pub use lock::is_running;
 pub use services::{Services, dx_connector, planner};
 
 /// The version of the program.
@@ -208,6 +210,8 @@ impl Daemon {
         self.sessions
             .spawn(list_watch::run(self.current.subscribe(), stop()));
         self.sessions.spawn(Arc::clone(&self.reloader).watch(stop()));
+        self.sessions
+            .spawn(certificate_renewal::run(self.current.subscribe(), stop()));
         self.watch_revocation(&services);
         self.serve_host(&services);
         self.watch_clock_and_space(&services);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Request, Response, StatusCode};
@@ -19,9 +20,9 @@ use super::tls::Connector;
 use crate::mail::address::Domain;
 
 /// Addresses tried for one host.
-const MAX_ADDRESSES: usize = 4;
+pub(super) const MAX_ADDRESSES: usize = 4;
 /// Octets of a response's head at most.
-const MAX_HEAD: usize = 16 * 1024;
+pub(super) const MAX_HEAD: usize = 16 * 1024;
 
 /// Why there is no text.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +55,9 @@ pub enum Error {
     /// It took too long.
     #[error("the fetch took too long")]
     TimedOut,
+    /// Not the address of something on a web server that has TLS.
+    #[error("{0} is no address that begins with https://")]
+    Uri(String),
 }
 
 /// Fetches texts.
@@ -121,14 +125,19 @@ fn request(host: &Domain, path: &'static str) -> Request<Empty<Bytes>> {
     request
 }
 
-async fn read(response: Response<hyper::body::Incoming>, limit: usize) -> Result<Bytes, Error> {
+async fn read(response: Response<Incoming>, limit: usize) -> Result<Bytes, Error> {
     if response.status() != StatusCode::OK {
         return Err(Error::Status(response.status()));
     }
     if !is_text(&response) {
         return Err(Error::NotText);
     }
-    match Limited::new(response.into_body(), limit).collect().await {
+    whole(response.into_body(), limit).await
+}
+
+/// A body, if it is not longer than that.
+pub(super) async fn whole(body: Incoming, limit: usize) -> Result<Bytes, Error> {
+    match Limited::new(body, limit).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Error::TooLarge),
         Err(error) => Err(error

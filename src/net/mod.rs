@@ -1,5 +1,6 @@
 //! Sockets: running a machine over a stream, TLS, DNS.
 
+pub mod acme;
 pub mod authority;
 pub mod connect;
 pub mod connection;

@@ -1,8 +1,5 @@
 //! A certificate of our own making, for hosts whose management records vouch for it (`dmtp.md` §3.4).
 
-use std::fs::OpenOptions;
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256};
@@ -40,26 +37,8 @@ fn make(folder: &Path, hostname: &Domain) -> Result<(), Error> {
     durable::create_folder(folder).map_err(failed)?;
     // The certificate comes last, so that one without its key is never there.
     let private = Zeroizing::new(key.serialize_pem());
-    write(&folder.join(KEY), private.as_bytes(), 0o600).map_err(failed)?;
-    write(&folder.join(CERTIFICATE), certificate.pem().as_bytes(), 0o644).map_err(failed)?;
-    durable::sync_folder(folder).map_err(failed)
-}
-
-/// Replaces a file as a whole.
-fn write(path: &Path, octets: &[u8], mode: u32) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    match std::fs::remove_file(&temporary) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&temporary)?;
-    file.write_all(octets)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)
+    durable::replace(&folder.join(KEY), private.as_bytes(), 0o600).map_err(failed)?;
+    durable::replace(&folder.join(CERTIFICATE), certificate.pem().as_bytes(), 0o644).map_err(failed)
 }
 
 #[cfg(test)]

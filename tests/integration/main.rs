@@ -29,6 +29,7 @@ mod policy;
 mod properties;
 mod readme;
 mod screening;
+mod setup;
 mod store;
 mod timing;
 mod transcripts;

@@ -39,6 +39,11 @@ fn install(desk: &Desk) {
 
 /// Runs a command line on a terminal of its own, in the folder.
 fn typed(desk: &Desk, line: &str) -> Output {
+    answered(desk, line, TYPED)
+}
+
+/// The same, with what is typed there.
+fn answered(desk: &Desk, line: &str, keys: &[u8]) -> Output {
     let binary = Path::new(env!("CARGO_BIN_EXE_dimed")).parent().unwrap();
     let mut terminal = Command::new("script")
         .args(["--quiet", "--return", "--command", line, "/dev/null"])
@@ -53,7 +58,7 @@ fn typed(desk: &Desk, line: &str) -> Output {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    std::io::Write::write_all(&mut terminal.stdin.take().unwrap(), TYPED).unwrap();
+    std::io::Write::write_all(&mut terminal.stdin.take().unwrap(), keys).unwrap();
     terminal.wait_with_output().unwrap()
 }
 
@@ -67,11 +72,54 @@ fn done(desk: &Desk, line: &str) {
     assert!(output.status.success(), "{line}\n{said}");
 }
 
+/// A set-up that is all in the folder, on ports that are free, and asks nobody outside.
+fn placed(line: &str) -> String {
+    let services = ["smtp", "dmtp", "submission", "submissions", "operations"];
+    let listen: String = services
+        .iter()
+        .map(|service| format!(" --listen-{service} 127.0.0.1:0"))
+        .collect();
+    let mut placed = format!("{line} --data-directory data --master-key-file master.key{listen}");
+    for (option, value) in [("--tls", " self-signed"), ("--no-wait", "")] {
+        if !line.contains(option) {
+            placed += &format!(" {option}{value}");
+        }
+    }
+    placed
+}
+
 #[test]
-fn a_domain_is_set_up_as_the_readme_says() {
+fn a_domain_is_set_up_by_one_command_as_the_readme_says() {
+    let desk = Desk::new();
+    let lines = commands("Set up a domain");
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    // The name of the host is as proposed.
+    let keys = b"\nalice@example.org\ncorrect horse battery\ncorrect horse battery\n";
+    let output = answered(&desk, &placed(&lines[0]), keys);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("alice@example.org has an account and a signet"),
+        "{said}"
+    );
+    // The other one says the same, so there is nothing left to do, and does all of it elsewhere.
+    desk.write("password", "correct horse battery\n");
+    let again = typed(&desk, &placed(&lines[1]));
+    let said = String::from_utf8_lossy(&again.stdout);
+    assert!(again.status.success(), "{said}");
+    assert_eq!(said.matches("Done already: ").count(), 6, "{said}");
+    done(&desk, "dimed check");
+    let other = Desk::new();
+    other.write("password", "correct horse battery\n");
+    done(&other, &placed(&lines[1]));
+    done(&other, "dimed check");
+}
+
+#[test]
+fn a_domain_is_set_up_by_hand_as_the_readme_says() {
     let desk = Desk::new();
     install(&desk);
-    let lines = commands("Set up a domain");
+    let lines = commands("Set up a domain by hand");
     assert_eq!(lines.last().unwrap(), "dimed serve");
     for line in &lines[..lines.len() - 1] {
         done(&desk, line);

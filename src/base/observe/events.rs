@@ -285,6 +285,10 @@ catalogue! {
     TLS_CERTIFICATE_WAITS = "tls.certificate_waits", Operations, [Warn], ["certificate.serial", "certificate.ends"];
     /// Our certificates have changed, and the others cannot be used, or not yet be judged; those from before stay in use.
     TLS_CERTIFICATE_FAILED = "tls.certificate_failed", Operations, [Error, Warn], ["error"];
+    /// The authority of `tls.acme` has issued a new certificate for SMTP, and it is in its file.
+    TLS_CERTIFICATE_ISSUED = "tls.certificate_issued", Operations, [Info], [];
+    /// The authority of `tls.acme` has issued no certificate although one is due; it is asked again.
+    TLS_CERTIFICATE_NOT_ISSUED = "tls.certificate_not_issued", Operations, [Error], ["error"];
     /// The files with certificate revocation lists have been read, at the start or because they have changed, and are in use.
     TLS_REVOCATION_LISTS_READ = "tls.revocation_lists_read", Operations, [Info], ["count"];
     /// The files with certificate revocation lists have changed and cannot be used; those from before stay in use.

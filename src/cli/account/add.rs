@@ -20,7 +20,7 @@ use crate::config::PasswordsAt;
 use crate::dime::keys::UserKeys;
 use crate::dime::signet::{Kind, Signet};
 use crate::mail::address::Mailbox;
-use crate::store::TrustMode;
+use crate::store::{LocalDomain, TrustMode};
 
 /// Most octets of a file with a password in its first line.
 const MAX_PASSWORD_FILE: usize = 64 << 10;
@@ -101,15 +101,9 @@ pub async fn add(context: &Context, add: Add, out: &mut dyn Write) -> anyhow::Re
         },
         trust_mode: add.trust.into(),
     };
-    accounts::check_password(&new.password).with_context(failed)?;
-    // The signet comes first: should this stop in between, the account can be added again.
-    let signet = match domain.dime {
-        Some(_) => publish(context, &add.address, add.trust, request)
-            .await
-            .with_context(failed)?,
-        None => false,
-    };
-    accounts.create(new, context.now()).await.with_context(failed)?;
+    let signet = make(context, &domain, new, add.trust, request)
+        .await
+        .with_context(failed)?;
     let maildir = context.config.maildirs().folder(&add.address);
     if maildir.exists() {
         eprintln!(
@@ -134,19 +128,35 @@ pub async fn add(context: &Context, add: Add, out: &mut dyn Write) -> anyhow::Re
     Ok(Exit::Done)
 }
 
+/// Gives the user a signet, where the domain has DIME and there is something to make one from, and an account. Whether there is
+/// a signet.
+pub async fn make(
+    context: &Context,
+    domain: &LocalDomain,
+    new: NewAccount,
+    trust: Trust,
+    request: Option<Signet>,
+) -> anyhow::Result<bool> {
+    accounts::check_password(&new.password)?;
+    // The signet comes first: should this stop in between, the account can be added again.
+    let signet = match domain.dime {
+        Some(_) => publish(context, &new.address, trust, request).await?,
+        None => false,
+    };
+    context.accounts().create(new, context.now()).await?;
+    Ok(signet)
+}
+
 /// Adds a trustful user who has no password yet.
 pub async fn add_without_password(context: &Context, address: &Mailbox) -> anyhow::Result<()> {
     let domain = context.store.local_domain(address.domain()).await?;
     let domain = domain.ok_or(accounts::Error::ForeignDomain)?;
-    if domain.dime.is_some() {
-        publish(context, address, Trust::Trustful, None).await?;
-    }
     let new = NewAccount {
         address: address.clone(),
         password: nobodys_password(),
         trust_mode: TrustMode::Trustful,
     };
-    context.accounts().create(new, context.now()).await?;
+    make(context, &domain, new, Trust::Trustful, None).await?;
     Ok(())
 }
 
@@ -156,7 +166,7 @@ pub fn is_at_dovecot(context: &Context) -> bool {
 }
 
 /// One that nobody knows.
-fn nobodys_password() -> Secret<String> {
+pub fn nobodys_password() -> Secret<String> {
     let octets: [u8; 32] = rand::rng().random();
     Secret::new(hex(&octets))
 }

@@ -75,7 +75,7 @@ impl Certificates {
             dmtp: Certificate::read(config.dmtp_identity()?.leaf())?,
             smtp: Certificate::read(config.smtp_identity()?.leaf())?,
             next,
-            shared: config.tls.smtp_certificate.is_none(),
+            shared: config.tls.smtp_pair().is_none(),
         })
     }
 

@@ -1,0 +1,67 @@
+//! The step about certificates.
+
+use anyhow::Context as _;
+
+use super::progress::Progress;
+use crate::cli::context::Context;
+use crate::config::Config;
+use crate::net::acme;
+use crate::net::tls::{Acceptor, Identity, WebPki};
+
+/// Demands that files which are named can be used.
+pub fn demand_usable(config: &Config) -> anyhow::Result<()> {
+    for (certificate, key) in config.tls.pairs() {
+        Identity::load(certificate, key)
+            .and_then(|identity| Acceptor::new(&identity))
+            .with_context(|| format!("{} and {} cannot be used", certificate.display(), key.display()))?;
+    }
+    if let Some(path) = config
+        .tls
+        .acme
+        .as_ref()
+        .and_then(|acme| acme.root_certificates.as_ref())
+    {
+        WebPki::load(path).context("the roots for the authority cannot be used")?;
+    }
+    Ok(())
+}
+
+/// Has a certificate in place for every service.
+pub async fn fetch(context: &Context, progress: &mut Progress<'_>) -> anyhow::Result<()> {
+    let config = &context.config;
+    let host = &config.server.hostname;
+    let made = config.server.data_directory.join("tls/certificate.pem");
+    let is_new = config.tls.certificate.is_none() && !made.exists();
+    config
+        .dmtp_identity()
+        .context("there is no certificate for DMTP")?;
+    match (is_new, &config.tls.certificate) {
+        (true, _) => progress.done(
+            "certificate",
+            &format!("Made a self-signed certificate for {host}, which the management record vouches for"),
+        )?,
+        (false, Some(path)) => {
+            progress.already(
+                "certificate",
+                &format!("the certificate is in {}", path.display()),
+            )?;
+        }
+        (false, None) => progress.already("certificate", "there is a self-signed certificate")?,
+    }
+    let Some(issuer) = config.issuer(&config.dns.resolver()?)? else {
+        return Ok(());
+    };
+    if !acme::is_due(&issuer.certificate, host, context.now().unix_secs()) {
+        let path = issuer.certificate.display();
+        return progress.already("acme", &format!("the authority's certificate is in {path}"));
+    }
+    progress.say(&format!("Asking {} for a certificate ...\n", issuer.directory))?;
+    issuer.issue(host).await.with_context(|| {
+        format!("there is no certificate for {host} yet; once this is mended, the same command goes on")
+    })?;
+    let path = issuer.certificate.display();
+    progress.done(
+        "acme",
+        &format!("The authority has issued a certificate for {host}, in {path}; the daemon renews it"),
+    )
+}

@@ -1,0 +1,29 @@
+//! Ports that somebody else has.
+
+use std::io::ErrorKind;
+use std::net::TcpListener;
+
+use anyhow::Context as _;
+
+use crate::config::Config;
+use crate::daemon;
+
+/// Demands that the daemon will be able to listen, as far as that can be known: whoever sets it up may not use ports that it may.
+pub fn demand_free(config: &Config) -> anyhow::Result<()> {
+    if daemon::is_running(&config.server.data_directory) {
+        return Ok(());
+    }
+    let listen = &config.listen;
+    let others = listen.http.iter().chain(&listen.operations).copied();
+    for address in listen.for_mail().into_iter().chain(others) {
+        match TcpListener::bind(address) {
+            Err(error) if matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable) => {
+                return Err(daemon::Error::Listen(address, error)).context(
+                    "nothing is set up: another program has the port (`ss -ltnp` shows it), or the address is not of this host",
+                );
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! What the authority finds here while an order runs.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use rcgen::{CertificateParams, CustomExtension, KeyPair};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::Error;
+use crate::mail::address::Domain;
+
+/// Connections at the same time: the authority asks from a few places, and anybody else may knock, too.
+const CONNECTIONS: usize = 64;
+/// How long one of them may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Wait after a connection could not be accepted, for want of file descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Octets of a request's head at most.
+const MAX_HEAD: usize = 16 * 1024;
+/// The protocol of RFC 8737 §6.2.
+const PROTOCOL: &[u8] = b"acme-tls/1";
+
+/// One answer, for everybody who asks.
+#[derive(Clone)]
+pub enum Answer {
+    /// A text at a path.
+    Text {
+        /// Where.
+        path: Arc<str>,
+        /// What.
+        text: Bytes,
+    },
+    /// A certificate.
+    Tls(TlsAcceptor),
+}
+
+impl Answer {
+    /// For `http-01` (RFC 8555 §8.3).
+    pub fn text(token: &str, proof: &str) -> Self {
+        Self::Text {
+            path: format!("/.well-known/acme-challenge/{token}").into(),
+            text: Bytes::copy_from_slice(proof.as_bytes()),
+        }
+    }
+
+    /// For `tls-alpn-01` (RFC 8737 §3), with the SHA-256 digest of the proof.
+    pub fn tls(host: &Domain, digest: &[u8]) -> Result<Self, Error> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(vec![host.to_string()])?;
+        params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
+        let certificate = params.self_signed(&key)?;
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let key = aws_lc_rs::sign::any_supported_type(&key)?;
+        // Not by with_single_cert, which refuses certificates with critical extensions that it does not know.
+        let identity = CertifiedKey::new(vec![certificate.der().clone()], key);
+        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
+        config.alpn_protocols = vec![PROTOCOL.to_vec()];
+        Ok(Self::Tls(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    /// To one who asks.
+    async fn give(&self, tcp: TcpStream) {
+        // Whoever does not understand us hears nothing more.
+        match self {
+            Self::Text { path, text } => {
+                let asked = service_fn(|request: Request<hyper::body::Incoming>| {
+                    let found = (request.uri().path() == &**path).then(|| text.clone());
+                    async move { Ok::<_, Infallible>(page(found)) }
+                });
+                let mut server = http1::Builder::new();
+                server.keep_alive(false).max_buf_size(MAX_HEAD);
+                let _ = server.serve_connection(TokioIo::new(tcp), asked).await;
+            }
+            Self::Tls(acceptor) => {
+                if let Ok(mut stream) = acceptor.accept(tcp).await {
+                    let _ = stream.shutdown().await;
+                }
+            }
+        }
+    }
+}
+
+fn page(found: Option<Bytes>) -> Response<Full<Bytes>> {
+    let status = match found {
+        Some(_) => StatusCode::OK,
+        None => StatusCode::NOT_FOUND,
+    };
+    let mut response = Response::new(Full::new(found.unwrap_or_default()));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("application/octet-stream");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+/// Listens on all of the addresses.
+pub async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Error> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let listener = TcpListener::bind(address).await;
+        listeners.push(listener.map_err(|error| Error::Listen(*address, error))?);
+    }
+    Ok(listeners)
+}
+
+/// Answers until the tasks are dropped.
+pub fn serve(listeners: Vec<TcpListener>, answer: &Answer) -> JoinSet<()> {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut tasks = JoinSet::new();
+    for listener in listeners {
+        tasks.spawn(listen(listener, answer.clone(), Arc::clone(&room)));
+    }
+    tasks
+}
+
+async fn listen(listener: TcpListener, answer: Answer, room: Arc<Semaphore>) {
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
+        let Ok((tcp, _)) = listener.accept().await else {
+            sleep(PAUSE).await;
+            continue;
+        };
+        let answer = answer.clone();
+        connections.spawn(async move {
+            let _ = timeout(PATIENCE, answer.give(tcp)).await;
+            drop(permit);
+        });
+    }
+}

@@ -1,0 +1,165 @@
+//! Certificates that Pebble issues once it has asked the host.
+
+use std::net::TcpListener;
+
+use dimed::net::acme::is_due;
+use dimed::net::tls::Identity;
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::super::support::loopback::HTTP;
+use super::pebble::Pebble;
+use super::*;
+
+/// When tests run, more or less: Pebble's certificates are valid for five years.
+fn now_secs() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    i64::try_from(since.unwrap().as_secs()).unwrap()
+}
+
+/// The certificate for SMTP, which is Pebble's, for the host and our key.
+fn issued(host: &Host) -> Identity {
+    let (chain, key) = (
+        host.desk.path("data/tls/smtp-chain.pem"),
+        host.desk.path("data/tls/smtp-key.pem"),
+    );
+    assert!(!is_due(&chain, &domain("mx.hermail.test"), now_secs()));
+    let identity = Identity::load(&chain, &key).unwrap();
+    let (_, leaf) = X509Certificate::from_der(identity.leaf()).unwrap();
+    assert!(leaf.issuer().to_string().contains("Pebble"), "{}", leaf.issuer());
+    identity
+}
+
+async fn a_certificate_is_issued_and_used(challenge: &str) {
+    let host = Host::new().await;
+    host.publish("");
+    let pebble = Pebble::start(&host.world).await;
+    let more = format!(
+        "{} {} --no-wait",
+        pebble.options(),
+        Pebble::asks(host.ip(), challenge)
+    );
+    let object = host.set_up(0, &more);
+    assert!(
+        steps(&object, "done").contains(&"acme".to_owned()),
+        "{object}\n{}",
+        pebble.log()
+    );
+    let first = issued(&host);
+    for private in ["data/acme-account.json", "data/tls/smtp-key.pem"] {
+        assert_eq!(host.desk.mode(private), 0o600, "{private}");
+    }
+    let key = host.desk.read("data/tls/smtp-key.pem");
+    let account = host.desk.read("data/acme-account.json");
+
+    let again = host.set_up(0, "--no-wait");
+    assert_eq!(steps(&again, "done"), Vec::<String>::new());
+    assert_eq!(issued(&host).leaf(), first.leaf());
+
+    // Without the certificate, another one is issued for the same key, by the same account.
+    std::fs::remove_file(host.desk.path("data/tls/smtp-chain.pem")).unwrap();
+    assert!(output(&mut host.command("check")).status.success());
+    let another = host.set_up(0, &more);
+    assert_eq!(steps(&another, "done"), ["acme"]);
+    let second = issued(&host);
+    assert_ne!(second.leaf(), first.leaf());
+    assert_eq!(host.desk.read("data/tls/smtp-key.pem"), key);
+    assert_eq!(host.desk.read("data/acme-account.json"), account);
+
+    let _daemon = host.serve().await;
+    let mut talk = Talk::open(host.ip(), SUBMISSION).await;
+    talk.expect("220 ").await;
+    talk.ask("EHLO client.test", "250").await;
+    talk.ask("STARTTLS", "220").await;
+    let shown = talk.start_tls().await;
+    assert_eq!(&shown.certificates[0], second.leaf());
+    host.first_message().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_issued_over_http() {
+    a_certificate_is_issued_and_used("http-01").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_issued_over_tls() {
+    a_certificate_is_issued_and_used("tls-alpn-01").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_authority_has_against_it_is_said_and_the_same_command_goes_on() {
+    let host = Host::new().await;
+    let pebble = Pebble::start(&host.world).await;
+    let more = format!(
+        "{USUAL} {} {} --no-wait",
+        pebble.options(),
+        Pebble::asks(host.ip(), "http-01")
+    );
+    // Nobody knows where the host is.
+    let said = host.refused(75, &more);
+    assert_eq!(
+        said.lines().count(),
+        1 + usize::from(said.contains("made a master key")),
+        "{said}"
+    );
+    assert!(
+        said.contains("there is no certificate for mx.hermail.test yet")
+            && said.contains("the authority says: "),
+        "{said}"
+    );
+    assert!(!host.desk.path("data/tls/smtp-chain.pem").exists());
+
+    // Somebody else has the port that the authority asks on.
+    host.publish("");
+    let other = TcpListener::bind((host.ip(), HTTP)).unwrap();
+    let said = host.refused(75, &more);
+    assert!(
+        said.contains(&format!(
+            "cannot listen on {}:{HTTP}, where the authority asks",
+            host.ip()
+        )),
+        "{said}"
+    );
+    drop(other);
+    let object = host.set_up(0, &format!("{} --no-wait", pebble.options()));
+    assert_eq!(steps(&object, "done"), ["acme"]);
+    issued(&host);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_is_not_there_is_asked_again_later() {
+    let host = Host::new().await;
+    let nobody = format!("--yes --acme-directory https://{}:14000/dir", host.ip());
+    let roots = super::super::support::certificates::Certification::new(host.desk.0.path()).roots();
+    let asks = Pebble::asks(host.ip(), "http-01");
+    let more = format!("{USUAL} {nobody} --acme-ca {} {asks} --no-wait", roots.display());
+    let said = host.refused(75, &more);
+    assert!(said.contains("the authority cannot be asked"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_renews_a_certificate_whose_time_is_nearly_over() {
+    let host = Host::new().await;
+    host.publish("");
+    let pebble = Pebble::start(&host.world).await;
+    let asks = Pebble::asks(host.ip(), "http-01");
+    host.set_up(0, &format!("{} {asks} --no-wait", pebble.options()));
+    let first = issued(&host);
+
+    // The same key, certified for a time of which little is left.
+    let path = host.desk.path("data/tls/smtp-chain.pem");
+    let key = KeyPair::from_pem(&host.desk.read("data/tls/smtp-key.pem")).unwrap();
+    let mut params = CertificateParams::new(vec!["mx.hermail.test".to_owned()]).unwrap();
+    params.not_before = date_time_ymd(1990, 1, 1);
+    params.not_after = date_time_ymd(2030, 1, 1);
+    std::fs::write(&path, params.self_signed(&key).unwrap().pem()).unwrap();
+    assert!(is_due(&path, &domain("mx.hermail.test"), now_secs()));
+
+    let daemon = host.serve().await;
+    eventually("a new certificate", || {
+        daemon.log().contains("tls.certificate_issued").then_some(())
+    })
+    .await;
+    let renewed = issued(&host);
+    assert_ne!(renewed.leaf(), first.leaf());
+}

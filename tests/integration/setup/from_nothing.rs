@@ -1,0 +1,110 @@
+//! All of it, with a self-signed certificate.
+
+use std::io::Write as _;
+
+use super::super::support::PATIENCE;
+use super::*;
+
+const ALL: [&str; 6] = [
+    "configuration",
+    "keys",
+    "domain",
+    "account",
+    "dkim",
+    "certificate",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_message_is_submitted_and_delivered() {
+    let host = Host::new().await;
+    let object = host.set_up(0, "--tls self-signed --no-wait");
+    assert_eq!(steps(&object, "done"), ALL.map(str::to_owned));
+    assert_eq!(object["dns"], Value::Null);
+    let text = host.desk.read("etc/dimed.toml");
+    assert!(
+        text.contains("hostname = \"mx.hermail.test\"")
+            && !text.contains("[queue]")
+            && !text.contains("[tls]"),
+        "{text}"
+    );
+    assert_eq!(host.desk.mode("etc/master.key"), 0o600);
+    let checked = output(&mut host.command("check"));
+    assert!(
+        checked.status.success(),
+        "{}",
+        String::from_utf8_lossy(&checked.stderr)
+    );
+    let _daemon = host.serve().await;
+    host.first_message().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_been_done_is_left_as_it_is_also_beside_the_daemon() {
+    let host = Host::new().await;
+    let first = host.set_up(0, "--tls self-signed --no-wait");
+    let before = host.desk.read("etc/dimed.toml");
+    let _daemon = host.serve().await;
+    for more in ["--tls self-signed --no-wait", "--no-wait"] {
+        let again = host.set_up(0, more);
+        assert_eq!(steps(&again, "already"), ALL.map(str::to_owned));
+        assert_eq!(again["records"], first["records"]);
+    }
+    assert_eq!(host.desk.read("etc/dimed.toml"), before);
+    // Nobody has to say again what the file says.
+    let bare = output(&mut host.command("setup hermail.test --no-wait"));
+    assert!(bare.status.success(), "{}", String::from_utf8_lossy(&bare.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_waits_until_dns_has_the_records() {
+    let host = Host::new().await;
+    host.publish("");
+    let once = host.set_up(75, "--tls self-signed --wait 0");
+    assert_eq!(once["result"], "try_later");
+    assert_eq!(once["dns"]["result"], "wrong");
+
+    let mut waiting = host.setting_up("--wait 600");
+    let child = waiting.stdout(Stdio::piped()).spawn().unwrap();
+    let records = output(&mut host.command("dns records hermail.test"));
+    host.publish(&String::from_utf8(records.stdout).unwrap());
+    let done = block_in_place(|| child.wait_with_output()).unwrap();
+    let said = String::from_utf8(done.stdout).unwrap();
+    assert_eq!(done.status.code(), Some(0), "{said}");
+    assert!(said.contains("Everything that mail needs is right."), "{said}");
+    assert!(said.contains("hermail.test is set up."), "{said}");
+}
+
+/// A person answers. The first host is no name, and is asked for again; the account and the host are as proposed.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_terminal_it_asks() {
+    let host = Host::new().await;
+    let line = format!(
+        "{DIMED} --config {} setup {NAME} --no-wait {}",
+        host.config().display(),
+        host.place()
+    );
+    let mut terminal = Command::new("script")
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .current_dir(host.desk.0.path())
+        .env("SHELL", "/bin/sh")
+        .env_remove("DIMED_MASTER_KEY")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let answers = format!("a..b\n\n\nself-signed\n{PASSWORD}\n{PASSWORD}\n");
+    let mut keys = terminal.stdin.take().unwrap();
+    keys.write_all(answers.as_bytes()).unwrap();
+    drop(keys);
+    let ended = tokio::time::timeout(
+        PATIENCE,
+        tokio::task::spawn_blocking(move || terminal.wait_with_output().unwrap()),
+    );
+    let done = ended.await.expect("it ends").unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{said}");
+    assert!(said.contains("a..b is not a domain name."), "{said}");
+    assert!(said.contains("postmaster@hermail.test has an account"), "{said}");
+    let text = host.desk.read("etc/dimed.toml");
+    assert!(text.contains("hostname = \"mx.hermail.test\""), "{text}");
+}
