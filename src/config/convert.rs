@@ -1,6 +1,6 @@
 //! From sections of the file to the parameters that lower modules define.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use crate::net::dns::{
     AdBitResolver, AnchorError, HickoryResolver, NameServers, Resolver, Servers, TrustAnchors,
 };
 use crate::net::https::HttpsClient;
-use crate::net::self_signed;
 use crate::net::service::Service;
 use crate::net::tls::{self, Connector, Identity, WebPki};
+use crate::net::{kept_certificate, self_signed};
 use crate::queue::schedule::{Schedule, Schedules};
 use crate::routing::Transports;
 use crate::{dmtp, smtp};
@@ -214,6 +214,18 @@ impl Config {
             (Some(certificate), Some(key)) => Identity::load(certificate, key),
             _ => self_signed::load_or_make(&self.server.data_directory.join("tls"), &self.server.hostname),
         }
+    }
+
+    /// Where the pair for DMTP is while another one, which the configuration names already, waits for its time.
+    pub fn kept_certificate(&self) -> PathBuf {
+        self.server.data_directory.join("tls/dmtp-kept.pem")
+    }
+
+    /// The pair that DMTP peers go by in place of the configured one, which waits for its time; `None` if none waits.
+    ///
+    /// Errors: those of [`Identity::load`].
+    pub fn kept_identity(&self) -> Result<Option<Identity>, tls::Error> {
+        kept_certificate::load(&self.kept_certificate())
     }
 
     /// Certificate and key for SMTP and submission.

@@ -191,7 +191,7 @@ impl Services {
             hosts: Arc::new(Hosts::new(config.queue.per_destination.get())),
         });
         let maildirs = Arc::new(config.maildirs());
-        let identities = Identities::of(&config)?;
+        let identities = Identities::at_start(&config)?;
         Ok(Self {
             filters,
             srs: base.srs(&config),

@@ -8,6 +8,7 @@ pub mod dane;
 pub mod dns;
 pub mod dx_certificate;
 pub mod https;
+pub mod kept_certificate;
 pub mod proxy;
 pub mod self_signed;
 pub mod service;

@@ -183,6 +183,11 @@ impl Identity {
         // Both ways to make an identity put at least one certificate in.
         &self.chain[0]
     }
+
+    /// The private key.
+    pub(in crate::net) fn key(&self) -> &PrivateKeyDer<'static> {
+        &self.key
+    }
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -44,7 +44,7 @@ impl Certificate {
     }
 }
 
-/// Those in use, and the one to come.
+/// Those in use, and the one to come: the configured one itself, if the daemon still goes by the one before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificates {
     /// For DMTP.
@@ -71,9 +71,19 @@ impl Certificates {
             }
             None => None,
         };
+        let configured = Certificate::read(config.dmtp_identity()?.leaf())?;
+        let smtp = Certificate::read(config.smtp_identity()?.leaf())?;
+        if let Some(kept) = config.kept_identity()? {
+            return Ok(Self {
+                dmtp: Certificate::read(kept.leaf())?,
+                smtp,
+                next: Some(configured),
+                shared: false,
+            });
+        }
         Ok(Self {
-            dmtp: Certificate::read(config.dmtp_identity()?.leaf())?,
-            smtp: Certificate::read(config.smtp_identity()?.leaf())?,
+            dmtp: configured,
+            smtp,
             next,
             shared: config.tls.smtp_pair().is_none(),
         })

@@ -2,12 +2,13 @@
 //!
 //! The one for SMTP and submission is replaced as soon as its file is. For DMTP, peers go by what the management records say: a
 //! certificate whose `tls=` value they do not find there is refused. So another one waits until the records of all our domains
-//! vouch for it, and then for their TTL, after which nobody has an older record (`management-record.md` §6 step 4). A daemon that
-//! is started takes what is in the file.
+//! vouch for it, and then for their TTL, after which nobody has an older record (`management-record.md` §6 step 4). Meanwhile the
+//! old one is kept in a file of ours, so that a daemon which is started goes on with it, and the time begins anew.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -15,11 +16,13 @@ use rustls_pki_types::CertificateDer;
 use tokio::time::Instant;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::base::causes::Causes;
 use crate::base::observe;
 use crate::config::Config;
 use crate::domains::{RecordLookup, look_up};
 use crate::mail::address::Domain;
 use crate::net::dns::Resolver;
+use crate::net::kept_certificate;
 use crate::net::tls::{Acceptor, Error, Identity};
 
 /// Records looked up at the same time.
@@ -30,25 +33,29 @@ const AT_A_TIME: usize = 16;
 pub struct Shown {
     /// Shakes hands with it.
     pub acceptor: Acceptor,
-    leaf: CertificateDer<'static>,
+    identity: Arc<Identity>,
 }
 
 impl Shown {
-    fn of(identity: &Identity) -> Result<Self, Error> {
+    fn of(identity: Identity) -> Result<Self, Error> {
         Ok(Self {
-            acceptor: Acceptor::new(identity)?,
-            leaf: identity.leaf().clone(),
+            acceptor: Acceptor::new(&identity)?,
+            identity: Arc::new(identity),
         })
+    }
+
+    fn leaf(&self) -> &CertificateDer<'static> {
+        self.identity.leaf()
     }
 
     /// Whether it is the same certificate.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.leaf == other.leaf
+        self.leaf() == other.leaf()
     }
 
     /// In hexadecimal, without the zero in front that makes it positive; empty for one that cannot be read.
     fn serial(&self) -> String {
-        let Ok((_, parsed)) = X509Certificate::from_der(&self.leaf) else {
+        let Ok((_, parsed)) = X509Certificate::from_der(self.leaf()) else {
             return String::new();
         };
         let serial = parsed.raw_serial_as_string();
@@ -57,7 +64,7 @@ impl Shown {
 
     /// Unix time in seconds; 0 for one that cannot be read.
     fn ends(&self) -> i64 {
-        let parsed = X509Certificate::from_der(&self.leaf);
+        let parsed = X509Certificate::from_der(self.leaf());
         parsed.map_or(0, |(_, parsed)| parsed.validity().not_after.timestamp())
     }
 }
@@ -77,9 +84,29 @@ impl Identities {
     /// Errors: those of [`Identity::load`] and [`Acceptor::new`].
     pub fn of(config: &Config) -> Result<Self, Error> {
         Ok(Self {
-            smtp: Shown::of(&config.smtp_identity()?)?,
-            dmtp: Shown::of(&config.dmtp_identity()?)?,
+            smtp: Shown::of(config.smtp_identity()?)?,
+            dmtp: Shown::of(config.dmtp_identity()?)?,
         })
+    }
+
+    /// Those to begin with: for DMTP the one that is kept, if there is one.
+    ///
+    /// Errors: those of [`Self::of`]. A kept one that cannot be used is not used.
+    pub fn at_start(config: &Config) -> Result<Self, Error> {
+        let configured = Self::of(config)?;
+        let kept = config
+            .kept_identity()
+            .and_then(|kept| kept.map(Shown::of).transpose());
+        match kept {
+            Ok(kept) => Ok(Self {
+                dmtp: kept.unwrap_or(configured.dmtp),
+                ..configured
+            }),
+            Err(error) => {
+                tracing::error!(event = observe::TLS_CERTIFICATE_FAILED, error = %Causes(&error), "the certificate that DMTP peers went by cannot be used; the configured one is, although it has not waited");
+                Ok(configured)
+            }
+        }
     }
 }
 
@@ -94,6 +121,18 @@ pub fn tell(service: &'static str, old: &Shown, new: &Shown) {
         replaced.ends = old.ends(),
         "another certificate is in use"
     );
+}
+
+/// Has a start go on with a certificate for DMTP, or with whatever is configured then.
+pub fn keep(config: &Config, shown: Option<&Shown>) {
+    let file = config.kept_certificate();
+    let kept = match shown {
+        Some(shown) => kept_certificate::keep(&file, &shown.identity),
+        None => kept_certificate::forget(&file),
+    };
+    if let Err(error) = kept {
+        tracing::error!(event = observe::TLS_CERTIFICATE_FAILED, error = %Causes(&error), "after a restart another certificate may be shown to DMTP peers than should be");
+    }
 }
 
 /// A certificate for DMTP that waits for its time.
@@ -122,7 +161,7 @@ impl Waiting {
 
     /// Looks at the records of our domains. Returns how long it has to wait yet; `None` if nobody can say.
     pub async fn look(&mut self, resolver: &dyn Resolver, domains: &[Domain]) -> Option<Duration> {
-        let ttl = vouched_for(resolver, domains, &self.shown.leaf).await;
+        let ttl = vouched_for(resolver, domains, self.shown.leaf()).await;
         let now = Instant::now();
         self.ready_at = ttl.map(|ttl| self.ready_at.unwrap_or(now + ttl));
         self.ready_at
@@ -242,11 +281,11 @@ mod tests {
     fn shown() -> Shown {
         let home = tempfile::tempdir().unwrap();
         let host: Domain = "mx.hismail.test".parse().unwrap();
-        Shown::of(&self_signed::load_or_make(home.path(), &host).unwrap()).unwrap()
+        Shown::of(self_signed::load_or_make(home.path(), &host).unwrap()).unwrap()
     }
 
     fn leaf(shown: &Shown) -> &[u8] {
-        &shown.leaf
+        shown.leaf()
     }
 
     #[tokio::test(start_paused = true)]

@@ -116,7 +116,7 @@ impl Reloader {
         Ok(())
     }
 
-    /// The certificate for DMTP stays until its time has come, if there are records that peers go by.
+    /// The certificate for DMTP stays until its successor's time has come, if there are records that peers go by.
     fn change(&self, state: &mut State, old: &Services, fresh: Fresh, new: (Identities, bool)) {
         let (mut identities, has_records) = new;
         let shown = &old.identities;
@@ -126,20 +126,22 @@ impl Reloader {
         let is_same = identities.dmtp.is_same(&shown.dmtp);
         if is_same || !has_records {
             state.waiting = None;
+            certificates::keep(&old.config, None);
             if !is_same {
                 certificates::tell("dmtp", &shown.dmtp, &identities.dmtp);
             }
         } else {
             let other = std::mem::replace(&mut identities.dmtp, shown.dmtp.clone());
-            self.have_wait(state, other);
+            self.have_wait(state, old, other);
         }
         self.put(old.renewed(fresh, identities));
     }
 
     /// One that waits already goes on to.
-    fn have_wait(&self, state: &mut State, other: Shown) {
+    fn have_wait(&self, state: &mut State, old: &Services, other: Shown) {
         let waiting = state.waiting.as_ref();
         if waiting.is_none_or(|waiting| !waiting.shown.is_same(&other)) {
+            certificates::keep(&old.config, Some(&old.identities.dmtp));
             state.waiting = Some(Waiting::new(other));
             self.waits.notify_one();
         }
@@ -173,6 +175,7 @@ impl Reloader {
         certificates::tell("dmtp", &identities.dmtp, &certificate.shown);
         identities.dmtp = certificate.shown.clone();
         state.waiting = None;
+        certificates::keep(&services.config, None);
         self.put(services.renewed(Fresh::same(&services), identities));
         None
     }
@@ -187,7 +190,8 @@ impl Reloader {
     }
 
     async fn watch_files(&self) {
-        let mut known = self.stamps().await;
+        // What was read at the start may have changed before the first look, or have to wait.
+        let mut known = None;
         let mut is_told = false;
         loop {
             sleep(EVERY).await;

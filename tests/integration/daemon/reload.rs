@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -275,7 +276,7 @@ async fn what_somebody_has_used_up_is_forgotten_only_where_the_limit_is_another(
 }
 
 /// Mail for everybody goes there.
-fn way(host: &Loopback) -> Transport {
+pub fn way(host: &Loopback) -> Transport {
     Transport {
         domains: vec!["*".parse().unwrap()],
         host: host.ip.to_string().parse().unwrap(),
@@ -397,12 +398,9 @@ fn hexadecimal(octets: &[u8]) -> String {
     octets.join(":")
 }
 
-/// `management-record.md` §6 step 4.
-#[tokio::test(flavor = "multi_thread")]
-async fn peers_see_a_certificate_once_dns_has_vouched_for_it_for_a_while() {
-    let world = World::new().await;
-    let files = Files::new(world.home());
-    let old = files.put();
+/// An organization whose certificate for everything is in files, and its zone without the record, with a TTL that a test can wait
+/// for; the record is published.
+async fn with_files(world: &World, files: &Files) -> (Organization, Zone) {
     let hismail = world
         .organization("hismail.test")
         .accounts(&["bob"])
@@ -412,7 +410,6 @@ async fn peers_see_a_certificate_once_dns_has_vouched_for_it_for_a_while() {
         })
         .build()
         .await;
-    // A TTL that a test can wait for.
     let zone = Zone::signed(&domain("hismail.test"), KeyKind::Ed25519).unwrap();
     let zone = zone
         .with_ttl(1)
@@ -420,6 +417,16 @@ async fn peers_see_a_certificate_once_dns_has_vouched_for_it_for_a_while() {
         .address("mx", hismail.ip);
     let printed = hismail.cli(&["dns", "records", "hismail.test"]).await;
     world.put("hismail.test", &zone.clone().txt("_dx", record(&printed)));
+    (hismail, zone)
+}
+
+/// `management-record.md` §6 step 4.
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_see_a_certificate_once_dns_has_vouched_for_it_for_a_while() {
+    let world = World::new().await;
+    let files = Files::new(world.home());
+    let old = files.put();
+    let (hismail, zone) = with_files(&world, &files).await;
     let daemon = hismail.spawn().await;
     assert_eq!(shown_by_dmtp(&hismail).await, *old.identity.leaf());
 
@@ -445,4 +452,60 @@ async fn peers_see_a_certificate_once_dns_has_vouched_for_it_for_a_while() {
         .collect();
     assert_eq!(replaced[0]["service"], "smtp");
     assert_eq!(replaced[1]["service"], "dmtp");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_waits_goes_on_waiting_after_a_restart() {
+    let world = World::new().await;
+    let files = Files::new(world.home());
+    let old = files.put();
+    let (hismail, zone) = with_files(&world, &files).await;
+    let kept = hismail.folder.join("data/tls/dmtp-kept.pem");
+    let mut daemon = hismail.spawn().await;
+    let new = files.put();
+    reloaded(&hismail);
+    logged(&daemon, "tls.certificate_waits", 1).await;
+    assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
+
+    daemon.terminate();
+    assert!(daemon.ended().await.success());
+    let mut daemon = hismail.spawn().await;
+    assert_eq!(shown_by_smtp(&hismail).await, *new.identity.leaf());
+    assert_eq!(shown_by_dmtp(&hismail).await, *old.identity.leaf());
+    logged(&daemon, "tls.certificate_waits", 2).await;
+    // A kill is no different.
+    daemon.kill();
+    let mut daemon = hismail.spawn().await;
+    assert_eq!(shown_by_dmtp(&hismail).await, *old.identity.leaf());
+
+    // What is to be published vouches for both, and what is in DNS does not.
+    let checked = hismail.cli_any(&["dns", "check", "hismail.test", "--json"]).await;
+    assert!(checked.contains("next_certificate_not_covered"), "{checked}");
+    let printed = hismail.cli(&["dns", "records", "hismail.test"]).await;
+    assert_eq!(record(&printed).matches("tls=").count(), 2, "{printed}");
+    world.update(&zone.clone().txt("_dx", record(&printed)));
+    logged(&daemon, "tls.certificate_replaced", 2).await;
+    assert_eq!(shown_by_dmtp(&hismail).await, *new.identity.leaf());
+    eventually("nothing to be kept", || (!kept.exists()).then_some(())).await;
+    let printed = hismail.cli(&["dns", "records", "hismail.test"]).await;
+    assert_eq!(record(&printed).matches("tls=").count(), 1, "{printed}");
+    daemon.kill();
+
+    let _daemon = hismail.spawn().await;
+    assert_eq!(shown_by_dmtp(&hismail).await, *new.identity.leaf());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_used_of_a_kept_certificate_keeps_nobody_from_starting() {
+    let world = World::new().await;
+    let files = Files::new(world.home());
+    let old = files.put();
+    let (hismail, _) = with_files(&world, &files).await;
+    fs::create_dir_all(hismail.folder.join("data/tls")).unwrap();
+    let kept = hismail.folder.join("data/tls/dmtp-kept.pem");
+    fs::write(&kept, "half").unwrap();
+    let daemon = hismail.spawn().await;
+    assert_eq!(count(&daemon, "tls.certificate_failed"), 1);
+    assert_eq!(shown_by_dmtp(&hismail).await, *old.identity.leaf());
+    eventually("it to be forgotten", || (!kept.exists()).then_some(())).await;
 }
