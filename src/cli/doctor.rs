@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use clap::Args;
 use serde_json::{Value, json};
 
-use self::network::Reach;
+use self::network::{Reach, Target};
 use super::answer::{Answer, printable};
 use super::context::Context;
 use super::{Exit, dns};
@@ -38,9 +38,10 @@ pub struct Arguments {
     /// [default: those of the configuration]
     #[arg(long, value_name = "ADDRESS", value_parser = dns::name_server)]
     server: Vec<SocketAddr>,
-    /// A domain to whose mail hosts a connection is made, to see whether the way out is open; `none` for none.
-    #[arg(long, value_name = "DOMAIN", default_value = "gmail.com")]
-    reach: Reach,
+    /// A domain to whose mail hosts a connection is made, to see whether the way out is open; `none` for none. Nothing is sent.
+    /// [default: the host that outbound.transports names for all mail; without one, nobody is connected to]
+    #[arg(long, value_name = "DOMAIN")]
+    reach: Option<Reach>,
     /// One JSON object.
     #[arg(long)]
     json: bool,
@@ -64,15 +65,17 @@ pub async fn run(arguments: Arguments, config: Config, out: &mut dyn Write) -> a
         findings.extend(of_clock(context).await);
     }
     // Nothing can be said about others' answers behind name servers that pass on what anybody has made of them.
+    let mut target = Target::Nobody;
     if tested == SelfTest::Passed {
-        findings.extend(network::findings(&config, &*resolver, &arguments.reach).await);
+        target = Target::of(&config, arguments.reach);
+        findings.extend(network::findings(&config, &*resolver, &target).await);
         if let Some(context) = &context {
             findings.extend(domain::findings(context, arguments.domain.as_ref()).await?);
         }
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.weight));
     let exit = exit(&findings);
-    answer(&findings, exit).write(arguments.json, out)?;
+    answer(&findings, &target, exit).write(arguments.json, out)?;
     Ok(exit)
 }
 
@@ -115,8 +118,9 @@ fn exit(findings: &[Finding]) -> Exit {
     }
 }
 
-fn answer(findings: &[Finding], exit: Exit) -> Answer {
+fn answer(findings: &[Finding], target: &Target, exit: Exit) -> Answer {
     let mut text: String = findings.iter().map(lines).collect();
+    text += &format!("To see whether the way out is open, {target}.\n");
     text += match (exit, findings.is_empty()) {
         (Exit::No, _) => "Something is wrong; it is marked with an exclamation mark.\n",
         (Exit::TryLater, _) => {
@@ -133,7 +137,7 @@ fn answer(findings: &[Finding], exit: Exit) -> Answer {
     let objects: Vec<Value> = findings.iter().map(Finding::object).collect();
     Answer {
         text,
-        json: json!({ "result": result, "findings": objects }),
+        json: json!({ "result": result, "connected_to": target.object(), "findings": objects }),
     }
 }
 

@@ -7,9 +7,10 @@ use std::process::Command;
 use dimed::config::{self, Config, Publication};
 use serde_json::Value;
 
+use super::reload::way;
 use crate::support::certificates::Certification;
 use crate::support::child::DIMED;
-use crate::support::loopback::Loopback;
+use crate::support::loopback::{Loopback, SMTP};
 use crate::support::name_server::{Denial, NameServer, Zone};
 use crate::support::organization::Organization;
 use crate::support::postgres::Cluster;
@@ -104,6 +105,41 @@ async fn what_is_as_it_should_be_is_not_found_and_what_is_not_is() {
     let (code, _, error) = hismail.binary(&["doctor", "nowhere.test"]);
     assert_eq!(code, 1);
     assert!(error.contains("nowhere.test is not served here"), "{error}");
+}
+
+/// Nobody chooses for the operator whom to connect to.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_whom_the_operator_names_is_connected_to() {
+    let world = World::new().await;
+    let hismail = world.organization("hismail.test").build().await;
+    let untried = |found: &Found| of_weight(found, "risky").contains(&"way_out_untried".to_owned());
+    let (_, found) = doctor(&hismail, &[]);
+    assert!(untried(&found), "{found:?}");
+    let (_, text, _) = hismail.binary(&["doctor"]);
+    assert!(text.contains("nobody was connected to"), "{text}");
+    // Whoever says so does not want to be told.
+    assert!(!untried(&doctor(&hismail, &["--reach", "none"]).1));
+
+    // The host that takes all mail of ours.
+    let smart = Loopback::take();
+    change(&hismail, |config| config.outbound.transports = vec![way(&smart)]);
+    let (code, found) = doctor(&hismail, &[]);
+    assert!(
+        code == 1 && of_weight(&found, "wrong").contains(&"way_out_closed".to_owned()),
+        "{found:?}"
+    );
+    let _sink = Sink::start(smart.ip, Behaviour::default()).await;
+    let (_, found) = doctor(&hismail, &[]);
+    assert!(
+        !found.iter().any(|(code, _)| code.starts_with("way_out")),
+        "{found:?}"
+    );
+    let place = format!("a connection to {} on port {SMTP} was tried", smart.ip);
+    let (_, text, _) = hismail.binary(&["doctor"]);
+    assert!(text.contains(&place), "{text}");
+    let (_, said, _) = hismail.binary(&["doctor", "--json"]);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["connected_to"]["whom"], smart.ip.to_string());
 }
 
 /// The daemon still goes by the configuration that it was started with.
