@@ -43,7 +43,8 @@ pub struct Arguments {
     /// The first account, in the domain.
     #[arg(long, value_name = "ADDRESS")]
     account: Option<Mailbox>,
-    /// File whose first line is the password of that account; `-` for standard input.
+    /// File whose first line is the password of that account, which the owner of the data directory must be able to read; `-` for
+    /// standard input.
     #[arg(long, value_name = "FILE")]
     password_file: Option<FileName>,
     /// Who gets mail for postmaster and abuse. [default: the first account of each domain]

@@ -1,5 +1,8 @@
 //! Ports that somebody else has.
 
+mod held;
+
+use std::cell::LazyCell;
 use std::io::ErrorKind;
 use std::net::TcpListener;
 
@@ -13,10 +16,13 @@ pub fn demand_free(config: &Config) -> anyhow::Result<()> {
     if daemon::is_running(&config.server.data_directory) {
         return Ok(());
     }
+    // Asked for only where it matters.
+    let held = LazyCell::new(held::ports);
     let listen = &config.listen;
     let others = listen.http.iter().chain(&listen.operations).copied();
     for address in listen.for_mail().into_iter().chain(others) {
         match TcpListener::bind(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && held.contains(&address.port()) => {}
             Err(error) if matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable) => {
                 return Err(daemon::Error::Listen(address, error)).context(
                     "nothing is set up: another program has the port (`ss -ltnp` shows it), or the address is not of this host",
