@@ -35,7 +35,7 @@ mod operators;
 mod outbound;
 mod page;
 mod panics;
-mod privacy;
+pub mod privacy;
 mod proxied;
 mod queue;
 mod quotas;

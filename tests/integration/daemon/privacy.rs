@@ -5,11 +5,14 @@ use std::path::Path;
 
 use dimed::base::encoding::{base64, base64_decode, hex};
 use dimed::config::LogLevel;
+use dimed::daemon::Services;
+use dimed::mail::address::Mailbox;
 use serde_json::Value;
 
 use crate::support::child::{Launch, Process};
 use crate::support::organization::{Organization, PASSWORD};
 use crate::support::talk::Talk;
+use crate::support::watcher::{Answer, get};
 use crate::support::world::World;
 
 const SUBJECT: &str = "zirconium-subject";
@@ -69,7 +72,7 @@ fn ids(line: &Value) -> Vec<String> {
 }
 
 /// All files below a folder, with what is in them.
-fn files(folder: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
+pub fn files(folder: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         match path.is_dir() {
@@ -105,7 +108,7 @@ pub fn assert_absent_at_rest(organization: &Organization, secrets: &[&str]) {
 }
 
 /// Everything that a daemon writes but its database, mailboxes, and what the operator has put there: other files, those in its
-/// temporary folder, and its log. What it says on its HTTP port belongs here, too, once it has metrics.
+/// temporary folder, and its log.
 fn written(organization: &Organization, locals: &[&str]) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     files(&organization.folder, &mut found);
@@ -120,6 +123,18 @@ fn written(organization: &Organization, locals: &[&str]) -> BTreeMap<String, Vec
     found
 }
 
+/// What a daemon tells those who watch over its host.
+async fn told(organization: &Organization) -> BTreeMap<String, Vec<u8>> {
+    let mut said = BTreeMap::new();
+    for path in ["/metrics", "/readyz", "/healthz", "/"] {
+        let Answer { status, header, body } = get(organization.ip, path).await;
+        assert!(status == 200 || path == "/readyz", "{path}: {status} {body}");
+        assert!(!body.is_empty(), "{path}");
+        said.insert(path.to_owned(), format!("{header}\n{body}").into_bytes());
+    }
+    said
+}
+
 /// A daemon whose temporary folder is in the organization's.
 async fn spawn(organization: &Organization) -> Process {
     let temporary = organization.folder.join("temporary");
@@ -132,13 +147,11 @@ async fn spawn(organization: &Organization) -> Process {
 }
 
 /// The private keys of an organization and of a user whose keys it has, and what they are encrypted under.
-async fn keys(organization: &Organization, local: &str) -> Vec<[u8; 32]> {
-    let services = organization.services().await;
-    let address = organization.address(local).parse().unwrap();
-    let own = services.published.organization(&organization.name).await;
-    let user = services.published.user(&address).await;
+pub async fn keys(services: &Services, address: &Mailbox) -> Vec<[u8; 32]> {
+    let own = services.published.organization(address.domain()).await;
+    let user = services.published.user(address).await;
     let user = user.unwrap().unwrap().keys.unwrap();
-    let master = std::fs::read_to_string(organization.folder.join("master.key")).unwrap();
+    let master = std::fs::read_to_string(&services.config.server.master_key_file).unwrap();
     vec![
         *own.unwrap().unwrap().keys.signing.seed(),
         *user.signing.seed(),
@@ -147,7 +160,7 @@ async fn keys(organization: &Organization, local: &str) -> Vec<[u8; 32]> {
 }
 
 /// A key is there in none of the forms in which keys are written.
-fn assert_no_key(octets: &[u8], key: &[u8; 32], place: &str) {
+pub fn assert_no_key(octets: &[u8], key: &[u8; 32], place: &str) {
     let text = base64(key);
     let forms = [
         key.to_vec(),
@@ -236,7 +249,8 @@ async fn logs_and_databases_keep_the_two_ends_of_a_message_and_its_content_apart
     }
     assert!(there.contains("smtp.auth.refused") && there.contains("smtp.rcpt.refused"));
     for (organization, local) in [(&hermail, "alicia-planted"), (&hismail, "robert-planted")] {
-        let written = written(organization, &[local]);
+        let mut written = written(organization, &[local]);
+        written.extend(told(organization).await);
         let log = organization.log().display().to_string();
         assert!(written.contains_key(&log), "{:?}", written.keys());
         for (path, octets) in &written {
@@ -246,7 +260,8 @@ async fn logs_and_databases_keep_the_two_ends_of_a_message_and_its_content_apart
         }
         let mut all = written;
         files(&organization.folder.join("data"), &mut all);
-        for key in keys(organization, local).await {
+        let address = organization.address(local).parse().unwrap();
+        for key in keys(&organization.services().await, &address).await {
             for (path, octets) in &all {
                 assert_no_key(octets, &key, path);
             }

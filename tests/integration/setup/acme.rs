@@ -5,9 +5,11 @@ use std::net::TcpListener;
 use dimed::net::acme::is_due;
 use dimed::net::tls::Identity;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::super::support::loopback::HTTP;
+use super::super::support::organization::record;
 use super::pebble::Pebble;
 use super::*;
 
@@ -137,6 +139,40 @@ async fn an_authority_that_is_not_there_is_asked_again_later() {
     assert!(said.contains("the authority cannot be asked"), "{said}");
 }
 
+/// Puts a certificate in place for the same key, for a time of which little is left.
+fn nearly_over(host: &Host) -> CertificateDer<'static> {
+    let path = host.desk.path("data/tls/smtp-chain.pem");
+    let key = KeyPair::from_pem(&host.desk.read("data/tls/smtp-key.pem")).unwrap();
+    let mut params = CertificateParams::new(vec!["mx.hermail.test".to_owned()]).unwrap();
+    params.not_before = date_time_ymd(1990, 1, 1);
+    params.not_after = date_time_ymd(2030, 1, 1);
+    let made = params.self_signed(&key).unwrap();
+    std::fs::write(&path, made.pem()).unwrap();
+    assert!(is_due(&path, &domain("mx.hermail.test"), now_secs()));
+    made.der().clone()
+}
+
+/// What clients of SMTP are shown.
+async fn shown_by_smtp(host: &Host) -> CertificateDer<'static> {
+    let mut talk = Talk::smtp(host.ip()).await;
+    talk.ask("STARTTLS", "220").await;
+    talk.start_tls().await.certificates.remove(0)
+}
+
+/// What peers on the port for DMTP are shown.
+async fn shown_by_dmtp(host: &Host) -> CertificateDer<'static> {
+    let mut talk = Talk::open(host.ip(), DMTP).await;
+    talk.start_tls().await.certificates.remove(0)
+}
+
+async fn logged(daemon: &Process, event: &str, times: usize) {
+    let event = format!("event={event}");
+    eventually(&event, || {
+        (daemon.log().matches(&event).count() >= times).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_daemon_renews_a_certificate_whose_time_is_nearly_over() {
     let host = Host::new().await;
@@ -146,20 +182,48 @@ async fn the_daemon_renews_a_certificate_whose_time_is_nearly_over() {
     host.set_up(0, &format!("{} {asks} --no-wait", pebble.options()));
     let first = issued(&host);
 
-    // The same key, certified for a time of which little is left.
-    let path = host.desk.path("data/tls/smtp-chain.pem");
-    let key = KeyPair::from_pem(&host.desk.read("data/tls/smtp-key.pem")).unwrap();
-    let mut params = CertificateParams::new(vec!["mx.hermail.test".to_owned()]).unwrap();
-    params.not_before = date_time_ymd(1990, 1, 1);
-    params.not_after = date_time_ymd(2030, 1, 1);
-    std::fs::write(&path, params.self_signed(&key).unwrap().pem()).unwrap();
-    assert!(is_due(&path, &domain("mx.hermail.test"), now_secs()));
-
+    let old = nearly_over(&host);
     let daemon = host.serve().await;
-    eventually("a new certificate", || {
-        daemon.log().contains("tls.certificate_issued").then_some(())
-    })
-    .await;
+    assert_eq!(shown_by_smtp(&host).await, old);
+    let to_peers = shown_by_dmtp(&host).await;
+    logged(&daemon, "tls.certificate_issued", 1).await;
     let renewed = issued(&host);
     assert_ne!(renewed.leaf(), first.leaf());
+    logged(&daemon, "tls.certificate_replaced", 1).await;
+    assert_eq!(shown_by_smtp(&host).await, *renewed.leaf());
+    // DMTP has its own.
+    assert_eq!(shown_by_dmtp(&host).await, to_peers);
+}
+
+/// The operator has the authority's certificate used for everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_see_a_renewed_certificate_without_a_restart_once_dns_has_vouched_for_it() {
+    let host = Host::new().await;
+    host.publish("");
+    let pebble = Pebble::start(&host.world).await;
+    let asks = Pebble::asks(host.ip(), "http-01");
+    host.set_up(0, &format!("{} {asks} --no-wait", pebble.options()));
+    let [chain, key] = ["smtp-chain.pem", "smtp-key.pem"].map(|name| host.desk.path("data/tls").join(name));
+    let both = format!(
+        "[tls]\ncertificate = \"{}\"\nkey = \"{}\"\n",
+        chain.display(),
+        key.display()
+    );
+    let text = host.desk.read("etc/dimed.toml");
+    host.desk.write("etc/dimed.toml", text.replace("[tls]\n", &both));
+    let old = nearly_over(&host);
+    // A TTL that a test can wait for.
+    let zone = Zone::signed(&domain(NAME), KeyKind::Ed25519).unwrap();
+    let zone = zone.with_ttl(1).address("mx", host.ip());
+    let printed = || String::from_utf8(output(&mut host.command("dns records hermail.test")).stdout).unwrap();
+    host.world.put(NAME, &zone.clone().txt("_dx", record(&printed())));
+
+    let daemon = host.serve().await;
+    logged(&daemon, "tls.certificate_waits", 1).await;
+    let renewed = issued(&host);
+    assert_eq!(shown_by_smtp(&host).await, *renewed.leaf());
+    assert_eq!(shown_by_dmtp(&host).await, old);
+    host.world.update(&zone.clone().txt("_dx", record(&printed())));
+    logged(&daemon, "tls.certificate_replaced", 2).await;
+    assert_eq!(shown_by_dmtp(&host).await, *renewed.leaf());
 }

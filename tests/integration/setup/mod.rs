@@ -5,6 +5,7 @@ mod from_nothing;
 mod half;
 mod owner;
 mod pebble;
+mod secrets;
 mod wrong;
 
 use std::net::IpAddr;
