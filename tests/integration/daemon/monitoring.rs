@@ -2,13 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use dimed::config::Config;
 use serde_json::Value;
 
-use crate::support::watcher::get;
-use crate::support::world::World;
+use crate::peers::seat::{self, Seat};
+use crate::support::PATIENCE;
+use crate::support::loopback::OPERATIONS;
+use crate::support::watcher::{ask, get};
+use crate::support::world::{World, domain};
 
 /// Reads metrics as Prometheus' own library for Python does, which is strict about OpenMetrics; prints the names of samples, and
 /// what each family lacks.
@@ -44,6 +50,101 @@ fn promtool(arguments: &[&str]) {
 fn the_alert_rules_are_valid_and_fire_when_they_should() {
     promtool(&["check", "rules", "--lint=all", "--lint-fatal", "alerts.yml"]);
     promtool(&["test", "rules", "alerts_test.yml"]);
+    promtool(&["check", "config", "--lint=all", "--lint-fatal", "prometheus.yml"]);
+}
+
+/// A running Prometheus, with our sample of a configuration.
+struct Prometheus {
+    // First, so that it has ended before its folder goes.
+    _process: seat::Process,
+    seat: Seat,
+}
+
+impl Prometheus {
+    /// It asks a host every second.
+    async fn start(watched: IpAddr) -> Self {
+        let seat = Seat::take();
+        let sample = text("prometheus.yml");
+        let usual = format!(
+            "127.0.0.1:{}",
+            Config::for_host(domain("mx.test")).listen.operations[0].port()
+        );
+        assert!(sample.contains(&usual), "{sample}");
+        let config = sample
+            .replace(&usual, &format!("{watched}:{OPERATIONS}"))
+            .replace("_interval: 30s", "_interval: 1s");
+        let config = seat.file("prometheus.yml", config);
+        seat.copy("alerts.yml", &folder().join("alerts.yml"));
+        let mut command = Command::new("prometheus");
+        command
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", seat.folder("data").display()))
+            .arg(format!("--web.listen-address={}:{OPERATIONS}", seat.ip));
+        let process = seat.start(&command);
+        seat.logs("Server is ready to receive web requests").await;
+        Self {
+            _process: process,
+            seat,
+        }
+    }
+
+    /// What its interface for programs answers.
+    async fn data(&self, path: &str) -> Value {
+        let answer = ask(self.seat.ip, &format!("GET /api/v1/{path} HTTP/1.0\r\n\r\n")).await;
+        let said = answer.json();
+        assert_eq!(said["status"], "success", "{said}");
+        said["data"].clone()
+    }
+
+    /// The first value of an expression.
+    async fn value(&self, expression: &str) -> Option<f64> {
+        let found = self.data(&format!("query?query={expression}")).await;
+        found["result"][0]["value"][1].as_str()?.parse().ok()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prometheus_scrapes_it_and_loads_the_rules() {
+    let world = World::new().await;
+    let hismail = world.organization("hismail.test").build().await;
+    let _daemon = hismail.spawn().await;
+    let prometheus = Prometheus::start(hismail.ip).await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    // Several rounds, with the rules evaluated meanwhile.
+    while prometheus.value("count_over_time(dimed_build_info[1h])").await < Some(3.0) {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{}",
+            prometheus.seat.log()
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let targets = prometheus.data("targets").await;
+    let target = &targets["activeTargets"][0];
+    assert_eq!(
+        (&target["health"], &target["lastError"]),
+        (&"up".into(), &"".into()),
+        "{target}"
+    );
+    assert_eq!(targets["activeTargets"].as_array().unwrap().len(), 1, "{targets}");
+    assert_eq!(prometheus.value("min_over_time(up[1h])").await, Some(1.0));
+
+    let rules = prometheus.data("rules").await;
+    let rules = rules["groups"][0]["rules"].as_array().unwrap();
+    let written = text("alerts.yml").matches("- alert: ").count();
+    assert_eq!(rules.len(), written);
+    for rule in rules {
+        assert_eq!(
+            (&rule["health"], &rule["lastError"]),
+            (&"ok".into(), &Value::Null),
+            "{rule}"
+        );
+    }
+    let log = prometheus.seat.log();
+    assert!(
+        !log.contains("level=error") && !log.contains("level=warn"),
+        "{log}"
+    );
 }
 
 /// Names of metrics in an expression.

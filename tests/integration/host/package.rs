@@ -99,9 +99,16 @@ fn debian_sees_a_mail_transport_agent() {
         "systemd/system/dimed-submissions.socket",
         "sysusers.d/dimed.conf",
         "tmpfiles.d/dimed.conf",
+        "dimed/backup",
     ] {
         assert!(
             listed.contains(&format!("./usr/lib/{file}\n")),
+            "{file} is missing:\n{listed}"
+        );
+    }
+    for file in ["prometheus.yml", "alerts.yml", "dashboard.json"] {
+        assert!(
+            listed.contains(&format!("./usr/share/dimed/monitoring/{file}\n")),
             "{file} is missing:\n{listed}"
         );
     }
