@@ -1,4 +1,4 @@
-//! What systemd is told, what it hands over, and its units. The machine need not run it: a socket of the test's hears what is
+//! What systemd is told, what it hands over, and its units, which `host/boot.rs` runs. Here a socket of the test's hears what is
 //! told, a shell hands sockets over, and `systemd-analyze` judges the units.
 
 use std::ffi::OsString;

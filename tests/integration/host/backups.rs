@@ -138,7 +138,7 @@ fn the_units_start_what_the_package_has() {
     }
 }
 
-/// What systemd says of the units. They have never run under it here.
+/// What systemd says of the units.
 fn verify(service: &str, timer: &str) {
     let folder = tempfile::tempdir().unwrap();
     // The program is not installed.

@@ -17,13 +17,13 @@ use crate::support::talk::Talk;
 const PASSWORD: &str = "correct horse battery\n";
 
 /// A Debian system of its own, and the package outside of it.
-struct Tree {
+pub(super) struct Tree {
     home: TempDir,
     package: PathBuf,
 }
 
 /// A program run as root, as `tests/run` does.
-fn as_root(program: &str) -> Command {
+pub(super) fn as_root(program: &str) -> Command {
     match is_root() {
         true => Command::new(program),
         false => {
@@ -34,7 +34,8 @@ fn as_root(program: &str) -> Command {
     }
 }
 
-fn text(output: &Output) -> String {
+/// All that a program said.
+pub(super) fn text(output: &Output) -> String {
     let said = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
     String::from_utf8_lossy(&said).into_owned()
 }
@@ -46,18 +47,30 @@ fn done(command: &mut Command) -> String {
 }
 
 impl Tree {
-    fn new() -> Self {
+    /// A copy of one that `tests/run` has made.
+    pub fn of(name: &str) -> Self {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-        let made = target.join("peers/debian");
+        let made = target.join("peers").join(name);
         assert!(made.is_dir(), "{} is missing; tests/run makes it", made.display());
         let home = tempfile::tempdir().unwrap();
-        done(as_root("cp").arg("-a").arg(made).arg(home.path().join("debian")));
+        done(as_root("cp").arg("-a").arg(made).arg(home.path().join("system")));
         let package = package(home.path());
         Self { home, package }
     }
 
-    fn root(&self) -> PathBuf {
-        self.home.path().join("debian")
+    /// Where it is.
+    pub fn root(&self) -> PathBuf {
+        self.home.path().join("system")
+    }
+
+    /// A folder beside it.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// The package of the binary that is tested.
+    pub fn package(&self) -> &Path {
+        &self.package
     }
 
     /// A command in the tree, as a user of it.
@@ -77,7 +90,8 @@ impl Tree {
         command
     }
 
-    fn run(&self, words: &[&str]) -> String {
+    /// Runs a command in it as root, to its success.
+    pub fn run(&self, words: &[&str]) -> String {
         done(&mut self.command("root:root", words))
     }
 
@@ -97,7 +111,8 @@ impl Tree {
         text(&output)
     }
 
-    fn install(&self, package: &Path) {
+    /// Installs a package.
+    pub fn install(&self, package: &Path) {
         done(as_root("cp").arg(package).arg(self.root().join("dimed.deb")));
         // Without anybody to ask, what dpkg itself proposes.
         self.run(&["dpkg", "--force-confdef", "--install", "/dimed.deb"]);
@@ -229,7 +244,7 @@ impl Drop for Daemon {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_package_is_installed_used_and_replaced_and_what_people_own_outlives_it() {
-    let tree = Tree::new();
+    let tree = Tree::of("debian");
     let loopback = Loopback::take();
     tree.install(&tree.package);
     assert_eq!(tree.status(), format!("ii {}", env!("CARGO_PKG_VERSION")));
@@ -268,7 +283,7 @@ async fn a_package_is_installed_used_and_replaced_and_what_people_own_outlives_i
 
 #[test]
 fn a_package_that_was_never_used_leaves_nothing() {
-    let tree = Tree::new();
+    let tree = Tree::of("debian");
     assert_eq!(tree.names(), "");
     assert!(!tree.has_user());
     tree.install(&tree.package);

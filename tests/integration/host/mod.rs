@@ -2,6 +2,7 @@
 
 mod aliases;
 mod backups;
+mod boot;
 mod clients;
 mod crates;
 mod drops;
