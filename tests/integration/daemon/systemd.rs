@@ -246,7 +246,11 @@ fn units() -> Vec<String> {
     let names = fs::read_dir(deploy()).unwrap();
     let mut names: Vec<_> = names
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".service") || name.ends_with(".socket"))
+        .filter(|name| {
+            [".service", ".socket", ".timer"]
+                .iter()
+                .any(|end| name.ends_with(end))
+        })
         .collect();
     names.sort();
     names
@@ -256,10 +260,15 @@ fn units() -> Vec<String> {
 fn systemd_understands_every_line_of_the_units() {
     let home = tempfile::tempdir().unwrap();
     let units = units();
-    assert_eq!(units.len(), 5, "{units:?}");
+    assert_eq!(units.len(), 7, "{units:?}");
+    let backup = deploy().join("backup").display().to_string();
     for name in &units {
         let text = fs::read_to_string(deploy().join(name)).unwrap();
-        fs::write(home.path().join(name), text.replace("/usr/bin/dimed", DIMED)).unwrap();
+        // What is not installed here.
+        let text = text
+            .replace("/usr/bin/dimed", DIMED)
+            .replace("/usr/lib/dimed/backup", &backup);
+        fs::write(home.path().join(name), text).unwrap();
     }
     let output = Command::new("systemd-analyze")
         .args(["verify", "--man=no"])
