@@ -63,7 +63,7 @@ fn every_example_of_the_sample_is_valid() {
 }
 
 /// Every key there is, from what is said in place of an unknown one.
-fn known_keys() -> BTreeSet<String> {
+pub fn known_keys() -> BTreeSet<String> {
     let mut known = BTreeSet::new();
     for section in expected_after("") {
         for key in expected_after(&format!("[{section}]\n")) {

@@ -1,9 +1,8 @@
 //! The README's commands do what it says: each section's are run as they stand there, in their order, in one folder.
 
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
-
+use super::shell::{self, Answer};
 use super::support::tool::Desk;
+use super::text;
 
 /// What is typed where commands ask: a password or passphrase, the same again, and the login password of whoever gives both.
 const TYPED: &[u8] = b"correct horse battery\ncorrect horse battery\nanother one for the login\n";
@@ -18,12 +17,13 @@ const LETTER: &str =
 
 /// The indented commands below a heading; continued lines are joined.
 fn commands(heading: &str) -> Vec<String> {
-    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let readme = text::read("README.md");
     let (_, rest) = readme.split_once(&format!("\n## {heading}\n")).unwrap();
-    let section = rest.split("\n## ").next().unwrap().replace("\\\n", " ");
+    let section = rest.split("\n## ").next().unwrap();
     let indented = section.lines().filter(|line| line.starts_with("    "));
-    let commands = indented.map(str::trim).filter(|line| line.starts_with("dimed "));
-    commands.map(str::to_owned).collect()
+    let indented = indented.collect::<Vec<_>>().join("\n");
+    let commands = text::commands(&indented).into_iter();
+    commands.filter(|line| line.starts_with("dimed ")).collect()
 }
 
 /// Makes an installation that `dimed` finds there.
@@ -38,28 +38,13 @@ fn install(desk: &Desk) {
 }
 
 /// Runs a command line on a terminal of its own, in the folder.
-fn typed(desk: &Desk, line: &str) -> Output {
+fn typed(desk: &Desk, line: &str) -> Answer {
     answered(desk, line, TYPED)
 }
 
 /// The same, with what is typed there.
-fn answered(desk: &Desk, line: &str, keys: &[u8]) -> Output {
-    let binary = Path::new(env!("CARGO_BIN_EXE_dimed")).parent().unwrap();
-    let mut terminal = Command::new("script")
-        .args(["--quiet", "--return", "--command", line, "/dev/null"])
-        .current_dir(desk.0.path())
-        .env(
-            "PATH",
-            format!("{}:{}", binary.display(), std::env::var("PATH").unwrap()),
-        )
-        .env("DIMED_CONFIG", desk.path("dimed.toml"))
-        .env("SHELL", "/bin/sh")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    std::io::Write::write_all(&mut terminal.stdin.take().unwrap(), keys).unwrap();
-    terminal.wait_with_output().unwrap()
+fn answered(desk: &Desk, line: &str, keys: &[u8]) -> Answer {
+    shell::typed(desk.0.path(), &desk.path("dimed.toml"), line, keys)
 }
 
 fn submits(line: &str) -> bool {
@@ -67,9 +52,8 @@ fn submits(line: &str) -> bool {
 }
 
 fn done(desk: &Desk, line: &str) {
-    let output = typed(desk, line);
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{line}\n{said}");
+    let Answer { code, said } = typed(desk, line);
+    assert_eq!(code, 0, "{line}\n{said}");
 }
 
 /// A set-up that is all in the folder, on ports that are free, and asks nobody outside.
@@ -88,6 +72,55 @@ fn placed(line: &str) -> String {
     placed
 }
 
+/// Sections whose commands of ours are run below.
+const RUN: [&str; 4] = [
+    "Set up a domain",
+    "Set up a domain by hand",
+    "Signets and keys by hand",
+    "Messages by hand",
+];
+
+/// What the README shows and is not run here, and why.
+const NOT_RUN: &[(&str, &str)] = &[
+    ("cargo run --release -- demo", "tests of the demo run it"),
+    ("deploy/debian/build", "host::package does"),
+    (
+        "apt-get install ",
+        "host::fresh does, in a Debian system of its own",
+    ),
+    (
+        "install -m 644 deploy/dimed.tmpfiles ",
+        "it is for root; the package has the file there",
+    ),
+    ("systemd-tmpfiles ", "the same; host::package looks at the file"),
+    (
+        "ln -sf ",
+        "the same; host::package holds the links to deploy/debian/links",
+    ),
+    ("tests/run", "it runs this"),
+    ("tests/fuzz/run ", "it takes 20 minutes"),
+    ("DIMED_LONG_TESTS=1 ", "it takes long"),
+];
+
+#[test]
+fn every_line_that_the_readme_shows_is_run_or_it_is_said_why_not() {
+    let mut wrong = Vec::new();
+    for section in text::read("README.md").split("\n## ").skip(1) {
+        let heading = section.lines().next().unwrap();
+        let shown: Vec<&str> = section.lines().filter(|line| line.starts_with("    ")).collect();
+        for line in text::commands(&shown.join("\n")) {
+            let is_setting = line.starts_with('[') || line.contains(" = ");
+            let is_run = line.starts_with("dimed ") && RUN.contains(&heading);
+            let is_told = NOT_RUN.iter().any(|(start, _)| line.starts_with(start));
+            // What the demo prints is that of a test of the demo.
+            if heading != "See it work" && !is_setting && !is_run && !is_told {
+                wrong.push(format!("{heading}: {line}"));
+            }
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+}
+
 #[test]
 fn a_domain_is_set_up_by_one_command_as_the_readme_says() {
     let desk = Desk::new();
@@ -95,18 +128,16 @@ fn a_domain_is_set_up_by_one_command_as_the_readme_says() {
     assert_eq!(lines.len(), 2, "{lines:?}");
     // The name of the host is as proposed.
     let keys = b"\nalice@example.org\ncorrect horse battery\ncorrect horse battery\n";
-    let output = answered(&desk, &placed(&lines[0]), keys);
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}");
+    let Answer { code, said } = answered(&desk, &placed(&lines[0]), keys);
+    assert_eq!(code, 0, "{said}");
     assert!(
         said.contains("alice@example.org has an account and a signet"),
         "{said}"
     );
     // The other one says the same, so there is nothing left to do, and does all of it elsewhere.
     desk.write("password", "correct horse battery\n");
-    let again = typed(&desk, &placed(&lines[1]));
-    let said = String::from_utf8_lossy(&again.stdout);
-    assert!(again.status.success(), "{said}");
+    let Answer { code, said } = typed(&desk, &placed(&lines[1]));
+    assert_eq!(code, 0, "{said}");
     assert_eq!(said.matches("Done already: ").count(), 6, "{said}");
     done(&desk, "dimed check");
     let other = Desk::new();
@@ -179,12 +210,11 @@ fn signets_keys_and_messages_are_made_by_hand_as_the_readme_says() {
     assert_eq!((handing_in.len(), sending.len()), (3, 3));
     for line in handing_in.iter().chain(&sending) {
         let line = line.replace("pat.wrapped", "kept.wrapped");
-        let output = typed(
+        let Answer { code, said } = typed(
             &desk,
             &line.replace(&format!("--submit {SERVER}"), &format!("--submit {NOBODY}")),
         );
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(output.status.code(), Some(75), "{line}\n{said}");
+        assert_eq!(code, 75, "{line}\n{said}");
     }
     let opened = desk.read("opened.eml");
     assert!(opened.contains("Subject: The plan\r\n"), "{opened}");
