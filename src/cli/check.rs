@@ -148,6 +148,7 @@ async fn check(config: Config) -> anyhow::Result<(Config, Vec<Finding>)> {
     let context = Context::open(config).await?;
     check_in_charge(&context).await?;
     findings.extend(surroundings::unserved(&context).await?);
+    findings.extend(surroundings::without_keys(&context).await?);
     findings.extend(passing_through(&context).await?.iter().map(Finding::from));
     findings.extend(nobody_there(&context).await?.iter().map(Finding::from));
     findings.extend(idle_aliases(&context).await?.iter().map(Finding::from));

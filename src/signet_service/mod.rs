@@ -25,7 +25,7 @@ pub use inquiry::{Error as LookupError, Inquiry};
 pub use published::{Due, OLD_KEYS_KEPT, Offer, Organization, Published, RecordPlan, Status, Times, User};
 pub use renewal::{Renewal, Report};
 pub use retirement::Retiring;
-pub use rotation::{LONGEST_TTL, Progress, Rotation};
+pub use rotation::{LONGEST_TTL, Progress, Rotation, TakenAlong};
 pub use standing::Known;
 
 /// Why a signet cannot be had or published.

@@ -2,6 +2,7 @@
 
 mod key_sets;
 mod life_cycle;
+mod new_start;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -335,6 +336,20 @@ impl Published {
         private_keys: Option<Secret<Vec<u8>>>,
         key_set: Option<NewKeySet>,
     ) -> Result<VerifiedUser, Error> {
+        let replaces = predecessor.as_ref().and_then(VerifiedUser::full_fingerprint);
+        self.sign_after((predecessor, replaces), address, request, private_keys, key_set)
+            .await
+    }
+
+    /// The same; the signet that it takes the place of is named beside the predecessor, which a new start does not have.
+    async fn sign_after(
+        &self,
+        (predecessor, replaces): (Option<VerifiedUser>, Option<FullFingerprint>),
+        address: &Mailbox,
+        request: &Signet,
+        private_keys: Option<Secret<Vec<u8>>>,
+        key_set: Option<NewKeySet>,
+    ) -> Result<VerifiedUser, Error> {
         let address = &folded(address)?;
         if Name::parse(&address.to_string()).is_err() {
             return Err(Error::NoDmtpForm);
@@ -351,7 +366,6 @@ impl Published {
         let signet = builder.identifiable(address)?;
         let verified = verify_user(&signet, &organization.signet, predecessor.as_ref(), address)?;
         let kem_keys = key_set.and_then(|set| set.kept);
-        let replaces = predecessor.and_then(|user| user.full_fingerprint());
         self.publish(address.to_string(), &signet, private_keys, kem_keys, replaces)
             .await?;
         // What another key signed ahead can be used no more, and must not count as a supply.

@@ -14,6 +14,10 @@
 //! A change can be called off until a signet with the new keys is published, whatever the state says: in `generated` and
 //! `published`, and in `seen` as long as the organization's signet is the old one. Nobody relies on the new keys before
 //! that: a record with both primary keys vouches for the signet of either, and stays good while it is replaced.
+//!
+//! Without these steps: [`at_once`].
+
+mod at_once;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +36,8 @@ use crate::domains::Limits;
 use crate::mail::address::{Domain, Mailbox};
 use crate::net::dns::{Lookup, Proof, Resolver};
 use crate::store::{self, Rollover, RolloverState, Store};
+
+pub use at_once::TakenAlong;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 

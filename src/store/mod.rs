@@ -84,6 +84,8 @@ pub use tenure::Tenure;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use sqlx::migrate::MigrateError;
+
 /// Why the store could not do as asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -138,11 +140,23 @@ pub enum Error {
     #[error("the log of the database is in use, and may still hold what was to be erased")]
     LogInUse,
     /// The schema is newer than this program, or a migration failed.
-    #[error("the database schema cannot be used: {0}")]
-    Schema(#[source] sqlx::migrate::MigrateError),
+    #[error("{}", schema(.0))]
+    Schema(#[source] MigrateError),
     /// The database does not promise durability.
     #[error("the database is not durable: {0}")]
     NotDurable(String),
+}
+
+/// What is wrong with a schema, and what to do about one that is newer.
+fn schema(error: &MigrateError) -> String {
+    match error {
+        MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
+            "a later version of dimed has changed the schema of the database: install that version again, or restore a backup that \
+             was made before the upgrade"
+                .to_owned()
+        }
+        error => format!("the database schema cannot be used: {error}"),
+    }
 }
 
 /// Everything the daemon keeps.

@@ -13,10 +13,12 @@ use super::host;
 use crate::base::descriptors;
 use crate::base::time::{Clock, SystemClock, Timestamp};
 use crate::cli::context::Context;
+use crate::cli::key;
 use crate::config::Config;
 use crate::daemon::health;
 use crate::mail::address::Domain;
 use crate::net::tls::{Identity, Period};
+use crate::signet_service;
 
 /// How long a mailbox server may take to say who it is.
 const PROBED_FOR: Duration = Duration::from_secs(5);
@@ -70,6 +72,29 @@ pub async fn unserved(context: &Context) -> anyhow::Result<Vec<Finding>> {
                 message: format!(
                     "delivery.domains has {name}, which is not served here, so that it changes nothing: run `dimed domain \
                      add {name}`, or take it out"
+                ),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Domains with DIME whose private keys are gone.
+pub async fn without_keys(context: &Context) -> anyhow::Result<Vec<Finding>> {
+    let mut found = Vec::new();
+    for served in context.store.list_domains().await? {
+        let name = &served.name;
+        if served.dime.is_some()
+            && matches!(
+                context.published().organization(name).await,
+                Err(signet_service::Error::NoKeys)
+            )
+        {
+            found.push(Finding {
+                code: "keys_lost",
+                message: format!(
+                    "no sealed mail comes or goes for {name}: {}; then publish what `dimed dns records {name}` prints",
+                    key::without_keys(name)
                 ),
             });
         }

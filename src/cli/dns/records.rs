@@ -2,18 +2,21 @@
 
 use std::fmt;
 
+use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::certificate::{Certificate, Certificates};
 use crate::base::encoding::hex;
 use crate::base::zone_text::character_strings;
 use crate::cli::context::Context;
+use crate::cli::key::without_keys;
 use crate::config::Config;
 use crate::crypto::ed25519::SigningKey;
 use crate::dime::record::{ManagementRecord, Policy, owner_name, sign_certificate};
 use crate::domains::sts;
 use crate::mail::address::Domain;
 use crate::net::dns::{Mx, Srv, Tlsa};
+use crate::signet_service;
 use crate::store::{DimeSettings, DkimKey, DkimState, LocalDomain};
 
 /// Seconds that others may keep the records: short enough to change certificates within a day.
@@ -164,7 +167,13 @@ async fn management(
     dime: &DimeSettings,
     certificates: &Certificates,
 ) -> anyhow::Result<Line> {
-    let Some(plan) = context.published().record_plan(name, dime).await? else {
+    let plan = context.published().record_plan(name, dime).await;
+    let is_without_keys = matches!(plan, Err(signet_service::Error::NoKeys));
+    let plan = plan.with_context(|| match is_without_keys {
+        true => without_keys(name),
+        false => format!("the management record of {name} cannot be made"),
+    })?;
+    let Some(plan) = plan else {
         let text = format!("{name} leaves DIME: remove the record of {}.", owner_name(name));
         return Ok(Line::Comment(text));
     };

@@ -15,6 +15,7 @@ use clap::{Args, Subcommand};
 
 use super::{Exit, answer};
 
+pub use rotate::without_keys;
 pub use unlock::{Unlock, private_keys};
 
 /// Private key files: what is in them, and putting them under a passphrase or the master key.

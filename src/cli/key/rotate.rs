@@ -1,5 +1,6 @@
 //! `dimed key rotate`.
 
+use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
 
@@ -10,10 +11,11 @@ use serde_json::json;
 use crate::base::time::Timestamp;
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
-use crate::cli::{Exit, load};
+use crate::cli::serve::start_log;
+use crate::cli::{Exit, Misuse, load};
 use crate::dmtp::name::Name;
 use crate::mail::date::rfc5322;
-use crate::signet_service::{Error, Progress};
+use crate::signet_service::{Error, Progress, Rotation, TakenAlong};
 use crate::store::{self, Rollover, RolloverState};
 
 /// Replace the keys of a domain, or of a user whose keys are kept here, and say how far that is and what comes next.
@@ -37,6 +39,14 @@ pub struct Rotate {
     /// after this, without haste.
     #[arg(long, conflicts_with = "status")]
     cancel: bool,
+    /// Not in steps: the keys of a domain are lost, or somebody else may have them. Repeat it if it was cut off.
+    ///
+    /// The old keys vouch for nothing any more. Until DNS has the new one, others can use nothing that is signed with it, and mail
+    /// waits; where DNSSEC does not vouch for the record, until their operators have asked and run `dimed domain forget-pin`. Mail
+    /// that has been sealed and signed with the old keys, and waits, comes back to its authors. Users keep their keys; those
+    /// whose keys were kept here and are lost get new ones, which others take once they have run `dimed key set accept`.
+    #[arg(long, conflicts_with_all = ["status", "cancel"])]
+    at_once: bool,
 }
 
 /// Takes the steps that are due.
@@ -44,6 +54,9 @@ pub async fn run(rotate: &Rotate, path: &Path, json: bool, out: &mut dyn Write) 
     let context = Context::open(load(path)?).await?;
     let rotation = context.rotation()?;
     let name = &rotate.name;
+    if rotate.at_once {
+        return at_once(&context, &rotation, name, json, out).await;
+    }
     if rotate.cancel {
         let cancelled = rotation.cancel(name).await;
         let is_partly_done = matches!(cancelled, Err(Error::Store(store::Error::LogInUse)));
@@ -60,15 +73,55 @@ pub async fn run(rotate: &Rotate, path: &Path, json: bool, out: &mut dyn Write) 
         true => rotation.progress(name).await,
         false => rotation.rotate(name).await,
     };
-    let keeps_them = matches!((&progress, name), (Err(Error::NoKeys), Name::User(_)));
-    let progress = progress.with_context(|| match keeps_them {
-        true => format!(
+    let is_without_keys = matches!(progress, Err(Error::NoKeys));
+    let progress = progress.with_context(|| match (is_without_keys, name) {
+        (true, Name::User(_)) => format!(
             "the keys of {name} cannot be replaced here: their holder makes a request (`dimed signet new-request {name} \
              --rotate OLDKEY`) and hands it in (`dimed signet request {name} FILE --submit HOST`)"
         ),
-        false => format!("the keys of {name} cannot be replaced"),
+        (true, Name::Organization(_)) => without_keys(name),
+        (false, _) => format!("the keys of {name} cannot be replaced"),
     })?;
     answer(name, &progress).write(json, out)?;
+    Ok(Exit::Done)
+}
+
+/// What is to be done about a domain of ours whose private keys are gone.
+pub fn without_keys(name: &impl Display) -> String {
+    format!("the private keys of {name} are lost; `dimed key rotate {name} --at-once` makes new ones")
+}
+
+async fn at_once(
+    context: &Context,
+    rotation: &Rotation,
+    name: &Name,
+    json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<Exit> {
+    let Name::Organization(domain) = name else {
+        let text = format!(
+            "that is for domains: `dimed signet revoke {name}` takes the keys of a user out of service, and `dimed signet publish \
+             {name}` makes new ones"
+        );
+        return Err(Misuse(text).into());
+    };
+    start_log(&context.config);
+    let taken = rotation.replace_at_once(domain).await;
+    let TakenAlong { kept, renewed } =
+        taken.with_context(|| format!("the keys of {name} cannot be replaced"))?;
+    let next =
+        format!("Next: publish what `dimed dns records {name}` prints, at once; until then mail waits.");
+    let answer = Answer {
+        text: format!(
+            "{name} has new keys, which are in use; the old ones vouch for nothing any more.\nUsers who keep their keys: {kept}; \
+             users with new ones, because theirs are lost: {renewed}.\n{next}\n"
+        ),
+        json: json!({
+            "name": name.to_string(), "state": "replaced", "users_kept": kept, "users_renewed": renewed,
+            "next": "publish_records", "message": next,
+        }),
+    };
+    answer.write(json, out)?;
     Ok(Exit::Done)
 }
 

@@ -28,8 +28,13 @@ pub struct Restore {
     file: PathBuf,
     /// The master key is lost: go on without what was encrypted under it, with a new one. Domains, accounts with their passwords, aliases,
     /// public signets and the block list are kept. Mail in the queue, private keys, and what was pinned of others are lost.
+    ///
+    /// The backup may be the file of the database itself, where there is no other; nobody may use that meanwhile.
     #[arg(long)]
     without_master_key: bool,
+    /// The master key alone is lost: put that of the backup into its place, beside the database that is there.
+    #[arg(long, conflicts_with = "without_master_key")]
+    only_master_key: bool,
     /// One JSON object.
     #[arg(long)]
     json: bool,
@@ -43,6 +48,9 @@ const LOST: &str = "the backup has no master key, and there is none here: put it
 /// away.
 pub async fn run(arguments: &Restore, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
     demand_file(&config, FileWork::Restore)?;
+    if arguments.only_master_key {
+        return only_key(arguments, config, out).await;
+    }
     let mut backup = File::open(&arguments.file)
         .with_context(|| format!("{} cannot be read", arguments.file.display()))?;
     let places = Places::of(&config);
@@ -80,9 +88,15 @@ async fn restore(
 ) -> anyhow::Result<Answer> {
     let file = &arguments.file;
     io::copy(backup, copy).with_context(|| format!("{} cannot be copied", file.display()))?;
-    let beside = backup::read(&places.copy)
-        .await
-        .map_err(|error| told(error, file))?;
+    let beside = match arguments.without_master_key {
+        true => {
+            backup::copy_beside(file, &places.copy)
+                .with_context(|| format!("{} cannot be copied", file.display()))?;
+            backup::read_any(&places.copy).await
+        }
+        false => backup::read(&places.copy).await,
+    };
+    let beside = beside.map_err(|error| told(error, file))?;
     let (key, answer) = match arguments.without_master_key {
         true => without_key(config, &places.copy, &beside, file).await?,
         false => with_key(config, &places.copy, &beside, file).await?,
@@ -97,6 +111,53 @@ async fn restore(
         places.put_key(&path, &key)?;
     }
     Ok(answer)
+}
+
+/// Puts the master key of a backup beside the database that it belongs to, which has to be there.
+async fn only_key(arguments: &Restore, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let file = &arguments.file;
+    let Origin::File(path) = config::find_master_key(&config) else {
+        return Err(Misuse("the master key does not come from a file here".into()).into());
+    };
+    anyhow::ensure!(
+        !path.exists(),
+        "{} is there: put it away first, if it is not the right one",
+        path.display()
+    );
+    let place = config.place()?;
+    place.demand_there()?;
+    let staged = tempfile::Builder::new()
+        .prefix(".dimed-")
+        .tempfile_in(&config.server.data_directory)?;
+    let failed = || format!("{} cannot be copied", file.display());
+    let mut backup = File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    io::copy(&mut backup, &mut staged.as_file()).with_context(failed)?;
+    let beside = backup::read(staged.path()).await;
+    backup::remove_beside(staged.path())?;
+    let beside = beside.map_err(|error| told(error, file))?;
+    let key = beside.master_key;
+    let key = key.with_context(|| {
+        format!(
+            "{} has no master key: take a backup that was made with it",
+            file.display()
+        )
+    })?;
+    drop(
+        place
+            .open(MasterKey::new(key.clone()))
+            .await
+            .with_context(|| format!("the master key of {} does not help here", file.display()))?,
+    );
+    config::create_master_key(&path, &key).with_context(|| format!("{} cannot be made", path.display()))?;
+    let answer = Answer {
+        text: format!(
+            "The master key is back in {}, and opens the database. Nothing else was changed.\n",
+            path.display()
+        ),
+        json: json!({ "result": "done", "keys": true }),
+    };
+    answer.write(arguments.json, out)?;
+    Ok(Exit::Done)
 }
 
 /// Whether a master key is to be put into its place.
@@ -139,8 +200,9 @@ async fn without_key(
     backup::adopt_without_key(copy, &MasterKey::new(key.clone()))
         .await
         .map_err(|error| told(error, file))?;
-    let text = "Restored without the master key. Lost: mail in the queue, private keys, and what was pinned of others. Make new keys \
-         with `dimed domain` and `dimed account`, and publish them.\n";
+    let text = "Restored without the master key. Lost: mail in the queue, private keys, and what was pinned of others.\nNext, for every domain \
+         of `dimed domain list`: make new keys with `dimed key rotate DOMAIN --at-once` and `dimed dkim add DOMAIN`, and publish \
+         what `dimed dns records DOMAIN` prints.\n";
     let answer = Answer {
         text: text.to_owned(),
         json: json!({ "result": "done", "held": 0, "keys": false }),

@@ -8,10 +8,10 @@ use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, SsrFingerprint
 use crate::dime::key_set::SignedKeySet;
 use crate::dime::keys::OrgKeys;
 use crate::dime::record::Policy;
-use crate::dime::signet::{Kind, Level, Signer, Signet, VerifiedUser, verify_request, verify_user};
+use crate::dime::signet::{Kind, Level, Signet, VerifiedUser, verify_request, verify_user};
 use crate::dmtp::name::Name;
 use crate::mail::address::{Domain, Mailbox};
-use crate::store::{DimeSettings, NewKemKeys, RetirementState, RolloverState, SigningRequest};
+use crate::store::{DimeSettings, RetirementState, RolloverState, SigningRequest};
 
 /// What the management record of a domain of ours says at this point of its keys' lives.
 #[derive(Debug, Clone)]
@@ -216,22 +216,7 @@ impl Published {
         if user.signet.is_signed_by(&organization.signet.primary_key()) {
             return Ok(false);
         }
-        let signer = Signer::new(&organization.signet, &organization.keys.signing)?;
-        let signet = signer.resign(&user.signet)?.identifiable(address)?;
-        verify_user(&signet, &organization.signet, None, address)?;
-        let name = fold(address);
-        let private_keys = self.private_keys(&name, user.signet.crypto_fingerprint()).await?;
-        let replaces = user.signet.full_fingerprint();
-        let stored = self.store.kem_keys(&name).await?;
-        let stored = stored.into_iter().find(|kept| Some(kept.signet) == replaces);
-        let kem_keys = stored.map(|kept| NewKemKeys {
-            keys: kept.keys,
-            created_at: kept.created_at,
-            expires_at: kept.expires_at,
-            destroy_at: kept.destroy_at,
-        });
-        self.publish(name, &signet, private_keys, kem_keys, replaces)
-            .await?;
+        self.vouch_for(address, &organization, &user.signet).await?;
         Ok(true)
     }
 

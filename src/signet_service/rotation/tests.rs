@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod at_once;
+
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -31,6 +31,9 @@ const SHORT_READ: i32 = 522;
 /// What SQLite puts beside a database.
 const BESIDE: [&str; 3] = ["-journal", "-wal", "-shm"];
 
+/// What of that belongs to its content.
+const LOGS: [&str; 2] = ["-journal", "-wal"];
+
 /// What a backup has beside the database.
 #[derive(Debug, Default)]
 pub struct Beside {
@@ -64,6 +67,20 @@ pub fn remove_beside(copy: &Path) -> io::Result<()> {
         let mut name = copy.as_os_str().to_owned();
         name.push(end);
         remove_file(Path::new(&name))?;
+    }
+    Ok(())
+}
+
+/// Copies what SQLite has put beside a database and what belongs to its content, for a copy of it. Nobody may have it open.
+pub fn copy_beside(database: &Path, copy: &Path) -> io::Result<()> {
+    for end in LOGS {
+        let (mut from, mut to) = (database.as_os_str().to_owned(), copy.as_os_str().to_owned());
+        from.push(end);
+        to.push(end);
+        match std::fs::copy(from, to) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            copied => drop(copied?),
+        }
     }
     Ok(())
 }
@@ -106,20 +123,22 @@ pub async fn complete(copy: &Path, beside: &Beside, now: Timestamp) -> Result<()
 /// What is beside the database in a backup. Errors: [`Error::Missing`] if it is no backup, [`Error::Unreadable`] if it is damaged,
 /// [`Error::Schema`] if it is newer than this program.
 pub async fn read(copy: &Path) -> Result<Beside, Error> {
-    look(copy).await.map_err(damaged)
+    look(copy, "backup").await.map_err(damaged)
 }
 
-async fn look(copy: &Path) -> Result<Beside, Error> {
+/// The same of a database as it was left, too, beside which there is nothing. What SQLite has put beside it must be beside the copy.
+pub async fn read_any(copy: &Path) -> Result<Beside, Error> {
+    look(copy, "master_key_check").await.map_err(damaged)
+}
+
+/// `demanded` is a table that must be there.
+async fn look(copy: &Path, demanded: &str) -> Result<Beside, Error> {
     let no_database = |error: Error| match code(&error) {
         Some(NOT_A_DATABASE) => Error::Missing,
         _ => error,
     };
     let mut db = open(copy).await.map_err(no_database)?;
-    let is_backup: i64 = query_scalar("SELECT COUNT(*) FROM sqlite_master WHERE name = 'backup'")
-        .fetch_one(&mut db)
-        .await
-        .map_err(|error| no_database(error.into()))?;
-    if is_backup == 0 {
+    if !has(&mut db, demanded).await.map_err(no_database)? {
         return Err(Error::Missing);
     }
     let found: Vec<String> = query_scalar("PRAGMA integrity_check(1)")
@@ -133,6 +152,10 @@ async fn look(copy: &Path) -> Result<Beside, Error> {
         .run_direct(None, &mut db, false)
         .await
         .map_err(Error::Schema)?;
+    if !has(&mut db, "backup").await? {
+        db.close().await?;
+        return Ok(Beside::default());
+    }
     let key: Option<Vec<u8>> = query_scalar("SELECT master_key FROM backup")
         .fetch_one(&mut db)
         .await?;
@@ -145,6 +168,14 @@ async fn look(copy: &Path) -> Result<Beside, Error> {
         master_key: key.transpose().map_err(|_| Error::Unreadable("master key"))?,
         files,
     })
+}
+
+async fn has(db: &mut SqliteConnection, table: &str) -> Result<bool, Error> {
+    let found: i64 = query_scalar("SELECT COUNT(*) FROM sqlite_master WHERE name = $1")
+        .bind(table)
+        .fetch_one(db)
+        .await?;
+    Ok(found > 0)
 }
 
 /// Makes a copy of a backup the database of an installation: all mail that waits is held, so that nothing that went out after the
@@ -236,7 +267,11 @@ async fn hold(db: &mut SqliteConnection) -> Result<Restored, Error> {
 
 /// Leaves nothing of what is only in a backup, the master key above all.
 async fn finish(mut db: SqliteConnection) -> Result<(), Error> {
-    for sql in ["DROP TABLE backup", "DROP TABLE backup_files", "VACUUM"] {
+    for sql in [
+        "DROP TABLE IF EXISTS backup",
+        "DROP TABLE IF EXISTS backup_files",
+        "VACUUM",
+    ] {
         query(sql).execute(&mut db).await?;
     }
     db.close().await?;

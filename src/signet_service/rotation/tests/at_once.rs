@@ -1,0 +1,174 @@
+//! Keys of a domain that are replaced at once.
+
+use super::*;
+use crate::dime::signet::Custody;
+use crate::signet_service::TakenAlong;
+use crate::store::{Account, TrustMode};
+
+impl Bed {
+    async fn replace(&self) -> TakenAlong {
+        self.open().await.replace_at_once(&domain()).await.unwrap()
+    }
+
+    async fn change(&self, sql: &'static str) {
+        let options = SqliteConnectOptions::new().filename(&self.path);
+        let mut database = options.connect().await.unwrap();
+        sqlx::query(sql).execute(&mut database).await.unwrap();
+        database.close().await.unwrap();
+    }
+
+    async fn user(&self, address: &Mailbox) -> crate::signet_service::User {
+        let published = self.open().await.published;
+        published.user(address).await.unwrap().unwrap()
+    }
+}
+
+fn taken(kept: u64, renewed: u64) -> TakenAlong {
+    TakenAlong { kept, renewed }
+}
+
+#[tokio::test]
+async fn the_old_key_vouches_for_nothing_and_users_keep_theirs() {
+    let bed = Bed::new().await;
+    let old = bed.primary().await;
+    bed.publish(&[old]);
+    let before = [bed.user(&bob()).await, bed.user(&pat()).await];
+    // A change in steps that has got far does not matter.
+    bed.rotate(&organization()).await;
+    bed.publish(&bed.planned().await);
+    bed.rotate(&organization()).await;
+    let next = bed.planned().await[1];
+
+    assert_eq!(bed.replace().await, taken(2, 0));
+    let new = bed.primary().await;
+    assert!(new != old && new != next, "what was prepared may be known, too");
+    assert_eq!(bed.planned().await, [new]);
+    let published = bed.open().await.published;
+    let present = published.organization(&domain()).await.unwrap().unwrap();
+    assert!(present.signet.secondary_keys().is_empty());
+    for (address, before) in [bob(), pat()].iter().zip(&before) {
+        let after = bed.user(address).await;
+        assert!(after.signet.is_signed_by(&new), "{address}");
+        assert_eq!(after.signet.signing_key(), before.signet.signing_key());
+        assert_eq!(after.keys.is_some(), before.keys.is_some());
+        let full = before.signet.full_fingerprint().unwrap();
+        let earlier = published.user_by(address, full.into()).await.unwrap();
+        assert!(earlier.is_none(), "{address}: the old key's signet");
+    }
+    let retired = bed.rotate(&organization()).await;
+    assert_eq!((retired.state, retired.due_at), (RolloverState::Retired, None));
+    bed.publish(&[new]);
+    let done = bed.open().await.rotate(&organization()).await.unwrap();
+    assert_eq!(done, Progress::Done);
+}
+
+#[tokio::test]
+async fn users_whose_keys_are_lost_with_the_domain_s_begin_anew() {
+    let bed = Bed::new().await;
+    let old = bed.primary().await;
+    bed.publish(&[old]);
+    let before = [bed.user(&bob()).await, bed.user(&pat()).await];
+    let rotation = bed.open().await;
+    for (address, trust_mode) in [(bob(), TrustMode::Trustful), (pat(), TrustMode::Paranoid)] {
+        let account = Account {
+            address,
+            password_hash: String::new(),
+            scram_verifier: None,
+            trust_mode,
+            created_at: bed.clock.now(),
+            trap_since: None,
+            disabled_at: None,
+            quota_bytes: None,
+        };
+        rotation.store.add_account(account).await.unwrap();
+    }
+    bed.change("UPDATE signets SET private_keys = NULL").await;
+    bed.change("DELETE FROM kem_keys").await;
+    let refused = bed.open().await.rotate(&organization()).await;
+    assert!(matches!(refused, Err(Error::NoKeys)), "{refused:?}");
+
+    assert_eq!(bed.replace().await, taken(1, 1));
+    let new = bed.primary().await;
+    assert_ne!(new, old);
+    let [of_bob, of_pat] = [bed.user(&bob()).await, bed.user(&pat()).await];
+    assert_ne!(of_bob.signet.signing_key(), before[0].signet.signing_key());
+    assert_eq!(of_bob.signet.custody(), Custody::NoCustody);
+    assert!(of_bob.keys.is_some());
+    assert_eq!(of_pat.signet.signing_key(), before[1].signet.signing_key());
+    assert!(of_pat.keys.is_none() && of_pat.signet.is_signed_by(&new));
+    assert_eq!(bed.planned().await, [new]);
+}
+
+#[tokio::test]
+async fn what_was_cut_off_is_ended_with_the_same_keys() {
+    let bed = Bed::new().await;
+    bed.publish(&[bed.primary().await]);
+    let rotation = bed.open().await;
+    let current = rotation
+        .store
+        .current_signet("hismail.test")
+        .await
+        .unwrap()
+        .unwrap();
+    let keys = OrgKeys::generate(&mut rand::rng());
+    let own = keys.signing.verifying_key();
+    let armored = Secret::new(keys.to_armor().expose().clone().into_bytes());
+    let now = bed.clock.now();
+    let store = &rotation.store;
+    store
+        .begin_rollover("hismail.test", current.crypto, armored, now)
+        .await
+        .unwrap();
+    let (from, to) = (RolloverState::Generated, RolloverState::Retired);
+    store
+        .advance_rollover("hismail.test", from, to, now, None)
+        .await
+        .unwrap();
+    // Cut off before the signet: nothing has changed for others.
+    let noted = store.rollover("hismail.test").await.unwrap().unwrap();
+    assert_ne!(bed.planned().await, [own]);
+    bed.open().await.advance(&organization()).await.unwrap();
+    assert_eq!(store.rollover("hismail.test").await.unwrap(), Some(noted.clone()));
+    // Cut off behind it, with one of the users.
+    rotation
+        .published
+        .during(&noted)
+        .publish_organization(&domain(), keys.clone())
+        .await
+        .unwrap();
+    assert_eq!(bed.replace().await, taken(2, 0));
+    assert_eq!(bed.primary().await, own);
+    assert_eq!(bed.count("hismail.test").await, 2);
+    // The next call is another change.
+    assert_eq!(bed.replace().await, taken(2, 0));
+    assert_ne!(bed.primary().await, own);
+}
+
+#[tokio::test]
+async fn a_noted_change_goes_on_with_its_keys() {
+    let bed = Bed::new().await;
+    bed.publish(&[bed.primary().await]);
+    let rotation = bed.open().await;
+    let current = rotation
+        .store
+        .current_signet("hismail.test")
+        .await
+        .unwrap()
+        .unwrap();
+    let keys = OrgKeys::generate(&mut rand::rng());
+    let armored = Secret::new(keys.to_armor().expose().clone().into_bytes());
+    let now = bed.clock.now();
+    rotation
+        .store
+        .begin_rollover("hismail.test", current.crypto, armored, now)
+        .await
+        .unwrap();
+    let (from, to) = (RolloverState::Generated, RolloverState::Retired);
+    rotation
+        .store
+        .advance_rollover("hismail.test", from, to, now, None)
+        .await
+        .unwrap();
+    assert_eq!(bed.replace().await, taken(2, 0));
+    assert_eq!(bed.primary().await, keys.signing.verifying_key());
+}
