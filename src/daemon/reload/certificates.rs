@@ -3,7 +3,8 @@
 //! The one for SMTP and submission is replaced as soon as its file is. For DMTP, peers go by what the management records say: a
 //! certificate whose `tls=` value they do not find there is refused. So another one waits until the records of all our domains
 //! vouch for it, and then for their TTL, after which nobody has an older record (`management-record.md` §6 step 4). Meanwhile the
-//! old one is kept in a file of ours, so that a daemon which is started goes on with it, and the time begins anew.
+//! old one is kept in a file of ours, so that a daemon which is started goes on with it, and the time begins anew. One that is out of
+//! date keeps no other waiting.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
@@ -18,6 +19,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::base::causes::Causes;
 use crate::base::observe;
+use crate::base::time::Timestamp;
 use crate::config::Config;
 use crate::domains::{RecordLookup, look_up};
 use crate::mail::address::Domain;
@@ -51,6 +53,11 @@ impl Shown {
     /// Whether it is the same certificate.
     pub fn is_same(&self, other: &Self) -> bool {
         self.leaf() == other.leaf()
+    }
+
+    /// Whether it is out of date.
+    pub fn has_ended(&self, now: Timestamp) -> bool {
+        self.ends() < now.unix_secs()
     }
 
     /// In hexadecimal, without the zero in front that makes it positive; empty for one that cannot be read.

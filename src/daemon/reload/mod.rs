@@ -166,7 +166,11 @@ impl Reloader {
                 return Some(RECORDS_SELDOM);
             }
         };
-        let remaining = certificate.look(services.resolver.as_ref(), &domains).await;
+        let remaining = match services.identities.dmtp.has_ended(services.clock.now()) {
+            // No peer takes the old one any more.
+            true => Some(Duration::ZERO),
+            false => certificate.look(services.resolver.as_ref(), &domains).await,
+        };
         if remaining != Some(Duration::ZERO) {
             let wait = remaining.map_or(RECORDS_EVERY, |remaining| remaining.min(RECORDS_SELDOM));
             return Some(wait);

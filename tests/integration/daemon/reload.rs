@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use dimed::config::{Config, LogLevel, Protection, Transport};
 use dimed::net::authority::{KeyKind, Zone};
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustls_pki_types::CertificateDer;
 use serde_json::Value;
 
@@ -492,6 +493,26 @@ async fn a_certificate_that_waits_goes_on_waiting_after_a_restart() {
     daemon.kill();
 
     let _daemon = hismail.spawn().await;
+    assert_eq!(shown_by_dmtp(&hismail).await, *new.identity.leaf());
+}
+
+/// Every peer refuses it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_waits_for_a_certificate_that_has_ended() {
+    let world = World::new().await;
+    let files = Files::new(world.home());
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["mx.hismail.test".to_owned()]).unwrap();
+    params.not_after = date_time_ymd(2020, 1, 1);
+    let ended = params.self_signed(&key).unwrap();
+    fs::write(&files.chain, ended.pem()).unwrap();
+    fs::write(&files.key, key.serialize_pem()).unwrap();
+    let (hismail, _) = with_files(&world, &files).await;
+    let daemon = hismail.spawn().await;
+    assert_eq!(shown_by_dmtp(&hismail).await, *ended.der());
+    let new = files.put();
+    reloaded(&hismail);
+    logged(&daemon, "tls.certificate_replaced", 2).await;
     assert_eq!(shown_by_dmtp(&hismail).await, *new.identity.leaf());
 }
 
