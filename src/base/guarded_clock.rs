@@ -138,6 +138,12 @@ impl Clock for GuardedClock {
             Some(doubt) => time.min(self.trusted()).min(doubt.noticed.wall),
         }
     }
+
+    fn offset_ms(&self) -> i64 {
+        let now = self.read();
+        let steady_ms = i64::try_from(now.steady.as_millis()).unwrap_or(i64::MAX);
+        now.wall.0.saturating_sub(steady_ms)
+    }
 }
 
 impl State {
@@ -225,6 +231,16 @@ mod tests {
 
     fn hours(count: i64) -> i64 {
         count * 3_600_000
+    }
+
+    #[test]
+    fn the_offset_changes_when_the_clock_is_set_and_then_alone() {
+        let (hands, clock) = clock();
+        let offset = clock.offset_ms();
+        hands.pass(HOUR * 30);
+        assert_eq!(clock.offset_ms(), offset);
+        hands.jump(-1);
+        assert_eq!(clock.offset_ms(), offset - 1);
     }
 
     #[test]

@@ -46,6 +46,11 @@ pub trait Clock: Send + Sync {
     fn certain(&self, time: Timestamp) -> Timestamp {
         time
     }
+
+    /// Milliseconds between this clock and one that nobody can set. They change when this one is set, and then alone.
+    fn offset_ms(&self) -> i64 {
+        0
+    }
 }
 
 impl<C: Clock + ?Sized> Clock for Arc<C> {
@@ -55,6 +60,10 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
 
     fn certain(&self, time: Timestamp) -> Timestamp {
         (**self).certain(time)
+    }
+
+    fn offset_ms(&self) -> i64 {
+        (**self).offset_ms()
     }
 }
 

@@ -36,6 +36,16 @@ impl Stream {
         }
     }
 
+    /// Waits until reading may give something, as far as that can be told before.
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(tcp) => tcp.readable().await,
+            Self::Unix(unix) => unix.readable().await,
+            // Octets may have been decrypted already.
+            Self::Tls(_) | Self::Closed => Ok(()),
+        }
+    }
+
     /// Whether the connection is encrypted.
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))

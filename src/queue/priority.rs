@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::base::time::Timestamp;
 use crate::mail::address::ReversePath;
+use crate::store::AHEAD;
 
 /// Recipients from which on a message is one for many.
 const MANY: usize = 50;
@@ -15,11 +16,11 @@ const MANY: usize = 50;
 /// Octets from which on a message is large.
 const LARGE: u64 = 1 << 20;
 
-/// How much earlier each priority is due than the one behind it.
-const STEP: Duration = Duration::from_secs(60);
-
 /// The last priority, which is due when it comes.
 const LAST: u8 = 2;
+
+/// How much earlier each priority is due than the one behind it.
+const STEP: Duration = Duration::from_secs(AHEAD.as_secs() / LAST as u64);
 
 /// The priority of a new message; 0 comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -31,6 +31,13 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Whether there is nobody any more who works on the database.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::PoolClosed))
+    }
+}
+
 /// A statement that is refused for what it says will be refused again.
 fn while_migrating(error: &sqlx::Error) -> bool {
     if error.as_database_error().is_none() {

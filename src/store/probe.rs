@@ -7,7 +7,7 @@ use super::Error;
 /// Tries the store.
 #[async_trait]
 pub trait Probe: Send + Sync {
-    /// Begins and ends a transaction that changes nothing, as every message does that is accepted, and reads.
+    /// Writes something that changes nothing, as durably as every message that is accepted, and reads.
     ///
     /// Errors: [`Error::NotDurable`] if the server does not sync any more.
     async fn probe(&self) -> Result<(), Error>;

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -293,6 +294,19 @@ pub enum SettledState {
         /// Set when a report of the delay is among the follow-ups.
         delay_reported: bool,
     },
+}
+
+/// By how much new mail is due before it comes, at most: then it comes before what is due when it comes.
+pub const AHEAD: Duration = Duration::from_secs(120);
+
+impl SettledState {
+    /// Whether there may be something to be tried afterwards.
+    pub fn leaves_work(self) -> bool {
+        match self {
+            Self::Expanded | Self::Postponed { .. } | Self::Deferred { .. } => true,
+            Self::Delivered | Self::Relayed | Self::Failed(_) => false,
+        }
+    }
 }
 
 /// Place of a recipient in the order of [`Spool::list`]; stays valid when the recipient is gone.

@@ -134,6 +134,8 @@ struct Serving {
     shutdown: CancellationToken,
 }
 
+/// What is done for a command needs much room, for a moment. A session that waits for its peer has none of it: that is why such work
+/// stands in boxes.
 impl Serving {
     async fn dual(self, tcp: TcpStream) -> Result<u32, Error> {
         let machine = Dual::new(self.dual_params());
@@ -143,18 +145,18 @@ impl Serving {
         while let Some(event) = self.next(&mut connection, Dual::shut_down).await? {
             match event {
                 mode::Event::StartTls { protocol, .. } => {
-                    self.start_tls(&mut connection, protocol).await?;
+                    Box::pin(self.start_tls(&mut connection, protocol)).await?;
                     // RFC 3207 §4.2: what was learned in clear text is forgotten.
                     smtp = self.smtp_owner();
                 }
                 mode::Event::Smtp(event) => {
                     if let Some(session) = connection.machine().smtp() {
-                        smtp.handle(session, event).await;
+                        Box::pin(smtp.handle(session, event)).await;
                     }
                 }
                 mode::Event::Dmtp(event) => {
                     if let Some(session) = connection.machine().dmtp() {
-                        dmtp.handle(session, event).await;
+                        Box::pin(dmtp.handle(session, event)).await;
                     }
                 }
             }
@@ -190,7 +192,7 @@ impl Serving {
             .next(&mut connection, dmtp_protocol::server::Session::shut_down)
             .await?
         {
-            owner.handle(connection.machine(), event).await;
+            Box::pin(owner.handle(connection.machine(), event)).await;
         }
         Ok(owner.accepted())
     }
@@ -209,7 +211,7 @@ impl Serving {
             .next(&mut connection, smtp_protocol::server::Session::shutdown)
             .await?
         {
-            owner.handle(connection.machine(), event).await;
+            Box::pin(owner.handle(connection.machine(), event)).await;
         }
         Ok(owner.accepted())
     }

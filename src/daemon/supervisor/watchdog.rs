@@ -47,13 +47,16 @@ impl Watchdog {
     }
 
     /// What has stood still for that long. A writer that says that it cannot write has answered: another process would hear the
-    /// same.
+    /// same. One that is not there has not.
     async fn stalled(&self, half: Duration) -> Option<&'static str> {
         if self.pulse.age() > half {
             return Some("queue");
         }
         // It has its turn in the writer and changes nothing: nobody has that name.
         let written = self.store.forget_custody_pin("");
-        timeout(half, written).await.is_err().then_some("store")
+        let has_answered = timeout(half, written)
+            .await
+            .is_ok_and(|answer| !answer.is_err_and(|error| error.is_closed()));
+        (!has_answered).then_some("store")
     }
 }

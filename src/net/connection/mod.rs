@@ -156,10 +156,8 @@ impl<M: Machine> Connection<M> {
         if self.end_of_input {
             return Err(Error::Io(io::ErrorKind::UnexpectedEof.into()));
         }
-        self.input.reserve(READ_BYTES);
         let deadline = self.machine.timeout().map(|after| self.started + after);
-        let mut room = (&mut self.input).limit(READ_BYTES);
-        let read = self.stream.read_buf(&mut room);
+        let read = read(&mut self.stream, &mut self.input);
         let count = match deadline {
             Some(deadline) => match timeout_at(deadline, read).await {
                 Ok(count) => count?,
@@ -212,6 +210,16 @@ impl<M: Machine> Connection<M> {
         let _ = timeout(CLOSE_TIMEOUT, self.stream.shutdown()).await;
         self.stream = Stream::Closed;
     }
+}
+
+/// Reads what is there. Whoever says nothing costs no buffer meanwhile.
+async fn read(stream: &mut Stream, input: &mut BytesMut) -> io::Result<usize> {
+    if input.is_empty() {
+        *input = BytesMut::new();
+        stream.readable().await?;
+    }
+    input.reserve(READ_BYTES);
+    stream.read_buf(&mut input.limit(READ_BYTES)).await
 }
 
 #[cfg(test)]

@@ -275,6 +275,8 @@ impl Drop for Seated {
             let (lease, now) = (claim.lease, self.store.inner.clock.now());
             let writer = &self.store.inner.writer;
             writer.run_unattended(move |db| Box::pin(settle::give_back(db, lease, now)));
+            // The claim comes behind it.
+            self.store.inner.changed.notify_one();
         }
     }
 }

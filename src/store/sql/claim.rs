@@ -37,7 +37,7 @@ pub(super) struct Claimant {
 
 impl Claimant {
     fn draw(&self) -> LeaseToken {
-        let lease = self.tenure.node().lease(&mut rand::rng());
+        let lease = self.tenure.node().lease();
         self.drawn.add([lease]);
         lease
     }
@@ -337,6 +337,9 @@ struct OpenedMessage {
     body: Option<Secret<Vec<u8>>>,
 }
 
+/// A clock that differs by less has not been set.
+const CLOCK_SET_MS: i64 = 2_000;
+
 /// Bodies up to that size are read with their message.
 pub(super) const SMALL_BODY: i64 = 16 * 1024;
 
@@ -381,7 +384,10 @@ fn open_recipient(key: &MessageKey, row: &LeasedRow) -> Result<ClaimedRecipient,
         expanded: addressee.expanded,
         named: addressee.named,
         // The row already counts this attempt.
-        attempts: u32::try_from(attempts - 1).map_err(|_| Error::Unreadable("attempts"))?,
+        attempts: attempts
+            .checked_sub(1)
+            .and_then(|before| u32::try_from(before).ok())
+            .ok_or(Error::Unreadable("attempts"))?,
         delay_reported: *delay_reported,
         condemned: *condemned,
     })
@@ -392,6 +398,37 @@ pub(super) async fn forget_future_turns(db: &mut Connection, now: Timestamp) -> 
     query(
         "UPDATE lanes SET served_at = 0, turn_at = COALESCE((SELECT MIN(due_at) FROM recipients \
          WHERE destination = lanes.destination AND due_at IS NOT NULL), 0) WHERE served_at > $1",
+    )
+    .bind(now.0)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// By how much the clock was set, if that is more than clocks run apart.
+pub(super) fn clock_set_by(ms: i64) -> Option<i64> {
+    (ms.abs() >= CLOCK_SET_MS).then_some(ms)
+}
+
+/// The clock was set, by so many milliseconds. Leases last as long as before: what is being tried is not begun once more. What waits
+/// does not wait until a clock that was set back catches up; it may come early.
+pub(super) async fn follow_clock(db: &mut Connection, now: Timestamp, set_by_ms: i64) -> Result<(), Error> {
+    query(
+        "UPDATE recipients SET leased_until = leased_until + $1, due_at = due_at + $1 WHERE lease IS NOT NULL",
+    )
+    .bind(set_by_ms)
+    .execute(&mut *db)
+    .await?;
+    if set_by_ms < 0 {
+        query("UPDATE recipients SET due_at = due_at + $1 WHERE lease IS NULL AND due_at > $2")
+            .bind(set_by_ms)
+            .bind(now.0.saturating_sub(set_by_ms))
+            .execute(&mut *db)
+            .await?;
+    }
+    query(
+        "UPDATE lanes SET served_at = MIN(served_at, $1), turn_at = COALESCE((SELECT MIN(due_at) FROM recipients \
+         WHERE destination = lanes.destination AND due_at IS NOT NULL), 0)",
     )
     .bind(now.0)
     .execute(db)

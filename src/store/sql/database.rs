@@ -1,5 +1,7 @@
 //! What each database does in its own way beside the words of its SQL: opening connections, beginning to write, erasing.
 
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use super::connection::Connection;
@@ -14,6 +16,9 @@ pub(in crate::store) enum Database {
     Sqlite(Arc<sqlite::Options>),
     Postgres(Arc<Server>),
 }
+
+/// Device and inode.
+pub(super) type FileId = (u64, u64);
 
 /// The lock of PostgreSQL that whoever writes into a store has: nobody else of our database takes locks of that kind.
 const WRITERS: i64 = 0x64_696d_6564;
@@ -79,6 +84,25 @@ impl Database {
         };
         query(sql).execute(connection).await?;
         Ok(())
+    }
+
+    /// The log of a file, which is there as long as somebody has that open.
+    pub(super) fn open_log(&self) -> Result<Option<File>, Error> {
+        match self {
+            Self::Sqlite(options) => File::open(options.log()).map(Some).map_err(Error::File),
+            Self::Postgres(_) => Ok(None),
+        }
+    }
+
+    /// Which file it is.
+    pub(super) fn file(&self) -> Result<Option<FileId>, Error> {
+        match self {
+            Self::Sqlite(options) => {
+                let file = options.path().metadata().map_err(Error::File)?;
+                Ok(Some((file.dev(), file.ino())))
+            }
+            Self::Postgres(_) => Ok(None),
+        }
     }
 
     /// Whether others may be at work on what is stored.

@@ -84,7 +84,8 @@ struct Inner {
     kept_signets: KeptSignets,
     changed: Notify,
     /// Milliseconds, to notice a clock that has been set back.
-    last_claim_at: AtomicI64,
+    /// How the clock stood to one that nobody can set when mail was claimed last.
+    clock_offset_ms: AtomicI64,
     /// Milliseconds, until which the greylist takes whoever comes.
     greylist_open_until: AtomicI64,
     _file: Option<DatabaseFile>,
@@ -138,15 +139,15 @@ impl SqlStore {
             inner: Arc::new(Inner {
                 master,
                 opened_with,
-                clock,
                 readers: Readers::new(database.clone()),
                 writer,
                 database,
                 kept: Kept::default(),
                 kept_signets: KeptSignets::default(),
                 changed: Notify::new(),
-                last_claim_at: AtomicI64::new(i64::MIN),
+                clock_offset_ms: AtomicI64::new(clock.offset_ms()),
                 greylist_open_until: AtomicI64::new(i64::MIN),
+                clock,
                 _file: file,
                 tasks: Mutex::default(),
                 tenure: Mutex::default(),

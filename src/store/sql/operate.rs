@@ -7,7 +7,7 @@ use super::misread::is_misread;
 use super::query::{QueryBuilder, query_as, query_scalar, row};
 
 use super::claim::refresh_lane;
-use super::settle::erase_if_finished;
+use super::settle::{AHEAD_MS, erase_if_finished};
 use super::{Inner, message};
 use crate::base::id::{NodeId, QueueId, RecipientId};
 use crate::base::time::Timestamp;
@@ -265,9 +265,11 @@ pub(super) async fn release_leases(
 ) -> Result<u64, Error> {
     let mut sql =
         QueryBuilder::new("UPDATE recipients SET lease = NULL, leased_until = NULL, due_at = CASE state ");
-    sql.push("WHEN 'waiting' THEN ")
+    sql.push("WHEN 'waiting' THEN MIN(")
         .push_bind(now.0)
-        .push(" END WHERE lease IS NOT NULL");
+        .push(", (SELECT accepted_at FROM messages WHERE id = message) - ")
+        .push_bind(AHEAD_MS)
+        .push(") END WHERE lease IS NOT NULL");
     if let Some(node) = node {
         let (from, to) = leases_of(node);
         sql.push(" AND lease > ")

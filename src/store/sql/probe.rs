@@ -3,13 +3,20 @@
 use async_trait::async_trait;
 
 use super::SqlStore;
-use super::query::query_scalar;
+use super::query::{query, query_scalar};
 use crate::store::{Error, Probe};
 
 #[async_trait]
 impl Probe for SqlStore {
     async fn probe(&self) -> Result<(), Error> {
-        self.inner.write(|_| Box::pin(async { Ok(()) })).await?;
+        self.inner
+            .write(|db| {
+                Box::pin(async move {
+                    query("UPDATE changes SET count = count").execute(db).await?;
+                    Ok(())
+                })
+            })
+            .await?;
         let _: i64 = query_scalar("SELECT COUNT(*) FROM clock_record")
             .fetch_one(&self.inner.readers)
             .await?;

@@ -9,7 +9,10 @@ use crate::base::id::{LeaseToken, QueueId};
 use crate::base::observe;
 use crate::base::time::Timestamp;
 use crate::store::sealed::{MasterKey, MessageKey};
-use crate::store::{Addressee, Error, SettledState, Settlement};
+use crate::store::{AHEAD, Addressee, Error, SettledState, Settlement};
+
+/// By how much new mail is due before it comes, at most ([`AHEAD`]). What is given back does not come behind what was accepted after it.
+pub(super) const AHEAD_MS: i64 = AHEAD.as_millis() as i64;
 
 /// Attempts of one recipient that are remembered, the last ones. With the usual schedule there are fewer.
 const HISTORY: i64 = 50;
@@ -45,10 +48,12 @@ pub(super) async fn give_back(db: &mut Connection, lease: LeaseToken, now: Times
     let leased = leased_group(db, lease).await?;
     query(
         "UPDATE recipients SET lease = NULL, leased_until = NULL, attempts = attempts - 1, \
-         due_at = CASE state WHEN 'waiting' THEN $1 END WHERE lease = $2",
+         due_at = CASE state WHEN 'waiting' THEN MIN($1, (SELECT accepted_at FROM messages WHERE id = message) - $3) END \
+         WHERE lease = $2",
     )
     .bind(now.0)
     .bind(lease.to_string())
+    .bind(AHEAD_MS)
     .execute(&mut *db)
     .await?;
     refresh_lane(db, &leased.destination).await

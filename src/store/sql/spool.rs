@@ -38,6 +38,7 @@ impl Spool for SqlStore {
             .write(move |db| Box::pin(async move { store_follow_ups(db, now, &sealed).await }))
             .await?;
         self.stored(&[message], &stored);
+        self.inner.changed.notify_one();
         Ok(())
     }
 
@@ -54,14 +55,19 @@ impl Spool for SqlStore {
             drawn: InDoubt::default(),
         });
         let (own, in_doubt) = (Arc::clone(&claimant), self.inner.in_doubt.take());
-        let set_back = self.inner.last_claim_at.swap(now.0, Ordering::Relaxed) > now.0;
+        let offset_ms = self.inner.clock.offset_ms();
+        let set_by = claim::clock_set_by(offset_ms - self.inner.clock_offset_ms.load(Ordering::Relaxed));
+        let is_shared = self.inner.database.is_shared();
         let doubted = in_doubt.clone();
         let claimed = self
             .inner
             .write_as(Durable::Soon, move |db| {
                 Box::pin(async move {
-                    if set_back {
-                        claim::forget_future_turns(db, now).await?;
+                    match set_by {
+                        // What others have leased, they have by clocks of their own.
+                        Some(_) if is_shared => claim::forget_future_turns(db, now).await?,
+                        Some(set_by) => claim::follow_clock(db, now, set_by).await?,
+                        None => {}
                     }
                     if !nodes::is_known(db, &own.tenure).await? {
                         // Others would not find out that these leases are those of nobody.
@@ -76,9 +82,13 @@ impl Spool for SqlStore {
                 })
             })
             .await;
-        if claimed.is_err() {
-            self.inner.in_doubt.add(in_doubt);
-            self.inner.in_doubt.add(claimant.drawn.take());
+        match (&claimed, set_by) {
+            (Ok(_), Some(_)) => self.inner.clock_offset_ms.store(offset_ms, Ordering::Relaxed),
+            (Ok(_), None) => {}
+            (Err(_), _) => {
+                self.inner.in_doubt.add(in_doubt);
+                self.inner.in_doubt.add(claimant.drawn.take());
+            }
         }
         claimed
     }
@@ -145,9 +155,10 @@ impl Spool for SqlStore {
             .collect::<Result<Vec<_>, _>>()?;
         // What follows from an outcome goes out after that is durable.
         let durable = match sealed.is_empty() {
-            true => Durable::Soon,
+            true => Durable::AtLeisure,
             false => Durable::AtOnce,
         };
+        let leaves_work = settlements.iter().any(|one| one.state.leaves_work());
         let stored = self
             .inner
             .write_as(durable, move |db| {
@@ -157,8 +168,11 @@ impl Spool for SqlStore {
                 })
             })
             .await?;
-        // A deferred recipient changes when the runner has to wake, too.
         self.stored(&follow_ups, &stored);
+        // A deferred recipient changes when the runner has to wake.
+        if leaves_work || !stored.is_empty() {
+            self.inner.changed.notify_one();
+        }
         Ok(())
     }
 
@@ -276,14 +290,13 @@ async fn store_follow_ups(
 }
 
 impl SqlStore {
-    /// Follow-ups are durable: their bodies are no longer theirs to sweep, and the runner has work.
+    /// Follow-ups are durable: their bodies are no longer theirs to sweep.
     fn stored(&self, follow_ups: &[FollowUp], committed: &[Committed]) {
         for (follow_up, committed) in follow_ups.iter().zip(committed) {
             if let (FollowUpBody::Spooled(body), Committed::Stored) = (&follow_up.body, committed) {
                 body.mark_adopted();
             }
         }
-        self.inner.changed.notify_one();
     }
 }
 

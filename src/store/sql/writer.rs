@@ -4,25 +4,30 @@
 //! synced the next one's jobs gather, so groups grow with load.
 //!
 //! What may be done twice need not be durable at once: a transaction of such jobs alone is not waited for by the disk. It is durable
-//! after [`SOON`] at the latest, or with the next one that is ([`Durable`]).
+//! after [`SOON`], or with the next one that is ([`Durable`]). What nobody waits for gathers until something else is written, so that
+//! many such jobs change the same pages once.
 //!
 //! SQLite works, and syncs, on the thread that calls it. So there the writer has a thread of its own, and a job's statements cost
 //! no change of threads.
 
+use std::collections::VecDeque;
+use std::fs::File;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{Connection, is_lost};
-use super::database::Database;
+use super::database::{Database, FileId};
 use super::query::query;
-use crate::base::metrics;
+use crate::base::{metrics, observe};
 use crate::store::Error;
 
 /// What one job does with the connection.
@@ -34,8 +39,14 @@ const WAITING_JOBS: usize = 1024;
 /// The pause before a connection that could not be opened is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How long what may be done twice is not synced, at most: as long as a power cut may make it happen again.
+/// After how long what may be done twice is synced: as long as a power cut may make it happen again.
 const SOON: Duration = Duration::from_millis(100);
+
+/// How long what nobody waits for is put off, at most.
+const LEISURE: Duration = Duration::from_millis(10);
+
+/// Jobs that gather; more are done at once.
+const GATHERED: usize = GROUP_JOBS as usize / 2;
 
 /// Jobs in one transaction. Bounds how long the first of them waits for the last.
 const GROUP_JOBS: u64 = 256;
@@ -56,14 +67,17 @@ pub(super) enum Durable {
     AtOnce,
     /// Soon: a kill does not undo it, and after a power cut the work is done again.
     Soon,
+    /// The same, and nobody minds if the job begins [`LEISURE`] later.
+    AtLeisure,
 }
 
 /// Hands jobs to the writing task.
 pub(super) struct Writer {
     jobs: mpsc::Sender<Message>,
     counters: Arc<Counters>,
-    /// Whether somebody sees to it that what was put off is synced.
+    /// Whether somebody sees to it that what was put off is synced, and that what has gathered is done.
     sync_awaited: Arc<AtomicBool>,
+    leisure_awaited: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -74,6 +88,8 @@ struct Counters {
 
 enum Message {
     Job(Box<dyn Job>, Durable),
+    /// What has gathered is to be done now.
+    Gathered,
     /// What was put off is to be durable now.
     Sync,
     Close(oneshot::Sender<()>),
@@ -86,14 +102,7 @@ impl Writer {
     pub(super) fn start(connection: Connection, database: Database) -> Result<Self, Error> {
         let (jobs, queue) = mpsc::channel(WAITING_JOBS);
         let counters = Arc::new(Counters::default());
-        let task = Task {
-            connection: Some(connection),
-            not_before: None,
-            database,
-            syncs: true,
-            put_off_since: None,
-            counters: Arc::clone(&counters),
-        };
+        let task = Task::new(connection, database, Arc::clone(&counters))?;
         match task.database {
             Database::Sqlite(_) => {
                 let runtime = Handle::current();
@@ -108,6 +117,7 @@ impl Writer {
             jobs,
             counters,
             sync_awaited: Arc::default(),
+            leisure_awaited: Arc::default(),
         })
     }
 
@@ -128,17 +138,28 @@ impl Writer {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut Connection) -> Work<'c, T> + Send + 'static,
     {
+        if durable == Durable::AtLeisure {
+            self.remind(LEISURE, &self.leisure_awaited, Message::Gathered);
+        }
         let done = self.run_durably(durable, job).await;
-        if durable == Durable::Soon && !self.sync_awaited.swap(true, Ordering::SeqCst) {
-            let (jobs, awaited) = (self.jobs.clone(), Arc::clone(&self.sync_awaited));
-            tokio::spawn(async move {
-                tokio::time::sleep(SOON).await;
-                awaited.store(false, Ordering::SeqCst);
-                // Whoever has closed it has synced it.
-                jobs.send(Message::Sync).await.unwrap_or_default();
-            });
+        if durable != Durable::AtOnce {
+            self.remind(SOON, &self.sync_awaited, Message::Sync);
         }
         done
+    }
+
+    /// Has the writer told something after a while, if it is not going to be told anyway.
+    fn remind(&self, after: Duration, awaited: &Arc<AtomicBool>, message: Message) {
+        if awaited.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let (jobs, awaited) = (self.jobs.clone(), Arc::clone(awaited));
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            awaited.store(false, Ordering::SeqCst);
+            // Whoever has closed it has done it.
+            jobs.send(message).await.unwrap_or_default();
+        });
     }
 
     async fn run_durably<T, F>(&self, durable: Durable, job: F) -> Result<T, Error>
@@ -248,12 +269,36 @@ struct Task {
     database: Database,
     /// Whether the connection syncs at the end of each transaction. New ones do.
     syncs: bool,
-    /// Since when something is not synced.
-    put_off_since: Option<Instant>,
+    /// Whether something may not be synced.
+    is_put_off: bool,
+    /// Whether a sync has failed: what it was for may be missing on the disk, and with it all that stands behind it in the log, though
+    /// later syncs succeed.
+    is_doubtful: bool,
+    /// Jobs that nobody waits for.
+    gathered: VecDeque<Box<dyn Job>>,
+    /// SQLite's log, from when the connection was opened: whoever opens it later does not hear of what failed before.
+    log: Option<File>,
+    /// The database, as it was when this began.
+    file: Option<FileId>,
     counters: Arc<Counters>,
 }
 
 impl Task {
+    fn new(connection: Connection, database: Database, counters: Arc<Counters>) -> Result<Self, Error> {
+        Ok(Self {
+            connection: Some(connection),
+            not_before: None,
+            log: database.open_log()?,
+            file: database.file()?,
+            database,
+            syncs: true,
+            is_put_off: false,
+            is_doubtful: false,
+            gathered: VecDeque::new(),
+            counters,
+        })
+    }
+
     async fn run(mut self, mut queue: mpsc::Receiver<Message>) {
         let mut next = None;
         let closed = loop {
@@ -262,14 +307,19 @@ impl Task {
                 None => queue.recv().await,
             };
             match message {
+                Some(Message::Job(job, Durable::AtLeisure)) if self.gathered.len() < GATHERED => {
+                    self.gathered.push_back(job);
+                }
                 Some(Message::Job(job, durable)) => next = self.group(job, durable, &mut queue).await,
-                Some(Message::Sync) => self.sync().await,
+                Some(Message::Gathered) => next = self.do_gathered(&mut queue).await,
+                Some(Message::Sync) => self.sync(),
                 Some(Message::Close(closed)) => break Some(closed),
                 None => break None,
             }
         };
         queue.close();
-        self.sync().await;
+        self.do_gathered(&mut queue).await;
+        self.sync();
         if let Some(connection) = self.connection {
             // All transactions are over, so a failure to close loses nothing.
             connection.close().await.unwrap_or_default();
@@ -279,25 +329,26 @@ impl Task {
         }
     }
 
-    /// One transaction: `first` and whatever waits behind it, as far as it is to be as durable. Returns what does not belong to it, if
-    /// that came up.
+    async fn do_gathered(&mut self, queue: &mut mpsc::Receiver<Message>) -> Option<Message> {
+        let first = self.gathered.pop_front()?;
+        self.group(first, Durable::Soon, queue).await
+    }
+
+    /// One transaction: `first`, what has gathered, and whatever waits behind it, as far as it is to be as durable. Returns what does
+    /// not belong to it, if that came up.
     async fn group(
         &mut self,
         first: Box<dyn Job>,
         durable: Durable,
         queue: &mut mpsc::Receiver<Message>,
     ) -> Option<Message> {
-        let syncs = durable == Durable::AtOnce
-            || self.database.is_shared()
-            || self.put_off_since.is_some_and(|since| since.elapsed() >= SOON);
-        let connection = match self.begin(syncs).await {
+        let syncs = durable == Durable::AtOnce || self.database.is_shared();
+        let mut connection = match self.begin(syncs).await {
             Ok(connection) => connection,
-            Err(error) => {
-                first.refuse(error);
-                return refuse_waiting(queue);
-            }
+            Err(error) => return refuse_all(first, error, &mut self.gathered, queue),
         };
-        let (finished, next) = run_jobs(connection, first, syncs, queue).await;
+        let (finished, next) = run_jobs(&mut connection, first, syncs, &mut self.gathered, queue).await;
+        self.connection = Some(connection);
         match finished {
             Ok(done) => self.commit(done, syncs).await,
             Err((done, error)) => self.fail(done, error).await,
@@ -305,27 +356,42 @@ impl Task {
         next
     }
 
-    /// Syncs what was put off. The log is synced before anything of it is brought into the database.
-    async fn sync(&mut self) {
-        if self.put_off_since.is_none() {
+    /// Syncs what was put off. A transaction that was synced since says nothing: if it changed nothing, nothing was.
+    fn sync(&mut self) {
+        if !self.is_put_off {
             return;
         }
-        if let Some(connection) = &mut self.connection
-            && query("PRAGMA wal_checkpoint(PASSIVE)")
-                .execute(connection)
-                .await
-                .is_ok()
-        {
-            self.put_off_since = None;
+        match self.log.as_ref().map_or(Ok(()), File::sync_data) {
+            Ok(()) => self.is_put_off = false,
+            Err(error) => {
+                tracing::error!(event = observe::QUEUE_STORE_FAILED, %error, "cannot sync what was written last");
+                self.is_doubtful = true;
+            }
         }
     }
 
-    async fn begin(&mut self, syncs: bool) -> Result<&mut Connection, Error> {
+    /// Has what may be missing in the log brought into the database, before anything is written that a power cut would take with it.
+    async fn make_certain(&mut self) -> Result<(), Error> {
+        if self.file != self.database.file()? {
+            return Err(Error::NotDurable(
+                "the database was removed or replaced".to_owned(),
+            ));
+        }
+        if self.is_doubtful {
+            self.database.finish_erasing().await?;
+            self.is_doubtful = false;
+        }
+        Ok(())
+    }
+
+    /// The connection, in a new transaction.
+    async fn begin(&mut self, syncs: bool) -> Result<Connection, Error> {
+        self.make_certain().await?;
         if let Some(mut connection) = self.connection.take() {
             match begin(&self.database, &mut connection, (self.syncs, syncs)).await {
                 Ok(()) => {
                     self.syncs = syncs;
-                    return Ok(self.connection.insert(connection));
+                    return Ok(connection);
                 }
                 // Lost since the last transaction: nothing has been done in this one yet.
                 Err(Error::Database(error)) if is_lost(&error) => {}
@@ -334,8 +400,9 @@ impl Task {
         }
         let mut connection = self.open().await?;
         begin(&self.database, &mut connection, (true, syncs)).await?;
+        self.log = self.database.open_log()?;
         self.syncs = syncs;
-        Ok(self.connection.insert(connection))
+        Ok(connection)
     }
 
     /// Whoever is not there is not tried too often.
@@ -358,13 +425,10 @@ impl Task {
             None => Err(sqlx::Error::PoolClosed),
         };
         if let Err(error) = committed {
+            self.is_doubtful = true;
             return self.fail(done, Arc::new(error)).await;
         }
-        // A sync is one of the whole log.
-        self.put_off_since = match syncs {
-            true => None,
-            false => self.put_off_since.or_else(|| Some(Instant::now())),
-        };
+        self.is_put_off |= !syncs;
         let jobs = done.iter().filter(|job| job.succeeded()).count();
         metrics::committed(begun.elapsed(), jobs);
         self.counters.transactions.fetch_add(1, Ordering::Relaxed);
@@ -399,12 +463,29 @@ async fn begin(
 }
 
 /// What waits would only wait longer for what is not there. Returns the request to close, if one came up.
-fn refuse_waiting(queue: &mut mpsc::Receiver<Message>) -> Option<Message> {
-    let error = Arc::new(sqlx::Error::PoolTimedOut);
+fn refuse_all(
+    first: Box<dyn Job>,
+    error: Error,
+    gathered: &mut VecDeque<Box<dyn Job>>,
+    queue: &mut mpsc::Receiver<Message>,
+) -> Option<Message> {
+    let shared = match error {
+        Error::Database(error) => {
+            let error = Arc::new(error);
+            first.refuse(Error::NotCommitted(Arc::clone(&error)));
+            error
+        }
+        error => {
+            first.refuse(error);
+            Arc::new(sqlx::Error::PoolTimedOut)
+        }
+    };
+    let refuse = |job: Box<dyn Job>| job.refuse(Error::NotCommitted(Arc::clone(&shared)));
+    gathered.drain(..).for_each(refuse);
     loop {
         match queue.try_recv() {
-            Ok(Message::Job(job, _)) => job.refuse(Error::NotCommitted(Arc::clone(&error))),
-            Ok(Message::Sync) => {}
+            Ok(Message::Job(job, _)) => refuse(job),
+            Ok(Message::Sync | Message::Gathered) => {}
             Ok(closing @ Message::Close(_)) => return Some(closing),
             Err(_) => return None,
         }
@@ -419,6 +500,7 @@ async fn run_jobs(
     connection: &mut Connection,
     first: Box<dyn Job>,
     syncs: bool,
+    gathered: &mut VecDeque<Box<dyn Job>>,
     queue: &mut mpsc::Receiver<Message>,
 ) -> (Ran, Option<Message>) {
     let mut done = Vec::new();
@@ -429,7 +511,10 @@ async fn run_jobs(
             job.refuse(Error::NotCommitted(Arc::clone(&error)));
             return (Err((done, error)), None);
         }
-        let finished = job.run(connection).await;
+        // A panic ends its transaction, and its own caller hears of nothing; the writer goes on.
+        let Ok(finished) = AssertUnwindSafe(job.run(connection)).catch_unwind().await else {
+            return (Err((done, Arc::new(sqlx::Error::WorkerCrashed))), None);
+        };
         let kept = finished.succeeded();
         done.push(finished);
         if let Err(error) = leave_savepoint(connection, kept).await {
@@ -438,8 +523,12 @@ async fn run_jobs(
         if done.len() as u64 >= GROUP_JOBS {
             break;
         }
+        next = gathered.pop_front();
+        if next.is_some() {
+            continue;
+        }
         match queue.try_recv() {
-            Ok(Message::Job(job, durable)) if syncs || durable == Durable::Soon => next = Some(job),
+            Ok(Message::Job(job, durable)) if syncs || durable != Durable::AtOnce => next = Some(job),
             Ok(other) => return (Ok(done), Some(other)),
             Err(_) => break,
         }
@@ -518,8 +607,12 @@ mod tests {
     }
 
     async fn insert(writer: &Writer, id: i64, parent: Option<i64>) -> Result<(), Error> {
+        insert_as(writer, Durable::AtOnce, id, parent).await
+    }
+
+    async fn insert_as(writer: &Writer, durable: Durable, id: i64, parent: Option<i64>) -> Result<(), Error> {
         writer
-            .run(move |db| {
+            .run_as(durable, move |db| {
                 Box::pin(async move {
                     query("INSERT INTO t (id, parent) VALUES ($1, $2)")
                         .bind(id)
@@ -630,6 +723,77 @@ mod tests {
             async { drop(held) }
         );
         assert_eq!([first, second, third], [1, 2, 2]);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_shares_transactions_and_is_done_though_nothing_follows() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder).await;
+        let all = (0..100).map(|id| insert_as(&writer, Durable::AtLeisure, id, None));
+        for inserted in futures_util::future::join_all(all).await {
+            inserted.unwrap();
+        }
+        let stats = writer.stats();
+        assert!(stats.jobs == 100 && stats.transactions < 50, "{stats:?}");
+        assert_eq!(syncing(&writer, Durable::AtLeisure).await, 1);
+    }
+
+    /// After a sync that failed, what was not synced may be missing on the disk, and all later parts of the log with it.
+    #[tokio::test]
+    async fn nothing_is_written_behind_what_may_be_missing_in_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options::new(&folder.path().join("x.db")).pragma("journal_mode", "WAL");
+        let options = options.pragma("foreign_keys", "ON").pragma("synchronous", "FULL");
+        let mut connection = Connection::Sqlite(options.open().unwrap());
+        for sql in [
+            "CREATE TABLE t (id)",
+            "INSERT INTO t VALUES (1)",
+            "INSERT INTO t VALUES (2)",
+        ] {
+            query(sql).execute(&mut connection).await.unwrap();
+        }
+        let log = folder.path().join("x.db-wal");
+        let length = || log.metadata().unwrap().len();
+        assert!(length() > 0);
+        let mut task = Task::new(connection, Database::Sqlite(Arc::new(options)), Arc::default()).unwrap();
+        task.is_put_off = true;
+        // A device that cannot be synced.
+        task.log = Some(File::open("/dev/null").unwrap());
+        task.sync();
+        assert!(task.is_put_off && task.is_doubtful);
+        let mut connection = task.begin(true).await.unwrap();
+        assert_eq!(length(), 0);
+        query("ROLLBACK").execute(&mut connection).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_database_that_is_not_where_it_was_is_written_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder).await;
+        insert(&writer, 1, None).await.unwrap();
+        let (here, elsewhere) = (folder.path().join("x.db"), folder.path().join("y.db"));
+        std::fs::copy(&here, &elsewhere).unwrap();
+        std::fs::rename(&elsewhere, &here).unwrap();
+        let refused = insert(&writer, 2, None).await;
+        assert!(matches!(refused, Err(Error::NotDurable(_))), "{refused:?}");
+        std::fs::remove_file(&here).unwrap();
+        assert!(insert(&writer, 2, None).await.is_err());
+    }
+
+    fn fault() -> Result<(), Error> {
+        panic!("a job")
+    }
+
+    #[tokio::test]
+    async fn a_job_that_panics_ends_its_transaction_and_the_writer_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder).await;
+        let held = hold(&writer).await;
+        let panicking = writer.run(|_| Box::pin(async { fault() }));
+        let (first, panicked, ()) = tokio::join!(insert(&writer, 1, None), panicking, async { drop(held) });
+        assert!(first.is_err() && panicked.is_err());
+        insert(&writer, 2, None).await.unwrap();
+        assert_eq!(count(&writer).await, 1);
     }
 
     #[tokio::test]

@@ -37,6 +37,17 @@ impl Options {
         }
     }
 
+    pub(in crate::store) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where what is committed stands until it is brought into the database.
+    pub(in crate::store) fn log(&self) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push("-wal");
+        path.into()
+    }
+
     pub(in crate::store) fn read_only(mut self) -> Self {
         self.is_read_only = true;
         self

@@ -21,9 +21,11 @@ mod connection;
 mod file;
 mod watch;
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::types::Value;
 use sqlx::migrate::Migrator;
@@ -47,9 +49,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections that read, at most.
 pub(super) const READERS: u32 = 4;
 
-/// How often it is tried to cut the log off, and how long each try waits for those who use it.
-const LOG_TRIES: usize = 4;
+/// How long it is tried to cut the log off, and how long each try waits for those who read or write.
+const LOG_PATIENCE: Duration = Duration::from_secs(6);
 const LOG_WAIT: Duration = Duration::from_millis(1500);
+
+/// The pause after a try. Whoever else brings the log into the database is not waited for by SQLite itself.
+const LOG_PAUSE: Duration = Duration::from_millis(20);
 
 impl SqlStore {
     /// Opens the SQLite database at `path`, which is created with mode 0600 if there is none, and brings its schema up to date.
@@ -76,9 +81,13 @@ impl SqlStore {
         let mut connection = Connection::Sqlite(open_writer(&options)?);
         migrate(path).await?;
         let is_alone = file.is_alone();
+        if is_alone {
+            // What a sync that failed has left, before anything is written behind it.
+            empty_log(&options).await?;
+        }
         let master = Self::prepare(&mut connection, &opened_with, clock.now(), is_alone).await?;
         let file = file.share().await?;
-        let watched = options.clone().read_only();
+        let watched = options.clone().read_only().busy_timeout(Duration::ZERO);
         let opened = Opened {
             database: Database::Sqlite(Arc::new(options)),
             connection,
@@ -117,6 +126,8 @@ fn options(path: &Path) -> Options {
         .pragma("foreign_keys", "ON")
         // A page that many transactions change is brought from the log into the database less often: 16 MiB of it.
         .pragma("wal_autocheckpoint", "4000")
+        // What has grown while somebody read is given back.
+        .pragma("journal_size_limit", "16777216")
         // Deleted keys are overwritten in the pages that stay in use.
         .pragma("secure_delete", "FAST")
 }
@@ -175,20 +186,21 @@ pub(super) async fn empty_log(options: &Options) -> Result<(), Error> {
     let options = options.clone().busy_timeout(LOG_WAIT);
     let emptied = tokio::task::spawn_blocking(move || {
         let mut connection = open_writer(&options)?;
-        for _ in 0..LOG_TRIES {
+        let until = Instant::now() + LOG_PATIENCE;
+        loop {
             // Whether others were in the way, pages in the log, pages brought into the database.
             let rows = connection.fetch("PRAGMA wal_checkpoint(TRUNCATE)", Vec::new(), 1)?;
             let is_busy = rows.first().ok_or(sqlx::Error::RowNotFound)?.at(0)?;
             if *is_busy == Value::Integer(0) {
                 return Ok(());
             }
+            if Instant::now() >= until {
+                return Err(Error::LogInUse);
+            }
+            thread::sleep(LOG_PAUSE);
         }
-        Err(Error::LogInUse)
     });
-    emptied
-        .await
-        .map_err(std::io::Error::other)
-        .map_err(Error::File)?
+    emptied.await.map_err(io::Error::other).map_err(Error::File)?
 }
 
 #[cfg(test)]

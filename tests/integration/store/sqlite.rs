@@ -1,12 +1,15 @@
 //! SQLite below the behaviour suite, and what only SQLite has.
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dimed::base::time::ManualClock;
+use dimed::base::time::{Clock, ManualClock, Timestamp};
 use dimed::crypto::at_rest::Key;
 use dimed::dime::fingerprint::CryptoFingerprint;
 use dimed::mail::address::{Domain, Mailbox, ReversePath};
@@ -259,6 +262,72 @@ async fn keys_that_the_log_still_holds_are_not_called_destroyed() {
     assert_eq!(store.destroy_kem_keys(noon_plus(100)).await.unwrap(), 1);
     assert!(!is_there());
     assert_eq!(store.destroy_kem_keys(noon_plus(100)).await.unwrap(), 0);
+}
+
+/// A clock that somebody sets.
+struct SetClock(AtomicI64);
+
+impl Clock for SetClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(NOON.0 + self.offset_ms())
+    }
+
+    fn offset_ms(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// What is being tried when the clock is set is not begun a second time, and what waits comes no later for it.
+#[tokio::test]
+async fn leases_and_pauses_last_as_long_as_before_when_the_clock_is_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SetClock(AtomicI64::new(0)));
+    let master = MasterKey::new(Key::from_bytes([1; 32]));
+    let store = SqliteStore::open(&folder.path().join("dimed.db"), master, clock.clone())
+        .await
+        .unwrap();
+    enqueue(&store, message(&["bob@hismail.test"])).await;
+    let leased = claim_one(&store, NOON).await;
+    let hour_ms = 3_600_000;
+    clock.0.store(hour_ms, Ordering::SeqCst);
+    assert!(claim(&store, clock.now(), 10).await.is_empty());
+    let due_at = clock.now().after(Duration::from_secs(600));
+    let deferred = SettledState::Deferred {
+        due_at,
+        delay_reported: false,
+    };
+    settle(&store, &leased, deferred).await.unwrap();
+    clock.0.store(0, Ordering::SeqCst);
+    assert!(claim(&store, NOON, 10).await.is_empty());
+    let later = NOON.after(Duration::from_secs(600));
+    assert_eq!(claim(&store, later, 10).await.len(), 1);
+}
+
+/// Whoever brings the log into the database has it for himself so long, and SQLite does not wait for him: we do.
+#[tokio::test]
+async fn keys_are_destroyed_once_another_has_brought_the_log_into_the_database() {
+    let bed = SqliteBed::new();
+    let store = bed.store().await;
+    let publication = suite::with_kem_keys("bob@hismail.test", 10, 100);
+    store.publish_signet(publication).await.unwrap();
+    // The lock of those who bring the log into the database, on its octet of the shared memory.
+    let holds = "import fcntl, sys, time\n\
+        memory = open(sys.argv[1], 'r+b')\n\
+        fcntl.lockf(memory, fcntl.LOCK_EX, 1, 121)\n\
+        print('held', flush=True)\n\
+        time.sleep(1)\n";
+    let mut other = Command::new("python3")
+        .args(["-c", holds, &format!("{}-shm", bed.path().display())])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut held = String::new();
+    let mut said = BufReader::new(other.stdout.take().unwrap());
+    said.read_line(&mut held).unwrap();
+    assert_eq!(held, "held\n");
+    assert_eq!(store.destroy_kem_keys(noon_plus(100)).await.unwrap(), 1);
+    // It had to be waited for, so that it has ended by now or does so soon.
+    assert!(other.wait().unwrap().success());
 }
 
 /// The same of the keys of an account that is removed.
