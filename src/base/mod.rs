@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod network;
 pub mod observe;
 pub mod recent;
+pub mod regular;
 pub mod secret;
 pub mod space;
 pub mod time;

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::master_key::{CREDENTIALS_VARIABLE, check_mode};
 use super::{Config, Error};
+use crate::base::regular;
 use crate::base::secret::Secret;
 use crate::store::Place;
 use crate::store::postgres::{Address, AddressError, Server};
@@ -116,7 +117,7 @@ fn read(path: &PathBuf) -> Result<Secret<String>, Error> {
         source,
     };
     let mut text = Zeroizing::new(String::with_capacity(MOST_OCTETS as usize + 1));
-    let file = std::fs::File::open(path).map_err(failed)?;
+    let file = regular::open(path).map_err(failed)?;
     file.take(MOST_OCTETS).read_to_string(&mut text).map_err(failed)?;
     Ok(Secret::new(text.lines().next().unwrap_or_default().to_owned()))
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sections::text;
 use super::{Config, Error};
+use crate::base::regular;
 use crate::base::secret::Secret;
 use crate::filters::{self, Protocol, Rules};
 use crate::net::service::Service;
@@ -17,6 +18,8 @@ use crate::net::service::Service;
 const COMMANDS_WITHIN: u64 = 120;
 /// The same over a message; clients wait for 10 minutes.
 const MESSAGES_WITHIN: u64 = 240;
+/// Octets of a file with a password at most.
+const LONGEST_PASSWORD: u64 = 4096;
 /// Characters of a filter's name at most.
 const MAX_NAME: usize = 40;
 
@@ -242,8 +245,10 @@ impl Filter {
             let fault = format!("others can read {}: run `chmod 600` on it", path.display());
             return Err(Error::Filter(self.name.clone(), fault));
         }
-        let text = Secret::new(std::fs::read_to_string(path).map_err(unreadable)?);
-        let password = text.expose().trim_end_matches(['\r', '\n']);
+        let octets = regular::read(path, LONGEST_PASSWORD).map_err(unreadable)?;
+        // What is no text is no password, and neither is nothing.
+        let text = std::str::from_utf8(&octets).unwrap_or_default();
+        let password = text.trim_end_matches(['\r', '\n']);
         let is_clean = password.bytes().all(|octet| (b' '..=b'~').contains(&octet));
         match is_clean && !password.is_empty() {
             true => Ok(Some(Secret::new(password.to_owned()))),

@@ -4,7 +4,6 @@
 //! variable `DIMED_MASTER_KEY` (base64), then in the configured file. It never lies in the database.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::{Config, Error};
-use crate::base::{durable, encoding};
+use crate::base::{durable, encoding, regular};
 use crate::crypto::at_rest::Key;
 
 /// Variable that holds the key itself.
@@ -108,7 +107,7 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
     };
     // Room for everything at once, so that no copy is left behind by growing.
     let mut octets = Zeroizing::new(Vec::with_capacity(MOST_OCTETS as usize + 1));
-    let file = File::open(path).map_err(failed)?;
+    let file = regular::open(path).map_err(failed)?;
     file.take(MOST_OCTETS).read_to_end(&mut octets).map_err(failed)?;
     Ok(octets)
 }

@@ -2,17 +2,19 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,7 +22,7 @@ use crate::base::network::Network;
 use crate::base::observe;
 use crate::net::proxy;
 
-/// How long to wait after `accept` failed, usually for want of file descriptors.
+/// How long a port is left alone after `accept` failed, usually for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How many connections are served at a time, over all listeners.
@@ -125,14 +127,13 @@ pub async fn run<P, S, F>(
     S: Fn(P, TcpStream, SocketAddr) -> F + Clone + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
+    let mut ports: Vec<Door<P>> = ports.into_iter().map(Door::new).collect();
     for turn in (0..ports.len()).cycle() {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
-            accepted = accept(&ports, turn, &limits) => accepted,
+            accepted = accept(&mut ports, turn, &limits) => accepted,
         };
-        let Some(caller) = accepted else {
-            continue;
-        };
+        let Some(caller) = accepted else { return };
         let (limits, serve) = (limits.clone(), serve.clone());
         sessions.spawn(async move {
             let purpose = caller.purpose;
@@ -197,39 +198,62 @@ impl<P> Caller<P> {
     }
 }
 
-/// The permit comes first, so that a full house leaves callers in the kernel's queue.
-async fn accept<P: Copy>(ports: &[Port<P>], turn: usize, limits: &ConnectionLimits) -> Option<Caller<P>> {
-    let permit = Arc::clone(&limits.total).acquire_owned().await.ok()?;
-    let (port, accepted) = first_caller(ports, turn).await;
-    match accepted {
-        Ok((tcp, peer)) => Some(Caller {
-            purpose: port.purpose,
-            tcp,
-            peer,
-            permit,
-            farewell: port.farewell.clone(),
-            proxies: port.proxies.clone(),
-        }),
-        Err(error) => {
-            tracing::warn!(event = observe::LISTENER_ACCEPT_FAILED, %error, "cannot accept a connection");
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            None
+/// A port, which is left alone for a while after it has failed. The others go on.
+struct Door<P> {
+    port: Port<P>,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl<P> Door<P> {
+    fn new(port: Port<P>) -> Self {
+        Self { port, pause: None }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<(TcpStream, SocketAddr)> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                std::task::ready!(pause.as_mut().poll(context));
+                self.pause = None;
+            }
+            match std::task::ready!(self.port.listener.poll_accept(context)) {
+                Ok(caller) => return Poll::Ready(caller),
+                Err(error) => {
+                    tracing::warn!(event = observe::LISTENER_ACCEPT_FAILED, %error, "cannot accept a connection");
+                    self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
+                }
+            }
         }
     }
 }
 
+/// The permit comes first, so that a full house leaves callers in the kernel's queue.
+async fn accept<P: Copy>(doors: &mut [Door<P>], turn: usize, limits: &ConnectionLimits) -> Option<Caller<P>> {
+    let permit = Arc::clone(&limits.total).acquire_owned().await.ok()?;
+    let (port, (tcp, peer)) = first_caller(doors, turn).await;
+    Some(Caller {
+        purpose: port.purpose,
+        tcp,
+        peer,
+        permit,
+        farewell: port.farewell.clone(),
+        proxies: port.proxies.clone(),
+    })
+}
+
 /// The next connection to any port; `turn` is the port that is looked at first, so that none is forgotten.
-async fn first_caller<P>(ports: &[Port<P>], turn: usize) -> (&Port<P>, io::Result<(TcpStream, SocketAddr)>) {
-    let (before, after) = ports.split_at(turn);
-    poll_fn(|context| {
-        for port in after.iter().chain(before) {
-            if let Poll::Ready(accepted) = port.listener.poll_accept(context) {
-                return Poll::Ready((port, accepted));
+async fn first_caller<P>(doors: &mut [Door<P>], turn: usize) -> (&Port<P>, (TcpStream, SocketAddr)) {
+    let (index, caller) = poll_fn(|context| {
+        let (before, after) = doors.split_at_mut(turn);
+        let order = (turn..).zip(after).chain((0..).zip(before));
+        for (index, door) in order {
+            if let Poll::Ready(caller) = door.poll(context) {
+                return Poll::Ready((index, caller));
             }
         }
         Poll::Pending
     })
-    .await
+    .await;
+    (&doors[index].port, caller)
 }
 
 /// Never waits: the line fits into the empty buffer of a new connection, and if it does not, the peer does without.
@@ -272,17 +296,58 @@ mod tests {
         assert!(admit("2001:db8::5").is_none());
     }
 
+    fn port(listener: TcpListener) -> Port<()> {
+        Port {
+            listener,
+            purpose: (),
+            farewell: None,
+            proxies: None,
+        }
+    }
+
+    /// So many are greeted one after the other that each pause of the other port would be noticed.
+    #[tokio::test]
+    async fn a_port_that_fails_holds_up_no_other() {
+        use rustix::net::{AddressFamily, SocketType, bind, socket};
+
+        // It is bound, and does not listen.
+        let dead = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&dead, &"127.0.0.1:0".parse::<SocketAddr>().unwrap()).unwrap();
+        let dead = std::net::TcpListener::from(dead);
+        dead.set_nonblocking(true).unwrap();
+        let dead = TcpListener::from_std(dead).unwrap();
+        assert!(dead.accept().await.is_err());
+        let well = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = well.local_addr().unwrap();
+        let (sessions, stop) = (TaskTracker::new(), CancellationToken::new());
+        let serve = |(), mut tcp: TcpStream, _: SocketAddr| async move {
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut tcp, b"220").await;
+        };
+        let limits = ConnectionLimits::new(10, 10);
+        let ports = vec![port(dead), port(well)];
+        let listening = tokio::spawn(run(ports, limits, sessions, stop.clone(), serve));
+        let calling = async {
+            for _ in 0..700 {
+                let mut caller = TcpStream::connect(address).await.unwrap();
+                let mut greeting = Vec::new();
+                tokio::io::AsyncReadExt::read_to_end(&mut caller, &mut greeting)
+                    .await
+                    .unwrap();
+                assert_eq!(greeting, b"220");
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), calling)
+            .await
+            .unwrap();
+        stop.cancel();
+        listening.await.unwrap();
+    }
+
     /// There is room for one session, which the first gives back.
     #[tokio::test]
     async fn a_session_that_panics_ends_alone() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let port = Port {
-            listener,
-            purpose: (),
-            farewell: None,
-            proxies: None,
-        };
         let (sessions, stop) = (TaskTracker::new(), CancellationToken::new());
         let served = Arc::new(Mutex::new(0));
         let count = Arc::clone(&served);
@@ -298,7 +363,13 @@ mod tests {
             }
         };
         let limits = ConnectionLimits::new(1, 1);
-        let listening = tokio::spawn(run(vec![port], limits, sessions.clone(), stop.clone(), serve));
+        let listening = tokio::spawn(run(
+            vec![port(listener)],
+            limits,
+            sessions.clone(),
+            stop.clone(),
+            serve,
+        ));
         for _ in 0..3 {
             let mut caller = TcpStream::connect(address).await.unwrap();
             let mut rest = Vec::new();

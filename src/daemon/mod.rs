@@ -74,6 +74,9 @@ pub enum Error {
     /// A certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    /// Files that the configuration names cannot be read now.
+    #[error("what the configuration names cannot be read within {} seconds", reload::READ_WITHIN.as_secs())]
+    Unread,
     /// The store cannot be opened.
     #[error("the store cannot be opened: {0}")]
     Store(#[from] store::Error),
@@ -265,15 +268,20 @@ impl Daemon {
 
     fn listen_to_web(&self, http: Vec<TcpListener>, operations: Vec<TcpListener>) {
         let current = Arc::clone(&self.current);
+        let callers = || http::Callers::new(self.stop.clone());
+        let web = callers();
         self.listen_alone(http, move |(), tcp, _| {
-            http::own_policy::serve(current.get(), tcp)
+            http::own_policy::serve(current.get(), tcp, Arc::clone(&web))
         });
         let answers = Arc::new(Operations::new(Arc::clone(&self.current)));
         if !operations.is_empty() {
             let (answers, stop) = (Arc::clone(&answers), self.stop.clone());
             self.sessions.spawn(operations::history::run(answers, stop));
         }
-        self.listen_alone(operations, move |(), tcp, _| Arc::clone(&answers).serve(tcp));
+        let callers = callers();
+        self.listen_alone(operations, move |(), tcp, _| {
+            Arc::clone(&answers).serve(tcp, Arc::clone(&callers))
+        });
     }
 
     /// A service with connections of its own, which mail leaves nothing to and takes nothing from.

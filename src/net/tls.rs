@@ -14,7 +14,7 @@ use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::{CertificateError, CommonState, DigitallySignedStruct, OtherError, SignatureScheme};
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -23,10 +23,14 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use super::dane::{Dane, Rejected};
 use super::stream::Stream;
 use crate::base::machine::TlsInfo;
+use crate::base::regular;
 use crate::base::secret::Secret;
 
 pub use period::Period;
 pub use web_pki::{Untrusted, WebPki};
+
+/// Octets of a file with a certificate or key at most.
+const MOST_OCTETS: u64 = 1024 * 1024;
 
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -168,13 +172,17 @@ impl Identity {
     /// Reads both from PEM files.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, Error> {
         let named = |path: &Path, error| Error::Pem(path.display().to_string(), error);
-        let chain = CertificateDer::pem_file_iter(certificate)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        let read = |path: &Path| {
+            let octets = regular::read(path, MOST_OCTETS);
+            octets.map_err(|error| named(path, pem::Error::Io(error)))
+        };
+        let chain = CertificateDer::pem_slice_iter(&read(certificate)?)
+            .collect::<Result<Vec<_>, _>>()
             .map_err(|error| named(certificate, error))?;
         if chain.is_empty() {
             return Err(Error::NoCertificate(certificate.display().to_string()));
         }
-        let key = PrivateKeyDer::from_pem_file(key).map_err(|error| named(key, error))?;
+        let key = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| named(key, error))?;
         Ok(Self { chain, key })
     }
 

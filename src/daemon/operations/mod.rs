@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -24,7 +24,7 @@ use self::page::Page;
 use self::sample::{Domains, Queue};
 use super::VERSION;
 use super::health::{self, Finding};
-use super::http::{exchange, text, typed};
+use super::http::{Callers, exchange, host, text, typed, unclear};
 use super::reload::Current;
 use crate::base::time::{Clock as _, Timestamp};
 
@@ -61,8 +61,8 @@ impl Operations {
     }
 
     /// One request and its answer.
-    pub async fn serve(self: Arc<Self>, tcp: TcpStream) {
-        exchange(tcp, |request| {
+    pub async fn serve(self: Arc<Self>, tcp: TcpStream, callers: Arc<Callers>) {
+        exchange(tcp, &callers, |request| {
             let operations = Arc::clone(&self);
             async move { operations.answer(&request).await }
         })
@@ -70,10 +70,13 @@ impl Operations {
     }
 
     async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        let mut response = match *request.method() {
-            _ if !self.is_meant(request) => text(StatusCode::MISDIRECTED_REQUEST, "no such host\n".into()),
-            Method::GET | Method::HEAD => self.at(request.uri().path()).await,
-            _ => text(StatusCode::METHOD_NOT_ALLOWED, "GET it\n".into()),
+        let mut response = match (host(request), request.method()) {
+            (Err(_), _) => unclear(),
+            (Ok(host), _) if !self.is_ours(host) => {
+                text(StatusCode::MISDIRECTED_REQUEST, "no such host\n".into())
+            }
+            (Ok(_), &Method::GET | &Method::HEAD) => self.at(request.uri().path()).await,
+            (Ok(_), _) => text(StatusCode::METHOD_NOT_ALLOWED, "GET it\n".into()),
         };
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -95,13 +98,9 @@ impl Operations {
         }
     }
 
-    /// Whether the request names us. A page of somebody else, in a browser on this machine, can have its name lead here, and would
-    /// be let read the answers.
-    fn is_meant<B>(&self, request: &Request<B>) -> bool {
-        let named = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-        let Some(host) = named.map(without_port) else {
-            return false;
-        };
+    /// Whether a request that names this host is for us. A page of somebody else, in a browser on this machine, can have its name
+    /// lead here, and would be let read the answers.
+    fn is_ours(&self, host: &str) -> bool {
         host.parse::<std::net::IpAddr>().is_ok()
             || host.eq_ignore_ascii_case("localhost")
             || host.eq_ignore_ascii_case(self.current.get().config.server.hostname.as_str())
@@ -172,33 +171,6 @@ impl Operations {
     }
 }
 
-/// `host`, `host:port`, `[v6]` or `[v6]:port`.
-fn without_port(authority: &str) -> &str {
-    match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => authority.split(':').next().unwrap_or_default(),
-    }
-}
-
 fn json_text(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
     typed(status, "application/json", format!("{value:#}\n"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_host_is_told_from_its_port() {
-        for (authority, host) in [
-            ("127.0.0.1:8525", "127.0.0.1"),
-            ("[::1]:8525", "::1"),
-            ("[::1]", "::1"),
-            ("localhost", "localhost"),
-            ("mx.example.org:80", "mx.example.org"),
-            ("", ""),
-        ] {
-            assert_eq!(without_port(authority), host);
-        }
-    }
 }

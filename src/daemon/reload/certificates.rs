@@ -6,6 +6,7 @@
 //! old one is kept in a file of ours, so that a daemon which is started goes on with it, and the time begins anew. One that is out of
 //! date keeps no other waiting.
 
+use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,9 @@ use crate::net::tls::{Acceptor, Error, Identity};
 
 /// Records looked up at the same time.
 const AT_A_TIME: usize = 16;
+
+/// How soon it is said again that a certificate cannot be used.
+const TOLD_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 /// A certificate with its key, ready to be shown.
 #[derive(Debug, Clone)]
@@ -110,10 +114,91 @@ impl Identities {
                 ..configured
             }),
             Err(error) => {
-                tracing::error!(event = observe::TLS_CERTIFICATE_FAILED, error = %Causes(&error), "the certificate that DMTP peers went by cannot be used; the configured one is, although it has not waited");
+                tracing::error!(event = observe::TLS_CERTIFICATE_FAILED, service = "dmtp", error = %Causes(&error), "the certificate that DMTP peers went by cannot be used; the configured one is, although it has not waited");
                 Ok(configured)
             }
         }
+    }
+
+    /// Whether all of them are the same certificates.
+    pub fn are_same(&self, other: &Self) -> bool {
+        self.smtp.is_same(&other.smtp) && self.dmtp.is_same(&other.dmtp)
+    }
+}
+
+/// One of the two, with its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pair {
+    /// For SMTP and submission.
+    Smtp,
+    /// For DMTP.
+    Dmtp,
+}
+
+impl Pair {
+    /// As it is called in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Smtp => "smtp",
+            Self::Dmtp => "dmtp",
+        }
+    }
+
+    /// The one that the configuration names.
+    ///
+    /// Errors: those of [`Identity::load`] and [`Acceptor::new`].
+    pub fn load(self, config: &Config) -> Result<Shown, Error> {
+        let identity = match self {
+            Self::Smtp => config.smtp_identity(),
+            Self::Dmtp => config.dmtp_identity(),
+        };
+        Shown::of(identity?)
+    }
+}
+
+/// Certificates that have been read. What is `None` stays as it is.
+pub struct Found {
+    /// For SMTP and submission.
+    pub smtp: Option<Shown>,
+    /// For DMTP, and whether there are records that peers go by.
+    pub dmtp: Option<(Shown, bool)>,
+}
+
+/// What was said of certificates that cannot be used: of which files, and when.
+#[derive(Debug, Default)]
+pub struct Complaints(BTreeMap<Pair, Complaint>);
+
+#[derive(Debug)]
+struct Complaint {
+    error: String,
+    files: Option<Stamps>,
+    told_at: Instant,
+}
+
+impl Complaints {
+    /// What is to be said of all that have failed now: what differs from before, what is said of other files, and everything once
+    /// a day.
+    pub fn news(&mut self, failed: Vec<(Pair, String)>, files: Option<&Stamps>) -> Vec<(Pair, String)> {
+        let now = Instant::now();
+        self.0.retain(|pair, _| failed.iter().any(|(one, _)| one == pair));
+        let is_news = |(pair, error): &(Pair, String)| {
+            let is_said = |before: &Complaint| {
+                before.error == *error
+                    && before.files.as_ref() == files
+                    && now.duration_since(before.told_at) < TOLD_EVERY
+            };
+            if self.0.get(pair).is_some_and(is_said) {
+                return false;
+            }
+            let complaint = Complaint {
+                error: error.clone(),
+                files: files.cloned(),
+                told_at: now,
+            };
+            self.0.insert(*pair, complaint);
+            true
+        };
+        failed.into_iter().filter(is_news).collect()
     }
 }
 
@@ -138,7 +223,7 @@ pub fn keep(config: &Config, shown: Option<&Shown>) {
         None => kept_certificate::forget(&file),
     };
     if let Err(error) = kept {
-        tracing::error!(event = observe::TLS_CERTIFICATE_FAILED, error = %Causes(&error), "after a restart another certificate may be shown to DMTP peers than should be");
+        tracing::error!(event = observe::TLS_CERTIFICATE_FAILED, service = "dmtp", error = %Causes(&error), "after a restart another certificate may be shown to DMTP peers than should be");
     }
 }
 
@@ -166,9 +251,8 @@ impl Waiting {
         }
     }
 
-    /// Looks at the records of our domains. Returns how long it has to wait yet; `None` if nobody can say.
-    pub async fn look(&mut self, resolver: &dyn Resolver, domains: &[Domain]) -> Option<Duration> {
-        let ttl = vouched_for(resolver, domains, self.shown.leaf()).await;
+    /// Takes note of what [`vouched_for`] says now. Returns how long it has to wait yet; `None` if nobody can say.
+    pub fn note(&mut self, ttl: Option<Duration>) -> Option<Duration> {
         let now = Instant::now();
         self.ready_at = ttl.map(|ttl| self.ready_at.unwrap_or(now + ttl));
         self.ready_at
@@ -178,7 +262,7 @@ impl Waiting {
 
 /// For how long others may go on with older records; `None` if some record does not vouch for the certificate, or cannot be
 /// looked up.
-async fn vouched_for(resolver: &dyn Resolver, domains: &[Domain], leaf: &[u8]) -> Option<Duration> {
+pub async fn vouched_for(resolver: &dyn Resolver, domains: &[Domain], shown: &Shown) -> Option<Duration> {
     let mut longest = Duration::ZERO;
     for some in domains.chunks(AT_A_TIME) {
         let mut looks = Vec::new();
@@ -186,7 +270,7 @@ async fn vouched_for(resolver: &dyn Resolver, domains: &[Domain], leaf: &[u8]) -
             looks.push(look_up(resolver, domain));
         }
         for (found, ttl) in join_all(looks).await {
-            if !allows(&found, leaf) {
+            if !allows(&found, shown.leaf()) {
                 return None;
             }
             longest = longest.max(ttl);
@@ -211,7 +295,7 @@ fn allows(found: &RecordLookup, leaf: &[u8]) -> bool {
 type Stamp = Option<(u64, u64, i64, i64, i64, i64)>;
 
 /// The files of our certificates as they were last.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamps(Vec<(PathBuf, Stamp)>);
 
 impl Stamps {
@@ -295,6 +379,32 @@ mod tests {
         shown.leaf()
     }
 
+    async fn look(waiting: &mut Waiting, zone: &Zone, domains: &[Domain]) -> Option<Duration> {
+        let ttl = vouched_for(zone, domains, &waiting.shown).await;
+        waiting.note(ttl)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_said_again_when_it_is_something_else_or_of_other_files_and_once_a_day() {
+        let mut complaints = Complaints::default();
+        let files = |size| Stamps(vec![("key.pem".into(), Some((1, size, 0, 0, 0, 0)))]);
+        let mut news = |failed: &[(Pair, &str)], size| {
+            let failed = failed.iter().map(|(pair, error)| (*pair, (*error).to_owned()));
+            let told = complaints.news(failed.collect(), Some(&files(size)));
+            told.into_iter().map(|(pair, _)| pair).collect::<Vec<_>>()
+        };
+        let both = [(Pair::Smtp, "no key"), (Pair::Dmtp, "no key")];
+        assert_eq!(news(&both, 1), [Pair::Smtp, Pair::Dmtp]);
+        assert_eq!(news(&both, 1), []);
+        assert_eq!(news(&[both[0], (Pair::Dmtp, "another's key")], 1), [Pair::Dmtp]);
+        assert_eq!(news(&both[..1], 2), [Pair::Smtp]);
+        // The other one was right in between.
+        assert_eq!(news(&both, 2), [Pair::Dmtp]);
+        tokio::time::advance(TOLD_EVERY).await;
+        assert_eq!(news(&both, 2), [Pair::Smtp, Pair::Dmtp]);
+        assert_eq!(news(&both, 2), []);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_certificate_waits_until_nobody_can_have_an_older_record() {
         let (old, new) = (shown(), shown());
@@ -303,25 +413,25 @@ mod tests {
         let set = |answer: Lookup<Vec<Vec<u8>>>| *zone.0.lock().unwrap() = answer;
         let domains: [Domain; 2] = ["hismail.test".parse().unwrap(), "hers.test".parse().unwrap()];
         let mut waiting = Waiting::new(new.clone());
-        assert_eq!(waiting.look(&zone, &domains).await, None);
+        assert_eq!(look(&mut waiting, &zone, &domains).await, None);
         tokio::time::advance(TTL * 2).await;
-        assert_eq!(waiting.look(&zone, &domains).await, None);
+        assert_eq!(look(&mut waiting, &zone, &domains).await, None);
 
         set(signing(&[leaf(&old), leaf(&new)]));
-        assert_eq!(waiting.look(&zone, &domains).await, Some(TTL));
+        assert_eq!(look(&mut waiting, &zone, &domains).await, Some(TTL));
         let second = Duration::from_secs(1);
         tokio::time::advance(TTL - second).await;
-        assert_eq!(waiting.look(&zone, &domains).await, Some(second));
+        assert_eq!(look(&mut waiting, &zone, &domains).await, Some(second));
         // The time begins anew when the value was gone, or nobody knows.
         for gone in [signing(&[leaf(&old)]), Lookup::Failed, Lookup::Bogus] {
             set(gone);
             tokio::time::advance(TTL).await;
-            assert_eq!(waiting.look(&zone, &domains).await, None);
+            assert_eq!(look(&mut waiting, &zone, &domains).await, None);
         }
         set(signing(&[leaf(&new)]));
-        assert_eq!(waiting.look(&zone, &domains).await, Some(TTL));
+        assert_eq!(look(&mut waiting, &zone, &domains).await, Some(TTL));
         tokio::time::advance(TTL).await;
-        assert_eq!(waiting.look(&zone, &domains).await, Some(Duration::ZERO));
+        assert_eq!(look(&mut waiting, &zone, &domains).await, Some(Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]
@@ -330,9 +440,9 @@ mod tests {
         let zone = Zone(Mutex::new(Lookup::Absent { proof }));
         let mut waiting = Waiting::new(shown());
         let domain: Domain = "hismail.test".parse().unwrap();
-        assert_eq!(waiting.look(&zone, &[domain]).await, Some(Duration::ZERO));
+        assert_eq!(look(&mut waiting, &zone, &[domain]).await, Some(Duration::ZERO));
         *zone.0.lock().unwrap() = Lookup::Failed;
         let mut waiting = Waiting::new(shown());
-        assert_eq!(waiting.look(&zone, &[]).await, Some(Duration::ZERO));
+        assert_eq!(look(&mut waiting, &zone, &[]).await, Some(Duration::ZERO));
     }
 }

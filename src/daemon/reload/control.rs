@@ -5,11 +5,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 const NAME: &str = "control.socket";
 
@@ -24,6 +27,9 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(120);
 /// How long to wait after `accept` failed.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// Questions read, or waiting for their turn, at the same time.
+const MOST_ASKING: usize = 16;
+
 /// Octets of an answer at most.
 const MOST: u64 = 64 * 1024;
 
@@ -36,11 +42,12 @@ pub struct Answer {
     pub text: String,
 }
 
-/// Where a daemon is asked. Gone when dropped.
+/// Where a daemon is asked. Gone when dropped, and whoever has not been answered then hears of it.
 #[derive(Debug)]
 pub struct Control {
-    listener: UnixListener,
+    requests: mpsc::Receiver<Request>,
     path: PathBuf,
+    _listening: AbortOnDropHandle<()>,
 }
 
 impl Control {
@@ -52,21 +59,44 @@ impl Control {
             _ => {}
         }
         let listener = UnixListener::bind(&path)?;
-        Ok(Self { listener, path })
+        let (asked, requests) = mpsc::channel(MOST_ASKING);
+        let listening = tokio::spawn(accept(listener, asked));
+        Ok(Self {
+            requests,
+            path,
+            _listening: AbortOnDropHandle::new(listening),
+        })
     }
 
-    /// The next one who asks.
-    pub async fn next(&self) -> Request {
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    if let Ok(Some(request)) = timeout(PATIENCE, Request::read(stream)).await {
-                        return request;
-                    }
-                }
-                Err(_) => sleep(ACCEPT_PAUSE).await,
-            }
+    /// The next one who asks. Nobody is forgotten if this is not waited for to the end.
+    pub async fn next(&mut self) -> Request {
+        match self.requests.recv().await {
+            Some(request) => request,
+            // Nobody can ask any more.
+            None => std::future::pending().await,
         }
+    }
+}
+
+/// Reads questions side by side, so that nobody waits for somebody who says nothing.
+async fn accept(listener: UnixListener, asked: mpsc::Sender<Request>) {
+    let places = Arc::new(Semaphore::new(MOST_ASKING));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        let Ok((stream, _)) = listener.accept().await else {
+            sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let asked = asked.clone();
+        tokio::spawn(async move {
+            if let Ok(Some(request)) = timeout(PATIENCE, Request::read(stream)).await {
+                // In vain where the daemon stops: whoever asks hears that nobody answers.
+                let _ = asked.send(request).await;
+            }
+            drop(place);
+        });
     }
 }
 
@@ -145,7 +175,7 @@ mod tests {
         assert_eq!(gone.kind(), io::ErrorKind::ConnectionRefused);
 
         // What a daemon that was killed has left is no obstacle.
-        let control = Control::listen(home.path()).unwrap();
+        let mut control = Control::listen(home.path()).unwrap();
         let answer = Answer {
             exit: 78,
             text: "line 3: no".to_owned(),
@@ -163,5 +193,56 @@ mod tests {
         };
         let ((), asked) = tokio::join!(answering, others);
         assert_eq!(asked, answer);
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_those_who_say_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let mut control = Control::listen(home.path()).unwrap();
+        let mut silent = Vec::new();
+        for _ in 0..MOST_ASKING - 1 {
+            silent.push(UnixStream::connect(place(home.path())).await.unwrap());
+        }
+        let answer = Answer {
+            exit: 0,
+            text: "done".to_owned(),
+        };
+        let asking = async {
+            let (asked, ()) = tokio::join!(ask(home.path()), async {
+                control.next().await.answer(&answer).await;
+            });
+            asked.unwrap()
+        };
+        // One after the other they would be waited for longer.
+        let within = PATIENCE * u32::try_from(silent.len() / 2).unwrap();
+        assert_eq!(timeout(within, asking).await.unwrap(), answer);
+    }
+
+    /// Signals come while somebody asks.
+    #[tokio::test]
+    async fn a_question_is_kept_though_nobody_waits_for_it_and_its_end_is_told() {
+        let home = tempfile::tempdir().unwrap();
+        let mut control = Control::listen(home.path()).unwrap();
+        let mut stream = UnixStream::connect(place(home.path())).await.unwrap();
+        let early = timeout(Duration::from_millis(200), control.next()).await;
+        assert!(early.is_err());
+        stream.write_all(QUESTION).await.unwrap();
+        let answer = Answer {
+            exit: 78,
+            text: "no".to_owned(),
+        };
+        let request = timeout(PATIENCE * 10, control.next()).await.unwrap();
+        request.answer(&answer).await;
+        let mut line = String::new();
+        stream.read_to_string(&mut line).await.unwrap();
+        assert_eq!(line, "78 no\n");
+
+        let asking = ask(home.path());
+        let stopping = async {
+            drop(control.next().await);
+            drop(control);
+        };
+        let (asked, ()) = tokio::join!(asking, stopping);
+        assert_eq!(asked.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }

@@ -15,13 +15,15 @@ mod renewed;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Notify};
-use tokio::time::sleep;
+use tokio::sync::{Mutex, Notify, Semaphore};
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use self::certificates::{Shown, Stamps, Waiting};
+use self::certificates::{Complaints, Found, Pair, Shown, Stamps, Waiting};
 use self::renewed::Fresh;
 use super::listener::ConnectionLimits;
+use super::services::Filters;
 use super::{Error, Services};
 use crate::base::causes::Causes;
 use crate::base::observe;
@@ -42,6 +44,11 @@ const EVERY: Duration = Duration::from_secs(10);
 const RECORDS_EVERY: Duration = Duration::from_secs(10);
 const RECORDS_SELDOM: Duration = Duration::from_secs(60);
 
+/// Files read at the same time, and how long that may take: one that never comes to an end, such as on a server that is gone,
+/// holds up nobody else.
+const READERS: usize = 4;
+pub(in crate::daemon) const READ_WITHIN: Duration = Duration::from_secs(30);
+
 /// What came of another configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reloaded {
@@ -60,6 +67,7 @@ pub struct Reloader {
     state: Mutex<State>,
     /// There is a certificate that may be ready.
     waits: Notify,
+    readers: Arc<Semaphore>,
 }
 
 struct State {
@@ -81,6 +89,31 @@ impl Reloader {
             limits,
             state: Mutex::new(State { read, waiting: None }),
             waits: Notify::new(),
+            readers: Arc::new(Semaphore::new(READERS)),
+        }
+    }
+
+    /// Reads files where nobody else waits for it.
+    ///
+    /// Errors: [`Error::Unread`] if that takes too long.
+    pub async fn aside<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let turn = Arc::clone(&self.readers).acquire_owned();
+        let reading = async {
+            let turn = turn.await;
+            let read = move || {
+                let done = read();
+                drop(turn);
+                done
+            };
+            spawn_blocking(read).await
+        };
+        match timeout(READ_WITHIN, reading).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(ended)) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
+            Ok(Err(_)) | Err(_) => Err(Error::Unread),
         }
     }
 
@@ -94,47 +127,74 @@ impl Reloader {
         let services = self.current.get();
         // Addresses of sockets that were handed over are in no file.
         config.listen = services.config.listen.clone();
-        let identities = Identities::of(&config)?;
-        let fresh = Fresh::of(config, &services).await?;
+        let named = config.clone();
+        let files = self.aside(move || Ok::<_, Error>((Identities::of(&named)?, Filters::of(&named)?)));
+        let (identities, filters) = files.await??;
+        let fresh = Fresh::of(config, filters, &services).await?;
         let has_records = !with_records(&services).await?.is_empty();
         state.read = read;
-        self.change(&mut state, &services, fresh, (identities, has_records));
+        let found = Found {
+            smtp: Some(identities.smtp),
+            dmtp: Some((identities.dmtp, has_records)),
+        };
+        let identities = self.take(&mut state, &services, found);
+        self.put(services.renewed(fresh, identities));
         Ok(Reloaded {
             needs_restart,
             certificate_waits: state.waiting.is_some(),
         })
     }
 
-    /// Takes certificates that have changed.
-    async fn renew_certificates(&self) -> Result<(), Error> {
+    /// Takes certificates that have changed, each by itself. Returns those that cannot be used.
+    async fn renew_certificates(&self) -> Vec<(Pair, Error)> {
         let mut state = self.state.lock().await;
         let services = self.current.get();
-        let identities = Identities::of(&services.config)?;
-        let has_records = !with_records(&services).await?.is_empty();
-        let fresh = Fresh::same(&services);
-        self.change(&mut state, &services, fresh, (identities, has_records));
-        Ok(())
+        let [smtp, dmtp] = [Pair::Smtp, Pair::Dmtp].map(|pair| {
+            let config = services.config.clone();
+            async move { Ok::<_, Error>(self.aside(move || pair.load(&config)).await??) }
+        });
+        let dmtp = async {
+            let shown = dmtp.await?;
+            Ok::<_, Error>((shown, !with_records(&services).await?.is_empty()))
+        };
+        let (smtp, dmtp) = tokio::join!(smtp, dmtp);
+        let mut failed = Vec::new();
+        let found = Found {
+            smtp: smtp.map_err(|error| failed.push((Pair::Smtp, error))).ok(),
+            dmtp: dmtp.map_err(|error| failed.push((Pair::Dmtp, error))).ok(),
+        };
+        let identities = self.take(&mut state, &services, found);
+        if !identities.are_same(&services.identities) {
+            self.put(services.renewed(Fresh::same(&services), identities));
+        }
+        failed
     }
 
-    /// The certificate for DMTP stays until its successor's time has come, if there are records that peers go by.
-    fn change(&self, state: &mut State, old: &Services, fresh: Fresh, new: (Identities, bool)) {
-        let (mut identities, has_records) = new;
+    /// What is shown from now on.
+    fn take(&self, state: &mut State, old: &Services, found: Found) -> Identities {
         let shown = &old.identities;
-        if !identities.smtp.is_same(&shown.smtp) {
-            certificates::tell("smtp", &shown.smtp, &identities.smtp);
+        let mut identities = shown.clone();
+        if let Some(other) = found.smtp {
+            if !other.is_same(&shown.smtp) {
+                certificates::tell("smtp", &shown.smtp, &other);
+            }
+            identities.smtp = other;
         }
-        let is_same = identities.dmtp.is_same(&shown.dmtp);
-        if is_same || !has_records {
+        if let Some((other, has_records)) = found.dmtp {
+            let is_same = other.is_same(&shown.dmtp);
+            // It stays until the other's time has come, if there are records that peers go by.
+            if !is_same && has_records {
+                self.have_wait(state, old, other);
+                return identities;
+            }
+            if !is_same {
+                certificates::tell("dmtp", &shown.dmtp, &other);
+            }
             state.waiting = None;
             certificates::keep(&old.config, None);
-            if !is_same {
-                certificates::tell("dmtp", &shown.dmtp, &identities.dmtp);
-            }
-        } else {
-            let other = std::mem::replace(&mut identities.dmtp, shown.dmtp.clone());
-            self.have_wait(state, old, other);
+            identities.dmtp = other;
         }
-        self.put(old.renewed(fresh, identities));
+        identities
     }
 
     /// One that waits already goes on to.
@@ -156,20 +216,31 @@ impl Reloader {
 
     /// Shows the certificate that waits, if its time has come. Returns when to look again; `None` if nothing waits any more.
     async fn look_at_records(&self) -> Option<Duration> {
-        let mut state = self.state.lock().await;
         let services = self.current.get();
-        let certificate = state.waiting.as_mut()?;
+        let looked_for = self.state.lock().await.waiting.as_ref()?.shown.clone();
         let domains = match with_records(&services).await {
             Ok(domains) => domains,
             Err(error) => {
-                tracing::warn!(event = observe::TLS_CERTIFICATE_FAILED, error = %Causes(&error), "our domains cannot be read; the certificate for DMTP stays");
+                tracing::warn!(event = observe::TLS_CERTIFICATE_FAILED, service = "dmtp", error = %Causes(&error), "our domains cannot be read; the certificate for DMTP stays");
                 return Some(RECORDS_SELDOM);
             }
         };
+        // DNS may take long, and nobody is kept from another configuration meanwhile.
+        let ttl = certificates::vouched_for(services.resolver.as_ref(), &domains, &looked_for).await;
+        self.judge(&looked_for, ttl).await
+    }
+
+    /// The same, when it is known for how long there may be older records than those that vouch for a certificate.
+    async fn judge(&self, looked_for: &Shown, ttl: Option<Duration>) -> Option<Duration> {
+        let mut state = self.state.lock().await;
+        let services = self.current.get();
+        // Whoever has put another one there has said so.
+        let certificate = state.waiting.as_mut();
+        let certificate = certificate.filter(|now| now.shown.is_same(looked_for))?;
         let remaining = match services.identities.dmtp.has_ended(services.clock.now()) {
             // No peer takes the old one any more.
             true => Some(Duration::ZERO),
-            false => certificate.look(services.resolver.as_ref(), &domains).await,
+            false => certificate.note(ttl),
         };
         if remaining != Some(Duration::ZERO) {
             let wait = remaining.map_or(RECORDS_EVERY, |remaining| remaining.min(RECORDS_SELDOM));
@@ -194,34 +265,36 @@ impl Reloader {
     }
 
     async fn watch_files(&self) {
-        // What was read at the start may have changed before the first look, or have to wait.
+        // They may have been replaced since they were read at the start.
         let mut known = None;
-        let mut is_told = false;
+        let mut complaints = Complaints::default();
         loop {
             sleep(EVERY).await;
             let now = self.stamps().await;
-            if now == known {
+            if now.is_some() && now == known {
                 continue;
             }
-            match self.renew_certificates().await {
-                Ok(()) => {
-                    known = now;
-                    is_told = false;
-                }
-                // Perhaps the key has not been written yet: it is tried again.
-                Err(error) if !is_told => {
-                    is_told = true;
-                    tracing::error!(event = observe::TLS_CERTIFICATE_FAILED, error = %Causes(&error), "other certificates cannot be used; those from before stay");
-                }
-                Err(_) => {}
+            let failed = self.renew_certificates().await;
+            // Perhaps a key has not been written yet: it is tried again.
+            known = now.clone().filter(|_| failed.is_empty());
+            let failed = failed
+                .iter()
+                .map(|(pair, error)| (*pair, Causes(error).to_string()));
+            for (pair, error) in complaints.news(failed.collect(), now.as_ref()) {
+                tracing::error!(
+                    event = observe::TLS_CERTIFICATE_FAILED,
+                    service = pair.name(),
+                    error,
+                    "another certificate cannot be used; the one from before stays"
+                );
             }
         }
     }
 
+    /// `None` if it cannot be found out now.
     async fn stamps(&self) -> Option<Stamps> {
         let services = self.current.get();
-        let looked = tokio::task::spawn_blocking(move || Stamps::of(&services.config));
-        looked.await.ok()
+        self.aside(move || Stamps::of(&services.config)).await.ok()
     }
 
     async fn watch_records(&self) {

@@ -19,12 +19,12 @@ pub struct Fresh {
 }
 
 impl Fresh {
-    /// Reads what the configuration names.
+    /// With what was made of files that the configuration names.
     ///
     /// Errors: those of the start.
-    pub async fn of(config: Config, services: &Services) -> Result<Self, Error> {
+    pub async fn of(config: Config, filters: Arc<Filters>, services: &Services) -> Result<Self, Error> {
         Ok(Self {
-            filters: Filters::of(&config)?,
+            filters,
             hosts: parts::hosts(services.store.as_ref()).await?,
             config,
         })

@@ -6,6 +6,7 @@ use std::io;
 use std::net;
 
 use listenfd::ListenFd;
+use rustix::net::sockopt::socket_acceptconn;
 use tokio::net::TcpListener;
 
 use crate::config::{self, Listen};
@@ -81,6 +82,9 @@ pub enum Error {
         /// In `LISTEN_FDNAMES`.
         names: usize,
     },
+    /// `LISTEN_FDS` is no number of sockets.
+    #[error("the service manager hands over `{0}` sockets (LISTEN_FDS), which is no number of them")]
+    Number(String),
     /// Not one that connections can be taken from.
     #[error("the socket `{0}` that the service manager hands over cannot be used")]
     Unusable(String, #[source] io::Error),
@@ -136,12 +140,14 @@ impl Sockets {
 fn handed_over(variable: impl Fn(&str) -> Option<OsString>, process: u32) -> Result<Vec<String>, Error> {
     let text = |name: &str| variable(name).and_then(|value| value.into_string().ok());
     let is_ours = text("LISTEN_PID").and_then(|pid| pid.parse::<u32>().ok()) == Some(process);
-    let sockets = text("LISTEN_FDS")
-        .and_then(|count| count.parse::<usize>().ok())
-        .unwrap_or(0);
-    if !is_ours || sockets == 0 {
+    let Some(count) = text("LISTEN_FDS").filter(|_| is_ours) else {
         return Ok(Vec::new());
-    }
+    };
+    let sockets = match count.parse::<usize>() {
+        Ok(0) => return Ok(Vec::new()),
+        Ok(sockets) => sockets,
+        Err(_) => return Err(Error::Number(count)),
+    };
     let names: Vec<String> = text("LISTEN_FDNAMES")
         .map(|names| names.split(':').map(str::to_owned).collect())
         .unwrap_or_default();
@@ -158,6 +164,10 @@ fn handed_over(variable: impl Fn(&str) -> Option<OsString>, process: u32) -> Res
 fn usable(socket: Option<net::TcpListener>) -> io::Result<net::TcpListener> {
     let socket = socket.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
     socket.local_addr()?;
+    // Such as a connection (`Accept=yes`).
+    if !socket_acceptconn(&socket)? {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not listen"));
+    }
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
@@ -165,6 +175,8 @@ fn usable(socket: Option<net::TcpListener>) -> io::Result<net::TcpListener> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::os::fd::OwnedFd;
 
     use super::*;
 
@@ -195,8 +207,42 @@ mod tests {
         );
         let more = [two[0], ("LISTEN_FDS", "3"), two[2]];
         assert!(matches!(names(&more), Err(Error::Count { sockets: 3, names: 2 })));
+        for wrong in ["-1", "two", "", "18446744073709551616"] {
+            let found = names(&[two[0], ("LISTEN_FDS", wrong), two[2]]);
+            assert!(matches!(found, Err(Error::Number(_))), "{wrong}: {found:?}");
+        }
+        assert!(names(&[two[0], ("LISTEN_FDS", "0")]).unwrap().is_empty());
+        let too_many = "smtp:".repeat(MOST) + "smtp";
+        let many = [
+            two[0],
+            ("LISTEN_FDS", "257"),
+            ("LISTEN_FDNAMES", too_many.as_str()),
+        ];
+        assert!(matches!(
+            names(&many),
+            Err(Error::Count {
+                sockets: 257,
+                names: 257
+            })
+        ));
         let unknown = Service::named("dimed.socket").unwrap_err().to_string();
         assert!(unknown.contains("`dimed.socket`"), "{unknown}");
+    }
+
+    #[test]
+    fn a_socket_that_does_not_listen_is_refused() {
+        use rustix::net::{AddressFamily, SocketType, bind, socket};
+
+        let listening = net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listening.local_addr().unwrap();
+        let connection = net::TcpStream::connect(address).unwrap();
+        let bound = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&bound, &"127.0.0.1:0".parse::<net::SocketAddr>().unwrap()).unwrap();
+        assert!(usable(Some(listening)).is_ok());
+        for other in [OwnedFd::from(connection), bound] {
+            let refused = usable(Some(net::TcpListener::from(other))).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+        }
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Watchdog {
     /// What has stood still for that long. A writer that says that it cannot write has answered: another process would hear the
     /// same. One that is not there has not.
     async fn stalled(&self, half: Duration) -> Option<&'static str> {
-        if self.pulse.age() > half {
+        if self.pulse.has_stopped(half) {
             return Some("queue");
         }
         // It has its turn in the writer and changes nothing: nobody has that name.

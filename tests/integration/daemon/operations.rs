@@ -1,9 +1,14 @@
 //! The port for those who watch over a host.
 
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
 use dimed::config;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::support::certificates::Certification;
-use crate::support::loopback::Loopback;
+use crate::support::loopback::{HTTP, Loopback, OPERATIONS};
 use crate::support::organization::Organization;
 use crate::support::postgres::Cluster;
 use crate::support::talk::Talk;
@@ -58,6 +63,20 @@ async fn only_what_is_there_is_answered_and_only_to_those_who_mean_this_host() {
         assert_eq!(asked("GET /metrics", host).await.status, 421, "{host}");
     }
     assert_eq!(ask(hismail.ip, "GET /healthz HTTP/1.0\r\n\r\n").await.status, 421);
+    // RFC 9112 §3.2.
+    for host in [
+        "127.0.0.1\r\nHost: 127.0.0.1",
+        "evil.test\r\nHost: localhost",
+        "localhost:80@evil.test",
+        "[::1]evil.test",
+    ] {
+        assert_eq!(asked("GET /metrics", host).await.status, 400, "{host}");
+    }
+    assert_eq!(ask(hismail.ip, "GET /metrics HTTP/1.1\r\n\r\n").await.status, 400);
+    let absolute = asked("GET http://evil.test/metrics", "127.0.0.1").await;
+    assert_eq!(absolute.status, 421);
+    let absolute = asked("GET http://localhost/healthz", "evil.test").await;
+    assert_eq!(absolute.status, 200);
     for path in ["/nothing", "/readyz/", "/../metrics"] {
         assert_eq!(get(hismail.ip, path).await.status, 404, "{path}");
     }
@@ -77,6 +96,43 @@ async fn only_what_is_there_is_answered_and_only_to_those_who_mean_this_host() {
     );
     assert_eq!(ask(hismail.ip, &long).await.status, 431);
     served.stop().await;
+}
+
+/// They may have sent part of a request, or nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_connected_and_asks_for_nothing_holds_up_nobody() {
+    let world = World::new().await;
+    let hismail = world
+        .organization("hismail.test")
+        .config(|config| {
+            config.listen.http = vec![SocketAddr::new(config.listen.operations[0].ip(), HTTP)];
+            config.server.shutdown_grace_secs = 20;
+        })
+        .build()
+        .await;
+    let mut process = hismail.spawn().await;
+    let mut idle = Vec::new();
+    let begun = Instant::now();
+    for number in 0..200 {
+        let mut tcp = TcpStream::connect((hismail.ip, OPERATIONS)).await.unwrap();
+        if number % 2 == 0 {
+            tcp.write_all(b"GET /hea").await.unwrap();
+        }
+        idle.push(tcp);
+    }
+    assert_eq!(get(hismail.ip, "/healthz").await.status, 200);
+    // Some of them would be waited for half a minute, and the next ones as well.
+    assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
+    for port in [OPERATIONS, HTTP] {
+        idle.push(TcpStream::connect((hismail.ip, port)).await.unwrap());
+    }
+    process.terminate();
+    assert!(process.ended().await.success());
+    assert!(
+        !process.log().contains("\"daemon.grace_over\""),
+        "{}",
+        process.log()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

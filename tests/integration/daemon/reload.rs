@@ -1,10 +1,12 @@
 //! Another configuration, and other certificates, for a daemon that runs: a real process, a real signal and a real command.
 
 use std::fs;
+use std::net::UdpSocket;
 use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use dimed::config::{Config, LogLevel, Protection, Transport};
 use dimed::net::authority::{KeyKind, Zone};
@@ -14,13 +16,13 @@ use serde_json::Value;
 
 use crate::support::certificates::{Certificate, Certification};
 use crate::support::child::Process;
-use crate::support::eventually;
 use crate::support::loopback::{DMTP, Loopback, SMTP};
 use crate::support::milter::{Act, Milter, packets};
 use crate::support::organization::{Organization, record};
 use crate::support::sink::{Behaviour, Sink};
 use crate::support::talk::Talk;
 use crate::support::world::{World, domain};
+use crate::support::{PATIENCE, eventually};
 
 const LETTER: &str = "From: carol@plain.test\r\n\r\nhello\r\n";
 
@@ -173,6 +175,20 @@ async fn without_a_daemon_nobody_can_be_asked() {
     let (code, _, said) = hismail.binary(&["reload"]);
     assert_eq!(code, 75, "{said}");
     assert!(said.starts_with("dimed: no daemon is running from "), "{said}");
+    assert!(
+        said.contains("another server.data_directory needs a restart"),
+        "{said}"
+    );
+    // Somebody who hangs up has done nothing, and is no reader of what we print.
+    let socket = Config::load(&hismail.config).unwrap().server.data_directory;
+    let socket = socket.join("control.socket");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || while listener.accept().is_ok() {});
+    for _ in 0..20 {
+        let (code, out, said) = hismail.binary(&["reload"]);
+        assert_eq!((code, out.as_str()), (75, ""), "{said}");
+        assert!(said.starts_with("dimed: the daemon has not answered"), "{said}");
+    }
     // One that was killed leaves its socket.
     let mut daemon = hismail.spawn().await;
     daemon.kill();
@@ -392,6 +408,109 @@ async fn a_certificate_that_is_renewed_is_shown_without_a_word_from_anybody() {
     assert!(reply.starts_with("250 "), "{reply}");
 }
 
+fn make_pipe(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_in_the_place_of_a_file_holds_up_nobody() {
+    let world = World::new().await;
+    let files = Files::new(world.home());
+    let old = files.put();
+    let hismail = world
+        .organization("hismail.test")
+        .plain()
+        .config(|config| {
+            config.tls.smtp_certificate = Some(files.chain.clone());
+            config.tls.smtp_key = Some(files.key.clone());
+        })
+        .build()
+        .await;
+    let mut daemon = hismail.spawn().await;
+    fs::remove_file(&files.chain).unwrap();
+    make_pipe(&files.chain);
+    let (code, _, said) = hismail.binary(&["reload"]);
+    assert_eq!(code, 78, "{said}");
+    assert!(said.contains("it is not a regular file"), "{said}");
+    logged(&daemon, "tls.certificate_failed", 1).await;
+    assert_eq!(shown_by_smtp(&hismail).await, *old.identity.leaf());
+
+    fs::remove_file(&hismail.config).unwrap();
+    make_pipe(&hismail.config);
+    daemon.hang_up();
+    logged(&daemon, "daemon.reload_refused", 2).await;
+    Talk::smtp(hismail.ip).await;
+    daemon.terminate();
+    assert!(daemon.ended().await.success());
+}
+
+/// Each is replaced whatever is wrong with the other, and every mistake is told once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_certificate_holds_up_no_other() {
+    let world = World::new().await;
+    let folder = |name: &str| {
+        let folder = world.home().join(name);
+        fs::create_dir(&folder).unwrap();
+        folder
+    };
+    let (smtp, dmtp) = (Files::new(&folder("smtp")), Files::new(&folder("dmtp")));
+    let old = smtp.put();
+    dmtp.put();
+    let hismail = world
+        .organization("hismail.test")
+        .plain()
+        .config(|config| {
+            config.tls.smtp_certificate = Some(smtp.chain.clone());
+            config.tls.smtp_key = Some(smtp.key.clone());
+            config.tls.certificate = Some(dmtp.chain.clone());
+            config.tls.key = Some(dmtp.key.clone());
+        })
+        .build()
+        .await;
+    let daemon = hismail.spawn().await;
+    fs::write(&smtp.key, "").unwrap();
+    logged(&daemon, "tls.certificate_failed", 1).await;
+    let new = dmtp.put();
+    logged(&daemon, "tls.certificate_replaced", 1).await;
+    assert_eq!(shown_by_dmtp(&hismail).await, *new.identity.leaf());
+    assert_eq!(shown_by_smtp(&hismail).await, *old.identity.leaf());
+    let failed = count(&daemon, "tls.certificate_failed");
+    fs::remove_file(&smtp.key).unwrap();
+    logged(&daemon, "tls.certificate_failed", failed + 1).await;
+    for line in daemon.log().lines() {
+        if line.contains("tls.certificate_failed") {
+            let line: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(line["service"], "smtp");
+        }
+    }
+}
+
+/// On this runtime nothing of the daemon runs between its start and the first wait of the test.
+#[tokio::test]
+async fn a_certificate_that_is_replaced_during_the_start_is_shown() {
+    let world = World::new().await;
+    let files = Files::new(world.home());
+    files.put();
+    let hismail = world
+        .organization("hismail.test")
+        .plain()
+        .config(|config| {
+            config.tls.smtp_certificate = Some(files.chain.clone());
+            config.tls.smtp_key = Some(files.key.clone());
+        })
+        .build()
+        .await;
+    let served = hismail.start().await;
+    let new = files.put();
+    let deadline = Instant::now() + PATIENCE;
+    while shown_by_smtp(&hismail).await != *new.identity.leaf() {
+        assert!(Instant::now() < deadline, "it is not shown");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    served.stop().await;
+}
+
 /// Without the zeros in front that a number may have.
 fn hexadecimal(octets: &[u8]) -> String {
     let octets = octets.iter().skip_while(|octet| **octet == 0);
@@ -529,4 +648,39 @@ async fn what_cannot_be_used_of_a_kept_certificate_keeps_nobody_from_starting() 
     assert_eq!(count(&daemon, "tls.certificate_failed"), 1);
     assert_eq!(shown_by_dmtp(&hismail).await, *old.identity.leaf());
     eventually("it to be forgotten", || (!kept.exists()).then_some(())).await;
+}
+
+/// Name servers that say nothing are asked whether a certificate's time has come, and meanwhile there is another configuration.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_waits_for_no_name_server() {
+    let world = World::new().await;
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    silent.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let files = Files::new(world.home());
+    files.put();
+    let hismail = world
+        .organization("hismail.test")
+        .config(|config| {
+            config.tls.certificate = Some(files.chain.clone());
+            config.tls.key = Some(files.key.clone());
+            config.dns.servers = vec![silent.local_addr().unwrap()];
+            config.dns.reply_timeout_secs = NonZeroU64::new(100).unwrap();
+            config.dns.total_timeout_secs = NonZeroU64::new(100).unwrap();
+        })
+        .build()
+        .await;
+    let _daemon = hismail.spawn().await;
+    files.put();
+    let said = reloaded(&hismail);
+    assert!(said.contains("once DNS has vouched for it"), "{said}");
+    let asked = || {
+        let mut question = [0; 512];
+        let count = silent.recv(&mut question).ok()?;
+        let question = question[..count].to_ascii_lowercase();
+        question.windows(4).any(|label| label == b"\x03_dx").then_some(())
+    };
+    eventually("the question for the record", asked).await;
+    let begun = Instant::now();
+    reloaded(&hismail);
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
 }
