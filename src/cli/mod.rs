@@ -6,6 +6,7 @@
 mod account;
 mod alias;
 pub mod answer;
+mod audit;
 mod block;
 mod bulk;
 mod check;
@@ -42,6 +43,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -49,6 +51,9 @@ use clap::{Parser, Subcommand};
 use crate::config::{self, Config};
 
 pub use exit::{Exit, Misuse};
+
+/// How long the end of a process waits for work that nobody waits for any more.
+const ENDED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Dual-mode mail transfer daemon: SMTP and DMTP side by side.
 #[derive(Debug, Parser)]
@@ -179,17 +184,27 @@ pub fn main() -> ExitCode {
             error.exit()
         }
     };
+    // The demo runs daemons, and calls commands for each.
+    if !matches!(arguments.command, Command::Demo(_)) {
+        audit::in_own_process();
+    }
     let done = tokio::runtime::Runtime::new()
         .context("the runtime cannot be started")
-        .and_then(|runtime| runtime.block_on(run(arguments, &mut io::stdout())));
+        .and_then(|runtime| {
+            let done = runtime.block_on(run(arguments, &mut Printed(io::stdout())));
+            // Somebody may still wait for a file that never comes.
+            runtime.shutdown_timeout(ENDED_WITHIN);
+            done
+        });
+    serve::flush_log();
     match done {
         Ok(exit) => exit.into(),
-        Err(error) if is_broken_pipe(&error) => Exit::Done.into(),
+        Err(error) if nobody_reads(&error) => Exit::Done.into(),
         Err(error) => {
             let told = exit::told(&error);
             let exit = Exit::of(&error);
             // Nobody is left to be told if this fails.
-            let _ = writeln!(io::stderr(), "dimed: {told}");
+            let _ = writeln!(io::stderr(), "dimed: {}", answer::printable(&told));
             if for_programs {
                 let _ = writeln!(io::stdout(), "{:#}", exit::object(exit, &told));
             }
@@ -295,9 +310,62 @@ fn are_for_programs(arguments: impl Iterator<Item = OsString>) -> bool {
         .any(|argument| argument == "--json")
 }
 
-/// Whoever read our output has seen enough.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
+/// What commands print. Its failures are told from those of other files and sockets.
+struct Printed<W>(W);
+
+/// Whoever read what we print has seen enough.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads the output")]
+struct Unread;
+
+impl<W: Write> Write for Printed<W> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.write(octets).map_err(of_output)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(of_output)
+    }
+}
+
+fn of_output(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => io::Error::new(io::ErrorKind::BrokenPipe, Unread),
+        _ => error,
+    }
+}
+
+fn nobody_reads(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
     error
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        .and_then(io::Error::get_ref)
+        .is_some_and(|inner| inner.is::<Unread>())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// Has no reader.
+    struct Broken;
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_is_one_of_what_we_print() {
+        let failed = |out: &mut dyn Write| anyhow::Error::new(writeln!(out, "line").unwrap_err());
+        assert!(nobody_reads(&failed(&mut Printed(Broken))));
+        // Such as a socket.
+        assert!(!nobody_reads(&failed(&mut Broken)));
+    }
 }

@@ -31,7 +31,7 @@ pub async fn run(config: Config, path: &Path) -> anyhow::Result<Exit> {
     let mut signals = Signals::new().context("signals cannot be received")?;
     let data = config.server.data_directory.clone();
     let daemon = Daemon::start_on(config, Arc::new(Nobody), sockets).await?;
-    let control = listen(&data);
+    let mut control = listen(&data);
     daemon.keep_alive(&supervisor);
     supervisor.ready(READY);
     let reload = Reload {
@@ -39,8 +39,12 @@ pub async fn run(config: Config, path: &Path) -> anyhow::Result<Exit> {
         supervisor: &supervisor,
         reloader: daemon.reloader(),
     };
-    while let Some(request) = next(&mut signals, control.as_ref()).await {
-        let answer = reload.run().await;
+    while let Some(request) = next(&mut signals, control.as_mut()).await {
+        let answer = tokio::select! {
+            answer = reload.run() => answer,
+            // Nothing has changed then, or all of it.
+            () = signals.stop() => break,
+        };
         if let Some(request) = request {
             request.answer(&answer).await;
         }
@@ -79,10 +83,18 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
         })
     }
+
+    /// The order to stop.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// The next order to read the configuration again, with who waits for the answer, if somebody does; `None` to stop.
-async fn next(signals: &mut Signals, control: Option<&Control>) -> Option<Option<Request>> {
+async fn next(signals: &mut Signals, control: Option<&mut Control>) -> Option<Option<Request>> {
     let asked = async {
         match control {
             Some(control) => control.next().await,
@@ -95,6 +107,11 @@ async fn next(signals: &mut Signals, control: Option<&Control>) -> Option<Option
         _ = signals.hangup.recv() => Some(None),
         request = asked => Some(Some(request)),
     }
+}
+
+/// Waits until the log is written, at the end of a process.
+pub(in crate::cli) fn flush_log() {
+    log::flush();
 }
 
 /// For commands that do what is to be logged.

@@ -64,34 +64,11 @@ impl<'a> Words<'a> {
         }
     }
 
-    /// What the other side said, without the people in it; nothing of mail that came by DMTP, of which it may say more than we
-    /// know to leave out.
-    fn text(&self, claim: &Claim, recipient: Option<&Mailbox>) -> Option<String> {
-        if matches!(claim.envelope.source, Source::Dmtp(_)) {
-            return None;
-        }
-        let people: Vec<String> = claim
-            .envelope
-            .reverse_path
-            .0
-            .iter()
-            .chain(recipient)
-            .map(|one| one.local().to_lowercase())
-            .collect();
-        let word = |word: &'_ str| match people.iter().any(|local| is_named(local, word)) {
-            true => "…".to_owned(),
-            false => word.to_owned(),
-        };
-        let words: Vec<String> = self.reply?.reply.split_whitespace().map(word).collect();
-        Some(without_addresses(&words.join(" ")))
+    /// What the other side said, where people may be named in the clear: it may name anybody, and quote what was sent.
+    fn text(&self, is_clear: bool) -> Option<String> {
+        let reply = self.reply.filter(|_| is_clear)?;
+        Some(without_addresses(&reply.reply))
     }
-}
-
-/// Whether a word is a local-part, or has one that is not part of many words.
-fn is_named(local: &str, word: &str) -> bool {
-    let word = word.to_lowercase();
-    let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
-    bare == local || (local.chars().count() > 3 && word.contains(local))
 }
 
 fn code(remote: &RemoteReply) -> Option<u16> {
@@ -139,24 +116,34 @@ impl Delays {
 struct Named {
     sender: Option<String>,
     recipient: Option<String>,
+    /// People may be named as they are.
+    is_clear: bool,
 }
 
 impl Named {
-    fn of(names: &Names, claim: &Claim, recipient: Option<&Mailbox>) -> Self {
+    /// Where mail goes `apart`, others of the message may get it sealed, in the same domain: nothing leads to its sender.
+    fn of(names: &Names, claim: &Claim, (recipient, apart): (Option<&Mailbox>, bool)) -> Self {
         let path = &claim.envelope.reverse_path;
+        let hidden = || recipient.and_then(|one| names.hidden(one));
         match &claim.envelope.source {
             Source::Dmtp(_) => Self {
-                sender: None,
-                recipient: recipient.and_then(|one| names.hidden(one)),
+                recipient: hidden(),
+                ..Self::default()
+            },
+            _ if apart => Self {
+                recipient: hidden(),
+                ..Self::default()
             },
             // It may be a report on sealed mail.
             _ if path.is_null() => Self {
                 sender: names.hidden_sender(path),
-                recipient: recipient.and_then(|one| names.hidden(one)),
+                recipient: hidden(),
+                is_clear: false,
             },
             _ => Self {
                 sender: names.plain_sender(path),
                 recipient: recipient.and_then(|one| names.plain(one)),
+                is_clear: names.are_clear(),
             },
         }
     }
@@ -215,12 +202,9 @@ pub fn local(claim: &Claim, planned: &Planned<'_>, outcome: &Outcome, line: Line
     let id = LineId::of(claim, is_by_dmtp);
     metrics::attempted("local", words.outcome, &id.shown());
     let recipient = planned.recipient.forward_path.mailbox();
-    let (named, text) = match &planned.sealing {
-        Some(_) => (Named::default(), None),
-        None => (
-            Named::of(line.names, claim, recipient),
-            words.text(claim, recipient),
-        ),
+    let named = match &planned.sealing {
+        Some(_) => Named::default(),
+        None => Named::of(line.names, claim, (recipient, false)),
     };
     let delays = Delays::of(claim, line.time, line.time.elapsed);
     let delays = if is_by_dmtp { delays.coarse() } else { delays };
@@ -235,7 +219,7 @@ pub fn local(claim: &Claim, planned: &Planned<'_>, outcome: &Outcome, line: Line
         outcome = words.outcome,
         reply.enhanced = words.status,
         reply.code = words.code,
-        reply.text = text,
+        reply.text = words.text(named.is_clear),
         delay.before_queue_ms = delays.before_queue,
         delay.in_queue_ms = delays.in_queue,
         delay.transmitting_ms = delays.transmitting,
@@ -310,6 +294,11 @@ pub fn smtp(
     for (outcome, one) in report.outcomes.iter().zip(planned) {
         if let (Some(transport), Outcome::Deferred(why) | Outcome::Failed(why)) = (transport, outcome) {
             let words = Words::of(outcome);
+            let why = match line.names.are_clear() {
+                true => without_addresses(&why.to_string()),
+                // Without the reply.
+                false => without_addresses(&why.text),
+            };
             tracing::warn!(
                 event = observe::QUEUE_TRANSPORT_FAILED,
                 message.id = %claim.message,
@@ -317,7 +306,7 @@ pub fn smtp(
                 outcome = words.outcome,
                 reply.enhanced = words.status,
                 reply.code = words.code,
-                error = without_addresses(&why.to_string()),
+                error = why,
                 "the host that the configuration names did not take a message"
             );
         }
@@ -328,9 +317,8 @@ pub fn smtp(
 fn sent(claim: &Claim, planned: &Planned<'_>, outcome: &Outcome, report: &smtp::Report, line: Line<'_>) {
     let words = Words::of(outcome);
     let recipient = planned.recipient.forward_path.mailbox();
-    let named = Named::of(line.names, claim, recipient);
-    // Others of the message may have got it sealed, in the same domain: no id leads from here to its sender.
     let is_apart = matches!(planned.decision.reason, Reason::Dime { .. });
+    let named = Named::of(line.names, claim, (recipient, is_apart));
     let id = LineId::of(claim, is_apart);
     metrics::attempted("smtp", words.outcome, &id.shown());
     let protection = report.protection.as_ref();
@@ -341,7 +329,7 @@ fn sent(claim: &Claim, planned: &Planned<'_>, outcome: &Outcome, report: &smtp::
         attempt.id = id.attempt,
         route.kind = "smtp",
         route.reason = planned.decision.reason.code(),
-        sender = named.sender.filter(|_| !is_apart),
+        sender = named.sender,
         recipient = named.recipient,
         destination = %claim.destination,
         peer.host = report.host.as_deref().unwrap_or(""),
@@ -352,7 +340,7 @@ fn sent(claim: &Claim, planned: &Planned<'_>, outcome: &Outcome, report: &smtp::
         outcome = words.outcome,
         reply.enhanced = words.status,
         reply.code = words.code,
-        reply.text = words.text(claim, recipient),
+        reply.text = words.text(named.is_clear),
         delay.before_queue_ms = delays.before_queue,
         delay.in_queue_ms = delays.in_queue,
         delay.connecting_ms = delays.connecting,
@@ -437,24 +425,30 @@ mod tests {
     fn what_came_by_dmtp_and_reports_name_one_end_and_never_in_the_clear() {
         let names = Names::new(Form::Clear, Secret::new([1; 32]));
         let bob: Mailbox = "bob@hismail.test".parse().unwrap();
-        let named = |source, path: &str| Named::of(&names, &claim(source, path), Some(&bob));
-        let hash = Some(names.hash(&bob));
+        let named = |source, path: &str, apart| Named::of(&names, &claim(source, path), (Some(&bob), apart));
         let origin = Source::Dmtp("hermail.test".parse().unwrap());
-        let expected = Named {
+        let one_end = Named {
             sender: None,
-            recipient: hash.clone(),
+            recipient: Some(names.hash(&bob)),
+            is_clear: false,
         };
-        assert_eq!(named(origin, "<alice@hermail.test>"), expected);
+        assert_eq!(named(origin, "<alice@hermail.test>", false), one_end);
+        // The domain has DIME, and this recipient has no signet.
+        assert_eq!(
+            named(Source::Trusted(None), "<alice@hermail.test>", true),
+            one_end
+        );
         let expected = Named {
             sender: Some("<>".to_owned()),
-            recipient: hash,
+            ..one_end
         };
-        assert_eq!(named(Source::Smtp, "<>"), expected);
+        assert_eq!(named(Source::Smtp, "<>", false), expected);
         let expected = Named {
             sender: Some("alice@plain.test".to_owned()),
             recipient: Some(bob.to_string()),
+            is_clear: true,
         };
-        assert_eq!(named(Source::Smtp, "<alice@plain.test>"), expected);
+        assert_eq!(named(Source::Smtp, "<alice@plain.test>", false), expected);
     }
 
     #[test]
@@ -483,23 +477,20 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_has_its_code_and_no_people() {
-        let carol: Mailbox = "Carol@plain.test".parse().unwrap();
+    fn a_reply_has_its_code_and_its_text_where_people_are_named_in_the_clear() {
         let outcome = Outcome::Relayed {
             remote: RemoteReply {
                 host: "mx.plain.test".to_owned(),
-                reply: "250 2.0.0 <eve@plain.test> (carol) of bob's queued as 4F2 for Carolyn".to_owned(),
+                reply: "250 2.0.0 <eve@plain.test> queued \"the subject\" for user=carol".to_owned(),
             },
             reports: false,
         };
         let words = Words::of(&outcome);
         assert_eq!(words.code, Some(250));
-        let told = |source| words.text(&claim(source, "<bob@hermail.test>"), Some(&carol));
-        let text = told(Source::Smtp);
+        assert_eq!(words.text(false), None);
         assert_eq!(
-            text.as_deref(),
-            Some("250 2.0.0 … … of bob's queued as 4F2 for …")
+            words.text(true).as_deref(),
+            Some("250 2.0.0 … queued \"the subject\" for user=carol")
         );
-        assert_eq!(told(Source::Dmtp("hermail.test".parse().unwrap())), None);
     }
 }

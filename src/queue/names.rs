@@ -45,6 +45,11 @@ impl Names {
         hex(&whole[..HASH_SIZE])
     }
 
+    /// Whether people may be named as they are, and what others say be quoted, in which anybody may be named.
+    pub fn are_clear(&self) -> bool {
+        self.form == Form::Clear
+    }
+
     /// An address in a line that may be about mail by DMTP.
     pub fn hidden(&self, address: &Mailbox) -> Option<String> {
         match self.form {

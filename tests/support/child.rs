@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
-use super::eventually;
+use super::{PATIENCE, eventually};
 
 /// The binary under test.
 pub const DIMED: &str = env!("CARGO_BIN_EXE_dimed");
@@ -127,7 +128,27 @@ impl Process {
 
     /// What it logged so far.
     pub fn log(&self) -> String {
+        self.settle();
         std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Waits until every line that it has logged is written: that is done by threads of their own, which sleep when nothing is
+    /// left.
+    pub fn settle(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.is_writing() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn is_writing(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let mut threads = threads.into_iter().flatten().flatten();
+        threads.any(|thread| {
+            // It may have ended meanwhile.
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.contains("(log) R") || stat.contains("(log) D")
+        })
     }
 }
 

@@ -272,8 +272,22 @@ catalogue! {
     KEY_ROLLOVER_FAILED = "key.rollover_failed", Operations, [Error], ["error"; "domain"];
     /// Private keys that were replaced long enough ago were erased.
     KEY_ERASED = "key.erased", Audit, [Info], ["count"];
+    /// An operator changed an account: added, password, quota, disabled, enabled, granted or withdrawn (an address to write under).
+    ACCOUNT_CHANGED = "account.changed", Audit, [Warn], ["domain", "change"];
     /// An operator removed an account.
     ACCOUNT_REMOVED = "account.removed", Audit, [Warn], ["domain"];
+    /// An operator changed an alias: added or removed (the alias, or one of its targets).
+    ALIAS_CHANGED = "alias.changed", Audit, [Warn], ["domain", "change"];
+    /// An operator has mail for a domain taken: served, relayed, or not_relayed any more.
+    DOMAIN_CHANGED = "domain.changed", Audit, [Warn], ["domain", "change"];
+    /// An operator changed keys for DKIM: added, rotated, cancelled (the change) or retired.
+    DKIM_CHANGED = "dkim.changed", Audit, [Warn], ["domain", "change"];
+    /// An operator changed mail in the queue: held, released, retried or deleted.
+    QUEUE_CHANGED = "queue.changed", Audit, [Warn], ["change", "count"];
+    /// An operator has drained nodes (begun), or has ended that.
+    QUEUE_DRAIN_CHANGED = "queue.drain_changed", Audit, [Warn], ["change"];
+    /// An operator has copied the database: copied, or copied_with_keys.
+    STORE_COPIED = "store.copied", Audit, [Warn], ["change"];
     /// An operator has a domain served no more.
     DOMAIN_REMOVED = "domain.removed", Audit, [Warn], ["domain"];
     /// A signet of ours was taken out of service.
@@ -283,8 +297,9 @@ catalogue! {
         ["service", "certificate.serial", "certificate.ends", "replaced.serial", "replaced.ends"];
     /// Another certificate for DMTP is not used yet, because management records that do not vouch for it may be known to others.
     TLS_CERTIFICATE_WAITS = "tls.certificate_waits", Operations, [Warn], ["certificate.serial", "certificate.ends"];
-    /// Our certificates have changed, and the others cannot be used, or not yet be judged; those from before stay in use.
-    TLS_CERTIFICATE_FAILED = "tls.certificate_failed", Operations, [Error, Warn], ["error"];
+    /// A certificate of ours has changed, and the other cannot be used, or not yet be judged; the one from before stays in use. Said
+    /// again when the files or the reason change, and once a day.
+    TLS_CERTIFICATE_FAILED = "tls.certificate_failed", Operations, [Error, Warn], ["service", "error"];
     /// The authority of `tls.acme` has issued a new certificate for SMTP, and it is in its file.
     TLS_CERTIFICATE_ISSUED = "tls.certificate_issued", Operations, [Info], [];
     /// The authority of `tls.acme` has issued no certificate although one is due; it is asked again.

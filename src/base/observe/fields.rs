@@ -37,6 +37,11 @@ pub const FIELDS: &[Field] = &[
         "the number that its authority gave the certificate in question",
     ),
     field(
+        "change",
+        "word",
+        "what an operator has done, of those that the event names",
+    ),
+    field(
         "choice",
         "text",
         "format and suite that a message was sealed with",
@@ -152,7 +157,8 @@ pub const FIELDS: &[Field] = &[
     field(
         "reply.text",
         "text, 300 characters at most",
-        "what the other side said, without words that name the sender, the recipient or an address. Never of mail by DMTP",
+        "what the other side said, without addresses, and with [log] addresses = \"clear\" alone: it may name anybody and quote \
+         what was sent. Never of mail by DMTP. `dimed queue show` has all of it",
     ),
     field("route.kind", "word", "local, smtp, dmtp, defer or bounce"),
     field(

@@ -1,9 +1,15 @@
 //! The log: one line for each event, on standard error or in a file for its class, whether or not it can be written there.
+//!
+//! Whoever logs makes the line and leaves it to a thread that writes several at once (`queue.rs`). So a disk that is slow, or a
+//! pipe that nobody reads, holds up nobody; it costs lines, which are counted.
 
 mod line;
 mod output;
+mod queue;
 
-use std::sync::OnceLock;
+use std::io::{self, Write as _};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
@@ -19,31 +25,51 @@ use crate::config::{self, Config, Log, LogFormat, LogLevel};
 /// What is logged by this process now.
 static FILTER: OnceLock<Handle<EnvFilter, Registry>> = OnceLock::new();
 
+/// Where this process logs.
+static OUTPUTS: OnceLock<Arc<Outputs>> = OnceLock::new();
+
+/// How long the end of a process waits for the last lines: those that nobody reads are lost.
+const FLUSHED_WITHIN: Duration = Duration::from_secs(5);
+
 /// For the daemon, which makes the files.
 ///
 /// Errors: [`config::Error::Unreadable`] if one of them cannot be made.
 pub fn start(config: &Config) -> Result<(), config::Error> {
-    let outputs = Outputs::make(|class| config.log.file(class))?;
-    begin(&config.log, outputs);
+    begin(&config.log, Outputs::make(|class| config.log.file(class), tell)?);
     Ok(())
 }
 
 /// For a command whose order is logged. It makes no files, which would be those of whoever gives the order: what cannot be
 /// written into them goes to standard error.
 pub fn start_for_command(config: &Config) {
-    begin(&config.log, Outputs::existing(|class| config.log.file(class)));
+    match Outputs::existing(|class| config.log.file(class), tell) {
+        Ok(outputs) => begin(&config.log, outputs),
+        // What was ordered is done all the same, and nobody is left to be told if this fails.
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "dimed: the log cannot be written: {error}");
+        }
+    }
+}
+
+/// Waits until all lines are written, at the end of a process.
+pub fn flush() {
+    if let Some(outputs) = OUTPUTS.get() {
+        outputs.flush(FLUSHED_WITHIN);
+    }
 }
 
 fn begin(settings: &Log, outputs: Outputs) {
     let (filter, handle) = reload::Layer::new(filter(settings.level));
+    let outputs = Arc::new(outputs);
     let logger = Logger {
         format: settings.format,
-        outputs,
+        outputs: Arc::clone(&outputs),
     };
     let registry = tracing_subscriber::registry().with(filter);
     // A second call in one process changes nothing; the first log goes on.
     if registry.with(logger).try_init().is_ok() {
         let _ = FILTER.set(handle);
+        let _ = OUTPUTS.set(outputs);
     }
 }
 
@@ -62,7 +88,7 @@ fn filter(level: LogLevel) -> EnvFilter {
 /// Writes events.
 struct Logger {
     format: LogFormat,
-    outputs: Outputs,
+    outputs: Arc<Outputs>,
 }
 
 impl<S: Subscriber> Layer<S> for Logger {
@@ -76,11 +102,20 @@ impl<S: Subscriber> Layer<S> for Logger {
             LogFormat::Json => fields.json(&line::now(), level, class),
             LogFormat::Text => fields.text(&line::now(), level, class),
         };
-        tell(class, &self.outputs.write(class, line.as_bytes()));
+        let (output, line) = (self.outputs.of(class), line.as_bytes());
+        match known.is_some_and(is_about_the_log) {
+            true => output.put_surely(line),
+            false => output.put(line),
+        }
     }
 }
 
-/// What became of lines, in lines of the log: nothing is held while they are written.
+/// Few, and what they say would be said by nobody else.
+fn is_about_the_log(event: &observe::Event) -> bool {
+    [observe::LOG_RESUMED, observe::LOG_FILE_UNUSABLE].contains(&event.name)
+}
+
+/// What became of lines, in lines of the log.
 fn tell(class: Class, written: &Written) {
     if written.lost > 0 {
         tracing::warn!(

@@ -10,10 +10,10 @@ use serde_json::json;
 
 use super::{READY, log};
 use crate::base::causes::without_addresses;
-use crate::base::observe;
-use crate::cli::answer::Answer as Told;
+use crate::base::{observe, regular};
+use crate::cli::answer::{Answer as Told, printable};
 use crate::cli::{Exit, exit, load};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::daemon::reload::{self, Answer, Reloaded, Reloader};
 use crate::daemon::supervisor::Supervisor;
 
@@ -30,31 +30,45 @@ pub async fn ask(arguments: &Arguments, config: Config, out: &mut dyn Write) -> 
     let data = &config.server.data_directory;
     let answer = match reload::ask(data).await {
         Ok(answer) => answer,
-        Err(error) if is_missing(&error) => Answer {
-            exit: Exit::TryLater.code(),
-            text: format!("no daemon is running from {}", data.display()),
-        },
-        Err(error) => return Err(error).context("the daemon does not answer"),
+        Err(error) => unheard(error, data)?,
     };
+    let text = printable(&answer.text);
     let exit = heard(answer.exit);
     if exit != Exit::Done {
         // Nobody is left to be told if this fails.
-        let _ = writeln!(io::stderr(), "dimed: {}", answer.text);
+        let _ = writeln!(io::stderr(), "dimed: {text}");
         if arguments.json {
             writeln!(out, "{:#}", exit::object(exit, &answer.text))?;
         }
         return Ok(exit);
     }
     let told = Told {
-        text: format!("{}.\n", answer.text),
+        text: format!("{text}.\n"),
         json: json!({ "result": "done", "message": answer.text }),
     };
     told.write(arguments.json, out)?;
     Ok(exit)
 }
 
-fn is_missing(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused)
+/// What to say where nobody has answered.
+fn unheard(error: io::Error, data: &Path) -> anyhow::Result<Answer> {
+    let text = match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => format!(
+            "no daemon is running from {}; one that was started with another server.data_directory needs a restart",
+            data.display()
+        ),
+        ErrorKind::UnexpectedEof
+        | ErrorKind::BrokenPipe
+        | ErrorKind::ConnectionReset
+        | ErrorKind::TimedOut => format!(
+            "the daemon has not answered ({error}): it may be stopping, or have much to read; try again"
+        ),
+        _ => return Err(error).context("the daemon cannot be asked"),
+    };
+    Ok(Answer {
+        exit: Exit::TryLater.code(),
+        text,
+    })
 }
 
 /// As the command would have ended if it had done here what the daemon has.
@@ -90,7 +104,18 @@ impl Reload<'_> {
     }
 
     async fn read(&self) -> anyhow::Result<Reloaded> {
-        let config = load(self.path)?;
+        let path = self.path.to_owned();
+        let loading = move || {
+            // A pipe would be waited for. What else is wrong with the file is told by whoever reads it.
+            match regular::open(&path) {
+                Err(source) if source.kind() == ErrorKind::InvalidInput => {
+                    Err(config::Error::Unreadable { path, source })
+                        .context("the configuration cannot be used")
+                }
+                _ => load(&path),
+            }
+        };
+        let config = self.reloader.aside(loading).await??;
         let level = config.log.level;
         let reloaded = self.reloader.reload(config).await?;
         log::set_level(level);

@@ -78,6 +78,23 @@ async fn mail_goes_on_though_no_line_of_the_log_can_be_written() {
     assert_eq!(found, expected);
 }
 
+/// A pipe whose other end is open, and which is full: whoever writes there waits for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_goes_on_and_the_daemon_stops_though_nobody_reads_the_log() {
+    let world = World::new().await;
+    let hismail = hismail(&world).await;
+    let fill = "dd if=/dev/zero of=\"$0\" bs=4096 oflag=nonblock 2>/dev/null";
+    let script = format!("mkfifo \"$0\" && exec 3<>\"$0\" && {{ {fill}; exec \"$@\" 2>\"$0\"; }}");
+    let mut process = start(&hismail, &script, "pipe").await;
+    for number in 1..=3 {
+        take(&hismail, &format!("message {number}")).await;
+    }
+    process.terminate();
+    let status = process.ended().await;
+    assert!(status.success(), "{status}");
+    assert_eq!(hismail.maildir("bob").count(), 3);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_told_once_how_many_lines_are_lost() {
     let world = World::new().await;

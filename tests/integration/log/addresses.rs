@@ -103,8 +103,41 @@ async fn clear_addresses_are_in_lines_of_deliveries_by_smtp_alone() {
     let attempt = &lines(&log, "queue.attempt.smtp")[0];
     assert_eq!(attempt["sender"], "alice@hermail.test");
     assert_eq!(attempt["recipient"], "carol@sink.test");
+    assert_eq!(attempt["reply.text"], "250 taken");
     // It is not known yet which way the message goes.
     assert_eq!(lines(&log, "smtp.message.accepted")[0]["sender"], alice);
+}
+
+/// Hosts quote what they refuse, in forms that nobody can foresee.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_other_hosts_say_is_nowhere_but_where_addresses_are_clear() {
+    const REFUSAL: &str = "550 5.7.1 user=carol c%2Earol <\"carol x\"@sink.test> subject \"planted\"";
+    for addresses in [LogAddresses::None, LogAddresses::Hashed, LogAddresses::Clear] {
+        let world = World::new().await;
+        let host = Loopback::take();
+        world.plain_domain("sink.test", host.ip);
+        let refusing = Behaviour {
+            refusal: Some(REFUSAL),
+            ..Behaviour::default()
+        };
+        let _sink = Sink::start(host.ip, refusing).await;
+        let hermail = named(&world, "hermail.test", &["alice"], addresses).await;
+        let process = hermail.spawn().await;
+        hermail.submit("alice", &["carol@sink.test"], MESSAGE).await;
+        hermail.maildir("alice").only().await;
+        hermail.idle().await;
+        let log = process.log();
+        let attempt = &lines(&log, "queue.attempt.smtp")[0];
+        assert_eq!(attempt["reply.code"], 550);
+        assert_eq!(attempt["reply.enhanced"], "5.7.1");
+        for word in ["planted", "carol", "Earol"] {
+            assert_eq!(
+                log.contains(word),
+                addresses == LogAddresses::Clear,
+                "{word}: {log}"
+            );
+        }
+    }
 }
 
 /// Whatever the option, each side's log has its own user by a hash, and no line that an id joins to it has the other end.
@@ -145,5 +178,35 @@ async fn the_ends_of_sealed_mail_are_hashed_and_apart() {
         assert!(delivery["message.id"].is_null() && delivery["sender"].is_null());
         let id = delivery["attempt.id"].as_str().unwrap();
         assert_eq!(there.matches(id).count(), 1, "no other line has it");
+    }
+}
+
+/// Lines of the delivery name whom the address leads to.
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_is_found_by_the_address_that_it_was_sent_to() {
+    let world = World::new().await;
+    let hermail = named(&world, "hermail.test", &["alice", "bob"], LogAddresses::Hashed).await;
+    hermail
+        .cli(&["alias", "add", "sales@hermail.test", "bob@hermail.test"])
+        .await;
+    let process = hermail.spawn().await;
+    for address in ["sales@hermail.test", "bob+detail@hermail.test"] {
+        hermail.submit("alice", &[address], MESSAGE).await;
+        hermail.idle().await;
+        let printed = hash(&hermail, address).await;
+        let hashes: Vec<&str> = printed.lines().collect();
+        assert_eq!(hashes.len(), 2, "{printed}");
+        assert_eq!(hashes[1], hash(&hermail, "bob@hermail.test").await);
+        let log = process.log();
+        let attempts = lines(&log, "queue.attempt.local");
+        let recipient = attempts.last().unwrap()["recipient"].as_str().unwrap();
+        assert!(hashes.contains(&recipient), "{recipient}: {printed}");
+        let json = hermail.cli(&["log", "hash", address, "--json"]).await;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["leads_to"][0]["address"], "bob@hermail.test");
+        assert_eq!(
+            (&json["hash"], &json["leads_to"][0]["hash"]),
+            (&hashes[0].into(), &hashes[1].into())
+        );
     }
 }

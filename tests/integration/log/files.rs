@@ -27,7 +27,10 @@ async fn each_class_has_its_file_and_goes_on_after_it_was_moved() {
         .build()
         .await;
     let process = hermail.spawn().await;
-    let read = |name: &str| fs::read_to_string(file(name)).unwrap_or_default();
+    let read = |name: &str| {
+        process.settle();
+        fs::read_to_string(file(name)).unwrap_or_default()
+    };
     hermail.submit("alice", &["bob@hermail.test"], MESSAGE).await;
     hermail.idle().await;
     let delivered = |name: &str| lines(&read(name), "queue.attempt.local").len();
@@ -79,4 +82,125 @@ async fn a_daemon_whose_log_cannot_be_made_does_not_start() {
     let (code, _, said) = hermail.binary(&arguments);
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("\"block.added\""), "{said}");
+}
+
+/// With domains, and without people.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_operators_change_is_in_the_file_for_it() {
+    let world = World::new().await;
+    let audit = world.home().join("audit.log");
+    let hermail = world
+        .organization("hermail.test")
+        .accounts(&["alice", "bob"])
+        .config(|config| config.log.audit_file = Some(audit.clone()))
+        .build()
+        .await;
+    fs::write(&audit, "").unwrap();
+    let backup = world.home().join("backup");
+    let password = hermail.folder.join("password");
+    let (backup, password) = (backup.to_str().unwrap(), password.to_str().unwrap());
+    let (alice, carol) = ("alice@hermail.test", "carol@hermail.test");
+    for (arguments, event, change) in [
+        (
+            &["account", "add", carol, "--password-file", password][..],
+            "account.changed",
+            "added",
+        ),
+        (
+            &["account", "passwd", carol, "--password-file", password][..],
+            "account.changed",
+            "password",
+        ),
+        (
+            &["account", "quota", carol, "5MiB"][..],
+            "account.changed",
+            "quota",
+        ),
+        (&["account", "disable", carol][..], "account.changed", "disabled"),
+        (&["account", "enable", carol][..], "account.changed", "enabled"),
+        (
+            &["account", "grant", carol, "info@hermail.test"][..],
+            "account.changed",
+            "granted",
+        ),
+        (
+            &["account", "withdraw", carol, "info@hermail.test"][..],
+            "account.changed",
+            "withdrawn",
+        ),
+        (
+            &["alias", "add", "info@hermail.test", alice][..],
+            "alias.changed",
+            "added",
+        ),
+        (
+            &["alias", "remove", "info@hermail.test"][..],
+            "alias.changed",
+            "removed",
+        ),
+        (
+            &["domain", "add", "new.test", "--plain"][..],
+            "domain.changed",
+            "served",
+        ),
+        (
+            &["domain", "add", "other.test", "--relay"][..],
+            "domain.changed",
+            "relayed",
+        ),
+        (
+            &["domain", "remove", "other.test"][..],
+            "domain.changed",
+            "not_relayed",
+        ),
+        (&["dkim", "add", "hermail.test"][..], "dkim.changed", "added"),
+        (&["queue", "drain"][..], "queue.drain_changed", "begun"),
+        (&["queue", "drain", "--end"][..], "queue.drain_changed", "ended"),
+        (
+            &["store", "backup", backup][..],
+            "store.copied",
+            "copied_with_keys",
+        ),
+    ] {
+        let before = fs::read_to_string(&audit).unwrap().len();
+        let (code, _, said) = hermail.binary(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {said}");
+        let all = fs::read_to_string(&audit).unwrap();
+        let logged = lines(&all[before..], event);
+        assert_eq!(logged.len(), 1, "{arguments:?}: {all}");
+        assert_eq!(logged[0]["change"], change);
+        if logged[0].get("domain").is_some() {
+            let is_ours = ["hermail.test", "new.test", "other.test"]
+                .iter()
+                .any(|name| logged[0]["domain"] == *name);
+            assert!(is_ours, "{all}");
+        }
+    }
+    // What waits, and what is only looked at.
+    hermail.block_mailbox("bob");
+    let process = hermail.spawn().await;
+    hermail.submit("alice", &["bob@hermail.test"], MESSAGE).await;
+    drop(process);
+    let before = fs::read_to_string(&audit).unwrap().len();
+    for arguments in [
+        &["queue", "delete", "--domain", "hermail.test", "--dry-run"][..],
+        &["queue", "list"],
+        &["account", "list"],
+        &["dkim", "list", "hermail.test"],
+    ] {
+        assert_eq!(hermail.binary(arguments).0, 0, "{arguments:?}");
+    }
+    assert_eq!(fs::read_to_string(&audit).unwrap().len(), before);
+    let (code, _, said) = hermail.binary(&["queue", "delete", "--domain", "hermail.test"]);
+    assert_eq!(code, 0, "{said}");
+    let all = fs::read_to_string(&audit).unwrap();
+    let deleted = lines(&all, "queue.changed");
+    assert_eq!(
+        (&deleted[0]["change"], &deleted[0]["count"]),
+        (&"deleted".into(), &1.into())
+    );
+    assert!(
+        !all.contains("carol") && !all.contains("alice") && !all.contains("info@"),
+        "{all}"
+    );
 }

@@ -1,72 +1,136 @@
 //! Where lines go. If they cannot be written there, they are lost, and nobody else has to care: mail goes on.
 
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::queue::{Batch, Queue};
 use crate::base::observe::Class;
 use crate::config::Error;
 
 /// How often is looked whether a file was moved.
 const LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 
-/// What became of a line and of those before it.
+/// What became of lines and of those before them.
 #[derive(Debug, Default)]
 pub struct Written {
-    /// Lines that were lost before this one, which is there.
+    /// Lines that were lost before one that is there.
     pub lost: u64,
     /// Why the file cannot be made again; told once.
     pub trouble: Option<io::Error>,
 }
 
-/// Standard error, and files in its place.
+/// Is told what became of lines of a class.
+type Tell = fn(Class, &Written);
+
+/// Standard error, and files in its place. Each is written by a thread of its own, so that none waits for another.
 #[derive(Debug)]
 pub struct Outputs {
-    standard: Lost,
-    files: BTreeMap<Class, LogFile>,
+    standard: Queue,
+    /// One for each file; several classes may share it.
+    files: Vec<(PathBuf, Arc<Queue>)>,
+    classes: Vec<(Class, Arc<Queue>)>,
 }
 
 impl Outputs {
     /// With files, which are made if they are not there.
-    pub fn make<'a>(file: impl Fn(Class) -> Option<&'a Path>) -> Result<Self, Error> {
-        let mut files = BTreeMap::new();
+    ///
+    /// Errors: [`Error::Unreadable`] if one of them cannot be made.
+    pub fn make<'a>(file: impl Fn(Class) -> Option<&'a Path>, tell: Tell) -> Result<Self, Error> {
+        let mut outputs = Self::standard(tell)?;
         for class in Class::ALL {
             if let Some(path) = file(class) {
-                let opened = LogFile::open(path, true).map_err(|source| Error::Unreadable {
-                    path: path.to_owned(),
-                    source,
-                })?;
-                files.insert(class, opened);
+                outputs.add(class, path, true, tell).map_err(unusable(path))?;
             }
         }
-        Ok(Self {
-            standard: Lost::default(),
-            files,
-        })
+        Ok(outputs)
     }
 
     /// With those files that are there and can be written.
-    pub fn existing<'a>(file: impl Fn(Class) -> Option<&'a Path>) -> Self {
-        let opened = |class| Some((class, LogFile::open(file(class)?, false).ok()?));
-        Self {
-            standard: Lost::default(),
-            files: Class::ALL.into_iter().filter_map(opened).collect(),
+    ///
+    /// Errors: [`Error::Unreadable`] if nothing can be written at all.
+    pub fn existing<'a>(file: impl Fn(Class) -> Option<&'a Path>, tell: Tell) -> Result<Self, Error> {
+        let mut outputs = Self::standard(tell)?;
+        for class in Class::ALL {
+            if let Some(path) = file(class) {
+                // Without it, its lines go to standard error.
+                let _ = outputs.add(class, path, false, tell);
+            }
         }
+        Ok(outputs)
     }
 
-    /// Writes a line, its end included.
-    pub fn write(&self, class: Class, line: &[u8]) -> Written {
-        match self.files.get(&class) {
-            Some(file) => file.write(line),
-            None => Written {
-                lost: self.standard.put(&mut io::stderr().lock(), line),
-                trouble: None,
-            },
+    fn standard(tell: Tell) -> Result<Self, Error> {
+        let standard = Standard::open().and_then(|mut standard| {
+            Queue::start(move |batch| tell(Class::Operations, &standard.write(batch)))
+        });
+        Ok(Self {
+            standard: standard.map_err(unusable(Path::new("standard error")))?,
+            files: Vec::new(),
+            classes: Vec::new(),
+        })
+    }
+
+    fn add(&mut self, class: Class, path: &Path, is_made: bool, tell: Tell) -> io::Result<()> {
+        let known = self.files.iter().find(|(known, _)| known == path);
+        let queue = match known {
+            Some((_, queue)) => Arc::clone(queue),
+            None => {
+                let mut file = LogFile::open(path, is_made)?;
+                let queue = Queue::start(move |batch| tell(class, &file.write(batch)))?;
+                let queue = Arc::new(queue);
+                self.files.push((path.to_owned(), Arc::clone(&queue)));
+                queue
+            }
+        };
+        self.classes.push((class, queue));
+        Ok(())
+    }
+
+    /// Where lines of a class go.
+    pub fn of(&self, class: Class) -> &Queue {
+        let file = self.classes.iter().find(|(one, _)| *one == class);
+        file.map_or(&self.standard, |(_, queue)| queue)
+    }
+
+    /// Waits for so long until everything is written.
+    pub fn flush(&self, patience: Duration) {
+        let begun = Instant::now();
+        let files = self.files.iter().map(|(_, queue)| queue.as_ref());
+        for queue in files.chain([&self.standard]) {
+            queue.flush(patience.saturating_sub(begun.elapsed()));
+        }
+    }
+}
+
+fn unusable(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    |source| Error::Unreadable { path, source }
+}
+
+/// Standard error, past the lock that everybody else takes who writes there.
+#[derive(Debug)]
+struct Standard {
+    file: File,
+    lost: Lost,
+}
+
+impl Standard {
+    fn open() -> io::Result<Self> {
+        Ok(Self {
+            file: io::stderr().as_fd().try_clone_to_owned()?.into(),
+            lost: Lost::default(),
+        })
+    }
+
+    fn write(&mut self, batch: &Batch) -> Written {
+        Written {
+            lost: self.lost.put(&mut self.file, batch),
+            trouble: None,
         }
     }
 }
@@ -76,59 +140,51 @@ impl Outputs {
 struct LogFile {
     path: PathBuf,
     is_made: bool,
-    open: Mutex<Open>,
-    lost: Lost,
-}
-
-#[derive(Debug)]
-struct Open {
     file: File,
     looked_at: Instant,
     is_in_trouble: bool,
+    lost: Lost,
 }
 
 impl LogFile {
     fn open(path: &Path, is_made: bool) -> io::Result<Self> {
         Ok(Self {
-            open: Mutex::new(Open {
-                file: open(path, is_made)?,
-                looked_at: Instant::now(),
-                is_in_trouble: false,
-            }),
+            file: open(path, is_made)?,
             path: path.to_owned(),
             is_made,
+            looked_at: Instant::now(),
+            is_in_trouble: false,
             lost: Lost::default(),
         })
     }
 
-    fn write(&self, line: &[u8]) -> Written {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let trouble = match open.looked_at.elapsed() < LOOKED_AT_EVERY {
+    fn write(&mut self, batch: &Batch) -> Written {
+        let trouble = match self.looked_at.elapsed() < LOOKED_AT_EVERY {
             true => None,
-            false => self.look(&mut open),
+            false => self.look(),
         };
         Written {
-            lost: self.lost.put(&mut open.file, line),
+            lost: self.lost.put(&mut self.file, batch),
             trouble,
         }
     }
 
     /// Makes the file again if it is not there any more.
-    fn look(&self, now: &mut Open) -> Option<io::Error> {
-        now.looked_at = Instant::now();
-        if is_at(&now.file, &self.path) {
-            now.is_in_trouble = false;
+    fn look(&mut self) -> Option<io::Error> {
+        self.looked_at = Instant::now();
+        if is_at(&self.file, &self.path) {
+            self.is_in_trouble = false;
             return None;
         }
         match open(&self.path, self.is_made) {
             Ok(file) => {
-                now.file = file;
-                now.is_in_trouble = false;
-                self.lost.is_torn.store(false, Ordering::Relaxed);
+                self.file = file;
+                self.is_in_trouble = false;
+                self.lost.is_torn = false;
                 None
             }
             Err(error) => {
-                let is_told = std::mem::replace(&mut now.is_in_trouble, true);
+                let is_told = std::mem::replace(&mut self.is_in_trouble, true);
                 (!is_told).then_some(error)
             }
         }
@@ -157,48 +213,58 @@ fn is_at(file: &File, path: &Path) -> bool {
 /// What could not be written.
 #[derive(Debug, Default)]
 struct Lost {
-    lines: AtomicU64,
+    lines: u64,
     /// The last line that was begun has no end.
-    is_torn: AtomicBool,
+    is_torn: bool,
 }
 
 impl Lost {
-    /// Writes a line, or counts it. Says how many were lost before the first that is written again.
-    fn put(&self, out: &mut impl Write, line: &[u8]) -> u64 {
-        match self.end_torn(out) && self.put_all(out, line) {
-            true => self.lines.swap(0, Ordering::Relaxed),
-            false => {
-                self.lines.fetch_add(1, Ordering::Relaxed);
-                0
-            }
+    /// Writes lines, or counts them, and those that are lost already. Says how many were lost before one that is there.
+    fn put(&mut self, out: &mut impl Write, batch: &Batch) -> u64 {
+        let count = match self.end_torn(out) {
+            true => write(out, &batch.lines),
+            false => 0,
+        };
+        let (there, rest) = batch.lines.split_at(count);
+        if let Some(last) = there.last() {
+            self.is_torn = *last != b'\n';
         }
+        if rest.is_empty() {
+            return std::mem::take(&mut self.lines) + batch.lost;
+        }
+        let told = match lines(there) {
+            0 => 0,
+            _ => std::mem::take(&mut self.lines),
+        };
+        self.lines += lines(rest) + batch.lost;
+        told
     }
 
-    fn end_torn(&self, out: &mut impl Write) -> bool {
-        if !self.is_torn.load(Ordering::Relaxed) {
-            return true;
+    fn end_torn(&mut self, out: &mut impl Write) -> bool {
+        if self.is_torn {
+            self.is_torn = write(out, b"\n") == 0;
         }
-        let has_ended = self.put_all(out, b"\n");
-        self.is_torn.store(!has_ended, Ordering::Relaxed);
-        has_ended
+        !self.is_torn
     }
+}
 
-    /// Writes as much of it as can be; whether that is all.
-    fn put_all(&self, out: &mut impl Write, octets: &[u8]) -> bool {
-        let mut rest = octets;
-        while !rest.is_empty() {
-            match out.write(rest) {
-                Ok(0) => break,
-                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => break,
-            }
+/// Writes as much as can be; how much that is.
+fn write(out: &mut impl Write, octets: &[u8]) -> usize {
+    let mut count = 0;
+    while let Some(rest) = octets.get(count..).filter(|rest| !rest.is_empty()) {
+        match out.write(rest) {
+            Ok(0) => break,
+            Ok(more) => count += more,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => break,
         }
-        if !rest.is_empty() && rest.len() < octets.len() {
-            self.is_torn.store(true, Ordering::Relaxed);
-        }
-        rest.is_empty()
     }
+    count.min(octets.len())
+}
+
+/// How many end there.
+fn lines(octets: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', octets).map(|_| 1).sum()
 }
 
 #[cfg(test)]
@@ -233,43 +299,73 @@ mod tests {
         }
     }
 
+    /// Lines, and how many are lost that would follow them.
+    fn batch(lines: &str, lost: u64) -> Batch {
+        Batch {
+            lines: lines.as_bytes().to_vec(),
+            lost,
+        }
+    }
+
     #[test]
     fn what_cannot_be_written_is_counted_and_told_once() {
-        let lost = Lost::default();
+        let mut lost = Lost::default();
         let mut disk = Disk {
             room: 8,
             ..Disk::default()
         };
-        assert_eq!(lost.put(&mut disk, b"one\n"), 0);
-        assert_eq!(lost.put(&mut disk, b"a long one\n"), 0);
-        assert_eq!(lost.put(&mut disk, b"none\n"), 0);
+        let mut put = |disk: &mut Disk, lines, missing| lost.put(disk, &batch(lines, missing));
+        assert_eq!(put(&mut disk, "one\n", 0), 0);
+        assert_eq!(put(&mut disk, "a long one\n", 0), 0);
+        assert_eq!(put(&mut disk, "none\n", 0), 0);
         disk.room = 100;
-        assert_eq!(lost.put(&mut disk, b"again\n"), 2);
-        assert_eq!(lost.put(&mut disk, b"more\n"), 0);
+        assert_eq!(put(&mut disk, "again\n", 0), 2);
+        assert_eq!(put(&mut disk, "more\n", 0), 0);
         assert_eq!(disk.there, b"one\na lo\nagain\nmore\n");
     }
 
-    /// As if a while had passed.
-    fn later(file: &LogFile) {
-        file.open.lock().unwrap().looked_at -= LOOKED_AT_EVERY;
+    #[test]
+    fn of_several_lines_those_count_that_have_no_end() {
+        let mut lost = Lost::default();
+        let mut disk = Disk {
+            room: 11,
+            ..Disk::default()
+        };
+        let mut put = |disk: &mut Disk, lines, missing| lost.put(disk, &batch(lines, missing));
+        assert_eq!(put(&mut disk, "one\ntwo\nthree\nfour\n", 3), 0);
+        assert_eq!(put(&mut disk, "none\nnone\n", 0), 0);
+        disk.room = 100;
+        assert_eq!(put(&mut disk, "five\nsix\n", 0), 7);
+        assert_eq!(disk.there, b"one\ntwo\nthr\nfive\nsix\n");
+        // What had no room in memory is told when those before it are written.
+        assert_eq!(put(&mut disk, "seven\n", 2), 2);
+        assert_eq!(put(&mut disk, "eight\n", 0), 0);
     }
+
+    /// As if a while had passed.
+    fn later(file: &mut LogFile) {
+        file.looked_at -= LOOKED_AT_EVERY;
+    }
+
+    /// Says nothing.
+    fn nobody(_: Class, _: &Written) {}
 
     #[test]
     fn a_file_that_was_moved_is_made_again() {
         let home = tempfile::tempdir().unwrap();
         let (path, old) = (home.path().join("mail.log"), home.path().join("mail.log.1"));
-        let file = LogFile::open(&path, true).unwrap();
+        let mut file = LogFile::open(&path, true).unwrap();
         assert_eq!(
             path.metadata().unwrap().permissions().mode() & 0o137,
             0,
             "others cannot read it"
         );
-        file.write(b"one\n");
+        file.write(&batch("one\n", 0));
         fs::rename(&path, &old).unwrap();
-        file.write(b"two\n");
+        file.write(&batch("two\n", 0));
         assert!(!path.exists());
-        later(&file);
-        file.write(b"three\n");
+        later(&mut file);
+        file.write(&batch("three\n", 0));
         assert_eq!(fs::read(&old).unwrap(), b"one\ntwo\n");
         assert_eq!(fs::read(&path).unwrap(), b"three\n");
     }
@@ -279,22 +375,22 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("log");
         fs::create_dir(&folder).unwrap();
-        let file = LogFile::open(&folder.join("mail.log"), true).unwrap();
+        let mut file = LogFile::open(&folder.join("mail.log"), true).unwrap();
         let moved = home.path().join("moved");
         fs::rename(&folder, &moved).unwrap();
-        later(&file);
-        assert!(file.write(b"one\n").trouble.is_some());
-        later(&file);
-        assert!(file.write(b"two\n").trouble.is_none());
+        later(&mut file);
+        assert!(file.write(&batch("one\n", 0)).trouble.is_some());
+        later(&mut file);
+        assert!(file.write(&batch("two\n", 0)).trouble.is_none());
         assert_eq!(fs::read(moved.join("mail.log")).unwrap(), b"one\ntwo\n");
         // It is put right, and goes wrong again.
         fs::create_dir(&folder).unwrap();
-        later(&file);
-        assert!(file.write(b"three\n").trouble.is_none());
+        later(&mut file);
+        assert!(file.write(&batch("three\n", 0)).trouble.is_none());
         assert_eq!(fs::read(folder.join("mail.log")).unwrap(), b"three\n");
         fs::remove_dir_all(&folder).unwrap();
-        later(&file);
-        assert!(file.write(b"four\n").trouble.is_some());
+        later(&mut file);
+        assert!(file.write(&batch("four\n", 0)).trouble.is_some());
     }
 
     #[test]
@@ -302,18 +398,36 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let (there, missing) = (home.path().join("audit.log"), home.path().join("mail.log"));
         fs::write(&there, "").unwrap();
-        let outputs = Outputs::existing(|class| match class {
+        let file = |class| match class {
             Class::Audit => Some(there.as_path()),
             Class::Mail => Some(missing.as_path()),
             _ => None,
-        });
-        outputs.write(Class::Audit, b"order\n");
+        };
+        let outputs = Outputs::existing(file, nobody).unwrap();
+        outputs.of(Class::Audit).put(b"order\n");
+        outputs.flush(Duration::from_secs(60));
         assert_eq!(fs::read(&there).unwrap(), b"order\n");
         assert!(!missing.exists());
-        let made = Outputs::make(|_| Some(home.path()));
+        let made = Outputs::make(|_| Some(home.path()), nobody);
         assert!(
             matches!(made, Err(Error::Unreadable { .. })),
             "a folder is no file"
         );
+    }
+
+    #[test]
+    fn lines_of_classes_that_share_a_file_keep_their_order() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("all.log");
+        let outputs = Outputs::make(|_| Some(path.as_path()), nobody).unwrap();
+        let mut expected = String::new();
+        for number in 0..1000 {
+            let line = format!("{number}\n");
+            let class = Class::ALL[number % Class::ALL.len()];
+            outputs.of(class).put(line.as_bytes());
+            expected += &line;
+        }
+        outputs.flush(Duration::from_secs(60));
+        assert_eq!(fs::read_to_string(&path).unwrap(), expected);
     }
 }
