@@ -8,9 +8,9 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::Exit;
 use super::answer::{self, Answer, printable};
 use super::context::Context;
+use super::{Exit, audit};
 use crate::accounts::{self, Resolution, Target};
 use crate::config::Config;
 use crate::dime::keys::UserKeys;
@@ -106,6 +106,7 @@ async fn add(context: &Context, add: &Add, out: &mut dyn Write) -> anyhow::Resul
     let Add { alias, target, json } = add;
     let added = lead(context, alias, target).await;
     let (leads, own_signet) = added.with_context(|| format!("{alias} cannot be added"))?;
+    audit::alias(context, alias.domain(), "added");
     let text = match (leads, own_signet) {
         (false, _) => format!("{alias} leads to {target}, and so far to nobody: mail for it is refused.\n"),
         (true, false) => format!("{alias} leads to {target}.\n"),
@@ -253,6 +254,7 @@ async fn remove(context: &Context, remove: &Remove, out: &mut dyn Write) -> anyh
         };
         return Err(store::Error::Missing).context(what);
     }
+    audit::alias(context, alias.domain(), "removed");
     let left = texts(&context.store.alias_targets(alias).await?);
     let text = match left.is_empty() {
         true => format!("{alias} is no alias any more.\n"),

@@ -2,6 +2,7 @@
 
 mod dns;
 mod host;
+mod logs;
 mod surroundings;
 
 use std::io::Write;
@@ -14,6 +15,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+pub use self::logs::UnusableLog;
 use self::surroundings::Finding;
 use super::answer::Answer;
 use super::context::Context;
@@ -25,7 +27,7 @@ use crate::daemon::health;
 use crate::delivery::smtp::{CredentialsError, parse_credentials};
 use crate::mail::address::{Domain, Mailbox};
 use crate::net::tls::{Acceptor, Identity, WebPki};
-use crate::store::{Place, RelayDomain, Verification};
+use crate::store::{self, Place, RelayDomain, Verification};
 
 /// How long a filter may take to let us in.
 const FILTER_PATIENCE: Duration = Duration::from_secs(3);
@@ -107,6 +109,8 @@ async fn check(config: Config) -> anyhow::Result<(Config, Vec<Finding>)> {
         Place::File(config.server.database()).demand_finished()?;
     }
     config::load_master_key(&config).context("the master key cannot be used")?;
+    logs::demand(&config)?;
+    check_own_certificate(&config)?;
     for (certificate, key) in config.tls.pairs() {
         Acceptor::new(&Identity::load(certificate, key).context("[tls] names files that cannot be used")?)
             .with_context(|| format!("{} and {}", certificate.display(), key.display()))?;
@@ -142,7 +146,12 @@ async fn check(config: Config) -> anyhow::Result<(Config, Vec<Finding>)> {
         probed.with_context(|| format!("{} cannot be used", socket.display()))?;
     }
     let mut findings = surroundings::findings(&config).await;
-    if is_file && !config.server.database().exists() {
+    let place = Place::File(config.server.database());
+    if is_file && let Err(store::Error::NoDatabase(path)) = place.demand_there() {
+        // Of a folder that is missing it was said already.
+        if config.server.data_directory.is_dir() {
+            findings.push(health::no_database(&path).into());
+        }
         return Ok((config, findings));
     }
     let context = Context::open(config).await?;
@@ -153,6 +162,18 @@ async fn check(config: Config) -> anyhow::Result<(Config, Vec<Finding>)> {
     findings.extend(nobody_there(&context).await?.iter().map(Finding::from));
     findings.extend(idle_aliases(&context).await?.iter().map(Finding::from));
     Ok((context.config, findings))
+}
+
+/// The pair that was made here, if it was; else it is made at the start.
+fn check_own_certificate(config: &Config) -> anyhow::Result<()> {
+    if !config.server.data_directory.join("tls/certificate.pem").exists() {
+        return Ok(());
+    }
+    for identity in [config.dmtp_identity(), config.smtp_identity()] {
+        let identity = identity.context("the certificate cannot be used")?;
+        Acceptor::new(&identity).context("the certificate cannot be used")?;
+    }
+    Ok(())
 }
 
 impl From<&Warning> for Finding {

@@ -22,6 +22,24 @@ pub fn demand_file(config: &Config, work: FileWork) -> Result<(), Error> {
     }
 }
 
+/// That there is a database, if it is a file.
+fn demand_there(config: &Config) -> anyhow::Result<()> {
+    let place = config.place().context("the store cannot be opened")?;
+    Ok(place.demand_there()?)
+}
+
+/// What keeps a new database from being made, with the way out where that is the log of another.
+fn log_is_left(error: Error) -> anyhow::Error {
+    let Error::NoDatabase(path) = &error else {
+        return error.into();
+    };
+    let told = format!(
+        "{}-wal is left of a database, and making another would remove it: move it away if nobody needs it",
+        path.display()
+    );
+    anyhow::Error::new(error).context(told)
+}
+
 /// An installation, opened.
 pub struct Context {
     /// Its configuration.
@@ -32,20 +50,15 @@ pub struct Context {
 }
 
 impl Context {
-    /// Opens an installation that has been used before.
+    /// Opens an installation that has been used before. Nothing is made: where a database is missing, its disk may be.
     pub async fn open(config: Config) -> anyhow::Result<Self> {
+        demand_there(&config)?;
         Self::open_as(config, false).await
-    }
-
-    /// The same where nothing may be made, whatever is missing.
-    pub async fn open_existing(config: Config) -> anyhow::Result<Self> {
-        let place = config.place().context("the store cannot be opened")?;
-        place.demand_there()?;
-        Self::open(config).await
     }
 
     /// The same, alone: nobody else gets in until this is dropped.
     pub async fn open_alone(config: Config) -> anyhow::Result<Self> {
+        demand_there(&config)?;
         Self::open_as(config, true).await
     }
 
@@ -72,7 +85,9 @@ impl Context {
     pub async fn open_or_create(config: Config) -> anyhow::Result<Self> {
         if config.storage.database == Database::Sqlite {
             // Before there is a master key: it may be in the backup.
-            Place::File(config.server.database()).demand_finished()?;
+            Place::File(config.server.database())
+                .demand_room()
+                .map_err(log_is_left)?;
         }
         let folder = &config.server.data_directory;
         durable::create_folder(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
@@ -90,7 +105,7 @@ impl Context {
                 path.display()
             );
         }
-        Self::open(config).await
+        Self::open_as(config, false).await
     }
 
     /// The present.

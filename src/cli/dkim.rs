@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::answer::Answer;
 use super::context::Context;
-use super::{Exit, load};
+use super::{Exit, audit, load};
 use crate::accounts;
 use crate::authentication::Keys;
 use crate::mail::address::Domain;
@@ -72,6 +72,17 @@ impl Command {
             | Self::Retire { domain, .. } => domain,
         }
     }
+
+    /// What it does to them, if anything.
+    fn change(&self) -> Option<&'static str> {
+        match self {
+            Self::List { .. } | Self::Rotate { status: true, .. } => None,
+            Self::Add { .. } => Some("added"),
+            Self::Rotate { cancel: true, .. } => Some("cancelled"),
+            Self::Rotate { .. } => Some("rotated"),
+            Self::Retire { .. } => Some("retired"),
+        }
+    }
 }
 
 /// Does as the command says, and shows the keys.
@@ -91,6 +102,9 @@ pub async fn run(arguments: Arguments, path: &Path, out: &mut dyn Write) -> anyh
     obey(&keys, &arguments.command)
         .await
         .with_context(|| format!("the keys of {domain} cannot be changed"))?;
+    if let Some(change) = arguments.command.change() {
+        audit::dkim(&context, &domain, change);
+    }
     answer(&domain, &keys.list(&domain).await?).write(arguments.json, out)?;
     Ok(Exit::Done)
 }

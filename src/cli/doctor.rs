@@ -6,7 +6,7 @@ mod domain;
 mod network;
 mod relay;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use clap::Args;
@@ -54,29 +54,67 @@ pub async fn run(arguments: Arguments, config: Config, out: &mut dyn Write) -> a
         config.dns.servers = arguments.server;
         config.dns.validation = Validation::Dnssec;
     }
-    let mut findings = of_host(&config);
+    let mut told = Told::new(arguments.json, out);
+    told.add(of_host(&config))?;
     let (context, unusable) = opened(&config).await?;
-    findings.extend(unusable);
+    told.add(unusable)?;
     let resolver = config.dns.resolver()?;
     let tested = resolver.self_test().await;
-    findings.extend(health::name_servers(tested));
-    findings.extend(relay::findings(&config, context.as_ref()).await);
+    told.add(health::name_servers(tested))?;
+    told.add(relay::findings(&config, context.as_ref()).await)?;
     if let Some(context) = &context {
-        findings.extend(of_clock(context).await);
+        told.add(of_clock(context).await)?;
     }
     // Nothing can be said about others' answers behind name servers that pass on what anybody has made of them.
     let mut target = Target::Nobody;
     if tested == SelfTest::Passed {
         target = Target::of(&config, arguments.reach);
-        findings.extend(network::findings(&config, &*resolver, &target).await);
+        told.add(network::findings(&config, &*resolver, &target).await)?;
         if let Some(context) = &context {
-            findings.extend(domain::findings(context, arguments.domain.as_ref()).await?);
+            domain::findings(context, arguments.domain.as_ref(), &mut told).await?;
         }
     }
-    findings.sort_by_key(|finding| std::cmp::Reverse(finding.weight));
-    let exit = exit(&findings);
-    answer(&findings, &target, exit).write(arguments.json, out)?;
-    Ok(exit)
+    told.end(&target)
+}
+
+/// What was found. People are told of it at once, for there is much to wait for; programs in the end, what counts most first.
+struct Told<'a> {
+    for_programs: bool,
+    findings: Vec<Finding>,
+    out: &'a mut dyn Write,
+}
+
+impl<'a> Told<'a> {
+    fn new(for_programs: bool, out: &'a mut dyn Write) -> Self {
+        Self {
+            for_programs,
+            findings: Vec::new(),
+            out,
+        }
+    }
+
+    /// The same thing counts once.
+    fn add(&mut self, found: impl IntoIterator<Item = Finding>) -> io::Result<()> {
+        for finding in found {
+            if self.findings.iter().any(|known| known.what == finding.what) {
+                continue;
+            }
+            if !self.for_programs {
+                self.out.write_all(lines(&finding).as_bytes())?;
+                self.out.flush()?;
+            }
+            self.findings.push(finding);
+        }
+        Ok(())
+    }
+
+    fn end(mut self, target: &Target) -> anyhow::Result<Exit> {
+        self.findings
+            .sort_by_key(|finding| std::cmp::Reverse(finding.weight));
+        let exit = exit(&self.findings);
+        answer(&self.findings, target, exit).write(self.for_programs, self.out)?;
+        Ok(exit)
+    }
 }
 
 /// What can be seen without the database and the network.
@@ -88,6 +126,9 @@ fn of_host(config: &Config) -> Vec<Finding> {
 
 /// The installation, or why its database cannot be used; it fails for what is wrong with the configuration.
 async fn opened(config: &Config) -> anyhow::Result<(Option<Context>, Option<Finding>)> {
+    if let Err(store::Error::NoDatabase(path)) = config.place()?.demand_there() {
+        return Ok((None, Some(health::no_database(&path))));
+    }
     let error = match Context::open(config.clone()).await {
         Ok(context) => return Ok((Some(context), None)),
         Err(error) => error,
@@ -95,11 +136,14 @@ async fn opened(config: &Config) -> anyhow::Result<(Option<Context>, Option<Find
     let cause = error
         .chain()
         .find_map(|cause| cause.downcast_ref::<store::Error>());
-    match cause {
-        Some(failure @ (store::Error::Database(_) | store::Error::NotDurable(_))) => {
-            Ok((None, health::store(Some(failure))))
-        }
-        _ => Err(error),
+    let is_found = |cause: &&store::Error| {
+        matches!(cause, store::Error::Database(_) | store::Error::NotDurable(_))
+            || cause.is_damaged()
+            || cause.is_locked()
+    };
+    match cause.filter(is_found) {
+        Some(failure) => Ok((None, health::store(Some(failure)))),
+        None => Err(error),
     }
 }
 
@@ -119,8 +163,7 @@ fn exit(findings: &[Finding]) -> Exit {
 }
 
 fn answer(findings: &[Finding], target: &Target, exit: Exit) -> Answer {
-    let mut text: String = findings.iter().map(lines).collect();
-    text += &format!("To see whether the way out is open, {target}.\n");
+    let mut text = format!("To see whether the way out is open, {target}.\n");
     text += match (exit, findings.is_empty()) {
         (Exit::No, _) => "Something is wrong; it is marked with an exclamation mark.\n",
         (Exit::TryLater, _) => {

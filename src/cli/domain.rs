@@ -10,9 +10,9 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::Exit;
 use super::answer::Answer;
 use super::context::Context;
+use super::{Exit, audit};
 use crate::base::time::Timestamp;
 use crate::config::Config;
 use crate::dime::keys::OrgKeys;
@@ -146,6 +146,7 @@ async fn add(add: Add, config: Config, out: &mut dyn Write) -> anyhow::Result<Ex
     let dime = (!add.plain).then(|| dime_settings(add, &context.config));
     let with_dime = dime.is_some();
     serve(&context, &name, dime).await?;
+    audit::domain(&context, &name, "served");
     let how = match with_dime {
         true => "with DIME",
         false => "without DIME",

@@ -72,7 +72,25 @@ pub fn told(error: &anyhow::Error) -> String {
             line += &text;
         }
     }
+    if error
+        .chain()
+        .filter_map(store_error)
+        .any(store::Error::is_damaged)
+    {
+        line += "; restore a backup, or write what can still be read into files (`dimed store export`)";
+    }
     line
+}
+
+/// The error of the store that a cause is.
+fn store_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a store::Error> {
+    if let Some(daemon::Error::Store(error)) = cause.downcast_ref() {
+        return Some(error);
+    }
+    if let Some(accounts::Error::Store(error)) = cause.downcast_ref() {
+        return Some(error);
+    }
+    cause.downcast_ref()
 }
 
 /// Arguments that each may have a meaning and together have none.
@@ -103,6 +121,7 @@ fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         || cause.is::<net::tls::Error>()
         || cause.is::<check::NobodyInCharge>()
         || cause.is::<check::UnusableCredentials>()
+        || cause.is::<check::UnusableLog>()
     {
         return Some(Exit::Configuration);
     }
@@ -128,7 +147,7 @@ fn of_daemon(error: &daemon::Error) -> Exit {
     match error {
         daemon::Error::Store(error) => of_store(error),
         daemon::Error::Listen(_, error) if error.kind() == ErrorKind::PermissionDenied => Exit::Configuration,
-        daemon::Error::Listen(..) | daemon::Error::Running(_) => Exit::TryLater,
+        daemon::Error::Listen(..) | daemon::Error::Running(_) | daemon::Error::Unread => Exit::TryLater,
         _ => Exit::Configuration,
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::answer::Answer;
 use super::context::Context;
 use super::{Exit, load};
+use crate::accounts::{self, Resolution, Target};
 use crate::base::observe::{Class, EVENTS, Event, FIELDS, Field};
 use crate::mail::address::Mailbox;
 
@@ -18,6 +19,9 @@ pub enum Command {
     /// Print every event that the log can have, with its level, class and fields.
     Events(Form),
     /// Print what stands in the log in the place of an address, to search for: `sender` or `recipient`.
+    ///
+    /// Where mail for the address goes to others, by an alias or without its detail, lines about its delivery name them: their hashes
+    /// follow, each on a line.
     ///
     /// Mail that goes or came by DMTP has its two ends in lines that no id joins: search for one address at a time.
     Hash(Hash),
@@ -47,15 +51,42 @@ pub async fn run(command: Command, config: &Path, out: &mut dyn Write) -> anyhow
         Command::Events(form) => events().write(form.json, out)?,
         Command::Hash(Hash { address, form }) => {
             let context = Context::open(load(config)?).await?;
-            let hash = context.config.log.names(context.store.as_ref()).hash(&address);
-            let answer = Answer {
-                text: format!("{hash}\n"),
-                json: json!({ "address": address.to_string(), "hash": hash }),
-            };
-            answer.write(form.json, out)?;
+            hashes(&context, &address).await?.write(form.json, out)?;
         }
     }
     Ok(Exit::Done)
+}
+
+/// Of the address, and of those that get its mail: lines about a delivery name them alone.
+async fn hashes(context: &Context, address: &Mailbox) -> anyhow::Result<Answer> {
+    let names = context.config.log.names(context.store.as_ref());
+    let hash = names.hash(address);
+    let mut text = format!("{hash}\n");
+    let mut objects = Vec::new();
+    for reached in reached(context, address).await? {
+        let of_reached = names.hash(&reached);
+        if of_reached != hash {
+            text += &format!("{of_reached}\n");
+            objects.push(json!({ "address": reached.to_string(), "hash": of_reached }));
+        }
+    }
+    let json = json!({ "address": address.to_string(), "hash": hash, "leads_to": objects });
+    Ok(Answer { text, json })
+}
+
+/// Nobody where it is nobody's, or somebody else's.
+async fn reached(context: &Context, address: &Mailbox) -> anyhow::Result<Vec<Mailbox>> {
+    let targets = match context.accounts().resolve(address).await {
+        Ok(Resolution::Targets(targets)) => targets,
+        Ok(Resolution::Unknown | Resolution::NotLocal)
+        | Err(accounts::Error::AliasLoop | accounts::Error::AliasesUnread) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let address = |target| match target {
+        Target::Local(account) => account.address,
+        Target::Remote(mailbox) => mailbox,
+    };
+    Ok(targets.into_iter().map(address).collect())
 }
 
 fn events() -> Answer {

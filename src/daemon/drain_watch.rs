@@ -10,6 +10,9 @@ use super::Services;
 use crate::base::causes::Causes;
 use crate::base::observe;
 use crate::base::time::Timestamp;
+use crate::mail::reply::Reply;
+use crate::queue::pause::Entered;
+use crate::smtp::server::replies;
 use crate::store::{NODE_SPEAKS_EVERY, NodeReport};
 
 /// Time between two looks.
@@ -56,6 +59,9 @@ impl Watch {
             }
         };
         heed(services, since.is_some());
+        // Until what was coming in then is there or given up, it has not stopped to take mail.
+        let has_said = self.said.is_some_and(|(said, _)| said == since);
+        let since = since.filter(|_| has_said || services.pause.is_quiet());
         let is_due =
             |(said, at): (Option<Timestamp>, Instant)| said != since || at.elapsed() >= NODE_SPEAKS_EVERY;
         if !self.said.is_none_or(is_due) {
@@ -69,6 +75,19 @@ impl Watch {
             }
         }
     }
+}
+
+/// Refuses for now what would come in while an operator wants nothing new.
+pub fn demand_open(services: &Services) -> Result<(), Reply> {
+    match services.pause.is_set() {
+        true => Err(replies::not_accepting()),
+        false => Ok(()),
+    }
+}
+
+/// The same, and has the operator told that this node has stopped only after that was dropped.
+pub fn enter(services: &Services) -> Result<Entered, Reply> {
+    services.pause.enter().ok_or_else(replies::not_accepting)
 }
 
 fn heed(services: &Services, is_drained: bool) {

@@ -154,8 +154,9 @@ impl Services {
     /// Opens the store and loads keys and certificates.
     pub async fn open(config: Config, observer: Arc<dyn Observer>) -> Result<Self, Error> {
         let place = config.place()?;
-        // First: the master key may be in the backup.
-        place.demand_finished()?;
+        // First: the master key may be in the backup. Nothing is made here: where the database is missing, its disk may not be
+        // mounted, and an empty one would refuse and return everybody's mail.
+        place.demand_there()?;
         let master_key = MasterKey::new(config::load_master_key(&config)?);
         let (store, guarded) = place.open(master_key).await?;
         let clock: Arc<dyn Clock> = Arc::clone(&guarded) as _;

@@ -107,7 +107,11 @@ pub enum Error {
     #[error("{0}")]
     NotThere(FileWork),
     /// There is nothing to look after.
-    #[error("there is no database: {} is not there, or empty", .0.display())]
+    #[error(
+        "there is no database: {} is not there, or empty: mount its disk, or restore a backup; on a new host, `dimed setup` or \
+         `dimed domain add` makes one",
+        .0.display()
+    )]
     NoDatabase(PathBuf),
     /// There is no installation yet.
     #[error("a restore was not finished: run `dimed store restore` again, or remove {}", .0.display())]

@@ -16,11 +16,43 @@ const READ_ONLY: &str = "25006";
 /// resources, objects in use, a server that is stopped, and errors of its system.
 const PASSING: [&str; 6] = ["08", "40", "53", "55", "57", "58"];
 
+/// Primary result codes of SQLite: somebody else writes; what is in the file is not, or not all, a database.
+const BUSY: i32 = 5;
+const LOCKED: i32 = 6;
+const CORRUPT: i32 = 11;
+const NOT_A_DATABASE: i32 = 26;
+
 impl Error {
+    /// Whether the file of SQLite is damaged, or is something else.
+    pub fn is_damaged(&self) -> bool {
+        matches!(self.sqlite_code(), Some(CORRUPT | NOT_A_DATABASE))
+    }
+
+    /// Whether somebody else kept the file of SQLite for longer than is waited for.
+    pub fn is_locked(&self) -> bool {
+        matches!(self.sqlite_code(), Some(BUSY | LOCKED))
+    }
+
+    /// The primary result code, if SQLite has failed.
+    fn sqlite_code(&self) -> Option<i32> {
+        let error: &sqlx::Error = match self {
+            Self::Database(error) => error,
+            Self::NotCommitted(error) => error.as_ref(),
+            Self::Schema(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => error,
+            _ => return None,
+        };
+        let code = error.as_database_error()?.code()?;
+        // Those of PostgreSQL have five digits or letters, and extended ones of SQLite have fewer.
+        let code: i32 = code.parse().ok().filter(|_| code.len() < 5)?;
+        Some(code & 0xff)
+    }
+
     /// Whether the database may be of use later though nobody changes a configuration. A server can stop to take writes, or to sync
     /// them, at any time, and begin again.
     pub fn may_pass(&self) -> bool {
         match self {
+            _ if self.is_damaged() => false,
+            _ if self.is_locked() => true,
             Self::Database(error) => sqlstate(error).is_none_or(|state| !REFUSED.contains(&&*state)),
             Self::Schema(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
                 while_migrating(error)

@@ -61,6 +61,17 @@ fn demand_finished(database: &Path) -> Result<(), Error> {
     }
 }
 
+/// Whether there is a log beside the place of a database, with something in it.
+fn has_log(database: &Path) -> Result<bool, Error> {
+    let mut log = database.as_os_str().to_owned();
+    log.push("-wal");
+    match Path::new(&log).metadata() {
+        Ok(metadata) => Ok(metadata.len() > 0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::File(error)),
+    }
+}
+
 impl Place {
     /// That nothing half restored is in the place of a file: [`Error::Unfinished`].
     pub fn demand_finished(&self) -> Result<(), Error> {
@@ -82,6 +93,16 @@ impl Place {
             Ok(_) => Err(Error::NoDatabase(path.clone())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NoDatabase(path.clone())),
             Err(error) => Err(Error::File(error)),
+        }
+    }
+
+    /// That a database can be made, or is there already: [`Error::Unfinished`], and [`Error::NoDatabase`] where the log of one is left
+    /// over that is not there any more. SQLite removes such a log, and what was acknowledged last may be in it alone.
+    pub fn demand_room(&self) -> Result<(), Error> {
+        match self.demand_there() {
+            Err(Error::NoDatabase(path)) if has_log(&path)? => Err(Error::NoDatabase(path)),
+            Err(Error::NoDatabase(_)) | Ok(()) => Ok(()),
+            other => other,
         }
     }
 

@@ -447,6 +447,10 @@ fn an_empty_queue_says_so() {
     assert_eq!(none.get_output().stdout, b"There was nothing to be retried.\n");
     home.fails(2, &["queue", "retry", "--all", &id]);
     home.fails(2, &["queue", "delete", "--all"]);
+    // It would be in everything.
+    for change in ["list", "hold", "delete"] {
+        home.fails(2, &["queue", change, "--reason", ""]);
+    }
 }
 
 #[test]
@@ -1247,4 +1251,74 @@ fn check_looks_around_the_configuration() {
     );
     fs::rename(home.path("data"), home.path("gone")).unwrap();
     assert_eq!(codes(""), ["data_directory_missing"]);
+}
+
+#[test]
+fn check_refuses_what_the_daemon_would_not_start_with() {
+    let home = Home::with_alice();
+    for name in ["postmaster", "abuse"] {
+        let alias = format!("{name}@hermail.test");
+        home.done(&["alias", "add", &alias, "alice@hermail.test"]);
+    }
+    let plain = fs::read_to_string(home.path("dimed.toml")).unwrap();
+    let log_to = |name: &str| {
+        let path = home.path(name);
+        let text = format!("{plain}[log]\nmail_file = \"{}\"\n", path.display());
+        fs::write(home.path("dimed.toml"), text).unwrap();
+    };
+    for (name, told) in [
+        ("missing/mail.log", "No such file"),
+        ("data", "Is a directory"),
+        ("secrets/master.key", "something else of the daemon"),
+        ("data/dimed.db", "something else of the daemon"),
+        ("data/dimed.db-wal", "something else of the daemon"),
+    ] {
+        log_to(name);
+        let message = home.fails(78, &["check"]);
+        assert!(message.contains("the log cannot be written"), "{message}");
+        assert!(message.contains(told), "{name}: {message}");
+    }
+    log_to("mail.log");
+    home.done(&["check"]);
+    assert!(!home.path("mail.log").exists());
+
+    // The pair that is made for DMTP.
+    home.done(&["dns", "records", "hermail.test"]);
+    home.done(&["check"]);
+    let key = home.path("data/tls/key.pem");
+    fs::write(&key, "garbage\n").unwrap();
+    let message = home.fails(78, &["check"]);
+    assert!(message.contains("the certificate cannot be used"), "{message}");
+    fs::remove_file(&key).unwrap();
+    home.fails(78, &["check"]);
+}
+
+#[test]
+fn a_damaged_database_is_for_the_operator_who_is_told_what_to_do() {
+    let home = Home::with_alice();
+    fs::write(home.path("data/dimed.db"), [7; 8192]).unwrap();
+    for command in [
+        &["check"][..],
+        &["serve"],
+        &["queue", "list"],
+        &["store", "verify"],
+    ] {
+        let message = home.fails(78, command);
+        assert!(message.contains("restore a backup"), "{command:?}: {message}");
+    }
+    let doctor = home
+        .dimed(&["doctor", "--json", "--reach", "none"])
+        .assert()
+        .code(1);
+    let said: Value = serde_json::from_slice(&doctor.get_output().stdout).unwrap();
+    let findings = said["findings"].as_array().unwrap();
+    let found = findings
+        .iter()
+        .find(|found| found["code"] == "store_unusable")
+        .unwrap();
+    assert_eq!(found["what"], "the database is damaged");
+    assert!(
+        found["advice"].as_str().unwrap().contains("dimed store restore"),
+        "{found}"
+    );
 }

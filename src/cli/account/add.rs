@@ -15,7 +15,7 @@ use crate::cli::answer::Answer;
 use crate::cli::context::Context;
 use crate::cli::files::FileName;
 use crate::cli::signet::read::signet_of;
-use crate::cli::{Exit, Misuse};
+use crate::cli::{Exit, Misuse, audit};
 use crate::config::PasswordsAt;
 use crate::dime::keys::UserKeys;
 use crate::dime::signet::{Kind, Signet};
@@ -104,6 +104,7 @@ pub async fn add(context: &Context, add: Add, out: &mut dyn Write) -> anyhow::Re
     let signet = make(context, &domain, new, add.trust, request)
         .await
         .with_context(failed)?;
+    audit::account(context, add.address.domain(), "added");
     let maildir = context.config.maildirs().folder(&add.address);
     if maildir.exists() {
         eprintln!(

@@ -7,10 +7,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Address, account, add, missing};
-use crate::cli::Exit;
 use crate::cli::answer::{Answer, octets};
 use crate::cli::context::Context;
 use crate::cli::files::FileName;
+use crate::cli::{Exit, audit};
 use crate::mail::address::Mailbox;
 use crate::store::Account;
 
@@ -88,6 +88,8 @@ pub async fn disable(
     if !context.store.set_disabled(address, since).await? {
         return Err(missing(address));
     }
+    let change = if out_of_service { "disabled" } else { "enabled" };
+    audit::account(context, address.domain(), change);
     let text = match out_of_service {
         true => format!("{address} cannot log in, and sends nothing more; its mail still comes.\n"),
         false => format!("{address} can log in.\n"),
@@ -113,6 +115,7 @@ pub async fn passwd(context: &Context, passwd: &Passwd, out: &mut dyn Write) -> 
     let password = add::password(passwd.password_file.as_ref())?;
     let set = context.accounts().set_password(address, password).await;
     set.with_context(|| format!("the password of {address} cannot be changed"))?;
+    audit::account(context, address.domain(), "password");
     let elsewhere = match context.accounts().offers_scram() {
         true => "",
         false => "But Dovecot checks passwords for this server, and has its own.\n",
@@ -137,6 +140,7 @@ pub async fn quota(context: &Context, quota: &Quota, out: &mut dyn Write) -> any
         if !context.store.set_quota(address, account.quota_bytes).await? {
             return Err(missing(address));
         }
+        audit::account(context, address.domain(), "quota");
     }
     if let Some(server) = context.config.delivery.server_of(address.domain()) {
         of_mailbox_server(&account, &server.to_string()).write(quota.json, out)?;

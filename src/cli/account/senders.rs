@@ -7,9 +7,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::account;
-use crate::cli::Exit;
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
+use crate::cli::{Exit, audit};
 use crate::mail::address::Mailbox;
 use crate::store;
 
@@ -51,6 +51,7 @@ pub async fn grant(context: &Context, sender: &Sender, out: &mut dyn Write) -> a
         Ok(()) | Err(store::Error::Exists) => {}
         Err(error) => return Err(error).with_context(|| format!("{address} cannot be let write as {other}")),
     }
+    audit::account(context, address.domain(), "granted");
     let text = format!("{address} may write as {other}.\n");
     sender.answer(text, true).write(sender.json, out)?;
     Ok(Exit::Done)
@@ -65,6 +66,9 @@ pub async fn withdraw(context: &Context, sender: &Sender, out: &mut dyn Write) -
     } = sender;
     let account = account(context, address).await?;
     let was = context.store.withdraw_sender(address, other).await?;
+    if was {
+        audit::account(context, address.domain(), "withdrawn");
+    }
     let may = context.accounts().may_write_as(&account, other).await?;
     let text = match (was, may) {
         (_, true) => {

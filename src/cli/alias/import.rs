@@ -5,10 +5,10 @@ use std::io::Write;
 use clap::Args;
 
 use crate::accounts;
-use crate::cli::Exit;
 use crate::cli::bulk::{self, Outcome, Report};
 use crate::cli::context::Context;
 use crate::cli::files::FileName;
+use crate::cli::{Exit, audit};
 use crate::mail::address::Mailbox;
 use crate::store;
 
@@ -55,7 +55,10 @@ async fn add_one(context: &Context, alias: &str, target: &str) -> anyhow::Result
         false => alias.parse()?,
     };
     match super::lead(context, &alias, &target.parse()?).await {
-        Ok(_) => Ok(Outcome::Added),
+        Ok(_) => {
+            audit::alias(context, alias.domain(), "added");
+            Ok(Outcome::Added)
+        }
         Err(error) => match error.downcast_ref::<accounts::Error>() {
             Some(accounts::Error::Store(store::Error::Exists)) => Ok(Outcome::There),
             _ => Err(error),

@@ -1,7 +1,9 @@
 //! What DNS and web servers say of the domains that are served here, against what they should say.
 
 use anyhow::Context as _;
+use futures_util::stream::{self, StreamExt as _};
 
+use super::Told;
 use crate::accounts;
 use crate::cli::context::Context;
 use crate::cli::dns;
@@ -14,9 +16,11 @@ use crate::net::tls::{Period, Untrusted};
 /// Domains looked at when none is named; each is a dozen questions.
 const MAX_DOMAINS: usize = 50;
 
-/// Of that domain, or of all; and of the certificates.
-pub async fn findings(context: &Context, only: Option<&Domain>) -> anyhow::Result<Vec<Finding>> {
-    let mut found = certificates(context)?;
+/// Domains looked at at the same time.
+const AT_ONCE: usize = 8;
+
+/// Of that domain, or of all; and of the certificates. The records of the host are the same for each domain, and told once.
+pub async fn findings(context: &Context, only: Option<&Domain>, told: &mut Told<'_>) -> anyhow::Result<()> {
     let served: Vec<Domain> = match only {
         Some(domain) => vec![domain.clone()],
         None => {
@@ -27,18 +31,23 @@ pub async fn findings(context: &Context, only: Option<&Domain>) -> anyhow::Resul
                 .collect()
         }
     };
-    for domain in &served {
-        let local = context.store.local_domain(domain).await?;
-        let local = local
-            .ok_or(accounts::Error::ForeignDomain)
-            .with_context(|| format!("{domain} is not served here"))?;
-        let checked = dns::compared(context, &local).await?;
-        found.extend(checked.findings.iter().flat_map(|one| of_record(domain, one)));
+    told.add(certificates(context)?)?;
+    let looks = served.into_iter().map(|domain| of_domain(context, domain));
+    let mut looks = stream::iter(looks).buffered(AT_ONCE);
+    while let Some(found) = looks.next().await {
+        told.add(found?)?;
     }
-    // The records of the host are the same for each domain.
-    let mut told = std::collections::HashSet::new();
-    found.retain(|finding| told.insert(finding.what.clone()));
-    Ok(found)
+    Ok(())
+}
+
+async fn of_domain(context: &Context, domain: Domain) -> anyhow::Result<Vec<Finding>> {
+    let local = context.store.local_domain(&domain).await?;
+    let local = local
+        .ok_or(accounts::Error::ForeignDomain)
+        .with_context(|| format!("{domain} is not served here"))?;
+    let checked = dns::compared(context, &local).await?;
+    let found = checked.findings.iter();
+    Ok(found.flat_map(|one| of_record(&domain, one)).collect())
 }
 
 fn of_record(domain: &Domain, finding: &check::Finding) -> Vec<Finding> {

@@ -6,10 +6,10 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::cli::Exit;
 use crate::cli::answer::{Answer, printable};
 use crate::cli::context::Context;
 use crate::cli::files::FileName;
+use crate::cli::{Exit, audit};
 use crate::config::Config;
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::date::rfc5322;
@@ -105,6 +105,7 @@ pub async fn add(
     };
     let added = context.store.add_relay_domain(domain).await;
     added.with_context(|| format!("{name} cannot be added"))?;
+    audit::domain(context, name, "relayed");
     let next = match verification {
         Verification::List => {
             format!(
@@ -137,6 +138,7 @@ pub async fn remove(
 ) -> anyhow::Result<Exit> {
     match context.store.remove_relay_domain(name).await? {
         RelayRemoval::Done => {
+            audit::domain(context, name, "not_relayed");
             let answer = Answer {
                 text: format!(
                     "Mail for {name} is not taken here any more.\nNext: take this host out of its MX records.\n"

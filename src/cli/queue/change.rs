@@ -8,7 +8,7 @@ use serde_json::json;
 use super::filter::Filter;
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
-use crate::cli::{Exit, Misuse};
+use crate::cli::{Exit, Misuse, audit};
 use crate::config::Config;
 use crate::store::{Changed, QueueLine, QueuePosition, Selection, Status};
 
@@ -169,6 +169,9 @@ pub async fn run(
             false if rows.is_empty() => Changed::default(),
             false => change.apply(&context, rows).await?,
         };
+    }
+    if changed.recipients > 0 && !arguments.dry_run {
+        audit::queue(&context, change.done(), changed.recipients);
     }
     answer(change, changed, &rest, arguments.dry_run).write(arguments.json, out)?;
     Ok(match changed.recipients {

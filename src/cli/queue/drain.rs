@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::base::time::Timestamp;
-use crate::cli::Exit;
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
+use crate::cli::{Exit, audit};
 use crate::config::Config;
 use crate::daemon::HEARD_WITHIN;
 use crate::mail::address::Domain;
@@ -55,6 +55,9 @@ pub async fn run(arguments: &Arguments, config: Config, out: &mut dyn Write) -> 
 
 async fn end(context: &Context, node: Option<&Domain>) -> anyhow::Result<(Answer, Exit)> {
     let ended = context.store.end_drain(node).await?;
+    if ended > 0 {
+        audit::drain(context, "ended");
+    }
     let (text, result, exit) = match ended {
         0 => ("Nothing was drained.\n", "nothing", Exit::No),
         _ => (
@@ -76,6 +79,7 @@ async fn begin(context: &Context, arguments: &Arguments) -> anyhow::Result<(Answ
         return Ok((unknown(node, &known), Exit::No));
     }
     let since = context.store.begin_drain(node, context.now()).await?;
+    audit::drain(context, "begun");
     let drain = Begun { context, node, since };
     let seen = drain.wait(arguments.wait).await?;
     let exit = match arguments.wait.is_some() && !seen.is_over() {
@@ -193,7 +197,7 @@ impl State {
             Self::Drained => format!("{node} takes no mail and begins no attempt."),
             Self::Stopped => format!("{node} does not run, and takes no mail when it starts."),
             Self::Asked => format!(
-                "{node} is asked to take no mail and to begin no attempt, and stops within {} s.",
+                "{node} is asked to take no mail and to begin no attempt, and stops within {} s, or once what is just coming in is there.",
                 HEARD_WITHIN.as_secs()
             ),
             Self::Silent(seen_at) => format!(

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use crate::base::id::{QueueId, RecipientId};
 use crate::base::time::Timestamp;
@@ -42,7 +43,7 @@ pub struct Filter {
     status: Option<Status>,
     /// What came of the last attempt, or why it is held or quarantined, contains this text: a reply, its code, a host. Capitals do not
     /// matter.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     reason: Option<String>,
     /// What the last attempt failed for, in the words of `queue.schedules`: unreachable (no host could be found or reached), refused
     /// (a host said no for now), or other. Parts of unreachable: dns. Parts of other: tls, keys (keys, signets or DIME records),

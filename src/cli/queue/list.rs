@@ -72,7 +72,7 @@ pub fn sentence(line: &QueueLine, now: Timestamp, with_note: bool) -> String {
         .ok()
         .and_then(|entry| entry.last_note.as_ref());
     if let Some(note) = note.filter(|_| with_note) {
-        text += &format!("\n    {note}");
+        text += &format!("\n    {}", printable(note));
     }
     text
 }
@@ -92,8 +92,8 @@ fn readable(entry: &QueueEntry, now: Timestamp) -> String {
     format!(
         "{}  <{}> to <{}>  {} octets, {}, {}, tried {} times, {due}",
         entry.message,
-        entry.reverse_path,
-        entry.forward_path,
+        printable(&entry.reverse_path.to_string()),
+        printable(&entry.forward_path.to_string()),
         entry.size_bytes,
         content(entry.content),
         old(now, entry.accepted_at),

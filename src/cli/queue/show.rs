@@ -81,9 +81,10 @@ fn describe(text: &mut String, line: &QueueLine, history: &[AttemptEntry], now: 
     let _ = writeln!(text, "    recipient {}", printable(&line.recipient));
     for attempt in history {
         let ended = crate::mail::date::rfc5322(attempt.ended_at);
+        let note = printable(&attempt.note);
         let _ = match attempt.number {
-            0 => writeln!(text, "    {ended}: held: {}", attempt.note),
-            number => writeln!(text, "    {ended}, attempt {number}: {}", attempt.note),
+            0 => writeln!(text, "    {ended}: held: {note}"),
+            number => writeln!(text, "    {ended}, attempt {number}: {note}"),
         };
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::options::{Failure, Status};
 use crate::base::time::Timestamp;
+use crate::cli::answer::printable;
 use crate::cli::context::Context;
 use crate::cli::exit;
 use crate::config::{self, Config};
@@ -112,15 +113,15 @@ impl Printed {
             let id = format!("{}{}", entry.message, mark(entry));
             let sender = match entry.reverse_path.to_string() {
                 none if none.is_empty() => String::from("MAILER-DAEMON"),
-                sender => sender,
+                sender => printable(&sender),
             };
             let time = time(entry.accepted_at);
             writeln!(out, "{id:<26} {:>8} {time} {sender}", entry.size_bytes)?;
         }
         if let Some(note) = &entry.last_note {
-            writeln!(out, "({note})")?;
+            writeln!(out, "({})", printable(note))?;
         }
-        writeln!(out, "{:55} {}", "", entry.forward_path)
+        writeln!(out, "{:55} {}", "", printable(&entry.forward_path.to_string()))
     }
 
     fn finish(self, out: &mut dyn Write) -> io::Result<()> {

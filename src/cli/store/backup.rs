@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::base::durable;
 use crate::cli::answer::{Answer, octets};
 use crate::cli::context::{Context, demand_file};
-use crate::cli::{Exit, Misuse};
+use crate::cli::{Exit, Misuse, audit};
 use crate::config::{self, Config};
 use crate::store::FileWork;
 use crate::store::sqlite::backup::{self, Beside};
@@ -50,7 +50,7 @@ pub async fn run(arguments: &Backup, config: Config, out: &mut dyn Write) -> any
             files: certificates(&config.server.data_directory.join(CERTIFICATES))?,
         },
     };
-    let context = Context::open_existing(config).await?;
+    let context = Context::open(config).await?;
     let folder = match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -71,6 +71,7 @@ pub async fn run(arguments: &Backup, config: Config, out: &mut dyn Write) -> any
         .map_err(|error| error.error)
         .with_context(failed)?;
     durable::sync_folder(folder).with_context(failed)?;
+    audit::backup(&context, !arguments.without_keys);
     let with = match arguments.without_keys {
         true => {
             "It has no master key: keep a copy of that apart, for without it the mail and the private keys in the backup are lost."

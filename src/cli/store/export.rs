@@ -46,7 +46,7 @@ struct Written {
 
 /// Writes what can be read; the answer is no if anything cannot.
 pub async fn run(arguments: &Export, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let context = Context::open_existing(config).await?;
+    let context = Context::open(config).await?;
     let to = &arguments.to;
     if to.symlink_metadata().is_ok() && !to.is_dir() {
         return Err(Misuse(format!("{} is no folder", to.display())).into());

@@ -32,7 +32,7 @@ pub struct Repair {
 
 /// Reads everything; what is wrong is told as it is found. What is set aside already is counted.
 pub async fn run(arguments: &Verify, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let context = Context::open_existing(config).await?;
+    let context = Context::open(config).await?;
     let mut told = Told::new(arguments.json, out);
     for problem in context.store.check_file().await? {
         told.file(&problem)?;
@@ -53,7 +53,7 @@ pub async fn run(arguments: &Verify, config: Config, out: &mut dyn Write) -> any
 
 /// Reads everything and repairs what can be; without rows, nothing is remembered between two of them.
 pub async fn repair(arguments: &Repair, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let context = Context::open_existing(config).await?;
+    let context = Context::open(config).await?;
     let mut told = Told::new(arguments.json, out);
     if !arguments.dry_run {
         context.store.rebuild_indexes().await?;

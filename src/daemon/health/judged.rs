@@ -1,5 +1,7 @@
 //! What a daemon can look at as well as a command, put into words once.
 
+use std::path::Path;
+
 use super::Finding;
 use crate::base::descriptors;
 use crate::base::time::Timestamp;
@@ -54,6 +56,19 @@ pub fn store(failure: Option<&Error>) -> Option<Finding> {
             "mail that was acknowledged could be lost, so none is taken in and nothing is delivered",
             "turn on what was turned off",
         ),
+        damaged if damaged.is_damaged() => Finding::wrong(
+            "store_unusable",
+            "the database is damaged",
+            "no mail is taken in, and nothing is delivered",
+            "stop the daemon, move the data directory away, and restore a backup (`dimed store restore`); `dimed store export` \
+             writes mail that can still be read into files",
+        ),
+        locked if locked.is_locked() => Finding::unknown(
+            "store_unusable",
+            "the database is locked by another program",
+            "no mail is taken in, and nothing is delivered, as long as that goes on",
+            "look who has its file open (`fuser`), and try again",
+        ),
         // What a database says of itself can have values of rows in it.
         _ => Finding::wrong(
             "store_unusable",
@@ -62,6 +77,16 @@ pub fn store(failure: Option<&Error>) -> Option<Finding> {
             "see the log for why; with PostgreSQL, look whether its server is there and takes connections",
         ),
     })
+}
+
+/// There is no database where it should be.
+pub fn no_database(place: &Path) -> Finding {
+    Finding::wrong(
+        "no_database",
+        format!("there is no database: {} is not there, or empty", place.display()),
+        "the daemon does not start: an empty database would refuse and return everybody's mail",
+        "mount its disk, or restore a backup; on a new host, `dimed setup` or `dimed domain add` makes one",
+    )
 }
 
 /// Whether as many connections as configured can be had where so many files may be open.
@@ -100,7 +125,7 @@ pub fn certificate(name: &str, period: Option<Period>, now: Timestamp) -> Option
         code,
         format!("{name} {when}"),
         "mail programs and hosts that check it do not go on",
-        "put a valid one in its place, and restart the daemon",
+        "put a valid one in its place; a daemon that runs takes it up within a minute or so",
     ))
 }
 
@@ -122,6 +147,9 @@ mod tests {
         assert_eq!(code(199), None);
         assert_eq!(code(200), Some("certificate_ended"));
         assert_eq!(certificate("it", None, Timestamp(0)), None);
+        // The daemon looks at the files itself.
+        let ended = certificate("it", period, Timestamp(200_000)).unwrap();
+        assert!(!ended.advice.contains("restart"), "{}", ended.advice);
     }
 
     #[test]

@@ -200,9 +200,9 @@ struct Pickup {
 impl Pickup {
     /// One look, and as much of what it found as there is time for.
     async fn pass(&mut self) -> Result<(), Unusable> {
-        if self.services.pause.is_set() {
+        let Some(_taking) = self.services.pause.enter() else {
             return Ok(());
-        }
+        };
         let Some((folder, found)) = self.look().await? else {
             return Ok(());
         };

@@ -22,6 +22,7 @@ use crate::dmtp::reply::TransactionId;
 use crate::dmtp::server::{Event, Session};
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::Reply;
+use crate::queue::pause::Entered;
 use crate::signet_service::{self, Status};
 use crate::store::{Account, BodyWriter};
 
@@ -51,6 +52,8 @@ struct Transaction {
     destination: Option<Domain>,
     /// The object as far as it has come, and under which id; none if it could not be stored.
     object: Option<(QueueId, Box<dyn BodyWriter>)>,
+    /// From DATA on.
+    taking: Option<Entered>,
 }
 
 impl Owner {
@@ -136,7 +139,7 @@ impl Owner {
         returning: Option<Return>,
     ) -> Result<(), Reply> {
         if self.services.pause.is_set() {
-            return Err(Reply::plain(451, "no mail is taken for now, try again later"));
+            return Err(not_accepting());
         }
         if !self.services.has_space() {
             return Err(Reply::plain(452, "out of storage, try again later"));
@@ -154,6 +157,9 @@ impl Owner {
     }
 
     async fn rcpt(&mut self, destination: Domain) -> Result<(), Reply> {
+        if self.services.pause.is_set() {
+            return Err(not_accepting());
+        }
         if self.purpose == Purpose::Submission {
             self.may_submit_to(&destination).await?;
             self.transaction.destination = Some(destination);
@@ -170,9 +176,11 @@ impl Owner {
     }
 
     async fn start(&mut self) -> Result<(), Reply> {
+        let taking = self.services.pause.enter().ok_or_else(not_accepting)?;
         let id = QueueId::random(&mut rand::rng());
         let begun = self.services.store.begin(id).await;
         self.transaction.object = Some((id, begun.map_err(|error| self.fault(&error))?));
+        self.transaction.taking = Some(taking);
         Ok(())
     }
 
@@ -194,6 +202,7 @@ impl Owner {
             returning,
             destination: Some(destination),
             object: Some((id, mut object)),
+            taking: _taking,
         } = std::mem::take(&mut self.transaction)
         else {
             return Err(Reply::plain(451, "local error, try again later"));
@@ -340,6 +349,10 @@ impl Owner {
         tracing::error!(event = observe::DMTP_FAULT, session.id = %self.id, error, "a session met a fault of ours");
         Reply::plain(451, "local error, try again later")
     }
+}
+
+fn not_accepting() -> Reply {
+    Reply::plain(451, "no mail is taken for now, try again later")
 }
 
 /// Not 450, which would say that there is no signet.

@@ -21,9 +21,9 @@ use crate::base::causes::Causes;
 use crate::base::id::{QueueId, SessionId};
 use crate::base::network::Network;
 use crate::base::{metrics, observe};
-use crate::daemon::Services;
 use crate::daemon::filtering::Letter;
 use crate::daemon::intake::{Complete, Completion, Failure, Intake};
+use crate::daemon::{Services, drain_watch};
 use crate::dime::record::Policy;
 use crate::filters::Chain;
 use crate::mail::address::{Domain, ForwardPath, Mailbox};
@@ -32,6 +32,7 @@ use crate::mail::mailboxes::Unreadable;
 use crate::mail::notify::{OriginalRecipient, RecipientRequest};
 use crate::mail::reply::{EnhancedStatus, Reply};
 use crate::mail::trace::{Arrival, Received};
+use crate::queue::pause::Entered;
 use crate::queue::priority::Priority;
 use crate::routing::{self, Route};
 use crate::screening::{Measured, Visit};
@@ -54,6 +55,8 @@ pub struct Owner {
     visit: Option<Visit>,
     /// Since the first MAIL of this client.
     filters: Option<Chain>,
+    /// From DATA until the message is stored.
+    taking: Option<Entered>,
 }
 
 /// From MAIL to the end of data.
@@ -160,6 +163,7 @@ impl Owner {
             transaction: None,
             accepted: 0,
             filters: None,
+            taking: None,
         }
     }
 
@@ -173,10 +177,12 @@ impl Owner {
         match event {
             Event::Hello(hello) => {
                 self.greeted(&hello.name);
+                self.taking = None;
                 self.filters_end().await;
             }
             Event::Reset | Event::DataAborted(_) => {
                 self.transaction = None;
+                self.taking = None;
                 self.filters_reset().await;
             }
             Event::MailFrom(mail) => {
@@ -286,6 +292,7 @@ impl Owner {
     }
 
     async fn rcpt(&mut self, rcpt: RcptTo) -> Result<(), Reply> {
+        drain_watch::demand_open(&self.services)?;
         let mailbox = match rcpt.forward_path {
             ForwardPath::Mailbox(mailbox) => self.meant(mailbox),
             ForwardPath::Postmaster => self.postmaster().await?,
@@ -445,6 +452,7 @@ impl Owner {
     }
 
     async fn start(&mut self, session: &Session) -> Result<(), Reply> {
+        let taking = drain_watch::enter(&self.services)?;
         self.screen_data().await?;
         let id = QueueId::random(&mut rand::rng());
         let now = self.services.clock.now();
@@ -483,6 +491,7 @@ impl Owner {
             }
             open.intake = Some(intake);
         }
+        self.taking = Some(taking);
         Ok(())
     }
 
@@ -507,6 +516,7 @@ impl Owner {
     }
 
     async fn commit(&mut self, size_bytes: u64) -> Result<QueueId, Reply> {
+        let _taking = self.taking.take();
         let Some(mut open) = self.transaction.take() else {
             return Err(replies::local_error());
         };

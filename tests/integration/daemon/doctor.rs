@@ -6,8 +6,13 @@ use std::process::Command;
 
 use dimed::config::{self, Config, Publication};
 use serde_json::Value;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::time::timeout;
 
 use super::reload::way;
+use crate::support::PATIENCE;
 use crate::support::certificates::Certification;
 use crate::support::child::DIMED;
 use crate::support::loopback::{Loopback, SMTP};
@@ -301,4 +306,56 @@ async fn a_database_that_does_not_sync_and_name_servers_that_are_silent_are_foun
         config.server.master_key_file = "/nonexistent/key".into()
     });
     assert_eq!(hismail.binary(&["doctor"]).0, 78);
+}
+
+/// Another program has it for longer than is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_locked_is_not_taken_for_a_broken_one() {
+    let world = World::new().await;
+    let hismail = world.organization("hismail.test").build().await;
+    let config = Config::load(&hismail.config).unwrap();
+    let options = SqliteConnectOptions::new().filename(config.server.database());
+    let mut holder = options.connect().await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut holder).await.unwrap();
+    let (code, found) = doctor(&hismail, &["--reach", "none"]);
+    sqlx::query("ROLLBACK").execute(&mut holder).await.unwrap();
+    holder.close().await.unwrap();
+    assert!(
+        of_weight(&found, "unknown").contains(&"store_unusable".to_owned()),
+        "{found:?}"
+    );
+    assert_eq!((code, of_weight(&found, "wrong")), (75, Vec::new()));
+}
+
+/// What is found first is told while the rest is waited for: nobody answers in the place of the name servers.
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_told_of_each_thing_as_it_is_found() {
+    let world = World::new().await;
+    let hismail = world.organization("hismail.test").build().await;
+    let key = hismail.folder.join("data/tls/key.pem");
+    std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let place = Loopback::take();
+    let silent = tokio::net::UdpSocket::bind((place.ip, 0)).await.unwrap();
+    change(&hismail, |config| {
+        config.dns.servers = vec![silent.local_addr().unwrap()];
+    });
+    let mut doctor = tokio::process::Command::new(DIMED)
+        .arg("--config")
+        .arg(&hismail.config)
+        .args(["doctor", "--reach", "none"])
+        .env_remove("DIMED_MASTER_KEY")
+        .env_remove("CREDENTIALS_DIRECTORY")
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(doctor.stdout.take().unwrap()).lines();
+    let first = timeout(PATIENCE, lines.next_line())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert!(first.starts_with("! "), "{first}");
+    assert!(doctor.try_wait().unwrap().is_none(), "it has not ended");
 }

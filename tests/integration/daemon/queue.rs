@@ -266,6 +266,78 @@ async fn a_drained_node_takes_nothing_new_until_that_ends_even_if_it_is_restarte
     assert_eq!(change(hermail, &["drain", "--end"]).0, 1);
 }
 
+/// Nor can it change the direction of what follows, or begin another line.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hosts_say_is_shown_as_it_is_and_does_nothing() {
+    let world = World::new().await;
+    let host = Loopback::take();
+    world.plain_domain("plain.test", host.ip);
+    let behaviour = Behaviour {
+        refusal: Some("451 4.7.1 Come \u{202e}back\u{2028}on Tuesday"),
+        ..Behaviour::default()
+    };
+    let _sink = Sink::start(host.ip, behaviour).await;
+    let hermail = &world
+        .organization("hermail.test")
+        .accounts(&["alice"])
+        .config(|config| config.queue.retry_first_secs = 3600.try_into().unwrap())
+        .build()
+        .await;
+    let _process = hermail.spawn().await;
+    hermail.submit("alice", &[CAROL], MESSAGE).await;
+    all_tried(hermail, 1).await;
+    let id = list(hermail, &[])[0]["message"].as_str().unwrap().to_owned();
+    for command in [&["queue", "list"][..], &["queue", "show", &id], &["mailq"]] {
+        let (code, text, err) = hermail.binary(command);
+        assert_eq!(code, 0, "{err}");
+        assert!(
+            text.contains("Come \\u{202e}back\\u{2028}on Tuesday"),
+            "{command:?}: {text}"
+        );
+        assert!(!text.contains(['\u{202e}', '\u{2028}']), "{command:?}: {text}");
+    }
+}
+
+/// One that was begun is finished, and waited for; one that has only said MAIL is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_drained_once_what_was_coming_in_is_there() {
+    let world = World::new().await;
+    let hermail = &world
+        .organization("hermail.test")
+        .accounts(&["bob"])
+        .build()
+        .await;
+    let process = hermail.spawn().await;
+    let mut begun = Talk::smtp(hermail.ip).await;
+    let mut waiting = Talk::smtp(hermail.ip).await;
+    let mut named = Talk::smtp(hermail.ip).await;
+    for talk in [&mut begun, &mut waiting, &mut named] {
+        talk.ask("MAIL FROM:<carol@plain.test>", "250").await;
+    }
+    for talk in [&mut begun, &mut named] {
+        talk.ask("RCPT TO:<bob@hermail.test>", "250").await;
+    }
+    begun.ask("DATA", "354").await;
+    let (code, said) = change(hermail, &["drain", "--wait", "0"]);
+    assert_eq!((code, &said["result"]), (75, &"asked".into()), "{said}");
+    eventually("it to be drained", || {
+        process.log().contains("\"daemon.drained\"").then_some(())
+    })
+    .await;
+    waiting.ask("RCPT TO:<bob@hermail.test>", "451 4.3.2").await;
+    named.ask("DATA", "451 4.3.2").await;
+    // By then it has looked again.
+    let (code, said) = change(hermail, &["drain", "--wait", "5"]);
+    assert_eq!((code, &said["result"]), (75, &"asked".into()), "{said}");
+    begun.send(b"From: carol@plain.test\r\n\r\nhello\r\n").await;
+    begun.ask(".", "250").await;
+    let (code, said) = change(hermail, &["drain", "--wait", "60"]);
+    assert_eq!((code, &said["result"]), (0, &"done".into()), "{said}");
+    assert_eq!(change(hermail, &["stats"]).1["messages"], 1);
+    assert_eq!(change(hermail, &["drain", "--end"]).0, 0);
+    hermail.maildir("bob").only().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn that_a_node_takes_nothing_new_is_said_once_it_has_said_so() {
     let world = World::new().await;
@@ -296,7 +368,8 @@ async fn that_a_node_takes_nothing_new_is_said_once_it_has_said_so() {
     assert_eq!(code, 0, "{err}");
     assert!(
         text.starts_with(
-            "mx.hermail.test is asked to take no mail and to begin no attempt, and stops within 3 s.\n"
+            "mx.hermail.test is asked to take no mail and to begin no attempt, and stops within 3 s, or once what is just coming in \
+             is there.\n"
         ),
         "{text}"
     );

@@ -239,6 +239,66 @@ async fn no_command_that_looks_after_a_database_makes_one() {
     assert!(!data.with_file_name("rescued").exists() && !data.with_file_name("backup").exists());
 }
 
+/// Its disk is not mounted, or somebody has taken it away. An empty database in its place would refuse mail for everybody here, and
+/// return what waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_makes_an_empty_database_in_the_place_of_one_that_is_missing() {
+    let world = World::new().await;
+    let (hismail, _) = backed_up(&world, &[]).await;
+    let data = hismail.folder.join("data");
+    let (database, log) = (data.join("dimed.db"), data.join("dimed.db-wal"));
+    let (kept, left) = (hismail.folder.join("kept.db"), fs::read(&log).unwrap());
+    assert!(!left.is_empty(), "what was acknowledged last is there alone");
+    fs::rename(&database, &kept).unwrap();
+    for is_there in [false, true] {
+        for command in [
+            &["serve"][..],
+            &["queue", "list"],
+            &["queue", "stats"],
+            &["queue", "drain"],
+            &["domain", "list"],
+            &["account", "list"],
+            &["log", "hash", "bob@hismail.test"],
+            &["clock", "confirm"],
+            &["key", "rotate-master"],
+            &["domain", "add", "new.test", "--plain"],
+        ] {
+            let (code, _, err) = hismail.binary(command);
+            assert_eq!(code, 78, "{command:?}: {err}");
+            assert!(err.contains("there is no database"), "{command:?}: {err}");
+            assert!(err.contains("mount its disk, or restore a backup"), "{err}");
+            assert_eq!(
+                err.contains("dimed.db-wal is left"),
+                command[1..].contains(&"add"),
+                "{err}"
+            );
+        }
+        for command in [&["doctor", "--reach", "none"][..], &["check"]] {
+            let (_, out, err) = hismail.binary(&[command, &["--json"]].concat());
+            assert!(out.contains("\"no_database\""), "{command:?}: {out}{err}");
+        }
+        assert_eq!(database.exists(), is_there);
+        assert!(!is_there || fs::read(&database).unwrap().is_empty());
+        assert_eq!(fs::read(&log).unwrap(), left);
+        fs::write(&database, "").unwrap();
+    }
+    fs::rename(&kept, &database).unwrap();
+
+    // Nothing at all is there.
+    let away = hismail.folder.join("away");
+    fs::rename(&data, &away).unwrap();
+    fs::create_dir(&data).unwrap();
+    let (code, _, err) = hismail.binary(&["serve"]);
+    assert_eq!(code, 78, "{err}");
+    assert!(err.contains("there is no database"), "{err}");
+    assert_eq!(names(&data), ["daemon.lock"]);
+    fs::remove_dir_all(&data).unwrap();
+    fs::rename(&away, &data).unwrap();
+    let _process = hismail.spawn().await;
+    let (code, out, err) = hismail.binary(&["queue", "list", "--json"]);
+    assert_eq!((code, out.lines().count()), (0, MESSAGES), "{err}");
+}
+
 /// There is no server: they are refused before anything is opened.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_postgresql_what_is_for_sqlite_alone_is_refused_and_says_what_to_do() {

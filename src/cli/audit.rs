@@ -1,0 +1,79 @@
+//! What operators have changed, for the log: one event for each family of commands. Domains are named and no people.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::context::Context;
+use super::serve::start_log;
+use crate::base::observe;
+use crate::mail::address::Domain;
+
+/// Whether this process does one command and nothing else.
+static IS_OWN: AtomicBool = AtomicBool::new(false);
+
+/// Has what is changed from now on logged as the configuration says: this process has no other log. Elsewhere lines go where those
+/// of the process go.
+pub fn in_own_process() {
+    IS_OWN.store(true, Ordering::Relaxed);
+}
+
+fn begin(context: &Context) {
+    if IS_OWN.load(Ordering::Relaxed) {
+        start_log(&context.config);
+    }
+}
+
+/// An account in that domain.
+pub fn account(context: &Context, domain: &Domain, change: &'static str) {
+    begin(context);
+    tracing::warn!(event = observe::ACCOUNT_CHANGED, domain = %domain, change, "by order of an operator, an account is changed");
+}
+
+/// An alias in that domain.
+pub fn alias(context: &Context, domain: &Domain, change: &'static str) {
+    begin(context);
+    tracing::warn!(event = observe::ALIAS_CHANGED, domain = %domain, change, "by order of an operator, an alias is changed");
+}
+
+/// A domain that is served or relayed from now on, in one word which.
+pub fn domain(context: &Context, domain: &Domain, change: &'static str) {
+    begin(context);
+    tracing::warn!(event = observe::DOMAIN_CHANGED, domain = %domain, change, "by order of an operator, mail for a domain is taken, or not any more");
+}
+
+/// Keys for DKIM of that domain.
+pub fn dkim(context: &Context, domain: &Domain, change: &'static str) {
+    begin(context);
+    tracing::warn!(event = observe::DKIM_CHANGED, domain = %domain, change, "by order of an operator, keys for DKIM are changed");
+}
+
+/// So many recipients in the queue.
+pub fn queue(context: &Context, change: &'static str, count: u64) {
+    begin(context);
+    tracing::warn!(
+        event = observe::QUEUE_CHANGED,
+        change,
+        count,
+        "by order of an operator, mail in the queue is changed"
+    );
+}
+
+/// Nodes are to take nothing new, or something again.
+pub fn drain(context: &Context, change: &'static str) {
+    begin(context);
+    tracing::warn!(
+        event = observe::QUEUE_DRAIN_CHANGED,
+        change,
+        "by order of an operator, nodes take nothing new, or mail again"
+    );
+}
+
+/// The database was copied.
+pub fn backup(context: &Context, with_keys: bool) {
+    begin(context);
+    let change = if with_keys { "copied_with_keys" } else { "copied" };
+    tracing::warn!(
+        event = observe::STORE_COPIED,
+        change,
+        "by order of an operator, a backup is made"
+    );
+}
