@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -111,9 +111,9 @@ impl Config {
 }
 
 /// The first line.
-fn read(path: &PathBuf) -> Result<Secret<String>, Error> {
+fn read(path: &Path) -> Result<Secret<String>, Error> {
     let failed = |source| Error::Unreadable {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     };
     let mut text = Zeroizing::new(String::with_capacity(MOST_OCTETS as usize + 1));
@@ -128,6 +128,7 @@ mod tests {
 
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt as _;
+    use std::path::PathBuf;
 
     use super::*;
 

@@ -19,6 +19,7 @@ pub trait Nodes: Send + Sync {
     async fn join(&self, host: &Domain, silence: Duration, now: Timestamp) -> Result<u64, Error>;
 
     /// Ends that: this process claims nothing any more, and others need not find out. What is still leased is taken over as if it
-    /// had fallen silent, for it may still be at work on it.
+    /// had fallen silent, for it may still be at work on it. If there is one process alone, the log is brought into the database
+    /// instead, unless somebody reads it.
     async fn leave(&self) -> Result<(), Error>;
 }

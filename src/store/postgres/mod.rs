@@ -141,6 +141,7 @@ impl SqlStore {
             database,
             connection,
             file: None,
+            is_doubtful: false,
         };
         let store = Self::start(opened, completed, master, clock)?;
         store.keep(|due| Keeper { server, followed }.run(due));

@@ -84,6 +84,7 @@ struct Inner {
     kept_signets: KeptSignets,
     changed: Notify,
     /// Milliseconds, to notice a clock that has been set back.
+    last_claim_at: AtomicI64,
     /// How the clock stood to one that nobody can set when mail was claimed last.
     clock_offset_ms: AtomicI64,
     /// Milliseconds, until which the greylist takes whoever comes.
@@ -104,6 +105,8 @@ pub(super) struct Opened {
     pub(super) connection: Connection,
     /// What says that we have it open.
     pub(super) file: Option<DatabaseFile>,
+    /// Whether a sync may have failed that nobody knows of.
+    pub(super) is_doubtful: bool,
 }
 
 impl SqlStore {
@@ -133,8 +136,9 @@ impl SqlStore {
             database,
             connection,
             file,
+            is_doubtful,
         } = opened;
-        let writer = Writer::start(connection, database.clone())?;
+        let writer = Writer::start(connection, database.clone(), is_doubtful)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 master,
@@ -145,6 +149,7 @@ impl SqlStore {
                 kept: Kept::default(),
                 kept_signets: KeptSignets::default(),
                 changed: Notify::new(),
+                last_claim_at: AtomicI64::new(i64::MIN),
                 clock_offset_ms: AtomicI64::new(clock.offset_ms()),
                 greylist_open_until: AtomicI64::new(i64::MIN),
                 clock,

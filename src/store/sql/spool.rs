@@ -55,6 +55,7 @@ impl Spool for SqlStore {
             drawn: InDoubt::default(),
         });
         let (own, in_doubt) = (Arc::clone(&claimant), self.inner.in_doubt.take());
+        let is_earlier = self.inner.last_claim_at.swap(now.0, Ordering::Relaxed) > now.0;
         let offset_ms = self.inner.clock.offset_ms();
         let set_by = claim::clock_set_by(offset_ms - self.inner.clock_offset_ms.load(Ordering::Relaxed));
         let is_shared = self.inner.database.is_shared();
@@ -65,9 +66,9 @@ impl Spool for SqlStore {
                 Box::pin(async move {
                     match set_by {
                         // What others have leased, they have by clocks of their own.
-                        Some(_) if is_shared => claim::forget_future_turns(db, now).await?,
-                        Some(set_by) => claim::follow_clock(db, now, set_by).await?,
-                        None => {}
+                        Some(set_by) if !is_shared => claim::follow_clock(db, now, set_by).await?,
+                        _ if is_earlier => claim::forget_future_turns(db, now).await?,
+                        _ => {}
                     }
                     if !nodes::is_known(db, &own.tenure).await? {
                         // Others would not find out that these leases are those of nobody.

@@ -96,13 +96,19 @@ enum Message {
 }
 
 impl Writer {
-    /// Starts the task on an open connection; `database` opens another one should that fail.
+    /// Starts the task on an open connection; `database` opens another one should that fail. If it is doubtful whether the log is
+    /// whole, it is emptied before anything is written.
     ///
     /// Errors: [`Error::File`] if there can be no thread for it.
-    pub(super) fn start(connection: Connection, database: Database) -> Result<Self, Error> {
+    pub(super) fn start(
+        connection: Connection,
+        database: Database,
+        is_doubtful: bool,
+    ) -> Result<Self, Error> {
         let (jobs, queue) = mpsc::channel(WAITING_JOBS);
         let counters = Arc::new(Counters::default());
-        let task = Task::new(connection, database, Arc::clone(&counters))?;
+        let mut task = Task::new(connection, database, Arc::clone(&counters))?;
+        task.is_doubtful = is_doubtful;
         match task.database {
             Database::Sqlite(_) => {
                 let runtime = Handle::current();
@@ -570,7 +576,7 @@ mod tests {
         .await
         .unwrap();
         let options = options.pragma("synchronous", synchronous);
-        Writer::start(connection, Database::Sqlite(Arc::new(options))).unwrap()
+        Writer::start(connection, Database::Sqlite(Arc::new(options)), false).unwrap()
     }
 
     /// A job that keeps the writer from going on until the answer is sent or dropped, so that what is handed in meanwhile shares

@@ -81,10 +81,12 @@ impl SqlStore {
         let mut connection = Connection::Sqlite(open_writer(&options)?);
         migrate(path).await?;
         let is_alone = file.is_alone();
-        if is_alone {
-            // What a sync that failed has left, before anything is written behind it.
-            empty_log(&options).await?;
-        }
+        // What a sync that failed has left is not to have anything written behind it. If somebody reads it, that waits for him.
+        let is_doubtful = is_alone
+            && match empty_log(&options).await {
+                Err(Error::LogInUse) => true,
+                emptied => emptied.map(|()| false)?,
+            };
         let master = Self::prepare(&mut connection, &opened_with, clock.now(), is_alone).await?;
         let file = file.share().await?;
         let watched = options.clone().read_only().busy_timeout(Duration::ZERO);
@@ -92,6 +94,7 @@ impl SqlStore {
             database: Database::Sqlite(Arc::new(options)),
             connection,
             file: Some(file),
+            is_doubtful,
         };
         let store = Self::start(opened, master, opened_with, clock)?;
         store.keep(|due| watch::run(watched, due));

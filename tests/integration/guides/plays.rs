@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use dimed::config::Config;
 
-use super::elsewhere::{self, Daemon};
+use super::elsewhere::Daemon;
 use super::stage::Stage;
 use super::support::organization::Organization;
 use super::text::{self, Step, guides};
@@ -27,53 +27,12 @@ const LETTER: &str =
 const DRAFT: &str =
     "From: Pat <pat@hermail.test>\nTo: Bob <bob@hismail.test>\nSubject: The plan\n\nMeet at noon.\n";
 
-/// Guides whose sections are drills in `tests/integration/recovery`.
-const DRILLED: [&str; 2] = ["deploy/recovery.md", "deploy/upgrade.md"];
-
 #[test]
 fn every_guide_is_played() {
-    let played: Vec<PathBuf> = PLAYED.iter().chain(&DRILLED).map(PathBuf::from).collect();
+    let played: Vec<PathBuf> = PLAYED.iter().map(PathBuf::from).collect();
     let mut others = guides();
     others.retain(|guide| !played.contains(guide));
     assert_eq!(others, [""; 0].map(PathBuf::from));
-}
-
-/// Each section with commands has a drill, which runs all of them, but for what systemd and apt do.
-#[test]
-fn every_section_of_the_other_guides_is_a_drill() {
-    let there = DRILLED
-        .into_iter()
-        .filter(|guide| text::root().join(guide).exists());
-    for guide in there {
-        let drills: String = std::fs::read_dir(text::root().join("tests/integration/recovery"))
-            .unwrap()
-            .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
-            .collect();
-        let guide = text::read(guide);
-        for section in guide.split("\n## ").skip(1) {
-            let heading = section.lines().next().unwrap();
-            let commands = text::steps(section);
-            assert!(
-                commands.is_empty() || drills.contains(&format!("\"{heading}\"")),
-                "no drill for {heading}"
-            );
-        }
-        let passed = drills
-            .split(".otherwise(\"")
-            .skip(1)
-            .filter_map(|rest| rest.split('"').next());
-        let lines = text::steps(&guide);
-        for start in passed {
-            for step in &lines {
-                if let Step::Run(line) = step
-                    && line.starts_with(start)
-                {
-                    let is_told = elsewhere::daemon(line).is_some() || elsewhere::why(line).is_some();
-                    assert!(is_told, "{line}");
-                }
-            }
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

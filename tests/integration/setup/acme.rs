@@ -220,6 +220,8 @@ async fn peers_see_a_renewed_certificate_without_a_restart_once_dns_has_vouched_
 
     let daemon = host.serve().await;
     logged(&daemon, "tls.certificate_waits", 1).await;
+    // Each is looked at by itself, perhaps between the writing of the chain and that of the key.
+    logged(&daemon, "tls.certificate_replaced", 1).await;
     let renewed = issued(&host);
     assert_eq!(shown_by_smtp(&host).await, *renewed.leaf());
     assert_eq!(shown_by_dmtp(&host).await, old);

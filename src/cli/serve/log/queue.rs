@@ -133,8 +133,11 @@ mod tests {
     /// Nothing takes so long.
     const PATIENCE: Duration = Duration::from_secs(60);
 
+    /// What is written, and how much was lost before it.
+    type Written = (Vec<u8>, u64);
+
     /// A queue whose writer waits for a word before each batch, and shows what it got.
-    fn queue() -> (Queue, mpsc::Sender<()>, mpsc::Receiver<(Vec<u8>, u64)>) {
+    fn queue() -> (Queue, mpsc::Sender<()>, mpsc::Receiver<Written>) {
         let (word, words) = mpsc::channel();
         let (shown, seen) = mpsc::channel();
         let queue = Queue::start(move |batch| {
