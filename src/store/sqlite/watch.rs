@@ -26,7 +26,8 @@ async fn watch(options: &Options, due: impl Fn()) -> Result<Infallible, sqlx::Er
     let mut seen = None;
     loop {
         let version = version(&mut connection)?;
-        if seen.replace(version.clone()).is_some_and(|seen| seen != version) {
+        // What has happened before this connection, it cannot tell.
+        if seen.replace(version.clone()) != Some(version) {
             due();
         }
         sleep(PAUSE).await;
