@@ -144,9 +144,6 @@ impl Writer {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut Connection) -> Work<'c, T> + Send + 'static,
     {
-        if durable == Durable::AtLeisure {
-            self.remind(LEISURE, &self.leisure_awaited, Message::Gathered);
-        }
         let done = self.run_durably(durable, job).await;
         if durable != Durable::AtOnce {
             self.remind(SOON, &self.sync_awaited, Message::Sync);
@@ -177,6 +174,10 @@ impl Writer {
         let job = Message::Job(Box::new(Pending { job, answer }), durable);
         let closed = || Error::Database(sqlx::Error::PoolClosed);
         self.jobs.send(job).await.map_err(|_| closed())?;
+        if durable == Durable::AtLeisure {
+            // Not before: a word that comes ahead of the job would leave it waiting.
+            self.remind(LEISURE, &self.leisure_awaited, Message::Gathered);
+        }
         answered.await.map_err(|_| closed())?
     }
 
