@@ -28,6 +28,7 @@ mod messages;
 mod peers;
 mod policy;
 mod properties;
+mod recovery;
 mod screening;
 mod setup;
 mod store;

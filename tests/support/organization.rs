@@ -266,6 +266,38 @@ impl Organization {
         world.update(&self.hosts.clone().txt("_dx", record(&text)));
     }
 
+    /// Publishes that record, whatever it should say.
+    pub fn publish_record(&self, world: &World, record: &str) {
+        world.update(&self.hosts.clone().txt("_dx", record));
+    }
+
+    /// The same domain on another machine: with an address of its own, and a folder with a configuration and nothing else. DNS
+    /// does not lead there before a record is published from there: then by that name and by the old one, `mx`.
+    pub fn elsewhere(&self, world: &World, host: &str, change: impl Fn(&mut Config)) -> Self {
+        let loopback = Loopback::take();
+        let folder = world.home().join(format!("{host}.{}", self.name));
+        std::fs::create_dir(&folder).unwrap();
+        let mut config = config(world, &self.name, &folder, loopback.ip);
+        let name = domain(&format!("{host}.{}", self.name));
+        config.server.hostname = name.clone();
+        change(&mut config);
+        let path = folder.join("dimed.toml");
+        std::fs::write(&path, toml::to_string(&config).unwrap()).unwrap();
+        let zone = self.hosts.clone().remove("").remove("mx").mx("", 10, &name);
+        let zone = zone.address("mx", loopback.ip);
+        Self {
+            name: self.name.clone(),
+            ip: loopback.ip,
+            config: path,
+            folder,
+            hosts: match host {
+                "mx" => zone,
+                _ => zone.address(host, loopback.ip),
+            },
+            _loopback: loopback,
+        }
+    }
+
     /// Publishes every text that is to be published now.
     pub async fn publish_texts(&self, world: &World) {
         let text = self.cli(&["dns", "records", self.name.as_str()]).await;
