@@ -1,4 +1,4 @@
-//! Rows that every message needs, kept in memory as long as nothing has changed them: our domains, and pins of others'.
+//! Rows that every message needs, kept in memory as long as nothing has changed them: our domains, those we take mail for, and pins of others'.
 //!
 //! # Why an old row does no harm
 //!
@@ -24,7 +24,7 @@ pub(super) mod signets;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{LocalDomain, Pin};
+use super::{LocalDomain, Pin, RelayDomain};
 use crate::base::recent::Recent;
 use crate::mail::address::Domain;
 
@@ -75,9 +75,20 @@ impl Row for Pin {
     }
 }
 
+impl Row for RelayDomain {
+    fn shelf(shelves: &mut Shelves) -> &mut Recent<Domain, Option<Self>> {
+        &mut shelves.relayed
+    }
+
+    fn text_octets(&self) -> usize {
+        0
+    }
+}
+
 /// The rows.
 pub(super) struct Shelves {
     domains: Recent<Domain, Option<LocalDomain>>,
+    relayed: Recent<Domain, Option<RelayDomain>>,
     pins: Recent<Domain, Option<Pin>>,
 }
 
@@ -98,6 +109,7 @@ impl Default for Kept {
             look_at: None,
             shelves: Shelves {
                 domains: Recent::new(MOST_OCTETS),
+                relayed: Recent::new(MOST_OCTETS),
                 pins: Recent::new(MOST_OCTETS),
             },
         }))
@@ -164,6 +176,7 @@ impl Kept {
 impl State {
     fn drop_all(&mut self) {
         self.shelves.domains.clear();
+        self.shelves.relayed.clear();
         self.shelves.pins.clear();
     }
 }

@@ -29,17 +29,20 @@ fn open((name, verification, created_at): Row) -> Result<RelayDomain, Error> {
 impl Relaying for SqlStore {
     async fn add_relay_domain(&self, domain: RelayDomain) -> Result<(), Error> {
         self.inner
-            .write(move |db| Box::pin(async move { add(db, &domain).await }))
+            .change_kept(move |db| Box::pin(async move { add(db, &domain).await }))
             .await
     }
 
     async fn relay_domain(&self, name: &Domain) -> Result<Option<RelayDomain>, Error> {
-        let row: Option<Row> =
-            query_as("SELECT name, verification, created_at FROM relay_domains WHERE name = $1")
-                .bind(name.as_str())
-                .fetch_optional(&self.inner.readers)
-                .await?;
-        row.map(open).transpose()
+        let read = async {
+            let row: Option<Row> =
+                query_as("SELECT name, verification, created_at FROM relay_domains WHERE name = $1")
+                    .bind(name.as_str())
+                    .fetch_optional(&self.inner.readers)
+                    .await?;
+            row.map(open).transpose()
+        };
+        self.inner.kept_row(name, read).await
     }
 
     async fn list_relay_domains(&self) -> Result<Vec<RelayDomain>, Error> {
@@ -53,7 +56,7 @@ impl Relaying for SqlStore {
     async fn set_verification(&self, name: &Domain, verification: Verification) -> Result<bool, Error> {
         let name = name.to_string();
         self.inner
-            .write(move |db| {
+            .change_kept(move |db| {
                 Box::pin(async move {
                     let done = query("UPDATE relay_domains SET verification = $1 WHERE name = $2")
                         .bind(verification.name())
@@ -69,7 +72,7 @@ impl Relaying for SqlStore {
     async fn remove_relay_domain(&self, name: &Domain) -> Result<RelayRemoval, Error> {
         let name = name.to_string();
         self.inner
-            .write(move |db| Box::pin(async move { remove(db, &name).await }))
+            .change_kept(move |db| Box::pin(async move { remove(db, &name).await }))
             .await
     }
 

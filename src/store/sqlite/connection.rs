@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
 use rusqlite::{CachedStatement, InterruptHandle, OpenFlags, ffi};
 use sqlx::error::{DatabaseError, ErrorKind};
@@ -76,6 +77,10 @@ impl Options {
         let connection = rusqlite::Connection::open_with_flags(&self.path, flags).map_err(fault)?;
         connection.busy_timeout(self.busy_timeout).map_err(fault)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        // Else SQLite prepares a statement again whenever a value differs that its plan might depend on.
+        connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+            .map_err(fault)?;
         let mut opened = SqliteConnection(connection);
         for (name, value) in &self.pragmas {
             // What a connection that only reads may not set, whoever writes has set.

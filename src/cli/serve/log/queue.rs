@@ -7,6 +7,9 @@ use std::{io, thread};
 /// Octets of lines that wait at most; more are lost, and counted.
 const MOST: usize = 4 * 1024 * 1024;
 
+/// How long a line waits for others, so that a busy daemon does not wake the thread for each.
+const GATHERING: Duration = Duration::from_millis(5);
+
 /// Room that is kept for the next lines.
 const KEPT: usize = 64 * 1024;
 
@@ -115,6 +118,11 @@ impl Shared {
             waiting.is_idle = true;
             self.empty.notify_all();
             waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        if !waiting.is_closed {
+            drop(waiting);
+            thread::sleep(GATHERING);
+            waiting = self.lock();
         }
         std::mem::swap(&mut waiting.lines, &mut batch.lines);
         batch.lost = std::mem::take(&mut waiting.lost);

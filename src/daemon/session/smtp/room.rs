@@ -74,6 +74,10 @@ impl Owner {
         {
             return Room::Fits;
         }
+        // Known without a look into the database.
+        if !matches!(self.services.store.local_domain(mailbox.domain()).await, Ok(Some(_))) {
+            return Room::Fits;
+        }
         match self.services.accounts.find(mailbox).await {
             Ok(Some(account)) => {
                 let room = self.services.maildirs.room(&account, octets).await;
