@@ -48,10 +48,10 @@ pub async fn grant(context: &Context, sender: &Sender, out: &mut dyn Write) -> a
     } = sender;
     account(context, address).await?;
     match context.store.grant_sender(address, other).await {
-        Ok(()) | Err(store::Error::Exists) => {}
+        Ok(()) => audit::account(context, address.domain(), "granted"),
+        Err(store::Error::Exists) => {}
         Err(error) => return Err(error).with_context(|| format!("{address} cannot be let write as {other}")),
     }
-    audit::account(context, address.domain(), "granted");
     let text = format!("{address} may write as {other}.\n");
     sender.answer(text, true).write(sender.json, out)?;
     Ok(Exit::Done)

@@ -149,7 +149,7 @@ fn some(filter: &Filter) -> Result<(), Misuse> {
     }
 }
 
-/// Does so, page by page, and says how many recipients it was done for; the answer is no if there were none.
+/// Does so, and says how many recipients it was done for; the answer is no if there were none.
 pub async fn run(
     change: Change,
     arguments: &Arguments,
@@ -157,27 +157,41 @@ pub async fn run(
     out: &mut dyn Write,
 ) -> anyhow::Result<Exit> {
     let context = Context::open(config).await?;
-    let mut walk = arguments.filter.walk(&context).await?;
     let (mut changed, mut rest) = (Changed::default(), Rest::default());
-    while let Some(lines) = walk
-        .next(&context, |line| change.applies_to(line) || rest.note(line))
-        .await?
-    {
-        let rows: Vec<QueuePosition> = lines.iter().map(|line| line.position).collect();
-        changed += match arguments.dry_run {
-            true => would_be(&lines),
-            false if rows.is_empty() => Changed::default(),
-            false => change.apply(&context, rows).await?,
-        };
-    }
+    let walked = walk(change, arguments, &context, &mut changed, &mut rest).await;
+    // Also what was done before it failed.
     if changed.recipients > 0 && !arguments.dry_run {
         audit::queue(&context, change.done(), changed.recipients);
     }
+    walked?;
     answer(change, changed, &rest, arguments.dry_run).write(arguments.json, out)?;
     Ok(match changed.recipients {
         0 => Exit::No,
         _ => Exit::Done,
     })
+}
+
+/// Page by page; what was done until then is in `changed`, also where it fails.
+async fn walk(
+    change: Change,
+    arguments: &Arguments,
+    context: &Context,
+    changed: &mut Changed,
+    rest: &mut Rest,
+) -> anyhow::Result<()> {
+    let mut walk = arguments.filter.walk(context).await?;
+    while let Some(lines) = walk
+        .next(context, |line| change.applies_to(line) || rest.note(line))
+        .await?
+    {
+        let rows: Vec<QueuePosition> = lines.iter().map(|line| line.position).collect();
+        *changed += match arguments.dry_run {
+            true => would_be(&lines),
+            false if rows.is_empty() => Changed::default(),
+            false => change.apply(context, rows).await?,
+        };
+    }
+    Ok(())
 }
 
 /// What a change passes by.

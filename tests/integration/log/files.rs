@@ -3,6 +3,10 @@
 use std::fs;
 use std::time::Duration;
 
+use dimed::config::Config;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+
 use super::lines;
 use crate::support::loopback::SUBMISSIONS;
 use crate::support::talk::Talk;
@@ -154,6 +158,11 @@ async fn whatever_operators_change_is_in_the_file_for_it() {
             "not_relayed",
         ),
         (&["dkim", "add", "hermail.test"][..], "dkim.changed", "added"),
+        (
+            &["account", "grant", carol, "sales@hermail.test"][..],
+            "account.changed",
+            "granted",
+        ),
         (&["queue", "drain"][..], "queue.drain_changed", "begun"),
         (&["queue", "drain", "--end"][..], "queue.drain_changed", "ended"),
         (
@@ -176,7 +185,7 @@ async fn whatever_operators_change_is_in_the_file_for_it() {
             assert!(is_ours, "{all}");
         }
     }
-    // What waits, and what is only looked at.
+    // What waits, what is only looked at, and what holds already.
     hermail.block_mailbox("bob");
     let process = hermail.spawn().await;
     hermail.submit("alice", &["bob@hermail.test"], MESSAGE).await;
@@ -187,6 +196,7 @@ async fn whatever_operators_change_is_in_the_file_for_it() {
         &["queue", "list"],
         &["account", "list"],
         &["dkim", "list", "hermail.test"],
+        &["account", "grant", carol, "sales@hermail.test"],
     ] {
         assert_eq!(hermail.binary(arguments).0, 0, "{arguments:?}");
     }
@@ -202,5 +212,53 @@ async fn whatever_operators_change_is_in_the_file_for_it() {
     assert!(
         !all.contains("carol") && !all.contains("alice") && !all.contains("info@"),
         "{all}"
+    );
+}
+
+/// Of two messages the second cannot be changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_command_has_changed_before_it_failed_is_in_the_file() {
+    let world = World::new().await;
+    let audit = world.home().join("audit.log");
+    let hermail = world
+        .organization("hermail.test")
+        .accounts(&["alice", "bob"])
+        .config(|config| config.log.audit_file = Some(audit.clone()))
+        .build()
+        .await;
+    fs::write(&audit, "").unwrap();
+    hermail.block_mailbox("bob");
+    let process = hermail.spawn().await;
+    for _ in 0..2 {
+        hermail.submit("alice", &["bob@hermail.test"], MESSAGE).await;
+    }
+    drop(process);
+
+    let config = Config::load(&hermail.config).unwrap();
+    let options = SqliteConnectOptions::new().filename(config.server.database());
+    let mut database = options.connect().await.unwrap();
+    let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM messages")
+        .fetch_all(&mut database)
+        .await
+        .unwrap();
+    let [first, second] = ids.as_slice() else {
+        panic!("{ids:?}")
+    };
+    let refuse = format!(
+        "CREATE TRIGGER refuse BEFORE UPDATE ON recipients WHEN NEW.message = '{second}' BEGIN SELECT RAISE(ABORT, 'no'); END"
+    );
+    sqlx::query(AssertSqlSafe(refuse))
+        .execute(&mut database)
+        .await
+        .unwrap();
+    database.close().await.unwrap();
+
+    let (code, _, said) = hermail.binary(&["queue", "hold", first, second]);
+    assert_ne!(code, 0, "{said}");
+    let held = lines(&fs::read_to_string(&audit).unwrap(), "queue.changed");
+    assert_eq!(held.len(), 1, "{said}");
+    assert_eq!(
+        (&held[0]["change"], &held[0]["count"]),
+        (&"held".into(), &1.into())
     );
 }
