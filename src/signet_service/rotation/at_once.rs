@@ -5,8 +5,8 @@
 //! vouches. Those whose keys were kept here and are gone get new ones: a new start, which others accept by hand.
 //!
 //! It can be cut off anywhere, and goes on when it is asked for again. First the change is noted as one whose new key alone is to stand
-//! in the record, then the signet is published, then users' are. Users for whom an earlier key of the domain vouches, and the
-//! present one does not, show that the last step has not come to its end.
+//! in the record, then the signet is published, then users' are. As long as the change is noted, users for whom an earlier key of
+//! the domain vouches, and the present one does not, show that the last step has not come to its end.
 
 use super::{PAGE, Rotation, tell};
 use crate::base::secret::Secret;
@@ -39,7 +39,7 @@ impl Rotation {
         let (present, past) = self.organizations(domain).await?;
         match self.noted(&present).await? {
             Some(rollover) => self.put_to_use(domain, &rollover).await?,
-            None if self.has_left_behind(&present, &past).await? => {}
+            None if self.is_in_use(domain).await? && self.has_left_behind(&present, &past).await? => {}
             None => {
                 let rollover = self.note(&present).await?;
                 self.put_to_use(domain, &rollover).await?;
@@ -65,6 +65,13 @@ impl Rotation {
         Ok(rollover.filter(|rollover| {
             rollover.state == RolloverState::Retired && rollover.replaces == present.crypto_fingerprint()
         }))
+    }
+
+    /// Whether the new keys of a change that was noted are in use already, where [`noted`](Self::noted) finds none. Without that
+    /// the present keys are those that are to be replaced, whoever was left behind by others.
+    async fn is_in_use(&self, domain: &Domain) -> Result<bool, Error> {
+        let rollover = self.store.rollover(domain.as_str()).await?;
+        Ok(rollover.is_some_and(|rollover| rollover.state == RolloverState::Retired))
     }
 
     /// Makes new keys, and notes that they alone are to stand in the record.

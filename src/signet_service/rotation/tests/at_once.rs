@@ -144,6 +144,18 @@ async fn what_was_cut_off_is_ended_with_the_same_keys() {
     assert_ne!(bed.primary().await, own);
 }
 
+/// They do not show that this change was begun.
+#[tokio::test]
+async fn keys_are_replaced_also_where_others_have_left_users_behind() {
+    let bed = Bed::new().await;
+    let keys = OrgKeys::generate(&mut rand::rng());
+    let published = bed.open().await.published;
+    published.publish_organization(&domain(), keys).await.unwrap();
+    let known_to_others = bed.primary().await;
+    assert_eq!(bed.replace().await, taken(2, 0));
+    assert_ne!(bed.primary().await, known_to_others);
+}
+
 #[tokio::test]
 async fn a_noted_change_goes_on_with_its_keys() {
     let bed = Bed::new().await;
