@@ -146,7 +146,6 @@ async fn add(add: Add, config: Config, out: &mut dyn Write) -> anyhow::Result<Ex
     let dime = (!add.plain).then(|| dime_settings(add, &context.config));
     let with_dime = dime.is_some();
     serve(&context, &name, dime).await?;
-    audit::domain(&context, &name, "served");
     let how = match with_dime {
         true => "with DIME",
         false => "without DIME",
@@ -161,7 +160,7 @@ async fn add(add: Add, config: Config, out: &mut dyn Write) -> anyhow::Result<Ex
     Ok(Exit::Done)
 }
 
-/// Serves a domain that is served by nobody yet; with DIME it gets keys and a signet.
+/// Serves a domain that is served by nobody yet, which is logged; with DIME it gets keys and a signet.
 pub async fn serve(context: &Context, name: &Domain, dime: Option<DimeSettings>) -> anyhow::Result<()> {
     // The signet comes first: should this stop in between, the domain is not half there and can be added again.
     if dime.is_some() && context.published().organization(name).await?.is_none() {
@@ -174,6 +173,7 @@ pub async fn serve(context: &Context, name: &Domain, dime: Option<DimeSettings>)
         created_at: context.now(),
     };
     context.store.add_domain(domain).await?;
+    audit::domain(context, name, "served");
     Ok(())
 }
 

@@ -104,7 +104,6 @@ pub async fn add(context: &Context, add: Add, out: &mut dyn Write) -> anyhow::Re
     let signet = make(context, &domain, new, add.trust, request)
         .await
         .with_context(failed)?;
-    audit::account(context, add.address.domain(), "added");
     let maildir = context.config.maildirs().folder(&add.address);
     if maildir.exists() {
         eprintln!(
@@ -129,8 +128,8 @@ pub async fn add(context: &Context, add: Add, out: &mut dyn Write) -> anyhow::Re
     Ok(Exit::Done)
 }
 
-/// Gives the user a signet, where the domain has DIME and there is something to make one from, and an account. Whether there is
-/// a signet.
+/// Gives the user a signet, where the domain has DIME and there is something to make one from, and an account, which is logged.
+/// Whether there is a signet.
 pub async fn make(
     context: &Context,
     domain: &LocalDomain,
@@ -145,6 +144,7 @@ pub async fn make(
         None => false,
     };
     context.accounts().create(new, context.now()).await?;
+    audit::account(context, &domain.name, "added");
     Ok(signet)
 }
 

@@ -6,10 +6,10 @@ use clap::Args;
 
 use super::add;
 use crate::accounts;
+use crate::cli::Exit;
 use crate::cli::bulk::{self, Outcome, Report};
 use crate::cli::context::Context;
 use crate::cli::files::FileName;
-use crate::cli::{Exit, audit};
 use crate::mail::address::Mailbox;
 
 /// From where.
@@ -50,6 +50,5 @@ async fn add_one(context: &Context, name: &str) -> anyhow::Result<Outcome> {
         free => free?,
     }
     add::add_without_password(context, &address).await?;
-    audit::account(context, address.domain(), "added");
     Ok(Outcome::Added)
 }

@@ -10,7 +10,7 @@ use crate::accounts::NewAccount;
 use crate::base::durable;
 use crate::cli::account::add::{self, Trust};
 use crate::cli::context::Context;
-use crate::cli::{Misuse, check};
+use crate::cli::{Misuse, audit, check};
 use crate::config::{self, Config, Error, Origin};
 use crate::mail::address::{Domain, Mailbox};
 use crate::store::{self, TrustMode};
@@ -142,6 +142,7 @@ pub async fn dkim(context: &Context, domain: &Domain, progress: &mut Progress<'_
     keys.generate(domain)
         .await
         .with_context(|| format!("keys for DKIM cannot be made for {domain}"))?;
+    audit::dkim(context, domain, "added");
     progress.done(
         "dkim",
         "Made keys for DKIM, which are put to use once DNS has them",

@@ -55,6 +55,22 @@ async fn what_has_been_done_is_left_as_it_is_also_beside_the_daemon() {
     assert!(bare.status.success(), "{}", String::from_utf8_lossy(&bare.stderr));
 }
 
+/// As if each step had been a command of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_set_up_is_in_the_log_once() {
+    let host = Host::new().await;
+    let more = format!("{USUAL} --tls self-signed --no-wait");
+    for expected in [1, 0] {
+        let done = output(&mut host.setting_up(&more));
+        let said = String::from_utf8(done.stderr).unwrap();
+        assert!(done.status.success(), "{said}");
+        for event in ["domain.changed", "account.changed", "dkim.changed"] {
+            let count = said.matches(&format!("event={event} ")).count();
+            assert_eq!(count, expected, "{event}: {said}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn it_waits_until_dns_has_the_records() {
     let host = Host::new().await;
