@@ -130,6 +130,23 @@ fn the_units_start_what_the_package_has() {
         .map(|name| format!("/var/lib/{name}"))
         .collect();
     assert_eq!(folders, ["/var/lib/dimed", folder]);
+    // The key and the log are where the daemon has them.
+    let daemon = deploy("dimed.service");
+    for name in [
+        "User=",
+        "Group=",
+        "LoadCredential=",
+        "LogsDirectory=",
+        "LogsDirectoryMode=",
+    ] {
+        let line = |unit: &str| {
+            unit.lines()
+                .find(|line| line.starts_with(name))
+                .map(str::to_owned)
+        };
+        assert!(line(&service).is_some(), "{name}");
+        assert_eq!(line(&service), line(&daemon));
+    }
     // No key beside what it protects.
     assert_eq!(words.last(), Some(&"--without-keys"));
     assert!(timer.contains("\nOnCalendar=daily\n") && timer.contains("\nPersistent=yes\n"));

@@ -62,11 +62,12 @@ mv /etc/dimed/master.key /master.key
 try 'credential' systemctl start dimed
 sendmail alice@example.org <<<'hello again'
 try 'more mail' has_mail 2
-mv /master.key /etc/dimed/master.key
 
+# The backup, too, has only that key.
 try 'timer' systemctl enable --now dimed-backup.timer
 try 'backup' systemctl start dimed-backup.service
 tell 'backups' "$(find /var/lib/dimed-backup -name '*.backup' | wc -l)"
+mv /master.key /etc/dimed/master.key
 
 before=$(systemctl show dimed --property=MainPID --value)
 try 'upgrade' dpkg --install /again.deb
