@@ -166,7 +166,8 @@ async fn check(config: Config) -> anyhow::Result<(Config, Vec<Finding>)> {
 
 /// The pair that was made here, if it was; else it is made at the start.
 fn check_own_certificate(config: &Config) -> anyhow::Result<()> {
-    if !config.server.data_directory.join("tls/certificate.pem").exists() {
+    let (made, _) = config.self_signed_pair();
+    if !made.exists() {
         return Ok(());
     }
     for identity in [config.dmtp_identity(), config.smtp_identity()] {

@@ -14,6 +14,8 @@ use super::answer::Answer;
 use super::pages::{NO_DATE, VERSION};
 use sample::{Block, Key, Reference, Section, Value};
 
+pub use sample::SAMPLE;
+
 /// What holds for the whole file.
 const HEAD: &str = "The file is TOML: sections, and in each of them keys. Unknown keys are errors. `dimed check` reads the file and says \
      what is wrong with it. An annotated sample comes with the program.";

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
 use tempfile::{Builder, TempPath};
 
+use crate::base::durable::folder_of;
+
 const PREFIX: &str = ".dimed-";
 
 /// A file on its way into a folder.
@@ -67,11 +69,6 @@ fn builder(mode: u32) -> Builder<'static, 'static> {
     let mut builder = Builder::new();
     builder.prefix(PREFIX).permissions(Permissions::from_mode(mode));
     builder
-}
-
-fn folder_of(path: &Path) -> &Path {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    folder.unwrap_or(Path::new("."))
 }
 
 /// `None` where there are no such files, or none that can be given a name.

@@ -212,13 +212,18 @@ impl Config {
     pub fn dmtp_identity(&self) -> Result<Identity, tls::Error> {
         match (&self.tls.certificate, &self.tls.key) {
             (Some(certificate), Some(key)) => Identity::load(certificate, key),
-            _ => self_signed::load_or_make(&self.server.data_directory.join("tls"), &self.server.hostname),
+            _ => self_signed::load_or_make(&self.server.certificates(), &self.server.hostname),
         }
+    }
+
+    /// Where that self-signed pair is, whether or not it has been made.
+    pub fn self_signed_pair(&self) -> (PathBuf, PathBuf) {
+        self_signed::pair(&self.server.certificates())
     }
 
     /// Where the pair for DMTP is while another one, which the configuration names already, waits for its time.
     pub fn kept_certificate(&self) -> PathBuf {
-        self.server.data_directory.join("tls/dmtp-kept.pem")
+        self.server.certificates().join("dmtp-kept.pem")
     }
 
     /// The pair that DMTP peers go by in place of the configured one, which waits for its time; `None` if none waits.

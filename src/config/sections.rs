@@ -56,6 +56,11 @@ impl Server {
     pub fn database(&self) -> PathBuf {
         self.data_directory.join("dimed.db")
     }
+
+    /// Certificates that are made or fetched here, with their private keys.
+    pub fn certificates(&self) -> PathBuf {
+        self.data_directory.join("tls")
+    }
 }
 
 fn data_directory() -> PathBuf {

@@ -1,6 +1,6 @@
 //! A certificate of our own making, for hosts whose management records vouch for it (`dmtp.md` §3.4).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256};
 use zeroize::Zeroizing;
@@ -12,12 +12,17 @@ use crate::mail::address::Domain;
 const CERTIFICATE: &str = "certificate.pem";
 const KEY: &str = "key.pem";
 
+/// Certificate and key of the pair in `folder`, whether or not it has been made.
+pub fn pair(folder: &Path) -> (PathBuf, PathBuf) {
+    (folder.join(CERTIFICATE), folder.join(KEY))
+}
+
 /// Loads the pair in `folder`, or makes one for `hostname` if there is none.
 ///
 /// The key is RSA with 2048 bits, which libdime's client needs; the certificate has no end that anybody lives to see,
 /// because it changes only together with the records that vouch for it.
 pub fn load_or_make(folder: &Path, hostname: &Domain) -> Result<Identity, Error> {
-    let (certificate, key) = (folder.join(CERTIFICATE), folder.join(KEY));
+    let (certificate, key) = pair(folder);
     if !certificate.exists() {
         make(folder, hostname)?;
     }
@@ -37,8 +42,9 @@ fn make(folder: &Path, hostname: &Domain) -> Result<(), Error> {
     durable::create_folder(folder).map_err(failed)?;
     // The certificate comes last, so that one without its key is never there.
     let private = Zeroizing::new(key.serialize_pem());
-    durable::replace(&folder.join(KEY), private.as_bytes(), 0o600).map_err(failed)?;
-    durable::replace(&folder.join(CERTIFICATE), certificate.pem().as_bytes(), 0o644).map_err(failed)
+    let (public_file, private_file) = pair(folder);
+    durable::replace(&private_file, private.as_bytes(), 0o600).map_err(failed)?;
+    durable::replace(&public_file, certificate.pem().as_bytes(), 0o644).map_err(failed)
 }
 
 #[cfg(test)]

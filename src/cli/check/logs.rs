@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
+use crate::base::durable;
 use crate::base::observe::Class;
 use crate::config::{self, Config, Origin};
 
@@ -57,10 +58,7 @@ fn judge(path: &Path, ours: &[PathBuf]) -> Result<(), Trouble> {
 }
 
 fn can_be_made(path: &Path) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = durable::folder_of(path);
     if !fs::metadata(folder)?.is_dir() {
         return Err(ErrorKind::NotADirectory.into());
     }
@@ -81,13 +79,8 @@ fn ours(config: &Config) -> Vec<PathBuf> {
         name.push(end);
         PathBuf::from(name)
     });
-    let tls = config.server.data_directory.join("tls");
-    let mut found = vec![
-        database,
-        tls.join("certificate.pem"),
-        tls.join("key.pem"),
-        config.server.master_key_file.clone(),
-    ];
+    let (certificate, key) = config.self_signed_pair();
+    let mut found = vec![database, certificate, key, config.server.master_key_file.clone()];
     if let Origin::File(key) = config::find_master_key(config) {
         found.push(key);
     }

@@ -120,7 +120,7 @@ fn unescaped(field: &str) -> String {
 /// What others on this machine can read that is not theirs. The daemon itself refuses a master key that is open.
 fn open_files(config: &Config) -> Vec<Finding> {
     let database = config.server.database();
-    let own_key = config.server.data_directory.join("tls/key.pem");
+    let (_, own_key) = config.self_signed_pair();
     let keys = config.tls.pairs().map(|(_, key)| key.to_owned());
     let keys = keys
         .chain([own_key])

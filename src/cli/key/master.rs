@@ -150,7 +150,7 @@ impl Place {
             std::fs::hard_link(current, &old).with_context(|| format!("{} cannot be made", old.display()))?;
         }
         std::fs::rename(&self.new, current)?;
-        durable::sync_folder(current.parent().unwrap_or(Path::new("/")))?;
+        durable::sync_folder(durable::folder_of(current))?;
         Ok(true)
     }
 

@@ -30,7 +30,7 @@ pub fn demand_usable(config: &Config) -> anyhow::Result<()> {
 pub async fn fetch(context: &Context, progress: &mut Progress<'_>) -> anyhow::Result<()> {
     let config = &context.config;
     let host = &config.server.hostname;
-    let made = config.server.data_directory.join("tls/certificate.pem");
+    let (made, _) = config.self_signed_pair();
     let is_new = config.tls.certificate.is_none() && !made.exists();
     config
         .dmtp_identity()

@@ -11,12 +11,10 @@ use super::{Arguments, Tls};
 use crate::accounts;
 use crate::base::secret::Secret;
 use crate::cli::account::add;
+use crate::cli::reference::SAMPLE;
 use crate::cli::{Misuse, load};
 use crate::config::{Config, Error, LETS_ENCRYPT};
 use crate::mail::address::{Domain, Mailbox};
-
-/// The configuration that comes with the program. Whoever has not changed it has not configured anything.
-const SAMPLE: &str = include_str!("../../../config/dimed.toml");
 
 /// Everything that the steps need to know.
 pub struct Plan {
@@ -101,6 +99,7 @@ fn password(arguments: &Arguments, types: bool) -> anyhow::Result<Password> {
 /// The configuration that is there.
 fn existing(path: &Path) -> anyhow::Result<Option<Config>> {
     match std::fs::read_to_string(path) {
+        // A package brings it. Whoever has not changed it has not configured anything.
         Ok(text) if text == SAMPLE => Ok(None),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Ok(_) => load(path).map(Some),
@@ -264,7 +263,7 @@ fn secure(arguments: &Arguments, tls: Tls, config: &mut Config) -> anyhow::Resul
             section.key = absolute(&arguments.key)?;
         }
         Tls::Acme => {
-            let folder = config.server.data_directory.join("tls");
+            let folder = config.server.certificates();
             section.smtp_certificate = Some(folder.join("smtp-chain.pem"));
             section.smtp_key = Some(folder.join("smtp-key.pem"));
             let acme = section.acme.get_or_insert_default();

@@ -16,9 +16,6 @@ use crate::config::{self, Config};
 use crate::store::FileWork;
 use crate::store::sqlite::backup::{self, Beside};
 
-/// The folder of certificates, below the data directory.
-pub const CERTIFICATES: &str = "tls";
-
 /// No certificate or key is larger.
 const MOST_OCTETS: u64 = 1 << 20;
 
@@ -47,14 +44,11 @@ pub async fn run(arguments: &Backup, config: Config, out: &mut dyn Write) -> any
         true => Beside::default(),
         false => Beside {
             master_key: Some(config::load_master_key(&config).context("the store cannot be opened")?),
-            files: certificates(&config.server.data_directory.join(CERTIFICATES))?,
+            files: certificates(&config.server.certificates())?,
         },
     };
     let context = Context::open(config).await?;
-    let folder = match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = durable::folder_of(file);
     let failed = || format!("{} cannot be written", file.display());
     let staged = tempfile::Builder::new()
         .prefix(".dimed-")

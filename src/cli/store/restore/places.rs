@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::base::durable;
-use crate::cli::store::backup::CERTIFICATES;
 use crate::config::{self, Config};
 use crate::crypto::at_rest::Key;
 use crate::store::sqlite::backup;
@@ -26,6 +25,7 @@ pub(super) struct Places {
     pub(super) database: PathBuf,
     /// Where the database is made ready.
     pub(super) copy: PathBuf,
+    certificates: PathBuf,
     master_key: PathBuf,
 }
 
@@ -36,6 +36,7 @@ impl Places {
             data: config.server.data_directory.clone(),
             copy: backup::unfinished(&database),
             database,
+            certificates: config.server.certificates(),
             master_key: config.server.master_key_file.clone(),
         }
     }
@@ -104,7 +105,7 @@ impl Places {
             if is_same(&self.staged_key(), &self.master_key) {
                 backup::remove_file(&self.master_key)?;
             }
-            remove_folder(&self.data.join(CERTIFICATES))?;
+            remove_folder(&self.certificates)?;
         }
         self.remove_staged_key()?;
         backup::remove(&self.copy)
@@ -115,7 +116,7 @@ impl Places {
         let staged = self.staged_key();
         config::create_master_key(&staged, key)?;
         fs::hard_link(&staged, path).with_context(|| format!("{} cannot be made", path.display()))?;
-        durable::sync_folder(path.parent().unwrap_or(Path::new("/")))?;
+        durable::sync_folder(durable::folder_of(path))?;
         Ok(())
     }
 
@@ -136,8 +137,8 @@ impl Places {
             !name.contains('/') && name != "." && name != "..",
             "the backup has a file with a wrong name"
         );
-        let folder = self.data.join(CERTIFICATES);
-        durable::create_folder(&folder)?;
+        let folder = &self.certificates;
+        durable::create_folder(folder)?;
         let path = folder.join(name);
         let mut file = OpenOptions::new()
             .write(true)
@@ -147,7 +148,7 @@ impl Places {
             .with_context(|| format!("{} cannot be made", path.display()))?;
         file.write_all(octets)?;
         file.sync_all()?;
-        durable::sync_folder(&folder)?;
+        durable::sync_folder(folder)?;
         Ok(())
     }
 }
@@ -185,6 +186,7 @@ mod tests {
         let database = data.join("dimed.db");
         Places {
             copy: backup::unfinished(&database),
+            certificates: data.join("tls"),
             data,
             database,
             master_key: home.join("master.key"),
