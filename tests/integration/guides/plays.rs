@@ -20,6 +20,9 @@ const PLAYED: [&str; 6] = [
     "deploy/troubleshooting.md",
 ];
 
+/// Guides of which `recovery` plays each section by itself.
+const DRILLED: [&str; 2] = ["deploy/recovery.md", "deploy/upgrade.md"];
+
 const LETTER: &str =
     "From: alice@hermail.test\r\nTo: bob@hismail.test\r\nSubject: The plan\r\n\r\nMeet at noon.\r\n";
 
@@ -29,10 +32,29 @@ const DRAFT: &str =
 
 #[test]
 fn every_guide_is_played() {
-    let played: Vec<PathBuf> = PLAYED.iter().map(PathBuf::from).collect();
+    let played: Vec<PathBuf> = PLAYED.iter().chain(&DRILLED).map(PathBuf::from).collect();
     let mut others = guides();
     others.retain(|guide| !played.contains(guide));
     assert_eq!(others, [""; 0].map(PathBuf::from));
+}
+
+#[test]
+fn every_section_with_commands_is_a_drill() {
+    let folder = text::root().join("tests/integration/recovery");
+    let mut drills = String::new();
+    for file in std::fs::read_dir(folder).unwrap() {
+        drills += &std::fs::read_to_string(file.unwrap().path()).unwrap();
+    }
+    for guide in DRILLED {
+        for section in text::read(guide).split("\n## ").skip(1) {
+            let heading = section.lines().next().unwrap();
+            let is_drilled = drills.contains(&format!("\"{heading}\""));
+            assert!(
+                is_drilled || text::steps(section).is_empty(),
+                "{guide}: {heading}"
+            );
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
