@@ -113,8 +113,8 @@ async fn at_once(
         format!("Next: publish what `dimed dns records {name}` prints, at once; until then mail waits.");
     let answer = Answer {
         text: format!(
-            "{name} has new keys, which are in use; the old ones vouch for nothing any more.\nUsers who keep their keys: {kept}; \
-             users with new ones, because theirs are lost: {renewed}.\n{next}\n"
+            "{name} has new keys, which are in use; the old ones vouch for nothing any more.\nUsers whose keys are \
+             as before: {kept}; users with new ones, because theirs are lost: {renewed}.\n{next}\n"
         ),
         json: json!({
             "name": name.to_string(), "state": "replaced", "users_kept": kept, "users_renewed": renewed,

@@ -145,7 +145,7 @@ async fn without_any_copy_the_domain_begins_anew_and_who_keeps_keys_at_home_lose
     }
     let said = drill.done(&hismail, "dimed key rotate example.org --at-once");
     assert!(
-        said.contains("Users who keep their keys: 1; users with new ones, because theirs are lost: 1."),
+        said.contains("Users whose keys are as before: 1; users with new ones, because theirs are lost: 1."),
         "{said}"
     );
     drill.done(&hismail, "dimed dkim add example.org");

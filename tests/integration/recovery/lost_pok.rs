@@ -56,7 +56,7 @@ async fn a_domain_without_its_keys_takes_nothing_sealed_and_has_new_ones_at_once
 
     let said = drill.done(&hismail, "dimed key rotate example.org --at-once");
     assert!(
-        said.contains("Users who keep their keys: 1; users with new ones, because theirs are lost: 0."),
+        said.contains("Users whose keys are as before: 1; users with new ones, because theirs are lost: 0."),
         "{said}"
     );
     let said = drill.done(&hismail, "dimed dns records example.org");
