@@ -1,5 +1,7 @@
 //! The step about certificates.
 
+use std::net::SocketAddr;
+
 use anyhow::Context as _;
 
 use super::progress::Progress;
@@ -59,9 +61,17 @@ pub async fn fetch(context: &Context, progress: &mut Progress<'_>) -> anyhow::Re
     issuer.issue(host).await.with_context(|| {
         format!("there is no certificate for {host} yet; once this is mended, the same command goes on")
     })?;
-    let path = issuer.certificate.display();
+    let (path, listen) = (issuer.certificate.display(), addresses(&issuer.listen));
     progress.done(
         "acme",
-        &format!("The authority has issued a certificate for {host}, in {path}; the daemon renews it"),
+        &format!(
+            "The authority has issued a certificate for {host}, in {path}; the daemon renews it, and must be able to listen on {listen} \
+             then (`dimed config reference` says at tls.acme what its unit needs for that)"
+        ),
     )
+}
+
+fn addresses(all: &[SocketAddr]) -> String {
+    let texts: Vec<String> = all.iter().map(SocketAddr::to_string).collect();
+    texts.join(" and ")
 }
