@@ -1,9 +1,13 @@
 //! Files and folders that are still there after a power cut.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+mod staged;
+
+use std::fs::{DirBuilder, File};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
+pub use staged::Staged;
 
 /// Makes a folder with mode 0700 if it is not there, and those above it, each durably in the one above.
 pub fn create_folder(folder: &Path) -> io::Result<()> {
@@ -33,30 +37,23 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// Writes a file as a whole, in place of one of the same name: whoever looks sees the old one or the new one, and none that is
-/// half written. The folder must be there.
+/// half written, also where several write it. The folder must be there.
 pub fn replace(path: &Path, octets: &[u8], mode: u32) -> io::Result<()> {
-    let temporary = beside(path);
-    // Of a writer that was killed.
-    match std::fs::remove_file(&temporary) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&temporary)?;
-    file.write_all(octets)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    sync_folder(folder_of(path))
+    write(path, octets, mode, true)
 }
 
-/// Where a file is written before it gets its name.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    name.into()
+/// Writes a file as a whole, as a new one. The folder must be there.
+///
+/// Errors: also of kind `AlreadyExists`.
+pub fn create(path: &Path, octets: &[u8], mode: u32) -> io::Result<()> {
+    write(path, octets, mode, false)
+}
+
+fn write(path: &Path, octets: &[u8], mode: u32, replaces: bool) -> io::Result<()> {
+    let mut staged = Staged::at(path, mode)?;
+    staged.file().write_all(octets)?;
+    staged.persist(replaces)?;
+    sync_folder(folder_of(path))
 }
 
 /// The folder that a file is in.
@@ -75,14 +72,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_replaced_as_a_whole_also_after_a_writer_that_was_killed() {
+    fn a_file_is_replaced_as_a_whole_and_made_only_where_there_is_none() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("key.pem");
-        std::fs::write(home.path().join("key.pem.tmp"), "half").unwrap();
-        replace(&path, b"old", 0o644).unwrap();
+        create(&path, b"old", 0o644).unwrap();
+        let exists = create(&path, b"other", 0o644).unwrap_err();
+        assert_eq!(exists.kind(), ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
         replace(&path, b"new", 0o600).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn several_who_replace_a_file_leave_one_that_is_whole() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("chain.pem");
+        let texts = ["a".repeat(300_000), "b".repeat(100_000)];
+        replace(&path, texts[0].as_bytes(), 0o600).unwrap();
+        std::thread::scope(|scope| {
+            for text in &texts {
+                let path = &path;
+                scope.spawn(move || {
+                    for _ in 0..20 {
+                        replace(path, text.as_bytes(), 0o600).unwrap();
+                        let found = std::fs::read_to_string(path).unwrap();
+                        assert!([300_000, 100_000].contains(&found.len()), "{}", found.len());
+                    }
+                });
+            }
+        });
+        assert!(texts.contains(&std::fs::read_to_string(&path).unwrap()));
         assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1);
     }
 }

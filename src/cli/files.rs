@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::Exit;
-use super::staged::Staged;
+use crate::base::durable::Staged;
 
 /// Most octets of a signet or a key file: the largest signet, armored, with some text around it.
 pub const MAX_OBJECT: usize = 24 << 20;

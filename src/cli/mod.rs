@@ -33,7 +33,6 @@ pub mod sendmail;
 pub mod serve;
 mod setup;
 pub mod signet;
-mod staged;
 mod store;
 pub mod submit;
 mod trap;

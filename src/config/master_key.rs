@@ -4,7 +4,7 @@
 //! variable `DIMED_MASTER_KEY` (base64), then in the configured file. It never lies in the database.
 
 use std::ffi::OsString;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -60,14 +60,8 @@ pub fn create_master_key(path: &Path, key: &Key) -> Result<(), Error> {
     };
     let folder = durable::folder_of(path);
     durable::create_folder(folder).map_err(failed)?;
-    // A kill leaves no half of a key: it has its name once all of it is on the disk. The mode is 0600.
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     let text = Zeroizing::new(encoding::base64(key.expose()) + "\n");
-    file.write_all(text.as_bytes()).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist_noclobber(path)
-        .map_err(|error| failed(error.error))?;
-    durable::sync_folder(folder).map_err(failed)
+    durable::create(path, text.as_bytes(), 0o600).map_err(failed)
 }
 
 fn find(config: &Config, variable: impl Fn(&str) -> Option<OsString>) -> Origin {

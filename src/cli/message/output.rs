@@ -4,8 +4,8 @@ use std::io::{BufWriter, Write};
 
 use clap::Args;
 
+use crate::base::durable::Staged;
 use crate::cli::files::FileName;
-use crate::cli::staged::Staged;
 
 /// Where a result goes.
 #[derive(Debug, Args)]

@@ -7,11 +7,10 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::base::durable;
+use crate::base::durable::{self, Staged};
 use crate::base::id::QueueId;
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
-use crate::cli::staged::Staged;
 use crate::cli::{Exit, Misuse};
 use crate::config::Config;
 use crate::store::{Content, Error, Mark, Rescued};

@@ -1,4 +1,4 @@
-//! A file that has no name until it is complete: whatever ends the command before that, nothing of it is left behind.
+//! A file that has no name until it is complete: whatever ends the process before that, nothing of it is left behind.
 //!
 //! It may be plaintext or a private key. Where the file system has no files without a name, it has a hidden one, which only
 //! a kill leaves behind.
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
 use tempfile::{Builder, TempPath};
 
-use crate::base::durable::folder_of;
+use super::folder_of;
 
 const PREFIX: &str = ".dimed-";
 
