@@ -126,16 +126,10 @@ async fn only_key(arguments: &Restore, config: Config, out: &mut dyn Write) -> a
     );
     let place = config.place()?;
     place.demand_there()?;
-    let staged = tempfile::Builder::new()
-        .prefix(".dimed-")
-        .tempfile_in(&config.server.data_directory)?;
-    let failed = || format!("{} cannot be copied", file.display());
-    let mut backup = File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    io::copy(&mut backup, &mut staged.as_file()).with_context(failed)?;
-    let beside = backup::read(staged.path()).await;
-    backup::remove_beside(staged.path())?;
-    let beside = beside.map_err(|error| told(error, file))?;
-    let key = beside.master_key;
+    // Of a file that is not there SQLite says less.
+    drop(File::open(file).with_context(|| format!("{} cannot be read", file.display()))?);
+    let key = backup::read_master_key(file).await;
+    let key = key.map_err(|error| told(error, file))?;
     let key = key.with_context(|| {
         format!(
             "{} has no master key: take a backup that was made with it",

@@ -131,12 +131,47 @@ pub async fn read_any(copy: &Path) -> Result<Beside, Error> {
     look(copy, "master_key_check").await.map_err(damaged)
 }
 
-/// `demanded` is a table that must be there.
-async fn look(copy: &Path, demanded: &str) -> Result<Beside, Error> {
-    let no_database = |error: Error| match code(&error) {
+/// The master key in a backup, if it has one. The file is read where it is: nothing of it is copied, and what is damaged in it
+/// elsewhere, or newer than this program, does not matter.
+///
+/// Errors: [`Error::Missing`] if it is no backup, [`Error::Unreadable`] if the key cannot be read.
+pub async fn read_master_key(file: &Path) -> Result<Option<Key>, Error> {
+    let key = look_for_key(file).await;
+    key.map_err(|error| damaged(no_database(error)))
+}
+
+async fn look_for_key(file: &Path) -> Result<Option<Key>, Error> {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .read_only(true)
+        .disable_statement_logging();
+    let mut db = options.connect().await?;
+    if !has(&mut db, "backup").await? {
+        return Err(Error::Missing);
+    }
+    let key = master_key(&mut db).await?;
+    db.close().await?;
+    Ok(key)
+}
+
+async fn master_key(db: &mut SqliteConnection) -> Result<Option<Key>, Error> {
+    let key: Option<Vec<u8>> = query_scalar("SELECT master_key FROM backup")
+        .fetch_one(db)
+        .await?;
+    let key = key.map(|octets| <[u8; 32]>::try_from(octets).map(Key::from_bytes));
+    key.transpose().map_err(|_| Error::Unreadable("master key"))
+}
+
+/// [`Error::Missing`] for what is said of a file that is something else.
+fn no_database(error: Error) -> Error {
+    match code(&error) {
         Some(NOT_A_DATABASE) => Error::Missing,
         _ => error,
-    };
+    }
+}
+
+/// `demanded` is a table that must be there.
+async fn look(copy: &Path, demanded: &str) -> Result<Beside, Error> {
     let mut db = open(copy).await.map_err(no_database)?;
     if !has(&mut db, demanded).await.map_err(no_database)? {
         return Err(Error::Missing);
@@ -156,18 +191,12 @@ async fn look(copy: &Path, demanded: &str) -> Result<Beside, Error> {
         db.close().await?;
         return Ok(Beside::default());
     }
-    let key: Option<Vec<u8>> = query_scalar("SELECT master_key FROM backup")
-        .fetch_one(&mut db)
-        .await?;
-    let key = key.map(|octets| <[u8; 32]>::try_from(octets).map(Key::from_bytes));
+    let master_key = master_key(&mut db).await?;
     let files = query_as("SELECT name, octets FROM backup_files ORDER BY name")
         .fetch_all(&mut db)
         .await?;
     db.close().await?;
-    Ok(Beside {
-        master_key: key.transpose().map_err(|_| Error::Unreadable("master key"))?,
-        files,
-    })
+    Ok(Beside { master_key, files })
 }
 
 async fn has(db: &mut SqliteConnection, table: &str) -> Result<bool, Error> {

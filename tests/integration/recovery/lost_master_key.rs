@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
+
 use crate::support::child::{Launch, Process};
 use crate::support::eventually;
 use crate::support::home::Home;
@@ -73,6 +76,14 @@ async fn a_backup_made_with_keys_gives_the_master_key_back_and_nothing_is_lost()
     assert_eq!(code, 1, "{err}");
     assert!(err.contains("has no master key"), "{err}");
 
+    // What else is damaged in it does not matter.
+    let options = SqliteConnectOptions::new().filename(&backup);
+    let mut damaged = options.connect().await.unwrap();
+    sqlx::query("DROP TABLE backup_files")
+        .execute(&mut damaged)
+        .await
+        .unwrap();
+    damaged.close().await.unwrap();
     let said = drill.done(
         &hismail,
         "dimed store restore --only-master-key /srv/backup/dimed.backup",
