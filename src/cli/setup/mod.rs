@@ -126,18 +126,18 @@ enum Tls {
 /// Does everything that has not been done.
 pub async fn run(arguments: Arguments, path: &Path, out: &mut dyn Write) -> anyhow::Result<Exit> {
     owner::step_down(&plan::data_directory(&arguments, path)?)?;
-    let asks = !arguments.json && std::io::stdin().is_terminal();
+    let types = !arguments.json && std::io::stdin().is_terminal();
+    let asks = types && !arguments.yes;
     let plan = {
         let mut input = BufReader::new(std::io::stdin());
         let mut questions = Questions::new(&mut input, out);
-        let asked = (asks && !arguments.yes).then_some(&mut questions);
-        plan::make(&arguments, path, asks, asked)?
+        plan::make(&arguments, path, types, asks.then_some(&mut questions))?
     };
     ports::demand_free(&plan.config)?;
     certificate::demand_usable(&plan.config)?;
 
     let domain = &arguments.domain;
-    let mut progress = Progress::new(out, arguments.json);
+    let mut progress = Progress::new(out, arguments.json, asks);
     steps::configuration(&plan, path, &mut progress)?;
     let context = steps::store(plan.config, &mut progress).await?;
     steps::domain(&context, domain, &mut progress).await?;

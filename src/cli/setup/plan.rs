@@ -52,7 +52,7 @@ pub fn make(
     arguments: &Arguments,
     path: &Path,
     types: bool,
-    questions: Option<&mut Questions<'_>>,
+    mut questions: Option<&mut Questions<'_>>,
 ) -> anyhow::Result<Plan> {
     let domain = &arguments.domain;
     if let Some(account) = arguments
@@ -72,13 +72,24 @@ pub fn make(
             password,
         });
     }
-    let (config, account) = fresh(arguments, questions)?;
-    if matches!(password, Password::Unknown) {
-        return Err(Misuse(format!("say the password of {account} with --password-file")).into());
-    }
+    let (config, account) = fresh(arguments, questions.as_deref_mut())?;
+    let text = file::render(&config, domain, path)?;
+    let password = match password {
+        Password::Unknown => {
+            return Err(Misuse(format!("say the password of {account} with --password-file")).into());
+        }
+        // Now, so that nothing has been made yet if it cannot be used.
+        Password::Typed => {
+            if let Some(questions) = questions {
+                questions.tell(&format!("The password of {account}:"))?;
+            }
+            Password::Given(usable(add::password(None)?)?)
+        }
+        given => given,
+    };
     Ok(Plan {
-        text: Some(file::render(&config, domain, path)?),
         config,
+        text: Some(text),
         account: Some(account),
         password,
     })
@@ -91,9 +102,13 @@ fn password(arguments: &Arguments, types: bool) -> anyhow::Result<Password> {
             false => Password::Unknown,
         });
     };
-    let password = add::password(Some(file))?;
-    accounts::check_password(&password).with_context(|| format!("{file} cannot be used"))?;
+    let password = usable(add::password(Some(file))?).with_context(|| format!("{file} cannot be used"))?;
     Ok(Password::Given(password))
+}
+
+fn usable(password: Secret<String>) -> anyhow::Result<Secret<String>> {
+    accounts::check_password(&password)?;
+    Ok(password)
 }
 
 /// The configuration that is there.
@@ -166,7 +181,8 @@ fn usual_host(domain: &Domain) -> anyhow::Result<Domain> {
     Ok(host.map_err(|_| Misuse("say the name of this host with --hostname".into()))?)
 }
 
-fn asked_account(questions: &mut Questions<'_>, domain: &Domain) -> anyhow::Result<Mailbox> {
+/// An address in the domain.
+pub fn asked_account(questions: &mut Questions<'_>, domain: &Domain) -> anyhow::Result<Mailbox> {
     let question = format!("First account, in {domain}");
     let default = Mailbox::parse(&format!("postmaster@{domain}"))?;
     loop {

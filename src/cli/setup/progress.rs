@@ -1,9 +1,10 @@
-//! What is said while steps are taken.
+//! What is said, and asked, while steps are taken.
 
-use std::io::Write;
+use std::io::{BufReader, Write};
 
 use serde_json::{Value, json};
 
+use super::questions::Questions;
 use crate::cli::Exit;
 use crate::cli::answer::Answer;
 use crate::mail::address::Domain;
@@ -12,16 +13,18 @@ use crate::mail::address::Domain;
 pub struct Progress<'a> {
     out: &'a mut dyn Write,
     json: bool,
+    asks: bool,
     steps: Vec<Value>,
     records: Value,
 }
 
 impl<'a> Progress<'a> {
-    /// Nothing has been done yet.
-    pub fn new(out: &'a mut dyn Write, json: bool) -> Self {
+    /// Nothing has been done yet. `asks` says that somebody can answer, and wants to.
+    pub fn new(out: &'a mut dyn Write, json: bool, asks: bool) -> Self {
         Self {
             out,
             json,
+            asks,
             steps: Vec::new(),
             records: Value::Null,
         }
@@ -54,6 +57,18 @@ impl<'a> Progress<'a> {
             self.out.flush()?;
         }
         Ok(())
+    }
+
+    /// What somebody answers; `None` where nobody is to be asked.
+    pub fn ask<T>(
+        &mut self,
+        question: impl FnOnce(&mut Questions<'_>) -> anyhow::Result<T>,
+    ) -> anyhow::Result<Option<T>> {
+        if !self.asks {
+            return Ok(None);
+        }
+        let mut input = BufReader::new(std::io::stdin());
+        question(&mut Questions::new(&mut input, &mut *self.out)).map(Some)
     }
 
     /// The last words, with what DNS says, if it was asked.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::plan::{Password, Plan};
+use super::plan::{self, Password, Plan};
 use super::progress::Progress;
 use crate::accounts::NewAccount;
 use crate::base::durable;
@@ -93,10 +93,14 @@ pub async fn account(
             return progress.already("account", &format!("{} has an account", account.address));
         }
         (Some(address), _) => address,
-        (None, None) => {
-            let text = format!("nobody has an account in {domain}: say the first one with --account");
-            return Err(Misuse(text).into());
-        }
+        // An earlier run has asked, and was cut off before it came to this.
+        (None, None) => progress
+            .ask(|questions| plan::asked_account(questions, domain))?
+            .ok_or_else(|| {
+                Misuse(format!(
+                    "nobody has an account in {domain}: say the first one with --account"
+                ))
+            })?,
     };
     if context.store.account(&address).await?.is_some() {
         progress.already("account", &format!("{address} has an account"))?;

@@ -90,10 +90,8 @@ async fn it_waits_until_dns_has_the_records() {
     assert!(said.contains("hermail.test is set up."), "{said}");
 }
 
-/// A person answers. The first host is no name, and is asked for again; the account and the host are as proposed.
-#[tokio::test(flavor = "multi_thread")]
-async fn on_a_terminal_it_asks() {
-    let host = Host::new().await;
+/// A set-up on a terminal, where somebody types those lines: how it ended, and what stood there.
+async fn typed(host: &Host, answers: &str) -> (bool, String) {
     let line = format!(
         "{DIMED} --config {} setup {NAME} --no-wait {}",
         host.config().display(),
@@ -108,7 +106,6 @@ async fn on_a_terminal_it_asks() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let answers = format!("a..b\n\n\nself-signed\n{PASSWORD}\n{PASSWORD}\n");
     let mut keys = terminal.stdin.take().unwrap();
     keys.write_all(answers.as_bytes()).unwrap();
     drop(keys);
@@ -117,10 +114,44 @@ async fn on_a_terminal_it_asks() {
         tokio::task::spawn_blocking(move || terminal.wait_with_output().unwrap()),
     );
     let done = ended.await.expect("it ends").unwrap();
-    let said = String::from_utf8_lossy(&done.stdout);
-    assert!(done.status.success(), "{said}");
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    (done.status.success(), said)
+}
+
+/// The first host is no name, and is asked for again; the account and the host are as proposed.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_terminal_it_asks() {
+    let host = Host::new().await;
+    let answers = format!("a..b\n\n\nself-signed\n{PASSWORD}\n{PASSWORD}\n");
+    let (is_done, said) = typed(&host, &answers).await;
+    assert!(is_done, "{said}");
     assert!(said.contains("a..b is not a domain name."), "{said}");
     assert!(said.contains("postmaster@hermail.test has an account"), "{said}");
     let text = host.desk.read("etc/dimed.toml");
     assert!(text.contains("hostname = \"mx.hermail.test\""), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_mistyped_changes_nothing() {
+    let host = Host::new().await;
+    for (first, second, words) in [
+        (PASSWORD, "another one", "the two passwords are not the same"),
+        ("short", "short", "octets"),
+    ] {
+        let (is_done, said) = typed(&host, &format!("\n\nself-signed\n{first}\n{second}\n")).await;
+        assert!(!is_done && said.contains(words), "{said}");
+        assert!(host.is_untouched(), "{said}");
+    }
+}
+
+/// As if it had been cut off once the configuration was there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_cut_off_asks_for_the_account_again() {
+    let host = Host::new().await;
+    host.set_up(0, "--tls self-signed --no-wait");
+    std::fs::remove_dir_all(host.desk.path("data")).unwrap();
+    std::fs::remove_file(host.desk.path("etc/master.key")).unwrap();
+    let (is_done, said) = typed(&host, &format!("bob@hermail.test\n{PASSWORD}\n{PASSWORD}\n")).await;
+    assert!(is_done, "{said}");
+    assert!(said.contains("bob@hermail.test has an account"), "{said}");
 }
