@@ -147,6 +147,8 @@ fn the_units_start_what_the_package_has() {
         assert!(line(&service).is_some(), "{name}");
         assert_eq!(line(&service), line(&daemon));
     }
+    // A backup that was not made does not pass for one.
+    assert!(!service.contains("\nCondition"), "{service}");
     // No key beside what it protects.
     assert_eq!(words.last(), Some(&"--without-keys"));
     assert!(timer.contains("\nOnCalendar=daily\n") && timer.contains("\nPersistent=yes\n"));
