@@ -14,14 +14,7 @@ pub fn create_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
-    let Some(above) = folder.parent() else {
-        return Err(ErrorKind::NotFound.into());
-    };
-    // Of a relative path.
-    let above = match above.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => above,
-    };
+    let above = folder_of(folder);
     create_folder(above)?;
     match DirBuilder::new().mode(0o700).create(folder) {
         // Somebody else was quicker.

@@ -68,7 +68,7 @@ impl<'a> Progress<'a> {
             return Ok(None);
         }
         let mut input = BufReader::new(std::io::stdin());
-        question(&mut Questions::new(&mut input, &mut *self.out)).map(Some)
+        question(&mut Questions::new(&mut input, self.out)).map(Some)
     }
 
     /// The last words, with what DNS says, if it was asked.
