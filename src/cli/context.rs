@@ -1,5 +1,6 @@
 //! What most commands need: the open store, and the services over it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -38,6 +39,28 @@ fn log_is_left(error: Error) -> anyhow::Error {
         path.display()
     );
     anyhow::Error::new(error).context(told)
+}
+
+/// Makes the master key if it is in a file and that is not there; says where it was made.
+fn make_master_key(config: &Config) -> anyhow::Result<Option<PathBuf>> {
+    let Origin::File(path) = config::find_master_key(config) else {
+        return Ok(None);
+    };
+    if path.exists() {
+        return Ok(None);
+    }
+    anyhow::ensure!(
+        !config.server.database().exists(),
+        "{} is missing, but there is a database already: put the key back from your copy",
+        path.display()
+    );
+    config::create_master_key(&path, &Key::generate(&mut rand::rng()))?;
+    Ok(Some(path))
+}
+
+fn has_another_key(error: &anyhow::Error) -> bool {
+    let cause = error.chain().find_map(|cause| cause.downcast_ref::<Error>());
+    matches!(cause, Some(Error::WrongMasterKey))
 }
 
 /// An installation, opened.
@@ -91,21 +114,21 @@ impl Context {
         }
         let folder = &config.server.data_directory;
         durable::create_folder(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-        if let Origin::File(path) = config::find_master_key(&config)
-            && !path.exists()
-        {
-            anyhow::ensure!(
-                !config.server.database().exists(),
-                "{} is missing, but there is a database already: put the key back from your copy",
-                path.display()
-            );
-            config::create_master_key(&path, &Key::generate(&mut rand::rng()))?;
-            eprintln!(
-                "dimed: made a master key in {}; keep a copy of it apart from the database",
-                path.display()
-            );
+        let Some(path) = make_master_key(&config)? else {
+            return Self::open_as(config, false).await;
+        };
+        let opened = Self::open_as(config, false).await;
+        if opened.as_ref().is_err_and(has_another_key) {
+            // On a server that other nodes have used before.
+            std::fs::remove_file(&path).with_context(|| format!("{} cannot be removed", path.display()))?;
+            return opened
+                .with_context(|| format!("{} is missing: copy it from another node", path.display()));
         }
-        Self::open_as(config, false).await
+        eprintln!(
+            "dimed: made a master key in {}; keep a copy of it apart from the database",
+            path.display()
+        );
+        opened
     }
 
     /// The present.

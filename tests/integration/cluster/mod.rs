@@ -527,6 +527,24 @@ fn check(node: &Node) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(said).unwrap())
 }
 
+/// Another one than that of the database would only be in the way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_the_master_key_of_the_others_makes_none() {
+    let cluster = Cluster::shared();
+    let database = cluster.database();
+    let setting = Setting::new(&database, 1).await;
+    let key = setting.here.folder.join("master.key");
+    let aside = key.with_extension("aside");
+    std::fs::rename(&key, &aside).unwrap();
+    let (code, _, said) = setting.here.binary(&["domain", "add", "new.test", "--plain"]);
+    assert_eq!(code, 78, "{said}");
+    assert!(said.contains("is missing: copy it from another node"), "{said}");
+    assert!(!said.contains("made a master key") && !key.exists(), "{said}");
+    std::fs::rename(&aside, &key).unwrap();
+    let (code, _, said) = setting.here.binary(&["domain", "add", "new.test", "--plain"]);
+    assert_eq!(code, 0, "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn check_judges_the_database() {
     let cluster = Cluster::own();
