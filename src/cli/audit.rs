@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::context::Context;
 use super::serve::start_log;
 use crate::base::observe;
+use crate::config::Config;
 use crate::mail::address::Domain;
 
 /// Whether this process does one command and nothing else.
@@ -16,39 +17,39 @@ pub fn in_own_process() {
     IS_OWN.store(true, Ordering::Relaxed);
 }
 
-fn begin(context: &Context) {
+fn begin(config: &Config) {
     if IS_OWN.load(Ordering::Relaxed) {
-        start_log(&context.config);
+        start_log(config);
     }
 }
 
 /// An account in that domain.
 pub fn account(context: &Context, domain: &Domain, change: &'static str) {
-    begin(context);
+    begin(&context.config);
     tracing::warn!(event = observe::ACCOUNT_CHANGED, domain = %domain, change, "by order of an operator, an account is changed");
 }
 
 /// An alias in that domain.
 pub fn alias(context: &Context, domain: &Domain, change: &'static str) {
-    begin(context);
+    begin(&context.config);
     tracing::warn!(event = observe::ALIAS_CHANGED, domain = %domain, change, "by order of an operator, an alias is changed");
 }
 
 /// A domain that is served or relayed from now on, in one word which.
 pub fn domain(context: &Context, domain: &Domain, change: &'static str) {
-    begin(context);
+    begin(&context.config);
     tracing::warn!(event = observe::DOMAIN_CHANGED, domain = %domain, change, "by order of an operator, mail for a domain is taken, or not any more");
 }
 
 /// Keys for DKIM of that domain.
 pub fn dkim(context: &Context, domain: &Domain, change: &'static str) {
-    begin(context);
+    begin(&context.config);
     tracing::warn!(event = observe::DKIM_CHANGED, domain = %domain, change, "by order of an operator, keys for DKIM are changed");
 }
 
 /// So many recipients in the queue.
 pub fn queue(context: &Context, change: &'static str, count: u64) {
-    begin(context);
+    begin(&context.config);
     tracing::warn!(
         event = observe::QUEUE_CHANGED,
         change,
@@ -59,7 +60,7 @@ pub fn queue(context: &Context, change: &'static str, count: u64) {
 
 /// Nodes are to take nothing new, or something again.
 pub fn drain(context: &Context, change: &'static str) {
-    begin(context);
+    begin(&context.config);
     tracing::warn!(
         event = observe::QUEUE_DRAIN_CHANGED,
         change,
@@ -69,11 +70,36 @@ pub fn drain(context: &Context, change: &'static str) {
 
 /// The database was copied.
 pub fn backup(context: &Context, with_keys: bool) {
-    begin(context);
+    begin(&context.config);
     let change = if with_keys { "copied_with_keys" } else { "copied" };
     tracing::warn!(
         event = observe::STORE_COPIED,
         change,
         "by order of an operator, a backup is made"
+    );
+}
+
+/// An installation was made of a backup; without the master key, if that is lost.
+pub fn restored(config: &Config, with_key: bool) {
+    begin(config);
+    let change = if with_key {
+        "restored"
+    } else {
+        "restored_without_key"
+    };
+    tracing::warn!(
+        event = observe::STORE_RESTORED,
+        change,
+        "by order of an operator, a backup is restored"
+    );
+}
+
+/// The master key.
+pub fn master_key(config: &Config, change: &'static str) {
+    begin(config);
+    tracing::warn!(
+        event = observe::KEY_MASTER_CHANGED,
+        change,
+        "by order of an operator, the master key is changed"
     );
 }

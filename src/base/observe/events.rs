@@ -288,6 +288,10 @@ catalogue! {
     QUEUE_DRAIN_CHANGED = "queue.drain_changed", Audit, [Warn], ["change"];
     /// An operator has copied the database: copied, or copied_with_keys.
     STORE_COPIED = "store.copied", Audit, [Warn], ["change"];
+    /// An operator has made an installation of a backup: restored, or restored_without_key where the master key is lost.
+    STORE_RESTORED = "store.restored", Audit, [Warn], ["change"];
+    /// An operator changed the master key: replaced, or put_back (out of a backup).
+    KEY_MASTER_CHANGED = "key.master_changed", Audit, [Warn], ["change"];
     /// An operator has a domain served no more.
     DOMAIN_REMOVED = "domain.removed", Audit, [Warn], ["domain"];
     /// A signet of ours was taken out of service.

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::base::durable;
 use crate::cli::answer::Answer;
 use crate::cli::context::{Context, demand_file};
-use crate::cli::{Exit, Misuse};
+use crate::cli::{Exit, Misuse, audit};
 use crate::config::{self, Config, Origin};
 use crate::crypto::at_rest::Key;
 use crate::store::{FileWork, KeyChange, Mark, MasterKey, Part};
@@ -78,6 +78,7 @@ pub async fn run(
         return Ok(Exit::Done);
     }
     context.store.finish_key_change().await?;
+    audit::master_key(&context.config, "replaced");
     let mut text = format!("{rows} keys are wrapped anew; the old master key opens nothing any more.\n");
     if unreadable > 0 {
         text += &format!(

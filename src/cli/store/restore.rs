@@ -14,7 +14,7 @@ use self::places::Places;
 use crate::base::durable;
 use crate::cli::answer::Answer;
 use crate::cli::context::demand_file;
-use crate::cli::{Exit, Misuse};
+use crate::cli::{Exit, Misuse, audit};
 use crate::config::{self, Config, Origin};
 use crate::crypto::at_rest::Key;
 use crate::store::sqlite::backup::{self, Beside};
@@ -75,6 +75,7 @@ pub async fn run(arguments: &Restore, config: Config, out: &mut dyn Write) -> an
     };
     durable::sync_folder(data)?;
     places.remove_staged_key()?;
+    audit::restored(&config, !arguments.without_master_key);
     answer.write(arguments.json, out)?;
     Ok(Exit::Done)
 }
@@ -143,6 +144,7 @@ async fn only_key(arguments: &Restore, config: Config, out: &mut dyn Write) -> a
             .with_context(|| format!("the master key of {} does not help here", file.display()))?,
     );
     config::create_master_key(&path, &key).with_context(|| format!("{} cannot be made", path.display()))?;
+    audit::master_key(&config, "put_back");
     let answer = Answer {
         text: format!(
             "The master key is back in {}, and opens the database. Nothing else was changed.\n",

@@ -215,6 +215,50 @@ async fn whatever_operators_change_is_in_the_file_for_it() {
     );
 }
 
+/// The key is lost, and then the database, and then somebody may have had the key.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_becomes_of_backups_and_of_the_master_key_is_in_the_file() {
+    let world = World::new().await;
+    let audit = world.home().join("audit.log");
+    let hermail = world
+        .organization("hermail.test")
+        .config(|config| config.log.audit_file = Some(audit.clone()))
+        .build()
+        .await;
+    fs::write(&audit, "").unwrap();
+    let backup = world.home().join("backup");
+    let backup = backup.to_str().unwrap();
+    let run = |arguments: &[&str]| {
+        let (code, _, said) = hermail.binary(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {said}");
+    };
+    run(&["store", "backup", backup]);
+    fs::remove_file(hermail.folder.join("master.key")).unwrap();
+    run(&["store", "restore", "--only-master-key", backup]);
+    let data = hermail.folder.join("data");
+    fs::rename(&data, hermail.folder.join("lost")).unwrap();
+    run(&["store", "restore", backup]);
+    run(&["key", "rotate-master"]);
+    fs::remove_file(hermail.folder.join("master.key")).unwrap();
+    fs::rename(&data, hermail.folder.join("old")).unwrap();
+    let database = hermail.folder.join("old/dimed.db");
+    run(&[
+        "store",
+        "restore",
+        "--without-master-key",
+        database.to_str().unwrap(),
+    ]);
+    let all = fs::read_to_string(&audit).unwrap();
+    for (event, changes) in [
+        ("key.master_changed", ["put_back", "replaced"]),
+        ("store.restored", ["restored", "restored_without_key"]),
+    ] {
+        let found = lines(&all, event);
+        let found: Vec<_> = found.iter().map(|line| &line["change"]).collect();
+        assert_eq!(found, changes, "{all}");
+    }
+}
+
 /// Of two messages the second cannot be changed.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_command_has_changed_before_it_failed_is_in_the_file() {
