@@ -36,7 +36,7 @@ async fn a_lost_machine_comes_back_under_another_name_and_address_and_nobody_is_
     let mut drill = Drill::of(RECOVERY, "Backups", &world);
     let said = drill.done(&hismail, "dimed store backup /srv/backup/dimed.backup");
     assert!(said.contains("keep it as you keep the master key"), "{said}");
-    drill.done(&hismail, "cp -a /var/lib/dimed/mail /srv/backup/mail");
+    drill.done(&hismail, "cp -aT /var/lib/dimed/mail /srv/backup/mail");
     let before = (records(&hismail).await, record_of(&hismail).await);
     let signets = [
         hismail.history("hismail.test").await,
@@ -52,7 +52,7 @@ async fn a_lost_machine_comes_back_under_another_name_and_address_and_nobody_is_
     let mut drill = Drill::of(RECOVERY, "The machine is lost", &world);
     let said = drill.done(&hismail, "dimed store restore");
     assert!(said.contains("1 recipients are held"), "{said}");
-    drill.done(&hismail, "cp -a /srv/backup/mail /var/lib/dimed/mail");
+    drill.done(&hismail, "cp -aT /srv/backup/mail /var/lib/dimed/mail");
     fs::remove_file(hismail.maildir("carol").0).unwrap();
     drill.done(&hismail, "dimed check");
     drill.done(&hismail, "dimed dns records");
