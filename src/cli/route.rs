@@ -31,7 +31,7 @@ use crate::net::dns::{Proof, Resolver};
 use crate::queue::parties::Sender;
 use crate::queue::plan::{Planner, dime_form};
 use crate::routing::transport::Endpoint;
-use crate::routing::{Decision, Reason, Route, Transport, decide};
+use crate::routing::{Decision, DmtpFinding, Reason, Route, Transport, decide};
 use crate::store::{LocalDomain, Source};
 use fate::Fate;
 use hosts::Mail;
@@ -52,7 +52,8 @@ pub enum Command {
     /// names for the domain, which is connected to. For addresses here it says where the mail is put.
     ///
     /// A DIME domain is asked for its signet and the recipient's. What their key sets say is remembered, as it is when mail
-    /// is sent; the format that follows is part of the answer.
+    /// is sent; the format that follows is part of the answer. So is whether others find the management record of the author's domain:
+    /// mail that would be sealed waits for it.
     ///
     /// Exits with 75 if mail would wait, and with 1 if it would be refused or returned.
     Explain {
@@ -202,7 +203,10 @@ async fn remote(
         let asked = planner.ask(&dime_form(&address), &sender).await;
         facts.finding = asked.finding;
         parties = asked.found.map(|(_, _, parties)| parties);
-        trouble = asked.trouble.map(|error| error.to_string());
+        trouble = match asked.finding {
+            DmtpFinding::OwnRecord(why) => Some(why.of(sender.domain.as_str())),
+            _ => asked.trouble.map(|error| error.to_string()),
+        };
     }
     let decision = decide(&facts);
     let resolver = planner.directory.dx.resolver.as_ref();

@@ -2,9 +2,12 @@
 //!
 //! A record once seen is pinned until it expires (`management-record.md` §7.2, §7.4). Pins are kept in the store;
 //! what an absence said is kept in memory for a minute, and a failure is not kept at all.
+//!
+//! Of domains of ours we know whether others find their records ([`Domains::unpublished`]).
 
 mod dx;
 mod hosts;
+mod own;
 mod pinning;
 pub mod sts;
 
@@ -24,6 +27,7 @@ use crate::store;
 
 pub use dx::{Admission, DxConnector, DxPorts, DxSession, Error as DxError};
 pub use hosts::{DeliveryHosts, DxAttempt, MailHosts, Reach, delivery_hosts, mail_hosts};
+pub use own::Unpublished;
 
 /// Why nothing can be said about a domain.
 #[derive(Debug, thiserror::Error)]
@@ -183,6 +187,7 @@ pub struct Domains {
     clock: Arc<dyn Clock>,
     limits: Limits,
     absences: Mutex<HashMap<Domain, (Timestamp, Proof)>>,
+    own: own::OwnRecords,
 }
 
 impl Domains {
@@ -199,6 +204,7 @@ impl Domains {
             clock,
             limits,
             absences: Mutex::new(HashMap::new()),
+            own: own::OwnRecords::default(),
         }
     }
 

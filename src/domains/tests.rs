@@ -775,3 +775,101 @@ async fn without_delivery_hosts_three_mail_hosts_and_the_domain_are_tried() {
         DeliveryHosts::Failed
     );
 }
+
+/// A domain of ours, whose signet is over the first key.
+impl World {
+    async fn own(&self, lookup: Lookup<Vec<Vec<u8>>>) -> Option<Unpublished> {
+        *self.script.txt.lock().unwrap() = lookup;
+        let key = crate::crypto::ed25519::VerifyingKey([1; 32]);
+        self.domains.unours(&hismail(), &key).await
+    }
+}
+
+fn ours(keys: &[u8], ttl: Duration) -> Lookup<Vec<Vec<u8>>> {
+    let keys = keys
+        .iter()
+        .map(|key| format!(" pok={}", base64_unpadded(&[*key; 32])));
+    Lookup::Found {
+        value: vec![format!("ver=1{}", keys.collect::<String>()).into_bytes()],
+        ttl,
+        proof: Proof::Insecure,
+    }
+}
+
+/// Longer than a failure, or an absence, is remembered.
+const A_WHILE: Duration = Duration::from_secs(10);
+
+#[tokio::test(start_paused = true)]
+async fn our_own_record_is_there_once_it_was_seen_with_the_key_in_use() {
+    let secure = Proof::Secure;
+    for (lookup, expected) in [
+        (ours(&[1], HOUR), None),
+        (ours(&[2, 1], HOUR), None),
+        (ours(&[2], HOUR), Some(Unpublished::WithoutKey)),
+        (Lookup::Absent { proof: secure }, Some(Unpublished::Missing)),
+        (Lookup::Failed, Some(Unpublished::Unknown)),
+        (Lookup::Bogus, Some(Unpublished::Unknown)),
+    ] {
+        let world = World::new();
+        assert_eq!(world.own(lookup.clone()).await, expected, "{lookup:?}");
+    }
+    let two = Lookup::Found {
+        value: vec![
+            text(1, "pol=mixed").into_bytes(),
+            text(1, "pol=strict").into_bytes(),
+        ],
+        ttl: HOUR,
+        proof: secure,
+    };
+    assert_eq!(World::new().own(two).await, Some(Unpublished::WithoutKey));
+}
+
+#[tokio::test(start_paused = true)]
+async fn our_own_record_counts_for_its_ttl_and_a_failure_takes_nothing_back() {
+    let world = World::new();
+    let absent = Lookup::Absent {
+        proof: Proof::Insecure,
+    };
+    assert_eq!(world.own(ours(&[1], HOUR)).await, None);
+    tokio::time::advance(HOUR - Duration::from_secs(1)).await;
+    assert_eq!(world.own(absent.clone()).await, None);
+    assert_eq!(world.asked(), 1);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    for _ in 0..3 {
+        assert_eq!(world.own(Lookup::Failed).await, None);
+        // Not every message waits for name servers that say nothing.
+        let asked = world.asked();
+        assert_eq!(world.own(Lookup::Failed).await, None);
+        assert_eq!(world.asked(), asked);
+        tokio::time::advance(A_WHILE).await;
+    }
+    assert_eq!(world.own(absent.clone()).await, Some(Unpublished::Missing));
+    // It was seen before that, and it is known to be gone.
+    tokio::time::advance(A_WHILE).await;
+    assert_eq!(world.own(Lookup::Failed).await, Some(Unpublished::Unknown));
+
+    // Whoever publishes it need not wait for long, and much mail that waits does not ask for it each time.
+    tokio::time::advance(A_WHILE).await;
+    assert_eq!(world.own(absent.clone()).await, Some(Unpublished::Missing));
+    let asked = world.asked();
+    assert_eq!(
+        world.own(ours(&[1], Duration::ZERO)).await,
+        Some(Unpublished::Missing)
+    );
+    assert_eq!(world.asked(), asked);
+    tokio::time::advance(A_WHILE).await;
+    assert_eq!(world.own(ours(&[1], Duration::ZERO)).await, None);
+    tokio::time::advance(A_WHILE).await;
+    assert_eq!(world.own(absent).await, None, "however small its TTL is");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_seen_of_our_own_record_says_nothing_of_another_key() {
+    let world = World::new();
+    assert_eq!(world.own(ours(&[1], HOUR)).await, None);
+    let next = crate::crypto::ed25519::VerifyingKey([2; 32]);
+    let found = world.domains.unours(&hismail(), &next).await;
+    assert_eq!(found, Some(Unpublished::WithoutKey));
+    *world.script.txt.lock().unwrap() = Lookup::Failed;
+    assert_eq!(world.own(Lookup::Failed).await, Some(Unpublished::Unknown));
+}

@@ -28,6 +28,7 @@ use crate::delivery::local::LocalDelivery;
 use crate::delivery::session::TOO_LONG;
 use crate::delivery::smtp::{self, SmtpDelivery};
 use crate::delivery::{Contact, Diagnosis, Outcome};
+use crate::domains::Unpublished;
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::EnhancedStatus;
 use crate::routing::{Decision, DmtpFinding, Reason, Route, SmtpTls};
@@ -152,7 +153,7 @@ impl Mailer {
                 (Route::Local, None) => here.push(one),
                 (Route::Dmtp { .. }, Some(sealing)) => self.seal(progress, &one, sealing).await,
                 (Route::Dmtp { .. } | Route::Defer, _) => {
-                    progress.add(&one, Outcome::Deferred(refusal(4, &one.decision.reason)));
+                    progress.add(&one, Outcome::Deferred(waits(claim, &one.decision.reason)));
                 }
                 (Route::Bounce, _) => {
                     progress.add(&one, Outcome::Failed(refusal(5, &one.decision.reason)));
@@ -465,6 +466,27 @@ pub(super) fn our_fault() -> Diagnosis {
     )
 }
 
+/// The reason for waiting. Whose record is missing is said by name: its operator is the one to act.
+fn waits(claim: &Claim, reason: &Reason) -> Diagnosis {
+    let diagnosis = refusal(4, reason);
+    match (reason, &claim.envelope.source) {
+        (
+            Reason::Dime {
+                finding: DmtpFinding::OwnRecord(why),
+                ..
+            },
+            Source::Submission(author),
+        ) => Diagnosis {
+            text: format!(
+                "{}, and others refuse what is sealed without it",
+                why.of(author.domain().as_str())
+            ),
+            ..diagnosis
+        },
+        _ => diagnosis,
+    }
+}
+
 /// The reason for not sending, as a status: the recipient's signet, the sender's keys, or the way there.
 pub(super) fn refusal(class: u8, reason: &Reason) -> Diagnosis {
     let (subject, detail) = match reason {
@@ -484,7 +506,8 @@ pub(super) fn refusal(class: u8, reason: &Reason) -> Diagnosis {
                 DmtpFinding::CertificateRejected
                 | DmtpFinding::NotCovered
                 | DmtpFinding::SignetInvalid
-                | DmtpFinding::Held(_),
+                | DmtpFinding::Held(_)
+                | DmtpFinding::OwnRecord(Unpublished::Missing | Unpublished::WithoutKey),
             ..
         }
         | Reason::LocalHeld(_)

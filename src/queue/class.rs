@@ -30,7 +30,13 @@ pub enum Class {
 }
 
 /// Reasons of routes that are matters of keys, beside those that hold mail.
-const OF_KEYS: [&str; 3] = ["record_bogus", "record_keys_conflict", "dime_signet_invalid"];
+const OF_KEYS: [&str; 5] = [
+    "record_bogus",
+    "record_keys_conflict",
+    "dime_signet_invalid",
+    "dime_own_record_missing",
+    "dime_own_record_without_key",
+];
 
 impl Class {
     /// All of them.
@@ -139,6 +145,9 @@ mod tests {
             ("defer: record_bogus", found(7, 5), Class::Keys),
             ("defer: dime_signet_invalid", found(7, 5), Class::Keys),
             ("defer: local_held_q1", found(7, 5), Class::Keys),
+            ("defer: dime_own_record_missing", found(7, 5), Class::Keys),
+            ("defer: dime_own_record_without_key", found(7, 5), Class::Keys),
+            ("defer: dime_own_record_unknown", found(4, 3), Class::Dns),
             ("defer: sender_is_strict", found(7, 1), Class::Policy),
             ("local: local_domain", found(2, 2), Class::Storage),
             ("local: local_domain", found(3, 0), Class::Storage),

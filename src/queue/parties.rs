@@ -1,15 +1,20 @@
 //! What is known of the keys of a message's parties, and the format that follows (`dmime2.md` §4).
 
 use super::plan::{self, Planner};
+use crate::crypto::ed25519::VerifyingKey;
 use crate::crypto::suite::hpke::Suite;
 use crate::dime::selection::{Actors, Choice, choose};
 use crate::dime::signet::{VerifiedOrg, VerifiedUser};
-use crate::mail::address::Mailbox;
+use crate::mail::address::{Domain, Mailbox};
 use crate::signet_service::{Known, LookupError};
 
 /// The sender's side: the same for all recipients of a message.
 #[derive(Debug, Clone)]
 pub struct Sender {
+    /// The domain of ours in whose name messages go.
+    pub domain: Domain,
+    /// The primary key that its signet is over, which others look for in its record.
+    pub key: VerifyingKey,
     /// The author's organization.
     pub origin: Known,
     /// The author; `None` if it is nobody in particular.
@@ -37,6 +42,8 @@ impl Planner {
         author: Option<(&Mailbox, &VerifiedUser)>,
     ) -> Result<Sender, plan::Error> {
         Ok(Sender {
+            domain: organization.domain().clone(),
+            key: organization.primary_key(),
             origin: self.directory.organization_known(organization).await?,
             author: match author {
                 Some((address, user)) => Some(self.directory.user_known(address, user).await?),

@@ -11,13 +11,13 @@ use crate::dime::record::Policy;
 use crate::dime::selection::{self, Actor, Choice, Hold, Rule};
 use crate::dime::signet::{VerifiedOrg, VerifiedUser};
 use crate::dmtp::name::Name;
-use crate::domains::{self, DomainFacts, Domains, DxError, RecordLookup, Standing};
+use crate::domains::{self, DomainFacts, Domains, DxError, RecordLookup, Standing, Unpublished};
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::demand::Demand;
 use crate::net::dns::Proof;
 use crate::routing::{self, Allowances, Decision, DmtpFinding, Facts, ParentPolicy, Route, Transports};
 use crate::signet_service::{Directory, LookupError, Published, Wanted};
-use crate::store::{self, Claim, ClaimedRecipient, Source, Store};
+use crate::store::{self, Claim, ClaimedRecipient, RetirementState, Source, Store};
 
 /// Why nothing can be decided now: a fault of ours.
 #[derive(Debug, thiserror::Error)]
@@ -276,7 +276,7 @@ impl Planner {
             Ok(parties) => Asked {
                 finding: match parties.choice {
                     Choice::Hold(hold) => DmtpFinding::Held(hold),
-                    _ => DmtpFinding::SignetValid,
+                    _ => self.in_the_name_of(sender).await,
                 },
                 found: Some((destination, signet, parties)),
                 trouble: None,
@@ -287,6 +287,23 @@ impl Planner {
                 found: None,
                 trouble: Some(error),
             },
+        }
+    }
+
+    /// Whether others would believe what is sealed in the name of a domain of ours.
+    ///
+    /// One that leaves DIME has taken its record out of DNS as it was told to. It seals no more, as if it had left already.
+    async fn in_the_name_of(&self, sender: &Sender) -> DmtpFinding {
+        let Some(why) = self.domains.unpublished(&sender.domain, &sender.key).await else {
+            return DmtpFinding::SignetValid;
+        };
+        let leaving = match why {
+            Unpublished::Missing => self.store.retirement(&sender.domain).await.ok().flatten(),
+            Unpublished::WithoutKey | Unpublished::Unknown => None,
+        };
+        match leaving.map(|leaving| leaving.state) {
+            Some(RetirementState::Withdrawn) => DmtpFinding::NoAuthor,
+            _ => DmtpFinding::OwnRecord(why),
         }
     }
 

@@ -22,6 +22,7 @@ use crate::dime::dmime2::time::QUEUE_LIFE_SECS;
 use crate::dime::dmime2::{Limits, Outline};
 use crate::dime::fingerprint::FullFingerprint;
 use crate::dmtp::command::Return;
+use crate::domains::Unpublished;
 use crate::mail::address::Domain;
 use crate::mail::reply::EnhancedStatus;
 use crate::routing::{self, Route};
@@ -136,6 +137,13 @@ impl Mailer {
                 decision.reason
             ));
         };
+        if let Some(why) = self.unpublished(origin).await {
+            *reason = why.code();
+            return fault(&format!(
+                "{}, and others refuse what is sealed without it",
+                why.of(origin.as_str())
+            ));
+        }
         let (Some(origin_signet), Some(destination_signet)) = (
             self.signing_signet(claim, origin, object).await,
             self.their_fingerprint(destination).await,
@@ -167,6 +175,13 @@ impl Mailer {
         self.outages
             .note(&next_hop, report.contact(), Some(&report.outcome), retry_first);
         report
+    }
+
+    /// Why the destination would not believe what has been sealed in the name of a domain of ours.
+    async fn unpublished(&self, origin: &Domain) -> Option<Unpublished> {
+        let organization = self.planner.published.organization(origin).await.ok()??;
+        let key = organization.signet.primary_key();
+        self.planner.domains.unpublished(origin, &key).await
     }
 
     /// A message of format 2 is not sent after its time, however long the queue keeps others (`dmime2.md` §11).

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::dime::record::{ManagementRecord, Policy, SubdomainPolicy};
 use crate::dime::selection::Hold;
-use crate::domains::{DomainFacts, PinnedRecord, RecordLookup, Standing};
+use crate::domains::{DomainFacts, PinnedRecord, RecordLookup, Standing, Unpublished};
 use crate::mail::demand::Demand;
 use crate::net::dns::Proof;
 
@@ -47,6 +47,9 @@ pub enum DmtpFinding {
     KeysElsewhere,
     /// Signets were had, and their key sets forbid to send now, in any way (`dmime2.md` §4).
     Held(Hold),
+    /// Signets were had, and others would not believe what is sealed in the name of the author's domain, which is ours: they do
+    /// not find its record.
+    OwnRecord(Unpublished),
 }
 
 /// What the closest domain above, by a record that DNSSEC vouches for, says of the domains below it (§8).
@@ -281,7 +284,7 @@ fn by_finding(
         }
         (F::Unreachable | F::NotCovered, Mixed | Strict) => Route::Defer,
         (F::CertificateRejected, Experimental) if may_fall_back => by_smtp(SmtpTls::Opportunistic),
-        (F::CertificateRejected | F::SignetInvalid | F::Held(_), _) => Route::Defer,
+        (F::CertificateRejected | F::SignetInvalid | F::Held(_) | F::OwnRecord(_), _) => Route::Defer,
         (F::MessageRefused | F::KeysElsewhere, _) => Route::Bounce,
     };
     decision(

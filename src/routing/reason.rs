@@ -5,6 +5,7 @@ use std::fmt;
 use super::DmtpFinding;
 use crate::dime::record::Policy;
 use crate::dime::selection::{Actor, Hold, Rule};
+use crate::domains::Unpublished;
 
 /// Why a DIME record counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -121,6 +122,7 @@ impl Reason {
                 DmtpFinding::Held(Hold { rule: Rule::Q1, .. }) => "dime_held_q1",
                 DmtpFinding::Held(Hold { rule: Rule::Q2, .. }) => "dime_held_q2",
                 DmtpFinding::Held(Hold { rule: Rule::Q3, .. }) => "dime_held_q3",
+                DmtpFinding::OwnRecord(why) => why.code(),
             },
             Self::SenderIsStrict { .. } => "sender_is_strict",
             Self::SenderDemandsDime { .. } => "sender_demands_dime",
@@ -233,6 +235,25 @@ fn outcome(finding: DmtpFinding, policy: Policy) -> &'static str {
             "the author keeps the private keys elsewhere, so the message must be sealed there before it is submitted"
         }
         (F::Held(hold), _) => held(hold),
+        (F::OwnRecord(why), _) => own_record(why),
+    }
+}
+
+/// Why what is sealed in the name of the author's domain would be refused.
+fn own_record(why: Unpublished) -> &'static str {
+    match why {
+        Unpublished::Missing => {
+            "the management record of the author's domain is not published, so others would refuse what is sealed in its name, and \
+             the message waits"
+        }
+        Unpublished::WithoutKey => {
+            "the management record of the author's domain is published without the key in use, so others would refuse what is \
+             sealed in its name, and the message waits"
+        }
+        Unpublished::Unknown => {
+            "the management record of the author's domain could not be looked up, so nobody knows whether others would refuse what \
+             is sealed in its name, and the message waits"
+        }
     }
 }
 

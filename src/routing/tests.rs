@@ -194,6 +194,21 @@ fn what_dmtp_brought_decides_by_policy() {
         (held(Rule::Q2), [DEFER, DEFER, DEFER], "dime_held_q2"),
         (held(Rule::Q3), [DEFER, DEFER, DEFER], "dime_held_q3"),
         (
+            F::OwnRecord(Unpublished::Missing),
+            [DEFER, DEFER, DEFER],
+            "dime_own_record_missing",
+        ),
+        (
+            F::OwnRecord(Unpublished::WithoutKey),
+            [DEFER, DEFER, DEFER],
+            "dime_own_record_without_key",
+        ),
+        (
+            F::OwnRecord(Unpublished::Unknown),
+            [DEFER, DEFER, DEFER],
+            "dime_own_record_unknown",
+        ),
+        (
             F::MessageRefused,
             [BOUNCE, BOUNCE, BOUNCE],
             "dime_message_refused",
@@ -402,6 +417,9 @@ fn every_reason_has_its_own_code_and_a_whole_sentence() {
         held(Rule::Q1),
         held(Rule::Q2),
         held(Rule::Q3),
+        F::OwnRecord(Unpublished::Missing),
+        F::OwnRecord(Unpublished::WithoutKey),
+        F::OwnRecord(Unpublished::Unknown),
     ];
     reasons.extend(findings.map(|finding| Reason::Dime {
         basis: Basis::Secure,

@@ -37,6 +37,7 @@ pub struct Builder<'a> {
     accounts: Vec<&'a str>,
     plain: bool,
     policy: &'a str,
+    published: bool,
     names_dx: bool,
     opted_out: bool,
     change: Box<dyn Fn(&mut Config) + 'a>,
@@ -51,6 +52,7 @@ impl<'a> Builder<'a> {
             accounts: Vec::new(),
             plain: false,
             policy: "experimental",
+            published: true,
             names_dx: true,
             opted_out: false,
             change: Box::new(|_| {}),
@@ -73,6 +75,12 @@ impl<'a> Builder<'a> {
     /// The policy in its record.
     pub fn policy(mut self, policy: &'a str) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// With DIME, and without its management record in DNS.
+    pub fn unpublished(mut self) -> Self {
+        self.published = false;
         self
     }
 
@@ -124,7 +132,8 @@ impl<'a> Builder<'a> {
         for local in &self.accounts {
             organization.add_account(local).await;
         }
-        let zone = organization.zone(self.names_dx, self.plain, &self.rewrite).await;
+        let has_record = self.published && !self.plain;
+        let zone = organization.zone(self.names_dx, has_record, &self.rewrite).await;
         self.world.put(self.name.as_str(), &zone);
         organization
     }
@@ -361,12 +370,12 @@ impl Organization {
     }
 
     /// What `dimed dns records` prints, as a signed zone.
-    async fn zone(&self, names_dx: bool, plain: bool, rewrite: &dyn Fn(String) -> String) -> Zone {
+    async fn zone(&self, names_dx: bool, has_record: bool, rewrite: &dyn Fn(String) -> String) -> Zone {
         let text = self.cli(&["dns", "records", self.name.as_str()]).await;
         let host = domain(&format!("mx.{}", self.name));
         let mut zone = self.hosts.clone();
         assert!(text.contains(&format!("{}. 3600 IN MX 10 {host}.", self.name)));
-        if !plain {
+        if has_record {
             let mut record = record(&text);
             if !names_dx {
                 record = record.replace(&format!(" dx={host}"), "");

@@ -98,6 +98,11 @@ catalogue! {
     DOMAIN_PINS_FAILED = "domain.pins.failed", Operations, [Error], ["error"];
     /// A management record fails DNSSEC validation.
     DOMAIN_BOGUS = "domain.record.bogus", Security, [Warn], ["domain"];
+    /// Others do not find the management record of a domain of ours, or not with the key in use: what would be sealed in the domain's
+    /// name waits. Said once, and again when the reason is another one.
+    DOMAIN_OWN_RECORD_MISSING = "domain.own_record.missing", Operations, [Warn], ["domain", "reason"];
+    /// The management record of a domain of ours that was missing is there.
+    DOMAIN_OWN_RECORD_SEEN = "domain.own_record.seen", Operations, [Info], ["domain"];
     /// An MTA-STS policy that is in force could not be fetched again.
     STS_REFRESH_FAILED = "sts.refresh.failed", Operations, [Warn], ["domain", "reason"];
     /// MTA-STS policies could not be read or written.

@@ -135,7 +135,7 @@ fn by_record(out: &mut String) {
     );
 }
 
-fn findings() -> [(&'static str, F); 11] {
+fn findings() -> [(&'static str, F); 14] {
     [
         ("the recipient's signet is valid", F::SignetValid),
         ("a host says that there is no signet", F::NoSuchSignet),
@@ -145,6 +145,18 @@ fn findings() -> [(&'static str, F); 11] {
         ("no certificate is accepted", F::CertificateRejected),
         ("the signet does not verify", F::SignetInvalid),
         ("key sets forbid it now", held(Rule::Q1)),
+        (
+            "the record of the author's domain is not published",
+            F::OwnRecord(Unpublished::Missing),
+        ),
+        (
+            "it is published without the key in use",
+            F::OwnRecord(Unpublished::WithoutKey),
+        ),
+        (
+            "it cannot be looked up, and was not seen before",
+            F::OwnRecord(Unpublished::Unknown),
+        ),
         ("the author's keys are elsewhere", F::KeysElsewhere),
         ("the message is refused", F::MessageRefused),
         ("nobody was asked yet", F::NotAsked),

@@ -56,4 +56,5 @@ mod taken_over;
 mod tidying;
 mod trusted;
 mod unproven;
+mod unpublished;
 mod wire;
