@@ -55,8 +55,8 @@
 //!    Otherwise [`queue::runner`] leases due recipients, one message and one domain at a time, and no more for a domain than
 //!    its window, and that of its next hop, have room for ([`queue::windows`]); our own domains and others keep out of each other's way, and
 //!    hosts that nobody has reached lately out of the way of those that answer. People's mail comes a little before the rest ([`queue::priority`]).
-//! 3. **Planned.** [`queue::plan`] collects the facts, asks for signets where the domain has a management record, and has
-//!    [`routing::decide`] name the route and its reason for each recipient.
+//! 3. **Planned.** [`queue::plan`] collects the facts, asks for signets where the domain has a management record, and whether others
+//!    find that of the author's domain, and has [`routing::decide`] name the route and its reason for each recipient.
 //! 4. **Out.** To a Maildir or a mailbox server, sealed first if a trustful author writes to an account whose keys are
 //!    elsewhere; by SMTP, converted if the host needs that, signed last, to the domain's MX hosts or the host that the operator
 //!    names, each with the TLS that [`routing::decide_host`] demands, in a session that several messages may share
