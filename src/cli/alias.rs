@@ -131,6 +131,11 @@ async fn add(context: &Context, add: &Add, out: &mut dyn Write) -> anyhow::Resul
 /// Makes an alias. Whether it leads to somebody, and whether it has got a signet of its own.
 async fn lead(context: &Context, alias: &Mailbox, target: &Mailbox) -> anyhow::Result<(bool, bool)> {
     context.accounts().create_alias(alias, target).await?;
+    provide(context, alias).await
+}
+
+/// Sees to it that an alias has a signet of its own, where it needs one. Whether it leads to somebody, and whether it has got one.
+pub async fn provide(context: &Context, alias: &Mailbox) -> anyhow::Result<(bool, bool)> {
     match context.accounts().resolve(alias).await {
         Ok(Resolution::Unknown) | Err(accounts::Error::AliasLoop) => Ok((false, false)),
         Ok(Resolution::Targets(targets)) => {

@@ -41,6 +41,12 @@ pub fn domain(context: &Context, domain: &Domain, change: &'static str) {
     tracing::warn!(event = observe::DOMAIN_CHANGED, domain = %domain, change, "by order of an operator, mail for a domain is taken, or not any more");
 }
 
+/// A domain that had no DIME has it.
+pub fn joined(context: &Context, domain: &Domain) {
+    begin(context);
+    tracing::warn!(event = observe::DOMAIN_CHANGED, domain = %domain, change = "joined", "by order of an operator, a domain gets DIME");
+}
+
 /// Keys for DKIM of that domain.
 pub fn dkim(context: &Context, domain: &Domain, change: &'static str) {
     begin(&context.config);

@@ -1,5 +1,6 @@
 //! `dimed domain …`.
 
+mod join;
 mod pins;
 mod relayed;
 mod served;
@@ -49,6 +50,10 @@ pub enum Command {
     /// To be done after its owner has been asked: the pin is what stands between the domain's mail and somebody who
     /// forges its DNS. The log says that it was done.
     ForgetPin(pins::Forget),
+    /// Give DIME to a domain that is served without it: keys and a signet to the domain, and to its trustful users and its aliases.
+    ///
+    /// From then on what its users send to domains with DIME waits until DNS has the domain's management record.
+    Join(join::Join),
     /// Take a domain out of DIME safely, and say how far that is and what comes next.
     ///
     /// Others hold mail for a domain whose record is gone for as long as they remember it. So first a record is published
@@ -91,6 +96,16 @@ pub struct Add {
     /// recipients`), callout (the other host is asked) or none. [default: callout]
     #[arg(long, value_name = "HOW", requires = "relay", value_parser = relayed::verification)]
     verify: Option<Verification>,
+    #[command(flatten)]
+    wanted: Wanted,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the management record of a domain says beside its keys.
+#[derive(Debug, Args)]
+pub struct Wanted {
     /// What others do when DMTP does not work: experimental (send by SMTP), mixed (wait, but send by SMTP to users
     /// without a signet) or strict (never send by SMTP).
     #[arg(long, default_value = "experimental", value_parser = policy)]
@@ -105,9 +120,21 @@ pub struct Add {
     /// hours.
     #[arg(long, value_name = "DAYS", default_value_t = EXPIRY_DAYS, value_parser = clap::value_parser!(u16).range(..=3650))]
     expiry: u16,
-    /// One JSON object.
-    #[arg(long)]
-    json: bool,
+}
+
+impl Wanted {
+    fn settings(self, config: &Config) -> DimeSettings {
+        let mut delivery_hosts = self.dx;
+        if delivery_hosts.is_empty() {
+            delivery_hosts.push(config.server.hostname.clone());
+        }
+        DimeSettings {
+            policy: self.policy,
+            subdomain_policy: self.subdomains,
+            delivery_hosts,
+            expiry_days: (self.expiry > 0).then_some(self.expiry),
+        }
+    }
 }
 
 fn policy(text: &str) -> Result<Policy, &'static str> {
@@ -128,6 +155,7 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
         Command::Recipients(command) => relayed::recipients(command, config, out).await,
         Command::Pins(pins) => pins::show(pins, config, out).await,
         Command::ForgetPin(forget) => pins::forget(forget, config, out).await,
+        Command::Join(join) => join::join(join, config, out).await,
         Command::Retire(retire) => self::retire(&retire, config, out).await,
     }
 }
@@ -143,7 +171,7 @@ async fn add(add: Add, config: Config, out: &mut dyn Write) -> anyhow::Result<Ex
     if is_relayed || context.store.local_domain(&name).await?.is_some() {
         return Err(store::Error::Exists).with_context(|| format!("{name} cannot be added"));
     }
-    let dime = (!add.plain).then(|| dime_settings(add, &context.config));
+    let dime = (!add.plain).then(|| add.wanted.settings(&context.config));
     let with_dime = dime.is_some();
     serve(&context, &name, dime).await?;
     let how = match with_dime {
@@ -163,9 +191,8 @@ async fn add(add: Add, config: Config, out: &mut dyn Write) -> anyhow::Result<Ex
 /// Serves a domain that is served by nobody yet, which is logged; with DIME it gets keys and a signet.
 pub async fn serve(context: &Context, name: &Domain, dime: Option<DimeSettings>) -> anyhow::Result<()> {
     // The signet comes first: should this stop in between, the domain is not half there and can be added again.
-    if dime.is_some() && context.published().organization(name).await?.is_none() {
-        let keys = OrgKeys::generate(&mut rand::rng());
-        context.published().publish_organization(name, keys).await?;
+    if dime.is_some() {
+        make_keys(context, name).await?;
     }
     let domain = LocalDomain {
         name: name.clone(),
@@ -177,6 +204,16 @@ pub async fn serve(context: &Context, name: &Domain, dime: Option<DimeSettings>)
     Ok(())
 }
 
+/// Sees to it that a domain has keys and a signet.
+async fn make_keys(context: &Context, name: &Domain) -> anyhow::Result<()> {
+    let published = context.published();
+    if published.organization(name).await?.is_none() {
+        let keys = OrgKeys::generate(&mut rand::rng());
+        published.publish_organization(name, keys).await?;
+    }
+    Ok(())
+}
+
 /// What holds for a domain of which nothing else is said.
 pub fn usual(config: &Config) -> DimeSettings {
     DimeSettings {
@@ -184,19 +221,6 @@ pub fn usual(config: &Config) -> DimeSettings {
         subdomain_policy: SubdomainPolicy::Strict,
         delivery_hosts: vec![config.server.hostname.clone()],
         expiry_days: Some(EXPIRY_DAYS),
-    }
-}
-
-fn dime_settings(add: Add, config: &Config) -> DimeSettings {
-    let mut delivery_hosts = add.dx;
-    if delivery_hosts.is_empty() {
-        delivery_hosts.push(config.server.hostname.clone());
-    }
-    DimeSettings {
-        policy: add.policy,
-        subdomain_policy: add.subdomains,
-        delivery_hosts,
-        expiry_days: (add.expiry > 0).then_some(add.expiry),
     }
 }
 

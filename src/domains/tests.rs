@@ -47,6 +47,9 @@ impl store::Domains for Pins {
     async fn add_domain(&self, _: LocalDomain) -> Result<(), store::Error> {
         Err(store::Error::Exists)
     }
+    async fn set_dime(&self, _: &Domain, _: store::DimeSettings) -> Result<bool, store::Error> {
+        Ok(false)
+    }
     async fn local_domain(&self, _: &Domain) -> Result<Option<LocalDomain>, store::Error> {
         Ok(None)
     }

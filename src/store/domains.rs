@@ -71,6 +71,8 @@ pub enum DomainRemoval {
 pub trait Domains: Send + Sync {
     /// Adds a domain; [`Error::Exists`] if it is served already, or its mail is taken for another host.
     async fn add_domain(&self, domain: LocalDomain) -> Result<(), Error>;
+    /// Gives DIME to a domain that has none; whether there was such a domain.
+    async fn set_dime(&self, name: &Domain, dime: DimeSettings) -> Result<bool, Error>;
     /// The domain, if we serve it.
     async fn local_domain(&self, name: &Domain) -> Result<Option<LocalDomain>, Error>;
     /// All domains we serve, by name.

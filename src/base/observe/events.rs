@@ -283,7 +283,7 @@ catalogue! {
     ACCOUNT_REMOVED = "account.removed", Audit, [Warn], ["domain"];
     /// An operator changed an alias: added or removed (the alias, or one of its targets).
     ALIAS_CHANGED = "alias.changed", Audit, [Warn], ["domain", "change"];
-    /// An operator has mail for a domain taken: served, relayed, or not_relayed any more.
+    /// An operator has mail for a domain taken: served, relayed, or not_relayed any more; or gives DIME to one that had none: joined.
     DOMAIN_CHANGED = "domain.changed", Audit, [Warn], ["domain", "change"];
     /// An operator changed keys for DKIM: added, rotated, cancelled (the change) or retired.
     DKIM_CHANGED = "dkim.changed", Audit, [Warn], ["domain", "change"];

@@ -186,7 +186,8 @@ fn refused(remove: &Remove, why: &str, reason: &str, out: &mut dyn Write) -> any
     Ok(Exit::No)
 }
 
-fn missing(domain: &Domain) -> anyhow::Error {
+/// Nobody serves it here.
+pub fn missing(domain: &Domain) -> anyhow::Error {
     anyhow::Error::new(store::Error::Missing).context(format!("{domain} is not served here"))
 }
 
@@ -203,7 +204,8 @@ fn brief(domain: &LocalDomain) -> Value {
     })
 }
 
-fn how(domain: &LocalDomain) -> String {
+/// With DIME, and how, or without.
+pub fn how(domain: &LocalDomain) -> String {
     match &domain.dime {
         Some(dime) => format!("with DIME, {}", dime.policy),
         None => "without DIME".to_owned(),

@@ -70,6 +70,28 @@ impl Domains for SqlStore {
             .await
     }
 
+    async fn set_dime(&self, name: &Domain, dime: DimeSettings) -> Result<bool, Error> {
+        let name = name.clone();
+        self.inner
+            .change_kept(move |db| {
+                Box::pin(async move {
+                    let done = query(
+                        "UPDATE local_domains SET policy = $2, subdomain_policy = $3, delivery_hosts = $4, \
+                         expiry_days = $5 WHERE name = $1 AND policy IS NULL",
+                    )
+                    .bind(name.as_str())
+                    .bind(policy_text(dime.policy))
+                    .bind(subdomain_policy_text(dime.subdomain_policy))
+                    .bind(hosts_text(&dime.delivery_hosts))
+                    .bind(dime.expiry_days)
+                    .execute(db)
+                    .await?;
+                    Ok(done.rows_affected() > 0)
+                })
+            })
+            .await
+    }
+
     async fn local_domain(&self, name: &Domain) -> Result<Option<LocalDomain>, Error> {
         let read = async {
             let row: Option<DomainRow> = query_as(select_local_domains!("WHERE name = $1"))

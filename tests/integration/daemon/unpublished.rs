@@ -166,3 +166,112 @@ async fn a_domain_that_has_withdrawn_its_record_to_leave_dime_seals_no_more() {
     here.stop().await;
     there.stop().await;
 }
+
+/// Users, an alias with a signet of its own, and a user whose keys are at home.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_domain_gets_dime_with_its_users_and_its_mail_goes_sealed_once_that_is_published() {
+    let world = World::new().await;
+    let hermail = world.organization("hermail.test").accounts(&["alice", "eve"]);
+    let hermail = hermail.plain().config(patient).build().await;
+    let hismail = hismail(&world).await;
+    let password = hermail.folder.join("password");
+    let password = password.to_str().unwrap();
+    for arguments in [
+        &["alias", "add", "team@hermail.test", "alice@hermail.test"][..],
+        &["alias", "add", "team@hermail.test", "eve@hermail.test"],
+        &["alias", "add", "al@hermail.test", "alice@hermail.test"],
+        &["account", "add", "pat@hermail.test", "--trust", "paranoid"],
+    ] {
+        let with_password = ["--password-file", password];
+        let rest: &[&str] = if arguments[0] == "account" {
+            &with_password[..]
+        } else {
+            &[]
+        };
+        hermail.cli(&[arguments, rest].concat()).await;
+    }
+    let (here, there) = (hermail.start().await, hismail.start().await);
+    hermail.submit("alice", &["bob@hismail.test"], LETTER).await;
+    let before = hismail.maildir("bob").only().await;
+    assert!(!before.contains("author=alice@hermail.test"), "{before}");
+    assert_eq!(here.witness.routes_to("bob@hismail.test"), ["smtp"]);
+    let records = hermail.cli(&["dns", "records", "hermail.test"]).await;
+    assert!(!records.contains("\n_dx."), "{records}");
+
+    let join = ["domain", "join", "hermail.test", "--policy", "mixed"];
+    assert_eq!(
+        hermail.cli(&join).await,
+        "hermail.test is served here, with DIME, mixed.\n\
+         New signets of users: 2; of aliases: 1.\n\
+         Users who keep their own keys, and have to ask for a signet (`dimed signet new-request`): 1.\n\
+         Next: publish what `dimed dns records hermail.test` prints. Until then what its users send to domains with DIME waits.\n"
+    );
+    let records = hermail.cli(&["dns", "records", "hermail.test"]).await;
+    assert!(
+        records.contains("\n_dx.") && records.contains("pol=mixed"),
+        "{records}"
+    );
+    let of_all = [
+        "hermail.test",
+        "alice@hermail.test",
+        "eve@hermail.test",
+        "team@hermail.test",
+    ];
+    for name in of_all {
+        assert_eq!(hermail.history(name).await.len(), 1, "{name}");
+    }
+    assert!(
+        hermail.history("al@hermail.test").await.is_empty(),
+        "it is Alice's"
+    );
+
+    hermail.submit("alice", &["bob@hismail.test"], LETTER).await;
+    waits(&hermail, MISSING).await;
+    hermail.publish(&world).await;
+    let mail = hismail.maildir("bob").expect(2).await;
+    assert!(
+        mail.iter().any(|mail| mail.contains("author=alice@hermail.test")),
+        "{mail:?}"
+    );
+    let answer = LETTER.replace("alice@hermail.test", "bob@hismail.test");
+    hismail.submit("bob", &["team@hermail.test"], &answer).await;
+    for local in ["alice", "eve"] {
+        let mail = hermail.maildir(local).only().await;
+        assert!(mail.contains("author=bob@hismail.test"), "{mail}");
+    }
+    assert_eq!(there.witness.routes_to("team@hermail.test"), ["dmtp"]);
+
+    // Again it makes nothing, whatever else is said, and nobody gets a signet back that was taken out of service.
+    hermail.cli(&["signet", "revoke", "eve@hermail.test"]).await;
+    let again = hermail
+        .cli(&["domain", "join", "hermail.test", "--policy", "strict"])
+        .await;
+    assert!(
+        again.starts_with("hermail.test is served here already, with DIME, mixed.\nUsers who keep"),
+        "{again}"
+    );
+    for name in of_all {
+        assert_eq!(hermail.history(name).await.len(), 1, "{name}");
+    }
+    here.stop().await;
+    there.stop().await;
+}
+
+/// They have no form in DMTP, and a domain with DIME has no such users.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_with_addresses_that_have_no_form_in_dmtp_stays_plain() {
+    let world = World::new().await;
+    let hermail = world.organization("hermail.test").accounts(&["alice", "\"a b\""]);
+    let hermail = hermail.plain().build().await;
+    let (exit, said) = hermail.answered(&["domain", "join", "hermail.test"]).await;
+    assert_eq!(exit, Exit::No);
+    assert!(
+        said.starts_with("hermail.test stays without DIME: ") && said.contains("(1): \"a b\"@hermail.test"),
+        "{said}"
+    );
+    for name in ["hermail.test", "alice@hermail.test"] {
+        assert!(hermail.history(name).await.is_empty(), "{name}");
+    }
+    let shown = hermail.cli(&["domain", "show", "hermail.test"]).await;
+    assert!(shown.contains("without DIME"), "{shown}");
+}

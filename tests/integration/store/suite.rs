@@ -1625,7 +1625,25 @@ pub async fn domains_of_ours_keep_their_settings(bed: &dyn Bed) {
     );
     assert_eq!(store.local_domain(&domain("plain.test")).await.unwrap(), None);
     assert_eq!(store.first_domain().await.unwrap(), Some(plain.clone()));
-    assert_eq!(store.list_domains().await.unwrap(), [plain, dime]);
+    assert_eq!(store.list_domains().await.unwrap(), [plain.clone(), dime.clone()]);
+    let settings = DimeSettings {
+        expiry_days: None,
+        ..dime.dime.clone().unwrap()
+    };
+    let joined = LocalDomain {
+        dime: Some(settings.clone()),
+        ..plain.clone()
+    };
+    assert!(store.set_dime(&plain.name, settings.clone()).await.unwrap());
+    assert_eq!(
+        store.local_domain(&plain.name).await.unwrap(),
+        Some(joined.clone())
+    );
+    // What a domain with DIME says is not changed by it, and no domain is made.
+    for name in [&plain.name, &dime.name, &domain("nowhere.test")] {
+        assert!(!store.set_dime(name, settings.clone()).await.unwrap());
+    }
+    assert_eq!(store.list_domains().await.unwrap(), [joined, dime]);
 }
 
 pub async fn pins_are_replaced_and_dropped(bed: &dyn Bed) {
