@@ -13,7 +13,7 @@ use crate::base::time::{Clock, Timestamp};
 use crate::config::{self, Config, Database, Origin};
 use crate::crypto::at_rest::Key;
 use crate::signet_service::{Published, Retiring, Rotation};
-use crate::store::{Error, FileWork, MasterKey, Place, Store};
+use crate::store::{Error, FileWork, MasterKey, Numbers, Place, Store};
 
 /// [`Error::NotThere`] if everything is kept in PostgreSQL.
 pub fn demand_file(config: &Config, work: FileWork) -> Result<(), Error> {
@@ -27,6 +27,14 @@ pub fn demand_file(config: &Config, work: FileWork) -> Result<(), Error> {
 fn demand_there(config: &Config) -> anyhow::Result<()> {
     let place = config.place().context("the store cannot be opened")?;
     Ok(place.demand_there()?)
+}
+
+/// The database to be read for its numbers alone: without the master key, beside everybody who writes into it, and without changing
+/// anything. `None` where it has to be opened for that.
+pub async fn numbers(config: &Config) -> anyhow::Result<Option<Numbers>> {
+    demand_there(config)?;
+    let place = config.place().context("the store cannot be opened")?;
+    Ok(place.numbers().await)
 }
 
 /// What keeps a new database from being made, with the way out where that is the log of another.

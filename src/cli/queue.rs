@@ -41,7 +41,7 @@ pub enum Command {
     ///
     /// For maintenance. That a node is drained is in the database, so it holds after a restart, too, and whether the daemon runs or not.
     Drain(drain::Arguments),
-    /// The queue in numbers.
+    /// The queue in numbers. A file of SQLite is only read, beside whoever writes into it.
     Stats(stats::Arguments),
 }
 

@@ -77,7 +77,7 @@ pub use relaying::*;
 pub use sealed::MasterKey;
 pub use signets::*;
 pub use spool::*;
-pub use sql::{CLAIM_QUERIES, SqlStore, WriterStats};
+pub use sql::{CLAIM_QUERIES, Numbers, SqlStore, WriterStats};
 pub use sts::*;
 pub use tenure::Tenure;
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::postgres::Server;
-use super::sqlite::backup;
-use super::{ClockRecords as _, Error, MasterKey, SqlStore};
+use super::sqlite::{self, backup};
+use super::{ClockRecords as _, Error, MasterKey, Numbers, SqlStore};
 use crate::base::followed_clock::FollowedClock;
 use crate::base::guarded_clock::GuardedClock;
 use crate::base::time::Clock;
@@ -103,6 +103,15 @@ impl Place {
             Err(Error::NoDatabase(path)) if has_log(&path)? => Err(Error::NoDatabase(path)),
             Err(Error::NoDatabase(_)) | Ok(()) => Ok(()),
             other => other,
+        }
+    }
+
+    /// A file to be read for its numbers, which changes nothing and waits for nobody; `None` where it has to be opened for that, as
+    /// a server, and a file whose schema is not that of this program.
+    pub async fn numbers(&self) -> Option<Numbers> {
+        match self {
+            Self::File(path) => sqlite::numbers(path).await,
+            Self::Server(_) => None,
         }
     }
 

@@ -6,10 +6,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::filter::old;
-use crate::base::time::Timestamp;
+use crate::base::time::{Clock as _, SystemClock, Timestamp};
 use crate::cli::Exit;
 use crate::cli::answer::{Answer, printable};
-use crate::cli::context::Context;
+use crate::cli::context::{Context, numbers};
 use crate::config::Config;
 use crate::store::{Amount, Drain, QueueStats};
 
@@ -26,15 +26,24 @@ pub struct Arguments {
 
 /// The queue in numbers.
 pub async fn run(arguments: &Arguments, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let context = Context::open(config).await?;
-    let stats = context.store.queue_stats(arguments.domains.into()).await?;
-    let drains = context.store.drains().await?;
+    let (stats, drains, now) = read(config, arguments.domains.into()).await?;
     let answer = Answer {
-        text: text(&stats, &drains, context.now()),
+        text: text(&stats, &drains, now),
         json: object(&stats, &drains),
     };
     answer.write(arguments.json, out)?;
     Ok(Exit::Done)
+}
+
+async fn read(config: Config, largest: usize) -> anyhow::Result<(QueueStats, Vec<Drain>, Timestamp)> {
+    if let Some(numbers) = numbers(&config).await? {
+        let now = SystemClock.now();
+        let stats = numbers.queue_stats(now, largest).await?;
+        return Ok((stats, numbers.drains().await?, now));
+    }
+    let context = Context::open(config).await?;
+    let stats = context.store.queue_stats(largest).await?;
+    Ok((stats, context.store.drains().await?, context.now()))
 }
 
 fn text(stats: &QueueStats, drains: &[Drain], now: Timestamp) -> String {

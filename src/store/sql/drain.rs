@@ -1,6 +1,7 @@
 //! [`Drains`]: a row for each node that is drained, and one for each that there is.
 
 use super::query::{query, query_as, query_scalar};
+use super::readers::Readers;
 use async_trait::async_trait;
 
 use super::SqlStore;
@@ -13,17 +14,22 @@ const EVERY: &str = "";
 
 type ReportRow = (String, i64, Option<i64>, Option<i64>);
 
+/// All of them.
+pub(super) async fn drains(readers: &Readers) -> Result<Vec<Drain>, Error> {
+    let rows: Vec<(String, i64)> = query_as("SELECT node, since FROM drains ORDER BY node")
+        .fetch_all(readers)
+        .await?;
+    let drain = |(node, since): (String, i64)| Drain {
+        node: Domain::parse(&node).ok(),
+        since: Timestamp(since),
+    };
+    Ok(rows.into_iter().map(drain).collect())
+}
+
 #[async_trait]
 impl Drains for SqlStore {
     async fn drains(&self) -> Result<Vec<Drain>, Error> {
-        let rows: Vec<(String, i64)> = query_as("SELECT node, since FROM drains ORDER BY node")
-            .fetch_all(&self.inner.readers)
-            .await?;
-        let drain = |(node, since): (String, i64)| Drain {
-            node: Domain::parse(&node).ok(),
-            since: Timestamp(since),
-        };
-        Ok(rows.into_iter().map(drain).collect())
+        drains(&self.inner.readers).await
     }
 
     async fn drained_since(&self, node: &Domain) -> Result<Option<Timestamp>, Error> {

@@ -2,6 +2,7 @@
 
 use super::misread::is_misread;
 use super::query::{FromRow, QueryAs, query_as, query_scalar, row};
+use super::readers::Readers;
 use async_trait::async_trait;
 
 use super::{Inner, SqlStore, message};
@@ -134,32 +135,7 @@ impl QueueView for SqlStore {
     }
 
     async fn queue_stats(&self, largest: usize) -> Result<QueueStats, Error> {
-        let (inner, now) = (&self.inner, self.inner.clock.now().0);
-        let (messages, octets, oldest): (i64, i64, Option<i64>) = query_as(
-            "SELECT COUNT(*), CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT), MIN(accepted_at) FROM messages",
-        )
-        .fetch_one(&inner.readers)
-        .await?;
-        let (destinations, waiting, due, trying, held, quarantined) =
-            query_as(STATS).bind(now).fetch_one(&inner.readers).await?;
-        let rows: Vec<(String, i64, i64, i64, i64, i64)> = query_as(LARGEST)
-            .bind(now)
-            .bind(i64::try_from(largest).unwrap_or(i64::MAX))
-            .fetch_all(&inner.readers)
-            .await?;
-        Ok(QueueStats {
-            messages: count(messages),
-            octets: count(octets),
-            oldest: oldest.map(Timestamp),
-            all: amount([waiting, due, trying, held, quarantined]),
-            destinations: count(destinations),
-            largest: rows
-                .into_iter()
-                .map(|(name, waiting, due, trying, held, quarantined)| {
-                    (name, amount([waiting, due, trying, held, quarantined]))
-                })
-                .collect(),
-        })
+        stats(&self.inner.readers, self.inner.clock.now(), largest).await
     }
 
     async fn queue_depths(&self) -> Result<Vec<QueueDepth>, Error> {
@@ -169,6 +145,35 @@ impl QueueView for SqlStore {
             .await?;
         Ok(rows.into_iter().filter_map(depth).collect())
     }
+}
+
+/// The queue in numbers, for which no key is needed.
+pub(super) async fn stats(readers: &Readers, now: Timestamp, largest: usize) -> Result<QueueStats, Error> {
+    let (messages, octets, oldest): (i64, i64, Option<i64>) = query_as(
+        "SELECT COUNT(*), CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT), MIN(accepted_at) FROM messages",
+    )
+    .fetch_one(readers)
+    .await?;
+    let (destinations, waiting, due, trying, held, quarantined) =
+        query_as(STATS).bind(now.0).fetch_one(readers).await?;
+    let rows: Vec<(String, i64, i64, i64, i64, i64)> = query_as(LARGEST)
+        .bind(now.0)
+        .bind(i64::try_from(largest).unwrap_or(i64::MAX))
+        .fetch_all(readers)
+        .await?;
+    Ok(QueueStats {
+        messages: count(messages),
+        octets: count(octets),
+        oldest: oldest.map(Timestamp),
+        all: amount([waiting, due, trying, held, quarantined]),
+        destinations: count(destinations),
+        largest: rows
+            .into_iter()
+            .map(|(name, waiting, due, trying, held, quarantined)| {
+                (name, amount([waiting, due, trying, held, quarantined]))
+            })
+            .collect(),
+    })
 }
 
 fn depth((way, status, recipients, oldest): (String, String, i64, Option<i64>)) -> Option<QueueDepth> {

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ const STATEMENTS: usize = 256;
 pub(in crate::store) struct Options {
     path: PathBuf,
     is_read_only: bool,
+    is_immutable: bool,
     busy_timeout: Duration,
     pragmas: Vec<(&'static str, &'static str)>,
 }
@@ -33,6 +35,7 @@ impl Options {
         Self {
             path: path.to_owned(),
             is_read_only: false,
+            is_immutable: false,
             busy_timeout: Duration::from_secs(5),
             pragmas: Vec::new(),
         }
@@ -51,6 +54,12 @@ impl Options {
 
     pub(in crate::store) fn read_only(mut self) -> Self {
         self.is_read_only = true;
+        self
+    }
+
+    /// Nobody changes it, and it has no log: nothing is made beside it to read it.
+    pub(in crate::store) fn immutable(mut self) -> Self {
+        self.is_immutable = true;
         self
     }
 
@@ -74,7 +83,14 @@ impl Options {
         };
         // No two threads use it at a time: that would not compile.
         let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = rusqlite::Connection::open_with_flags(&self.path, flags).map_err(fault)?;
+        let opened = match self.is_immutable {
+            true => {
+                let flags = flags | OpenFlags::SQLITE_OPEN_URI;
+                rusqlite::Connection::open_with_flags(immutable_uri(&self.path), flags)
+            }
+            false => rusqlite::Connection::open_with_flags(&self.path, flags),
+        };
+        let connection = opened.map_err(fault)?;
         connection.busy_timeout(self.busy_timeout).map_err(fault)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         // Else SQLite prepares a statement again whenever a value differs that its plan might depend on.
@@ -90,6 +106,19 @@ impl Options {
         }
         Ok(opened)
     }
+}
+
+/// SQLite takes that option in no other way.
+fn immutable_uri(path: &Path) -> String {
+    let mut uri = String::from("file:");
+    for octet in path.as_os_str().as_bytes() {
+        match octet {
+            b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*octet)),
+            octet if octet.is_ascii_alphanumeric() => uri.push(char::from(*octet)),
+            octet => uri += &format!("%{octet:02X}"),
+        }
+    }
+    uri + "?immutable=1"
 }
 
 /// A connection. What is open of a transaction is rolled back when it is dropped.
@@ -283,6 +312,25 @@ mod tests {
                 .execute("INSERT INTO t (n) VALUES ($3)", vec![Value::Null])
                 .is_err()
         );
+    }
+
+    #[test]
+    fn what_nobody_changes_is_read_without_anything_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a ?immutable=0#%41é.db");
+        let options = Options::new(&path).pragma("journal_mode", "WAL");
+        let mut connection = options.open().unwrap();
+        for sql in ["CREATE TABLE t (n INTEGER)", "INSERT INTO t VALUES (7)"] {
+            connection.execute(sql, Vec::new()).unwrap();
+        }
+        connection.close().unwrap();
+        let names = || std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(names(), 1, "the log is gone");
+        let mut connection = options.read_only().immutable().open().unwrap();
+        let rows = connection.fetch("SELECT n FROM t", Vec::new(), 9).unwrap();
+        assert_eq!(*rows[0].at(0).unwrap(), Value::Integer(7));
+        assert_eq!(names(), 1);
+        assert!(connection.execute("DELETE FROM t", Vec::new()).is_err());
     }
 
     #[test]

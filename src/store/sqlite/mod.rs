@@ -28,11 +28,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::types::Value;
+use rustix::fs::{StatVfs, StatVfsMountFlags, statvfs};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use super::sql::{Connection, Database, Opened, SqlStore, Work, query};
+use super::sql::{Connection, Database, Numbers, Opened, SqlStore, Work, query};
 use super::{Error, MasterKey};
 use crate::base::time::Clock;
 pub(in crate::store) use connection::{Options, SqliteConnection, SqliteRow};
@@ -100,6 +101,26 @@ impl SqlStore {
         store.keep(|due| watch::run(watched, due));
         Ok(store)
     }
+}
+
+/// A database that is only read, if its schema is that of this program. One on a disk that nobody can write to may be without a log.
+pub(super) async fn numbers(path: &Path) -> Option<Numbers> {
+    let options = match is_unchanging(path) {
+        true => options(path).immutable(),
+        false => options(path),
+    };
+    let numbers = Numbers::new(Database::Sqlite(Arc::new(options)));
+    let newest = MIGRATIONS.iter().map(|step| step.version).max();
+    let found = numbers.schema().await.ok()?;
+    (found == newest).then_some(numbers)
+}
+
+/// Whether nobody can write to it here, and nothing is in its log.
+fn is_unchanging(path: &Path) -> bool {
+    let is_read_only = |found: StatVfs| found.f_flag.contains(StatVfsMountFlags::RDONLY);
+    let log = Options::new(path).log();
+    let is_empty = log.metadata().map_or(true, |log| log.len() == 0);
+    is_empty && statvfs(path).is_ok_and(is_read_only)
 }
 
 /// Brings the schema up to date.

@@ -5,12 +5,15 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use dimed::base::id::QueueId;
+use dimed::config::Config;
 use dimed::daemon::Services;
 use dimed::mail::address::{Mailbox, ReversePath};
 use dimed::mail::demand::Demand;
 use dimed::mail::notify::MessageRequest;
 use dimed::store::{Addressee, Content, Envelope, FollowUp, NewMessage, Source};
 use serde_json::Value;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::support::child::DIMED;
 use crate::support::loopback::Loopback;
@@ -202,6 +205,37 @@ async fn stats_count_what_there_is() {
         "{text}"
     );
     assert!(!text.contains("hermail.test:"), "{text}");
+}
+
+/// Somebody writes all the time, and the key is not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn stats_wait_for_nobody_and_change_nothing() {
+    let Waiting { hermail, .. } = &waiting().await;
+    let mut process = hermail.spawn().await;
+    hermail.submit("alice", &[BOB, CAROL], MESSAGE).await;
+    all_tried(hermail, 2).await;
+    process.kill();
+    let config = Config::load(&hermail.config).unwrap();
+    let database = config.server.database();
+    let key = hermail.folder.join("elsewhere.key");
+    std::fs::rename(&config.server.master_key_file, &key).unwrap();
+    let options = SqliteConnectOptions::new().filename(&database);
+    let mut writer = options.connect().await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut writer).await.unwrap();
+    let before = std::fs::read(&database).unwrap();
+    let (code, said) = change(hermail, &["stats"]);
+    assert_eq!((code, &said["messages"]), (0, &1.into()), "{said}");
+    assert_eq!(said["recipients"]["waiting"], 2);
+    assert!(std::fs::read(&database).unwrap() == before);
+    sqlx::query("ROLLBACK").execute(&mut writer).await.unwrap();
+    writer.close().await.unwrap();
+
+    // One of an earlier version is brought up to date first, for which the key is needed.
+    hermail
+        .change_database("DELETE FROM _sqlx_migrations WHERE version = (SELECT MAX(version) FROM _sqlx_migrations)")
+        .await;
+    let (code, _, err) = hermail.binary(&["queue", "stats"]);
+    assert_eq!(code, 78, "{err}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
