@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,6 +24,9 @@ use crate::net::proxy;
 
 /// How long a port is left alone after `accept` failed, usually for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often the log says so of one port, while it goes on.
+const TOLD_EVERY: Duration = Duration::from_secs(30);
 
 /// How many connections are served at a time, over all listeners.
 #[derive(Debug, Clone)]
@@ -202,11 +205,36 @@ impl<P> Caller<P> {
 struct Door<P> {
     port: Port<P>,
     pause: Option<Pin<Box<Sleep>>>,
+    failures: Failures,
+}
+
+/// How often `accept` has failed since the log said so.
+#[derive(Debug, Default)]
+struct Failures {
+    untold: u64,
+    told_at: Option<Instant>,
+}
+
+impl Failures {
+    /// One more. How many there were since the last line, if there is to be another one: at once, and then now and again.
+    fn note(&mut self, now: Instant) -> Option<u64> {
+        self.untold += 1;
+        let is_too_early = |told_at: Instant| now.duration_since(told_at) < TOLD_EVERY;
+        if self.told_at.is_some_and(is_too_early) {
+            return None;
+        }
+        self.told_at = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
 }
 
 impl<P> Door<P> {
     fn new(port: Port<P>) -> Self {
-        Self { port, pause: None }
+        Self {
+            port,
+            pause: None,
+            failures: Failures::default(),
+        }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<(TcpStream, SocketAddr)> {
@@ -218,7 +246,9 @@ impl<P> Door<P> {
             match std::task::ready!(self.port.listener.poll_accept(context)) {
                 Ok(caller) => return Poll::Ready(caller),
                 Err(error) => {
-                    tracing::warn!(event = observe::LISTENER_ACCEPT_FAILED, %error, "cannot accept a connection");
+                    if let Some(count) = self.failures.note(Instant::now()) {
+                        tracing::warn!(event = observe::LISTENER_ACCEPT_FAILED, count, %error, "cannot accept a connection");
+                    }
                     self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
                 }
             }
@@ -294,6 +324,25 @@ mod tests {
         limits.set_per_address(1);
         drop((third, fourth));
         assert!(admit("2001:db8::5").is_none());
+    }
+
+    #[test]
+    fn a_port_that_goes_on_failing_is_told_of_at_once_and_then_every_half_minute_with_a_count() {
+        let start = Instant::now();
+        let mut failures = Failures::default();
+        let mut told = Vec::new();
+        // As often as a port is tried: for 65 seconds.
+        for tenths in 0..650 {
+            let after = ACCEPT_PAUSE * tenths;
+            told.extend(failures.note(start + after).map(|count| (after.as_secs(), count)));
+        }
+        assert_eq!(told, [(0, 1), (30, 300), (60, 300)]);
+        // What comes after a long while is told at once, with what was left.
+        let later = start + Duration::from_secs(1000);
+        assert_eq!(failures.note(later), Some(50));
+        assert_eq!(failures.note(later), None);
+        // Other ports are counted apart.
+        assert_eq!(Failures::default().note(later), Some(1));
     }
 
     fn port(listener: TcpListener) -> Port<()> {

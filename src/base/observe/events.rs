@@ -30,8 +30,9 @@ catalogue! {
 
     // Listeners
 
-    /// `accept` failed, usually for want of file descriptors.
-    LISTENER_ACCEPT_FAILED = "listener.accept_failed", Operations, [Warn], ["error"];
+    /// `accept` failed, usually for want of file descriptors. While it goes on failing at a port, that is said every half minute, with
+    /// how often since the line before.
+    LISTENER_ACCEPT_FAILED = "listener.accept_failed", Operations, [Warn], ["count", "error"];
     /// A connection was dropped because its address has too many.
     LISTENER_REFUSED = "listener.refused", Security, [Info], ["peer.ip"];
     /// A connection to an address for proxies was dropped: it came from elsewhere, or did not say whose it is.

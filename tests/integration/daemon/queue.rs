@@ -232,7 +232,9 @@ async fn stats_wait_for_nobody_and_change_nothing() {
 
     // One of an earlier version is brought up to date first, for which the key is needed.
     hermail
-        .change_database("DELETE FROM _sqlx_migrations WHERE version = (SELECT MAX(version) FROM _sqlx_migrations)")
+        .change_database(
+            "DELETE FROM _sqlx_migrations WHERE version = (SELECT MAX(version) FROM _sqlx_migrations)",
+        )
         .await;
     let (code, _, err) = hermail.binary(&["queue", "stats"]);
     assert_eq!(code, 78, "{err}");
