@@ -784,7 +784,7 @@ impl World {
     async fn own(&self, lookup: Lookup<Vec<Vec<u8>>>) -> Option<Unpublished> {
         *self.script.txt.lock().unwrap() = lookup;
         let key = crate::crypto::ed25519::VerifyingKey([1; 32]);
-        self.domains.unours(&hismail(), &key).await
+        self.domains.unpublished(&hismail(), &key).await
     }
 }
 
@@ -871,7 +871,7 @@ async fn what_was_seen_of_our_own_record_says_nothing_of_another_key() {
     let world = World::new();
     assert_eq!(world.own(ours(&[1], HOUR)).await, None);
     let next = crate::crypto::ed25519::VerifyingKey([2; 32]);
-    let found = world.domains.unours(&hismail(), &next).await;
+    let found = world.domains.unpublished(&hismail(), &next).await;
     assert_eq!(found, Some(Unpublished::WithoutKey));
     *world.script.txt.lock().unwrap() = Lookup::Failed;
     assert_eq!(world.own(Lookup::Failed).await, Some(Unpublished::Unknown));

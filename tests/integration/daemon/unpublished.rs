@@ -23,11 +23,11 @@ async fn waits(organization: &Organization, why: &str) -> String {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         let listed = organization.cli(&["queue", "list", "--json"]).await;
-        let all = listed
+        let mut all = listed
             .lines()
             .map(|line| serde_json::from_str::<Value>(line).unwrap());
         let says_why = |line: &Value| line["last_note"].as_str().is_some_and(|note| note.contains(why));
-        if let Some(line) = all.into_iter().find(says_why) {
+        if let Some(line) = all.find(says_why) {
             return line["message"].as_str().unwrap().to_owned();
         }
         assert!(tokio::time::Instant::now() < deadline, "{why}: {listed}");
