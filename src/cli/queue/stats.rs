@@ -9,7 +9,7 @@ use super::filter::old;
 use crate::base::time::{Clock as _, SystemClock, Timestamp};
 use crate::cli::Exit;
 use crate::cli::answer::{Answer, printable};
-use crate::cli::context::{Context, numbers};
+use crate::cli::context::{self, Context};
 use crate::config::Config;
 use crate::store::{Amount, Drain, QueueStats};
 
@@ -36,7 +36,7 @@ pub async fn run(arguments: &Arguments, config: Config, out: &mut dyn Write) -> 
 }
 
 async fn read(config: Config, largest: usize) -> anyhow::Result<(QueueStats, Vec<Drain>, Timestamp)> {
-    if let Some(numbers) = numbers(&config).await? {
+    if let Some(numbers) = context::numbers(&config).await? {
         let now = SystemClock.now();
         let stats = numbers.queue_stats(now, largest).await?;
         return Ok((stats, numbers.drains().await?, now));

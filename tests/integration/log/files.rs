@@ -147,6 +147,7 @@ async fn whatever_operators_change_is_in_the_file_for_it() {
             "domain.changed",
             "served",
         ),
+        (&["domain", "join", "new.test"][..], "domain.changed", "joined"),
         (
             &["domain", "add", "other.test", "--relay"][..],
             "domain.changed",
