@@ -17,7 +17,7 @@ use crate::domains::{Admission, DxConnector, DxError};
 use crate::mail::address::Domain;
 use crate::mail::reply::EnhancedStatus;
 use crate::net::dns::Proof;
-use crate::store::Pieces;
+use crate::store::{Pieces, Term};
 
 /// Hands D/MIME objects over.
 pub struct DmtpDelivery {
@@ -47,6 +47,8 @@ pub struct Job<'a> {
     pub object: &'a mut dyn Pieces,
     /// How much of it a failure report should return.
     pub returning: Option<Return>,
+    /// How long it is ours to transfer.
+    pub term: &'a Term,
 }
 
 /// What an attempt brought.
@@ -137,7 +139,7 @@ impl DmtpDelivery {
         };
         let peer = Some((session.host().clone(), session.tls().clone()));
         let started = Instant::now();
-        let sent = session.send(job.origin, message, job.object).await;
+        let sent = session.send(job.origin, message, job.object, job.term).await;
         let transmitting = started.elapsed();
         let stale_signet =
             matches!(&sent, Err(DxError::Permanent { reply, .. }) if reply.code == STALE_SIGNET);
@@ -214,6 +216,7 @@ fn outcome_of(error: &DxError) -> Outcome {
         }
         DxError::NullMx => Outcome::Failed(Diagnosis::local(EnhancedStatus(5, 1, 10), error.to_string())),
         DxError::Certificate { .. } => local(EnhancedStatus(4, 7, 5), error.to_string()),
+        DxError::TooLate => local(EnhancedStatus(4, 4, 7), error.to_string()),
         _ => local(UNREACHABLE, error.to_string()),
     }
 }

@@ -23,6 +23,7 @@ use crate::net::connect::Outgoing;
 use crate::net::service::Service;
 use crate::net::stream::Stream;
 use crate::smtp::client::{Params, Protocol, Recipient, Timeouts, TlsPolicy, Transaction};
+use crate::store::Term;
 
 /// How long connecting may take on this machine.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -68,18 +69,18 @@ impl LmtpDelivery {
         }
     }
 
-    /// Hands over one message for several accounts; an outcome for each, in their order. Sessions are broken off at `until`.
+    /// Hands over one message for several accounts; an outcome for each, in their order. Sessions are broken off when the term ends.
     pub async fn deliver(
         &self,
         reverse_path: &ReversePath,
         accounts: &[Recipient],
         letter: &mut dyn Letter,
-        until: Instant,
+        term: &Term,
     ) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(accounts.len());
         // A server may take so few in a session (RFC 9422) that there have to be several.
         while let Some(rest @ [_, ..]) = accounts.get(outcomes.len()..) {
-            match self.attempt(reverse_path, rest, letter, until).await {
+            match self.attempt(reverse_path, rest, letter, term).await {
                 Ok(some) if !some.is_empty() => {
                     outcomes.extend(some.into_iter().map(|outcome| self.in_the_mailbox(outcome)));
                 }
@@ -134,17 +135,17 @@ impl LmtpDelivery {
         reverse_path: &ReversePath,
         accounts: &[Recipient],
         letter: &mut dyn Letter,
-        until: Instant,
+        term: &Term,
     ) -> Result<Vec<Outcome>, Failure> {
         if let Some(session) = self.sessions.take(&(), None).await {
-            match self.send(session, reverse_path, accounts, letter, until).await {
+            match self.send(session, reverse_path, accounts, letter, term).await {
                 Err(failure) if !failure.leaves_doubt => {}
                 sent => return sent,
             }
         }
-        let opened = timeout_at(until, self.open()).await;
+        let opened = timeout_at(term.until(), self.open()).await;
         let session = opened.map_err(|_| Failure::too_late(&SERVER))??;
-        self.send(session, reverse_path, accounts, letter, until).await
+        self.send(session, reverse_path, accounts, letter, term).await
     }
 
     async fn open(&self) -> Result<Session, Failure> {
@@ -178,7 +179,7 @@ impl LmtpDelivery {
         reverse_path: &ReversePath,
         accounts: &[Recipient],
         letter: &mut dyn Letter,
-        until: Instant,
+        term: &Term,
     ) -> Result<Vec<Outcome>, Failure> {
         let offered = session.offered();
         self.note_utf8(Some(offered.smtputf8));
@@ -198,7 +199,7 @@ impl LmtpDelivery {
                     // It arrives here: whoever asked to be told is told by us.
                     request: MessageRequest::default(),
                 };
-                session.send(transaction, letter, until).await
+                session.send(transaction, letter, term).await
             }
             Err(outcome) => Ok(vec![outcome; accounts.len()]),
         };

@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::letter::{Letter, Plain};
 use super::lmtp::LmtpDelivery;
 use super::maildir::{self, Maildirs, Room};
@@ -16,7 +14,7 @@ use crate::mail::notify::{OriginalRecipient, RecipientRequest};
 use crate::mail::reply::EnhancedStatus;
 use crate::mail::trace::{delivered_to, deliveries, original_to, return_path};
 use crate::smtp::client::Recipient;
-use crate::store::{self, Account, Pieces, fold};
+use crate::store::{self, Account, Pieces, Term, fold};
 
 /// Delivers to our users.
 pub struct LocalDelivery {
@@ -98,8 +96,8 @@ pub struct Job<'a> {
     pub copy: maildir::Copy,
     /// Where failures are reported.
     pub reverse_path: &'a ReversePath,
-    /// When a session with the mailbox server is broken off.
-    pub until: Instant,
+    /// When a session with the mailbox server is broken off, and no mailbox is written any more.
+    pub term: &'a Term,
 }
 
 /// Why one mailbox could not be written.
@@ -123,7 +121,7 @@ impl LocalDelivery {
                 let mut letter = Plain::new(body);
                 let accounts = [account.clone()];
                 let mut outcomes = self
-                    .hand_over(job.reverse_path, &accounts, job.named, &mut letter, job.until)
+                    .hand_over(job.reverse_path, &accounts, job.named, &mut letter, job.term)
                     .await;
                 outcomes
                     .pop()
@@ -219,14 +217,14 @@ impl LocalDelivery {
         accounts: &[Mailbox],
         named: Option<&Mailbox>,
         letter: &mut dyn Letter,
-        until: Instant,
+        term: &Term,
     ) -> Vec<Outcome> {
         let Some(server) = &self.mailboxes.lmtp else {
             return vec![deferred("there is no mailbox server"); accounts.len()];
         };
         let recipients = accounts.iter().map(|account| self.told(server, account, named));
         let recipients: Vec<_> = recipients.collect();
-        let mut outcomes = server.deliver(reverse_path, &recipients, letter, until).await;
+        let mut outcomes = server.deliver(reverse_path, &recipients, letter, term).await;
         for ((account, recipient), outcome) in accounts.iter().zip(recipients).zip(&mut outcomes) {
             if recipient.mailbox == *account || !is_nobody(outcome) {
                 continue;
@@ -235,7 +233,7 @@ impl LocalDelivery {
                 mailbox: account.clone(),
                 ..recipient
             }];
-            if let Some(again) = server.deliver(reverse_path, &plain, letter, until).await.pop() {
+            if let Some(again) = server.deliver(reverse_path, &plain, letter, term).await.pop() {
                 *outcome = again;
             }
         }
@@ -290,7 +288,7 @@ impl LocalDelivery {
             next += 1;
         }
         demand_fit(maildirs.reserve(account, &mut delivery).await)?;
-        delivery.commit().await.map_err(Failure::Mailbox)?;
+        delivery.commit(job.term).await.map_err(Failure::Mailbox)?;
         Ok(())
     }
 }

@@ -21,14 +21,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::io::AsyncWriteExt;
 
 use self::reserved::{Reservation, Reserved};
+use super::session::TOO_LONG;
 use super::{Diagnosis, Outcome};
 use crate::base::durable::sync_folder;
 use crate::base::encoding::hex;
+use crate::base::guarded_clock::boottime;
 use crate::base::id::RecipientId;
 use crate::base::time::Timestamp;
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::EnhancedStatus;
-use crate::store::Account;
+use crate::store::{Account, Term};
 
 pub use folder::folder_name;
 
@@ -53,6 +55,7 @@ impl Error {
         let (status, text) = match self.0.kind() {
             io::ErrorKind::StorageFull => (EnhancedStatus(4, 3, 1), "the disk is full"),
             io::ErrorKind::QuotaExceeded => (EnhancedStatus(4, 2, 2), "the mailbox is full"),
+            io::ErrorKind::TimedOut => (EnhancedStatus(4, 4, 7), TOO_LONG),
             _ => (EnhancedStatus(4, 3, 0), "the mailbox cannot be written"),
         };
         Outcome::Deferred(Diagnosis::local(status, text))
@@ -210,7 +213,7 @@ impl Maildirs {
             temporary: Temporary(path),
             folder: self.folder(account),
             start: copy.start(),
-            begun: Instant::now(),
+            begun: boottime(),
             size_bytes: 0,
             has_fixed_size: !copy.sealed_anew,
             reservation: None,
@@ -248,7 +251,8 @@ pub struct Delivery {
     temporary: Temporary,
     folder: PathBuf,
     start: String,
-    begun: Instant,
+    /// By the clock that goes on while the host sleeps.
+    begun: Duration,
     size_bytes: u64,
     has_fixed_size: bool,
     reservation: Option<Reservation>,
@@ -268,22 +272,30 @@ impl Delivery {
     }
 
     /// Makes the message durable and visible, and returns where it lies: if another node has delivered it meanwhile, where that
-    /// has left it.
-    pub async fn commit(mut self) -> Result<PathBuf, Error> {
+    /// has left it. An error, and nothing is left, if the term ends before.
+    pub async fn commit(mut self, term: &Term) -> Result<PathBuf, Error> {
         self.file.flush().await?;
         self.file.sync_all().await?;
+        if !term.is_ours().await {
+            return Err(too_late().into());
+        }
+        let term = term.clone();
         let new = self.folder.join("new");
         let target = new.join(match self.has_fixed_size {
             true => format!("{}{HOST},S={}", self.start, self.size_bytes),
             false => format!("{}{HOST}", self.start),
         });
         blocking(move || {
-            if self.begun.elapsed() >= LATE
+            if boottime().saturating_sub(self.begun) >= LATE
                 && let Some(there) = earlier::find(&self.folder, &self.start)?
             {
                 return Ok(there);
             }
             let place = || -> io::Result<()> {
+                // We may have been stopped since, or have waited for others who deliver here.
+                if !term.lasts() {
+                    return Err(too_late());
+                }
                 std::fs::rename(&self.temporary.0, &target)?;
                 // The message is there, whatever becomes of the count.
                 let _ = quota::add(&self.folder, self.size_bytes);
@@ -298,6 +310,10 @@ impl Delivery {
         })
         .await
     }
+}
+
+fn too_late() -> io::Error {
+    io::ErrorKind::TimedOut.into()
 }
 
 /// Whether a mailbox takes so many octets, beside what is there and what is reserved.
@@ -340,9 +356,20 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::store::Tenure;
 
     fn maildirs(home: &Path) -> Maildirs {
         Maildirs::new(home.join("mail/{domain}/{local}"), "mx.example".parse().unwrap())
+    }
+
+    /// One that lasts for an hour by the clock of timers, and for that long by the steady one.
+    fn term_of(steady: Duration) -> Term {
+        let until = tokio::time::Instant::now() + Duration::from_secs(3_600);
+        Tenure::default().term(until, boottime() + steady)
+    }
+
+    fn term() -> Term {
+        term_of(Duration::from_secs(3_600))
     }
 
     fn copy(number: u8) -> Copy {
@@ -370,7 +397,7 @@ mod tests {
         let mut delivery = maildirs.begin(&bob, copy(1)).await.unwrap();
         delivery.write(b"Return-Path: <>\r\n").await.unwrap();
         delivery.write(b"\r\ntext\r\n").await.unwrap();
-        let path = delivery.commit().await.unwrap();
+        let path = delivery.commit(&term()).await.unwrap();
 
         let folder = home.path().join("mail/hismail.test/bob");
         assert_eq!(path.parent().unwrap(), folder.join("new"));
@@ -395,6 +422,24 @@ mod tests {
         assert!(names(&maildirs.folder(&bob).join("new")).is_empty());
     }
 
+    /// Another node may have delivered it by now, and the user may have moved it anywhere.
+    #[tokio::test]
+    async fn a_delivery_whose_lease_ran_out_before_it_was_named_leaves_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let maildirs = maildirs(home.path());
+        let bob: Mailbox = "bob@hismail.test".parse().unwrap();
+        let mut delivery = maildirs.begin(&bob, copy(1)).await.unwrap();
+        delivery.write(b"text").await.unwrap();
+        let late = delivery.commit(&term_of(Duration::ZERO)).await.unwrap_err();
+        let outcome = late.outcome();
+        assert_eq!(
+            outcome,
+            Outcome::Deferred(Diagnosis::local(EnhancedStatus(4, 4, 7), TOO_LONG))
+        );
+        assert!(names(&maildirs.folder(&bob).join("tmp")).is_empty());
+        assert!(names(&maildirs.folder(&bob).join("new")).is_empty());
+    }
+
     #[tokio::test]
     async fn a_repeated_delivery_replaces_the_first_and_no_other() {
         let home = tempfile::tempdir().unwrap();
@@ -403,7 +448,7 @@ mod tests {
         for number in [1, 2, 1] {
             let mut delivery = maildirs.begin(&bob, copy(number)).await.unwrap();
             delivery.write(&[b'0' + number]).await.unwrap();
-            delivery.commit().await.unwrap();
+            delivery.commit(&term()).await.unwrap();
         }
         let new = maildirs.folder(&bob).join("new");
         let mut bodies: Vec<_> = names(&new)
@@ -426,7 +471,7 @@ mod tests {
             };
             let mut delivery = maildirs.begin(&bob, copy).await.unwrap();
             delivery.write(text).await.unwrap();
-            delivery.commit().await.unwrap();
+            delivery.commit(&term()).await.unwrap();
         }
         let new = maildirs.folder(&bob).join("new");
         let left = names(&new);
@@ -443,7 +488,7 @@ mod tests {
         let bob: Mailbox = "bob@hismail.test".parse().unwrap();
         let mut delivery = maildirs.begin(&bob, copy(1)).await.unwrap();
         delivery.write(text).await.unwrap();
-        delivery.commit().await.unwrap()
+        delivery.commit(&term()).await.unwrap()
     }
 
     #[tokio::test]
@@ -467,7 +512,7 @@ mod tests {
         assert_eq!(other.earlier(&bob, &copy(1)).await.unwrap(), Some(path.clone()));
         // It was only asleep.
         half.write(b"xt").await.unwrap();
-        assert_eq!(half.commit().await.unwrap(), path);
+        assert_eq!(half.commit(&term()).await.unwrap(), path);
         assert_eq!(names(path.parent().unwrap()).len(), 1);
     }
 
@@ -503,8 +548,8 @@ mod tests {
         let name = path.file_name().unwrap().to_str().unwrap();
         let taken = still.folder(&bob).join("cur").join(format!("{name}:2,S"));
         std::fs::rename(&path, &taken).unwrap();
-        delivery.begun = Instant::now().checked_sub(LATE).unwrap();
-        assert_eq!(delivery.commit().await.unwrap(), taken);
+        delivery.begun = boottime().saturating_sub(LATE);
+        assert_eq!(delivery.commit(&term()).await.unwrap(), taken);
         assert!(names(&still.folder(&bob).join("new")).is_empty());
         assert!(names(&still.folder(&bob).join("tmp")).is_empty());
     }
@@ -539,7 +584,7 @@ mod tests {
         // The first is given up, and its room with it.
         drop(first);
         assert_eq!(maildirs.reserve(&bob, &mut second).await.unwrap(), Room::Fits);
-        second.commit().await.unwrap();
+        second.commit(&term()).await.unwrap();
         assert_eq!(maildirs.reserve(&bob, &mut third).await.unwrap(), Room::Full);
         assert_eq!(maildirs.used(&bob).await.unwrap(), 60);
         assert_eq!(maildirs.room(&bob, 40).await.unwrap(), Room::Fits);

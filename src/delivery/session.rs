@@ -18,6 +18,7 @@ use crate::smtp::client::{
     self, Client, Event, Failure as Broken, Need, Params, Stage, Transaction, Verdict,
 };
 use crate::smtp::extension::Extensions;
+use crate::store::Term;
 
 /// How long the answer to QUIT is waited for.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -213,17 +214,17 @@ impl Session {
     /// Sends one message; an outcome for each recipient, in their order. They are fewer if the host takes no more transactions
     /// in this session (RFC 9422): the others are for another one.
     ///
-    /// Verdicts given before the session broke, or until there was no more time, are kept, and the other recipients deferred. It
+    /// Verdicts given before the session broke, or until the term was over, are kept, and the other recipients deferred. It
     /// is an error if nobody has a verdict.
     pub async fn send(
         &mut self,
         transaction: Transaction,
         body: &mut dyn Octets,
-        until: Instant,
+        term: &Term,
     ) -> Result<Vec<Outcome>, Failure> {
         let count = transaction.recipients.len();
         let is_begun = self.connection.machine().start(transaction);
-        self.exchange(is_begun, count, body, until).await
+        self.exchange(is_begun, count, body, term).await
     }
 
     /// The same up to the message, which is not sent: whether the host would take it for each recipient.
@@ -231,11 +232,11 @@ impl Session {
         &mut self,
         transaction: Transaction,
         body: &mut dyn Octets,
-        until: Instant,
+        term: &Term,
     ) -> Result<Vec<Outcome>, Failure> {
         let count = transaction.recipients.len();
         let is_begun = self.connection.machine().ask(transaction);
-        self.exchange(is_begun, count, body, until).await
+        self.exchange(is_begun, count, body, term).await
     }
 
     async fn exchange(
@@ -243,18 +244,22 @@ impl Session {
         is_begun: bool,
         count: usize,
         body: &mut dyn Octets,
-        until: Instant,
+        term: &Term,
     ) -> Result<Vec<Outcome>, Failure> {
         self.transactions += 1;
         if !is_begun {
             return Err(self.lost());
         }
         loop {
-            let Ok(event) = timeout_at(until, self.connection.next_event()).await else {
+            let Ok(event) = timeout_at(term.until(), self.connection.next_event()).await else {
                 return self.cut_off(&TOO_LONG);
             };
             match event {
-                Ok(Some(Event::NeedBody)) => self.feed(body).await,
+                Ok(Some(Event::NeedBody)) => {
+                    if !self.feed(body, term).await {
+                        return self.cut_off(&TOO_LONG);
+                    }
+                }
                 Ok(Some(Event::Rewind)) => body.rewind(),
                 Ok(Some(Event::Done(outcome))) => return self.done(outcome, count),
                 Ok(Some(Event::Failed { failure, verdicts })) => {
@@ -270,14 +275,20 @@ impl Session {
         }
     }
 
-    async fn feed(&mut self, body: &mut dyn Octets) {
+    /// False, and nothing is said, if the message is not ours any more when all that is left is to say that it is complete:
+    /// others may have sent it meanwhile.
+    async fn feed(&mut self, body: &mut dyn Octets, term: &Term) -> bool {
         let piece = body.next().await;
+        if matches!(piece, Ok(None)) && !term.is_ours().await {
+            return false;
+        }
         let client = self.connection.machine();
         match piece {
             Ok(Some(piece)) => client.body(&piece),
             Ok(None) => client.body_end(),
             Err(_) => client.body_abort(),
         }
+        true
     }
 
     fn done(&mut self, outcome: client::Outcome, count: usize) -> Result<Vec<Outcome>, Failure> {
@@ -469,3 +480,6 @@ fn promises_nothing(host: &str) -> Failure {
         ..Failure::plain(Diagnosis::local(EnhancedStatus(5, 7, 30), text))
     }
 }
+
+#[cfg(test)]
+mod tests;

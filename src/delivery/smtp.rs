@@ -10,8 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
-use tokio::time::Instant;
-
 use super::letter::Letter;
 use super::pool::{self, Pool};
 use super::session::Failure;
@@ -31,6 +29,7 @@ use crate::net::tls::{self, Connector, WebPki};
 use crate::routing::transport::{Endpoint, Transport};
 use crate::routing::{HostReason, HostTls, SmtpTls};
 use crate::smtp::client::TlsPolicy;
+use crate::store::Term;
 
 pub use crate::smtp::client::Recipient;
 pub use host::{CredentialsError, parse_credentials};
@@ -118,7 +117,7 @@ pub struct Job<'a> {
     /// Only whether the host would take mail for the recipients is to be found out.
     pub only_asks: bool,
     /// When sessions are broken off.
-    pub until: Instant,
+    pub term: &'a Term,
 }
 
 impl Job<'_> {

@@ -26,7 +26,7 @@ use crate::net::dns::{Lookup, Proof, Resolver};
 use crate::net::dx_certificate::{Accepted, Rejected, judge};
 use crate::net::stream::Stream;
 use crate::net::tls::{Connector, TlsPeer, WebPki};
-use crate::store::{self, Pieces};
+use crate::store::{self, Pieces, Term};
 
 /// Delivery hosts tried in one go.
 const MAX_ATTEMPTS: usize = 8;
@@ -94,6 +94,9 @@ pub enum Error {
         /// By which it is counted.
         address: IpAddr,
     },
+    /// The message is not ours to send any more.
+    #[error("the attempt took too long")]
+    TooLate,
     /// The message cannot be read.
     #[error("the message cannot be read")]
     Message(#[from] store::Error),
@@ -407,17 +410,19 @@ impl DxSession {
         }
     }
 
-    /// Transfers a message; returns the host's transaction id, if it gave one.
+    /// Transfers a message; returns the host's transaction id, if it gave one. [`Error::TooLate`] if it ceases to be ours before
+    /// the last of it is sent.
     pub async fn send(
         &mut self,
         sender: &Domain,
         message: Message,
         object: &mut dyn Pieces,
+        term: &Term,
     ) -> Result<Option<String>, Error> {
         self.connection.machine().ehlo(sender)?;
         self.answer(None).await?;
         self.connection.machine().send(message)?;
-        match self.answer(Some(object)).await? {
+        match self.answer(Some((object, term))).await? {
             Answer::Committed(id) => Ok(id.map(|id| id.as_str().to_owned())),
             _ => Err(client::Error::Malformed("the reply does not commit the message").into()),
         }
@@ -438,8 +443,8 @@ impl DxSession {
     }
 
     /// Waits for the end of a request, giving it the message where it wants one.
-    async fn answer(&mut self, object: Option<&mut dyn Pieces>) -> Result<Answer, Error> {
-        let mut source = object.map(Source::new);
+    async fn answer(&mut self, object: Option<(&mut dyn Pieces, &Term)>) -> Result<Answer, Error> {
+        let mut source = object.map(|(pieces, term)| Source::new(pieces, term));
         loop {
             match self.connection.next_event().await? {
                 Some(Event::WantBody) => {
@@ -472,15 +477,17 @@ impl DxSession {
 /// An object on its way out: a piece of the spool at a time, of which the session gets a part at a time.
 struct Source<'a> {
     pieces: &'a mut dyn Pieces,
+    term: &'a Term,
     next: u32,
     piece: Vec<u8>,
     used: usize,
 }
 
 impl<'a> Source<'a> {
-    fn new(pieces: &'a mut dyn Pieces) -> Self {
+    fn new(pieces: &'a mut dyn Pieces, term: &'a Term) -> Self {
         Self {
             pieces,
+            term,
             next: 0,
             piece: Vec::new(),
             used: 0,
@@ -496,7 +503,11 @@ impl<'a> Source<'a> {
         let rest = &self.piece[self.used..];
         let octets = rest[..rest.len().min(BODY_PIECE)].to_vec();
         self.used += octets.len();
-        Ok(octets)
+        // The last ones complete the message, which others may have sent meanwhile.
+        match self.term.is_ours().await {
+            true => Ok(octets),
+            false => Err(Error::TooLate),
+        }
     }
 }
 
@@ -507,9 +518,95 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::time::Duration;
 
+    use async_trait::async_trait;
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
     use tokio::net::TcpListener;
+    use tokio::time::Instant;
 
     use super::*;
+    use crate::dmtp::command::CommitHash;
+    use crate::store::Tenure;
+
+    struct Object;
+
+    #[async_trait]
+    impl Pieces for Object {
+        fn size_bytes(&self) -> u64 {
+            4
+        }
+
+        async fn piece(&mut self, index: u32) -> Result<Option<Vec<u8>>, store::Error> {
+            Ok((index == 0).then(|| b"text".to_vec()))
+        }
+    }
+
+    /// A host that takes everything of one session; what it was sent.
+    async fn host(listener: TcpListener) -> String {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let mut stream = BufReader::new(tcp);
+        let banner = b"220 dx.hismail.test DMTPv1 ready\r\n";
+        stream.write_all(banner).await.unwrap();
+        let mut heard = String::new();
+        loop {
+            let mut line = String::new();
+            if !matches!(stream.read_line(&mut line).await, Ok(1..)) {
+                return heard;
+            }
+            heard += &line;
+            let reply = match line.split_whitespace().next() {
+                Some("DATA") => "354 CONTINUE [c51e]\r\n",
+                Some("text") => "250 OK [20240611-7f3a9c]\r\n",
+                _ => "250 OK\r\n",
+            };
+            stream.write_all(reply.as_bytes()).await.unwrap();
+        }
+    }
+
+    /// Sends a message within a term that lasts until then by the steady clock.
+    async fn send(steady: Duration) -> (Result<Option<String>, Error>, String) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let peer = listener.local_addr().unwrap();
+        let host = tokio::spawn(host(listener));
+        let stream = Stream::new(TcpStream::connect(peer).await.unwrap()).unwrap();
+        let mut connection = Connection::new(stream, Client::new(Entry::Single, limits()));
+        expect_ready(&mut connection).await.unwrap();
+        let mut session = DxSession {
+            host: "dx.hismail.test".parse().unwrap(),
+            reach: Reach::Single,
+            peer,
+            accepted: Accepted::Signed,
+            tls: TlsInfo {
+                version: "TLS1.3".to_owned(),
+                cipher: String::new(),
+                exporter: None,
+            },
+            connection,
+        };
+        let origin: Domain = "hermail.test".parse().unwrap();
+        let message = Message {
+            origin: origin.clone(),
+            origin_signet: None,
+            destination: "hismail.test".parse().unwrap(),
+            destination_signet: None,
+            size: 4,
+            returning: None,
+            commit: CommitHash::parse("c51e").unwrap(),
+        };
+        let term = Tenure::default().term(Instant::now() + Duration::from_secs(60), steady);
+        let sent = session.send(&origin, message, &mut Object, &term).await;
+        drop(session);
+        (sent, host.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_message_is_completed_while_its_term_lasts_and_not_afterwards() {
+        let (sent, heard) = send(Duration::MAX).await;
+        assert_eq!(sent.unwrap().as_deref(), Some("20240611-7f3a9c"));
+        assert!(heard.contains("text"), "{heard}");
+        let (sent, heard) = send(Duration::ZERO).await;
+        assert!(matches!(sent, Err(Error::TooLate)), "{sent:?}");
+        assert!(heard.contains("DATA") && !heard.contains("text"), "{heard}");
+    }
 
     #[test]
     fn only_dual_mode_has_a_second_port() {

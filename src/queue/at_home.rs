@@ -175,7 +175,7 @@ impl Mailer {
             },
             // As the destination of a sealed message has it: who wrote is for the recipient alone.
             reverse_path: &ReversePath::NULL,
-            until: progress.times.talk,
+            term: &progress.term,
         };
         // If the account has just become an alias, that is planned anew.
         self.local.deliver(&job, wrapped).await

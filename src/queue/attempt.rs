@@ -32,7 +32,9 @@ use crate::domains::Unpublished;
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::EnhancedStatus;
 use crate::routing::{Decision, DmtpFinding, Reason, Route, SmtpTls};
-use crate::store::{Addressee, Claim, ClaimedRecipient, Content, SettledState, Settlement, Source, Store};
+use crate::store::{
+    Addressee, Claim, ClaimedRecipient, Content, SettledState, Settlement, Source, Store, Term,
+};
 
 /// Makes the attempts of this host.
 pub struct Mailer {
@@ -71,7 +73,8 @@ pub struct Mailer {
 /// The results of a claim as they come in.
 pub(super) struct Progress<'a> {
     pub(super) claim: &'a Claim,
-    pub(super) times: Times,
+    /// How long it may be given to anybody.
+    pub(super) term: Term,
     pub(super) body: Body,
     /// The body as a whole, once it was needed, and the memory for it.
     whole: Option<(Bytes, Share)>,
@@ -241,7 +244,7 @@ impl Mailer {
             transport: transport.as_deref(),
             is_relayed: onward.is_relayed,
             only_asks: false,
-            until: progress.times.talk,
+            term: &progress.term,
         };
         let next_hop = next_hop(&claim.destination, transport.as_deref());
         let report = match self.outages.of(&next_hop) {
@@ -321,7 +324,7 @@ impl<'a> Progress<'a> {
     fn new(mailer: &'a Mailer, claim: &'a Claim, times: Times) -> Self {
         Self {
             claim,
-            times,
+            term: times.talking(claim),
             body: Body::new(Arc::clone(&mailer.store), claim),
             whole: None,
             budget: &mailer.budget,

@@ -76,7 +76,7 @@ impl Mailer {
                 may_be_there: planned.recipient.attempts > 0,
             },
             reverse_path: &progress.claim.envelope.reverse_path,
-            until: progress.times.talk,
+            term: &progress.term,
         };
         self.local.write(account, &job, &mut progress.body).await
     }
@@ -96,7 +96,7 @@ impl Mailer {
                 accounts,
                 named,
                 &mut letter,
-                progress.times.talk,
+                &progress.term,
             )
             .await;
         progress.body.as_stored();

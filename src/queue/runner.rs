@@ -18,12 +18,13 @@ use super::pause::Pause;
 use super::pulse::Pulse;
 use super::windows::Destinations;
 use crate::base::causes::Causes;
+use crate::base::guarded_clock::boottime;
 use crate::base::time::{Clock, Timestamp};
 use crate::base::{metrics, observe};
 use crate::delivery::Contact;
 use crate::delivery::windows::HostAddress;
 use crate::mail::address::Domain;
-use crate::store::{Claim, Claimed, Error, FollowUp, Rooms, SettledState, Settlement, Store};
+use crate::store::{Claim, Claimed, Error, FollowUp, Rooms, SettledState, Settlement, Store, Term};
 use desk::RunnersDesk;
 
 /// An attempt comes to its end when this part of its lease is left, so that it is still ours to settle.
@@ -84,18 +85,32 @@ pub struct Times {
     pub work: Instant,
     /// For that, too.
     end: Instant,
+    /// `talk` and `end` by the clock that goes on while the host sleeps.
+    steady: [Duration; 2],
 }
 
 impl Times {
     /// Of an attempt that begins now, under a lease of that length.
     pub fn from_now(lease: Duration) -> Self {
-        let begun = Instant::now();
+        let (begun, steady) = (Instant::now(), boottime());
         let margin = lease / LEASE_MARGIN;
+        let (talk, end) = (lease - margin, lease - margin / 4);
         Self {
-            talk: begun + (lease - margin),
+            talk: begun + talk,
             work: begun + (lease - margin * 3 / 4),
-            end: begun + (lease - margin / 4),
+            end: begun + end,
+            steady: [steady + talk, steady + end],
         }
+    }
+
+    /// For talking to other hosts about what was claimed, and for giving it to anybody.
+    pub fn talking(&self, claim: &Claim) -> Term {
+        claim.tenure.term(self.talk, self.steady[0])
+    }
+
+    /// For all that is done about it.
+    fn whole(&self, claim: &Claim) -> Term {
+        claim.tenure.term(self.end, self.steady[1])
     }
 
     /// How long concluding may take.
@@ -328,7 +343,8 @@ impl Runner {
     /// Makes an attempt, in a quick slot at first. When it turns out to be slow, it leaves that one as soon as there is a slow
     /// one for it.
     fn spawn(&self, claim: Claim, kind: Kind, quick: Quick, mut place: Place) {
-        let lease = self.lease;
+        // What is left of it, for we may have been stopped since.
+        let lease = claim.leased_until.since(self.clock.now()).min(self.lease);
         let (patience, unproven) = match kind {
             Kind::Unproven => (QUICK_UNPROVEN, Some(Arc::clone(&self.slow_unproven))),
             Kind::Ours | Kind::Proven => (QUICK, None),
@@ -522,7 +538,7 @@ async fn attempt_within(lease: Duration, attempt: &dyn Attempt, claim: &Claim) -
     let times = Times::from_now(lease);
     // What attempts share is behind locks that are used whether or not somebody panicked with them.
     let attempted = AssertUnwindSafe(attempt.attempt(claim, times)).catch_unwind();
-    if let Ok(settled) = claim.tenure.during(times.end, attempted).await? {
+    if let Ok(settled) = times.whole(claim).during(attempted).await? {
         return Some(settled);
     }
     tracing::error!(event = observe::QUEUE_ATTEMPT_PANICKED, message.id = %claim.message, "an attempt ended by a fault of ours");

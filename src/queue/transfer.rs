@@ -28,7 +28,7 @@ use crate::mail::reply::EnhancedStatus;
 use crate::routing::{self, Route};
 use crate::signet_service::Wanted;
 use crate::store::blocking::Reader;
-use crate::store::{Claim, Content, FollowUp, Pieces, SettledState, Settlement, Source};
+use crate::store::{Claim, Content, FollowUp, Pieces, SettledState, Settlement, Source, Term};
 
 /// How long an attempt that took too long already may look for its message's recipient, for the report.
 const REOPENED_WITHIN: Duration = Duration::from_secs(5);
@@ -40,7 +40,8 @@ impl Mailer {
         let attempt = AttemptId::random(&mut rand::rng());
         let mut body = Body::new(Arc::clone(&self.store), claim);
         let mut reason = "";
-        let handing_over = self.hand_over(claim, &mut body, attempt, &mut reason);
+        let term = times.talking(claim);
+        let handing_over = self.hand_over(claim, &mut body, (attempt, &term), &mut reason);
         let handed_over = timeout_at(times.talk, handing_over).await;
         let (report, contact) = match handed_over {
             Ok(report) => {
@@ -113,7 +114,7 @@ impl Mailer {
         &self,
         claim: &Claim,
         object: &mut Body,
-        attempt: AttemptId,
+        (attempt, term): (AttemptId, &Term),
         reason: &mut &'static str,
     ) -> Report {
         let origin = match &claim.envelope.source {
@@ -164,6 +165,7 @@ impl Mailer {
                 Content::Dmime2 => Some(Return::Header),
                 _ => None,
             },
+            term,
         };
         // Others of its messages have just found out.
         let next_hop = format!("dmtp:{destination}");

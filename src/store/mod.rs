@@ -79,7 +79,7 @@ pub use signets::*;
 pub use spool::*;
 pub use sql::{CLAIM_QUERIES, Numbers, SqlStore, WriterStats};
 pub use sts::*;
-pub use tenure::Tenure;
+pub use tenure::{Tenure, Term};
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -94,22 +94,84 @@ impl Tenure {
 
     /// Whether nobody else can have taken over.
     pub fn lasts(&self) -> bool {
-        self.shared.state.borrow().lasts((self.shared.steady)())
+        self.shared.state.borrow().lasts(self.now())
     }
 
-    /// Does `work` as long as this lasts and `end` has not come; else it is dropped, and `None` is returned.
+    /// For work on something that is leased, which ends then by the clock of timers, or at `steady` by that of [`boottime`].
+    pub fn term(&self, until: Instant, steady: Duration) -> Term {
+        Term {
+            tenure: self.clone(),
+            until,
+            steady,
+        }
+    }
+
+    fn now(&self) -> Duration {
+        (self.shared.steady)()
+    }
+
+    fn is_over(&self) -> bool {
+        self.shared.state.borrow().is_over
+    }
+}
+
+/// How long something that is leased may be worked on, and finished.
+///
+/// Timers stand still while the host sleeps, and leases run out meanwhile: so the end is known by two clocks.
+#[derive(Debug, Clone)]
+pub struct Term {
+    tenure: Tenure,
+    until: Instant,
+    steady: Duration,
+}
+
+impl Term {
+    /// When it ends, for timers.
+    pub fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// Whether what is leased is ours, beyond doubt.
+    pub fn lasts(&self) -> bool {
+        !self.is_out() && self.tenure.lasts()
+    }
+
+    fn is_out(&self) -> bool {
+        self.tenure.now() >= self.steady || Instant::now() >= self.until
+    }
+
+    /// The same, to be asked right before what cannot be taken back. Waits while it is in doubt.
+    pub async fn is_ours(&self) -> bool {
+        if self.lasts() {
+            return true;
+        }
+        let mut state = self.tenure.shared.state.subscribe();
+        while !(self.is_out() || self.tenure.is_over()) {
+            if self.tenure.lasts() {
+                return true;
+            }
+            let is_known = |state: &State| state.is_over || state.lasts(self.tenure.now());
+            if timeout_at(self.until, state.wait_for(is_known)).await.is_err() {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Does `work` as long as this lasts; else it is dropped, and `None` is returned.
     ///
-    /// Both clocks are read each time before the work goes on, so that a process that was stopped does not go on with what is
+    /// The clocks are read each time before the work goes on, so that a process that was stopped does not go on with what is
     /// no longer its own. While it is not known whether it still is, the work stands still, and goes on once it is known.
-    pub async fn during<T>(&self, end: Instant, work: impl Future<Output = T>) -> Option<T> {
-        timeout_at(end, self.work(end, work)).await.ok().flatten()
+    pub async fn during<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        timeout_at(self.until, self.work(work)).await.ok().flatten()
     }
 
-    async fn work<T>(&self, end: Instant, work: impl Future<Output = T>) -> Option<T> {
+    async fn work<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
-        let [mut over, mut renewed] = [self.shared.state.subscribe(), self.shared.state.subscribe()];
+        let state = &self.tenure.shared.state;
+        let [mut over, mut renewed] = [state.subscribe(), state.subscribe()];
         loop {
-            let step = poll_fn(|context| match self.lasts() && Instant::now() < end {
+            let step = poll_fn(|context| match self.lasts() {
                 true => work.as_mut().poll(context).map(Some),
                 false => Poll::Ready(None),
             });
@@ -118,10 +180,10 @@ impl Tenure {
                 _ = over.wait_for(|state| state.is_over) => return None,
                 done = step => if done.is_some() { return done },
             }
-            if Instant::now() >= end {
+            if self.is_out() {
                 return None;
             }
-            let is_known = |state: &State| state.is_over || state.lasts((self.shared.steady)());
+            let is_known = |state: &State| state.is_over || state.lasts(self.tenure.now());
             // The sender is ours.
             let _ = renewed.wait_for(is_known).await;
         }
@@ -145,6 +207,8 @@ mod tests {
 
     use super::*;
 
+    const LEASE: Duration = Duration::from_secs(1_800);
+
     /// A tenure that lasts for 45 seconds, its clock, and work that takes a step for each word it is sent.
     struct Bed {
         tenure: Tenure,
@@ -162,7 +226,7 @@ mod tests {
             let steady = Box::new(move || Duration::from_secs(read.load(Ordering::Relaxed)));
             let tenure = Tenure::new(Some(Duration::from_secs(45)), steady);
             let (own, counted) = (tenure.clone(), Arc::clone(&steps));
-            let end = Instant::now() + Duration::from_secs(1_800);
+            let end = Instant::now() + LEASE;
             let work = tokio::spawn(async move {
                 let work = async {
                     while heard.recv().await.is_some() {
@@ -170,7 +234,7 @@ mod tests {
                     }
                     "done"
                 };
-                own.during(end, work).await
+                own.term(end, LEASE).during(work).await
             });
             Self {
                 tenure,
@@ -229,11 +293,54 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn work_does_not_go_on_after_its_end_though_it_could() {
         let tenure = Tenure::default();
-        let end = Instant::now() + Duration::from_secs(5);
+        let term = || tenure.term(Instant::now() + Duration::from_secs(5), Duration::MAX);
+        let late = term();
         tokio::time::advance(Duration::from_secs(6)).await;
-        assert_eq!(tenure.during(end, std::future::ready(())).await, None);
-        let end = Instant::now() + Duration::from_secs(5);
-        assert_eq!(tenure.during(end, std::future::ready(())).await, Some(()));
-        assert_eq!(tenure.during(end, std::future::pending::<()>()).await, None);
+        assert_eq!(late.during(std::future::ready(())).await, None);
+        assert_eq!(term().during(std::future::ready(())).await, Some(()));
+        assert_eq!(term().during(std::future::pending::<()>()).await, None);
+    }
+
+    /// The host sleeps, and the lease runs out meanwhile.
+    #[tokio::test(start_paused = true)]
+    async fn work_ends_by_the_steady_clock_though_timers_stood_still() {
+        let bed = Bed::new();
+        bed.tenure.renew(LEASE * 2);
+        assert_eq!(bed.step().await, 1);
+        bed.seconds.store(LEASE.as_secs(), Ordering::Relaxed);
+        assert_eq!(bed.step().await, 1);
+        assert!(bed.work.is_finished());
+        assert_eq!(bed.result().await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_taken_back_waits_while_it_is_in_doubt() {
+        let bed = Bed::new();
+        let term = bed.tenure.term(Instant::now() + LEASE, LEASE);
+        assert!(term.is_ours().await);
+        bed.seconds.store(45, Ordering::Relaxed);
+        let asked = term.clone();
+        let answer = tokio::spawn(async move { asked.is_ours().await });
+        bed.settle().await;
+        assert!(!answer.is_finished());
+        bed.tenure.renew(LEASE * 2);
+        assert!(answer.await.unwrap());
+        bed.seconds.store(LEASE.as_secs() - 1, Ordering::Relaxed);
+        assert!(term.is_ours().await);
+        bed.seconds.store(LEASE.as_secs(), Ordering::Relaxed);
+        assert!(!term.is_ours().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_taken_back_is_not_done_once_others_have_taken_over() {
+        let bed = Bed::new();
+        let term = bed.tenure.term(Instant::now() + LEASE, LEASE);
+        bed.seconds.store(45, Ordering::Relaxed);
+        let asked = term.clone();
+        let answer = tokio::spawn(async move { asked.is_ours().await });
+        bed.settle().await;
+        bed.tenure.end();
+        assert!(!answer.await.unwrap());
+        assert!(!term.is_ours().await);
     }
 }

@@ -14,7 +14,7 @@ use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::demand::TlsDemand;
 use crate::mail::notify::MessageRequest;
 use crate::routing::{SmtpTls, Transport};
-use crate::store::Error;
+use crate::store::{Error, Tenure};
 
 /// Longer than anybody waits for an answer.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -39,7 +39,7 @@ impl SmtpDelivery {
             is_relayed: true,
             only_asks: true,
             // Whoever asks waits no longer than they like.
-            until: Instant::now() + LONGEST,
+            term: &Tenure::default().term(Instant::now() + LONGEST, Duration::MAX),
         };
         self.deliver(recipient.domain(), &job, &mut Nothing { greeted })
             .await

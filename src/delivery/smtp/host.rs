@@ -190,7 +190,7 @@ impl SmtpDelivery {
         job: &Job<'_>,
         letter: &mut dyn Letter,
     ) -> Result<Report, Failure> {
-        let opened = timeout_at(job.until, self.open(door)).await;
+        let opened = timeout_at(job.term.until(), self.open(door)).await;
         let mut session = opened.map_err(|_| Failure::too_late(&door.way.host))??;
         // Routers and proxies lead to us as well. Hosts that the operator names may be called as he likes.
         if door.transport.is_none() && self.is_own_name(&session.offered().host) {
@@ -267,8 +267,8 @@ impl SmtpDelivery {
                     request: job.request.clone(),
                 };
                 match job.only_asks {
-                    true => session.ask(transaction, letter, job.until).await,
-                    false => session.send(transaction, letter, job.until).await,
+                    true => session.ask(transaction, letter, job.term).await,
+                    false => session.send(transaction, letter, job.term).await,
                 }
             }
             Err(outcome) => Ok(vec![outcome; job.recipients.len()]),

@@ -54,15 +54,20 @@
 //! - It cannot settle anything: its leases are not there any more ([`Error::LeaseLost`]). It cannot claim anything: a claim needs its row.
 //! - It transmits nothing. Let it have sent off its last beat at t. Nobody has seen that beat before t, so nobody takes over before
 //!   t + T. The node lets no attempt go on after t + ¾T, by its own steady clock (`CLOCK_BOOTTIME`, which goes on while a process is
-//!   stopped and while the host sleeps): [`Tenure::during`](super::Tenure::during) reads it each time before an attempt goes on, which
+//!   stopped and while the host sleeps): [`Term::during`](super::Term::during) reads it each time before an attempt goes on, which
 //!   is whenever it was waiting for anything. So does whoever was stopped for longer, however soon the next host's `354` is
-//!   read. ¼T is left for the step that was under way, and for clocks that do not go quite alike.
+//!   read. ¼T is left for the step that was under way, and for clocks that do not go quite alike. The same clock says when the lease
+//!   itself has run out.
+//! - It is asked once more ([`Term::is_ours`](super::Term::is_ours)) right before what cannot be taken back: the end of a message by
+//!   SMTP or LMTP, the last octets of one by DMTP, and the name of a file in a Maildir. Whoever finds there that it has been stopped for
+//!   too long breaks the connection off, and the next host drops what it has.
 //! - An attempt that stands still is not given up. If the next beat finds the row, nobody took over until then, nor will for
 //!   T from then on, and it goes on: a `250` that has come meanwhile counts. If not, it is dropped, and the node goes on
 //!   under another id.
 //!
-//! What is left: a node that is stopped in the middle of a step, after the clock was read and before the system call that ends a
-//! message or names a file, which takes far less than a millisecond; and a virtual machine that is halted together with its
+//! What is left: a node that is stopped after the clock was read that last time and before the system call that ends a
+//! message or names a file, which are a few microseconds; a message that was ended just before, whose reply was not read or recorded yet;
+//! and a virtual machine that is halted together with its
 //! clocks. Such a message may arrive twice, as one may whose final reply was on its way when a node died (RFC 5321 §6.1). By DMTP
 //! the destination knows it again, and in a Maildir it replaces the first, if both nodes have the same name.
 //!

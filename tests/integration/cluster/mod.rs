@@ -325,6 +325,46 @@ async fn what_a_node_says_that_was_stopped_past_its_lease_changes_nothing() {
     setting.all_taken(&BTreeSet::from([2])).await;
 }
 
+/// It is stopped before it gives several messages, and goes on when another node has given them, after their leases ran out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_goes_on_after_its_leases_ran_out_transmits_nothing_of_theirs() {
+    let cluster = Cluster::shared();
+    let database = cluster.database();
+    let setting = Setting::new(&database, 2).await;
+    let [stopped, other] = &setting.nodes[..] else {
+        panic!()
+    };
+    let process = stopped.start().await;
+    setting.host.hold_back(stopped.ip, true);
+    let numbers: BTreeSet<usize> = (0..DOMAINS).collect();
+    for number in &numbers {
+        assert!(stopped.submit(*number).await);
+    }
+    eventually("that it asks for all of them", || {
+        let asking = setting.host.state.lock().unwrap().asking.len();
+        (asking >= DOMAINS).then_some(())
+    })
+    .await;
+    process.signal("-STOP");
+    // The next host tells it to go ahead.
+    setting.host.hold_back(stopped.ip, false);
+    let _other = other.start().await;
+    setting.all_taken(&numbers).await;
+    process.signal("-CONT");
+    eventually("that its leases are lost", || {
+        process.log().contains("queue.lease_lost").then_some(())
+    })
+    .await;
+    setting.here.idle().await;
+    for number in numbers {
+        assert_eq!(setting.host.givers(number), [other.ip], "{number}");
+    }
+    // It goes on working.
+    setting.host.keep_waiting(other.ip, true);
+    assert!(stopped.submit(DOMAINS).await);
+    setting.all_taken(&BTreeSet::from([DOMAINS])).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_work_of_a_killed_node_goes_out_long_before_its_leases_end() {
     let cluster = Cluster::shared();
