@@ -363,7 +363,18 @@ async fn join(services: &Services) -> Result<u64, store::Error> {
     let config = &services.config;
     let silence = Duration::from_secs(config.queue.takeover_secs.get());
     let now = services.clock.now();
-    services.store.join(&config.server.hostname, silence, now).await
+    let freed = services.store.join(&config.server.hostname, silence, now).await?;
+    // The last run may have had a clock that was ahead, and is right again.
+    let longest = config.queue.schedules().longest_wait();
+    let recipients = services.store.bring_forward(longest, now).await?;
+    if recipients > 0 {
+        tracing::warn!(
+            event = observe::QUEUE_BROUGHT_FORWARD,
+            recipients,
+            "the clock was ahead in an earlier run: mail that it has put off for longer than any pause lasts is due now"
+        );
+    }
+    Ok(freed)
 }
 
 async fn leave(services: &Services) {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
+
 use super::letter::Letter;
 use super::pool::{self, Pool};
 use super::session::Failure;

@@ -68,6 +68,13 @@ pub struct Schedules {
 }
 
 impl Schedules {
+    /// No wait is longer, whatever the destination and the trouble.
+    pub fn longest_wait(&self) -> Duration {
+        let ruled = self.rules.iter().filter_map(|rule| rule.longest);
+        let longest = ruled.fold(self.usual.longest, Duration::max);
+        longest.saturating_add(longest / 8)
+    }
+
     /// Of the rules that apply the narrowest counts; of those as narrow, the one that names the trouble, and the first.
     pub fn of(&self, destination: &Domain, trouble: Trouble) -> Schedule {
         let applies = |rule: &&Rule| rule.after.is_none_or(|after| after == trouble);
@@ -190,6 +197,28 @@ mod tests {
         let usual = Schedules::default();
         let domain = Domain::parse("other.test").unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(usual.of(&domain, Trouble::Other), Schedule::default());
+    }
+
+    #[test]
+    fn no_wait_is_longer_than_the_longest_of_all_rules_and_its_spread() {
+        let rule = |longest| Rule {
+            domains: Vec::new(),
+            after: None,
+            first: None,
+            longest,
+            lifetime: None,
+        };
+        let schedules = |rules| Schedules {
+            usual: Schedule::default(),
+            rules,
+        };
+        let spread = |hours: u32| HOUR * hours + HOUR * hours / 8;
+        assert_eq!(Schedules::default().longest_wait(), spread(4));
+        assert_eq!(schedules(vec![rule(None), rule(Some(HOUR))]).longest_wait(), spread(4));
+        let slow = schedules(vec![rule(Some(HOUR * 24)), rule(None)]);
+        assert_eq!(slow.longest_wait(), spread(24));
+        let for_ever = schedules(vec![rule(Some(Duration::MAX))]);
+        assert_eq!(for_ever.longest_wait(), Duration::MAX);
     }
 
     #[test]

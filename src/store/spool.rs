@@ -611,6 +611,10 @@ pub trait Spool: Send + Sync {
     /// Makes waiting recipients that no attempt is under way for due at `now` at the latest. Returns how many.
     async fn retry(&self, selection: Selection, now: Timestamp) -> Result<u64, Error>;
 
+    /// Makes recipients that wait for longer than `longest` from `now` on due at `now`: a clock that was ahead, and is right again, has
+    /// measured that. What is leased stays so. Returns how many.
+    async fn bring_forward(&self, longest: Duration, now: Timestamp) -> Result<u64, Error>;
+
     /// Removes up to `limit` recipients that were held as they came and whose time was over at `now`, as
     /// [`delete`](Self::delete) does. Returns how many.
     async fn expire_held(&self, now: Timestamp, limit: usize) -> Result<u64, Error>;

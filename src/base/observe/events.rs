@@ -48,6 +48,8 @@ catalogue! {
     QUEUE_ATTEMPT_PANICKED = "queue.attempt.panicked", Operations, [Error], ["message.id"];
     /// A lease ran out while we worked on it.
     QUEUE_LEASE_LOST = "queue.lease_lost", Operations, [Warn], ["message.id"];
+    /// At the start, recipients waited for longer than any pause lasts: the clock was ahead in an earlier run. They are due now.
+    QUEUE_BROUGHT_FORWARD = "queue.brought_forward", Operations, [Warn], ["recipients"];
     /// An operator deleted what was being tried: what came of the attempt is not recorded.
     QUEUE_DELETED_AMID = "queue.deleted_amid", Mail, [Warn], ["message.id"];
     /// Mail that an operator has deleted is reported to its author as failed.

@@ -337,6 +337,9 @@ struct OpenedMessage {
     body: Option<Secret<Vec<u8>>>,
 }
 
+/// The end of the year 9999 in milliseconds: no time of ours is later.
+pub(super) const LATEST: i64 = 253_402_300_799_999;
+
 /// A clock that differs by less has not been set.
 const CLOCK_SET_MS: i64 = 2_000;
 
@@ -434,6 +437,35 @@ pub(super) async fn follow_clock(db: &mut Connection, now: Timestamp, set_by_ms:
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// See [`Spool::bring_forward`](crate::store::Spool::bring_forward). Goes by lanes, so that of a long queue no more is read than is moved.
+pub(super) async fn bring_forward(
+    db: &mut Connection,
+    now: Timestamp,
+    latest: Timestamp,
+) -> Result<u64, Error> {
+    // Times that are none, which SQLite may have, are left for those who look for them.
+    let moved = query(
+        "UPDATE recipients SET due_at = $1 WHERE lease IS NULL AND seq IN (\
+         SELECT r.seq FROM lanes l CROSS JOIN recipients r \
+         WHERE r.destination = l.destination AND r.due_at > $2 AND r.due_at <= $3)",
+    )
+    .bind(now.0)
+    .bind(latest.0)
+    .bind(LATEST)
+    .execute(&mut *db)
+    .await?
+    .rows_affected();
+    if moved > 0 {
+        query(
+            "UPDATE lanes SET turn_at = MAX(served_at, COALESCE((SELECT MIN(due_at) FROM recipients \
+             WHERE destination = lanes.destination AND due_at IS NOT NULL), 0))",
+        )
+        .execute(db)
+        .await?;
+    }
+    Ok(moved)
 }
 
 /// A recipient of `destination` becomes due at `due_at`: its lane's turn comes no later.

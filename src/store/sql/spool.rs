@@ -252,6 +252,18 @@ impl Spool for SqlStore {
         Ok(moved)
     }
 
+    async fn bring_forward(&self, longest: Duration, now: Timestamp) -> Result<u64, Error> {
+        let latest = now.after(longest);
+        let moved = self
+            .inner
+            .write(move |db| Box::pin(claim::bring_forward(db, now, latest)))
+            .await?;
+        if moved > 0 {
+            self.inner.changed.notify_one();
+        }
+        Ok(moved)
+    }
+
     async fn expire_held(&self, now: Timestamp, limit: usize) -> Result<u64, Error> {
         self.inner
             .write(move |db| Box::pin(async move { operate::expire_held(db, now, limit).await }))

@@ -97,6 +97,31 @@ async fn a_clock_that_is_right_is_not_doubted_at_the_next_start() {
     assert!(!says(&process.log(), "clock.doubted"));
 }
 
+/// A daemon whose clock is a year ahead puts mail off until then.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_clock_has_put_off_that_was_ahead_goes_out_at_the_next_start() {
+    let world = World::new().await;
+    let quick = |config: &mut Config| config.queue.retry_max_secs = NonZeroU64::new(1).unwrap();
+    let builder = world.organization("hismail.test").accounts(&["alice", "bob"]);
+    let hismail = builder.config(quick).build().await;
+    hismail.block_mailbox("bob");
+    let mut process = hismail.spawn().await;
+    submit(&hismail).await;
+    eventually("an attempt", || {
+        says(&process.log(), "queue.attempt.local").then_some(())
+    })
+    .await;
+    process.kill();
+    hismail
+        .change_database("UPDATE recipients SET due_at = due_at + 31536000000, lease = NULL, leased_until = NULL")
+        .await;
+    std::fs::remove_file(hismail.maildir("bob").0).unwrap();
+    let process = hismail.spawn().await;
+    let delivered = hismail.maildir("bob").only().await;
+    assert!(delivered.contains("hello"), "{delivered}");
+    assert!(says(&process.log(), "queue.brought_forward"));
+}
+
 /// The store asks the clock before it forgets or destroys anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn replay_entries_stay_and_keys_are_kept_while_the_time_is_in_doubt() {

@@ -69,6 +69,7 @@ macro_rules! behaviours {
             a_hold_during_an_attempt_takes_effect_after_it
             retry_moves_only_what_no_attempt_is_under_way_for
             what_is_retried_is_due_at_once_and_what_is_held_stays
+            what_a_clock_that_was_ahead_has_put_off_is_brought_forward
             of_a_long_history_the_end_is_kept
             what_is_being_tried_is_counted_apart
             what_is_condemned_is_due_at_once_or_after_the_attempt_under_way
@@ -957,6 +958,32 @@ pub async fn retry_moves_only_what_no_attempt_is_under_way_for(bed: &dyn Bed) {
     assert_eq!(store.retry(selection, noon_plus(1)).await.unwrap(), 1);
     assert_eq!(store.next_due().await.unwrap(), Some(noon_plus(1)));
     assert_eq!(claim(&*store, noon_plus(1), 1).await.len(), 1);
+}
+
+/// It is right again at the next start.
+pub async fn what_a_clock_that_was_ahead_has_put_off_is_brought_forward(bed: &dyn Bed) {
+    let store = bed.open().await;
+    let (longest, a_year_on) = (Duration::from_secs(4 * 3600), noon_plus(365 * 24 * 60));
+    let put_off = enqueue(&*store, message(&["bob@hismail.test"])).await;
+    let claimed = claim_one(&*store, a_year_on).await;
+    let due_at = a_year_on.after(Duration::from_secs(300));
+    settle(&*store, &claimed, deferred(due_at)).await.unwrap();
+    bed.close(store).await;
+
+    let store = bed.open().await;
+    enqueue(&*store, message(&["carol@plain.test"])).await;
+    let waits = claim_one(&*store, NOON).await;
+    settle(&*store, &waits, deferred(NOON.after(longest))).await.unwrap();
+    enqueue(&*store, message(&["pat@elsewhere.test"])).await;
+    let leased = claim_one(&*store, NOON).await;
+    store.extend_lease(leased.lease, a_year_on).await.unwrap();
+
+    assert!(claim(&*store, NOON, 10).await.is_empty());
+    assert_eq!(store.bring_forward(longest, NOON).await.unwrap(), 1);
+    let claimed: Vec<_> = claim(&*store, NOON, 10).await.iter().map(|c| c.message).collect();
+    assert_eq!(claimed, [put_off]);
+    assert_eq!(store.bring_forward(longest, NOON).await.unwrap(), 0);
+    settle(&*store, &leased, SettledState::Relayed).await.unwrap();
 }
 
 pub async fn what_is_retried_is_due_at_once_and_what_is_held_stays(bed: &dyn Bed) {

@@ -4,6 +4,7 @@
 //! one where that happens; the one that fails is told by its key, and stepped over.
 
 use super::super::Inner;
+use super::super::claim::LATEST;
 use super::super::misread::{is_misread, unreadable, unreadable_column};
 use super::super::query::{query_as, query_scalar};
 use super::spool;
@@ -15,9 +16,6 @@ pub(super) const VALUE: &str = "value of a wrong kind";
 
 /// The name of a row whose own cannot be read.
 pub(super) const UNKNOWN: &str = "?";
-
-/// The end of the year 9999 in milliseconds: nothing that we write is later.
-const LATEST: i64 = 253_402_300_799_999;
 
 /// Whether a time can be one.
 pub(super) fn is_time(millis: i64) -> bool {
