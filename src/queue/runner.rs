@@ -342,9 +342,8 @@ impl Runner {
 
     /// Makes an attempt, in a quick slot at first. When it turns out to be slow, it leaves that one as soon as there is a slow
     /// one for it.
-    fn spawn(&self, claim: Claim, kind: Kind, quick: Quick, mut place: Place) {
-        // What is left of it, for we may have been stopped since.
-        let lease = claim.leased_until.since(self.clock.now()).min(self.lease);
+    fn spawn(&self, claim: Claim, kind: Kind, mut quick: Quick, mut place: Place) {
+        let (whole_lease, slots) = (self.lease, Arc::clone(&self.slots));
         let (patience, unproven) = match kind {
             Kind::Unproven => (QUICK_UNPROVEN, Some(Arc::clone(&self.slow_unproven))),
             Kind::Ours | Kind::Proven => (QUICK, None),
@@ -354,6 +353,9 @@ impl Runner {
         let (store, attempt) = (Arc::clone(&self.store), Arc::clone(&self.attempt));
         let clock = Arc::clone(&self.clock);
         self.tasks.spawn(async move {
+            quick.sit_down(slots).await;
+            // What is left of it, for we may have waited for a slot, or been stopped since.
+            let lease = claim.leased_until.since(clock.now()).min(whole_lease);
             let lease_ends = Instant::now() + lease;
             let attempted = attempt_within(lease, attempt.as_ref(), &claim);
             let slow = slow_slot(unproven, slow_slots);
@@ -458,9 +460,9 @@ async fn slow_slot(unproven: Option<Arc<Semaphore>>, slow: Arc<Semaphore>) -> Re
     Ok((unproven, slow.acquire_owned().await?))
 }
 
-/// One of the quick slots, counted for its kind until it is dropped.
+/// One of the quick slots, or a wait for one; counted for its kind until it is dropped.
 struct Quick {
-    _slot: Option<OwnedSemaphorePermit>,
+    slot: Option<OwnedSemaphorePermit>,
     used: Arc<AtomicUsize>,
     ended: Arc<Notify>,
 }
@@ -469,9 +471,17 @@ impl Quick {
     fn new(slot: Option<OwnedSemaphorePermit>, used: &Arc<AtomicUsize>, ended: &Arc<Notify>) -> Self {
         used.fetch_add(1, Ordering::Relaxed);
         Self {
-            _slot: slot,
+            slot,
             used: Arc::clone(used),
             ended: Arc::clone(ended),
+        }
+    }
+
+    /// While something is claimed, the desk may give away slots that were counted on: then one has to be waited for.
+    async fn sit_down(&mut self, slots: Arc<Semaphore>) {
+        if self.slot.is_none() {
+            // Nobody closes the semaphore; if it were, what is leased would be begun all the same.
+            self.slot = slots.acquire_owned().await.ok();
         }
     }
 }
@@ -589,3 +599,6 @@ impl Books<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
