@@ -4,6 +4,12 @@ use std::num::NonZeroU64;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
+use dimed::base::secret::Secret;
+use dimed::dime::keys::UserKeys;
+use dimed::dime::keys::private::PrivateKey;
+use dimed::dime::keys::wrapped::{Work, Wrapped};
+use dimed::mail::address::Mailbox;
+use dimed::store::{DkimKey, DkimState, Pin};
 use serde_json::Value;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
@@ -229,6 +235,68 @@ async fn verify_finds_what_is_wrong_with_keys_and_names() {
         (1, &found.len().into()),
         "it needs an operator"
     );
+}
+
+/// What opens, and is not what is to be there.
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_reads_keys_that_are_kept_for_others_keys_for_dkim_and_pinned_records() {
+    let world = World::new().await;
+    let hismail = hismail(&world).await;
+    hismail.cli(&["dkim", "add", "hismail.test"]).await;
+    let services = hismail.services().await;
+    let (store, now) = (&services.store, services.clock.now());
+    let bob: Mailbox = "bob@hismail.test".parse().unwrap();
+    let rng = &mut rand::rng();
+    let work = Work {
+        memory_kib: 8,
+        passes: 1,
+        lanes: 1,
+    };
+    let keys = PrivateKey::User(UserKeys::generate(rng));
+    let wrapped = Wrapped::with_passphrase(&keys, b"correct horse", work, rng).unwrap();
+    let deposit = wrapped.to_armor().into_bytes();
+    let pin = |record: &str| Pin {
+        domain: "hermail.test".parse().unwrap(),
+        record: record.to_owned(),
+        secure: true,
+        first_seen_at: now,
+        refresh_at: now,
+        expires_at: now.after(Duration::from_secs(86_400)),
+    };
+    let record = "ver=1 pok=A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg";
+    store.put_key_deposit(&bob, deposit, 0, now).await.unwrap();
+    store.set_pin(pin(record)).await.unwrap();
+    assert_eq!(care(&hismail, &["verify"]).1, [""; 0]);
+
+    let key = |selector: &str, algorithm: &str, private: &[u8]| DkimKey {
+        domain: "hismail.test".parse().unwrap(),
+        selector: selector.to_owned(),
+        algorithm: algorithm.to_owned(),
+        record: "v=DKIM1".to_owned(),
+        private: Some(Secret::new(private.to_vec())),
+        state: DkimState::Generated,
+        created_at: now,
+        since: now,
+    };
+    let no_keys = [
+        key("x", "rsa-sha256", b"no key"),
+        key("y", "ed25519-sha256", &[7; 31]),
+        key("z", "dsa-sha1", &[7; 32]),
+    ];
+    let no_deposit = b"no keys".to_vec();
+    store.put_key_deposit(&bob, no_deposit, 1, now).await.unwrap();
+    store.add_dkim_keys(no_keys.into()).await.unwrap();
+    store.set_pin(pin("ver=1 pok=none")).await.unwrap();
+    let (code, found, _) = care(&hismail, &["verify"]);
+    let expected = [
+        "key deposits: content",
+        "DKIM keys: content",
+        "DKIM keys: content",
+        "DKIM keys: content",
+        "pinned records: content",
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(code, 1);
 }
 
 /// Mail that is due, and no daemon that works on it.

@@ -1,5 +1,7 @@
 //! Rows with something sealed under the master key, whatever table they are in.
 
+use aws_lc_rs::signature::RsaKeyPair;
+
 use super::super::query::query_as;
 
 use super::super::readers::Readers;
@@ -8,10 +10,14 @@ use crate::base::time::Timestamp;
 use crate::crypto::at_rest::Unreadable;
 use crate::dime::fingerprint::{CryptoFingerprint, FullFingerprint};
 use crate::dime::key_set::KemKeys;
-use crate::dime::keys::{OrgKeys, UserKeys};
+use crate::dime::keys::{OrgKeys, UserKeys, wrapped};
+use crate::dime::record::ManagementRecord;
 use crate::mail::address::{Domain, Mailbox};
 use crate::store::sealed::{MasterKey, Spot};
 use crate::store::{Checked, Error, Fault, Mark, Part, Pin, StsEntry};
+
+/// Octets of a private key for Ed25519.
+const ED25519_SEED: usize = 32;
 
 /// What a row has sealed, and where.
 pub(in crate::store::sql) struct SealedRow {
@@ -20,6 +26,8 @@ pub(in crate::store::sql) struct SealedRow {
     /// `None` if what stands beside it cannot be read.
     spot: Option<Spot>,
     sealed: Vec<u8>,
+    /// What stands beside it and says what it is, or is vouched for by it.
+    beside: String,
 }
 
 pub(in crate::store::sql) struct Page(pub(in crate::store::sql) Vec<SealedRow>);
@@ -37,8 +45,26 @@ impl SealedRow {
         let spot = self.spot.as_ref();
         match spot.and_then(|spot| master.open_at(spot, &self.sealed).ok()) {
             None => Some("sealed value"),
-            Some(plain) if !is_known(part, &self.name, plain.expose()) => Some("content"),
+            Some(plain) if !self.is_known(part, plain.expose()) => Some("content"),
             Some(_) => None,
+        }
+    }
+
+    /// Whether what was sealed is what is to be there.
+    fn is_known(&self, part: Part, plain: &[u8]) -> bool {
+        let text = std::str::from_utf8(plain);
+        match part {
+            Part::PrivateKeys | Part::Rollovers => text.is_ok_and(|text| match self.name.contains('@') {
+                true => UserKeys::from_armor(text).is_ok(),
+                false => OrgKeys::from_armor(text).is_ok(),
+            }),
+            Part::KemKeys => KemKeys::decode(plain).is_ok(),
+            Part::KeyDeposits => wrapped::are_user_keys(plain),
+            Part::DkimKeys => is_dkim_key(&self.beside, plain),
+            // Nothing is sealed but that it was pinned here.
+            Part::Pins => ManagementRecord::parse_kept(&self.beside).is_ok(),
+            Part::SrsPaths => text.is_ok_and(|text| Mailbox::parse(text).is_ok()),
+            _ => true,
         }
     }
 
@@ -73,17 +99,12 @@ impl Page {
     }
 }
 
-/// Whether what was sealed is what is to be there.
-fn is_known(part: Part, name: &str, plain: &[u8]) -> bool {
-    let text = std::str::from_utf8(plain);
-    match part {
-        Part::PrivateKeys | Part::Rollovers => text.is_ok_and(|text| match name.contains('@') {
-            true => UserKeys::from_armor(text).is_ok(),
-            false => OrgKeys::from_armor(text).is_ok(),
-        }),
-        Part::KemKeys => KemKeys::decode(plain).is_ok(),
-        Part::SrsPaths => text.is_ok_and(|text| Mailbox::parse(text).is_ok()),
-        _ => true,
+/// Whether that is a private key with which DKIM signs in such a way, as it is kept.
+fn is_dkim_key(algorithm: &str, private: &[u8]) -> bool {
+    match algorithm {
+        "rsa-sha256" => RsaKeyPair::from_pkcs8(private).is_ok(),
+        "ed25519-sha256" => private.len() == ED25519_SEED,
+        _ => false,
     }
 }
 
@@ -144,6 +165,7 @@ async fn simple(
         spot: spot(&name, number),
         name,
         sealed,
+        beside: String::new(),
     };
     Ok(rows.into_iter().map(row).collect())
 }
@@ -163,6 +185,7 @@ async fn message_keys(db: &Readers, after: &Mark, limit: i64) -> Result<Vec<Seal
         spot: QueueId::parse(&name).map(Spot::message_key),
         name,
         sealed,
+        beside: String::new(),
     };
     Ok(rows.into_iter().map(row).collect())
 }
@@ -187,6 +210,7 @@ async fn private_keys(db: &Readers, after: &Mark, limit: i64) -> Result<Vec<Seal
             .map(|crypto| Spot::private_keys(&name, &CryptoFingerprint(crypto))),
         name,
         sealed,
+        beside: String::new(),
     };
     Ok(rows.into_iter().map(row).collect())
 }
@@ -213,13 +237,16 @@ async fn kem_keys(db: &Readers, after: &Mark, limit: i64) -> Result<Vec<SealedRo
             .map(|complete| Spot::kem_keys(&name, &FullFingerprint(complete))),
         name,
         sealed,
+        beside: String::new(),
     };
     Ok(rows.into_iter().map(row).collect())
 }
 
+type DkimRow = (String, String, String, String, Vec<u8>);
+
 async fn dkim_keys(db: &Readers, after: &Mark, limit: i64) -> Result<Vec<SealedRow>, Error> {
-    let rows: Vec<(String, String, String, Vec<u8>)> = query_as(
-        "SELECT domain, selector, record, sealed FROM dkim_keys WHERE domain > $1 OR (domain = $1 AND selector > $2) \
+    let rows: Vec<DkimRow> = query_as(
+        "SELECT domain, selector, algorithm, record, sealed FROM dkim_keys WHERE domain > $1 OR (domain = $1 AND selector > $2) \
          ORDER BY domain, selector LIMIT $3",
     )
     .bind(&after.name)
@@ -227,7 +254,7 @@ async fn dkim_keys(db: &Readers, after: &Mark, limit: i64) -> Result<Vec<SealedR
     .bind(limit)
     .fetch_all(db)
     .await?;
-    let row = |(domain, selector, record, sealed): (String, String, String, Vec<u8>)| SealedRow {
+    let row = |(domain, selector, algorithm, record, sealed): DkimRow| SealedRow {
         mark: Mark {
             name: domain.clone(),
             rest: selector.clone().into_bytes(),
@@ -238,6 +265,7 @@ async fn dkim_keys(db: &Readers, after: &Mark, limit: i64) -> Result<Vec<SealedR
             .map(|domain| Spot::dkim_key(&domain, &selector, &record)),
         name: format!("{selector}._domainkey.{domain}"),
         sealed,
+        beside: algorithm,
     };
     Ok(rows.into_iter().map(row).collect())
 }
@@ -253,23 +281,21 @@ async fn pins(db: &Readers, after: &Mark, limit: i64) -> Result<Vec<SealedRow>, 
     .bind(limit)
     .fetch_all(db)
     .await?;
-    let row = |(name, record, secure, first_seen, refresh, expires, sealed)| {
-        let name: String = name;
-        SealedRow {
-            mark: named(&name),
-            spot: Domain::parse(&name).ok().map(|domain| {
-                Spot::domain_pin(&Pin {
-                    domain,
-                    record,
-                    secure,
-                    first_seen_at: Timestamp(first_seen),
-                    refresh_at: Timestamp(refresh),
-                    expires_at: Timestamp(expires),
-                })
-            }),
-            name,
-            sealed,
-        }
+    let row = |(name, record, secure, first_seen, refresh, expires, sealed): PinRow| SealedRow {
+        mark: named(&name),
+        beside: record.clone(),
+        spot: Domain::parse(&name).ok().map(|domain| {
+            Spot::domain_pin(&Pin {
+                domain,
+                record,
+                secure,
+                first_seen_at: Timestamp(first_seen),
+                refresh_at: Timestamp(refresh),
+                expires_at: Timestamp(expires),
+            })
+        }),
+        name,
+        sealed,
     };
     Ok(rows.into_iter().map(row).collect())
 }
@@ -298,6 +324,7 @@ async fn sts_policies(db: &Readers, after: &Mark, limit: i64) -> Result<Vec<Seal
             }),
             name,
             sealed,
+            beside: String::new(),
         }
     };
     Ok(rows.into_iter().map(row).collect())
