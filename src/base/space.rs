@@ -32,7 +32,8 @@ impl Free {
         })
     }
 
-    fn is_below(self, floor: Floor) -> bool {
+    /// Whether that is too little.
+    pub fn is_below(self, floor: Floor) -> bool {
         self.octets < floor.octets || self.inodes.is_some_and(|inodes| inodes < floor.inodes)
     }
 }

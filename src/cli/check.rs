@@ -22,6 +22,7 @@ use super::context::Context;
 use super::{Exit, load};
 use crate::accounts::{self, Accounts, Dovecot, Loaded, Resolution};
 use crate::base::secret::Secret;
+use crate::base::space::Free;
 use crate::config::{self, Config, FilteredMail, PasswordsAt, Warning};
 use crate::daemon::health;
 use crate::delivery::smtp::{CredentialsError, parse_credentials};
@@ -80,7 +81,10 @@ fn answer(config: &Config, findings: Vec<Finding>) -> Answer {
         .into_iter()
         .chain(host::of_host(config))
         .map(|warning| Finding::from(&warning));
-    let of_disk = health::space(config.space().look().is_short).map(Finding::from);
+    let free = Free::of(&config.server.data_directory).ok();
+    let of_disk = free
+        .and_then(|free| health::room(free, (&config.storage).into()))
+        .map(Finding::from);
     let findings: Vec<Finding> = warnings
         .chain(findings)
         .chain(of_disk)

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::base::space::Free;
 use crate::config::Config;
 use crate::daemon::health::{self, Finding};
 
@@ -11,7 +12,8 @@ use crate::daemon::health::{self, Finding};
 pub fn findings(config: &Config) -> Vec<Finding> {
     let data = &config.server.data_directory;
     let mut found = Vec::new();
-    found.extend(health::space(config.space().look().is_short));
+    let free = Free::of(data).ok();
+    found.extend(free.and_then(|free| health::room(free, (&config.storage).into())));
     found.extend(kept(data, "server.data_directory"));
     if let Some(maildirs) = maildirs(config).filter(|maildirs| !maildirs.starts_with(data)) {
         found.extend(kept(&maildirs, "delivery.maildir"));

@@ -4,12 +4,18 @@ use std::path::Path;
 
 use super::Finding;
 use crate::base::descriptors;
+use crate::base::space::{Floor, Free};
 use crate::base::time::Timestamp;
 use crate::config::Config;
 use crate::mail::date::rfc5322;
 use crate::net::dns::SelfTest;
 use crate::net::tls::Period;
 use crate::store::Error;
+
+const MIB: u64 = 1024 * 1024;
+
+/// A database has less for its log and what is being written, whatever the operator allows.
+const LEAST_ROOM: u64 = 64 * MIB;
 
 /// Whether there is room for mail.
 pub fn space(is_short: bool) -> Option<Finding> {
@@ -19,6 +25,25 @@ pub fn space(is_short: bool) -> Option<Finding> {
             "the disk of server.data_directory is nearly full",
             "no mail is taken in until there is room again; what is here is still delivered",
             "make room, or lower storage.min_free_mib or storage.min_free_inodes",
+        )
+    })
+}
+
+/// The same for whoever looks once, and whether the next things that a database writes fit, however low the floor is.
+pub fn room(free: Free, floor: Floor) -> Option<Finding> {
+    if free.is_below(floor) {
+        return space(true);
+    }
+    (free.octets < LEAST_ROOM).then(|| {
+        Finding::wrong(
+            "space_low",
+            format!(
+                "the disk of server.data_directory has {} MiB left, and storage.min_free_mib allows that",
+                free.octets / MIB
+            ),
+            "what the database writes next may not fit: mail is refused then, and what was delivered may be delivered again, \
+             because that cannot be noted",
+            "make room, and raise storage.min_free_mib",
         )
     })
 }
@@ -150,6 +175,37 @@ mod tests {
         // The daemon looks at the files itself.
         let ended = certificate("it", period, Timestamp(200_000)).unwrap();
         assert!(!ended.advice.contains("restart"), "{}", ended.advice);
+    }
+
+    #[test]
+    fn there_is_too_little_room_below_the_floor_or_below_what_a_database_needs() {
+        let code = |free_mib: u64, floor_mib: u64| {
+            let free = Free {
+                octets: free_mib * MIB,
+                inodes: Some(5_000),
+            };
+            let floor = Floor {
+                octets: floor_mib * MIB,
+                inodes: 1_000,
+            };
+            room(free, floor).map(|found| found.code)
+        };
+        assert_eq!(code(255, 256), Some("space_short"));
+        assert_eq!(code(256, 256), None);
+        for floor in [0, 10] {
+            assert_eq!(code(63, floor), Some("space_low"), "{floor}");
+            assert_eq!(code(64, floor), None, "{floor}");
+        }
+        assert_eq!(code(9, 10), Some("space_short"));
+        let without_files = Free {
+            octets: 1_000 * MIB,
+            inodes: Some(999),
+        };
+        let floor = Floor {
+            octets: 0,
+            inodes: 1_000,
+        };
+        assert_eq!(room(without_files, floor).unwrap().code, "space_short");
     }
 
     #[test]
