@@ -214,7 +214,10 @@ mod tests {
         };
         let spread = |hours: u32| HOUR * hours + HOUR * hours / 8;
         assert_eq!(Schedules::default().longest_wait(), spread(4));
-        assert_eq!(schedules(vec![rule(None), rule(Some(HOUR))]).longest_wait(), spread(4));
+        assert_eq!(
+            schedules(vec![rule(None), rule(Some(HOUR))]).longest_wait(),
+            spread(4)
+        );
         let slow = schedules(vec![rule(Some(HOUR * 24)), rule(None)]);
         assert_eq!(slow.longest_wait(), spread(24));
         let for_ever = schedules(vec![rule(Some(Duration::MAX))]);

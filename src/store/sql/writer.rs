@@ -803,6 +803,54 @@ mod tests {
         assert_eq!(count(&writer).await, 1);
     }
 
+    /// SQLite has no server to lose. What comes nearest is a transaction that is gone before its jobs are through, as after errors of
+    /// the disk for which SQLite undoes it by itself. A connection to PostgreSQL is lost in `tests/integration/store/postgres.rs`.
+    #[tokio::test]
+    async fn a_transaction_that_is_lost_amid_its_jobs_fails_them_and_the_connection_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder).await;
+        insert(&writer, 1, None).await.unwrap();
+        // What no other connection has.
+        let mark = writer.run(|db| {
+            Box::pin(async move {
+                query("CREATE TEMP TABLE mark (id INTEGER)").execute(db).await?;
+                Ok(())
+            })
+        });
+        mark.await.unwrap();
+        let is_marked = || {
+            writer.run(|db| {
+                Box::pin(async move {
+                    let count: i64 = query_scalar("SELECT COUNT(*) FROM mark").fetch_one(db).await?;
+                    Ok(count)
+                })
+            })
+        };
+        assert_eq!(is_marked().await.unwrap(), 0);
+        let losing = writer.run(|db| {
+            Box::pin(async move {
+                query("INSERT INTO t (id) VALUES (3)").execute(&mut *db).await?;
+                query("ROLLBACK").execute(db).await?;
+                Ok(())
+            })
+        });
+        let held = hold(&writer).await;
+        let (second, lost, fourth, ()) = tokio::join!(
+            insert(&writer, 2, None),
+            losing,
+            insert(&writer, 4, None),
+            async {
+                drop(held);
+            }
+        );
+        for result in [second, lost] {
+            assert!(matches!(result, Err(Error::NotCommitted(_))), "{result:?}");
+        }
+        fourth.unwrap();
+        assert_eq!(count(&writer).await, 2);
+        assert!(is_marked().await.is_err());
+    }
+
     #[tokio::test]
     async fn closing_waits_for_what_was_handed_in_before() {
         let folder = tempfile::tempdir().unwrap();

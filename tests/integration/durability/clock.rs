@@ -113,7 +113,9 @@ async fn what_a_clock_has_put_off_that_was_ahead_goes_out_at_the_next_start() {
     .await;
     process.kill();
     hismail
-        .change_database("UPDATE recipients SET due_at = due_at + 31536000000, lease = NULL, leased_until = NULL")
+        .change_database(
+            "UPDATE recipients SET due_at = due_at + 31536000000, lease = NULL, leased_until = NULL",
+        )
         .await;
     std::fs::remove_file(hismail.maildir("bob").0).unwrap();
     let process = hismail.spawn().await;

@@ -3,6 +3,11 @@
 //!
 //! The faults are in a library that is loaded before the C library (`faults.c`), so the binary knows nothing of them, and there
 //! is nothing to be left out of a release.
+//!
+//! A connection to the database that is lost amid a transaction is a matter of PostgreSQL: SQLite works in the process, on files. There
+//! `a_connection_that_is_lost_amid_a_transaction_is_replaced_and_nothing_acknowledged_is_lost` ends it (`store/postgres.rs`), and the
+//! server as a whole goes away in `cluster`. A transaction of SQLite that is gone half-way is tested beside the writer
+//! (`store::sql::writer`).
 
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};

@@ -331,6 +331,42 @@ async fn raw(server: &Server) -> PgConnection {
     options.connect().await.unwrap()
 }
 
+/// The server ends the session while that waits for a lock in the middle of its transaction.
+#[tokio::test]
+async fn a_connection_that_is_lost_amid_a_transaction_is_replaced_and_nothing_acknowledged_is_lost() {
+    let cluster = Cluster::shared();
+    let bed = PostgresBed::on(&cluster);
+    let store = bed.store().await;
+    let before = enqueue(&store, message(&["bob@hismail.test"])).await;
+    let mut holder = raw(&bed.database.server()).await;
+    for sql in ["BEGIN", "LOCK TABLE recipients IN EXCLUSIVE MODE"] {
+        sqlx::query(sql).execute(&mut holder).await.unwrap();
+    }
+    let own = store.clone();
+    let losing = tokio::spawn(async move {
+        let message = FollowUp::new(message(&["carol@plain.test"]), b"lost".to_vec());
+        own.enqueue(message).await
+    });
+    let ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let end = async {
+        while bed.database.sql(ended).trim().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), end).await.unwrap();
+    sqlx::query("ROLLBACK").execute(&mut holder).await.unwrap();
+    let lost = losing.await.unwrap();
+    assert!(matches!(lost, Err(Error::NotCommitted(_))), "{lost:?}");
+    let after = enqueue(&store, message(&["pat@elsewhere.test"])).await;
+    let there = claim(&store, NOON, 10).await;
+    let there: Vec<_> = there.iter().map(|claim| claim.message).collect();
+    assert!(
+        there.len() == 2 && there.contains(&before) && there.contains(&after),
+        "{there:?}"
+    );
+}
+
 /// As of a node that was stopped (SIGSTOP) in the middle of writing.
 #[tokio::test]
 async fn a_node_that_stands_still_in_a_transaction_does_not_hold_up_the_others() {

@@ -973,7 +973,9 @@ pub async fn what_a_clock_that_was_ahead_has_put_off_is_brought_forward(bed: &dy
     let store = bed.open().await;
     enqueue(&*store, message(&["carol@plain.test"])).await;
     let waits = claim_one(&*store, NOON).await;
-    settle(&*store, &waits, deferred(NOON.after(longest))).await.unwrap();
+    settle(&*store, &waits, deferred(NOON.after(longest)))
+        .await
+        .unwrap();
     enqueue(&*store, message(&["pat@elsewhere.test"])).await;
     let leased = claim_one(&*store, NOON).await;
     store.extend_lease(leased.lease, a_year_on).await.unwrap();
