@@ -49,6 +49,7 @@ use crate::base::causes::Causes;
 use crate::base::descriptors;
 use crate::base::network::Network;
 use crate::base::observe;
+use crate::base::time::Timestamp;
 use crate::config::{self, Config};
 use crate::net::tls;
 use crate::queue::observer::Observer;
@@ -364,17 +365,24 @@ async fn join(services: &Services) -> Result<u64, store::Error> {
     let silence = Duration::from_secs(config.queue.takeover_secs.get());
     let now = services.clock.now();
     let freed = services.store.join(&config.server.hostname, silence, now).await?;
-    // The last run may have had a clock that was ahead, and is right again.
-    let longest = config.queue.schedules().longest_wait();
-    let recipients = services.store.bring_forward(longest, now).await?;
-    if recipients > 0 {
-        tracing::warn!(
+    bring_forward(services, now).await;
+    Ok(freed)
+}
+
+/// The last run may have had a clock that was ahead, and is right again. If that cannot be done now, the mail waits.
+async fn bring_forward(services: &Services, now: Timestamp) {
+    let longest = services.config.queue.schedules().longest_wait();
+    match services.store.bring_forward(longest, now).await {
+        Ok(0) => {}
+        Ok(recipients) => tracing::warn!(
             event = observe::QUEUE_BROUGHT_FORWARD,
             recipients,
             "the clock was ahead in an earlier run: mail that it has put off for longer than any pause lasts is due now"
-        );
+        ),
+        Err(error) => {
+            tracing::warn!(event = observe::QUEUE_STORE_FAILED, error = %Causes(&error), "mail that waits for too long cannot be looked for");
+        }
     }
-    Ok(freed)
 }
 
 async fn leave(services: &Services) {
