@@ -154,8 +154,7 @@ pub struct Runner {
     recording: Arc<Semaphore>,
     /// Whether mail is known to wait for room: then it comes before what is accepted.
     others_wait: AtomicBool,
-    /// Nothing more is begun.
-    is_closed: AtomicBool,
+    /// Attempts, and those who have a seat for mail that is just coming in. Closed once nothing more is begun.
     tasks: TaskTracker,
 }
 
@@ -186,7 +185,6 @@ impl Runner {
             lease,
             recording: Arc::new(Semaphore::new(RECORDING)),
             others_wait: AtomicBool::new(true),
-            is_closed: AtomicBool::new(false),
             tasks: TaskTracker::new(),
         }
     }
@@ -227,7 +225,6 @@ impl Runner {
             }
         }
         self.store.set_desk(None);
-        self.is_closed.store(true, Ordering::SeqCst);
         self.tasks.close();
         self.pulse.while_waiting(self.tasks.wait()).await;
         self.attempt.end().await;

@@ -15,10 +15,9 @@ pub(super) struct RunnersDesk(pub(super) Weak<Runner>);
 impl Desk for RunnersDesk {
     fn reserve(&self, destination: &Domain, is_ours: bool) -> Option<Seat> {
         let runner = self.0.upgrade()?;
-        if runner.is_closed.load(Ordering::SeqCst)
-            || runner.pause.is_set()
-            || runner.others_wait.load(Ordering::Relaxed)
-        {
+        // First: whoever closes waits for those who have it by then, and all others see that it is closed.
+        let seated = runner.tasks.token();
+        if runner.tasks.is_closed() || runner.pause.is_set() || runner.others_wait.load(Ordering::Relaxed) {
             return None;
         }
         let kind = runner.kind(destination, is_ours);
@@ -29,7 +28,10 @@ impl Desk for RunnersDesk {
         let quick = Quick::new(Some(slot), &runner.quick[kind as usize], &runner.ended);
         let place = Place::take(&runner.windows, &runner.ended, destination);
         let leased_until = runner.clock.now().after(runner.lease);
-        let begin = move |claim| runner.begin(claim, kind, quick, place);
+        let begin = move |claim| {
+            runner.begin(claim, kind, quick, place);
+            drop(seated);
+        };
         Some(Seat::new(leased_until, Box::new(begin)))
     }
 }
@@ -49,15 +51,123 @@ impl Runner {
 
     /// Begins what was accepted just now, unless it is too late for that.
     fn begin(&self, claim: Claim, kind: Kind, quick: Quick, place: Place) {
-        if !self.is_closed.load(Ordering::SeqCst) {
+        if !self.tasks.is_closed() {
             return self.spawn(claim, kind, quick, place);
         }
         let (store, now) = (Arc::clone(&self.store), self.clock.now());
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             if let Err(error) = store.give_back(claim.lease, now).await {
                 // The next start gives it back.
                 tracing::error!(event = observe::QUEUE_STORE_FAILED, error = %Causes(&error), "cannot give back what was accepted last");
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+    use tokio::time::{sleep, timeout};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::base::id::QueueId;
+    use crate::base::time::{ManualClock, Timestamp};
+    use crate::crypto::at_rest::Key;
+    use crate::delivery::windows::Hosts;
+    use crate::mail::address::{Mailbox, ReversePath};
+    use crate::mail::demand::Demand;
+    use crate::mail::notify::MessageRequest;
+    use crate::queue::runner::{Attempt, Settled, Times};
+    use crate::queue::windows::Destinations;
+    use crate::store::sqlite::SqliteStore;
+    use crate::store::{Addressee, Content, Envelope, FollowUp, MasterKey, NewMessage, Source, Store};
+
+    const NOON: Timestamp = Timestamp(1_800_000_000_000);
+    const LEASE: Duration = Duration::from_secs(600);
+    const PATIENCE: Duration = Duration::from_secs(60);
+    const MOMENT: Duration = Duration::from_millis(1);
+
+    /// Nothing is attempted here.
+    struct Idle;
+
+    #[async_trait]
+    impl Attempt for Idle {
+        async fn attempt(&self, _claim: &Claim, _times: Times) -> Settled {
+            Settled::default()
+        }
+
+        async fn panicked(&self, _claim: &Claim) -> Settled {
+            Settled::default()
+        }
+    }
+
+    fn letter() -> FollowUp {
+        let message = NewMessage {
+            id: QueueId::random(&mut rand::rng()),
+            envelope: Envelope {
+                reverse_path: ReversePath::NULL,
+                source: Source::Local,
+                smtputf8: false,
+                eight_bit: false,
+                demand: Demand::default(),
+                resealed: 0,
+                received_in_ms: 0,
+                request: MessageRequest::default(),
+            },
+            content: Content::Mime,
+            recipients: vec![Addressee::from(Mailbox::parse("bob@hismail.test").unwrap())],
+            accepted_at: NOON,
+            due_at: NOON,
+            ticket: None,
+        };
+        FollowUp::new(message, b"Subject: x\r\n\r\n".to_vec())
+    }
+
+    /// What was reserved before the runner closed is begun afterwards.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_closes_waits_for_seats_and_no_lease_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(NOON));
+        let master = MasterKey::new(Key::from_bytes([1; 32]));
+        let store = SqliteStore::open(&folder.path().join("dimed.db"), master, clock.clone()).await;
+        let store: Arc<dyn Store> = Arc::new(store.unwrap());
+        let windows = Destinations::new(2, Arc::new(Hosts::new(2)));
+        let runner = Runner::new(Arc::clone(&store), clock, Arc::new(Idle), 2, windows, LEASE);
+        let (runner, stop) = (Arc::new(runner), CancellationToken::new());
+        let (own, stopped) = (Arc::clone(&runner), stop.clone());
+        let mut working = tokio::spawn(async move { own.work(stopped).await });
+        let desk = RunnersDesk(Arc::downgrade(&runner));
+        let destination: Domain = "hismail.test".parse().unwrap();
+        // There is none until it has looked whether others wait.
+        let reserving = async {
+            loop {
+                match desk.reserve(&destination, false) {
+                    Some(seat) => return seat,
+                    None => sleep(MOMENT).await,
+                }
+            }
+        };
+        let seat = timeout(PATIENCE, reserving).await.unwrap();
+        stop.cancel();
+        let closing = async {
+            while !runner.tasks.is_closed() {
+                sleep(MOMENT).await;
+            }
+        };
+        timeout(PATIENCE, closing).await.unwrap();
+        assert!(desk.reserve(&destination, false).is_none());
+        assert!(timeout(MOMENT * 200, &mut working).await.is_err());
+
+        store.enqueue(letter()).await.unwrap();
+        let mut claims = store.claim(NOON, NOON.after(LEASE), 1).await.unwrap();
+        seat.begin(claims.remove(0));
+        timeout(PATIENCE, working).await.unwrap().unwrap();
+        let again = store.claim(NOON, NOON.after(LEASE), 1).await.unwrap();
+        assert_eq!(again[0].recipients[0].attempts, 0);
     }
 }
