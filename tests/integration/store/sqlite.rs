@@ -173,6 +173,19 @@ async fn a_commit_that_is_given_up_leaves_no_lease() {
     assert_eq!(bed.count(leased).await, begun.lock().unwrap().len() as i64);
 }
 
+/// Otherwise a disk that cannot be written would seem to be well as long as no mail comes.
+#[tokio::test]
+async fn a_probe_writes_and_changes_nothing() {
+    let bed = SqliteBed::new();
+    let store = bed.store().await;
+    let log = bed.path().with_extension("db-wal");
+    let length = || std::fs::metadata(&log).unwrap().len();
+    let (before, counted) = (length(), bed.count("SELECT count FROM changes").await);
+    store.probe().await.unwrap();
+    assert!(length() > before);
+    assert_eq!(bed.count("SELECT count FROM changes").await, counted);
+}
+
 /// A command that releases mail, or leaves some, works in a process of its own.
 #[tokio::test]
 async fn what_another_process_leaves_is_noticed_soon() {
