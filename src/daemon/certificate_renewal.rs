@@ -52,7 +52,9 @@ async fn pass(services: &Services) -> bool {
     let (Some(_), Some(certificate)) = (&tls.acme, &tls.smtp_certificate) else {
         return true;
     };
-    if !acme::is_due(certificate, host, services.clock.now().unix_secs()) {
+    // By a clock that is far ahead every new one would be due again at once, and authorities count what they issue.
+    let now = services.clock.certain(services.clock.now());
+    if !acme::is_due(certificate, host, now.unix_secs()) {
         return true;
     }
     let issued = match services.config.issuer(&services.resolver) {

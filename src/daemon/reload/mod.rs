@@ -237,7 +237,8 @@ impl Reloader {
         // Whoever has put another one there has said so.
         let certificate = state.waiting.as_mut();
         let certificate = certificate.filter(|now| now.shown.is_same(looked_for))?;
-        let remaining = match services.identities.dmtp.has_ended(services.clock.now()) {
+        let now = services.clock.certain(services.clock.now());
+        let remaining = match services.identities.dmtp.has_ended(now) {
             // No peer takes the old one any more.
             true => Some(Duration::ZERO),
             false => certificate.note(ttl),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use dimed::base::time::Timestamp;
 use dimed::config::{Config, LogLevel, Protection, Transport};
 use dimed::net::authority::{KeyKind, Zone};
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
@@ -615,23 +616,57 @@ async fn a_certificate_that_waits_goes_on_waiting_after_a_restart() {
     assert_eq!(shown_by_dmtp(&hismail).await, *new.identity.leaf());
 }
 
-/// Every peer refuses it.
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_waits_for_a_certificate_that_has_ended() {
-    let world = World::new().await;
-    let files = Files::new(world.home());
+/// Puts a certificate there that ended with the year 2019.
+fn put_ended(files: &Files) -> CertificateDer<'static> {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec!["mx.hismail.test".to_owned()]).unwrap();
     params.not_after = date_time_ymd(2020, 1, 1);
     let ended = params.self_signed(&key).unwrap();
     fs::write(&files.chain, ended.pem()).unwrap();
     fs::write(&files.key, key.serialize_pem()).unwrap();
+    ended.der().clone()
+}
+
+/// Every peer refuses it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_waits_for_a_certificate_that_has_ended() {
+    let world = World::new().await;
+    let files = Files::new(world.home());
+    let ended = put_ended(&files);
     let (hismail, _) = with_files(&world, &files).await;
     let daemon = hismail.spawn().await;
-    assert_eq!(shown_by_dmtp(&hismail).await, *ended.der());
+    assert_eq!(shown_by_dmtp(&hismail).await, ended);
     let new = files.put();
     reloaded(&hismail);
     logged(&daemon, "tls.certificate_replaced", 2).await;
+    assert_eq!(shown_by_dmtp(&hismail).await, *new.identity.leaf());
+}
+
+/// It has not, by a clock that may be ahead, until somebody says that the clock is right.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_in_doubt_ends_no_certificate() {
+    let world = World::new().await;
+    let files = Files::new(world.home());
+    let ended = put_ended(&files);
+    let (hismail, _) = with_files(&world, &files).await;
+    let store = hismail.services().await.store;
+    // The first second of 2019.
+    store
+        .note_clock(Timestamp(1_546_300_800_000), false)
+        .await
+        .unwrap();
+    drop(store);
+    let daemon = hismail.spawn().await;
+    logged(&daemon, "clock.doubted", 1).await;
+    let new = files.put();
+    reloaded(&hismail);
+    logged(&daemon, "tls.certificate_waits", 1).await;
+    assert_eq!(shown_by_dmtp(&hismail).await, ended);
+    hismail.cli(&["clock", "confirm"]).await;
+    logged(&daemon, "tls.certificate_replaced", 2).await;
+    let log = daemon.log();
+    let last = |event: &str| log.rfind(&format!("\"{event}\"")).unwrap();
+    assert!(last("clock.trusted") < last("tls.certificate_replaced"), "{log}");
     assert_eq!(shown_by_dmtp(&hismail).await, *new.identity.leaf());
 }
 
