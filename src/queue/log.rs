@@ -12,7 +12,7 @@ use crate::base::machine::TlsInfo;
 use crate::base::metrics;
 use crate::base::observe;
 use crate::base::time::Timestamp;
-use crate::delivery::{Outcome, RemoteReply, dmtp, smtp};
+use crate::delivery::{Diagnosis, Outcome, RemoteReply, dmtp, smtp};
 use crate::dime::selection::{Actor, Choice, Hold};
 use crate::mail::address::Mailbox;
 use crate::routing::{Decision, Reason, Transport};
@@ -121,6 +121,12 @@ struct Named {
 }
 
 impl Named {
+    /// Of a recipient to whom the message goes by SMTP.
+    fn of_planned(names: &Names, claim: &Claim, planned: &Planned<'_>) -> Self {
+        let recipient = planned.recipient.forward_path.mailbox();
+        Self::of(names, claim, (recipient, is_apart(planned)))
+    }
+
     /// Where mail goes `apart`, others of the message may get it sealed, in the same domain: nothing leads to its sender.
     fn of(names: &Names, claim: &Claim, (recipient, apart): (Option<&Mailbox>, bool)) -> Self {
         let path = &claim.envelope.reverse_path;
@@ -280,10 +286,12 @@ pub fn smtp(
     report: &smtp::Report,
     line: Line<'_>,
 ) {
+    // These lines are about all of them.
+    let id = LineId::of(claim, planned.iter().any(is_apart));
     for (host, protection) in &report.refused {
         tracing::warn!(
             event = observe::QUEUE_HOST_REFUSED,
-            message.id = %claim.message,
+            message.id = id.message.as_deref(),
             destination = %claim.destination,
             peer.host = %host,
             tls.demanded = protection.kind,
@@ -294,19 +302,15 @@ pub fn smtp(
     for (outcome, one) in report.outcomes.iter().zip(planned) {
         if let (Some(transport), Outcome::Deferred(why) | Outcome::Failed(why)) = (transport, outcome) {
             let words = Words::of(outcome);
-            let why = match line.names.are_clear() {
-                true => without_addresses(&why.to_string()),
-                // Without the reply.
-                false => without_addresses(&why.text),
-            };
+            let named = Named::of_planned(line.names, claim, one);
             tracing::warn!(
                 event = observe::QUEUE_TRANSPORT_FAILED,
-                message.id = %claim.message,
+                message.id = LineId::of(claim, is_apart(one)).message,
                 peer.host = %transport.host,
                 outcome = words.outcome,
                 reply.enhanced = words.status,
                 reply.code = words.code,
-                error = why,
+                error = told(why, named.is_clear),
                 "the host that the configuration names did not take a message"
             );
         }
@@ -314,12 +318,23 @@ pub fn smtp(
     }
 }
 
+/// Whether others of the message may get it sealed, in the same domain: then no id leads from a line to its sender.
+fn is_apart(planned: &Planned<'_>) -> bool {
+    matches!(planned.decision.reason, Reason::Dime { .. })
+}
+
+/// Why an attempt has failed; without what the other side said where it must not be quoted.
+fn told(why: &Diagnosis, is_clear: bool) -> String {
+    match is_clear {
+        true => without_addresses(&why.to_string()),
+        false => without_addresses(&why.text),
+    }
+}
+
 fn sent(claim: &Claim, planned: &Planned<'_>, outcome: &Outcome, report: &smtp::Report, line: Line<'_>) {
     let words = Words::of(outcome);
-    let recipient = planned.recipient.forward_path.mailbox();
-    let is_apart = matches!(planned.decision.reason, Reason::Dime { .. });
-    let named = Named::of(line.names, claim, (recipient, is_apart));
-    let id = LineId::of(claim, is_apart);
+    let named = Named::of_planned(line.names, claim, planned);
+    let id = LineId::of(claim, is_apart(planned));
     metrics::attempted("smtp", words.outcome, &id.shown());
     let protection = report.protection.as_ref();
     let delays = Delays::of(claim, line.time, report.transmitting);
@@ -391,6 +406,7 @@ mod tests {
     use crate::mail::address::ReversePath;
     use crate::mail::demand::Demand;
     use crate::mail::notify::MessageRequest;
+    use crate::mail::reply::EnhancedStatus;
     use crate::queue::names::Form;
     use crate::store::{Content, Envelope, Tenure};
 
@@ -491,6 +507,23 @@ mod tests {
         assert_eq!(
             words.text(true).as_deref(),
             Some("250 2.0.0 … queued \"the subject\" for user=carol")
+        );
+    }
+
+    #[test]
+    fn why_a_host_did_not_take_mail_is_told_in_its_words_only_in_the_clear() {
+        let why = Diagnosis {
+            status: EnhancedStatus(5, 7, 1),
+            text: "mx.plain.test refused the message".to_owned(),
+            remote: Some(RemoteReply {
+                host: "mx.plain.test".to_owned(),
+                reply: "550 5.7.1 user=carol".to_owned(),
+            }),
+        };
+        assert_eq!(told(&why, false), "mx.plain.test refused the message");
+        assert_eq!(
+            told(&why, true),
+            "mx.plain.test refused the message: 550 5.7.1 user=carol"
         );
     }
 }

@@ -125,12 +125,13 @@ catalogue! {
          "tls.policy", "tls.verified", "outcome", "reply.enhanced", "delay.before_queue_ms", "delay.in_queue_ms",
          "delay.connecting_ms", "delay.transmitting_ms", "elapsed_ms", "size_bytes"; "message.id", "attempt.id", "sender",
          "recipient", "reply.code", "reply.text"];
-    /// A mail host got no mail because of its TLS, or of what was found out about it.
+    /// A mail host got no mail because of its TLS, or of what was found out about it. Without a message id where the domain has DIME.
     QUEUE_HOST_REFUSED = "queue.host.refused", Mail, [Warn],
-        ["message.id", "destination", "peer.host", "tls.demanded", "tls.policy"];
-    /// The host that the configuration names for a domain did not take a message, or could not be used.
+        ["destination", "peer.host", "tls.demanded", "tls.policy"; "message.id"];
+    /// The host that the configuration names for a domain did not take a message, or could not be used. Without a message id where the
+    /// domain has DIME.
     QUEUE_TRANSPORT_FAILED = "queue.transport.failed", Mail, [Warn],
-        ["message.id", "peer.host", "outcome", "reply.enhanced", "error"; "reply.code"];
+        ["peer.host", "outcome", "reply.enhanced", "error"; "message.id", "reply.code"];
     /// A delivery by DMTP was tried. Carries an attempt id and no message id, names nobody, and its delays are in whole seconds.
     QUEUE_ATTEMPT_DMTP = "queue.attempt.dmtp", Mail, [Info],
         ["attempt.id", "route.kind", "route.reason", "destination", "peer.host", "tls.version", "tls.demanded",
