@@ -95,26 +95,12 @@ impl Reloader {
 
     /// Reads files where nobody else waits for it.
     ///
-    /// Errors: [`Error::Unread`] if that takes too long.
+    /// Errors: [`Error::Unread`] if that takes too long, or ends by a fault of ours.
     pub async fn aside<T: Send + 'static>(
         &self,
         read: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let turn = Arc::clone(&self.readers).acquire_owned();
-        let reading = async {
-            let turn = turn.await;
-            let read = move || {
-                let done = read();
-                drop(turn);
-                done
-            };
-            spawn_blocking(read).await
-        };
-        match timeout(READ_WITHIN, reading).await {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(ended)) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
-            Ok(Err(_)) | Err(_) => Err(Error::Unread),
-        }
+        aside(&self.readers, read).await
     }
 
     /// From now on `config` counts, which has been read and checked.
@@ -315,4 +301,45 @@ async fn with_records(services: &Services) -> Result<Vec<Domain>, store::Error> 
         .filter(|domain| domain.dime.is_some())
         .map(|domain| domain.name)
         .collect())
+}
+
+/// See [`Reloader::aside`].
+async fn aside<T: Send + 'static>(
+    readers: &Arc<Semaphore>,
+    read: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    let turn = Arc::clone(readers).acquire_owned();
+    let reading = async {
+        let turn = turn.await;
+        let read = move || {
+            let done = read();
+            drop(turn);
+            done
+        };
+        spawn_blocking(read).await
+    };
+    // A panic has been told where it was: what is there goes on, and so does whoever looks after it.
+    match timeout(READ_WITHIN, reading).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(_)) | Err(_) => Err(Error::Unread),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn fault() -> u8 {
+        panic!("as this test wants it")
+    }
+
+    #[tokio::test]
+    async fn a_fault_ends_what_it_is_in_alone_and_takes_nobodys_place() {
+        let readers = Arc::new(Semaphore::new(1));
+        let failed = aside(&readers, fault).await;
+        assert!(matches!(failed, Err(Error::Unread)));
+        assert_eq!(aside(&readers, || 1).await.unwrap(), 1);
+    }
 }
