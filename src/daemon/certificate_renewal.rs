@@ -62,7 +62,7 @@ async fn pass(services: &Services) -> bool {
             .issue(host)
             .await
             .map_err(|error| Causes(&error).to_string()),
-        Ok(None) => Ok(()),
+        Ok(None) => return true,
         Err(error) => Err(Causes(&error).to_string()),
     };
     match &issued {
