@@ -44,6 +44,9 @@ const EVERY: Duration = Duration::from_secs(10);
 const RECORDS_EVERY: Duration = Duration::from_secs(10);
 const RECORDS_SELDOM: Duration = Duration::from_secs(60);
 
+/// How long the last look may take, at the end.
+const LAST_LOOK: Duration = Duration::from_secs(2);
+
 /// Files read at the same time, and how long that may take: one that never comes to an end, such as on a server that is gone,
 /// holds up nobody else.
 const READERS: usize = 4;
@@ -242,12 +245,17 @@ impl Reloader {
         None
     }
 
-    /// Looks at certificates, until `stop`.
+    /// Looks at certificates, until `stop`, and then once more.
     pub(in crate::daemon) async fn watch(self: Arc<Self>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = self.watch_files() => {}
             () = self.watch_records() => {}
+        }
+        // Whoever replaces files and then has the daemon restarted leaves it no time to see them, and the next start would not know
+        // which certificate peers go by. Those that we make ourselves nobody replaces.
+        if self.current.get().config.tls.certificate.is_some() {
+            let _ = timeout(LAST_LOOK, self.renew_certificates()).await;
         }
     }
 

@@ -616,6 +616,23 @@ async fn a_certificate_that_waits_goes_on_waiting_after_a_restart() {
     assert_eq!(shown_by_dmtp(&hismail).await, *new.identity.leaf());
 }
 
+/// As whoever renews certificates does who has the daemon restarted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_is_replaced_just_before_a_restart_waits() {
+    let world = World::new().await;
+    let files = Files::new(world.home());
+    let old = files.put();
+    let (hismail, _) = with_files(&world, &files).await;
+    let mut daemon = hismail.spawn().await;
+    let new = files.put();
+    daemon.terminate();
+    assert!(daemon.ended().await.success());
+    let daemon = hismail.spawn().await;
+    assert_eq!(shown_by_smtp(&hismail).await, *new.identity.leaf());
+    assert_eq!(shown_by_dmtp(&hismail).await, *old.identity.leaf());
+    logged(&daemon, "tls.certificate_waits", 2).await;
+}
+
 /// Puts a certificate there that ended with the year 2019.
 fn put_ended(files: &Files) -> CertificateDer<'static> {
     let key = KeyPair::generate().unwrap();
