@@ -1,5 +1,6 @@
 //! What the authority finds here while an order runs.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,15 +20,15 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::Error;
 use crate::mail::address::Domain;
 
-/// Connections at the same time: the authority asks from a few places, and anybody else may knock, too.
+/// Connections at the same time at each address: the authority asks from a few places, and anybody else may knock, too. Beyond that
+/// the oldest makes room.
 const CONNECTIONS: usize = 64;
 /// How long one of them may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -125,29 +126,66 @@ pub async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Error> {
 
 /// Answers until the tasks are dropped.
 pub fn serve(listeners: Vec<TcpListener>, answer: &Answer) -> JoinSet<()> {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut tasks = JoinSet::new();
     for listener in listeners {
-        tasks.spawn(listen(listener, answer.clone(), Arc::clone(&room)));
+        tasks.spawn(listen(listener, answer.clone()));
     }
     tasks
 }
 
-async fn listen(listener: TcpListener, answer: Answer, room: Arc<Semaphore>) {
+async fn listen(listener: TcpListener, answer: Answer) {
     let mut connections = JoinSet::new();
+    let mut by_age: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        while connections.try_join_next().is_some() {}
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
-            return;
-        };
         let Ok((tcp, _)) = listener.accept().await else {
             sleep(PAUSE).await;
             continue;
         };
+        while connections.try_join_next().is_some() {}
+        by_age.retain(|connection| !connection.is_finished());
+        // Whoever says nothing is not to keep the authority out.
+        if by_age.len() >= CONNECTIONS
+            && let Some(oldest) = by_age.pop_front()
+        {
+            oldest.abort();
+        }
         let answer = answer.clone();
-        connections.spawn(async move {
+        by_age.push_back(connections.spawn(async move {
             let _ = timeout(PATIENCE, answer.give(tcp)).await;
-            drop(permit);
-        });
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    /// One after the other, the silent ones would be waited for longer than that.
+    #[tokio::test]
+    async fn whoever_says_nothing_makes_room_for_whoever_asks() {
+        let listeners = bind(&["127.0.0.1:0".parse().unwrap()]).await.unwrap();
+        let address = listeners[0].local_addr().unwrap();
+        let _answering = serve(listeners, &Answer::text("token", "proof"));
+        let mut silent = Vec::new();
+        for _ in 0..4 * CONNECTIONS {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let asking = async {
+            let mut tcp = TcpStream::connect(address).await.unwrap();
+            let request = b"GET /.well-known/acme-challenge/token HTTP/1.1\r\nHost: mx.hismail.test\r\n\r\n";
+            tcp.write_all(request).await.unwrap();
+            let mut said = String::new();
+            tcp.read_to_string(&mut said).await.unwrap();
+            said
+        };
+        let said = timeout(PATIENCE * 3, asking).await.unwrap();
+        assert!(
+            said.starts_with("HTTP/1.1 200 ") && said.ends_with("\r\n\r\nproof"),
+            "{said}"
+        );
     }
 }
