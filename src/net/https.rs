@@ -1,4 +1,4 @@
-//! Fetching one text over HTTPS: what MTA-STS needs (RFC 8461 §3.3), and no more.
+//! One request over HTTPS, and fetching one text by it: what MTA-STS needs (RFC 8461 §3.3), and no more.
 
 use std::io;
 use std::sync::Arc;
@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::http::response::Parts;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
@@ -22,7 +23,7 @@ use crate::mail::address::Domain;
 /// Addresses tried for one host.
 pub(super) const MAX_ADDRESSES: usize = 4;
 /// Octets of a response's head at most.
-pub(super) const MAX_HEAD: usize = 16 * 1024;
+const MAX_HEAD: usize = 16 * 1024;
 
 /// Why there is no text.
 #[derive(Debug, thiserror::Error)]
@@ -84,23 +85,8 @@ impl HttpsClient {
 
     async fn fetch(&self, host: &Domain, path: &'static str, limit: usize) -> Result<Bytes, Error> {
         let stream = self.connect(host).await?;
-        let handshake = http1::Builder::new()
-            .max_buf_size(MAX_HEAD)
-            .handshake(TokioIo::new(stream));
-        let (mut sender, connection) = handshake.await?;
-        let exchange = async {
-            let response = sender.send_request(request(host, path)).await?;
-            read(response, limit).await
-        };
-        tokio::pin!(exchange);
-        tokio::select! {
-            text = &mut exchange => text,
-            // The connection may end before the text has been looked at.
-            ended = connection => {
-                ended?;
-                exchange.await
-            }
-        }
+        let (_, text) = exchange(stream, request(host, path), limit, demand_text).await?;
+        Ok(text)
     }
 
     async fn connect(&self, host: &Domain) -> Result<Stream, Error> {
@@ -125,18 +111,51 @@ fn request(host: &Domain, path: &'static str) -> Request<Empty<Bytes>> {
     request
 }
 
-async fn read(response: Response<Incoming>, limit: usize) -> Result<Bytes, Error> {
+/// One request over a connection, and its answer with a body of `limit` octets at most. What `judge` refuses is not read.
+pub(super) async fn exchange<B>(
+    stream: Stream,
+    request: Request<B>,
+    limit: usize,
+    judge: impl FnOnce(&Response<Incoming>) -> Result<(), Error>,
+) -> Result<(Parts, Bytes), Error>
+where
+    B: Body + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let handshake = http1::Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .handshake(TokioIo::new(stream));
+    let (mut sender, connection) = handshake.await?;
+    let exchanging = async {
+        let response = sender.send_request(request).await?;
+        judge(&response)?;
+        let (parts, body) = response.into_parts();
+        Ok::<_, Error>((parts, whole(body, limit).await?))
+    };
+    tokio::pin!(exchanging);
+    tokio::select! {
+        answer = &mut exchanging => answer,
+        // The connection may end before the answer has been looked at.
+        ended = connection => {
+            ended?;
+            exchanging.await
+        }
+    }
+}
+
+fn demand_text(response: &Response<Incoming>) -> Result<(), Error> {
     if response.status() != StatusCode::OK {
         return Err(Error::Status(response.status()));
     }
-    if !is_text(&response) {
-        return Err(Error::NotText);
+    match is_text(response) {
+        true => Ok(()),
+        false => Err(Error::NotText),
     }
-    whole(response.into_body(), limit).await
 }
 
 /// A body, if it is not longer than that.
-pub(super) async fn whole(body: Incoming, limit: usize) -> Result<Bytes, Error> {
+async fn whole(body: Incoming, limit: usize) -> Result<Bytes, Error> {
     match Limited::new(body, limit).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Error::TooLarge),

@@ -6,18 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::client::conn::http1;
 use hyper::header::{HOST, HeaderValue};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Uri};
-use hyper_util::rt::TokioIo;
 use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
 use tokio::time::timeout;
 
 use crate::mail::address::Domain;
 use crate::net::connect::Outgoing;
 use crate::net::dns::{Lookup, Resolver};
-use crate::net::https::{Error, MAX_ADDRESSES, MAX_HEAD, whole};
+use crate::net::https::{Error, MAX_ADDRESSES, exchange};
 use crate::net::stream::Stream;
 use crate::net::tls::Connector;
 
@@ -55,25 +53,9 @@ impl Https {
     async fn exchange(&self, mut request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, Error> {
         let stream = self.connect(request.uri()).await?;
         address(&mut request)?;
-        let handshake = http1::Builder::new()
-            .max_buf_size(MAX_HEAD)
-            .handshake(TokioIo::new(stream));
-        let (mut sender, connection) = handshake.await?;
-        let exchange = async {
-            let (parts, body) = sender.send_request(request).await?.into_parts();
-            let body = whole(body, MAX_BODY).await?;
-            let body = Box::new(body);
-            Ok::<_, Error>(BytesResponse { parts, body })
-        };
-        tokio::pin!(exchange);
-        tokio::select! {
-            answer = &mut exchange => answer,
-            // The connection may end before the answer has been looked at.
-            ended = connection => {
-                ended?;
-                exchange.await
-            }
-        }
+        let (parts, body) = exchange(stream, request, MAX_BODY, |_| Ok(())).await?;
+        let body = Box::new(body);
+        Ok(BytesResponse { parts, body })
     }
 
     async fn connect(&self, uri: &Uri) -> Result<Stream, Error> {
