@@ -42,7 +42,7 @@ mod spool;
 mod sts;
 mod writer;
 
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -222,6 +222,13 @@ impl Inner {
 
     fn tasks(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How the clock stands to one that nobody can set, and by how much it was set since mail was claimed last, if it was.
+    fn clock_set_by(&self) -> (i64, Option<i64>) {
+        let offset_ms = self.clock.offset_ms();
+        let before = self.clock_offset_ms.load(Ordering::Relaxed);
+        (offset_ms, claim::clock_set_by(offset_ms - before))
     }
 
     /// That time, as far as it is certain to have come.

@@ -56,8 +56,7 @@ impl Spool for SqlStore {
         });
         let (own, in_doubt) = (Arc::clone(&claimant), self.inner.in_doubt.take());
         let is_earlier = self.inner.last_claim_at.swap(now.0, Ordering::Relaxed) > now.0;
-        let offset_ms = self.inner.clock.offset_ms();
-        let set_by = claim::clock_set_by(offset_ms - self.inner.clock_offset_ms.load(Ordering::Relaxed));
+        let (offset_ms, set_by) = self.inner.clock_set_by();
         let is_shared = self.inner.database.is_shared();
         let doubted = in_doubt.clone();
         let claimed = self

@@ -316,6 +316,33 @@ async fn leases_and_pauses_last_as_long_as_before_when_the_clock_is_set() {
     assert_eq!(claim(&store, later, 10).await.len(), 1);
 }
 
+/// The next claim moves leases as the clock was moved: one by the clock of now would be over at once, and the message begun twice.
+#[tokio::test]
+async fn nothing_is_leased_to_a_desk_between_a_setting_of_the_clock_and_the_next_claim() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SetClock(AtomicI64::new(0)));
+    let master = MasterKey::new(Key::from_bytes([1; 32]));
+    let store = SqliteStore::open(&folder.path().join("dimed.db"), master, clock.clone())
+        .await
+        .unwrap();
+    let begun = Arc::new(Mutex::new(Vec::new()));
+    store.set_desk(Some(Arc::new(OneSeat {
+        destination: "hismail.test".parse().unwrap(),
+        begun: Arc::clone(&begun),
+    })));
+    let due = || NewMessage {
+        due_at: Timestamp(NOON.0 - 7_200_000),
+        ..message(&["bob@hismail.test"])
+    };
+    commit(&store, due(), b"Subject: x\r\n\r\n").await;
+    clock.0.store(-3_600_000, Ordering::SeqCst);
+    commit(&store, due(), b"Subject: x\r\n\r\n").await;
+    assert_eq!(begun.lock().unwrap().len(), 1);
+    assert_eq!(claim(&store, clock.now(), 10).await.len(), 1);
+    commit(&store, due(), b"Subject: x\r\n\r\n").await;
+    assert_eq!(begun.lock().unwrap().len(), 2);
+}
+
 /// Whoever brings the log into the database has it for himself so long, and SQLite does not wait for him: we do.
 #[tokio::test]
 async fn keys_are_destroyed_once_another_has_brought_the_log_into_the_database() {
