@@ -43,7 +43,7 @@ pub fn domain(context: &Context, domain: &Domain, change: &'static str) {
 
 /// A domain that had no DIME has it.
 pub fn joined(context: &Context, domain: &Domain) {
-    begin(context);
+    begin(&context.config);
     tracing::warn!(event = observe::DOMAIN_CHANGED, domain = %domain, change = "joined", "by order of an operator, a domain gets DIME");
 }
 

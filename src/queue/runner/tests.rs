@@ -84,7 +84,8 @@ async fn what_is_claimed_waits_for_a_slot_that_the_desk_has_given_away_meanwhile
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(NOW));
     let master = MasterKey::new(Key::from_bytes([1; 32]));
-    let opened = SqliteStore::open(&folder.path().join("dimed.db"), master, clock.clone());
+    let path = folder.path().join("dimed.db");
+    let opened = SqliteStore::open(&path, master, clock.clone());
     let store = Arc::new(opened.await.unwrap());
     for domain in ["plain.test", "elsewhere.test"] {
         store.enqueue(message(domain)).await.unwrap();

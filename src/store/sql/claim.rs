@@ -9,7 +9,7 @@ use super::connection::Connection;
 use super::query::{query, query_as, query_scalar};
 
 use super::dialect::{
-    ALL_LANES, EARLIEST_DUE, LEASE_GROUP, NEXT_LANE, NEXT_REACHED_LANE, NEXT_REACHED_TURN, NEXT_TURN,
+    ALL_LANES, DUE_GROUP, EARLIEST_DUE, NEXT_LANE, NEXT_REACHED_LANE, NEXT_REACHED_TURN, NEXT_TURN,
 };
 use super::misread::{is_misread, unreadable};
 use super::{message, settle};
@@ -128,7 +128,8 @@ struct Lane {
     destination: String,
 }
 
-type LeasedRow = (String, String, Vec<u8>, i64, bool, bool);
+/// `seq`, message, id, forward-path, attempts before this one, whether a delay was reported, whether it is condemned.
+type DueRow = (i64, String, String, Vec<u8>, i64, bool, bool);
 
 impl Round<'_> {
     /// Of the two kinds, that whose turn came first.
@@ -138,16 +139,16 @@ impl Round<'_> {
             if self.rooms.of_kind(is_ours) == 0 {
                 continue;
             }
-            let (sql, names) = match !is_ours && self.rooms.only_reached() {
-                true => (NEXT_REACHED_LANE, json(self.rooms.open_and_reached())),
-                false => (NEXT_LANE, json(self.rooms.closed())),
-            };
-            let lane: Option<(String, i64, i64)> = query_as(sql)
-                .bind(is_ours)
-                .bind(self.now.0)
-                .bind(names)
-                .fetch_optional(&mut *self.db)
-                .await?;
+            let lane: Option<(String, i64, i64)> = match Lanes::of(&self.rooms, is_ours) {
+                Lanes::All => query_as(ANY_NEXT_LANE).bind(is_ours).bind(self.now.0),
+                Lanes::Reached(names) => query_as(NEXT_REACHED_LANE)
+                    .bind(is_ours)
+                    .bind(self.now.0)
+                    .bind(names),
+                Lanes::AllBut(names) => query_as(NEXT_LANE).bind(is_ours).bind(self.now.0).bind(names),
+            }
+            .fetch_optional(&mut *self.db)
+            .await?;
             let lane = lane.map(|(destination, turn_at, turn_no)| Lane {
                 turn: (turn_at, turn_no),
                 is_ours,
@@ -172,15 +173,10 @@ impl Round<'_> {
 
     /// Looks what is left.
     async fn finish(self) -> Result<Claimed, Error> {
-        let mut has_more = false;
-        for is_ours in [true, false] {
-            let is_due: bool = query_scalar(ANY_LANE)
-                .bind(is_ours)
-                .bind(self.now.0)
-                .fetch_one(&mut *self.db)
-                .await?;
-            has_more |= is_due;
-        }
+        let has_more = query_scalar(ANY_LANE)
+            .bind(self.now.0)
+            .fetch_one(&mut *self.db)
+            .await?;
         Ok(Claimed {
             claims: self.claims,
             has_more,
@@ -193,7 +189,7 @@ impl Round<'_> {
         for _ in 0..groups {
             let lease = self.claimant.draw();
             let rows = self.lease_group(destination, lease).await?;
-            let Some((message, ..)) = rows.first() else {
+            let Some((_, message, ..)) = rows.first() else {
                 break;
             };
             let message = message.clone();
@@ -207,16 +203,24 @@ impl Round<'_> {
         refresh_lane(self.db, destination).await
     }
 
-    /// Leases the due recipients of the message in this lane that has waited longest.
-    async fn lease_group(&mut self, destination: &str, lease: LeaseToken) -> Result<Vec<LeasedRow>, Error> {
-        let rows = query_as(LEASE_GROUP)
+    /// Leases the due recipients of the message in this lane that has waited longest. Rows are found first and changed one by one,
+    /// since SQLite makes a table for each statement that does both.
+    async fn lease_group(&mut self, destination: &str, lease: LeaseToken) -> Result<Vec<DueRow>, Error> {
+        let rows: Vec<DueRow> = query_as(DUE_GROUP)
             .bind(destination)
             .bind(self.now.0)
             .bind(GROUP_RECIPIENTS)
-            .bind(lease.to_string())
-            .bind(self.leased_until.0)
             .fetch_all(&mut *self.db)
             .await?;
+        let lease = lease.to_string();
+        for (seq, ..) in &rows {
+            query(LEASE)
+                .bind(*seq)
+                .bind(&lease)
+                .bind(self.leased_until.0)
+                .execute(&mut *self.db)
+                .await?;
+        }
         Ok(rows)
     }
 
@@ -226,7 +230,7 @@ impl Round<'_> {
         lane: &Lane,
         lease: LeaseToken,
         message: &str,
-        rows: Vec<LeasedRow>,
+        rows: Vec<DueRow>,
     ) -> Result<(), Error> {
         let opened = open_message(self.db, &self.claimant.master, message).await;
         let (key, mut claim) = match opened.and_then(|opened| self.new_claim(lane, lease, opened)) {
@@ -237,7 +241,7 @@ impl Round<'_> {
         for row in rows {
             match open_recipient(&key, &row) {
                 Ok(recipient) => claim.recipients.push(recipient),
-                Err(Error::Unreadable(what)) => settle::quarantine_recipient(self.db, &row.1, what).await?,
+                Err(Error::Unreadable(what)) => settle::quarantine_recipient(self.db, &row.2, what).await?,
                 Err(error) => return Err(error),
             }
         }
@@ -287,29 +291,57 @@ async fn first_turn(db: &mut Connection, rooms: &Rooms) -> Result<Option<Timesta
     let mut next: Option<i64> = None;
     for is_ours in [true, false] {
         if rooms.of_kind(is_ours) > 0 {
-            let (sql, names) = match !is_ours && rooms.only_reached() {
-                true => (NEXT_REACHED_TURN, json(rooms.open_and_reached())),
-                false => (NEXT_TURN, json(rooms.closed())),
-            };
-            let turn: Option<Option<i64>> = query_scalar(sql)
-                .bind(is_ours)
-                .bind(names)
-                .fetch_optional(&mut *db)
-                .await?;
+            let turn: Option<Option<i64>> = match Lanes::of(rooms, is_ours) {
+                Lanes::All => query_scalar(ANY_NEXT_TURN).bind(is_ours),
+                Lanes::Reached(names) => query_scalar(NEXT_REACHED_TURN).bind(is_ours).bind(names),
+                Lanes::AllBut(names) => query_scalar(NEXT_TURN).bind(is_ours).bind(names),
+            }
+            .fetch_optional(&mut *db)
+            .await?;
             next = [next, turn.flatten()].into_iter().flatten().min();
         }
     }
     Ok(next.map(Timestamp))
 }
 
-/// Lanes, as a list in JSON.
+/// The lanes of one kind that there is room for. Names are a list in JSON.
+enum Lanes {
+    All,
+    AllBut(String),
+    Reached(String),
+}
+
+impl Lanes {
+    fn of(rooms: &Rooms, is_ours: bool) -> Self {
+        if !is_ours && rooms.only_reached() {
+            return Self::Reached(json(rooms.open_and_reached()));
+        }
+        let mut closed = rooms.closed().peekable();
+        match closed.peek() {
+            Some(_) => Self::AllBut(json(closed)),
+            None => Self::All,
+        }
+    }
+}
+
 fn json<'a>(lanes: impl Iterator<Item = &'a Domain>) -> String {
     let names: Vec<&str> = lanes.map(Domain::as_str).collect();
     serde_json::Value::from(names).to_string()
 }
 
-/// Whether a lane of one kind is due, with or without room.
-const ANY_LANE: &str = "SELECT EXISTS (SELECT 1 FROM lanes WHERE ours = $1 AND turn_at <= $2)";
+/// Whether a lane is due, with or without room.
+const ANY_LANE: &str = "SELECT EXISTS (SELECT 1 FROM lanes WHERE ours = TRUE AND turn_at <= $1) \
+    OR EXISTS (SELECT 1 FROM lanes WHERE ours = FALSE AND turn_at <= $1)";
+
+/// The lane of one kind whose turn it is, if there is room for all.
+const ANY_NEXT_LANE: &str = "SELECT destination, turn_at, turn_no FROM lanes \
+    WHERE ours = $1 AND turn_at <= $2 ORDER BY turn_at, turn_no LIMIT 1";
+
+/// When it is the turn of the next of them.
+const ANY_NEXT_TURN: &str = "SELECT turn_at FROM lanes WHERE ours = $1 ORDER BY turn_at LIMIT 1";
+
+const LEASE: &str = "\
+    UPDATE recipients SET lease = $2, leased_until = $3, due_at = $3, attempts = attempts + 1 WHERE seq = $1";
 
 const RUN_OUT: &str = "SELECT COUNT(*) FROM recipients WHERE lease IS NOT NULL AND leased_until <= $1";
 
@@ -318,12 +350,16 @@ const END_TURN: &str = "\
 
 /// The queries whose plans keep a claim's cost independent of the length of the queue, in the words of SQLite; a test looks at
 /// the plans.
-pub const CLAIM_QUERIES: [&str; 7] = [
+pub const CLAIM_QUERIES: [&str; 11] = [
     RUN_OUT,
+    ANY_LANE,
+    ANY_NEXT_LANE,
+    ANY_NEXT_TURN,
     NEXT_LANE.sqlite,
     NEXT_REACHED_LANE.sqlite,
     NEXT_REACHED_TURN.sqlite,
-    LEASE_GROUP.sqlite,
+    DUE_GROUP.sqlite,
+    LEASE,
     END_TURN,
     EARLIEST_DUE.sqlite,
 ];
@@ -376,8 +412,8 @@ async fn open_message(db: &mut Connection, master: &MasterKey, id: &str) -> Resu
     })
 }
 
-fn open_recipient(key: &MessageKey, row: &LeasedRow) -> Result<ClaimedRecipient, Error> {
-    let (_, id, forward_path, attempts, delay_reported, condemned) = row;
+fn open_recipient(key: &MessageKey, row: &DueRow) -> Result<ClaimedRecipient, Error> {
+    let (_, _, id, forward_path, attempts, delay_reported, condemned) = row;
     let id = RecipientId::parse(id).ok_or(Error::Unreadable("recipient id"))?;
     let addressee = key.open_addressee(id, forward_path)?;
     Ok(ClaimedRecipient {
@@ -386,11 +422,7 @@ fn open_recipient(key: &MessageKey, row: &LeasedRow) -> Result<ClaimedRecipient,
         request: addressee.request,
         expanded: addressee.expanded,
         named: addressee.named,
-        // The row already counts this attempt.
-        attempts: attempts
-            .checked_sub(1)
-            .and_then(|before| u32::try_from(before).ok())
-            .ok_or(Error::Unreadable("attempts"))?,
+        attempts: u32::try_from(*attempts).map_err(|_| Error::Unreadable("attempts"))?,
         delay_reported: *delay_reported,
         condemned: *condemned,
     })
@@ -501,7 +533,8 @@ pub(super) async fn refresh_lane(db: &mut Connection, destination: &str) -> Resu
     match earliest {
         Some(due_at) => query(
             "INSERT INTO lanes (destination, turn_at) VALUES ($1, $2) ON CONFLICT (destination) \
-             DO UPDATE SET turn_at = MAX(lanes.served_at, excluded.turn_at)",
+             DO UPDATE SET turn_at = MAX(lanes.served_at, excluded.turn_at) \
+             WHERE lanes.turn_at <> MAX(lanes.served_at, excluded.turn_at)",
         )
         .bind(destination)
         .bind(due_at),

@@ -90,29 +90,24 @@ pub(super) const NEXT_TURN: Differing = Differing {
         WHERE ours = $1 AND destination NOT IN (SELECT json_array_elements_text($2::json)) ORDER BY turn_at LIMIT 1",
 };
 
-/// Leases the due recipients of the message in this lane that has waited longest. Left to itself, the planner of SQLite walks all
-/// that is due in the destination, hence the named indexes.
+/// The due recipients of the message in this lane that has waited longest, to be leased. Left to itself, the planner of SQLite walks
+/// all that is due in the destination, hence the named indexes.
 ///
 /// Values of a wrong kind, which SQLite may have, come as what they can be read as; what they are sealed with tells.
 ///
-/// Parameters: destination, now, most recipients, lease, until when.
-pub(super) const LEASE_GROUP: Differing = Differing {
-    sqlite: "UPDATE recipients SET lease = $4, leased_until = $5, due_at = $5, attempts = attempts + 1 \
-        WHERE seq IN (\
-            SELECT seq FROM recipients INDEXED BY recipients_by_message \
-            WHERE destination = $1 AND due_at <= $2 AND message = (\
-                SELECT message FROM recipients INDEXED BY recipients_due \
-                WHERE destination = $1 AND due_at <= $2 ORDER BY due_at LIMIT 1) \
-            ORDER BY seq LIMIT $3) \
-        RETURNING CAST(message AS TEXT), CAST(id AS TEXT), CAST(forward_path AS BLOB), CAST(attempts AS INTEGER), \
-        CAST(delay_reported AS INTEGER), CAST(condemned AS INTEGER)",
-    postgres: "UPDATE recipients SET lease = $4, leased_until = $5, due_at = $5, attempts = attempts + 1 \
-        WHERE seq IN (\
-            SELECT seq FROM recipients WHERE destination = $1 AND due_at <= $2 AND message = (\
-                SELECT message FROM recipients \
-                WHERE destination = $1 AND due_at <= $2 ORDER BY due_at LIMIT 1) \
-            ORDER BY seq LIMIT $3) \
-        RETURNING message, id, forward_path, attempts, delay_reported, condemned",
+/// Parameters: destination, now, most recipients.
+pub(super) const DUE_GROUP: Differing = Differing {
+    sqlite: "SELECT seq, CAST(message AS TEXT), CAST(id AS TEXT), CAST(forward_path AS BLOB), CAST(attempts AS INTEGER), \
+        CAST(delay_reported AS INTEGER), CAST(condemned AS INTEGER) FROM recipients INDEXED BY recipients_by_message \
+        WHERE destination = $1 AND due_at <= $2 AND message = (\
+            SELECT message FROM recipients INDEXED BY recipients_due \
+            WHERE destination = $1 AND due_at <= $2 ORDER BY due_at LIMIT 1) \
+        ORDER BY seq LIMIT $3",
+    postgres: "SELECT seq, message, id, forward_path, attempts, delay_reported, condemned FROM recipients \
+        WHERE destination = $1 AND due_at <= $2 AND message = (\
+            SELECT message FROM recipients \
+            WHERE destination = $1 AND due_at <= $2 ORDER BY due_at LIMIT 1) \
+        ORDER BY seq LIMIT $3",
 };
 
 /// When the first recipient of a destination is due. A time of a wrong kind, which SQLite may have, is none.

@@ -185,25 +185,32 @@ async fn settle_recipient(
 ) -> Result<Option<i64>, Error> {
     let (state, due_at, delay_reported) = columns(settlement.state);
     let uncounted = matches!(settlement.state, SettledState::Postponed { .. });
-    let number = query_scalar(
+    let attempts: Option<i64> = query_scalar("SELECT attempts FROM recipients WHERE id = $1 AND lease = $2")
+        .bind(settlement.recipient.to_string())
+        .bind(lease.to_string())
+        .fetch_optional(&mut *db)
+        .await?;
+    let Some(attempts) = attempts else {
+        return match is_known(db, settlement).await? {
+            true => Err(Error::LeaseLost),
+            false => Ok(None),
+        };
+    };
+    query(
         "UPDATE recipients SET lease = NULL, leased_until = NULL, delay_reported = delay_reported OR $1, \
          state = CASE $2 WHEN 'waiting' THEN state ELSE $2 END, \
-         due_at = CASE state WHEN 'waiting' THEN CASE WHEN condemned THEN MIN($3, $7) ELSE $3 END END, attempts = attempts - $6 \
-         WHERE id = $4 AND lease = $5 RETURNING attempts",
+         due_at = CASE state WHEN 'waiting' THEN CASE WHEN condemned THEN MIN($3, $6) ELSE $3 END END, attempts = attempts - $5 \
+         WHERE id = $4",
     )
     .bind(delay_reported)
     .bind(state)
     .bind(due_at)
     .bind(settlement.recipient.to_string())
-    .bind(lease.to_string())
     .bind(i64::from(uncounted))
     .bind(now.0)
-    .fetch_optional(&mut *db)
+    .execute(&mut *db)
     .await?;
-    if number.is_none() && is_known(db, settlement).await? {
-        return Err(Error::LeaseLost);
-    }
-    Ok(number)
+    Ok(Some(attempts - i64::from(uncounted)))
 }
 
 /// Whether an operator holds a recipient that others take the place of.

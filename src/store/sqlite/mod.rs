@@ -152,6 +152,8 @@ fn options(path: &Path) -> Options {
         .pragma("wal_autocheckpoint", "4000")
         // What has grown while somebody read is given back.
         .pragma("journal_size_limit", "16777216")
+        // What a job may have to undo stays in memory: a few pages.
+        .pragma("temp_store", "MEMORY")
         // Deleted keys are overwritten in the pages that stay in use.
         .pragma("secure_delete", "FAST")
 }

@@ -990,23 +990,30 @@ async fn claiming_costs_the_same_whatever_waits() {
         "SEARCH lanes USING PRIMARY KEY (destination=?)",
         "SCAN json_each VIRTUAL TABLE INDEX 1:",
     ];
-    let lease_group = [
-        "SEARCH recipients USING INTEGER PRIMARY KEY (rowid=?)",
+    let any_lane = ["SEARCH lanes USING COVERING INDEX lanes_by_turn (ours=? AND turn_at<?)"; 2];
+    let any_next_lane = &next_lane[..1];
+    let any_next_turn = ["SEARCH lanes USING COVERING INDEX lanes_by_turn (ours=?)"];
+    let due_group = [
         "SEARCH recipients USING INDEX recipients_by_message (message=? AND destination=?)",
         "SEARCH recipients USING INDEX recipients_due (destination=? AND due_at<?)",
     ];
+    let lease = ["SEARCH recipients USING INTEGER PRIMARY KEY (rowid=?)"];
     let end_turn = [
         "SEARCH lanes USING PRIMARY KEY (destination=?)",
         "SEARCH lanes USING COVERING INDEX lanes_by_number",
     ];
     let earliest_due = ["SEARCH recipients USING COVERING INDEX recipients_due (destination=? AND due_at>?)"];
     let run_out = ["SEARCH recipients USING INDEX recipients_leased (lease>?)"];
-    let expected: [&[&str]; 7] = [
+    let expected: [&[&str]; 11] = [
         &run_out,
+        &any_lane,
+        any_next_lane,
+        &any_next_turn,
         &next_lane,
         &by_name,
         &by_name,
-        &lease_group,
+        &due_group,
+        &lease,
         &end_turn,
         &earliest_due,
     ];
