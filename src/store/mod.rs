@@ -12,7 +12,7 @@
 //! | Before | this is synced |
 //! |---|---|
 //! | the database of SQLite is made | the data directory, and the master key, each in its folder |
-//! | `250` to DATA and to the last BDAT, `250 OK [id]` to an object of DMTP | the pieces of the body, then, by the sync that ends `COMMIT`, the message with all its recipients |
+//! | `250` to DATA and to the last BDAT, `250 OK [id]` to an object of DMTP | the pieces of the body, then, by the sync after `COMMIT` (with PostgreSQL: that ends it), the message with all its recipients |
 //! | a file gets its name in a Maildir's `new` | its octets, and every folder that was made for it, in the one above |
 //! | the transaction that settles what was delivered into a Maildir | `new`, after the rename |
 //! | the transaction that settles what a mailbox server or the next host took | nothing: their `250` says that they have it. A kill between the two repeats the delivery (RFC 1047) |

@@ -75,14 +75,11 @@ impl Database {
         }
     }
 
-    /// Has the transactions of a connection synced at their end, or not. PostgreSQL always does.
-    pub(super) async fn set_syncing(&self, connection: &mut Connection, syncs: bool) -> Result<(), Error> {
-        let sql = match (self, syncs) {
-            (Self::Sqlite(_), true) => "PRAGMA synchronous = FULL",
-            (Self::Sqlite(_), false) => "PRAGMA synchronous = NORMAL",
-            (Self::Postgres(_), _) => return Ok(()),
-        };
-        query(sql).execute(connection).await?;
+    /// From now on whoever commits with that connection syncs the log by himself. PostgreSQL always does.
+    pub(super) async fn leave_syncs(&self, connection: &mut Connection) -> Result<(), Error> {
+        if let Self::Sqlite(_) = self {
+            query("PRAGMA synchronous = NORMAL").execute(connection).await?;
+        }
         Ok(())
     }
 

@@ -1,18 +1,21 @@
 //! The one connection that writes: whatever waits goes into one transaction, and is answered after its commit.
 //!
 //! A job alone is not delayed: the transaction closes as soon as nothing more waits. While one transaction is being
-//! synced the next one's jobs gather, so groups grow with load.
+//! synced the next one's jobs are done, and it is committed once that is over, so groups grow with load.
 //!
 //! What may be done twice need not be durable at once: a transaction of such jobs alone is not waited for by the disk. It is durable
 //! after [`SOON`], or with the next one that is ([`Durable`]). What nobody waits for gathers until something else is written, so that
 //! many such jobs change the same pages once.
 //!
-//! SQLite works, and syncs, on the thread that calls it. So there the writer has a thread of its own, and a job's statements cost
-//! no change of threads.
+//! SQLite works on the thread that calls it. So there the writer has a thread of its own, and a job's statements cost no change of
+//! threads. SQLite itself does not sync when it commits: the writer does, on another thread ([`syncs`]).
+
+mod syncs;
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::future::Future;
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,8 +30,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::connection::{Connection, is_lost};
 use super::database::{Database, FileId};
 use super::query::query;
-use crate::base::{metrics, observe};
+use crate::base::observe;
 use crate::store::Error;
+use syncs::{Committed, Syncs};
 
 /// What one job does with the connection.
 pub(in crate::store) type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'c>>;
@@ -105,10 +109,14 @@ impl Writer {
         database: Database,
         is_doubtful: bool,
     ) -> Result<Self, Error> {
-        let (jobs, queue) = mpsc::channel(WAITING_JOBS);
-        let counters = Arc::new(Counters::default());
-        let mut task = Task::new(connection, database, Arc::clone(&counters))?;
+        let mut task = Task::new(connection, database)?;
         task.is_doubtful = is_doubtful;
+        Self::of(task)
+    }
+
+    fn of(task: Task) -> Result<Self, Error> {
+        let (jobs, queue) = mpsc::channel(WAITING_JOBS);
+        let counters = Arc::clone(&task.counters);
         match task.database {
             Database::Sqlite(_) => {
                 let runtime = Handle::current();
@@ -274,8 +282,10 @@ struct Task {
     /// When it may be opened anew.
     not_before: Option<Instant>,
     database: Database,
-    /// Whether the connection syncs at the end of each transaction. New ones do.
-    syncs: bool,
+    /// Whether the connection leaves it to us to sync. New ones do not.
+    leaves_syncs: bool,
+    /// Those of SQLite's log.
+    syncs: Option<Syncs>,
     /// Whether something may not be synced.
     is_put_off: bool,
     /// Whether a sync has failed: what it was for may be missing on the disk, and with it all that stands behind it in the log, though
@@ -284,21 +294,27 @@ struct Task {
     /// Jobs that nobody waits for.
     gathered: VecDeque<Box<dyn Job>>,
     /// SQLite's log, from when the connection was opened: whoever opens it later does not hear of what failed before.
-    log: Option<File>,
+    log: Option<Arc<File>>,
     /// The database, as it was when this began.
     file: Option<FileId>,
     counters: Arc<Counters>,
 }
 
 impl Task {
-    fn new(connection: Connection, database: Database, counters: Arc<Counters>) -> Result<Self, Error> {
+    fn new(connection: Connection, database: Database) -> Result<Self, Error> {
+        let counters = Arc::<Counters>::default();
+        let syncs = match database {
+            Database::Sqlite(_) => Some(Syncs::start(Arc::clone(&counters)).map_err(Error::File)?),
+            Database::Postgres(_) => None,
+        };
         Ok(Self {
             connection: Some(connection),
             not_before: None,
-            log: database.open_log()?,
+            log: database.open_log()?.map(Arc::new),
             file: database.file()?,
             database,
-            syncs: true,
+            leaves_syncs: false,
+            syncs,
             is_put_off: false,
             is_doubtful: false,
             gathered: VecDeque::new(),
@@ -319,14 +335,14 @@ impl Task {
                 }
                 Some(Message::Job(job, durable)) => next = self.group(job, durable, &mut queue).await,
                 Some(Message::Gathered) => next = self.do_gathered(&mut queue).await,
-                Some(Message::Sync) => self.sync(),
+                Some(Message::Sync) => self.sync().await,
                 Some(Message::Close(closed)) => break Some(closed),
                 None => break None,
             }
         };
         queue.close();
         self.do_gathered(&mut queue).await;
-        self.sync();
+        self.sync().await;
         if let Some(connection) = self.connection {
             // All transactions are over, so a failure to close loses nothing.
             connection.close().await.unwrap_or_default();
@@ -350,25 +366,37 @@ impl Task {
         queue: &mut mpsc::Receiver<Message>,
     ) -> Option<Message> {
         let syncs = durable == Durable::AtOnce || self.database.is_shared();
-        let mut connection = match self.begin(syncs).await {
+        let mut connection = match self.begin().await {
             Ok(connection) => connection,
             Err(error) => return refuse_all(first, error, &mut self.gathered, queue),
         };
-        let (finished, next) = run_jobs(&mut connection, first, syncs, &mut self.gathered, queue).await;
+        let transaction = Transaction {
+            connection: &mut connection,
+            gathered: &mut self.gathered,
+            queue,
+            syncs,
+            under_way: self.syncs.as_mut().filter(|_| syncs),
+        };
+        let (ran, next) = transaction.run_jobs(first).await;
         self.connection = Some(connection);
-        match finished {
+        match ran {
             Ok(done) => self.commit(done, syncs).await,
             Err((done, error)) => self.fail(done, error).await,
         }
         next
     }
 
-    /// Syncs what was put off. A transaction that was synced since says nothing: if it changed nothing, nothing was.
-    fn sync(&mut self) {
+    /// Syncs what was put off.
+    async fn sync(&mut self) {
+        if let Some(syncs) = &mut self.syncs {
+            // Of a fault one of two would hear.
+            syncs.over().await;
+            self.is_doubtful |= syncs.take_failure();
+        }
         if !self.is_put_off {
             return;
         }
-        match self.log.as_ref().map_or(Ok(()), File::sync_data) {
+        match self.log.as_ref().map_or(Ok(()), |log| log.sync_data()) {
             Ok(()) => self.is_put_off = false,
             Err(error) => {
                 tracing::error!(event = observe::QUEUE_STORE_FAILED, %error, "cannot sync what was written last");
@@ -384,6 +412,7 @@ impl Task {
                 "the database was removed or replaced".to_owned(),
             ));
         }
+        self.is_doubtful |= self.syncs.as_mut().is_some_and(Syncs::take_failure);
         if self.is_doubtful {
             self.database.finish_erasing().await?;
             self.is_doubtful = false;
@@ -392,24 +421,29 @@ impl Task {
     }
 
     /// The connection, in a new transaction.
-    async fn begin(&mut self, syncs: bool) -> Result<Connection, Error> {
+    async fn begin(&mut self) -> Result<Connection, Error> {
         self.make_certain().await?;
         if let Some(mut connection) = self.connection.take() {
-            match begin(&self.database, &mut connection, (self.syncs, syncs)).await {
-                Ok(()) => {
-                    self.syncs = syncs;
-                    return Ok(connection);
-                }
+            match self.begin_on(&mut connection).await {
+                Ok(()) => return Ok(connection),
                 // Lost since the last transaction: nothing has been done in this one yet.
                 Err(Error::Database(error)) if is_lost(&error) => {}
                 Err(error) => return Err(error),
             }
         }
         let mut connection = self.open().await?;
-        begin(&self.database, &mut connection, (true, syncs)).await?;
-        self.log = self.database.open_log()?;
-        self.syncs = syncs;
+        self.leaves_syncs = false;
+        self.begin_on(&mut connection).await?;
+        self.log = self.database.open_log()?.map(Arc::new);
         Ok(connection)
+    }
+
+    async fn begin_on(&mut self, connection: &mut Connection) -> Result<(), Error> {
+        if !self.leaves_syncs {
+            self.database.leave_syncs(connection).await?;
+            self.leaves_syncs = true;
+        }
+        self.database.begin(connection).await
     }
 
     /// Whoever is not there is not tried too often.
@@ -425,7 +459,15 @@ impl Task {
         opened
     }
 
-    async fn commit(&mut self, done: Vec<Box<dyn Done>>, syncs: bool) {
+    async fn commit(&mut self, jobs: Vec<Box<dyn Done>>, syncs: bool) {
+        if syncs && let Some(under_way) = &mut self.syncs {
+            under_way.over().await;
+            if under_way.take_failure() {
+                self.is_doubtful = true;
+                let error = io::Error::other("what was written before could not be synced");
+                return self.fail(jobs, Arc::new(sqlx::Error::Io(error))).await;
+            }
+        }
         let begun = Instant::now();
         let committed = match &mut self.connection {
             Some(connection) => query("COMMIT").execute(connection).await.map(drop),
@@ -433,18 +475,19 @@ impl Task {
         };
         if let Err(error) = committed {
             self.is_doubtful = true;
-            return self.fail(done, Arc::new(error)).await;
+            return self.fail(jobs, Arc::new(error)).await;
         }
-        self.is_put_off |= !syncs;
-        let jobs = done.iter().filter(|job| job.succeeded()).count();
-        // The others, of which there are many, would hide how long the disk takes.
-        if syncs {
-            metrics::committed(begun.elapsed(), jobs);
-        }
-        self.counters.transactions.fetch_add(1, Ordering::Relaxed);
-        self.counters.jobs.fetch_add(jobs as u64, Ordering::Relaxed);
-        for job in done {
-            job.answer(Ok(()));
+        let committed = Committed { jobs, begun };
+        match (&mut self.syncs, &self.log) {
+            (Some(under_way), Some(log)) if syncs => {
+                under_way.begin(Arc::clone(log), committed);
+                // It is for everything before, too.
+                self.is_put_off = false;
+            }
+            _ => {
+                self.is_put_off |= !syncs;
+                committed.answer(&self.counters, syncs);
+            }
         }
     }
 
@@ -458,18 +501,6 @@ impl Task {
             job.answer(Err(Error::NotCommitted(Arc::clone(&error))));
         }
     }
-}
-
-/// Begins a transaction that syncs at its end, or does not; the connection is as the last one left it.
-async fn begin(
-    database: &Database,
-    connection: &mut Connection,
-    (did_sync, syncs): (bool, bool),
-) -> Result<(), Error> {
-    if did_sync != syncs {
-        database.set_syncing(connection, syncs).await?;
-    }
-    database.begin(connection).await
 }
 
 /// What waits would only wait longer for what is not there. Returns the request to close, if one came up.
@@ -504,46 +535,76 @@ fn refuse_all(
 
 type Ran = Result<Vec<Box<dyn Done>>, (Vec<Box<dyn Done>>, Arc<sqlx::Error>)>;
 
-/// Runs jobs until nothing more waits, what comes has to be synced and this is not, the group is full, or the transaction itself
-/// fails.
-async fn run_jobs(
-    connection: &mut Connection,
-    first: Box<dyn Job>,
+/// A transaction that is open, and where its jobs come from.
+struct Transaction<'a> {
+    connection: &'a mut Connection,
+    gathered: &'a mut VecDeque<Box<dyn Job>>,
+    queue: &'a mut mpsc::Receiver<Message>,
+    /// Whether it is synced.
     syncs: bool,
-    gathered: &mut VecDeque<Box<dyn Job>>,
-    queue: &mut mpsc::Receiver<Message>,
-) -> (Ran, Option<Message>) {
-    let mut done = Vec::new();
-    let mut next = Some(first);
-    while let Some(job) = next.take() {
-        if let Err(error) = query("SAVEPOINT job").execute(&mut *connection).await {
-            let error = Arc::new(error);
-            job.refuse(Error::NotCommitted(Arc::clone(&error)));
-            return (Err((done, error)), None);
+    /// Then it is not committed before these are over.
+    under_way: Option<&'a mut Syncs>,
+}
+
+impl Transaction<'_> {
+    /// Runs jobs until nothing more waits, what comes has to be synced and this is not, the group is full, or the transaction itself
+    /// fails.
+    async fn run_jobs(mut self, first: Box<dyn Job>) -> (Ran, Option<Message>) {
+        let mut done = Vec::new();
+        let mut next = Some(first);
+        while let Some(job) = next.take() {
+            if let Err(error) = self.run(job, &mut done).await {
+                return (Err((done, error)), None);
+            }
+            if done.len() as u64 >= GROUP_JOBS {
+                break;
+            }
+            next = self.gathered.pop_front();
+            if next.is_some() {
+                continue;
+            }
+            match self.next_message().await {
+                Some(Message::Job(job, durable)) if self.syncs || durable != Durable::AtOnce => {
+                    next = Some(job)
+                }
+                Some(other) => return (Ok(done), Some(other)),
+                None => break,
+            }
         }
-        // A panic ends its transaction, and its own caller hears of nothing; the writer goes on.
-        let Ok(finished) = AssertUnwindSafe(job.run(connection)).catch_unwind().await else {
-            return (Err((done, Arc::new(sqlx::Error::WorkerCrashed))), None);
-        };
-        let kept = finished.succeeded();
-        done.push(finished);
-        if let Err(error) = leave_savepoint(connection, kept).await {
-            return (Err((done, Arc::new(error))), None);
+        (Ok(done), None)
+    }
+
+    /// What waits, or comes until the syncs are over.
+    async fn next_message(&mut self) -> Option<Message> {
+        if let Ok(message) = self.queue.try_recv() {
+            return Some(message);
         }
-        if done.len() as u64 >= GROUP_JOBS {
-            break;
-        }
-        next = gathered.pop_front();
-        if next.is_some() {
-            continue;
-        }
-        match queue.try_recv() {
-            Ok(Message::Job(job, durable)) if syncs || durable != Durable::AtOnce => next = Some(job),
-            Ok(other) => return (Ok(done), Some(other)),
-            Err(_) => break,
+        let under_way = self.under_way.as_mut().filter(|syncs| !syncs.are_over())?;
+        tokio::select! {
+            biased;
+            () = under_way.over() => None,
+            message = self.queue.recv() => message,
         }
     }
-    (Ok(done), None)
+
+    /// Errors: those of the transaction.
+    async fn run(
+        &mut self,
+        job: Box<dyn Job>,
+        done: &mut Vec<Box<dyn Done>>,
+    ) -> Result<(), Arc<sqlx::Error>> {
+        if let Err(error) = query("SAVEPOINT job").execute(&mut *self.connection).await {
+            let error = Arc::new(error);
+            job.refuse(Error::NotCommitted(Arc::clone(&error)));
+            return Err(error);
+        }
+        // A panic ends its transaction, and its own caller hears of nothing; the writer goes on.
+        let ran = AssertUnwindSafe(job.run(self.connection)).catch_unwind().await;
+        let finished = ran.map_err(|_| Arc::new(sqlx::Error::WorkerCrashed))?;
+        let kept = finished.succeeded();
+        done.push(finished);
+        leave_savepoint(self.connection, kept).await.map_err(Arc::new)
+    }
 }
 
 async fn leave_savepoint(connection: &mut Connection, keep: bool) -> Result<(), sqlx::Error> {
@@ -558,6 +619,8 @@ async fn leave_savepoint(connection: &mut Connection, keep: bool) -> Result<(), 
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::sync::mpsc as std_mpsc;
+
     use super::super::query::{query, query_scalar};
     use super::*;
     use crate::store::sqlite::Options;
@@ -568,19 +631,29 @@ mod tests {
     }
 
     async fn writer_opened_anew_with(folder: &tempfile::TempDir, synchronous: &'static str) -> Writer {
-        let options = Options::new(&folder.path().join("x.db"))
+        let mut task = task(folder);
+        task.database = Database::Sqlite(Arc::new(options(folder).pragma("synchronous", synchronous)));
+        Writer::of(task).unwrap()
+    }
+
+    fn options(folder: &tempfile::TempDir) -> Options {
+        Options::new(&folder.path().join("x.db"))
             .pragma("journal_mode", "WAL")
-            .pragma("foreign_keys", "ON");
-        let mut connection = Connection::Sqlite(options.open().unwrap());
-        query(
-            "CREATE TABLE t (id INTEGER PRIMARY KEY, \
-             parent INTEGER REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)",
+            .pragma("foreign_keys", "ON")
+            .pragma("synchronous", "FULL")
+    }
+
+    fn task(folder: &tempfile::TempDir) -> Task {
+        let options = options(folder);
+        let mut connection = options.open().unwrap();
+        let table = "CREATE TABLE t (id INTEGER PRIMARY KEY, \
+             parent INTEGER REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)";
+        connection.execute(table, Vec::new()).unwrap();
+        Task::new(
+            Connection::Sqlite(connection),
+            Database::Sqlite(Arc::new(options)),
         )
-        .execute(&mut connection)
-        .await
-        .unwrap();
-        let options = options.pragma("synchronous", synchronous);
-        Writer::start(connection, Database::Sqlite(Arc::new(options)), false).unwrap()
+        .unwrap()
     }
 
     /// A job that keeps the writer from going on until the answer is sent or dropped, so that what is handed in meanwhile shares
@@ -707,32 +780,89 @@ mod tests {
         assert_eq!(count(&writer).await, 2);
     }
 
-    /// What SQLite was told while a job runs: 2 is to sync when it commits, 1 is not to.
-    async fn syncing(writer: &Writer, durable: Durable) -> i64 {
-        let asked = writer.run_as(durable, |db| {
-            Box::pin(async move { Ok(query_scalar("PRAGMA synchronous").fetch_one(db).await?) })
-        });
-        asked.await.unwrap()
+    /// A writer, and its syncs: each waits until it is told whether it succeeds.
+    fn writer_with_syncs(
+        folder: &tempfile::TempDir,
+    ) -> (Writer, std_mpsc::Receiver<()>, std_mpsc::Sender<bool>) {
+        let (began, begun) = std_mpsc::channel();
+        let (told, telling) = std_mpsc::channel();
+        let mut task = task(folder);
+        let sync = move |_: &File| {
+            began.send(()).unwrap();
+            let is_good: bool = telling.recv().unwrap();
+            is_good.then_some(()).ok_or_else(|| io::Error::other("a fault"))
+        };
+        task.syncs = Some(Syncs::start_with(Arc::clone(&task.counters), sync).unwrap());
+        (Writer::of(task).unwrap(), begun, told)
+    }
+
+    /// Waits for what other threads do.
+    async fn heard<T: Send + 'static>(from: std_mpsc::Receiver<T>) -> (T, std_mpsc::Receiver<T>) {
+        let waiting = move || (from.recv_timeout(Duration::from_secs(60)).unwrap(), from);
+        tokio::task::spawn_blocking(waiting).await.unwrap()
     }
 
     #[tokio::test]
-    async fn only_what_may_be_done_twice_is_committed_without_a_sync() {
+    async fn what_has_to_be_durable_is_answered_after_its_sync_and_the_next_is_committed_after_that() {
         let folder = tempfile::tempdir().unwrap();
-        let writer = writer(&folder).await;
-        for _ in 0..3 {
-            assert_eq!(syncing(&writer, Durable::Soon).await, 1);
-            assert_eq!(syncing(&writer, Durable::AtOnce).await, 2);
-            assert_eq!(syncing(&writer, Durable::AtOnce).await, 2);
+        let (writer, begun, told) = writer_with_syncs(&folder);
+        let writer = Arc::new(writer);
+        let insert = |id, durable| {
+            let writer = Arc::clone(&writer);
+            tokio::spawn(async move { insert_as(&writer, durable, id, None).await })
+        };
+        let first = insert(1, Durable::AtOnce);
+        let ((), begun) = heard(begun).await;
+        // Committed, and not synced. What may be done twice does not wait for that.
+        insert(2, Durable::Soon).await.unwrap().unwrap();
+        let third = insert(3, Durable::AtOnce);
+        let mut reader = Connection::Sqlite(Options::new(&folder.path().join("x.db")).open().unwrap());
+        let mut visible = async || -> i64 {
+            let count = query_scalar("SELECT COUNT(*) FROM t");
+            count.fetch_one(&mut reader).await.unwrap()
+        };
+        // The job of the third is run meanwhile, and nobody else sees anything of it.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(visible().await, 2);
+        assert!(!first.is_finished() && !third.is_finished());
+        told.send(true).unwrap();
+        first.await.unwrap().unwrap();
+        let ((), begun) = heard(begun).await;
+        assert_eq!(visible().await, 3);
+        assert!(!third.is_finished());
+        told.send(true).unwrap();
+        third.await.unwrap().unwrap();
+        assert_eq!(begun.try_recv(), Err(std_mpsc::TryRecvError::Empty));
+    }
+
+    #[tokio::test]
+    async fn a_sync_that_fails_fails_its_jobs_and_those_that_waited_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (writer, begun, told) = writer_with_syncs(&folder);
+        let writer = Arc::new(writer);
+        let insert = |id| {
+            let writer = Arc::clone(&writer);
+            tokio::spawn(async move { insert(&writer, id, None).await })
+        };
+        let first = insert(1);
+        let ((), _begun) = heard(begun).await;
+        let second = insert(2);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        // The log is brought into the database before the third is done.
+        for is_good in [false, true, true] {
+            told.send(is_good).unwrap();
         }
-        // What must be synced does not join a transaction that is not.
-        let held = hold_as(&writer, Durable::Soon).await;
-        let (first, second, third, ()) = tokio::join!(
-            syncing(&writer, Durable::Soon),
-            syncing(&writer, Durable::AtOnce),
-            syncing(&writer, Durable::Soon),
-            async { drop(held) }
-        );
-        assert_eq!([first, second, third], [1, 2, 2]);
+        for result in [first.await.unwrap(), second.await.unwrap()] {
+            assert!(matches!(result, Err(Error::NotCommitted(_))), "{result:?}");
+        }
+        insert(3).await.unwrap().unwrap();
+        let rows = writer.run(|db| {
+            Box::pin(async move {
+                let others = query_scalar("SELECT COUNT(*) FROM t WHERE id <> 1");
+                Ok::<i64, _>(others.fetch_one(db).await?)
+            })
+        });
+        assert_eq!(rows.await.unwrap(), 1, "the second was undone");
     }
 
     #[tokio::test]
@@ -745,33 +875,22 @@ mod tests {
         }
         let stats = writer.stats();
         assert!(stats.jobs == 100 && stats.transactions < 50, "{stats:?}");
-        assert_eq!(syncing(&writer, Durable::AtLeisure).await, 1);
     }
 
     /// After a sync that failed, what was not synced may be missing on the disk, and all later parts of the log with it.
     #[tokio::test]
     async fn nothing_is_written_behind_what_may_be_missing_in_the_log() {
         let folder = tempfile::tempdir().unwrap();
-        let options = Options::new(&folder.path().join("x.db")).pragma("journal_mode", "WAL");
-        let options = options.pragma("foreign_keys", "ON").pragma("synchronous", "FULL");
-        let mut connection = Connection::Sqlite(options.open().unwrap());
-        for sql in [
-            "CREATE TABLE t (id)",
-            "INSERT INTO t VALUES (1)",
-            "INSERT INTO t VALUES (2)",
-        ] {
-            query(sql).execute(&mut connection).await.unwrap();
-        }
         let log = folder.path().join("x.db-wal");
         let length = || log.metadata().unwrap().len();
+        let mut task = task(&folder);
         assert!(length() > 0);
-        let mut task = Task::new(connection, Database::Sqlite(Arc::new(options)), Arc::default()).unwrap();
         task.is_put_off = true;
         // A device that cannot be synced.
-        task.log = Some(File::open("/dev/null").unwrap());
-        task.sync();
+        task.log = Some(Arc::new(File::open("/dev/null").unwrap()));
+        task.sync().await;
         assert!(task.is_put_off && task.is_doubtful);
-        let mut connection = task.begin(true).await.unwrap();
+        let mut connection = task.begin().await.unwrap();
         assert_eq!(length(), 0);
         query("ROLLBACK").execute(&mut connection).await.unwrap();
     }

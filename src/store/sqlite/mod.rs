@@ -2,8 +2,9 @@
 //!
 //! # Durability
 //!
-//! The database runs in WAL mode with `synchronous=FULL`: `COMMIT` returns after the log has been synced, and only
-//! then is anybody told that the work is done. Every connection that writes has its settings read back before it is used.
+//! The database runs in WAL mode. The store's writer syncs the log after `COMMIT`, and only then is anybody told that the work is
+//! done; all others who write have `synchronous=FULL`, with which `COMMIT` does so. Every connection that writes has its settings read
+//! back before it is used.
 //! What is synced before what is a table in [`crate::store`].
 //!
 //! # Threads

@@ -75,7 +75,10 @@ impl Owner {
             return Room::Fits;
         }
         // Known without a look into the database.
-        if !matches!(self.services.store.local_domain(mailbox.domain()).await, Ok(Some(_))) {
+        if !matches!(
+            self.services.store.local_domain(mailbox.domain()).await,
+            Ok(Some(_))
+        ) {
             return Room::Fits;
         }
         match self.services.accounts.find(mailbox).await {
