@@ -19,6 +19,11 @@ pub trait Octets: Send {
     /// The next piece; `None` after the last.
     async fn next(&mut self) -> Result<Option<Vec<u8>>, Error>;
 
+    /// Whether the last one was given, as far as that is known without reading.
+    fn is_over(&self) -> bool {
+        false
+    }
+
     /// Goes back to the first.
     fn rewind(&mut self);
 }
@@ -134,6 +139,12 @@ impl Body {
             (Some(sender), Some(piece)) => Some(sender.push(&piece)),
             (Some(_), None) => self.sender.take().map(Sender::finish),
         })
+    }
+
+    /// Whether the last piece was given, as far as that is known without reading.
+    pub fn is_over(&self) -> bool {
+        let is_stored = self.sender.is_none() && self.converted.is_none();
+        is_stored && self.only_piece.is_some() && self.next > 0
     }
 
     /// The next piece as it is stored, or as it was converted.

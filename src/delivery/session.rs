@@ -279,14 +279,19 @@ impl Session {
     /// others may have sent it meanwhile.
     async fn feed(&mut self, body: &mut dyn Octets, term: &Term) -> bool {
         let piece = body.next().await;
-        if matches!(piece, Ok(None)) && !term.is_ours().await {
+        // The end goes with the last piece, in one packet.
+        let is_end = matches!(piece, Ok(None)) || body.is_over();
+        if is_end && !term.is_ours().await {
             return false;
         }
         let client = self.connection.machine();
         match piece {
             Ok(Some(piece)) => client.body(&piece),
-            Ok(None) => client.body_end(),
+            Ok(None) => {}
             Err(_) => client.body_abort(),
+        }
+        if is_end {
+            client.body_end();
         }
         true
     }

@@ -140,6 +140,10 @@ impl Octets for Outgoing<'_> {
         self.body.next().await
     }
 
+    fn is_over(&self) -> bool {
+        self.body.is_over()
+    }
+
     fn rewind(&mut self) {
         self.body.rewind();
     }

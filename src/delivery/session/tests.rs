@@ -14,6 +14,8 @@ use crate::store::{Error, Tenure};
 #[derive(Default)]
 struct Line {
     is_given: bool,
+    /// It is known to be the last one.
+    is_last: bool,
 }
 
 #[async_trait]
@@ -21,6 +23,10 @@ impl Octets for Line {
     async fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
         let was_given = std::mem::replace(&mut self.is_given, true);
         Ok((!was_given).then(|| b"text\r\n".to_vec()))
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_given && self.is_last
     }
 
     fn rewind(&mut self) {
@@ -54,7 +60,7 @@ async fn host(listener: TcpListener, extension: &'static str) -> String {
 
 /// Sends a message within a term that lasts until then by the steady clock.
 async fn send(
-    (protocol, extension): (Protocol, &'static str),
+    (protocol, extension, is_last): Way,
     steady: Duration,
 ) -> (Result<Vec<Outcome>, Failure>, String) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -80,16 +86,26 @@ async fn send(
         request: MessageRequest::default(),
     };
     let term = Tenure::default().term(Instant::now() + Duration::from_secs(60), steady);
-    let sent = session.send(transaction, &mut Line::default(), &term).await;
+    let mut line = Line {
+        is_last,
+        ..Line::default()
+    };
+    let sent = session.send(transaction, &mut line, &term).await;
     assert_eq!(session.is_open(), sent.is_ok());
     drop(session);
     (sent, host.await.unwrap())
 }
 
-const WAYS: [(Protocol, &str); 3] = [
-    (Protocol::Smtp, "8BITMIME"),
-    (Protocol::Smtp, "CHUNKING"),
-    (Protocol::Lmtp, "8BITMIME"),
+/// With what extension, and whether the end is known with the last piece.
+type Way = (Protocol, &'static str, bool);
+
+const WAYS: [Way; 6] = [
+    (Protocol::Smtp, "8BITMIME", false),
+    (Protocol::Smtp, "8BITMIME", true),
+    (Protocol::Smtp, "CHUNKING", false),
+    (Protocol::Smtp, "CHUNKING", true),
+    (Protocol::Lmtp, "8BITMIME", false),
+    (Protocol::Lmtp, "8BITMIME", true),
 ];
 
 fn is_complete(heard: &str) -> bool {
