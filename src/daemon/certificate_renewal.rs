@@ -65,6 +65,13 @@ async fn pass(services: &Services) -> bool {
         Ok(None) => return true,
         Err(error) => Err(Causes(&error).to_string()),
     };
+    // Else it would be asked for every hour.
+    let issued = issued.and_then(|()| match acme::is_due(certificate, host, now.unix_secs()) {
+        true => Err(
+            "what was issued does not name this host, or is to be renewed already by this clock".to_owned(),
+        ),
+        false => Ok(()),
+    });
     match &issued {
         Ok(()) => tracing::info!(
             event = observe::TLS_CERTIFICATE_ISSUED,

@@ -133,11 +133,13 @@ impl Process {
     }
 
     /// Waits until every line that it has logged is written: that is done by threads of their own, which sleep when nothing is
-    /// left.
+    /// left, and for 5 ms after each write.
     pub fn settle(&self) {
         let deadline = Instant::now() + PATIENCE;
-        while self.is_writing() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(1));
+        let mut quiet = 0;
+        while quiet < 3 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(4));
+            quiet = if self.is_writing() { 0 } else { quiet + 1 };
         }
     }
 

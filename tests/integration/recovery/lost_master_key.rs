@@ -187,7 +187,7 @@ async fn without_any_copy_the_domain_begins_anew_and_who_keeps_keys_at_home_lose
     }
     let opened = mail.iter().filter(|mail| {
         pat.desk.write("mail.eml", mail);
-        let open = "message open --as recipient --key my.key --key my.kem --author-signet alice@hermail.test \
+        let open = "message open --as recipient --key my.key --key my.kem --from alice@hermail.test --to pat@hismail.test --author-signet alice@hermail.test \
             --origin-signet hermail.test --destination-signet hismail.test --recipient-signet pat@hismail.test mail.eml --out opened.eml --force";
         let opened = tokio::task::block_in_place(|| pat.desk.dimed(open).output().unwrap());
         opened.status.success() && pat.desk.read("opened.eml").contains("letter 3")

@@ -41,7 +41,7 @@ fn opens(pat: &Home, mail: &str, keys: &str) -> bool {
     pat.desk.write("mail.eml", mail);
     let [origin, author, destination, recipient] = SIGNETS;
     let open = format!(
-        "message open --as recipient {keys} --author-signet {author} --origin-signet {origin} \
+        "message open --as recipient {keys} --from {author} --to {recipient} --author-signet {author} --origin-signet {origin} \
          --destination-signet {destination} --recipient-signet {recipient} mail.eml --out opened.eml --force"
     );
     let output = block_in_place(|| pat.desk.dimed(&open).output().unwrap());

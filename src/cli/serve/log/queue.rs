@@ -7,8 +7,8 @@ use std::{io, thread};
 /// Octets of lines that wait at most; more are lost, and counted.
 const MOST: usize = 4 * 1024 * 1024;
 
-/// How long a line waits for others, so that a busy daemon does not wake the thread for each.
-const GATHERING: Duration = Duration::from_millis(5);
+/// The pause after something was written, in which lines gather: a busy daemon does not wake the thread for each.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Room that is kept for the next lines.
 const KEPT: usize = 64 * 1024;
@@ -55,6 +55,7 @@ impl Queue {
             let mut batch = Batch::default();
             while writer.next(&mut batch) {
                 write(&batch);
+                writer.pause();
             }
         })?;
         Ok(Self(shared))
@@ -106,6 +107,12 @@ impl Shared {
         }
     }
 
+    /// Lets lines gather, unless there will be no more.
+    fn pause(&self) {
+        let waiting = self.lock();
+        drop(self.more.wait_timeout_while(waiting, PAUSE, |waiting| !waiting.is_closed));
+    }
+
     /// Waits for what is to be written next; false if there will be nothing more.
     fn next(&self, batch: &mut Batch) -> bool {
         batch.lines.clear();
@@ -118,11 +125,6 @@ impl Shared {
             waiting.is_idle = true;
             self.empty.notify_all();
             waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-        }
-        if !waiting.is_closed {
-            drop(waiting);
-            thread::sleep(GATHERING);
-            waiting = self.lock();
         }
         std::mem::swap(&mut waiting.lines, &mut batch.lines);
         batch.lost = std::mem::take(&mut waiting.lost);
