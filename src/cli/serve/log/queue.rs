@@ -110,7 +110,10 @@ impl Shared {
     /// Lets lines gather, unless there will be no more.
     fn pause(&self) {
         let waiting = self.lock();
-        drop(self.more.wait_timeout_while(waiting, PAUSE, |waiting| !waiting.is_closed));
+        drop(
+            self.more
+                .wait_timeout_while(waiting, PAUSE, |waiting| !waiting.is_closed),
+        );
     }
 
     /// Waits for what is to be written next; false if there will be nothing more.
