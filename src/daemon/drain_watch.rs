@@ -30,8 +30,12 @@ pub async fn run(services: Arc<Services>, stop: CancellationToken) {
     while stop.run_until_cancelled(sleep(EVERY)).await.is_some() {
         watch.look(&services).await;
     }
+}
+
+/// Says that this node is stopped, once nothing is coming in any more.
+pub async fn say_stopped(services: &Services) {
     // Without it, the node is waited for until it has been silent for long.
-    let _ = timeout(FAREWELL, services.store.report_node(&node(&services, None, true))).await;
+    let _ = timeout(FAREWELL, services.store.report_node(&node(services, None, true))).await;
 }
 
 /// Looks once. What cannot be read changes nothing.

@@ -320,7 +320,9 @@ impl Daemon {
             self.sessions.wait().await;
             // A runner that panicked has nothing left to finish.
             let _ = self.runner.await;
-            leave(&self.current.get()).await;
+            let services = self.current.get();
+            drain_watch::say_stopped(&services).await;
+            leave(&services).await;
         };
         if timeout(grace, all).await.is_err() {
             abort.abort();
