@@ -1,9 +1,12 @@
 //! What is said of mail from other hosts, and done about it.
 
+use std::time::Duration;
+
 use dimed::config::{Incoming, OnQuarantine};
 use dimed::net::authority::Zone;
 
 use super::{CLIENT, Elsewhere, bring, hismail, results};
+use crate::support::PATIENCE;
 use crate::support::world::{World, domain};
 
 const MESSAGE: &str =
@@ -161,6 +164,13 @@ async fn what_is_suspicious_is_held_where_the_operator_wants_that() {
         );
     }
     assert!(hismail.maildir("bob").only().await.contains("dmarc=pass"));
+    // What was delivered is noted a little later.
+    let settled = async {
+        while hismail.count("SELECT count(*) FROM recipients").await > 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, settled).await.unwrap();
     let held: serde_json::Value =
         serde_json::from_str(&hismail.cli(&["queue", "list", "--json"]).await).unwrap();
     assert_eq!(
