@@ -16,9 +16,13 @@ const READ_ONLY: &str = "25006";
 /// resources, objects in use, a server that is stopped, and errors of its system.
 const PASSING: [&str; 6] = ["08", "40", "53", "55", "57", "58"];
 
-/// Primary result codes of SQLite: somebody else writes; what is in the file is not, or not all, a database.
+/// Primary result codes of SQLite: somebody else writes.
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
+/// A disk that cannot be read or written, or is full.
+const IO: i32 = 10;
+const FULL: i32 = 13;
+/// What is in the file is not, or not all, a database.
 const CORRUPT: i32 = 11;
 const NOT_A_DATABASE: i32 = 26;
 
@@ -52,7 +56,7 @@ impl Error {
     pub fn may_pass(&self) -> bool {
         match self {
             _ if self.is_damaged() => false,
-            _ if self.is_locked() => true,
+            _ if self.is_locked() || matches!(self.sqlite_code(), Some(IO | FULL)) => true,
             Self::Database(error) => sqlstate(error).is_none_or(|state| !REFUSED.contains(&&*state)),
             Self::Schema(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
                 while_migrating(error)

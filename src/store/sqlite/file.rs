@@ -1,10 +1,15 @@
 //! The database file's mode, and who else has it open.
 
 use std::fs::{File, OpenOptions, Permissions};
-use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+use crate::base::durable;
 use crate::store::Error;
 
 /// Mode of the database; SQLite gives its log and index the same.
@@ -83,18 +88,47 @@ fn lock_path(database: &Path) -> PathBuf {
     name.into()
 }
 
-/// Opens or creates a file that only we may read.
+/// Opens or creates a file that only we may read. No link is followed: whoever has the folder could lead root's commands elsewhere.
 fn protect(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new()
+    let mut options = OpenOptions::new();
+    // Opening a pipe that nobody reads would not return.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    options
         .write(true)
-        .create(true)
-        .truncate(false)
         .mode(MODE)
-        .open(path)?;
-    if file.metadata()?.permissions().mode() & 0o777 != MODE {
+        .custom_flags(flags.bits().cast_signed());
+    let opened = match options.clone().create_new(true).open(path) {
+        Ok(made) => return give_away(&made, path).map(|()| made),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => options.open(path),
+        Err(error) => Err(error),
+    };
+    let file = opened.map_err(|error| named(path, error))?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(named(path, Errno::INVAL.into()));
+    }
+    if found.permissions().mode() & 0o777 != MODE {
         file.set_permissions(Permissions::from_mode(MODE))?;
     }
     Ok(file)
+}
+
+/// What root makes belongs to whoever has the folder: the daemon is to be able to open it.
+fn give_away(file: &File, path: &Path) -> io::Result<()> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let folder = durable::folder_of(path).metadata()?;
+    fchown(file, Some(folder.uid()), Some(folder.gid()))
+}
+
+fn named(path: &Path, error: io::Error) -> io::Error {
+    let is_link = error.raw_os_error() == Some(Errno::LOOP.raw_os_error());
+    let text = match is_link {
+        true => format!("{} is a link: name the file itself", path.display()),
+        false => format!("{}: {error}", path.display()),
+    };
+    io::Error::new(error.kind(), text)
 }
 
 async fn blocking<T: Send + 'static>(
@@ -105,4 +139,50 @@ async fn blocking<T: Send + 'static>(
         .map_err(io::Error::other)
         .and_then(|result| result)
         .map_err(Error::File)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_not_opened_and_no_link_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name| folder.path().join(name);
+        std::fs::write(at("target"), "x").unwrap();
+        std::fs::set_permissions(at("target"), Permissions::from_mode(0o644)).unwrap();
+        symlink(at("target"), at("link")).unwrap();
+        symlink(at("nothing"), at("dangling")).unwrap();
+        for name in ["link", "dangling"] {
+            let error = protect(&at(name)).unwrap_err().to_string();
+            assert!(
+                error.ends_with(&format!("{name} is a link: name the file itself")),
+                "{error}"
+            );
+        }
+        assert!(!at("nothing").exists());
+        assert_eq!(
+            at("target").metadata().unwrap().permissions().mode() & 0o777,
+            0o644
+        );
+        assert!(protect(folder.path()).is_err());
+    }
+
+    #[test]
+    fn what_is_made_belongs_to_whoever_has_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        if geteuid().is_root() {
+            std::os::unix::fs::chown(folder.path(), Some(54_321), Some(54_321)).unwrap();
+        }
+        protect(&path).unwrap();
+        protect(&path).unwrap();
+        let (file, folder) = (path.metadata().unwrap(), folder.path().metadata().unwrap());
+        assert_eq!((file.uid(), file.gid()), (folder.uid(), folder.gid()));
+        assert_eq!(file.permissions().mode() & 0o777, MODE);
+    }
 }

@@ -72,6 +72,7 @@ async fn an_earlier_version_refuses_what_a_later_one_has_made_and_the_backup_lea
     drill.otherwise("systemctl stop dimed");
     drill.otherwise("apt-get install --allow-downgrades ./dimed_OLD_amd64.deb");
     drill.done(&hismail, "mv /var/lib/dimed /var/lib/dimed.later");
+    drill.otherwise("install -d -o dimed -g dimed -m 0700 /var/lib/dimed");
     let said = drill.done(&hismail, "dimed store restore /srv/backup/before.backup");
     assert!(said.contains("1 recipients are held"), "{said}");
     drill.done(&hismail, "mv /var/lib/dimed.later/mail /var/lib/dimed/mail");
