@@ -107,6 +107,15 @@ impl Database {
         matches!(self, Self::Postgres(_))
     }
 
+    /// Has all that was committed on the disk, after a sync that failed.
+    pub(super) async fn mend_log(&self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(options) => sqlite::mend_log(options).await,
+            // It does so by itself, and what fails there ends it.
+            Self::Postgres(_) => Ok(()),
+        }
+    }
+
     /// Sees to it that nothing is left of what was erased. Errors: [`Error::LogInUse`] if that has to be tried again.
     pub(super) async fn finish_erasing(&self) -> Result<(), Error> {
         match self {

@@ -101,7 +101,7 @@ enum Message {
 
 impl Writer {
     /// Starts the task on an open connection; `database` opens another one should that fail. If it is doubtful whether the log is
-    /// whole, it is emptied before anything is written.
+    /// whole, it is mended before anything is written.
     ///
     /// Errors: [`Error::File`] if there can be no thread for it.
     pub(super) fn start(
@@ -405,7 +405,7 @@ impl Task {
         }
     }
 
-    /// Has what may be missing in the log brought into the database, before anything is written that a power cut would take with it.
+    /// Has what may be missing in the log written there again, before anything is put behind it that a power cut would take with it.
     async fn make_certain(&mut self) -> Result<(), Error> {
         if self.file != self.database.file()? {
             return Err(Error::NotDurable(
@@ -414,7 +414,7 @@ impl Task {
         }
         self.is_doubtful |= self.syncs.as_mut().is_some_and(Syncs::take_failure);
         if self.is_doubtful {
-            self.database.finish_erasing().await?;
+            self.database.mend_log().await?;
             self.is_doubtful = false;
         }
         Ok(())
@@ -848,7 +848,7 @@ mod tests {
         let ((), _begun) = heard(begun).await;
         let second = insert(2);
         tokio::time::sleep(Duration::from_millis(50)).await;
-        // The log is brought into the database before the third is done.
+        // The log is mended before the third is done.
         for is_good in [false, true, true] {
             told.send(is_good).unwrap();
         }
@@ -882,17 +882,22 @@ mod tests {
     async fn nothing_is_written_behind_what_may_be_missing_in_the_log() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("x.db-wal");
-        let length = || log.metadata().unwrap().len();
         let mut task = task(&folder);
-        assert!(length() > 0);
+        let before = std::fs::read(&log).unwrap();
+        assert!(!before.is_empty());
         task.is_put_off = true;
         // A device that cannot be synced.
         task.log = Some(Arc::new(File::open("/dev/null").unwrap()));
         task.sync().await;
         assert!(task.is_put_off && task.is_doubtful);
         let mut connection = task.begin().await.unwrap();
-        assert_eq!(length(), 0);
         query("ROLLBACK").execute(&mut connection).await.unwrap();
+        assert!(!task.is_doubtful);
+        assert_eq!(std::fs::read(&log).unwrap(), before, "it is written again");
+        // What the system has dropped from memory cannot be.
+        task.is_doubtful = true;
+        std::fs::write(&log, vec![0; before.len()]).unwrap();
+        assert!(matches!(task.begin().await, Err(Error::NotDurable(_))));
     }
 
     #[tokio::test]

@@ -20,6 +20,7 @@
 pub mod backup;
 mod connection;
 mod file;
+mod log;
 mod watch;
 
 use std::io;
@@ -39,6 +40,7 @@ use super::{Error, MasterKey};
 use crate::base::time::Clock;
 pub(in crate::store) use connection::{Options, SqliteConnection, SqliteRow};
 pub(super) use file::DatabaseFile;
+pub(super) use log::mend as mend_log;
 
 /// The store in one file.
 pub type SqliteStore = SqlStore;
@@ -83,7 +85,10 @@ impl SqlStore {
         let mut connection = Connection::Sqlite(open_writer(&options)?);
         migrate(path).await?;
         let is_alone = file.is_alone();
-        // What a sync that failed has left is not to have anything written behind it. If somebody reads it, that waits for him.
+        // A sync of those before us may have failed.
+        if is_alone {
+            mend_log(&options).await?;
+        }
         let is_doubtful = is_alone
             && match empty_log(&options).await {
                 Err(Error::LogInUse) => true,
