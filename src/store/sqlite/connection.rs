@@ -47,17 +47,8 @@ impl Options {
 
     /// Where what is committed stands until it is brought into the database.
     pub(in crate::store) fn log(&self) -> PathBuf {
-        self.beside("-wal")
-    }
-
-    /// Where processes share what they know of that.
-    pub(in crate::store) fn index(&self) -> PathBuf {
-        self.beside("-shm")
-    }
-
-    fn beside(&self, end: &str) -> PathBuf {
         let mut path = self.path.clone().into_os_string();
-        path.push(end);
+        path.push("-wal");
         path.into()
     }
 
