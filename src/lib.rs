@@ -60,7 +60,7 @@
 //! 4. **Out.** To a Maildir or a mailbox server, sealed first if a trustful author writes to an account whose keys are
 //!    elsewhere; by SMTP, converted if the host needs that, signed last, to the domain's MX hosts or the host that the operator
 //!    names, each with the TLS that [`routing::decide_host`] demands, in a session that several messages may share
-//!    ([`delivery::pool`]); or sealed: the message is replaced,
+//!    ([`net::pool`]); or sealed: the message is replaced,
 //!    in the transaction that settles it, by one D/MIME object per recipient, whose row names only the destination domain,
 //!    and that object is then transferred by DMTP. If the recipient has other keys by then, the object is opened with the
 //!    author's own keys, and the message goes back to 2, a few times at most.

@@ -27,7 +27,7 @@ use crate::delivery::maildir::Maildirs;
 use crate::delivery::smtp::{self, Connectors, SmtpDelivery};
 use crate::delivery::windows::Hosts;
 use crate::domains::sts::MtaSts;
-use crate::domains::{Domains, DxConnector, DxPorts, Limits};
+use crate::domains::{Domains, DxConnector, DxPorts, DxSessions, Limits};
 use crate::filters::Filter;
 use crate::mail::address::Domain;
 use crate::net::dns::Resolver;
@@ -350,5 +350,6 @@ pub fn dx_connector(
             dual: outbound.smtp_port.get(),
             dual_fallback: outbound.submission_port.get(),
         },
+        sessions: DxSessions::default(),
     })
 }

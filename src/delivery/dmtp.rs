@@ -13,7 +13,7 @@ use crate::dime::fingerprint::FullFingerprint;
 use crate::dime::record::ManagementRecord;
 use crate::dmtp::client::Message;
 use crate::dmtp::command::{CommitHash, Return};
-use crate::domains::{Admission, DxConnector, DxError};
+use crate::domains::{Admission, DxConnector, DxError, DxSession};
 use crate::mail::address::Domain;
 use crate::mail::reply::EnhancedStatus;
 use crate::net::dns::Proof;
@@ -117,16 +117,7 @@ impl DmtpDelivery {
             .await;
         let mut session = match opened {
             Ok(session) => session,
-            Err(error) => {
-                let crowded = match &error {
-                    DxError::Crowded { address, .. } => Some(HostAddress::from(*address)),
-                    _ => None,
-                };
-                return Report {
-                    crowded,
-                    ..Report::without_session(outcome_of(&error))
-                };
-            }
+            Err(error) => return nobody_there(&error),
         };
         let message = Message {
             origin: job.origin.clone(),
@@ -137,34 +128,56 @@ impl DmtpDelivery {
             returning: job.returning,
             commit: job.commit,
         };
-        let peer = Some((session.host().clone(), session.tls().clone()));
-        let started = Instant::now();
-        let sent = session.send(job.origin, message, job.object, job.term).await;
-        let transmitting = started.elapsed();
-        let stale_signet =
-            matches!(&sent, Err(DxError::Permanent { reply, .. }) if reply.code == STALE_SIGNET);
-        let outcome = match sent {
-            Ok(id) => {
-                let remote = RemoteReply {
-                    host: session.host().to_string(),
-                    reply: format!("250 OK [{}]", id.unwrap_or_default()),
-                };
-                let outcome = Outcome::Relayed {
-                    remote,
-                    reports: false,
-                };
-                session.quit().await;
-                outcome
-            }
-            Err(error) => outcome_of(&error),
-        };
-        Report {
-            outcome,
-            peer,
-            transmitting,
-            stale_signet,
-            crowded: None,
+        let mut started = Instant::now();
+        let mut sent = session
+            .send(job.origin, message.clone(), job.object, job.term)
+            .await;
+        if let Err(error) = &sent
+            && session.was_given_up(error)
+        {
+            door.leave();
+            session = match self.dx.open_instead(session, door).await {
+                Ok(session) => session,
+                Err(error) => return nobody_there(&error),
+            };
+            started = Instant::now();
+            sent = session.send(job.origin, message, job.object, job.term).await;
         }
+        let report = told(&session, &sent, started.elapsed());
+        self.dx.keep(session).await;
+        report
+    }
+}
+
+fn nobody_there(error: &DxError) -> Report {
+    let crowded = match error {
+        DxError::Crowded { address, .. } => Some(HostAddress::from(*address)),
+        _ => None,
+    };
+    Report {
+        crowded,
+        ..Report::without_session(outcome_of(error))
+    }
+}
+
+/// What the host made of the message.
+fn told(session: &DxSession, sent: &Result<Option<String>, DxError>, transmitting: Duration) -> Report {
+    let outcome = match sent {
+        Ok(id) => Outcome::Relayed {
+            remote: RemoteReply {
+                host: session.host().to_string(),
+                reply: format!("250 OK [{}]", id.as_deref().unwrap_or_default()),
+            },
+            reports: false,
+        },
+        Err(error) => outcome_of(error),
+    };
+    Report {
+        outcome,
+        peer: Some((session.host().clone(), session.tls().clone())),
+        transmitting,
+        stale_signet: matches!(sent, Err(DxError::Permanent { reply, .. }) if reply.code == STALE_SIGNET),
+        crowded: None,
     }
 }
 
@@ -175,6 +188,11 @@ struct Door<'a> {
 }
 
 impl Door<'_> {
+    /// Nothing came of it that says anything of the host.
+    fn leave(&mut self) {
+        self.place = None;
+    }
+
     /// What came of it at the last one.
     fn close(&mut self, contact: Contact) {
         if let Some(place) = &mut self.place {

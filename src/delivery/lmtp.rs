@@ -13,13 +13,13 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::letter::{Form, Letter};
-use super::pool::{Limits, Pool};
 use super::session::{Failure, Session};
 use super::{Diagnosis, Outcome, RemoteReply};
 use crate::mail::address::{Domain, ReversePath};
 use crate::mail::notify::MessageRequest;
 use crate::mail::reply::EnhancedStatus;
 use crate::net::connect::Outgoing;
+use crate::net::pool::{Limits, Pool, Pooled};
 use crate::net::service::Service;
 use crate::net::stream::Stream;
 use crate::smtp::client::{Params, Protocol, Recipient, Timeouts, TlsPolicy, Transaction};
@@ -48,7 +48,7 @@ pub struct LmtpDelivery {
     pub hello: Domain,
     /// Whether it is told by which detail an account was named (`bob+detail`).
     pub tells_details: bool,
-    sessions: Arc<Pool<()>>,
+    sessions: Arc<Pool<(), Session>>,
     /// Whether it takes addresses in UTF-8, and when it was heard or could not be asked.
     utf8: Mutex<Option<(Option<bool>, Instant)>>,
     /// One question at a time.

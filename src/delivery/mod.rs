@@ -6,7 +6,6 @@ pub mod letter;
 pub mod lmtp;
 pub mod local;
 pub mod maildir;
-pub mod pool;
 pub mod seal;
 pub mod session;
 pub mod smtp;

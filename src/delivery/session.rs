@@ -12,6 +12,7 @@ use super::{Diagnosis, Outcome, RemoteReply};
 use crate::base::machine::{Machine as _, TlsInfo};
 use crate::mail::reply::EnhancedStatus;
 use crate::net::connection::{self, Connection};
+use crate::net::pool::Pooled;
 use crate::net::stream::Stream;
 use crate::net::tls::{self, Connector};
 use crate::smtp::client::{
@@ -393,46 +394,43 @@ impl Session {
         self.connection.machine().tls().cloned()
     }
 
-    /// Whether the host lets another transaction follow (RFC 9422).
-    pub fn takes_more(&mut self) -> bool {
-        self.connection.machine().takes_more()
-    }
-
     /// Whom it is with.
     pub fn host(&self) -> &str {
         &self.host
     }
+}
 
-    /// Its address.
-    pub fn address(&self) -> Option<IpAddr> {
+impl Pooled for Session {
+    fn address(&self) -> Option<IpAddr> {
         self.address
     }
 
-    /// Transactions so far.
-    pub fn transactions(&self) -> u32 {
+    fn uses(&self) -> u32 {
         self.transactions
     }
 
-    /// How long it has lasted.
-    pub fn age(&self) -> Duration {
+    fn age(&self) -> Duration {
         self.opened.elapsed()
     }
 
-    /// Whether another transaction can be started.
-    pub fn is_open(&mut self) -> bool {
+    fn is_open(&mut self) -> bool {
         !self.connection.machine().is_closed()
     }
 
-    /// Whether the host has said nothing, and not closed the connection, since the session was left alone.
-    pub async fn is_quiet(&mut self) -> bool {
+    /// RFC 9422.
+    fn takes_more(&mut self) -> bool {
+        self.connection.machine().takes_more()
+    }
+
+    async fn is_quiet(&mut self) -> bool {
         self.is_open()
             && timeout(Duration::ZERO, self.connection.next_event())
                 .await
                 .is_err()
     }
 
-    /// Ends the session. All results are known and wait to be recorded: a host that does not answer must not hold them up.
-    pub async fn quit(mut self) {
+    /// All results are known and wait to be recorded: a host that does not answer must not hold them up.
+    async fn quit(mut self) {
         self.connection.machine().quit();
         let farewell = async { while let Ok(Some(_)) = self.connection.next_event().await {} };
         let _ = timeout(FAREWELL, farewell).await;

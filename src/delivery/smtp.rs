@@ -12,8 +12,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 
 use super::letter::Letter;
-use super::pool::{self, Pool};
-use super::session::Failure;
+use super::session::{Failure, Session};
 use super::windows::{HostAddress, Hosts};
 use super::{Contact, Diagnosis, Outcome};
 use crate::base::machine::TlsInfo;
@@ -26,6 +25,7 @@ use crate::mail::reply::EnhancedStatus;
 use crate::net::connect::Outgoing;
 use crate::net::dane::Dane;
 use crate::net::dns::{Proof, Resolver};
+use crate::net::pool::{self, Pool};
 use crate::net::tls::{self, Connector, WebPki};
 use crate::routing::transport::{Endpoint, Transport};
 use crate::routing::{HostReason, HostTls, SmtpTls};
@@ -58,7 +58,7 @@ pub struct SmtpDelivery {
     /// 25, but for tests and the demo.
     pub port: u16,
     /// Sessions that may be used again.
-    pub sessions: Arc<Pool<Key>>,
+    pub sessions: Arc<Pool<Key, Session>>,
     /// How many attempts hosts have room for.
     pub hosts: Arc<Hosts>,
 }
@@ -77,7 +77,7 @@ pub struct Key {
 }
 
 /// Where sessions with other hosts are kept.
-pub fn sessions() -> Arc<Pool<Key>> {
+pub fn sessions() -> Arc<Pool<Key, Session>> {
     Arc::new(Pool::new(pool::Limits::default()))
 }
 

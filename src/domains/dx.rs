@@ -1,32 +1,32 @@
 //! Sessions with the delivery hosts of a domain, whose certificate the domain's record vouches for.
 
-use std::net::{IpAddr, SocketAddr};
+mod session;
+
+pub use session::DxSession;
+
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rand::rngs::StdRng;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
+use self::session::{Greeted, Key};
 use super::sts::MtaSts;
 use super::{DeliveryHosts, DxAttempt, Reach, delivery_hosts};
-use crate::base::machine::TlsInfo;
 use crate::base::metrics;
 use crate::base::time::Clock;
-use crate::dime::fingerprint::AnyFingerprint;
 use crate::dime::record::ManagementRecord;
-use crate::dmtp::client::{self, Answer, Client, Entry, Event, Limits, Message, Outcome};
-use crate::dmtp::name::Name;
-use crate::dmtp::reply::Verdict;
-use crate::mail::address::{Domain, Mailbox};
+use crate::dmtp::client::{self, Client, Entry, Event, Limits};
+use crate::mail::address::Domain;
 use crate::mail::reply::Reply;
 use crate::net::connect::Outgoing;
 use crate::net::connection::{self, Connection};
 use crate::net::dns::{Lookup, Proof, Resolver};
 use crate::net::dx_certificate::{Accepted, Rejected, judge};
+use crate::net::pool::{self, Pool};
 use crate::net::stream::Stream;
 use crate::net::tls::{Connector, TlsPeer, WebPki};
-use crate::store::{self, Pieces, Term};
+use crate::store;
 
 /// Delivery hosts tried in one go.
 const MAX_ATTEMPTS: usize = 8;
@@ -40,11 +40,8 @@ const MAX_SIGNET: usize = 4 << 20;
 /// Octets of a history at most: what many years of changes come to.
 const MAX_HISTORY: usize = 8 << 20;
 
-/// Octets of a message handed to the session at a time.
-const BODY_PIECE: usize = 64 * 1024;
-
-/// How long the answer to QUIT is waited for.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// The host ends the session (RFC 5321 §3.8).
+const CLOSING: u16 = 421;
 
 /// Why no session could be had, or why it broke.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +105,27 @@ pub enum Error {
     Connection(#[from] connection::Error),
 }
 
-/// Opens sessions.
+impl Error {
+    /// Whether it is the session that ended, and not a request that was answered.
+    fn is_end_of_session(&self) -> bool {
+        match self {
+            Self::Session(_) | Self::Connection(_) => true,
+            Self::Transient { reply, .. } => reply.code == CLOSING,
+            _ => false,
+        }
+    }
+}
+
+/// Sessions that may be used again.
+pub struct DxSessions(Arc<Pool<Key, DxSession>>);
+
+impl Default for DxSessions {
+    fn default() -> Self {
+        Self(Arc::new(Pool::new(pool::Limits::default())))
+    }
+}
+
+/// Opens sessions, and keeps them for a while.
 pub struct DxConnector {
     /// Which hosts a domain has, and where they are.
     pub resolver: Arc<dyn Resolver>,
@@ -124,6 +141,8 @@ pub struct DxConnector {
     pub roots: Option<WebPki>,
     /// Where they listen.
     pub ports: DxPorts,
+    /// Those that may be used again.
+    pub sessions: DxSessions,
 }
 
 /// Says whether a host may be connected to now.
@@ -134,7 +153,8 @@ pub trait Admission: Send {
 }
 
 /// Whoever asks a short question need not be counted.
-struct Anybody;
+#[derive(Debug, Clone, Copy)]
+pub struct Anybody;
 
 impl Admission for Anybody {
     fn admit(&mut self, _host: &Domain, _addresses: &[IpAddr]) -> Result<(), Error> {
@@ -164,9 +184,7 @@ impl DxPorts {
 }
 
 impl DxConnector {
-    /// Opens a session with one of the domain's delivery hosts, in their order.
-    ///
-    /// A rejected certificate is reported only if no other host's is accepted.
+    /// A session with one of the domain's delivery hosts: one that was kept, or a new one.
     pub async fn open(
         &self,
         domain: &Domain,
@@ -184,6 +202,47 @@ impl DxConnector {
         proof: Proof,
         admission: &mut dyn Admission,
     ) -> Result<DxSession, Error> {
+        let key = Key::new(domain, record, proof);
+        let Some(session) = self.sessions.0.take(&key, None).await else {
+            return self.open_new(key, admission).await;
+        };
+        match admission.admit(session.host(), &[session.counted_as()]) {
+            Ok(()) => Ok(session.kept()),
+            Err(error) => {
+                self.keep(session).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// A session in the place of one that the host had given up while it was kept.
+    pub async fn open_instead(
+        &self,
+        ended: DxSession,
+        admission: &mut dyn Admission,
+    ) -> Result<DxSession, Error> {
+        self.open_new(ended.into_key(), admission).await
+    }
+
+    /// Keeps a session for another use, if it is good for one, and ends it otherwise.
+    pub async fn keep(&self, session: DxSession) {
+        self.sessions.0.put(session.key().clone(), session).await;
+    }
+
+    /// Ends all sessions that are kept.
+    pub async fn end(&self) {
+        self.sessions.0.close().await;
+    }
+
+    /// Sets a session up with one of the domain's delivery hosts, in their order.
+    ///
+    /// A rejected certificate is reported only if no other host's is accepted.
+    async fn open_new(&self, key: Key, admission: &mut dyn Admission) -> Result<DxSession, Error> {
+        let Key {
+            domain,
+            record,
+            proof,
+        } = &key;
         let mut rng = rand::make_rng::<StdRng>();
         let attempts = match delivery_hosts(self.resolver.as_ref(), record, domain, &mut rng).await {
             DeliveryHosts::Attempts(attempts) => attempts,
@@ -197,8 +256,8 @@ impl DxConnector {
         };
         let mut failure = unreachable("there is no host to try");
         for attempt in attempts.iter().take(MAX_ATTEMPTS) {
-            match self.try_host(attempt, record, proof, admission).await {
-                Ok(session) => return Ok(session),
+            match self.try_host(attempt, record, *proof, admission).await {
+                Ok(greeted) => return Ok(DxSession::new(key, greeted)),
                 Err(error @ Error::Crowded { .. }) => return Err(error),
                 Err(error) if matches!(failure, Error::Certificate { .. }) => drop(error),
                 Err(error) => failure = error,
@@ -230,7 +289,7 @@ impl DxConnector {
         record: &ManagementRecord,
         proof: Proof,
         admission: &mut dyn Admission,
-    ) -> Result<DxSession, Error> {
+    ) -> Result<Greeted, Error> {
         let host = &attempt.host;
         let addresses = self.addresses(host).await?;
         admission.admit(host, &addresses)?;
@@ -241,10 +300,11 @@ impl DxConnector {
         metrics::shook_hands("out", shaken.is_ok());
         let (mut connection, peer, accepted) = shaken?;
         expect_ready(&mut connection).await?;
-        Ok(DxSession {
+        Ok(Greeted {
             host: host.clone(),
             reach: attempt.reach,
             peer: address,
+            counted_as: addresses.first().copied().unwrap_or(address.ip()),
             accepted,
             tls: peer.info,
             connection,
@@ -338,179 +398,6 @@ fn unreachable(text: impl Into<String>) -> Error {
     Error::Unreachable(text.into())
 }
 
-/// A session with one delivery host. Its certificate was accepted before anything was asked of it.
-pub struct DxSession {
-    host: Domain,
-    reach: Reach,
-    peer: SocketAddr,
-    accepted: Accepted,
-    tls: TlsInfo,
-    connection: Connection<Client>,
-}
-
-impl DxSession {
-    /// The host.
-    pub fn host(&self) -> &Domain {
-        &self.host
-    }
-
-    /// How it is spoken to.
-    pub fn reach(&self) -> Reach {
-        self.reach
-    }
-
-    /// Where it is.
-    pub fn peer(&self) -> SocketAddr {
-        self.peer
-    }
-
-    /// Why its certificate was accepted.
-    pub fn accepted(&self) -> Accepted {
-        self.accepted
-    }
-
-    /// The TLS session.
-    pub fn tls(&self) -> &TlsInfo {
-        &self.tls
-    }
-
-    /// Fetches a signet: that one, or the current one. Nothing about it is verified.
-    pub async fn signet(
-        &mut self,
-        name: &Name,
-        fingerprint: Option<AnyFingerprint>,
-    ) -> Result<Vec<u8>, Error> {
-        self.connection.machine().signet(name, fingerprint)?;
-        match self.answer(None).await? {
-            Answer::Signet(object) => Ok(object),
-            _ => Err(client::Error::Malformed("the reply is not a signet").into()),
-        }
-    }
-
-    /// Whether that signet is the current one of its name. [`Error::NotFound`] if it never was.
-    pub async fn is_current(&mut self, name: &Name, fingerprint: AnyFingerprint) -> Result<bool, Error> {
-        self.connection.machine().verify(name, fingerprint)?;
-        match self.answer(None).await? {
-            Answer::Verdict(verdict) => Ok(verdict == Verdict::Current),
-            _ => Err(client::Error::Malformed("the reply is no verdict").into()),
-        }
-    }
-
-    /// Fetches a user's signets from `start`, or the first, to the newest, both included, oldest first. Nothing about them
-    /// is verified.
-    pub async fn history(
-        &mut self,
-        address: &Mailbox,
-        start: Option<AnyFingerprint>,
-    ) -> Result<Vec<Vec<u8>>, Error> {
-        self.connection.machine().history(address, start, None)?;
-        match self.answer(None).await? {
-            Answer::History(objects) => Ok(objects),
-            _ => Err(client::Error::Malformed("the reply is not a history").into()),
-        }
-    }
-
-    /// Transfers a message; returns the host's transaction id, if it gave one. [`Error::TooLate`] if it ceases to be ours before
-    /// the last of it is sent.
-    pub async fn send(
-        &mut self,
-        sender: &Domain,
-        message: Message,
-        object: &mut dyn Pieces,
-        term: &Term,
-    ) -> Result<Option<String>, Error> {
-        self.connection.machine().ehlo(sender)?;
-        self.answer(None).await?;
-        self.connection.machine().send(message)?;
-        match self.answer(Some((object, term))).await? {
-            Answer::Committed(id) => Ok(id.map(|id| id.as_str().to_owned())),
-            _ => Err(client::Error::Malformed("the reply does not commit the message").into()),
-        }
-    }
-
-    /// Ends the session politely; whether the host answers does not matter any more.
-    pub async fn quit(mut self) {
-        if self.connection.machine().quit().is_ok() {
-            let farewell = async {
-                while let Ok(Some(Event::WantBody | Event::StartTls | Event::Ready)) =
-                    self.connection.next_event().await
-                {}
-            };
-            // The result is known and waits to be recorded; a host that does not answer must not hold it up.
-            let _ = timeout(FAREWELL, farewell).await;
-        }
-        self.connection.close().await;
-    }
-
-    /// Waits for the end of a request, giving it the message where it wants one.
-    async fn answer(&mut self, object: Option<(&mut dyn Pieces, &Term)>) -> Result<Answer, Error> {
-        let mut source = object.map(|(pieces, term)| Source::new(pieces, term));
-        loop {
-            match self.connection.next_event().await? {
-                Some(Event::WantBody) => {
-                    let octets = match &mut source {
-                        Some(source) => source.next().await?,
-                        None => Vec::new(),
-                    };
-                    self.connection.machine().body(octets)?;
-                }
-                Some(Event::Finished(outcome)) => return self.judged(outcome),
-                Some(Event::Failed(error)) => return Err(error.into()),
-                Some(Event::StartTls | Event::Ready) => {}
-                None => return Err(client::Error::Closed.into()),
-            }
-        }
-    }
-
-    fn judged(&self, outcome: Outcome) -> Result<Answer, Error> {
-        let host = self.host.clone();
-        match outcome {
-            Outcome::Done(answer) => Ok(answer),
-            Outcome::NotFound => Err(Error::NotFound),
-            Outcome::Transient(reply) => Err(Error::Transient { host, reply }),
-            Outcome::Permanent(reply) => Err(Error::Permanent { host, reply }),
-            Outcome::Unusable(_) => Err(client::Error::Malformed("the reply makes no sense").into()),
-        }
-    }
-}
-
-/// An object on its way out: a piece of the spool at a time, of which the session gets a part at a time.
-struct Source<'a> {
-    pieces: &'a mut dyn Pieces,
-    term: &'a Term,
-    next: u32,
-    piece: Vec<u8>,
-    used: usize,
-}
-
-impl<'a> Source<'a> {
-    fn new(pieces: &'a mut dyn Pieces, term: &'a Term) -> Self {
-        Self {
-            pieces,
-            term,
-            next: 0,
-            piece: Vec::new(),
-            used: 0,
-        }
-    }
-
-    /// The next octets; none behind the last.
-    async fn next(&mut self) -> Result<Vec<u8>, Error> {
-        if self.used == self.piece.len() {
-            self.piece = self.pieces.piece(self.next).await?.unwrap_or_default();
-            (self.next, self.used) = (self.next + 1, 0);
-        }
-        let rest = &self.piece[self.used..];
-        let octets = rest[..rest.len().min(BODY_PIECE)].to_vec();
-        self.used += octets.len();
-        // The last ones complete the message, which others may have sent meanwhile.
-        match self.term.is_ours().await {
-            true => Ok(octets),
-            false => Err(Error::TooLate),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -518,95 +405,9 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::time::Duration;
 
-    use async_trait::async_trait;
-    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
     use tokio::net::TcpListener;
-    use tokio::time::Instant;
 
     use super::*;
-    use crate::dmtp::command::CommitHash;
-    use crate::store::Tenure;
-
-    struct Object;
-
-    #[async_trait]
-    impl Pieces for Object {
-        fn size_bytes(&self) -> u64 {
-            4
-        }
-
-        async fn piece(&mut self, index: u32) -> Result<Option<Vec<u8>>, store::Error> {
-            Ok((index == 0).then(|| b"text".to_vec()))
-        }
-    }
-
-    /// A host that takes everything of one session; what it was sent.
-    async fn host(listener: TcpListener) -> String {
-        let (tcp, _) = listener.accept().await.unwrap();
-        let mut stream = BufReader::new(tcp);
-        let banner = b"220 dx.hismail.test DMTPv1 ready\r\n";
-        stream.write_all(banner).await.unwrap();
-        let mut heard = String::new();
-        loop {
-            let mut line = String::new();
-            if !matches!(stream.read_line(&mut line).await, Ok(1..)) {
-                return heard;
-            }
-            heard += &line;
-            let reply = match line.split_whitespace().next() {
-                Some("DATA") => "354 CONTINUE [c51e]\r\n",
-                Some("text") => "250 OK [20240611-7f3a9c]\r\n",
-                _ => "250 OK\r\n",
-            };
-            stream.write_all(reply.as_bytes()).await.unwrap();
-        }
-    }
-
-    /// Sends a message within a term that lasts until then by the steady clock.
-    async fn send(steady: Duration) -> (Result<Option<String>, Error>, String) {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let peer = listener.local_addr().unwrap();
-        let host = tokio::spawn(host(listener));
-        let stream = Stream::new(TcpStream::connect(peer).await.unwrap()).unwrap();
-        let mut connection = Connection::new(stream, Client::new(Entry::Single, limits()));
-        expect_ready(&mut connection).await.unwrap();
-        let mut session = DxSession {
-            host: "dx.hismail.test".parse().unwrap(),
-            reach: Reach::Single,
-            peer,
-            accepted: Accepted::Signed,
-            tls: TlsInfo {
-                version: "TLS1.3".to_owned(),
-                cipher: String::new(),
-                exporter: None,
-            },
-            connection,
-        };
-        let origin: Domain = "hermail.test".parse().unwrap();
-        let message = Message {
-            origin: origin.clone(),
-            origin_signet: None,
-            destination: "hismail.test".parse().unwrap(),
-            destination_signet: None,
-            size: 4,
-            returning: None,
-            commit: CommitHash::parse("c51e").unwrap(),
-        };
-        let term = Tenure::default().term(Instant::now() + Duration::from_secs(60), steady);
-        let sent = session.send(&origin, message, &mut Object, &term).await;
-        drop(session);
-        (sent, host.await.unwrap())
-    }
-
-    #[tokio::test]
-    async fn a_message_is_completed_while_its_term_lasts_and_not_afterwards() {
-        let (sent, heard) = send(Duration::MAX).await;
-        assert_eq!(sent.unwrap().as_deref(), Some("20240611-7f3a9c"));
-        assert!(heard.contains("text"), "{heard}");
-        let (sent, heard) = send(Duration::ZERO).await;
-        assert!(matches!(sent, Err(Error::TooLate)), "{sent:?}");
-        assert!(heard.contains("DATA") && !heard.contains("text"), "{heard}");
-    }
 
     #[test]
     fn only_dual_mode_has_a_second_port() {

@@ -25,7 +25,7 @@ use crate::mail::address::Domain;
 use crate::net::dns::{Lookup, Proof, Resolver};
 use crate::store;
 
-pub use dx::{Admission, DxConnector, DxPorts, DxSession, Error as DxError};
+pub use dx::{Admission, Anybody, DxConnector, DxPorts, DxSession, DxSessions, Error as DxError};
 pub use hosts::{DeliveryHosts, DxAttempt, MailHosts, Reach, delivery_hosts, mail_hosts};
 pub use own::Unpublished;
 

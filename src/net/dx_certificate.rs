@@ -54,7 +54,8 @@ pub enum Accepted {
 ///
 /// A certificate that leads to a root must not be in the revocation list of its issuer, where the operator has one, and that
 /// counts after a match, too. For one that a record signs, taking the signature out of the record is the revocation: it holds
-/// as soon as the record is looked up again, at the latest when its TTL is over, as no session is kept or resumed.
+/// as soon as the record is looked up again, at the latest when its TTL is over, as a session is kept for that very record, and
+/// none is resumed.
 ///
 /// Deviations: the validity period always counts (the reference client ignores it after a match); all `tls` values are
 /// tried, not the first alone; no OCSP, whose answer the reference client ignores, and which would tell the responder whom we

@@ -1,4 +1,4 @@
-//! Sockets: running a machine over a stream, TLS, DNS.
+//! Sockets: running a machine over a stream, sessions kept for another use, TLS, DNS.
 
 pub mod acme;
 pub mod authority;
@@ -9,6 +9,7 @@ pub mod dns;
 pub mod dx_certificate;
 pub mod https;
 pub mod kept_certificate;
+pub mod pool;
 pub mod proxy;
 pub mod self_signed;
 pub mod service;

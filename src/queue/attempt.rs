@@ -112,6 +112,7 @@ impl Attempt for Mailer {
 
     async fn end(&self) {
         self.smtp.sessions.close().await;
+        self.dmtp.dx.end().await;
         self.local.close().await;
     }
 }

@@ -4,7 +4,7 @@ use crate::dime::fingerprint::AnyFingerprint;
 use crate::dime::record::ManagementRecord;
 use crate::dime::signet::{self, Signet, VerifiedOrg, VerifiedUser, verify_org, verify_user};
 use crate::dmtp::name::{self, Name};
-use crate::domains::{self, DxConnector, DxError, DxSession};
+use crate::domains::{self, Anybody, DxConnector, DxError, DxSession};
 use crate::mail::address::{Domain, Mailbox};
 use crate::net::dns::Proof;
 use crate::store;
@@ -117,7 +117,11 @@ impl<'a> Inquiry<'a> {
         let Some(full) = signet.full_fingerprint() else {
             return Ok(false);
         };
-        match self.session().await?.is_current(name, full.into()).await {
+        let mut answered = self.session().await?.is_current(name, full.into()).await;
+        if self.is_to_be_repeated(&answered).await? {
+            answered = self.session().await?.is_current(name, full.into()).await;
+        }
+        match answered {
             Err(DxError::NotFound | DxError::Permanent { .. }) => Ok(false),
             answered => Ok(answered?),
         }
@@ -141,7 +145,10 @@ impl<'a> Inquiry<'a> {
         address: &Mailbox,
         start: Option<AnyFingerprint>,
     ) -> Result<Vec<Vec<u8>>, Error> {
-        let objects = self.session().await?.history(address, start).await;
+        let mut objects = self.session().await?.history(address, start).await;
+        if self.is_to_be_repeated(&objects).await? {
+            objects = self.session().await?.history(address, start).await;
+        }
         objects.map_err(missing_or_unreachable)
     }
 
@@ -154,15 +161,32 @@ impl<'a> Inquiry<'a> {
         self.session.as_mut().ok_or(Error::NotFound)
     }
 
-    /// Ends the session, if there was one.
+    /// Leaves the session, if there was one, to whoever asks next.
     pub async fn end(self) {
         if let Some(session) = self.session {
-            session.quit().await;
+            self.dx.keep(session).await;
         }
     }
 
+    /// Whether the host had given up a session that was kept; then there is a new one.
+    async fn is_to_be_repeated<T>(&mut self, answered: &Result<T, DxError>) -> Result<bool, DxError> {
+        let (Err(error), Some(session)) = (answered, &self.session) else {
+            return Ok(false);
+        };
+        if !session.was_given_up(error) {
+            return Ok(false);
+        }
+        if let Some(ended) = self.session.take() {
+            self.session = Some(self.dx.open_instead(ended, &mut Anybody).await?);
+        }
+        Ok(true)
+    }
+
     async fn fetch(&mut self, name: &Name, wanted: Option<AnyFingerprint>) -> Result<Signet, Error> {
-        let object = self.session().await?.signet(name, wanted).await;
+        let mut object = self.session().await?.signet(name, wanted).await;
+        if self.is_to_be_repeated(&object).await? {
+            object = self.session().await?.signet(name, wanted).await;
+        }
         Ok(Signet::decode(&object.map_err(missing_or_unreachable)?)?)
     }
 }

@@ -12,8 +12,8 @@ use dimed::crypto::ed25519::SigningKey;
 use dimed::dime::record::{ManagementRecord, Policy, sign_certificate};
 use dimed::domains::sts::MtaSts;
 use dimed::domains::{
-    DeliveryHosts, DomainFacts, Domains, DxConnector, DxError, DxPorts, Limits, RecordLookup, Standing,
-    delivery_hosts,
+    DeliveryHosts, DomainFacts, Domains, DxConnector, DxError, DxPorts, DxSessions, Limits, RecordLookup,
+    Standing, delivery_hosts,
 };
 use dimed::mail::address::Domain;
 use dimed::mail::demand::Demand;
@@ -176,6 +176,7 @@ impl Sender {
             sts: Arc::new(sts),
             roots: None,
             ports,
+            sessions: DxSessions::default(),
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::delivery::windows::{HostAddress, Place};
 use crate::delivery::{Contact, Diagnosis, Outcome};
 use crate::mail::demand::TlsDemand;
 use crate::mail::reply::EnhancedStatus;
+use crate::net::pool::Pooled as _;
 use crate::net::stream::Stream;
 use crate::net::tls::Connector;
 use crate::routing::HostTls;

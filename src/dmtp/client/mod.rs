@@ -159,6 +159,11 @@ impl Client {
         self.request(&mail, Request::Mail(Box::new(message)))
     }
 
+    /// Whether a request may be made.
+    pub fn is_idle(&self) -> bool {
+        !self.unasked && matches!(self.state, State::Idle)
+    }
+
     /// Starts a login. Ends in [`Answer::Challenge`], for [`respond`](Self::respond), or in [`Answer::Nothing`].
     pub fn authenticate(&mut self, mechanism: Mechanism) -> Result<(), Error> {
         let command = Command::Auth {
@@ -170,7 +175,7 @@ impl Client {
 
     /// Answers a challenge; the response is not yet in base64.
     pub fn respond(&mut self, response: &Secret<String>) -> Result<(), Error> {
-        if self.unasked || !matches!(self.state, State::Idle) {
+        if !self.is_idle() {
             return Err(Error::NotReady);
         }
         let mut line = base64(response.expose().as_bytes()).into_bytes();
@@ -252,7 +257,7 @@ impl Client {
     }
 
     fn request(&mut self, command: &Command, request: Request) -> Result<(), Error> {
-        if self.unasked || !matches!(self.state, State::Idle) {
+        if !self.is_idle() {
             return Err(Error::NotReady);
         }
         self.write(command, request)?;

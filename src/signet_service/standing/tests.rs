@@ -20,7 +20,7 @@ use crate::dime::signet::{
     verify_user,
 };
 use crate::domains::sts::{MtaSts, PolicySource};
-use crate::domains::{Domains, DxConnector, DxPorts, Limits};
+use crate::domains::{Domains, DxConnector, DxPorts, DxSessions, Limits};
 use crate::mail::address::Domain;
 use crate::net::connect::Outgoing;
 use crate::net::dns::{Lookup, scripted};
@@ -99,6 +99,7 @@ async fn world() -> World {
             dual: 1,
             dual_fallback: 1,
         },
+        sessions: DxSessions::default(),
     };
     World {
         directory: Directory {

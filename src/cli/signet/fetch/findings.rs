@@ -84,6 +84,7 @@ impl Findings {
         let mut inquiry = Inquiry::new(dx, &domain, record.clone(), proof);
         let asked = self.ask(&mut inquiry, fetch, before).await;
         inquiry.end().await;
+        dx.end().await;
         asked
     }
 

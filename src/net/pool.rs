@@ -1,4 +1,4 @@
-//! Sessions that may be used for another message, for a short while.
+//! Sessions with other hosts that may be used once more, for a short while.
 //!
 //! A session is kept under a key that says whom it leads to and what was demanded of its TLS when it was made, and given
 //! out for that very key alone: never for a stricter demand, nor in another's name.
@@ -10,8 +10,6 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::session::Session;
-
 /// How many sessions are kept, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -19,10 +17,10 @@ pub struct Limits {
     pub sessions: usize,
     /// With the same key.
     pub per_key: usize,
-    /// How long one waits for another message. Servers wait for five minutes (RFC 5321 §4.5.3.2.7).
+    /// How long one waits for another use. Servers wait for five minutes (RFC 5321 §4.5.3.2.7).
     pub idle: Duration,
-    /// Messages in one session.
-    pub messages: u32,
+    /// Uses of one session.
+    pub uses: u32,
     /// How old a session gets: after that, certificates and policies are looked at again.
     pub age: Duration,
 }
@@ -33,29 +31,53 @@ impl Default for Limits {
             sessions: 50,
             per_key: 20,
             idle: Duration::from_secs(5),
-            messages: 100,
+            uses: 100,
             age: Duration::from_secs(300),
         }
     }
 }
 
+/// A session that may be kept.
+pub trait Pooled: Send + 'static {
+    /// The host's, if it has one.
+    fn address(&self) -> Option<IpAddr>;
+
+    /// Messages, or questions, so far.
+    fn uses(&self) -> u32;
+
+    /// How long it has lasted.
+    fn age(&self) -> Duration;
+
+    /// Whether the connection is there.
+    fn is_open(&mut self) -> bool;
+
+    /// Whether the host lets another use follow.
+    fn takes_more(&mut self) -> bool;
+
+    /// Whether the host has said nothing, and not closed the connection, since the session was left alone.
+    fn is_quiet(&mut self) -> impl Future<Output = bool> + Send;
+
+    /// Ends it, politely and soon.
+    fn quit(self) -> impl Future<Output = ()> + Send;
+}
+
 /// Idle sessions.
 #[derive(Debug)]
-pub struct Pool<K> {
+pub struct Pool<K, S> {
     limits: Limits,
-    idle: Mutex<Vec<Idle<K>>>,
+    idle: Mutex<Vec<Idle<K, S>>>,
     /// Somebody looks after the idle ones. Changed under their lock only.
     is_swept: AtomicBool,
 }
 
 #[derive(Debug)]
-struct Idle<K> {
+struct Idle<K, S> {
     key: K,
-    session: Session,
+    session: S,
     since: Instant,
 }
 
-impl<K: PartialEq + Send + 'static> Pool<K> {
+impl<K: PartialEq + Send + 'static, S: Pooled> Pool<K, S> {
     /// With nothing in it.
     pub fn new(limits: Limits) -> Self {
         Self {
@@ -66,7 +88,7 @@ impl<K: PartialEq + Send + 'static> Pool<K> {
     }
 
     /// A session made for that key, with a host at one of those addresses; `addresses` of `None` do not matter.
-    pub async fn take(&self, key: &K, addresses: Option<&[IpAddr]>) -> Option<Session> {
+    pub async fn take(&self, key: &K, addresses: Option<&[IpAddr]>) -> Option<S> {
         while let Some(mut session) = self.find(key, addresses) {
             if session.is_quiet().await {
                 return Some(session);
@@ -75,28 +97,28 @@ impl<K: PartialEq + Send + 'static> Pool<K> {
         None
     }
 
-    fn find(&self, key: &K, addresses: Option<&[IpAddr]>) -> Option<Session> {
-        let leads_there = |idle: &Idle<K>| match (addresses, idle.session.address()) {
+    fn find(&self, key: &K, addresses: Option<&[IpAddr]>) -> Option<S> {
+        let leads_there = |idle: &Idle<K, S>| match (addresses, idle.session.address()) {
             (Some(addresses), Some(address)) => addresses.contains(&address),
             (Some(_), None) => false,
             (None, _) => true,
         };
         let mut idle = self.locked();
-        let fits =
-            |idle: &Idle<K>| idle.key == *key && leads_there(idle) && idle.since.elapsed() < self.limits.idle;
+        let fits = |idle: &Idle<K, S>| {
+            idle.key == *key && leads_there(idle) && idle.since.elapsed() < self.limits.idle
+        };
         // The one used last is the least likely to have been given up by the host.
         let at = idle.iter().rposition(fits)?;
         Some(idle.remove(at).session)
     }
 
     /// Keeps a session if it may be used again and there is room, and ends it otherwise.
-    pub async fn put(self: &Arc<Self>, key: K, mut session: Session) {
+    pub async fn put(self: &Arc<Self>, key: K, mut session: S) {
         if !session.is_open() {
             return;
         }
-        let is_worn = session.transactions() >= self.limits.messages
-            || session.age() >= self.limits.age
-            || !session.takes_more();
+        let is_worn =
+            session.uses() >= self.limits.uses || session.age() >= self.limits.age || !session.takes_more();
         let left_over = match is_worn {
             true => Some(session),
             false => self.keep(key, session),
@@ -108,7 +130,7 @@ impl<K: PartialEq + Send + 'static> Pool<K> {
     }
 
     /// Gives the session back if there is no room for it.
-    fn keep(&self, key: K, session: Session) -> Option<Session> {
+    fn keep(&self, key: K, session: S) -> Option<S> {
         let mut idle = self.locked();
         let same = idle.iter().filter(|idle| idle.key == key).count();
         if idle.len() >= self.limits.sessions || same >= self.limits.per_key {
@@ -154,13 +176,13 @@ impl<K: PartialEq + Send + 'static> Pool<K> {
         self.end(|_| true).await;
     }
 
-    async fn end(&self, is_over: impl Fn(&Idle<K>) -> bool) {
+    async fn end(&self, is_over: impl Fn(&Idle<K, S>) -> bool) {
         let over: Vec<_> = self.locked().extract_if(.., |idle| is_over(idle)).collect();
         let farewells = over.into_iter().map(|idle| idle.session.quit());
         futures_util::future::join_all(farewells).await;
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, Vec<Idle<K>>> {
+    fn locked(&self) -> std::sync::MutexGuard<'_, Vec<Idle<K, S>>> {
         self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
