@@ -25,11 +25,13 @@ pub use capability::{Capability, Change, Owner, Pin, State, capability};
 pub use file::{KeySetFile, LABEL as FILE_LABEL, NotKeySetFile};
 pub use kem_keys::{KemKeys, NotKemKeys};
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::bytes::{self, Reader};
 use crate::crypto::ed25519::{Signature, SigningKey, VerifyingKey};
 use crate::crypto::suite::hpke::{self, PublicKey, Suite};
+use crate::dime::once::Once;
 use crate::dime::signet::{Kind, Signet};
 
 /// Name of the field.
@@ -147,14 +149,22 @@ pub struct SignedKeySet {
     created: u64,
     expires: u64,
     count: usize,
-    known: Vec<(Suite, Vec<u8>)>,
+    known: Arc<[(Suite, Vec<u8>)]>,
+    keys: Once<Result<Arc<[PublicKey]>, Error>>,
 }
+
+/// What [`SignedKeySet::of`] has found in a signet.
+pub(super) type Found = Once<Result<Option<SignedKeySet>, Error>>;
 
 impl SignedKeySet {
     /// The key set of a signet, whose other signatures are the caller's to verify; `None` without one.
     ///
     /// Errors: [`Error::Count`], [`Error::Layout`], [`Error::Signature`].
     pub fn of(signet: &Signet) -> Result<Option<Self>, Error> {
+        signet.key_set().get(|| Self::find(signet)).clone()
+    }
+
+    fn find(signet: &Signet) -> Result<Option<Self>, Error> {
         let mut fields = signet.fields().filter(|field| field.name == Some(FIELD));
         let Some(first) = fields.next() else {
             return Ok(None);
@@ -198,13 +208,14 @@ impl SignedKeySet {
         if usize::from(count) > MAX_KEYS {
             return Err(Layout::Keys(count));
         }
-        let known = read_keys(&mut reader, count)?;
+        let known = read_known(&mut reader, count)?;
         reader.finish()?;
         Ok(Self {
             created,
             expires,
             count: usize::from(count),
-            known,
+            known: known.into(),
+            keys: Once::default(),
         })
     }
 
@@ -238,17 +249,21 @@ impl SignedKeySet {
     /// Errors: [`Error::Time`], [`Error::Key`], [`Error::SharedPoint`].
     pub fn accept(&self, now: u64) -> Result<KeySet, Error> {
         self.check_time(now).map_err(Error::Time)?;
+        Ok(KeySet {
+            created: self.created,
+            expires: self.expires,
+            keys: self.keys.get(|| self.read_keys()).clone()?,
+        })
+    }
+
+    fn read_keys(&self) -> Result<Arc<[PublicKey]>, Error> {
         let keys = self.known.iter().map(|(suite, octets)| {
             PublicKey::from_bytes(*suite, octets).map_err(|_: hpke::Error| Error::Key(*suite))
         });
         let keys = keys.collect::<Result<Vec<_>, _>>()?;
         match shares_point(&keys) {
             true => Err(Error::SharedPoint),
-            false => Ok(KeySet {
-                created: self.created,
-                expires: self.expires,
-                keys,
-            }),
+            false => Ok(keys.into()),
         }
     }
 
@@ -275,7 +290,7 @@ impl SignedKeySet {
 pub struct KeySet {
     created: u64,
     expires: u64,
-    keys: Vec<PublicKey>,
+    keys: Arc<[PublicKey]>,
 }
 
 impl KeySet {
@@ -335,7 +350,7 @@ impl Draft {
     }
 }
 
-fn read_keys(reader: &mut Reader<'_>, count: u8) -> Result<Vec<(Suite, Vec<u8>)>, Layout> {
+fn read_known(reader: &mut Reader<'_>, count: u8) -> Result<Vec<(Suite, Vec<u8>)>, Layout> {
     let mut known = Vec::new();
     let mut previous = 0;
     for _ in 0..count {

@@ -7,6 +7,7 @@ pub mod dmime2;
 pub mod fingerprint;
 pub mod key_set;
 pub mod keys;
+mod once;
 pub mod prime;
 pub mod record;
 pub mod selection;

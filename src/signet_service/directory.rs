@@ -240,16 +240,16 @@ impl Directory {
         }
     }
 
-    /// A remembered signet. One that does not decode is as good as none.
-    async fn remembered(&self, name: &str, wanted: Wanted) -> Result<Option<Signet>, Error> {
+    /// A remembered signet. One that does not verify is as good as none.
+    async fn remembered(&self, name: &str, wanted: Wanted) -> Result<Option<Vec<u8>>, Error> {
         let remembered = self.store.remote_signet(name, wanted, self.clock.now()).await?;
-        Ok(remembered.and_then(|remembered| Signet::decode(&remembered.object).ok()))
+        Ok(remembered.map(|remembered| remembered.object))
     }
 
     /// The signet that was the current one when last asked for.
-    async fn last_current(&self, name: &str) -> Result<Option<Signet>, Error> {
+    async fn last_current(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
         let last = self.store.last_current_signet(name, self.clock.now()).await?;
-        Ok(last.and_then(|last| Signet::decode(&last.object).ok()))
+        Ok(last.map(|last| last.object))
     }
 
     /// Only what was asked for as the current one is ever taken for it.
@@ -290,8 +290,10 @@ impl Visit<'_> {
             && let Ok(organization) = verified.organization(&signet, keys, domain)
         {
             let name = Name::Organization(domain.clone());
-            if self.inquiry.is_current(&name, &signet).await? {
-                directory.remember(domain.to_string(), &signet, wanted).await?;
+            if self.inquiry.is_current(&name, organization.signet()).await? {
+                directory
+                    .remember(domain.to_string(), organization.signet(), wanted)
+                    .await?;
                 return Ok(organization);
             }
         }
@@ -403,7 +405,7 @@ async fn confirmed_user(
     ) else {
         return Ok(None);
     };
-    Ok(inquiry.is_current(&name, &signet).await?.then_some(user))
+    Ok(inquiry.is_current(&name, user.signet()).await?.then_some(user))
 }
 
 /// Asked for now, and not remembered yet.

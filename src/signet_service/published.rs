@@ -2,6 +2,7 @@
 
 mod key_sets;
 mod life_cycle;
+mod loaded;
 mod new_start;
 
 use std::collections::HashSet;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Error;
-use super::verified::Verified;
+use super::verified::{Verified, question};
 use crate::base::secret::Secret;
 use crate::base::time::Clock;
 use crate::crypto::ed25519::VerifyingKey;
@@ -29,6 +30,7 @@ use key_sets::NewKeySet;
 pub(super) use key_sets::seconds;
 pub use key_sets::{Due, Offer, Times};
 pub use life_cycle::RecordPlan;
+use loaded::Loaded;
 
 /// How long private keys are kept after other ones have taken their place: longer than anything sealed for them may be
 /// under way (`dmime2.md` §3.2, §11).
@@ -47,6 +49,7 @@ pub struct Published {
     clock: Arc<dyn Clock>,
     times: Times,
     pub(super) verified: Arc<Verified>,
+    loaded: Arc<Loaded>,
     during: Option<Rollover>,
 }
 
@@ -85,6 +88,7 @@ impl Published {
             clock,
             times: Times::default(),
             verified: Arc::default(),
+            loaded: Arc::default(),
             during: None,
         }
     }
@@ -234,7 +238,15 @@ impl Published {
         Ok(found.map(|(user, _)| user))
     }
 
-    /// The same with the user's organization, which vouches for the signet.
+    /// Whether the private keys of a user's current signet are kept here.
+    pub async fn keeps_keys(&self, address: &Mailbox) -> Result<bool, Error> {
+        match self.store.current_signet(&fold(address)).await? {
+            Some(stored) => Ok(self.private_keys(&stored.name, stored.crypto).await?.is_some()),
+            None => Ok(false),
+        }
+    }
+
+    /// The current signet of a user of ours, the keys if they are kept, and the user's organization, which vouches for the signet.
     pub async fn user_and_organization(
         &self,
         address: &Mailbox,
@@ -261,6 +273,27 @@ impl Published {
             // The keys of the organization that vouched for it have been replaced, and are not accepted any more.
             Err(Error::Signet(signet::Error::BadSignature(_))) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// The same without the keys.
+    pub async fn user_signet_by(
+        &self,
+        address: &Mailbox,
+        fingerprint: AnyFingerprint,
+    ) -> Result<Option<VerifiedUser>, Error> {
+        let name = fold(address);
+        let stored = self.store.signet_by_fingerprint(&name, fingerprint);
+        let Some(stored) = stored.await? else {
+            return Ok(None);
+        };
+        let address = &folded(address)?;
+        let organization = self.organization(address.domain()).await?;
+        let organization = organization.ok_or(Error::NoOrganization)?.signet;
+        match self.verified.user(&stored.object, &organization, address) {
+            Ok(signet) => Ok(Some(signet)),
+            Err(signet::Error::BadSignature(_)) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -421,13 +454,18 @@ impl Published {
 
     async fn load_organization(&self, domain: &Domain, stored: &StoredSignet) -> Result<Organization, Error> {
         let armored = self.private_keys(&stored.name, stored.crypto).await?;
-        let keys = OrgKeys::from_armor(text(&armored.ok_or(Error::NoKeys)?)?)?;
-        let signet = Signet::decode(&stored.object)?;
-        Ok(Organization {
-            signet: self
-                .verified
-                .organization(&signet, &[keys.signing.verifying_key()], domain)?,
-            keys,
+        let armored = armored.ok_or(Error::NoKeys)?;
+        let parts = [domain.as_str().as_bytes(), &stored.object, armored.expose()];
+        self.loaded.get(question(&parts), || {
+            let keys = OrgKeys::from_armor(text(&armored)?)?;
+            Ok(Organization {
+                signet: self.verified.organization(
+                    &stored.object,
+                    &[keys.signing.verifying_key()],
+                    domain,
+                )?,
+                keys,
+            })
         })
     }
 
@@ -439,13 +477,14 @@ impl Published {
         let address = &folded(address)?;
         let organization = self.organization(address.domain()).await?;
         let organization = organization.ok_or(Error::NoOrganization)?;
-        let signet = Signet::decode(&stored.object)?;
         let keys = match self.private_keys(&stored.name, stored.crypto).await? {
             Some(armored) => Some(UserKeys::from_armor(text(&armored)?)?),
             None => None,
         };
         let user = User {
-            signet: self.verified.user(&signet, &organization.signet, address)?,
+            signet: self
+                .verified
+                .user(&stored.object, &organization.signet, address)?,
             keys,
         };
         Ok((user, organization))

@@ -14,11 +14,11 @@ use crate::crypto::hash::{DIGEST_SIZE, Sha512};
 use crate::dime::signet::{Error, Signet, VerifiedOrg, VerifiedUser, verify_org, verify_user};
 use crate::mail::address::{Domain, Mailbox};
 
-/// Memory for signets of each kind. Others decide how large theirs are.
-const MOST_OCTETS: usize = 8 << 20;
+/// Memory for signets of organizations and of users. Others decide how large theirs are.
+const MOST_OCTETS: (usize, usize) = (4 << 20, 32 << 20);
 
-/// Times that a verified signet holds its octets: as an object, in fields, and around them.
-const COPIES: usize = 3;
+/// Times that a verified signet holds its octets: as an object, in fields, in its key set as octets and as keys, and around them.
+const COPIES: usize = 5;
 
 /// Everything that an answer depends on, hashed.
 type Question = [u8; DIGEST_SIZE];
@@ -32,41 +32,39 @@ pub(super) struct Verified {
 impl Default for Verified {
     fn default() -> Self {
         Self {
-            organizations: Mutex::new(Recent::new(MOST_OCTETS)),
-            users: Mutex::new(Recent::new(MOST_OCTETS)),
+            organizations: Mutex::new(Recent::new(MOST_OCTETS.0)),
+            users: Mutex::new(Recent::new(MOST_OCTETS.1)),
         }
     }
 }
 
 impl Verified {
-    /// As [`verify_org`].
+    /// As [`verify_org`], of a binary object.
     pub(super) fn organization(
         &self,
-        signet: &Signet,
+        object: &[u8],
         keys: &[VerifyingKey],
         domain: &Domain,
     ) -> Result<VerifiedOrg, Error> {
-        let object = signet.encode();
         let keys_octets: Vec<u8> = keys.iter().flat_map(|key| key.0).collect();
-        let question = question(&[domain.as_str().as_bytes(), &keys_octets, &object]);
+        let question = question(&[domain.as_str().as_bytes(), &keys_octets, object]);
         remembered(&self.organizations, question, object.len(), || {
-            verify_org(signet, keys, domain)
+            verify_org(&Signet::decode(object)?, keys, domain)
         })
     }
 
-    /// As [`verify_user`] without the signet before it.
+    /// As [`verify_user`] without the signet before it, of a binary object.
     pub(super) fn user(
         &self,
-        signet: &Signet,
+        object: &[u8],
         organization: &VerifiedOrg,
         address: &Mailbox,
     ) -> Result<VerifiedUser, Error> {
-        let object = signet.encode();
         let domain = organization.domain().as_str().as_bytes();
         let name = address.to_string();
-        let question = question(&[domain, organization.object(), name.as_bytes(), &object]);
+        let question = question(&[domain, organization.object(), name.as_bytes(), object]);
         remembered(&self.users, question, object.len(), || {
-            verify_user(signet, organization, None, address)
+            verify_user(&Signet::decode(object)?, organization, None, address)
         })
     }
 }
@@ -116,16 +114,16 @@ mod tests {
         name.parse().unwrap()
     }
 
-    fn organization(keys: &OrgKeys) -> Signet {
+    fn organization(keys: &OrgKeys) -> Vec<u8> {
         let builder = OrgBuilder::new(&keys.signing, &keys.encryption.public_key(), &[]);
-        builder.unwrap().full().unwrap()
+        builder.unwrap().full().unwrap().encode()
     }
 
-    fn user(organization: &VerifiedOrg, keys: &OrgKeys) -> Signet {
+    fn user(organization: &VerifiedOrg, keys: &OrgKeys) -> Vec<u8> {
         let asked = request(&UserKeys::generate(&mut rand::rng())).unwrap();
         let asked = verify_request(&asked, None).unwrap();
         let signer = Signer::new(organization, &keys.signing).unwrap();
-        signer.sign(&asked).unwrap().full().unwrap()
+        signer.sign(&asked).unwrap().full().unwrap().encode()
     }
 
     #[test]
@@ -181,9 +179,8 @@ mod tests {
         let name = domain("hismail.test");
         let good = organization(&keys);
         verified.organization(&good, &own, &name).unwrap();
-        let mut forged = good.encode();
+        let mut forged = good.clone();
         *forged.last_mut().unwrap() ^= 1;
-        let forged = Signet::decode(&forged).unwrap();
         for _ in 0..2 {
             let refused = verified.organization(&forged, &own, &name);
             assert!(matches!(refused, Err(Error::BadSignature(_))), "{refused:?}");

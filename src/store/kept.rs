@@ -13,7 +13,7 @@
 //!   clock each time, whether they come from here or from the database, so nothing is believed longer.
 //! - A row that is missing is kept as missing under the same rules. A pin that was forgotten, or of a domain that has
 //!   left DIME, is gone with the next count; a pin that is set makes a domain one with DIME within [`UNSEEN`].
-//! - There are no keys, passwords or lists of blocked parties here: those are read each time. Signets of ours are in
+//! - There are no passwords or lists of blocked parties here: those are read each time. Signets of ours are in
 //!   [`signets`], where a change drops the one that has changed, because there are many.
 //!
 //! The count is one small read. On a database elsewhere, where it costs as much as any row, a longer [`UNSEEN`] would do,

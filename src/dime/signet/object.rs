@@ -9,6 +9,7 @@ use crate::crypto::ed25519::VerifyingKey;
 use crate::crypto::suite::secp256k1_aes256::PublicKey;
 use crate::dime::armor;
 use crate::dime::fingerprint::{CryptoFingerprint, FullFingerprint, IdFingerprint, SsrFingerprint};
+use crate::dime::key_set;
 
 /// Largest payload: what three octets of length can say.
 pub(super) const MAX_PAYLOAD: usize = 0xff_ffff;
@@ -36,6 +37,7 @@ pub const LABELS: &[&str] = &["USER SIGNET", "ORGANIZATIONAL SIGNET", "SIGNET SI
 pub struct Signet {
     kind: Kind,
     payload: Vec<u8>,
+    key_set: key_set::Found,
 }
 
 /// A field of a signet.
@@ -104,7 +106,11 @@ impl Signet {
             return Err(Misread { error, offset });
         }
         check_fields(kind, &payload)?;
-        let signet = Self { kind, payload };
+        let signet = Self {
+            kind,
+            payload,
+            key_set: key_set::Found::default(),
+        };
         signet.check_complete().map_err(|error| {
             let offset = signet.place_of(&error);
             Misread { error, offset }
@@ -126,6 +132,11 @@ impl Signet {
         bytes::put_u24(&mut octets, self.payload.len() as u32);
         octets.extend_from_slice(&self.payload);
         octets
+    }
+
+    /// For [`SignedKeySet::of`](key_set::SignedKeySet::of).
+    pub(in crate::dime) fn key_set(&self) -> &key_set::Found {
+        &self.key_set
     }
 
     /// Reads the armored form; the label is not looked at beyond finding the block.
@@ -180,6 +191,7 @@ impl Signet {
         Some(Self {
             kind: self.kind,
             payload,
+            key_set: key_set::Found::default(),
         })
     }
 

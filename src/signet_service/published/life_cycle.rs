@@ -62,20 +62,42 @@ impl Published {
             Some(wanted) => self.user_by(holder, wanted).await?,
             None => self.user(holder).await?,
         };
-        let organization = self.organization(holder.domain()).await?;
-        let (Some(user), Some(organization)) = (user, organization) else {
-            return Ok(None);
-        };
-        if fold(holder) == fold(alias) {
-            return Ok(Some(user));
-        }
-        let Some(signet) = user.signet.signet().split(Level::Full) else {
-            return Err(Error::Incomplete);
-        };
-        Ok(Some(User {
-            signet: self.verified.user(&signet, &organization.signet, alias)?,
+        let Some(user) = user else { return Ok(None) };
+        let signet = self.signet_as(user.signet, holder, alias).await?;
+        Ok(signet.map(|signet| User {
+            signet,
             keys: user.keys,
         }))
+    }
+
+    /// The same without the keys, of that signet.
+    pub async fn user_signet_as(
+        &self,
+        holder: &Mailbox,
+        alias: &Mailbox,
+        fingerprint: AnyFingerprint,
+    ) -> Result<Option<VerifiedUser>, Error> {
+        match self.user_signet_by(holder, fingerprint).await? {
+            Some(signet) => self.signet_as(signet, holder, alias).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn signet_as(
+        &self,
+        signet: VerifiedUser,
+        holder: &Mailbox,
+        alias: &Mailbox,
+    ) -> Result<Option<VerifiedUser>, Error> {
+        if fold(holder) == fold(alias) {
+            return Ok(Some(signet));
+        }
+        let Some(organization) = self.organization(holder.domain()).await? else {
+            return Ok(None);
+        };
+        let full = signet.signet().split(Level::Full).ok_or(Error::Incomplete)?;
+        let verified = self.verified.user(&full.encode(), &organization.signet, alias)?;
+        Ok(Some(verified))
     }
 
     /// While keys are being changed, the old one and the new one; and the private halves that exist.

@@ -1,4 +1,4 @@
-//! Current signets of ours, for those who ask over DMTP.
+//! Current signets of ours, for those who ask over DMTP, and for each message.
 //!
 //! As with other rows that are [kept](super), an old one is used for [`UNSEEN`] at most, and never after this process has
 //! changed it. Triggers write down of which names signets have changed, in the same transaction; whoever looks drops those,
@@ -6,13 +6,14 @@
 //! nobody has looked, and this process has changed nothing, since the look that came before it was read.
 //!
 //! That a name has no signet is not kept: strangers ask for names without end, and whoever hears that there is none may
-//! send by SMTP, so that is looked up each time. Nothing in the rows is secret.
+//! send by SMTP, so that is looked up each time. Private keys are in the rows as they are in the database: under the master key.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::{Mark, UNSEEN};
 use crate::base::recent::Recent;
+use crate::base::time::Timestamp;
 use crate::dime::fingerprint::{AnyFingerprint, CryptoFingerprint, FullFingerprint, IdFingerprint};
 
 /// Memory for signets. What nobody asks for takes none, and so many accounts that they would need all of it are a large
@@ -36,6 +37,10 @@ pub(in crate::store) struct CurrentSignet {
     pub id: IdFingerprint,
     /// The complete binary object.
     pub object: Vec<u8>,
+    /// When it was published.
+    pub published_at: Timestamp,
+    /// The private keys, encrypted, if they are kept and not being erased.
+    pub private_keys: Option<Vec<u8>>,
 }
 
 impl CurrentSignet {
@@ -128,7 +133,8 @@ impl KeptSignets {
     pub(in crate::store) fn keep(&self, mark: Mark, name: &str, row: &Arc<CurrentSignet>) {
         let mut state = self.state();
         if state.mark == mark {
-            let octets = ROW_OCTETS + name.len() + row.object.len();
+            let keys = row.private_keys.as_ref().map_or(0, Vec::len);
+            let octets = ROW_OCTETS + name.len() + row.object.len() + keys;
             state.rows.insert(name.into(), Arc::clone(row), octets);
         }
     }
@@ -153,6 +159,8 @@ mod tests {
             full: FullFingerprint([number + 1; 64]),
             id: IdFingerprint([number + 2; 64]),
             object: vec![number; object_octets],
+            published_at: Timestamp(0),
+            private_keys: None,
         })
     }
 

@@ -258,7 +258,7 @@ impl Inner {
             Ok(mark) => Ok(mark),
             Err(own) => {
                 let count = query_scalar("SELECT count FROM changes")
-                    .fetch_one(&self.readers)
+                    .fetch_one(self.readers.at_once())
                     .await?;
                 Ok(self.kept.looked(own, count, now))
             }
@@ -289,7 +289,7 @@ impl Inner {
                 )
                 .bind(asked.count)
                 .bind(MOST_CHANGES)
-                .fetch_all(&self.readers)
+                .fetch_all(self.readers.at_once())
                 .await?;
                 Ok(self.kept_signets.looked(asked, &changes, now))
             }

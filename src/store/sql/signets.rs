@@ -65,9 +65,12 @@ const STANDING: &str = "SELECT crypto, complete, identifiable, revoked_at, \
       AND (crypto = $2 OR complete = $2 OR identifiable = $2) ORDER BY seq DESC LIMIT 1) AS asked \
      FROM signets WHERE name = $1 ORDER BY seq DESC LIMIT 1";
 
-/// What is kept in memory of the current signet. Parameter: name.
-const CURRENT: &str = "SELECT crypto, complete, identifiable, object, revoked_at FROM signets \
-     WHERE name = $1 ORDER BY seq DESC LIMIT 1";
+/// What is kept in memory of the current signet, with private keys that stand beside the first signet that has them; zeros are
+/// being erased. Parameter: name.
+const CURRENT: &str = "SELECT crypto, complete, identifiable, object, published_at, revoked_at, \
+     (SELECT kept.private_keys FROM signets AS kept WHERE kept.name = newest.name AND kept.crypto = newest.crypto \
+      AND kept.private_keys <> zeroblob(length(kept.private_keys)) ORDER BY kept.seq DESC LIMIT 1) AS private_keys \
+     FROM signets AS newest WHERE name = $1 ORDER BY seq DESC LIMIT 1";
 
 /// Keys are kept beside the first signet that has them. Parameters: name, limit.
 const NEWEST: &str = "SELECT name, object, revoked_at, \
@@ -141,12 +144,9 @@ impl Signets for SqlStore {
     }
 
     async fn current_signet(&self, name: &str) -> Result<Option<StoredSignet>, Error> {
-        let row: Option<SignetRow> = query_as(select_signets!("WHERE name = $1 ORDER BY seq DESC LIMIT 1"))
-            .bind(fold_name(name))
-            .fetch_optional(&self.inner.readers)
-            .await?;
-        let in_service = row.filter(|row| row.revoked_at.is_none());
-        in_service.map(SignetRow::open).transpose()
+        let name = fold_name(name);
+        let current = self.inner.kept_signet(&name).await?;
+        Ok(current.map(|current| current.stored(name)))
     }
 
     async fn signet_by_fingerprint(
@@ -154,13 +154,19 @@ impl Signets for SqlStore {
         name: &str,
         fingerprint: AnyFingerprint,
     ) -> Result<Option<StoredSignet>, Error> {
+        let name = fold_name(name);
+        if let Some(current) = self.inner.kept_signet(&name).await?
+            && current.is(&fingerprint)
+        {
+            return Ok(Some(current.stored(name)));
+        }
         let row: Option<SignetRow> = query_as(select_signets!(
             "WHERE name = $1 AND (crypto = $2 OR complete = $2 OR identifiable = $2) \
              AND revoked_at IS NULL ORDER BY seq DESC LIMIT 1"
         ))
-        .bind(fold_name(name))
+        .bind(name)
         .bind(&fingerprint.0[..])
-        .fetch_optional(&self.inner.readers)
+        .fetch_optional(self.inner.readers.at_once())
         .await?;
         row.map(SignetRow::open).transpose()
     }
@@ -273,6 +279,13 @@ impl Signets for SqlStore {
         signet: CryptoFingerprint,
     ) -> Result<Option<Secret<Vec<u8>>>, Error> {
         let name = fold_name(name);
+        if let Some(current) = self.inner.kept_signet(&name).await?
+            && current.crypto == signet
+        {
+            let sealed = current.private_keys.as_ref();
+            let open = |sealed: &Vec<u8>| self.inner.master.open_private_keys(&name, &signet, sealed);
+            return sealed.map(open).transpose();
+        }
         let sealed: Option<Option<Vec<u8>>> = query_scalar(
             // Zeros are being erased.
             "SELECT NULLIF(private_keys, zeroblob(length(private_keys))) FROM signets \
@@ -280,7 +293,7 @@ impl Signets for SqlStore {
         )
         .bind(&name)
         .bind(&signet.0[..])
-        .fetch_optional(&self.inner.readers)
+        .fetch_optional(self.inner.readers.at_once())
         .await?;
         let open = |sealed: Vec<u8>| self.inner.master.open_private_keys(&name, &signet, &sealed);
         sealed.flatten().map(open).transpose()
@@ -347,7 +360,7 @@ impl Signets for SqlStore {
             .bind(master.remote_name_tag(&name))
             .bind(now.0)
             .bind(tag)
-            .fetch_optional(&self.inner.readers)
+            .fetch_optional(self.inner.readers.at_once())
             .await?;
         row.map(|row| row.open(master, name)).transpose()
     }
@@ -358,7 +371,7 @@ impl Signets for SqlStore {
         let row: Option<RemoteRow> = query_as(REMOTE_LAST)
             .bind(master.remote_name_tag(&name))
             .bind(now.0)
-            .fetch_optional(&self.inner.readers)
+            .fetch_optional(self.inner.readers.at_once())
             .await?;
         row.map(|row| row.open(master, name)).transpose()
     }
@@ -402,7 +415,7 @@ impl SqlStore {
         let row: Option<StandingRow> = query_as(STANDING)
             .bind(name)
             .bind(&fingerprint.0[..])
-            .fetch_optional(&self.inner.readers)
+            .fetch_optional(self.inner.readers.at_once())
             .await?;
         let in_service = row.filter(|row| row.revoked_at.is_none());
         in_service.map_or(Ok(None), StandingRow::open)
@@ -411,7 +424,10 @@ impl SqlStore {
 
 /// The current signet of a folded name, if it is in service.
 pub(super) async fn read_current(readers: &Readers, name: &str) -> Result<Option<CurrentSignet>, Error> {
-    let row: Option<CurrentRow> = query_as(CURRENT).bind(name).fetch_optional(readers).await?;
+    let row: Option<CurrentRow> = query_as(CURRENT)
+        .bind(name)
+        .fetch_optional(readers.at_once())
+        .await?;
     let in_service = row.filter(|row| row.revoked_at.is_none());
     in_service.map(CurrentRow::open).transpose()
 }
@@ -557,7 +573,9 @@ row! {
         complete: Vec<u8>,
         identifiable: Vec<u8>,
         object: Vec<u8>,
+        published_at: i64,
         revoked_at: Option<i64>,
+        private_keys: Option<Vec<u8>>,
     }
 }
 
@@ -568,7 +586,23 @@ impl CurrentRow {
             full: FullFingerprint(fingerprint(&self.complete)?),
             id: IdFingerprint(fingerprint(&self.identifiable)?),
             object: self.object,
+            published_at: Timestamp(self.published_at),
+            private_keys: self.private_keys,
         })
+    }
+}
+
+impl CurrentSignet {
+    /// The signet of that folded name.
+    fn stored(&self, name: String) -> StoredSignet {
+        StoredSignet {
+            name,
+            crypto: self.crypto,
+            full: self.full,
+            id: self.id,
+            object: self.object.clone(),
+            published_at: self.published_at,
+        }
     }
 }
 
