@@ -34,7 +34,7 @@ use crate::mail::address::{Domain, Mailbox};
 use crate::mail::reply::Reply;
 use crate::mail::trace::{Arrival as Trace, Received};
 use crate::signet_service::{self, LookupError, User, Wanted};
-use crate::store::{self, BodyWriter, Committed, NewMessage, ReplayEntry};
+use crate::store::{self, BodyWriter, Committed, NewMessage, ReplayEntry, blocking};
 
 /// How long checking, with all questions to other hosts, may take; senders wait for ten minutes (`dmtp.md` §9.1).
 const DEADLINE: Duration = Duration::from_secs(4 * 60);
@@ -204,6 +204,8 @@ pub struct Arrival<'a> {
     pub origin_signet: Option<AnyFingerprint>,
     /// The domain of ours that the peer named in RCPT.
     pub destination: &'a Domain,
+    /// Octets of the object.
+    pub size_bytes: u64,
     /// How much of the message the peer wants back, should it fail later.
     pub returning: Option<Return>,
 }
@@ -318,12 +320,20 @@ impl Arrival<'_> {
     }
 }
 
-/// Work that takes its time, where it keeps nobody else waiting. Each has pieces of a body in memory, so there is not more
-/// of it at a time than processors can do.
+/// An object of so many octets is worked on where its session is: handing it to another thread takes as long. It is in memory as
+/// it came.
+const SMALL: u64 = 16 << 10;
+
+/// Work on an object of that size that takes its time, where it keeps nobody else waiting. Each has pieces of a body in memory,
+/// so there is not more of it at a time than processors can do.
 async fn aside<T: Send + 'static>(
     services: &Services,
+    size_bytes: u64,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refusal> {
+    if size_bytes <= SMALL {
+        return Ok(blocking::here(work));
+    }
     let turn = Arc::clone(&services.checks).acquire_owned().await;
     let turn = turn.map_err(|_| Refusal::Fault)?;
     let work = move || {

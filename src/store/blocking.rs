@@ -1,16 +1,67 @@
 //! Bodies as `Read + Seek` and `Write`, for work on threads that may wait.
 //!
-//! For `spawn_blocking` only: every octet that is not at hand blocks the thread until the store has answered. Failures
-//! of the store pass through as [`io::Error`]; [`store_error`] brings them out again.
+//! For threads that may stand still: every octet that is not at hand blocks the thread until the store has answered. Anywhere
+//! else, in [`here`], only what is at hand can be had. Failures of the store pass through as [`io::Error`]; [`store_error`]
+//! brings them out again.
 
+use std::cell::Cell;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 
 use super::{BodyWriter, Error, PIECE_BYTES, Store};
 use crate::base::id::QueueId;
+
+thread_local! {
+    static STANCE: Cell<Stance> = const { Cell::new(Stance::Flowing) };
+}
+
+/// What the work on this thread may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stance {
+    /// It is a task of the runtime, or not ours to say.
+    Flowing,
+    /// It is a step of a task, which must not wait.
+    Here,
+    /// It waits for the store, and nobody else for it.
+    Waiting,
+}
+
+impl Stance {
+    fn during<T>(self, work: impl FnOnce() -> T) -> T {
+        struct Back(Stance);
+        impl Drop for Back {
+            fn drop(&mut self) {
+                STANCE.set(self.0);
+            }
+        }
+        let _back = Back(STANCE.replace(self));
+        work()
+    }
+}
+
+/// Does a short piece of work where it is, in the midst of a task. Bodies that it reads or writes must be at hand: what would
+/// have to be waited for fails.
+pub fn here<T>(work: impl FnOnce() -> T) -> T {
+    Stance::Here.during(work)
+}
+
+/// Whether this thread waits for what is asked of the store, so that it may as well do it itself.
+pub(super) fn is_waiting() -> bool {
+    STANCE.get() == Stance::Waiting
+}
+
+/// What the store answers, now or later.
+fn wait<T>(runtime: &Handle, answer: impl Future<Output = Result<T, Error>>) -> io::Result<T> {
+    let answered = match STANCE.get() {
+        Stance::Here => answer.now_or_never().ok_or(io::ErrorKind::WouldBlock)?,
+        Stance::Flowing | Stance::Waiting => Stance::Waiting.during(|| runtime.block_on(answer)),
+    };
+    answered.map_err(io::Error::other)
+}
 
 /// A body that can be had piece by piece.
 #[async_trait]
@@ -103,10 +154,7 @@ impl<P: Pieces> Reader<P> {
             Some(place) => self.kept[..=place].rotate_right(1),
             None => {
                 self.kept.truncate(KEPT - 1);
-                let piece = self
-                    .runtime
-                    .block_on(self.pieces.piece(index))
-                    .map_err(io::Error::other)?
+                let piece = wait(&self.runtime, self.pieces.piece(index))?
                     .ok_or_else(|| io::Error::other(Error::Unreadable("body piece")))?;
                 self.kept.insert(0, (index, piece));
             }
@@ -166,9 +214,7 @@ impl<'a> Appender<'a> {
 
 impl Write for Appender<'_> {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.runtime
-            .block_on(self.body.write(octets))
-            .map_err(io::Error::other)?;
+        wait(&self.runtime, self.body.write(octets))?;
         Ok(octets.len())
     }
 

@@ -102,7 +102,7 @@ impl Arrival<'_> {
                 recipient: &recipient,
             })
         };
-        Ok(aside(self.services, work).await??)
+        Ok(aside(self.services, self.size_bytes, work).await??)
     }
 
     /// Chunk 5 does not say which of our signets it was sealed for, so older keys are tried after the current ones.
@@ -177,7 +177,7 @@ impl Arrival<'_> {
             let rebuilt = convert::from_dmime1(&opened.content).mime;
             Ok::<_, Refused>((opened, rebuilt))
         };
-        let (opened, rebuilt) = aside(self.services, work).await??;
+        let (opened, rebuilt) = aside(self.services, self.size_bytes, work).await??;
         self.services.gate.admit_author(self.origin, author_key).await?;
         if let Some(sighting) = sighting {
             directory.remember_author(sighting).await?;

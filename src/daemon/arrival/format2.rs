@@ -50,7 +50,7 @@ impl Arrival<'_> {
             None => {
                 let recipient = &authenticated.envelope().recipient;
                 writer.write(self.wrapper(recipient, now).as_bytes()).await?;
-                aside(self.services, move || wrap(object, writer)).await??
+                aside(self.services, self.size_bytes, move || wrap(object, writer)).await??
             }
         };
         let sender = Sender {
@@ -75,7 +75,7 @@ impl Arrival<'_> {
             let arriving = Arriving::open(&outline, &candidates, unix_secs(now))?;
             Ok((object, arriving))
         };
-        aside(self.services, work).await?
+        aside(self.services, self.size_bytes, work).await?
     }
 
     /// Steps 5 to 7. No other domain is asked than that of MAIL.
@@ -94,7 +94,7 @@ impl Arrival<'_> {
             let authenticated = arriving.check(&peer, Some(origin.known()))?;
             Ok::<_, Refusal>((authenticated, origin))
         };
-        let authenticated = aside(self.services, work).await??;
+        let authenticated = aside(self.services, self.size_bytes, work).await??;
         if let Some(leave) = leave {
             leave.give_back();
         }
@@ -139,8 +139,7 @@ impl Arrival<'_> {
 
     /// All private KEM keys of a user who leaves them with us.
     pub(super) async fn keys_of(&self, address: &Mailbox) -> Result<Option<Vec<Candidate>>, Refusal> {
-        let user = self.services.published.user(address).await?;
-        match user.is_some_and(|user| user.keys.is_some()) {
+        match self.services.published.keeps_keys(address).await? {
             true => self.candidates(&fold(address)).await.map(Some),
             false => Ok(None),
         }
@@ -155,14 +154,15 @@ impl Arrival<'_> {
         let envelope = authenticated.envelope();
         let (address, wanted) = (&envelope.recipient, envelope.recipient_signet);
         let published = &self.services.published;
-        let Some(user) = published.user_as(holder, address, Some(wanted.into())).await? else {
+        let signet = published.user_signet_as(holder, address, wanted.into());
+        let Some(signet) = signet.await? else {
             return Ok(None);
         };
         let current = published.status(&fold(holder), wanted.into()).await?;
         Ok(Some(Named {
-            key_set: SignedKeySet::of(user.signet.signet()).ok().flatten(),
+            key_set: SignedKeySet::of(signet.signet()).ok().flatten(),
             is_current: current == Some(Status::Current),
-            signet: user.signet,
+            signet,
             sighting: None,
         }))
     }
@@ -188,7 +188,7 @@ impl Arrival<'_> {
             let ticket = Ticket::take(&authenticated, wanted, source, MAX_RETURN)?;
             Ok((object, authenticated, ticket))
         };
-        aside(self.services, work).await?
+        aside(self.services, self.size_bytes, work).await?
     }
 
     /// Steps 10 and 11. A copy of what was taken before is answered like the first.

@@ -66,7 +66,10 @@ impl Opening<'_> {
         let parties = self.parties(&reading).await?;
         let author = parties.author.as_ref().map(|author| author.signet.signing_key());
         let sighting = parties.author.as_ref().and_then(|author| author.sighting.clone());
-        let verified = aside(arrival.services, move || verify(reading, &parties)).await??;
+        let verified = aside(arrival.services, arrival.size_bytes, move || {
+            verify(reading, &parties)
+        })
+        .await??;
         if let Some(author) = author {
             let gate = &arrival.services.gate;
             gate.admit_author(arrival.origin, author).await?;
@@ -74,7 +77,10 @@ impl Opening<'_> {
         if let Some(sighting) = sighting {
             arrival.services.directory.remember_author(sighting).await?;
         }
-        let mail = aside(arrival.services, move || open(verified, object, writer, &host)).await??;
+        let mail = aside(arrival.services, arrival.size_bytes, move || {
+            open(verified, object, writer, &host)
+        })
+        .await??;
         Ok(Mail { author, ..mail })
     }
 
@@ -84,7 +90,7 @@ impl Opening<'_> {
         let account = self.authenticated.envelope().recipient.clone();
         let (keys, arrival) = (self.keys.clone(), unix_secs(self.now));
         let work = move || Reading::as_recipient(&outline, &keys, &account, arrival, None);
-        Ok(aside(self.arrival.services, work).await??)
+        Ok(aside(self.arrival.services, self.arrival.size_bytes, work).await??)
     }
 
     /// Step 7. The author is of the domain that MAIL named (E5), and nobody else is asked.

@@ -60,7 +60,9 @@ impl Arrival<'_> {
             }
             None => {
                 writer.write(self.wrapper(&author, now).as_bytes()).await?;
-                aside(self.services, move || wrap(object, writer)).await??.writer
+                aside(self.services, self.size_bytes, move || wrap(object, writer))
+                    .await??
+                    .writer
             }
         };
         let message = self.news(id, author, now);
@@ -82,7 +84,7 @@ impl Arrival<'_> {
             let reported = returned.reported();
             Ok::<_, Refusal>((returned.open_as_origin(&candidates)?, reported))
         };
-        let (returned, reported) = aside(self.services, open).await??;
+        let (returned, reported) = aside(self.services, self.size_bytes, open).await??;
         let envelope = returned.envelope().clone();
         // Nobody but the peer is asked for a signet.
         if envelope.destination != *self.origin {
@@ -90,7 +92,7 @@ impl Arrival<'_> {
         }
         // And not because of what anybody can make up.
         let own_keys = self.own_keys().await?;
-        let (returned, own_keys) = aside(self.services, move || {
+        let (returned, own_keys) = aside(self.services, self.size_bytes, move || {
             returned.check_signed_here(&own_keys)?;
             Ok::<_, Refusal>((returned, own_keys))
         })
@@ -104,7 +106,7 @@ impl Arrival<'_> {
             let passed = returned.check(&own_keys, &peer, &known, author_exists, unix_secs(now))?;
             Ok((passed, destination))
         };
-        aside(self.services, check).await?
+        aside(self.services, self.size_bytes, check).await?
     }
 
     /// The destination's signets that may have signed the return: the one that the message was sealed for, its current

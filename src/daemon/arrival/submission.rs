@@ -35,6 +35,8 @@ pub struct Submission<'a> {
     pub account: &'a Account,
     /// The domain that was named in RCPT.
     pub destination: &'a Domain,
+    /// Octets of the object.
+    pub size_bytes: u64,
     /// Under which the object lies in the spool.
     pub id: QueueId,
 }
@@ -75,7 +77,10 @@ impl Submission<'_> {
             .await?
             .ok_or(Refusal::Fault)?;
         let entry = ReplayEntry::of(Role::Origin, self.origin(), &admissible.replay());
-        let signed = aside(self.services, move || admissible.sign(&own.keys.signing)).await?;
+        let signed = aside(self.services, self.size_bytes, move || {
+            admissible.sign(&own.keys.signing)
+        })
+        .await?;
         object.overwrite(signed.offset, &signed.octets).await?;
         self.keep(object, Content::Dmime2, entry, (self.id, now)).await
     }
@@ -97,7 +102,7 @@ impl Submission<'_> {
             let submitted = Submitted::open(&outline, &candidates, unix_secs(now))?;
             Ok((object, submitted))
         };
-        aside(self.services, work).await?
+        aside(self.services, self.size_bytes, work).await?
     }
 
     /// Steps 5 to 8. Nobody is asked for a signet before the author is known to be the submitter.
@@ -123,7 +128,7 @@ impl Submission<'_> {
             let destination = destination.as_ref().map(Named::known);
             submitted.check(&origin, true, author, destination)
         };
-        Ok(aside(self.services, work).await??)
+        Ok(aside(self.services, self.size_bytes, work).await??)
     }
 
     async fn take_format1(&self, mut object: Box<dyn BodyWriter>) -> Result<QueueId, Refusal> {
@@ -167,7 +172,7 @@ impl Submission<'_> {
             })?;
             origin::sign(&checked, &keys.signing, Bounces::default())
         };
-        let signed = aside(self.services, work).await??;
+        let signed = aside(self.services, self.size_bytes, work).await??;
         self.demand_destination(&envelope.destination)?;
         Ok(signed)
     }

@@ -221,6 +221,7 @@ impl Owner {
             origin: &origin,
             origin_signet,
             destination: &destination,
+            size_bytes,
             returning,
         };
         match arrival.take(object).await {

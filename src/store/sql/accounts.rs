@@ -66,7 +66,7 @@ impl Accounts for SqlStore {
     async fn account(&self, address: &Mailbox) -> Result<Option<Account>, Error> {
         let row: Option<AccountRow> = query_as(select_accounts!("WHERE folded = $1"))
             .bind(fold(address))
-            .fetch_optional(&self.inner.readers)
+            .fetch_optional(self.inner.readers.at_once())
             .await?;
         row.map(AccountRow::open).transpose()
     }

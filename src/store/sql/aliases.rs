@@ -43,7 +43,7 @@ impl Aliases for SqlStore {
         let targets: Vec<String> =
             query_scalar("SELECT target FROM aliases WHERE folded = $1 ORDER BY target")
                 .bind(fold(alias))
-                .fetch_all(&self.inner.readers)
+                .fetch_all(self.inner.readers.at_once())
                 .await?;
         targets.iter().map(|target| mailbox(target)).collect()
     }

@@ -62,7 +62,11 @@ impl Blocks for SqlStore {
         sql.push(") LIMIT 1");
         let row: Option<BlockRow> = match identities {
             [] => None,
-            _ => sql.build_as().fetch_optional(&self.inner.readers).await?,
+            _ => {
+                sql.build_as()
+                    .fetch_optional(self.inner.readers.at_once())
+                    .await?
+            }
         };
         row.map(BlockRow::open).transpose()
     }

@@ -17,7 +17,7 @@ impl DkimKeys for SqlStore {
              ORDER BY created_at, selector",
         )
         .bind(domain.as_str())
-        .fetch_all(&self.inner.readers)
+        .fetch_all(self.inner.readers.at_once())
         .await?;
         let key = |(selector, algorithm, record, sealed, state, created_at, since): Row| {
             let is_erased = sealed.iter().all(|octet| *octet == 0);

@@ -23,7 +23,7 @@ impl KeySets for SqlStore {
              WHERE name = $1 AND sealed <> zeroblob(length(sealed)) ORDER BY created_at DESC, rowid DESC",
         )
         .bind(&name)
-        .fetch_all(&self.inner.readers)
+        .fetch_all(self.inner.readers.at_once())
         .await?;
         let open =
             |(signet, sealed, created_at, expires_at, destroy_at): (Vec<u8>, Vec<u8>, i64, i64, i64)| {
@@ -115,7 +115,7 @@ impl KeySets for SqlStore {
             query_as("SELECT sealed, expires_at FROM key_set_pins WHERE name_tag = $1 AND expires_at > $2")
                 .bind(self.inner.master.pin_tag(&name))
                 .bind(now.0)
-                .fetch_optional(&self.inner.readers)
+                .fetch_optional(self.inner.readers.at_once())
                 .await?;
         let open = |(sealed, expires_at): (Vec<u8>, i64)| {
             Ok(KeySetPin {

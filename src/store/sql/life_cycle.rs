@@ -324,7 +324,7 @@ impl LifeCycle for SqlStore {
     async fn retirement(&self, name: &Domain) -> Result<Option<Retirement>, Error> {
         let row: Option<RetirementRow> = query_as(select_retirements!("WHERE name = $1"))
             .bind(name.as_str())
-            .fetch_optional(&self.inner.readers)
+            .fetch_optional(self.inner.readers.at_once())
             .await?;
         row.map(RetirementRow::open).transpose()
     }
@@ -401,7 +401,7 @@ impl LifeCycle for SqlStore {
             query_scalar("SELECT sealed FROM custody_pins WHERE name_tag = $1 AND expires_at > $2")
                 .bind(self.inner.master.custody_tag(&name))
                 .bind(now.0)
-                .fetch_optional(&self.inner.readers)
+                .fetch_optional(self.inner.readers.at_once())
                 .await?;
         let open = |sealed: Vec<u8>| self.inner.master.open_custody(&name, &sealed);
         sealed.map(open).transpose()

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::connection::{Connection, Fetch, Row, fetch_now, is_lost};
 use super::database::Database;
 use super::query::Query;
+use crate::store::blocking::is_waiting;
 use crate::store::sqlite::SqliteConnection;
 
 /// How long a query waits for one of them.
@@ -57,25 +58,40 @@ impl Readers {
             .map_err(|_| Error::PoolClosed)
     }
 
+    /// For rows that are found by their key, and few: that takes less than to hand it to another thread, so it is done at once.
+    pub(super) fn at_once(&self) -> AtOnce<'_> {
+        AtOnce(self)
+    }
+
     /// Asks a connection for rows, `most` of them at most; once more on a new one if it turns out that it was lost since it was
     /// last used.
-    async fn ask(&self, query: Query, most: usize) -> Result<Vec<Row>, Error> {
+    async fn ask(&self, query: Query, most: usize, at_once: bool) -> Result<Vec<Row>, Error> {
         let _permit = self.permit().await?;
         let idle = self.idle().pop();
         if let Some(connection) = idle {
-            match self.ask_one(connection, query.clone(), most).await {
+            match self.ask_one(connection, query.clone(), most, at_once).await {
                 // Whoever has restarted has closed all of them.
                 Err(error) if is_lost(&error) => self.idle().clear(),
                 answer => return answer,
             }
         }
         let connection = self.database.open_reader().await?;
-        self.ask_one(connection, query, most).await
+        self.ask_one(connection, query, most, at_once).await
     }
 
     /// Keeps the connection if it is well.
-    async fn ask_one(&self, connection: Connection, query: Query, most: usize) -> Result<Vec<Row>, Error> {
+    async fn ask_one(
+        &self,
+        connection: Connection,
+        query: Query,
+        most: usize,
+        at_once: bool,
+    ) -> Result<Vec<Row>, Error> {
         let (connection, rows) = match connection {
+            Connection::Sqlite(mut connection) if at_once || is_waiting() => {
+                let rows = fetch_now(&mut connection, query, most)?;
+                (Connection::Sqlite(connection), rows)
+            }
             Connection::Sqlite(connection) => {
                 let (connection, rows) = fetch_aside(connection, query, most).await?;
                 (Connection::Sqlite(connection), rows)
@@ -105,11 +121,24 @@ impl fmt::Debug for Readers {
 
 impl Fetch for &Readers {
     async fn fetch_all(self, query: Query) -> Result<Vec<Row>, Error> {
-        self.ask(query, usize::MAX).await
+        self.ask(query, usize::MAX, false).await
     }
 
     async fn fetch_optional(self, query: Query) -> Result<Option<Row>, Error> {
-        Ok(self.ask(query, 1).await?.pop())
+        Ok(self.ask(query, 1, false).await?.pop())
+    }
+}
+
+/// See [`Readers::at_once`].
+pub(super) struct AtOnce<'a>(&'a Readers);
+
+impl Fetch for AtOnce<'_> {
+    async fn fetch_all(self, query: Query) -> Result<Vec<Row>, Error> {
+        self.0.ask(query, usize::MAX, true).await
+    }
+
+    async fn fetch_optional(self, query: Query) -> Result<Option<Row>, Error> {
+        Ok(self.0.ask(query, 1, true).await?.pop())
     }
 }
 

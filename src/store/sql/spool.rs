@@ -24,6 +24,9 @@ use crate::store::{
 /// How long to wait before claiming again while this node is not known to the others.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
 
+/// Longer pieces, which may have to come from many places of the disk, are read where nobody waits for it.
+const READ_AT_ONCE: i64 = 32 << 10;
+
 #[async_trait]
 impl Spool for SqlStore {
     async fn begin(&self, id: QueueId) -> Result<Box<dyn BodyWriter>, Error> {
@@ -100,19 +103,25 @@ impl Spool for SqlStore {
     }
 
     async fn read_piece(&self, message: QueueId, index: u32) -> Result<Option<Vec<u8>>, Error> {
-        let row: Option<(Vec<u8>, i64, Option<Vec<u8>>)> = query_as(
-            "SELECT m.wrapped_key, m.size_bytes, p.sealed FROM messages m \
-             LEFT JOIN pieces p ON p.message = m.id AND p.number = $1 WHERE m.id = $2",
+        let row: Option<(Vec<u8>, i64, Option<i64>, Option<Vec<u8>>)> = query_as(
+            "SELECT m.wrapped_key, m.size_bytes, CAST(length(p.sealed) AS BIGINT), \
+             CASE WHEN length(p.sealed) <= $1 THEN p.sealed END FROM messages m \
+             LEFT JOIN pieces p ON p.message = m.id AND p.number = $2 WHERE m.id = $3",
         )
+        .bind(READ_AT_ONCE)
         .bind(index)
         .bind(message.to_string())
-        .fetch_optional(&self.inner.readers)
+        .fetch_optional(self.inner.readers.at_once())
         .await
         .map_err(unreadable("body piece"))?;
-        let (wrapped_key, size_bytes, sealed) = row.ok_or(Error::Missing)?;
+        let (wrapped_key, size_bytes, length, short) = row.ok_or(Error::Missing)?;
         if i64::from(index) >= pieces_in(size_bytes) {
             return Ok(None);
         }
+        let sealed = match (short, length) {
+            (None, Some(_)) => self.long_piece(message, index).await?,
+            (short, _) => short,
+        };
         let sealed = sealed.ok_or(Error::Unreadable("body piece"))?;
         let key = self.inner.master.unwrap(message, &wrapped_key)?;
         key.open_piece(index, &sealed).map(Some)
@@ -123,7 +132,7 @@ impl Spool for SqlStore {
             "SELECT m.wrapped_key, t.sealed FROM messages m JOIN tickets t ON t.message = m.id WHERE m.id = $1",
         )
         .bind(message.to_string())
-        .fetch_optional(&self.inner.readers)
+        .fetch_optional(self.inner.readers.at_once())
         .await?;
         let Some((wrapped_key, sealed)) = row else {
             return Ok(None);
@@ -135,7 +144,7 @@ impl Spool for SqlStore {
     async fn remembers(&self, entry: ReplayEntry) -> Result<bool, Error> {
         let remembered = query_scalar("SELECT EXISTS (SELECT 1 FROM replay_entries WHERE entry = $1)")
             .bind(&entry.key[..])
-            .fetch_one(&self.inner.readers)
+            .fetch_one(self.inner.readers.at_once())
             .await?;
         Ok(remembered)
     }
@@ -302,6 +311,15 @@ async fn store_follow_ups(
 }
 
 impl SqlStore {
+    async fn long_piece(&self, message: QueueId, index: u32) -> Result<Option<Vec<u8>>, Error> {
+        query_scalar("SELECT sealed FROM pieces WHERE message = $1 AND number = $2")
+            .bind(message.to_string())
+            .bind(index)
+            .fetch_optional(&self.inner.readers)
+            .await
+            .map_err(unreadable("body piece"))
+    }
+
     /// Follow-ups are durable: their bodies are no longer theirs to sweep.
     fn stored(&self, follow_ups: &[FollowUp], committed: &[Committed]) {
         for (follow_up, committed) in follow_ups.iter().zip(committed) {

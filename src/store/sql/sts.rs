@@ -34,7 +34,7 @@ impl StsPolicies for SqlStore {
             "SELECT domain, id, policy, fetched_at, expires_at, seal FROM sts_policies WHERE domain = $1",
         )
         .bind(domain.as_str())
-        .fetch_optional(&self.inner.readers)
+        .fetch_optional(self.inner.readers.at_once())
         .await?;
         Ok(row.and_then(|row| self.genuine(row)))
     }

@@ -104,6 +104,7 @@ impl Owner {
             services: &self.services,
             account,
             destination,
+            size_bytes,
             id,
         };
         let sender = self.services.names().hidden(&account.address);
