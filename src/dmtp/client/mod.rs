@@ -1,7 +1,8 @@
 //! The client's side of a DMTP session (`dmtp.md` §5, §6, §8, §9).
 //!
 //! Writes the bracket grammar, which is the only one that servers were ever written for, and takes any 2xx for
-//! success. One request at a time; each ends in one [`Event::Finished`], or the session ends in [`Event::Failed`].
+//! success. One request at a time; each ends in one [`Event::Finished`], or the session ends in [`Event::Failed`]. The three
+//! commands before a message go together where the server says that they may.
 
 mod params;
 mod reader;
@@ -36,6 +37,8 @@ pub struct Client {
     reader: ReplyReader,
     /// The server has said more than it was asked; what comes next is no answer to a new request.
     unasked: bool,
+    /// The server takes commands before it has answered those that came first.
+    pipelining: bool,
     wait: Wait,
     transmit: VecDeque<Vec<u8>>,
     events: VecDeque<Event>,
@@ -74,6 +77,8 @@ enum Request {
     History,
     Mail(Box<Message>),
     Rcpt(Box<Message>),
+    /// MAIL, RCPT and DATA, sent together.
+    Transaction(Transaction),
     Auth,
     Keys,
     Pending,
@@ -85,6 +90,17 @@ enum Request {
     Uploaded(Load),
 }
 
+/// The answers to commands that were sent together.
+#[derive(Debug)]
+struct Transaction {
+    /// How many of the three are answered.
+    answered: u8,
+    /// Octets of the message.
+    size: u64,
+    /// The first that was not as it should be.
+    refused: Option<Reply>,
+}
+
 impl Client {
     /// Starts a session. With [`Entry::Single`] TLS is active already.
     pub fn new(entry: Entry, limits: Limits) -> Self {
@@ -94,6 +110,7 @@ impl Client {
             state: State::Banner,
             reader: ReplyReader::new(ordinary(&limits)),
             unasked: false,
+            pipelining: false,
             wait: Wait::default(),
             transmit: VecDeque::new(),
             events: VecDeque::new(),
@@ -156,7 +173,31 @@ impl Client {
             returning: message.returning,
             width: None,
         });
-        self.request(&mail, Request::Mail(Box::new(message)))
+        match self.pipelining {
+            true => self.send_together(&mail, &message),
+            false => self.request(&mail, Request::Mail(Box::new(message))),
+        }
+    }
+
+    fn send_together(&mut self, mail: &Command, message: &Message) -> Result<(), Error> {
+        if !self.is_idle() {
+            return Err(Error::NotReady);
+        }
+        let mut lines = String::new();
+        for command in [mail, &rcpt(message), &data(message)] {
+            lines += &command.format(Dialect::Bracket)?;
+        }
+        self.transmit.push_back(lines.into_bytes());
+        let transaction = Transaction {
+            answered: 0,
+            size: message.size,
+            refused: None,
+        };
+        self.expect(
+            State::Waiting(Request::Transaction(transaction)),
+            ordinary(&self.limits),
+        );
+        Ok(())
     }
 
     /// Whether a request may be made.
@@ -315,6 +356,8 @@ impl Client {
     fn check_surplus(&mut self, surplus: bool) -> Result<(), Error> {
         match self.state {
             _ if !surplus => Ok(()),
+            // The answer to a command that was sent together with the one just answered.
+            State::Waiting(Request::Transaction(_)) => Ok(()),
             State::Idle | State::Closed => {
                 self.unasked = true;
                 Ok(())
@@ -369,24 +412,51 @@ impl Client {
     fn on_answer(&mut self, request: Request, reply: Reply) -> Result<(), Error> {
         match request {
             Request::Mail(message) if reply.is_positive() => {
-                let rcpt = Command::Rcpt {
-                    destination: message.destination.clone(),
-                    fingerprint: message.destination_signet.map(Into::into),
-                };
-                self.write(&rcpt, Request::Rcpt(message))?;
+                self.write(&rcpt(&message), Request::Rcpt(message))?;
             }
             Request::Rcpt(message) if reply.is_positive() => {
-                let data = Command::Data(Some(message.commit.clone()));
                 let (of, size) = (Load::Message, message.size);
-                self.write(&data, Request::Upload { of, size })?;
+                self.write(&data(&message), Request::Upload { of, size })?;
             }
+            Request::Transaction(transaction) => self.on_part(transaction, reply)?,
             Request::Upload { of, size } if reply.code < 400 => self.on_go_ahead(size, of, &reply)?,
             Request::Quit => {
                 self.become_idle(Event::Finished(outcome(&request, reply)));
                 self.state = State::Closed;
             }
-            request => self.become_idle(Event::Finished(outcome(&request, reply))),
+            request => {
+                let outcome = outcome(&request, reply);
+                if let Outcome::Done(Answer::Extensions(offered)) = &outcome {
+                    self.pipelining = offered.pipelining;
+                }
+                self.become_idle(Event::Finished(outcome));
+            }
         }
+        Ok(())
+    }
+
+    /// One answer of three; a refusal counts once all are there, so that the next request has its own.
+    fn on_part(&mut self, mut transaction: Transaction, reply: Reply) -> Result<(), Error> {
+        let is_last = transaction.answered == 2;
+        let is_good = match is_last {
+            true => reply.code < 400,
+            false => reply.is_positive(),
+        };
+        match (is_last, is_good, transaction.refused.take()) {
+            (true, true, None) => return self.on_go_ahead(transaction.size, Load::Message, &reply),
+            (true, true, Some(_)) => return Err(Error::Malformed("CONTINUE after a refusal")),
+            (true, false, refused) => {
+                let refused = outcome(&Request::Plain, refused.unwrap_or(reply));
+                self.become_idle(Event::Finished(refused));
+                return Ok(());
+            }
+            (false, is_good, refused) => transaction.refused = refused.or((!is_good).then_some(reply)),
+        }
+        transaction.answered += 1;
+        self.expect(
+            State::Waiting(Request::Transaction(transaction)),
+            ordinary(&self.limits),
+        );
         Ok(())
     }
 
@@ -436,8 +506,14 @@ impl Machine for Client {
     }
 
     fn end_of_input(&mut self, _elapsed: Duration) {
-        match self.state {
+        match &mut self.state {
             State::Closed => {}
+            // It may close once it has refused the first of several.
+            State::Waiting(Request::Transaction(Transaction { refused, .. })) if refused.is_some() => {
+                let refused = refused.take().map(|reply| outcome(&Request::Plain, reply));
+                self.events.extend(refused.map(Event::Finished));
+                self.state = State::Closed;
+            }
             // The server may close as soon as it has read QUIT.
             State::Waiting(Request::Quit) => {
                 self.become_idle(Event::Finished(Outcome::Done(Answer::Nothing)));
@@ -479,6 +555,17 @@ impl Machine for Client {
     }
 }
 
+fn rcpt(message: &Message) -> Command {
+    Command::Rcpt {
+        destination: message.destination.clone(),
+        fingerprint: message.destination_signet.map(Into::into),
+    }
+}
+
+fn data(message: &Message) -> Command {
+    Command::Data(Some(message.commit.clone()))
+}
+
 /// What a final reply means for a request.
 fn outcome(request: &Request, reply: Reply) -> Outcome {
     let lookup = matches!(
@@ -508,7 +595,7 @@ fn answer(request: &Request, reply: &Reply) -> Option<Answer> {
         Request::Pending => Pending::read(reply).map(Answer::Pending),
         Request::Uploaded(of) => uploaded(*of, reply),
         Request::Plain | Request::Quit | Request::Auth => Some(Answer::Nothing),
-        Request::Mail(_) | Request::Rcpt(_) | Request::Upload { .. } => None,
+        Request::Mail(_) | Request::Rcpt(_) | Request::Transaction(_) | Request::Upload { .. } => None,
     }
 }
 
@@ -530,6 +617,7 @@ fn extensions(reply: &Reply) -> Extensions {
             }
             Some(("SIZE", size)) => extensions.size_bytes = size.trim().parse().ok(),
             None if line.trim() == "RETURN" => extensions.returning = true,
+            None if line.trim() == "PIPELINING" => extensions.pipelining = true,
             _ => {}
         }
     }

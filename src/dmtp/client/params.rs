@@ -155,6 +155,8 @@ pub struct Extensions {
     pub size_bytes: Option<u64>,
     /// `RETURN`: the parameter of MAIL is understood.
     pub returning: bool,
+    /// `PIPELINING`: commands may be sent before those that came first are answered (RFC 2920).
+    pub pipelining: bool,
 }
 
 /// One message to send.

@@ -264,6 +264,7 @@ fn a_message_is_sent_step_by_step() {
     let extensions = Extensions {
         size_bytes: Some(52_428_800),
         returning: true,
+        pipelining: false,
         auth: Vec::new(),
     };
     assert_eq!(
@@ -312,6 +313,85 @@ fn a_refusal_at_any_step_ends_the_request_but_not_the_session() {
         assert_eq!(dialogue.outcome("554 no\r\n"), refusal, "{refused_at}");
         dialogue.client.send(message(1)).unwrap();
     }
+}
+
+/// A session with a server that takes commands together, which has just been given a message.
+fn together() -> Dialogue {
+    let mut dialogue = Dialogue::ready();
+    dialogue.client.ehlo(&domain("sender.test")).unwrap();
+    let offered = dialogue.outcome("250-dx.example.com\r\n250-PIPELINING\r\n250 OK\r\n");
+    assert!(matches!(offered, Outcome::Done(Answer::Extensions(offered)) if offered.pipelining));
+    dialogue.client.send(message(9)).unwrap();
+    dialogue
+}
+
+#[test]
+fn commands_go_together_where_the_server_takes_them() {
+    let mut dialogue = together();
+    let said = dialogue.said();
+    let verbs: Vec<&str> = said.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(verbs, ["MAIL", "RCPT", "DATA"], "{said}");
+    // However the answers come.
+    assert_eq!(dialogue.hear("250 OK\r\n250 O"), (String::new(), vec![]));
+    assert_eq!(dialogue.hear("K\r\n").1, []);
+    assert_eq!(dialogue.client.noop(), Err(Error::NotReady));
+    assert_eq!(dialogue.hear("354 CONTINUE [c51e]\r\n").1, [Event::WantBody]);
+    dialogue.client.body(b"message.!".to_vec()).unwrap();
+    assert!(matches!(
+        dialogue.outcome("250 OK [20240611-7f3a9c]\r\n"),
+        Outcome::Done(Answer::Committed(Some(_)))
+    ));
+    // The next message, with all answers at once.
+    dialogue.client.send(message(9)).unwrap();
+    dialogue.said();
+    assert_eq!(
+        dialogue.hear("250 OK\r\n250 OK\r\n354 CONTINUE [c51e]\r\n").1,
+        [Event::WantBody]
+    );
+}
+
+#[test]
+fn the_first_refusal_of_several_counts_once_all_are_answered() {
+    for (answers, code) in [
+        (["451 later", "503 MAIL first", "503 RCPT first"], 451),
+        (["250 OK", "550 no", "451 what?"], 550),
+        (["250 OK", "250 OK", "452 full"], 452),
+    ] {
+        let mut dialogue = together();
+        dialogue.said();
+        let [first, second, third] = answers.map(|answer| format!("{answer}\r\n"));
+        assert_eq!(dialogue.hear(first).1, [], "{answers:?}");
+        assert_eq!(dialogue.hear(second).1, [], "{answers:?}");
+        match dialogue.outcome(third) {
+            Outcome::Transient(reply) | Outcome::Permanent(reply) => assert_eq!(reply.code, code),
+            other => panic!("{other:?}"),
+        }
+        dialogue.client.noop().unwrap();
+        assert_eq!(dialogue.outcome("250 OK\r\n"), Outcome::Done(Answer::Nothing));
+    }
+}
+
+#[test]
+fn a_server_that_goes_on_after_a_refusal_gets_no_message() {
+    let mut dialogue = together();
+    let error = dialogue.failure("250 OK\r\n550 no\r\n354 CONTINUE [c51e]\r\n");
+    assert_eq!(error, Error::Malformed("CONTINUE after a refusal"));
+}
+
+#[test]
+fn a_server_may_hang_up_once_it_has_refused() {
+    let mut dialogue = together();
+    dialogue.said();
+    assert_eq!(dialogue.hear("421 closing\r\n").1, []);
+    dialogue.client.end_of_input(Duration::ZERO);
+    let events = dialogue.hear("").1;
+    assert!(matches!(&events[..], [Event::Finished(Outcome::Transient(reply))] if reply.code == 421));
+    assert!(dialogue.client.is_closed());
+    let mut silent = together();
+    silent.said();
+    assert_eq!(silent.hear("250 OK\r\n").1, []);
+    silent.client.end_of_input(Duration::ZERO);
+    assert_eq!(silent.hear("").1, [Event::Failed(Error::Closed)]);
 }
 
 #[test]

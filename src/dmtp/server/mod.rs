@@ -397,11 +397,17 @@ impl Session {
         let host = self.parameters.host.to_string();
         let size = format!("SIZE {}", self.parameters.limits.message_bytes);
         let lines = match extended {
-            true => [host, "8BITDIME".into(), "RETURN".into(), size]
-                .into_iter()
-                .chain(self.auth_line())
-                .chain(["OK".into()])
-                .collect(),
+            true => [
+                host,
+                "PIPELINING".into(),
+                "8BITDIME".into(),
+                "RETURN".into(),
+                size,
+            ]
+            .into_iter()
+            .chain(self.auth_line())
+            .chain(["OK".into()])
+            .collect(),
             false => vec![host],
         };
         self.answer_idle(&Reply {

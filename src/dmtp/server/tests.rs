@@ -215,7 +215,7 @@ fn replies_have_the_forms_that_libdime_reads() {
         ),
         (
             EHLO.into(),
-            "250-dx.example.com\r\n250-8BITDIME\r\n250-RETURN\r\n250-SIZE 1000\r\n250 OK\r\n".into(),
+            "250-dx.example.com\r\n250-PIPELINING\r\n250-8BITDIME\r\n250-RETURN\r\n250-SIZE 1000\r\n250 OK\r\n".into(),
         ),
         (
             "HELO HOST=<sender.test>\n".into(),
