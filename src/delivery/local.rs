@@ -277,8 +277,7 @@ impl LocalDelivery {
         }
         // How much it will be is known once it is written.
         demand_fit(maildirs.room(account, 0).await)?;
-        let begun = maildirs.begin(&account.address, job.copy).await;
-        let mut delivery = begun.map_err(Failure::Mailbox)?;
+        let mut delivery = maildirs.begin(&account.address, job.copy);
         let named = job.named.map(original_to).unwrap_or_default();
         let trace = return_path(job.reverse_path) + &delivered_to(job.address) + &named;
         delivery.write(trace.as_bytes()).await.map_err(Failure::Mailbox)?;

@@ -11,14 +11,14 @@ mod reserved;
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::io::AsyncWriteExt;
+use tokio::runtime::Handle;
 
 use self::reserved::{Reservation, Reserved};
 use super::session::TOO_LONG;
@@ -192,32 +192,25 @@ impl Maildirs {
         blocking(move || earlier::find(&folder, &start)).await
     }
 
-    /// Starts a delivery, making the Maildir if it is not there.
+    /// Starts a delivery. The Maildir is made, if it is not there, once something is written into it.
     ///
     /// The first octets written are the trace fields of this delivery, then comes the message.
-    pub async fn begin(&self, account: &Mailbox, copy: Copy) -> Result<Delivery, Error> {
+    pub fn begin(&self, account: &Mailbox, copy: Copy) -> Delivery {
         let folder = self.folder(account);
-        let path = folder.join("tmp").join(self.unique_name());
-        let sweep = self.is_sweep_due(&folder);
-        let (file, path) = blocking(move || {
-            folder::create_maildir(&folder)?;
-            if sweep {
-                // What cannot be swept now does not keep mail from being delivered.
-                let _ = folder::sweep(&folder.join("tmp"), SystemTime::now(), LEFT_BEHIND);
-            }
-            Ok((create_private(&path)?, path))
-        })
-        .await?;
-        Ok(Delivery {
-            file: tokio::fs::File::from_std(file),
-            temporary: Temporary(path),
-            folder: self.folder(account),
+        Delivery {
+            draft: Draft {
+                temporary: folder.join("tmp").join(self.unique_name()),
+                sweeps: self.is_sweep_due(&folder),
+                folder,
+                file: None,
+                pending: Vec::new(),
+            },
             start: copy.start(),
             begun: boottime(),
             size_bytes: 0,
             has_fixed_size: !copy.sealed_anew,
             reservation: None,
-        })
+        }
     }
 
     /// Seconds, then everything that makes a name unlike any other: microseconds, process, count and chance.
@@ -244,12 +237,13 @@ impl Maildirs {
     }
 }
 
+/// Octets that are gathered before they are written: a file takes another thread's time each time.
+const GATHERED: usize = 256 << 10;
+
 /// A message on its way into a Maildir. Dropped without [`commit`](Self::commit) it leaves nothing.
 #[derive(Debug)]
 pub struct Delivery {
-    file: tokio::fs::File,
-    temporary: Temporary,
-    folder: PathBuf,
+    draft: Draft,
     start: String,
     /// By the clock that goes on while the host sleeps.
     begun: Duration,
@@ -261,8 +255,16 @@ pub struct Delivery {
 impl Delivery {
     /// Appends octets.
     pub async fn write(&mut self, octets: &[u8]) -> Result<(), Error> {
-        self.file.write_all(octets).await?;
+        self.draft.pending.extend_from_slice(octets);
         self.size_bytes += octets.len() as u64;
+        if self.draft.pending.len() >= GATHERED {
+            let mut draft = std::mem::take(&mut self.draft);
+            let written = move || {
+                draft.write()?;
+                Ok(draft)
+            };
+            self.draft = blocking(written).await?;
+        }
         Ok(())
     }
 
@@ -273,43 +275,93 @@ impl Delivery {
 
     /// Makes the message durable and visible, and returns where it lies: if another node has delivered it meanwhile, where that
     /// has left it. An error, and nothing is left, if the term ends before.
-    pub async fn commit(mut self, term: &Term) -> Result<PathBuf, Error> {
-        self.file.flush().await?;
-        self.file.sync_all().await?;
-        if !term.is_ours().await {
-            return Err(too_late().into());
+    pub async fn commit(self, term: &Term) -> Result<PathBuf, Error> {
+        let (term, runtime) = (term.clone(), Handle::current());
+        blocking(move || self.place(&term, &runtime)).await
+    }
+
+    fn place(mut self, term: &Term, runtime: &Handle) -> io::Result<PathBuf> {
+        self.draft.write()?.sync_all()?;
+        if !runtime.block_on(term.is_ours()) {
+            return Err(too_late());
         }
-        let term = term.clone();
-        let new = self.folder.join("new");
+        if boottime().saturating_sub(self.begun) >= LATE
+            && let Some(there) = earlier::find(&self.draft.folder, &self.start)?
+        {
+            return Ok(there);
+        }
+        let new = self.draft.folder.join("new");
         let target = new.join(match self.has_fixed_size {
             true => format!("{}{HOST},S={}", self.start, self.size_bytes),
             false => format!("{}{HOST}", self.start),
         });
-        blocking(move || {
-            if boottime().saturating_sub(self.begun) >= LATE
-                && let Some(there) = earlier::find(&self.folder, &self.start)?
-            {
-                return Ok(there);
+        let (draft, size_bytes) = (&mut self.draft, self.size_bytes);
+        let mut place = || -> io::Result<()> {
+            // We may have been stopped since, or have waited for others who deliver here.
+            if !term.lasts() {
+                return Err(too_late());
             }
-            let place = || -> io::Result<()> {
-                // We may have been stopped since, or have waited for others who deliver here.
-                if !term.lasts() {
-                    return Err(too_late());
-                }
-                std::fs::rename(&self.temporary.0, &target)?;
-                // The message is there, whatever becomes of the count.
-                let _ = quota::add(&self.folder, self.size_bytes);
-                Ok(())
-            };
-            match self.reservation {
-                Some(reservation) => reservation.fill(place)?,
-                None => place()?,
-            }
-            sync_folder(&new)?;
-            Ok(target)
-        })
-        .await
+            draft.become_message(&target)?;
+            // The message is there, whatever becomes of the count.
+            let _ = quota::add(&draft.folder, size_bytes);
+            Ok(())
+        };
+        match self.reservation {
+            Some(reservation) => reservation.fill(place)?,
+            None => place()?,
+        }
+        sync_folder(&new)?;
+        Ok(target)
     }
+}
+
+/// A file in `tmp` that goes with this value, unless it has become a message meanwhile.
+#[derive(Debug, Default)]
+struct Draft {
+    folder: PathBuf,
+    temporary: PathBuf,
+    /// What others have left behind is due to be removed.
+    sweeps: bool,
+    file: Option<File>,
+    /// Not yet in the file.
+    pending: Vec<u8>,
+}
+
+impl Draft {
+    /// Writes what is pending.
+    fn write(&mut self) -> io::Result<&File> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(create(&self.folder, &self.temporary, self.sweeps)?),
+        };
+        file.write_all(&std::mem::take(&mut self.pending))?;
+        Ok(file)
+    }
+
+    fn become_message(&mut self, target: &Path) -> io::Result<()> {
+        std::fs::rename(&self.temporary, target)?;
+        self.file = None;
+        Ok(())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            // What is left in spite of that is swept later.
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Makes the Maildir, if it is not there, and the file.
+fn create(folder: &Path, temporary: &Path, sweeps: bool) -> io::Result<File> {
+    folder::create_maildir(folder)?;
+    if sweeps {
+        // What cannot be swept now does not keep mail from being delivered.
+        let _ = folder::sweep(&folder.join("tmp"), SystemTime::now(), LEFT_BEHIND);
+    }
+    create_private(temporary)
 }
 
 fn too_late() -> io::Error {
@@ -322,17 +374,6 @@ fn fits(folder: &Path, quota: u64, octets: u64, reserved: u64) -> io::Result<boo
     let used = quota::used(folder, quota, wanted, SystemTime::now())?;
     let taken = used.saturating_add(reserved);
     Ok(taken < quota && quota - taken >= octets)
-}
-
-/// A file that goes with this value, unless it was renamed meanwhile.
-#[derive(Debug)]
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // After the rename there is nothing of that name any more.
-        let _ = std::fs::remove_file(&self.0);
-    }
 }
 
 fn create_private(path: &Path) -> io::Result<File> {
@@ -394,7 +435,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let maildirs = maildirs(home.path());
         let bob: Mailbox = "Bob@hismail.test".parse().unwrap();
-        let mut delivery = maildirs.begin(&bob, copy(1)).await.unwrap();
+        let mut delivery = maildirs.begin(&bob, copy(1));
         delivery.write(b"Return-Path: <>\r\n").await.unwrap();
         delivery.write(b"\r\ntext\r\n").await.unwrap();
         let path = delivery.commit(&term()).await.unwrap();
@@ -415,8 +456,9 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let maildirs = maildirs(home.path());
         let bob: Mailbox = "bob@hismail.test".parse().unwrap();
-        let mut delivery = maildirs.begin(&bob, copy(1)).await.unwrap();
-        delivery.write(b"half").await.unwrap();
+        let mut delivery = maildirs.begin(&bob, copy(1));
+        delivery.write(&[b'x'; GATHERED]).await.unwrap();
+        assert_eq!(names(&maildirs.folder(&bob).join("tmp")).len(), 1);
         drop(delivery);
         assert!(names(&maildirs.folder(&bob).join("tmp")).is_empty());
         assert!(names(&maildirs.folder(&bob).join("new")).is_empty());
@@ -428,7 +470,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let maildirs = maildirs(home.path());
         let bob: Mailbox = "bob@hismail.test".parse().unwrap();
-        let mut delivery = maildirs.begin(&bob, copy(1)).await.unwrap();
+        let mut delivery = maildirs.begin(&bob, copy(1));
         delivery.write(b"text").await.unwrap();
         let late = delivery.commit(&term_of(Duration::ZERO)).await.unwrap_err();
         let outcome = late.outcome();
@@ -446,7 +488,7 @@ mod tests {
         let maildirs = maildirs(home.path());
         let bob: Mailbox = "bob@hismail.test".parse().unwrap();
         for number in [1, 2, 1] {
-            let mut delivery = maildirs.begin(&bob, copy(number)).await.unwrap();
+            let mut delivery = maildirs.begin(&bob, copy(number));
             delivery.write(&[b'0' + number]).await.unwrap();
             delivery.commit(&term()).await.unwrap();
         }
@@ -469,7 +511,7 @@ mod tests {
                 sealed_anew: true,
                 ..copy(1)
             };
-            let mut delivery = maildirs.begin(&bob, copy).await.unwrap();
+            let mut delivery = maildirs.begin(&bob, copy);
             delivery.write(text).await.unwrap();
             delivery.commit(&term()).await.unwrap();
         }
@@ -486,7 +528,7 @@ mod tests {
 
     async fn deliver(maildirs: &Maildirs, text: &[u8]) -> PathBuf {
         let bob: Mailbox = "bob@hismail.test".parse().unwrap();
-        let mut delivery = maildirs.begin(&bob, copy(1)).await.unwrap();
+        let mut delivery = maildirs.begin(&bob, copy(1));
         delivery.write(text).await.unwrap();
         delivery.commit(&term()).await.unwrap()
     }
@@ -505,7 +547,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let bob: Mailbox = "bob@hismail.test".parse().unwrap();
         let (dying, other) = (maildirs(home.path()), of_another_host(home.path()));
-        let mut half = dying.begin(&bob, copy(1)).await.unwrap();
+        let mut half = dying.begin(&bob, copy(1));
         half.write(b"te").await.unwrap();
         assert_eq!(other.earlier(&bob, &copy(1)).await.unwrap(), None);
         let path = deliver(&other, b"text").await;
@@ -542,7 +584,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let bob: Mailbox = "bob@hismail.test".parse().unwrap();
         let still = maildirs(home.path());
-        let mut delivery = still.begin(&bob, copy(1)).await.unwrap();
+        let mut delivery = still.begin(&bob, copy(1));
         delivery.write(b"text").await.unwrap();
         let path = deliver(&of_another_host(home.path()), b"text").await;
         let name = path.file_name().unwrap().to_str().unwrap();
@@ -570,7 +612,7 @@ mod tests {
         };
         let mut written = Vec::new();
         for number in 1..=3 {
-            let mut delivery = maildirs.begin(&bob.address, copy(number)).await.unwrap();
+            let mut delivery = maildirs.begin(&bob.address, copy(number));
             delivery.write(&[b'x'; 60]).await.unwrap();
             written.push(delivery);
         }
@@ -603,10 +645,8 @@ mod tests {
     async fn a_mailbox_that_cannot_be_written_is_tried_again() {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join("mail"), b"a file in the way").unwrap();
-        let failed = maildirs(home.path())
-            .begin(&"bob@hismail.test".parse().unwrap(), copy(1))
-            .await;
-        let outcome = failed.unwrap_err().outcome();
+        let delivery = maildirs(home.path()).begin(&"bob@hismail.test".parse().unwrap(), copy(1));
+        let outcome = delivery.commit(&term()).await.unwrap_err().outcome();
         assert!(matches!(
             outcome,
             Outcome::Deferred(Diagnosis {
