@@ -3,8 +3,8 @@
 //!
 //! Two daemons with 1,000 users each, processes of their own, and a name server with signed zones in this one. Authors
 //! and recipients are drawn at random. Authors' mail comes in as that of a trusted network, so that no passwords are
-//! checked; a message counts once both queues are empty. The first messages go while neither daemon knows the
-//! other's signets. The last column is what one processor would do for each daemon alone, from the processor
+//! checked; a message counts once it is in its Maildir, and both queues must be empty then. The first messages go while
+//! neither daemon knows the other's signets. The last column is what one processor would do for each daemon alone, from the processor
 //! time it took. Another number of messages may be given: `cargo bench --bench dmtp -- 5000`.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)] // a bench may panic
@@ -34,6 +34,7 @@ use tokio::task::JoinSet;
 
 use people::{Person, populate};
 use support::child::Process;
+use support::maildir::Maildir;
 use support::organization::Organization;
 use support::talk::Talk;
 use support::world::World;
@@ -42,6 +43,10 @@ const PEOPLE: usize = 1000;
 const MESSAGES: usize = 10_000;
 const SESSIONS: usize = 20;
 const OCTETS: usize = 4096;
+
+/// How long nothing may arrive, and how often that is looked at.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_AFTER: Duration = Duration::from_millis(100);
 
 /// How long a key set of the bench holds, and its keys are kept.
 const A_MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -75,6 +80,7 @@ struct Field {
 struct Side {
     organization: Organization,
     people: Arc<Vec<Person>>,
+    maildirs: Vec<Maildir>,
     daemon: Process,
 }
 
@@ -97,20 +103,25 @@ impl Field {
     }
 
     async fn measure(&self, what: &str, messages: usize) {
-        let before = self.destination.delivered();
+        let before = self.destination.arrived();
         let [origin, destination] = [&self.origin, &self.destination].map(Side::processor_time);
         let started = Instant::now();
         self.submit(messages).await;
+        self.destination.have(before + messages).await;
+        let took = started.elapsed();
+        let [origin, destination] = [
+            self.origin.processor_time() - origin,
+            self.destination.processor_time() - destination,
+        ];
         self.origin.organization.idle().await;
         self.destination.organization.idle().await;
-        let took = started.elapsed();
-        assert_eq!(self.destination.delivered() - before, messages);
+        assert_eq!(self.destination.delivered(), before + messages);
         let per = |time: Duration| messages as f64 / time.as_secs_f64();
         println!(
             "| {what} | {:.0}/s | {:.0}/s | {:.0}/s |",
             per(took),
-            per(self.origin.processor_time() - origin),
-            per(self.destination.processor_time() - destination)
+            per(origin),
+            per(destination)
         );
     }
 
@@ -148,16 +159,42 @@ impl Side {
     async fn start(organization: Organization) -> Self {
         let people = Arc::new(populate(&organization, PEOPLE).await);
         let daemon = organization.spawn().await;
+        let maildirs = (0..PEOPLE).map(|number| organization.maildir(&format!("user{number}")));
         Self {
+            maildirs: maildirs.collect(),
             organization,
             people,
             daemon,
         }
     }
 
+    /// Waits until so many messages are in all Maildirs. Looks seldom, as that takes time from what is measured.
+    async fn have(&self, wanted: usize) {
+        let (mut last, mut since) = (0, Instant::now());
+        loop {
+            let arrived = self.arrived();
+            if arrived >= wanted {
+                return;
+            }
+            if arrived > last {
+                (last, since) = (arrived, Instant::now());
+            }
+            assert!(
+                since.elapsed() < PATIENCE,
+                "{arrived} of {wanted} messages arrive"
+            );
+            tokio::time::sleep(LOOK_AFTER).await;
+        }
+    }
+
+    /// Messages in all Maildirs, counted by their files.
+    fn arrived(&self) -> usize {
+        self.maildirs.iter().map(Maildir::count).sum()
+    }
+
     /// Messages in all Maildirs; each must have passed.
     fn delivered(&self) -> usize {
-        let all = (0..PEOPLE).map(|number| self.organization.maildir(&format!("user{number}")));
+        let all = self.maildirs.iter();
         all.map(|maildir| {
             let found = maildir.messages();
             assert!(
