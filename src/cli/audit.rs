@@ -127,6 +127,16 @@ pub fn backup(context: &Context, with_keys: bool) {
     );
 }
 
+/// The certificate for SMTP, or the account with its authority.
+pub fn authority(config: &Config, change: &'static str) {
+    begin(config);
+    tracing::warn!(
+        event = observe::TLS_AUTHORITY_CHANGED,
+        change,
+        "by order of an operator, the authority of the certificate for SMTP is told that keys may be known to others"
+    );
+}
+
 /// Messages are about to be written into files.
 pub fn exported(context: &Context) {
     begin(&context.config);

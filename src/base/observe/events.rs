@@ -331,6 +331,9 @@ catalogue! {
     TLS_CERTIFICATE_ISSUED = "tls.certificate_issued", Operations, [Info], [];
     /// The authority of `tls.acme` has issued no certificate although one is due; it is asked again.
     TLS_CERTIFICATE_NOT_ISSUED = "tls.certificate_not_issued", Operations, [Error], ["error"];
+    /// An operator has told the authority of `tls.acme` that keys may be known to others: revoked (the certificate) or deactivated (the
+    /// account).
+    TLS_AUTHORITY_CHANGED = "tls.authority_changed", Audit, [Warn], ["change"];
     /// The files with certificate revocation lists have been read, at the start or because they have changed, and are in use.
     TLS_REVOCATION_LISTS_READ = "tls.revocation_lists_read", Operations, [Info], ["count"];
     /// The files with certificate revocation lists have changed and cannot be used; those from before stay in use.
