@@ -183,9 +183,7 @@ async fn obey(keys: &Keys, command: &Command) -> Result<Option<&'static str>, st
                 false => keys.generate(domain).await.map(|()| Some("rotated")),
             }
         }
-        Command::Retire { domain, selector } => {
-            keys.remove(domain, selector).await.map(|()| Some("retired"))
-        }
+        Command::Retire { domain, selector } => keys.remove(domain, selector).await.map(|()| Some("retired")),
     }
 }
 

@@ -146,6 +146,11 @@ async fn user_at_once(
 ) -> anyhow::Result<Exit> {
     let replaced = rotation.replace_user_at_once(address).await;
     let is_without_keys = matches!(replaced, Err(Error::NoKeys));
+    let domain = address.domain();
+    // Nothing of a user can be read without the domain's.
+    if is_without_keys && matches!(rotation.published.organization(domain).await, Err(Error::NoKeys)) {
+        return Err(Error::NoKeys).context(without_keys(domain));
+    }
     let progress = replaced.with_context(|| match is_without_keys {
         true => format!(
             "the keys of {address} cannot be replaced here: if they are lost, `dimed signet revoke {address}` takes them out of \
