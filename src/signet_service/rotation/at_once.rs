@@ -4,9 +4,7 @@
 //! open what is under way. At once means that a change that is under way is no reason to wait, and that what it had prepared is not used.
 //! Where the keys are lost nothing can vouch for new ones: the signet is revoked, and the user begins anew.
 //!
-//! Of a domain it is more.
-//!
-//! The steps of a change of keys spare everybody who knows the old key; this spares nobody. The old key vouches for nothing any more:
+//! Of a domain, the steps of a change of keys spare everybody who knows the old key; this spares nobody. The old key vouches for nothing any more:
 //! here from now on, elsewhere once others have the record with the new one. Users keep their keys, for which the new key
 //! vouches. Those whose keys were kept here and are gone get new ones: a new start, which others accept by hand.
 //!

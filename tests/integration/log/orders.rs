@@ -301,17 +301,18 @@ async fn orders_about_keys_signets_traps_and_recipients_are_in_the_file() {
     }
     // What changes nothing is no order.
     let before = read().len();
-    for (code, arguments) in [
-        (0, &["dkim", "rotate", name][..]),
+    let looks: &[(i32, &[&str])] = &[
+        (0, &["dkim", "rotate", name]),
         (1, &["key", "rotate", alice]),
         (0, &["key", "rotate", name, "--cancel"]),
         (1, &["trap", "remove", alice]),
         (1, &["domain", "recipients", "remove", carol]),
         (0, &["signet", "approve"]),
         (0, &["store", "repair", "--dry-run"]),
-    ] {
+    ];
+    for (code, arguments) in looks {
         let (ended, _, said) = hermail.binary(arguments);
-        assert_eq!(ended, code, "{arguments:?}: {said}");
+        assert_eq!(ended, *code, "{arguments:?}: {said}");
     }
     assert_eq!(&read()[before..], "");
     let all = read();
