@@ -5,9 +5,9 @@ use std::io::Write;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::Exit;
 use super::answer::Answer;
 use super::context::Context;
+use super::{Exit, audit};
 use crate::base::time::Timestamp;
 use crate::config::Config;
 use crate::mail::date::rfc5322;
@@ -45,6 +45,7 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
         }
         Command::Confirm(form) => {
             context.store.confirm_clock(now).await?;
+            audit::clock(&context);
             (form, false)
         }
     };

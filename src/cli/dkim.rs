@@ -41,7 +41,8 @@ enum Command {
         /// A domain that is served here.
         domain: Domain,
     },
-    /// Take the steps that are due; if none is under way, make new keys to replace those in use.
+    /// Take the steps that are due; if none is under way, make new keys to replace those in use. Keys that wait already stay the next
+    /// ones: --cancel erases them first.
     Rotate {
         /// A domain that is served here.
         domain: Domain,
@@ -54,7 +55,8 @@ enum Command {
     },
     /// Erase a key at once, whatever state it is in: for one that somebody else may have.
     ///
-    /// A daemon that runs signs with it for half a minute more, at most. Take its record out of DNS, too.
+    /// A daemon that runs signs with it for half a minute more, at most. Take its record out of DNS, too: until then mail that somebody
+    /// else signs with it is taken for yours. `dimed dns records` does not print it any more.
     Retire {
         /// A domain that is served here.
         domain: Domain,
@@ -73,14 +75,25 @@ impl Command {
         }
     }
 
-    /// What it does to them, if anything.
-    fn change(&self) -> Option<&'static str> {
+    /// Whether new keys are asked for, unless a step is due.
+    fn is_rotation(&self) -> bool {
+        matches!(
+            self,
+            Self::Rotate {
+                status: false,
+                cancel: false,
+                ..
+            }
+        )
+    }
+
+    /// What it has done, though the database's log could not be emptied after it.
+    fn done_but_for_log(&self) -> Option<&'static str> {
         match self {
-            Self::List { .. } | Self::Rotate { status: true, .. } => None,
-            Self::Add { .. } => Some("added"),
             Self::Rotate { cancel: true, .. } => Some("cancelled"),
-            Self::Rotate { .. } => Some("rotated"),
+            Self::Rotate { .. } => Some("advanced"),
             Self::Retire { .. } => Some("retired"),
+            Self::Add { .. } | Self::List { .. } => None,
         }
     }
 }
@@ -99,44 +112,86 @@ pub async fn run(arguments: Arguments, path: &Path, out: &mut dyn Write) -> anyh
         };
         return Err(accounts::Error::ForeignDomain).context(why);
     }
-    obey(&keys, &arguments.command)
-        .await
-        .with_context(|| format!("the keys of {domain} cannot be changed"))?;
-    if let Some(change) = arguments.command.change() {
+    let before = keys.list(&domain).await?;
+    let done = obey(&keys, &arguments.command).await;
+    let change = match &done {
+        Ok(change) => *change,
+        Err(store::Error::LogInUse) => arguments.command.done_but_for_log(),
+        Err(_) => None,
+    };
+    if let Some(change) = change {
         audit::dkim(&context, &domain, change);
     }
-    answer(&domain, &keys.list(&domain).await?).write(arguments.json, out)?;
+    done.with_context(|| match change {
+        Some(_) => format!(
+            "the keys of {domain} are changed, but what is erased may still be in the log of the database; repeat this later"
+        ),
+        None => format!("the keys of {domain} cannot be changed"),
+    })?;
+    if change.is_none() && matches!(arguments.command, Command::Rotate { cancel: true, .. }) {
+        // Repeated because the log was in use.
+        context.store.finish_erasing().await?;
+    }
+    let mut answer = answer(&domain, &keys.list(&domain).await?);
+    if change.is_none() && arguments.command.is_rotation() {
+        nothing_begun(&mut answer, &domain, &before);
+    }
+    answer.write(arguments.json, out)?;
     Ok(Exit::Done)
 }
 
-async fn obey(keys: &Keys, command: &Command) -> Result<(), store::Error> {
+/// Keys wait from before, which somebody else may have by now: whoever wants others has to know.
+fn nothing_begun(answer: &mut Answer, domain: &Domain, before: &[DkimKey]) {
+    let waiting = before.iter().filter(|key| key.state == DkimState::Generated);
+    if let Some(since) = waiting.map(|key| key.since).min() {
+        let says = format!(
+            "Nothing new is begun: keys wait to be published since {}; `dimed dkim rotate {domain} --cancel` erases them.\n",
+            rfc5322(since)
+        );
+        answer.text.insert_str(0, &says);
+    }
+    answer.json["begun"] = json!(false);
+}
+
+/// What it has done to them, in a word for the log, if anything.
+async fn obey(keys: &Keys, command: &Command) -> Result<Option<&'static str>, store::Error> {
     match command {
-        Command::List { .. } | Command::Rotate { status: true, .. } => Ok(()),
+        Command::List { .. } | Command::Rotate { status: true, .. } => Ok(None),
         Command::Rotate {
             domain, cancel: true, ..
         } => {
-            for key in keys.list(domain).await? {
-                if key.state == DkimState::Generated {
-                    keys.remove(domain, &key.selector).await?;
+            let waiting = waiting(keys, domain).await?;
+            let mut done = Ok((!waiting.is_empty()).then_some("cancelled"));
+            for key in &waiting {
+                match keys.remove(domain, &key.selector).await {
+                    // The others are erased all the same.
+                    Err(store::Error::LogInUse) => done = Err(store::Error::LogInUse),
+                    removed => removed?,
                 }
             }
-            Ok(())
+            done
         }
         Command::Add { domain } => match keys.list(domain).await?.is_empty() {
-            true => keys.generate(domain).await,
+            true => keys.generate(domain).await.map(|()| Some("added")),
             false => Err(store::Error::Exists),
         },
         Command::Rotate { domain, .. } => {
-            let is_waiting = |key: &DkimKey| key.state == DkimState::Generated;
-            let was_waiting = keys.list(domain).await?.iter().any(is_waiting);
-            keys.advance(domain).await?;
-            match was_waiting {
-                true => Ok(()),
-                false => keys.generate(domain).await,
+            let is_begun = !waiting(keys, domain).await?.is_empty();
+            let is_step = keys.advance(domain).await?;
+            match is_begun {
+                true => Ok(is_step.then_some("advanced")),
+                false => keys.generate(domain).await.map(|()| Some("rotated")),
             }
         }
-        Command::Retire { domain, selector } => keys.remove(domain, selector).await,
+        Command::Retire { domain, selector } => keys.remove(domain, selector).await.map(|()| Some("retired")),
     }
+}
+
+/// Keys that are to be published.
+async fn waiting(keys: &Keys, domain: &Domain) -> Result<Vec<DkimKey>, store::Error> {
+    let mut all = keys.list(domain).await?;
+    all.retain(|key| key.state == DkimState::Generated);
+    Ok(all)
 }
 
 fn answer(domain: &Domain, keys: &[DkimKey]) -> Answer {

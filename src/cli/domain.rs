@@ -232,6 +232,7 @@ async fn retire(retire: &Retire, config: Config, out: &mut dyn Write) -> anyhow:
             context.store.cancel_retirement(domain).await?,
             "{domain} is not on its way out of DIME"
         );
+        audit::stays(&context, domain);
         let answer = Answer {
             text: format!(
                 "{domain} stays in DIME.\nNext: publish what `dimed dns records {domain}` prints.\n"
@@ -255,6 +256,7 @@ async fn retire(retire: &Retire, config: Config, out: &mut dyn Write) -> anyhow:
         state(domain, retirement.as_ref()).write(retire.json, out)?;
         return Ok(Exit::Done);
     }
+    audit::begin(&context.config);
     let retiring = context.retiring()?;
     let retiring = match retire.never_published {
         true => retiring.retire_unpublished(domain).await.map(|()| None),

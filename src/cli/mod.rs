@@ -4,6 +4,7 @@
 //! says then is JSON on standard output, of failures, too, and times in it are Unix seconds.
 
 mod account;
+mod acme;
 mod alias;
 pub mod answer;
 mod audit;
@@ -125,6 +126,9 @@ pub enum Command {
         reason = "its arguments have the documentation, which is the help"
     )]
     Dkim(dkim::Arguments),
+    /// The account with the authority that issues the certificate for SMTP.
+    #[command(subcommand)]
+    Acme(acme::Command),
     /// What to publish in DNS, and whether DNS says it.
     #[command(subcommand)]
     Dns(dns::Command),
@@ -253,6 +257,7 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Clock(command) => with(path, move |config| clock::run(command, config, out)).await,
         Command::Log(command) => apart(move || log::run(command, path, out)).await,
         Command::Dkim(arguments) => apart(move || dkim::run(arguments, path, out)).await,
+        Command::Acme(command) => with(path, move |config| acme::run(command, config, out)).await,
         Command::Dns(command) => with(path, move |config| dns::run(command, config, out)).await,
         Command::Queue(command) => with(path, move |config| queue::run(command, config, out)).await,
         Command::Store(command) => with(path, move |config| store::run(command, config, out)).await,

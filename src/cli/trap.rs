@@ -7,9 +7,9 @@ use clap::{Args, Subcommand};
 use rand::RngExt;
 use serde_json::json;
 
-use super::Exit;
 use super::answer::Answer;
 use super::context::Context;
+use super::{Exit, audit};
 use crate::accounts::{self, NewAccount};
 use crate::base::encoding::base64;
 use crate::base::secret::Secret;
@@ -77,6 +77,7 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
         }) => {
             let added = add(&context, &address, existing).await;
             added.with_context(|| format!("{address} cannot be a trap"))?;
+            audit::trap(&context, address.domain(), "added");
             let text = format!("{address} is a trap: authors who write to it by DMTP are blocked.\n");
             say(text, json!({ "result": "done", "address": address.to_string() })).write(json, out)?;
             Ok(Exit::Done)
@@ -156,6 +157,9 @@ async fn remove(
     let account = context.accounts().find(address).await?;
     let was_trap = account.is_some_and(|account| account.trap_since.is_some());
     let removed = was_trap && context.store.set_trap(address, None).await?;
+    if removed {
+        audit::trap(context, address.domain(), "removed");
+    }
     let text = match removed {
         true => format!("{address} is no trap any more; its mail goes into its Maildir.\n"),
         false => format!("{address} is no trap.\n"),

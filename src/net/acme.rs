@@ -6,6 +6,7 @@
 
 mod answer;
 mod http;
+mod leave;
 
 use std::fmt::{self, Display};
 use std::io::{self, ErrorKind};
@@ -16,8 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use instant_acme::{
-    Account, AccountCredentials, AuthorizationStatus, ChallengeType, Identifier, NewAccount, NewOrder, Order,
-    OrderStatus, Problem, RetryPolicy,
+    Account, AccountBuilder, AccountCredentials, AuthorizationStatus, ChallengeType, Identifier, NewAccount,
+    NewOrder, Order, OrderStatus, Problem, RetryPolicy,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_RSA_SHA256};
 use rustls_pki_types::CertificateDer;
@@ -104,6 +105,9 @@ pub enum Error {
     /// The file of the account is not one.
     #[error("{0} is no account of ACME: remove it, and a new one is made")]
     Account(String),
+    /// There is no account with that authority.
+    #[error("there is no account with {0}")]
+    NoAccount(String),
     /// The private key is none, or not one that can be used.
     #[error("the private key for the certificate cannot be used")]
     Key(#[from] rcgen::Error),
@@ -286,13 +290,16 @@ impl Issuer {
         }
     }
 
-    async fn account(&self) -> Result<Account, Error> {
-        let http = http::Https {
+    fn builder(&self) -> AccountBuilder {
+        Account::builder_with_http(Box::new(http::Https {
             resolver: Arc::clone(&self.resolver),
             outgoing: self.outgoing,
             connector: self.connector.clone(),
-        };
-        let builder = Account::builder_with_http(Box::new(http));
+        }))
+    }
+
+    async fn account(&self) -> Result<Account, Error> {
+        let builder = self.builder();
         if let Some(known) = self.known_account()? {
             return Ok(builder.from_credentials(known).await?);
         }

@@ -1193,8 +1193,18 @@ fn a_change_of_keys_for_dkim_is_called_off_until_they_are_in_use() {
     let added = keys(&["add"]);
     assert_eq!((count(&added), &added["next"]), (2, &json!("publish_records")));
     assert_eq!(keys(&["rotate", "--status"]), added);
+    let again = keys(&["rotate"]);
+    assert_eq!((&again["begun"], &again["keys"]), (&json!(false), &added["keys"]));
+    let said = home.done(&["dkim", "rotate", "hermail.test"]);
+    assert!(
+        said.starts_with("Nothing new is begun: keys wait to be published since "),
+        "{said}"
+    );
     let cancelled = keys(&["rotate", "--cancel"]);
     assert_eq!((count(&cancelled), &cancelled["next"]), (0, &json!("make_keys")));
+    let others = keys(&["rotate"]);
+    assert_eq!((count(&others), &others["begun"]), (2, &Value::Null));
+    assert_ne!(others["keys"], added["keys"]);
 }
 
 #[test]

@@ -71,6 +71,8 @@ catalogue! {
     CLOCK_DOUBTED = "clock.doubted", Operations, [Error], ["ahead_secs"];
     /// The time of day is trusted again.
     CLOCK_TRUSTED = "clock.trusted", Operations, [Info], [];
+    /// An operator says that the clock is right.
+    CLOCK_CONFIRMED = "clock.confirmed", Audit, [Warn], [];
     /// What is known of the clock cannot be kept.
     CLOCK_FAILED = "clock.failed", Operations, [Error], ["error"];
     /// The disk is nearly full; nothing new is taken in.
@@ -287,16 +289,28 @@ catalogue! {
     ACCOUNT_REMOVED = "account.removed", Audit, [Warn], ["domain"];
     /// An operator changed an alias: added or removed (the alias, or one of its targets).
     ALIAS_CHANGED = "alias.changed", Audit, [Warn], ["domain", "change"];
-    /// An operator has mail for a domain taken: served, relayed, or not_relayed any more; or gives DIME to one that had none: joined.
+    /// An operator has mail for a domain taken: served, relayed, or not_relayed any more; or with recipients verified in another way:
+    /// verification; or gives DIME to one that had none: joined.
     DOMAIN_CHANGED = "domain.changed", Audit, [Warn], ["domain", "change"];
-    /// An operator changed keys for DKIM: added, rotated, cancelled (the change) or retired.
+    /// An operator changed who has an address in a relay domain: added, removed or replaced (the whole list).
+    RELAY_RECIPIENTS_CHANGED = "relay.recipients_changed", Audit, [Warn], ["domain", "change", "count"];
+    /// An operator made an address a trap, or an ordinary one again: added or removed.
+    TRAP_CHANGED = "trap.changed", Audit, [Warn], ["domain", "change"];
+    /// An operator decided about a user's signet: requested (handed in for the user), approved, rejected or published.
+    SIGNET_CHANGED = "signet.changed", Audit, [Warn], ["domain", "change"];
+    /// An operator changed somebody's key set: renewed, imported, opted_out or opted_in.
+    KEY_SET_CHANGED = "key_set.changed", Audit, [Warn], ["domain", "change"];
+    /// An operator changed keys for DKIM: added, rotated (new ones are made), advanced (a step that was due was taken), cancelled (those
+    /// that waited are erased) or retired.
     DKIM_CHANGED = "dkim.changed", Audit, [Warn], ["domain", "change"];
     /// An operator changed mail in the queue: held, released, retried or deleted.
     QUEUE_CHANGED = "queue.changed", Audit, [Warn], ["change", "count"];
     /// An operator has drained nodes (begun), or has ended that.
     QUEUE_DRAIN_CHANGED = "queue.drain_changed", Audit, [Warn], ["change"];
-    /// An operator has copied the database: copied, or copied_with_keys.
+    /// An operator has copied the database: copied, or copied_with_keys; or has messages written into files: exported.
     STORE_COPIED = "store.copied", Audit, [Warn], ["change"];
+    /// An operator has the database repaired. Says how many rows were set aside or rebuilt.
+    STORE_REPAIRED = "store.repaired", Audit, [Warn], ["count"];
     /// An operator has made an installation of a backup: restored, or restored_without_key where the master key is lost.
     STORE_RESTORED = "store.restored", Audit, [Warn], ["change"];
     /// An operator changed the master key: replaced, or put_back (out of a backup).
@@ -317,6 +331,9 @@ catalogue! {
     TLS_CERTIFICATE_ISSUED = "tls.certificate_issued", Operations, [Info], [];
     /// The authority of `tls.acme` has issued no certificate although one is due; it is asked again.
     TLS_CERTIFICATE_NOT_ISSUED = "tls.certificate_not_issued", Operations, [Error], ["error"];
+    /// An operator has told the authority of `tls.acme` that keys may be known to others: revoked (the certificate) or deactivated (the
+    /// account).
+    TLS_AUTHORITY_CHANGED = "tls.authority_changed", Audit, [Warn], ["change"];
     /// The files with certificate revocation lists have been read, at the start or because they have changed, and are in use.
     TLS_REVOCATION_LISTS_READ = "tls.revocation_lists_read", Operations, [Info], ["count"];
     /// The files with certificate revocation lists have changed and cannot be used; those from before stay in use.

@@ -259,6 +259,10 @@ async fn put(
         Err(store::Error::Missing) => return Err(missing(domain)),
         added => added?,
     };
+    if replaces || added > 0 {
+        let change = if replaces { "replaced" } else { "added" };
+        audit::recipients(context, domain, change, added);
+    }
     let text = match replaces {
         true => format!("{added} recipients are on the list of {domain}, and nobody else.\n"),
         false => format!("{added} of {given} recipients are new on the list of {domain}.\n"),
@@ -285,6 +289,9 @@ async fn take(context: &Context, remove: Addresses, out: &mut dyn Write) -> anyh
     let domain = common_domain(&remove.addresses)?;
     let given = remove.addresses.len();
     let removed = context.store.remove_relay_recipients(remove.addresses).await?;
+    if removed > 0 {
+        audit::recipients(context, &domain, "removed", removed);
+    }
     let answer = Answer {
         text: format!(
             "{removed} of {given} recipients were on the list of {domain}, and are not any more.\n"
@@ -322,6 +329,7 @@ async fn change(context: &Context, verify: &Verify, out: &mut dyn Write) -> anyh
     if !context.store.set_verification(domain, *how).await? {
         return Err(missing(domain));
     }
+    audit::domain(context, domain, "verification");
     let warning = match how {
         Verification::None => UNVERIFIED,
         Verification::List | Verification::Callout => "",

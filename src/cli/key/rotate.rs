@@ -11,9 +11,9 @@ use serde_json::json;
 use crate::base::time::Timestamp;
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
-use crate::cli::serve::start_log;
-use crate::cli::{Exit, Misuse, load};
+use crate::cli::{Exit, audit, load};
 use crate::dmtp::name::Name;
+use crate::mail::address::{Domain, Mailbox};
 use crate::mail::date::rfc5322;
 use crate::signet_service::{Error, Progress, Rotation, TakenAlong};
 use crate::store::{self, Rollover, RolloverState};
@@ -21,7 +21,8 @@ use crate::store::{self, Rollover, RolloverState};
 /// Replace the keys of a domain, or of a user whose keys are kept here, and say how far that is and what comes next.
 ///
 /// Repeat it as often as you like: while a change is under way, this takes the steps that are due, as the daemon does every
-/// hour, and begins no other. What mail under way needs is kept until nothing can need it any more.
+/// hour, and begins no other; of a user's, whose new keys are in use already, it says so and ends with 1. What mail under way
+/// needs is kept until nothing can need it any more.
 ///
 /// For a domain the management record is published twice: with both keys, and weeks later without the old one. A user
 /// who keeps the keys makes a request (`dimed signet new-request --rotate`) and hands it in (`dimed signet request`).
@@ -39,9 +40,13 @@ pub struct Rotate {
     /// after this, without haste.
     #[arg(long, conflicts_with = "status")]
     cancel: bool,
-    /// Not in steps: the keys of a domain are lost, or somebody else may have them. Repeat it if it was cut off.
+    /// New keys now, whatever is under way: the keys of a domain are lost, or somebody else may have those of a domain or a user.
+    /// Repeat it if it was cut off.
     ///
-    /// The old keys vouch for nothing any more. Until DNS has the new one, others can use nothing that is signed with it, and mail
+    /// A user's old keys sign the new ones, so that others can follow, and then only open mail that is under way. If they are lost:
+    /// `dimed signet revoke` and `dimed signet publish`.
+    ///
+    /// A domain's old keys vouch for nothing any more. Until DNS has the new one, others can use nothing that is signed with it, and mail
     /// waits; where DNSSEC does not vouch for the record, until their operators have asked and run `dimed domain forget-pin`. Mail
     /// that has been sealed and signed with the old keys, and waits, comes back to its authors. Users keep their keys; those
     /// whose keys were kept here and are lost get new ones, which others take once they have run `dimed key set accept`.
@@ -54,8 +59,14 @@ pub async fn run(rotate: &Rotate, path: &Path, json: bool, out: &mut dyn Write) 
     let context = Context::open(load(path)?).await?;
     let rotation = context.rotation()?;
     let name = &rotate.name;
+    if !rotate.status {
+        audit::begin(&context.config);
+    }
     if rotate.at_once {
-        return at_once(&context, &rotation, name, json, out).await;
+        return match name {
+            Name::Organization(domain) => domain_at_once(&rotation, domain, json, out).await,
+            Name::User(address) => user_at_once(&rotation, address, json, out).await,
+        };
     }
     if rotate.cancel {
         let cancelled = rotation.cancel(name).await;
@@ -69,6 +80,7 @@ pub async fn run(rotate: &Rotate, path: &Path, json: bool, out: &mut dyn Write) 
         called_off(name, cancelled).write(json, out)?;
         return Ok(Exit::Done);
     }
+    let before = rotation.progress(name).await?;
     let progress = match rotate.status {
         true => rotation.progress(name).await,
         false => rotation.rotate(name).await,
@@ -82,8 +94,43 @@ pub async fn run(rotate: &Rotate, path: &Path, json: bool, out: &mut dyn Write) 
         (true, Name::Organization(_)) => without_keys(name),
         (false, _) => format!("the keys of {name} cannot be replaced"),
     })?;
-    answer(name, &progress).write(json, out)?;
-    Ok(Exit::Done)
+    match (rotate.status, in_use_before(name, &before, &progress)) {
+        (false, Some(rollover)) => {
+            nothing_begun(name, rollover).write(json, out)?;
+            Ok(Exit::No)
+        }
+        _ => {
+            answer(name, &progress).write(json, out)?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// A user's change that was there before, and that nothing is to be done about: whoever asked for new keys gets none.
+fn in_use_before<'a>(name: &Name, before: &'a Progress, after: &Progress) -> Option<&'a Rollover> {
+    match (name, before) {
+        (Name::User(_), Progress::UnderWay(rollover))
+            if rollover.state == RolloverState::Active && before == after =>
+        {
+            Some(rollover)
+        }
+        _ => None,
+    }
+}
+
+fn nothing_begun(name: &Name, rollover: &Rollover) -> Answer {
+    let (from, until) = (
+        rfc5322(rollover.started_at),
+        rollover.due_at.map_or_else(|| "soon".into(), rfc5322),
+    );
+    let says = format!(
+        "Nothing new is begun: a change of keys from {from} is under way until {until}; --at-once does not wait for its end."
+    );
+    let mut answer = answer(name, &Progress::UnderWay(rollover.clone()));
+    answer.text = format!("{name}: {says}\n");
+    answer.json["result"] = json!("refused");
+    answer.json["message"] = json!(says);
+    answer
 }
 
 /// What is to be done about a domain of ours whose private keys are gone.
@@ -91,22 +138,38 @@ pub fn without_keys(name: &impl Display) -> String {
     format!("the private keys of {name} are lost; `dimed key rotate {name} --at-once` makes new ones")
 }
 
-async fn at_once(
-    context: &Context,
+async fn user_at_once(
     rotation: &Rotation,
-    name: &Name,
+    address: &Mailbox,
     json: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<Exit> {
-    let Name::Organization(domain) = name else {
-        let text = format!(
-            "that is for domains: `dimed signet revoke {name}` takes the keys of a user out of service, and `dimed signet publish \
-             {name}` makes new ones"
-        );
-        return Err(Misuse(text).into());
-    };
-    start_log(&context.config);
-    let taken = rotation.replace_at_once(domain).await;
+    let replaced = rotation.replace_user_at_once(address).await;
+    let is_without_keys = matches!(replaced, Err(Error::NoKeys));
+    let domain = address.domain();
+    // Nothing of a user can be read without the domain's.
+    if is_without_keys && matches!(rotation.published.organization(domain).await, Err(Error::NoKeys)) {
+        return Err(Error::NoKeys).context(without_keys(domain));
+    }
+    let progress = replaced.with_context(|| match is_without_keys {
+        true => format!(
+            "the keys of {address} cannot be replaced here: if they are lost, `dimed signet revoke {address}` takes them out of \
+             service, and `dimed signet publish {address}` makes new ones; a user who keeps them makes a request (`dimed signet \
+             new-request {address} --rotate OLDKEY`)"
+        ),
+        false => format!("the keys of {address} cannot be replaced"),
+    })?;
+    answer(&Name::User(address.clone()), &progress).write(json, out)?;
+    Ok(Exit::Done)
+}
+
+async fn domain_at_once(
+    rotation: &Rotation,
+    name: &Domain,
+    json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<Exit> {
+    let taken = rotation.replace_at_once(name).await;
     let TakenAlong { kept, renewed } =
         taken.with_context(|| format!("the keys of {name} cannot be replaced"))?;
     let next =

@@ -14,7 +14,7 @@ use crate::base::observe;
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
 use crate::cli::serve::start_log;
-use crate::cli::{Exit, Misuse, load};
+use crate::cli::{Exit, Misuse, audit, load};
 use crate::dime::signet::Signet;
 use crate::dmtp::name::Name;
 use crate::signet_service::{self, Offer};
@@ -111,6 +111,8 @@ pub async fn opt_out(opt_out: OptOut, path: &Path, json: bool, out: &mut dyn Wri
     };
     let name = &opt_out.name;
     replace(&context, name, offer).await?;
+    let change = if opt_out.undo { "opted_in" } else { "opted_out" };
+    audit::key_set(&context, name.domain(), change);
     let text = match opt_out.undo {
         true => format!("{name} has keys for D/MIME 2 again.\n"),
         false => format!("{name} has opted out of D/MIME 2.\n"),
@@ -149,6 +151,7 @@ async fn renew(context: &Context, name: &Name, json: bool, out: &mut dyn Write) 
         return Err(Misuse(text).into());
     }
     replace(context, name, Offer::Keys).await?;
+    audit::key_set(context, name.domain(), "renewed");
     let answer = Answer {
         text: format!("{name} has a new key set.\n"),
         json: json!({ "result": "done", "name": name.to_string() }),

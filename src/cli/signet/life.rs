@@ -14,7 +14,7 @@ use crate::cli::answer::Answer;
 use crate::cli::context::Context;
 use crate::cli::files::FileName;
 use crate::cli::serve::start_log;
-use crate::cli::{Exit, Misuse, load};
+use crate::cli::{Exit, Misuse, audit, load};
 use crate::dime::fingerprint::SsrFingerprint;
 use crate::dime::keys::UserKeys;
 use crate::dime::signet::{Kind, Signet};
@@ -135,6 +135,7 @@ async fn publish(context: &Context, publish: &Publish) -> anyhow::Result<Answer>
         }
         let keys = UserKeys::generate(&mut rand::rng());
         published.publish_user(address, keys).await.with_context(failed)?;
+        audit::signet(context, address.domain(), "published");
         return Ok(done(address, "has a signet", "published"));
     };
     let signet = read::signet_of(Kind::User, file)?;
@@ -142,6 +143,7 @@ async fn publish(context: &Context, publish: &Publish) -> anyhow::Result<Answer>
         .publish_signed(address, &signet)
         .await
         .with_context(failed)?;
+    audit::signet(context, address.domain(), "published");
     Ok(done(address, "has that signet", "published"))
 }
 
@@ -150,6 +152,7 @@ async fn approve(context: &Context, address: &Mailbox, request: Option<&str>) ->
     let request = request.map_err(|_| Misuse("a fingerprint has 86 characters of base64".into()))?;
     let approved = context.published().approve(address, request).await;
     approved.with_context(|| format!("the request of {address} cannot be granted"))?;
+    audit::signet(context, address.domain(), "approved");
     Ok(done(address, "has the signet asked for", "published"))
 }
 
@@ -157,6 +160,7 @@ async fn reject(context: &Context, reject: &Reject) -> anyhow::Result<Answer> {
     let address = &reject.address;
     let rejected = context.published().reject(address, &reject.reason).await;
     rejected.with_context(|| format!("the request of {address} cannot be rejected"))?;
+    audit::signet(context, address.domain(), "rejected");
     Ok(done(address, "does not get the signet asked for", "rejected"))
 }
 

@@ -14,7 +14,7 @@ use crate::cli::context::Context;
 use crate::cli::files::{FileName, MAX_OBJECT, Outputs, check_inputs};
 use crate::cli::refusal::Refusal;
 use crate::cli::submit::{Access, Account, Error, Server, Session};
-use crate::cli::{Exit, Misuse, load};
+use crate::cli::{Exit, Misuse, audit, load};
 use crate::dime::key_set::{FILE_LABEL, KeySetFile};
 use crate::dime::signet::{self, Kind, Signet, verify_org, verify_user};
 use crate::dmtp::handed_in::{Fate, MAX_REQUEST, Pending, pack};
@@ -120,6 +120,7 @@ async fn store(
         .submit_request(address, request, key_set)
         .await;
     taken.with_context(|| format!("the request of {address} cannot be taken"))?;
+    audit::signet(&context, address.domain(), "requested");
     Ok(Answer {
         text: format!("{address} has asked for a signet; `dimed signet approve` publishes it.\n"),
         json: json!({

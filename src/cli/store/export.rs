@@ -11,7 +11,7 @@ use crate::base::durable::{self, Staged};
 use crate::base::id::QueueId;
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
-use crate::cli::{Exit, Misuse};
+use crate::cli::{Exit, Misuse, audit};
 use crate::config::Config;
 use crate::store::{Content, Error, Mark, Rescued};
 
@@ -51,6 +51,7 @@ pub async fn run(arguments: &Export, config: Config, out: &mut dyn Write) -> any
         return Err(Misuse(format!("{} is no folder", to.display())).into());
     }
     durable::create_folder(to).with_context(|| format!("{} cannot be made", to.display()))?;
+    audit::exported(&context);
     let mut written = Written::default();
     if arguments.messages.is_empty() {
         let mut mark = Mark::default();

@@ -5,9 +5,9 @@ use std::io::Write;
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::Exit;
 use crate::cli::answer::printable;
 use crate::cli::context::Context;
+use crate::cli::{Exit, audit};
 use crate::config::Config;
 use crate::store::{Fault, Mark, Part, Repair as Repaired};
 
@@ -55,7 +55,20 @@ pub async fn run(arguments: &Verify, config: Config, out: &mut dyn Write) -> any
 pub async fn repair(arguments: &Repair, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let context = Context::open(config).await?;
     let mut told = Told::new(arguments.json, out);
+    let done = repair_all(&context, arguments.dry_run, &mut told).await;
     if !arguments.dry_run {
+        audit::repaired(&context, told.set_aside + told.rebuilt);
+    }
+    done?;
+    // Last: rows that were set aside break no rules of the database any more.
+    for problem in context.store.check_file().await? {
+        told.file(&problem)?;
+    }
+    told.end(true, context.store.count_set_aside().await?)
+}
+
+async fn repair_all(context: &Context, dry_run: bool, told: &mut Told<'_>) -> anyhow::Result<()> {
+    if !dry_run {
         context.store.rebuild_indexes().await?;
     }
     for part in Part::ALL {
@@ -64,7 +77,7 @@ pub async fn repair(arguments: &Repair, config: Config, out: &mut dyn Write) -> 
             let checked = context.store.check(part, &after).await?;
             told.rows += checked.rows;
             for fault in &checked.faults {
-                let done = match arguments.dry_run {
+                let done = match dry_run {
                     false => context.store.repair(fault, context.now()).await?,
                     true => context.store.foresee_repair(fault, context.now()).await?,
                 };
@@ -73,11 +86,7 @@ pub async fn repair(arguments: &Repair, config: Config, out: &mut dyn Write) -> 
             mark = checked.next;
         }
     }
-    // Last: rows that were set aside break no rules of the database any more.
-    for problem in context.store.check_file().await? {
-        told.file(&problem)?;
-    }
-    told.end(true, context.store.count_set_aside().await?)
+    Ok(())
 }
 
 /// What has been said.

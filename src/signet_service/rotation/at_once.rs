@@ -1,6 +1,10 @@
-//! Keys of a domain that are replaced at once, because they are lost or somebody else may have them.
+//! Keys that are replaced at once, because they are lost or somebody else may have them.
 //!
-//! The steps of a change of keys spare everybody who knows the old key; this spares nobody. The old key vouches for nothing any more:
+//! Of a user whose keys are kept here: the new signet is published in one step anyhow, under a chain of custody, and the old keys only
+//! open what is under way. At once means that a change that is under way is no reason to wait, and that what it had prepared is not used.
+//! Where the keys are lost nothing can vouch for new ones: the signet is revoked, and the user begins anew.
+//!
+//! Of a domain, the steps of a change of keys spare everybody who knows the old key; this spares nobody. The old key vouches for nothing any more:
 //! here from now on, elsewhere once others have the record with the new one. Users keep their keys, for which the new key
 //! vouches. Those whose keys were kept here and are gone get new ones: a new start, which others accept by hand.
 //!
@@ -8,7 +12,7 @@
 //! in the record, then the signet is published, then users' are. As long as the change is noted, users for whom an earlier key of
 //! the domain vouches, and the present one does not, show that the last step has not come to its end.
 
-use super::{PAGE, Rotation, tell};
+use super::{PAGE, Progress, Rotation, tell};
 use crate::base::secret::Secret;
 use crate::dime::keys::{OrgKeys, UserKeys};
 use crate::dime::signet::VerifiedOrg;
@@ -48,6 +52,23 @@ impl Rotation {
         self.take_along(domain).await
     }
 
+    /// Has a user whose keys are kept here use new ones at once, for which the present ones vouch. A change of keys that is under way
+    /// ends with it. If an earlier call was cut off, the daemon ends that, or this one does with other keys.
+    ///
+    /// Errors: [`Error::NoSignet`], [`Error::NoKeys`] if the present ones are lost or elsewhere, [`Error::Retiring`],
+    /// [`Changed`](store::Error::Changed) if somebody else changes them meanwhile.
+    pub async fn replace_user_at_once(&self, address: &Mailbox) -> Result<Progress, Error> {
+        if self.store.retirement(address.domain()).await?.is_some() {
+            return Err(Error::Retiring);
+        }
+        let user = self.published.user(address).await?.ok_or(Error::NoSignet)?;
+        user.keys.ok_or(Error::NoKeys)?;
+        let name = Name::User(address.clone());
+        self.put_aside(&name).await?;
+        self.begin(&name).await?;
+        self.advance(&name).await
+    }
+
     /// The domain's present signet, and those with other keys that it had before. No private keys are needed.
     async fn organizations(&self, domain: &Domain) -> Result<(VerifiedOrg, Vec<VerifiedOrg>), Error> {
         let current = self.store.current_signet(domain.as_str()).await?;
@@ -77,7 +98,7 @@ impl Rotation {
     /// Makes new keys, and notes that they alone are to stand in the record.
     async fn note(&self, present: &VerifiedOrg) -> Result<Rollover, Error> {
         let domain = present.domain();
-        self.put_aside(domain).await?;
+        self.put_aside(&Name::Organization(domain.clone())).await?;
         let keys = OrgKeys::generate(&mut rand::rng()).to_armor();
         let keys = Secret::new(keys.expose().clone().into_bytes());
         let (name, replaces) = (domain.as_str(), present.crypto_fingerprint());
@@ -93,19 +114,20 @@ impl Rotation {
     }
 
     /// Forgets a change of keys that is under way: whoever has the keys of now may have the next ones, too.
-    async fn put_aside(&self, domain: &Domain) -> Result<(), Error> {
-        let Some(rollover) = self.store.rollover(domain.as_str()).await? else {
+    async fn put_aside(&self, name: &Name) -> Result<(), Error> {
+        let text = name.to_string();
+        let Some(rollover) = self.store.rollover(&text).await? else {
             return Ok(());
         };
         let is_in_use = rollover.state >= RolloverState::Active;
         let cancelled = match is_in_use {
             true => Err(Error::NewKeysInUse),
-            false => self.cancel(&Name::Organization(domain.clone())).await,
+            false => self.cancel(name).await,
         };
         match cancelled {
             // What is left in the log goes with the next erasing.
             Ok(_) | Err(Error::Store(store::Error::LogInUse)) => Ok(()),
-            Err(Error::NewKeysInUse) => Ok(self.store.end_rollover(domain.as_str(), rollover.state).await?),
+            Err(Error::NewKeysInUse) => Ok(self.store.end_rollover(&text, rollover.state).await?),
             Err(error) => Err(error),
         }
     }

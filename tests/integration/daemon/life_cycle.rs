@@ -1,7 +1,7 @@
 //! The commands for signets that are published here, for keys that change, and for a domain that leaves DIME.
 
 use clap::Parser as _;
-use dimed::cli::Arguments;
+use dimed::cli::{Arguments, Exit};
 use dimed::dime::keys::UserKeys;
 use dimed::dime::signet;
 use serde_json::{Value, json};
@@ -189,19 +189,36 @@ async fn keys_of_a_user_are_replaced_by_one_command_that_can_be_repeated() {
     let history = hismail.history("bob@hismail.test").await;
     assert_eq!(history.len(), 2);
     assert!(history[0].erase_keys_at.is_some() && history[0].keys_kept);
-    for arguments in [
-        &["key", "rotate", "bob@hismail.test"][..],
-        &["key", "rotate", "bob@hismail.test", "--status"],
-    ] {
-        assert_eq!(hismail.cli(arguments).await, said);
-    }
+    let status = ["key", "rotate", "bob@hismail.test", "--status"];
+    assert_eq!(hismail.cli(&status).await, said);
+    // Whoever wants new keys is not told that all is well.
+    let (exit, refused) = hismail.answered(&["key", "rotate", "bob@hismail.test"]).await;
+    assert_eq!(exit, Exit::No);
+    assert!(
+        refused.starts_with("bob@hismail.test: Nothing new is begun: a change of keys from "),
+        "{refused}"
+    );
+    assert!(
+        refused.ends_with("; --at-once does not wait for its end.\n"),
+        "{refused}"
+    );
     assert_eq!(hismail.history("bob@hismail.test").await, history);
-    let json = hismail
-        .cli(&["key", "rotate", "bob@hismail.test", "--json"])
+    let (exit, json) = hismail
+        .answered(&["key", "rotate", "bob@hismail.test", "--json"])
         .await;
     let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((exit, &json["result"]), (Exit::No, &json!("refused")));
     assert_eq!(json["state"], "active");
     assert!(json["due"].as_i64() > json["since"].as_i64(), "{json}");
+
+    let said = hismail
+        .cli(&["key", "rotate", "bob@hismail.test", "--at-once"])
+        .await;
+    assert!(said.starts_with("bob@hismail.test: active since "), "{said}");
+    let after = hismail.history("bob@hismail.test").await;
+    assert_eq!(after.len(), 3);
+    assert_ne!(after[2].signet.crypto, history[1].signet.crypto);
+    assert!(after[1].erase_keys_at.is_some() && after[1].keys_kept);
 }
 
 #[tokio::test(flavor = "multi_thread")]

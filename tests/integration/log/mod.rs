@@ -5,6 +5,7 @@ mod delays;
 mod events;
 mod files;
 mod injection;
+mod orders;
 
 use serde_json::Value;
 

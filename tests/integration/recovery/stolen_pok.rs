@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use dimed::config::Config;
+use dimed::dime::fingerprint::CryptoFingerprint;
+use serde_json::Value;
 use tokio::task::block_in_place;
 
 use crate::support::maildir::split;
@@ -137,12 +139,37 @@ async fn signets_that_the_stolen_key_has_signed_are_refused_for_anybody() {
     assert_eq!(code, 1, "{err}");
 }
 
+/// The names of a domain's keys for DKIM, those in use first.
+async fn selectors(hismail: &Organization) -> Vec<String> {
+    let listed = hismail.cli(&["dkim", "list", "hismail.test", "--json"]).await;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let keys = listed["keys"].as_array().unwrap();
+    let name = |key: &Value| key["selector"].as_str().unwrap().to_owned();
+    let in_state = |state: &'static str| keys.iter().filter(move |key| key["state"] == state).map(name);
+    in_state("active").chain(in_state("generated")).collect()
+}
+
+/// Fingerprints of the keys that Bob has had, oldest first.
+async fn keys_of_bob(hismail: &Organization) -> Vec<CryptoFingerprint> {
+    let history = hismail.history("bob@hismail.test").await;
+    history.iter().map(|past| past.signet.crypto).collect()
+}
+
 /// Whoever had the host or a backup with keys has more than the domain's keys.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_other_keys_of_a_host_are_replaced_and_correspondents_follow() {
     let world = World::new().await;
     let (hermail, hismail) = (hermail(&world).await, hismail(&world, &["bob"]).await);
+    // Of DKIM there are keys in use, and others that wait.
     hismail.cli(&["dkim", "add", "hismail.test"]).await;
+    hismail.publish_texts(&world).await;
+    for _ in 0..2 {
+        hismail.cli(&["dkim", "rotate", "hismail.test"]).await;
+    }
+    let signers = selectors(&hismail).await;
+    assert_eq!(signers.len(), 4);
+    // The keys that Bob uses are new, and his change of keys is under way.
+    hismail.cli(&["key", "rotate", "bob@hismail.test"]).await;
     let (mut here, mut there) = (hermail.spawn().await, hismail.spawn().await);
     write(&hermail, "alice", "bob@hismail.test", 1).await;
     hismail.maildir("bob").expect(1).await;
@@ -157,15 +184,28 @@ async fn all_other_keys_of_a_host_are_replaced_and_correspondents_follow() {
         "Somebody may have had the host, or a backup with keys",
         &world,
     );
+    // `setup::acme` has an authority.
+    drill.otherwise("dimed acme deactivate --revoke");
     drill.otherwise("systemctl stop dimed");
     there.kill();
     drill.done(&hismail, "dimed key rotate-master");
     drill.done(&hismail, "mv /var/lib/dimed/tls /var/lib/dimed/tls.old");
     drill.done(&hismail, "dimed key rotate example.org --at-once");
-    drill.done(&hismail, "dimed key rotate bob@example.org");
-    drill.done(&hismail, "dimed key set renew bob@example.org");
+    let of_bob = keys_of_bob(&hismail).await;
+    drill.done(&hismail, "dimed key rotate bob@example.org --at-once");
+    assert!(!of_bob.contains(keys_of_bob(&hismail).await.last().unwrap()));
+    drill.done(&hismail, "dimed dkim rotate example.org --cancel");
     drill.done(&hismail, "dimed dkim rotate example.org");
+    let mut drill = drill.meaning("SELECTOR", &signers[0]);
+    drill.done(&hismail, "dimed dkim retire example.org SELECTOR");
+    hismail
+        .cli(&["dkim", "retire", "hismail.test", &signers[1]])
+        .await;
     let said = drill.done(&hismail, "dimed dns records example.org");
+    for old in &signers {
+        assert!(!said.contains(old.as_str()), "{old}: {said}");
+    }
+    assert_eq!(said.matches("._domainkey.").count(), 2, "{said}");
     drill.otherwise("systemctl start dimed");
     drill.end();
     assert_ne!(std::fs::read(&certificate).unwrap(), before);

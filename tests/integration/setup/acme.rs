@@ -196,6 +196,60 @@ async fn the_daemon_renews_a_certificate_whose_time_is_nearly_over() {
     assert_eq!(shown_by_dmtp(&host).await, to_peers);
 }
 
+/// Somebody may have had the host, with the keys of the certificate and of the account.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_revoked_and_the_account_is_out_of_service_with_the_authority() {
+    const ACCOUNT: &str = "data/acme-account.json";
+    const KEY: &str = "data/tls/smtp-key.pem";
+    let host = Host::new().await;
+    host.publish("");
+    let pebble = Pebble::start(&host.world).await;
+    let asks = Pebble::asks(host.ip(), "http-01");
+    host.set_up(0, &format!("{} {asks} --no-wait", pebble.options()));
+    let first = issued(&host);
+    let (account, key) = (host.desk.read(ACCOUNT), host.desk.read(KEY));
+    let run = |code: i32, words: &str| {
+        let done = output(&mut host.command(words));
+        let said = [done.stdout, done.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert_eq!(
+            done.status.code(),
+            Some(code),
+            "{words}\n{said}\n{}",
+            pebble.log()
+        );
+        said
+    };
+
+    let said = run(0, "acme deactivate --revoke");
+    assert!(
+        said.contains("is out of service, and its file is removed"),
+        "{said}"
+    );
+    assert_eq!(said.matches("tls.authority_changed").count(), 2, "{said}");
+    assert!(pebble.log().contains("/revoke-cert"), "{}", pebble.log());
+    assert!(!host.desk.path(ACCOUNT).exists());
+    let said = run(1, "acme deactivate");
+    assert!(said.contains("there is no account with https://"), "{said}");
+
+    // Whoever has a copy of the account is issued nothing.
+    for file in ["smtp-chain.pem", "smtp-key.pem"] {
+        let tls = host.desk.path("data/tls");
+        std::fs::rename(tls.join(file), host.desk.path(file)).unwrap();
+    }
+    host.desk.write(ACCOUNT, &account);
+    let said = host.refused(75, &format!("{USUAL} --no-wait"));
+    assert!(said.contains("the authority says: "), "{said}");
+    // What was cut off before the file was removed.
+    run(0, "acme deactivate");
+    assert!(!host.desk.path(ACCOUNT).exists());
+
+    let again = host.set_up(0, "--no-wait");
+    assert_eq!(steps(&again, "done"), ["acme"]);
+    assert_ne!(issued(&host).leaf(), first.leaf());
+    assert!(host.desk.read(ACCOUNT) != account && host.desk.read(KEY) != key);
+}
+
 /// The operator has the authority's certificate used for everything.
 #[tokio::test(flavor = "multi_thread")]
 async fn peers_see_a_renewed_certificate_without_a_restart_once_dns_has_vouched_for_it() {

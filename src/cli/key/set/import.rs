@@ -13,7 +13,7 @@ use crate::cli::context::Context;
 use crate::cli::files::{FileName, MAX_OBJECT, check_inputs};
 use crate::cli::refusal::Refusal;
 use crate::cli::submit::{self, Access, Account, Server, Session};
-use crate::cli::{Exit, Misuse, load};
+use crate::cli::{Exit, Misuse, audit, load};
 use crate::dime::armor;
 use crate::dime::key_set::{self, FILE_LABEL, KeySetFile};
 use crate::dime::signet::Kind;
@@ -73,6 +73,7 @@ async fn store(arguments: &Import, values: &[&[u8]], config: &Path) -> anyhow::R
         error => anyhow::Error::new(error),
     });
     let due = due.with_context(|| format!("the key sets of {address} cannot be taken"))?;
+    audit::key_set(&context, address.domain(), "imported");
     Ok(KeySetsTaken {
         published: due.published,
         waiting: u32::try_from(due.left).unwrap_or(u32::MAX),

@@ -1,4 +1,4 @@
-//! Keys of a domain that are replaced at once.
+//! Keys that are replaced at once.
 
 use super::*;
 use crate::dime::signet::Custody;
@@ -183,4 +183,71 @@ async fn a_noted_change_goes_on_with_its_keys() {
         .unwrap();
     assert_eq!(bed.replace().await, taken(2, 0));
     assert_eq!(bed.primary().await, keys.signing.verifying_key());
+}
+
+#[tokio::test]
+async fn a_user_s_keys_are_replaced_whatever_is_under_way() {
+    let bed = Bed::new().await;
+    let first = bed.user(&bob()).await;
+    bed.later(1);
+    bed.rotate(&user()).await;
+    let second = bed.user(&bob()).await;
+    bed.later(1);
+    let progress = bed.open().await.replace_user_at_once(&bob()).await.unwrap();
+    let due = bed.clock.now().after(Duration::from_secs(16 * DAY));
+    let is_in_use = matches!(
+        &progress,
+        Progress::UnderWay(now) if now.state == RolloverState::Active && now.due_at == Some(due)
+    );
+    assert!(is_in_use, "{progress:?}");
+    let third = bed.user(&bob()).await;
+    assert_ne!(third.signet.signing_key(), second.signet.signing_key());
+    assert!(third.signet.succeeds(&second.signet.signing_key()));
+
+    // What is sealed for those before opens until then.
+    let keys_of = async |before: &crate::signet_service::User| {
+        let published = bed.open().await.published;
+        let crypto = before.signet.crypto_fingerprint();
+        let found = published.user_by(&bob(), crypto.into()).await.unwrap();
+        found.unwrap().keys
+    };
+    assert!(keys_of(&first).await.is_some() && keys_of(&second).await.is_some());
+    bed.later(16 * DAY);
+    bed.open().await.pass().await.unwrap();
+    assert_eq!(bed.open().await.progress(&user()).await.unwrap(), Progress::None);
+    assert!(keys_of(&first).await.is_none() && keys_of(&second).await.is_none());
+    assert!(keys_of(&third).await.is_some());
+}
+
+/// Whoever has the keys of now may have those that wait, too.
+#[tokio::test]
+async fn keys_of_a_user_that_wait_are_not_used() {
+    let bed = Bed::new().await;
+    let before = bed.user(&bob()).await;
+    let rotation = bed.open().await;
+    rotation.begin(&user()).await.unwrap();
+    let waiting = rotation.store.rollover_keys("bob@hismail.test").await;
+    let waiting = waiting.unwrap().unwrap();
+    let waiting = UserKeys::from_armor(std::str::from_utf8(waiting.expose()).unwrap()).unwrap();
+    bed.later(1);
+    bed.open().await.replace_user_at_once(&bob()).await.unwrap();
+    let after = bed.user(&bob()).await;
+    assert_ne!(after.signet.signing_key(), waiting.signing.verifying_key());
+    assert!(after.signet.succeeds(&before.signet.signing_key()));
+    assert_eq!(bed.count("bob@hismail.test").await, 2);
+}
+
+#[tokio::test]
+async fn keys_that_are_not_here_are_not_replaced() {
+    let bed = Bed::new().await;
+    let rotation = bed.open().await;
+    let refused = rotation.replace_user_at_once(&pat()).await;
+    assert!(matches!(refused, Err(Error::NoKeys)), "{refused:?}");
+    rotation.published.revoke(&bob()).await.unwrap();
+    let refused = rotation.replace_user_at_once(&bob()).await;
+    assert!(matches!(refused, Err(Error::NoSignet)), "{refused:?}");
+    let now = bed.clock.now();
+    rotation.store.begin_retirement(&domain(), now).await.unwrap();
+    let refused = rotation.replace_user_at_once(&bob()).await;
+    assert!(matches!(refused, Err(Error::Retiring)), "{refused:?}");
 }
