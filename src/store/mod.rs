@@ -16,7 +16,7 @@
 //! | a file gets its name in a Maildir's `new` | its octets, and every folder that was made for it, in the one above |
 //! | the transaction that settles what was delivered into a Maildir | `new`, after the rename |
 //! | the transaction that settles what a mailbox server or the next host took | nothing: their `250` says that they have it. A kill between the two repeats the delivery (RFC 1047) |
-//! | the next delivery | nothing: what leases and settles, and leads to nothing else, is committed within 10 ms, with what is written meanwhile, and synced 100 ms later (`sql/writer.rs`), so that no kill undoes what is committed, and a kill or a power cut before repeats the delivery |
+//! | the next delivery | nothing: what leases and settles, and leads to nothing else, is committed within 10 ms, with what is written meanwhile, and synced 100 ms later (`sql/writer/task.rs`), so that no kill undoes what is committed, and a kill or a power cut before repeats the delivery |
 //! | anything that follows from an outcome, such as sending the report of it | the transaction that settles, which brought it into the spool |
 //!
 //! So a message is in the spool until it is durable elsewhere, and may be in both places, never in none.
