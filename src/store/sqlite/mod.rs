@@ -16,6 +16,10 @@
 //!
 //! The command line may open the file while the daemon runs. Whoever finds nobody else there sweeps away bodies
 //! that were never committed; a lock file beside the database tells ([`file`]).
+//!
+//! Of a sync that failed, Linux tells each file that was open then, once: whoever opens the log later hears nothing of it. So a process that
+//! finds others there writes the log again before it writes anything into it ([`log`]), which takes as long as 16 MiB take, or however long the
+//! log has become.
 
 pub mod backup;
 mod connection;
