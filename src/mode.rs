@@ -157,6 +157,15 @@ impl Dual {
         }
     }
 
+    /// Ends the session with 421 if a message is coming in that has not come to its end.
+    pub fn give_up_message(&mut self) {
+        match &mut self.state {
+            State::Smtp(session) => session.give_up_message(),
+            State::Dmtp(session) => session.give_up_message(),
+            State::Undecided(_) | State::Handshake(_) | State::Closed => {}
+        }
+    }
+
     fn send(&mut self, reply: &Reply) {
         let max_line = self.params.dmtp.limits.reply_line_bytes;
         self.transmit.extend(reply::lines(reply, max_line));

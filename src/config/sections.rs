@@ -31,7 +31,8 @@ pub struct Server {
     /// Default `/etc/dimed/master.key`.
     #[serde(default = "master_key_file")]
     pub master_key_file: PathBuf,
-    /// Time given to running transactions when the daemon is told to stop. Seconds, default 30.
+    /// Time given to running transactions when the daemon is told to stop, and to messages that are coming in when it is told
+    /// to take nothing new (`dimed queue drain`). Seconds, default 30.
     #[serde(default = "shutdown_grace_secs")]
     pub shutdown_grace_secs: u64,
     /// Whether other hosts may ask for reports of deliveries, too (DSN, RFC 3461); our users always may. Whoever forges a

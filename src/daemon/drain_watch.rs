@@ -47,6 +47,8 @@ pub async fn look(services: &Services) {
 #[derive(Default)]
 struct Watch {
     said: Option<(Option<Timestamp>, Instant)>,
+    /// Since when nothing new is taken.
+    drained_at: Option<Instant>,
 }
 
 impl Watch {
@@ -63,6 +65,7 @@ impl Watch {
             }
         };
         heed(services, since.is_some());
+        self.give_up_late(services, since.is_some());
         // Until what was coming in then is there or given up, it has not stopped to take mail.
         let has_said = self.said.is_some_and(|(said, _)| said == since);
         let since = since.filter(|_| has_said || services.pause.is_quiet());
@@ -77,6 +80,18 @@ impl Watch {
             Err(error) => {
                 tracing::error!(event = observe::QUEUE_STORE_FAILED, error = %Causes(&error), "it cannot be noted whether this node takes mail");
             }
+        }
+    }
+
+    /// What is coming in may end as it does when the daemon is stopped, but no later: a stranger decides how long it takes.
+    fn give_up_late(&mut self, services: &Services, is_drained: bool) {
+        self.drained_at = match is_drained {
+            true => self.drained_at.or_else(|| Some(Instant::now())),
+            false => None,
+        };
+        let grace = Duration::from_secs(services.config.server.shutdown_grace_secs);
+        if self.drained_at.is_some_and(|at| at.elapsed() >= grace) {
+            services.pause.give_up();
         }
     }
 }

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use tokio::sync::Notify;
+
 /// Set and cleared while the runner works and sessions take mail in; what is under way goes on.
 #[derive(Debug, Default)]
 pub struct Pause {
     is_set: AtomicBool,
     coming_in: AtomicUsize,
+    given_up: Notify,
 }
 
 impl Pause {
@@ -27,6 +30,17 @@ impl Pause {
         self.coming_in.fetch_add(1, Ordering::SeqCst);
         let entered = Entered(Arc::clone(self));
         (!self.is_set()).then_some(entered)
+    }
+
+    /// Tells whoever waits for more of what is coming in that it is not waited for any longer. It is told again and again, for somebody
+    /// may be busy now.
+    pub fn give_up(&self) {
+        self.given_up.notify_waiters();
+    }
+
+    /// Waits until it is told.
+    pub async fn given_up(&self) {
+        self.given_up.notified().await;
     }
 
     /// Whether nothing is coming in now.

@@ -211,11 +211,12 @@ impl Runner {
 
     async fn work(&self, shutdown: CancellationToken) {
         while let Some(slot) = self.pulse.while_waiting(self.free_slot(&shutdown)).await {
+            let asked = boottime();
             match self.claim().await {
                 Ok(claimed) => {
                     let left = Left::of(&claimed);
                     self.others_wait.store(left.has_more, Ordering::Relaxed);
-                    self.start(claimed.claims, slot);
+                    self.start(claimed.claims, asked, slot);
                     shutdown.run_until_cancelled(self.rest(left)).await;
                 }
                 Err(error) => {
@@ -267,7 +268,7 @@ impl Runner {
         self.pulse.while_waiting(something).await;
     }
 
-    fn start(&self, claims: Vec<Claim>, first: OwnedSemaphorePermit) {
+    fn start(&self, claims: Vec<Claim>, asked: Duration, first: OwnedSemaphorePermit) {
         let mut permit = Some(first);
         for claim in claims {
             let permit = permit
@@ -276,7 +277,7 @@ impl Runner {
             let kind = self.kind(&claim.destination, claim.is_ours);
             let quick = Quick::new(permit, &self.quick[kind as usize], &self.ended);
             let place = Place::take(&self.windows, &self.ended, &claim.destination);
-            self.spawn(claim, kind, quick, place);
+            self.spawn((claim, asked), kind, quick, place);
         }
     }
 
@@ -338,8 +339,8 @@ impl Runner {
     }
 
     /// Makes an attempt, in a quick slot at first. When it turns out to be slow, it leaves that one as soon as there is a slow
-    /// one for it.
-    fn spawn(&self, claim: Claim, kind: Kind, mut quick: Quick, mut place: Place) {
+    /// one for it. The claim comes with when it was asked for, by the clock of [`boottime`].
+    fn spawn(&self, (claim, asked): (Claim, Duration), kind: Kind, mut quick: Quick, mut place: Place) {
         let (whole_lease, slots) = (self.lease, Arc::clone(&self.slots));
         let (patience, unproven) = match kind {
             Kind::Unproven => (QUICK_UNPROVEN, Some(Arc::clone(&self.slow_unproven))),
@@ -351,8 +352,7 @@ impl Runner {
         let clock = Arc::clone(&self.clock);
         self.tasks.spawn(async move {
             quick.sit_down(slots).await;
-            // What is left of it, for we may have waited for a slot, or been stopped since.
-            let lease = claim.leased_until.since(clock.now()).min(whole_lease);
+            let lease = left_of(whole_lease, &claim, asked, clock.now());
             let lease_ends = Instant::now() + lease;
             let attempted = attempt_within(lease, attempt.as_ref(), &claim);
             let slow = slow_slot(unproven, slow_slots);
@@ -374,6 +374,16 @@ impl Runner {
             books.settle(&claim, settled, lease_ends).await;
             drop((held, recorder));
         });
+    }
+}
+
+/// What is left of a lease: we may have waited for a slot, or been stopped since it was asked for. Where others go by clocks of their
+/// own, what it says counts, too; elsewhere leases are moved with the one clock if that is set.
+fn left_of(whole: Duration, claim: &Claim, asked: Duration, now: Timestamp) -> Duration {
+    let steady = whole.saturating_sub(boottime().saturating_sub(asked));
+    match claim.tenure.is_watched() {
+        true => steady.min(claim.leased_until.since(now)),
+        false => steady,
     }
 }
 
@@ -597,5 +607,7 @@ impl Books<'_> {
     }
 }
 
+#[cfg(test)]
+mod fixtures;
 #[cfg(test)]
 mod tests;

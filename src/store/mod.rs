@@ -16,10 +16,18 @@
 //! | a file gets its name in a Maildir's `new` | its octets, and every folder that was made for it, in the one above |
 //! | the transaction that settles what was delivered into a Maildir | `new`, after the rename |
 //! | the transaction that settles what a mailbox server or the next host took | nothing: their `250` says that they have it. A kill between the two repeats the delivery (RFC 1047) |
-//! | the next delivery | nothing: what leases and settles, and leads to nothing else, is committed within 10 ms, with what is written meanwhile, and synced 100 ms later (`sql/writer.rs`), so that no kill undoes what is committed, and a kill or a power cut before repeats the delivery |
-//! | anything that follows from an outcome, such as sending the report of it | the transaction that settles, which brought it into the spool |
+//! | the next delivery | nothing: what leases and settles, and leads to nothing else, is committed within 10 ms, with what is written meanwhile, and synced 100 ms later (`sql/writer/task.rs`), so that no kill undoes what is committed, and a kill or a power cut before repeats the delivery |
+//! | anything that follows from an outcome, such as sending the report of it | the transaction that settles, which brought it into the spool; but whatever else is claimed while that sync is under way may find it, so that a power cut within it brings back the attempt, and what followed goes out twice |
 //!
 //! So a message is in the spool until it is durable elsewhere, and may be in both places, never in none.
+//!
+//! Who reads sees what is committed, which may be a sync ahead of what is durable. That is harmless where nobody is told that we have
+//! something because of what was read: who finds as he writes that we have it already is told so after a sync that comes after that of what
+//! he found, or not at all if that one fails.
+//!
+//! Where a sync has failed, the log of SQLite is written again, checked and synced, and only then are those answered who waited. Should that
+//! fail, too, they hear that their mail was not taken, though it may be found in the log later: it is delivered then, and again if
+//! it is sent again.
 
 mod accounts;
 mod aliases;

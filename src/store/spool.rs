@@ -573,9 +573,6 @@ pub trait Spool: Send + Sync {
     /// Ends a lease without an attempt: its recipients are due at `now` again and the attempt is not counted.
     async fn give_back(&self, lease: LeaseToken, now: Timestamp) -> Result<(), Error>;
 
-    /// Moves the end of a lease. [`Error::LeaseLost`] as for [`settle`](Self::settle).
-    async fn extend_lease(&self, lease: LeaseToken, leased_until: Timestamp) -> Result<(), Error>;
-
     /// Sets claimed recipients aside because their message cannot be read; [`release`](Self::release) brings them back.
     /// The reason is a fixed phrase: it is logged, and kept in clear.
     /// [`Error::LeaseLost`] as for [`settle`](Self::settle).

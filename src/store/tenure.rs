@@ -77,7 +77,7 @@ impl Tenure {
     }
 
     /// Whether others watch this process.
-    pub(super) fn is_watched(&self) -> bool {
+    pub fn is_watched(&self) -> bool {
         self.shared.state.borrow().until.is_some()
     }
 

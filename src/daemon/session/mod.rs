@@ -142,7 +142,10 @@ impl Serving {
         let mut connection = Connection::new(Stream::new(tcp)?, machine);
         let mut smtp = self.smtp_owner();
         let mut dmtp = self.dmtp_owner();
-        while let Some(event) = self.next(&mut connection, Dual::shut_down).await? {
+        while let Some(event) = self
+            .next(&mut connection, Dual::shut_down, Dual::give_up_message)
+            .await?
+        {
             match event {
                 mode::Event::StartTls { protocol, .. } => {
                     Box::pin(self.start_tls(&mut connection, protocol)).await?;
@@ -189,7 +192,11 @@ impl Serving {
         let mut connection = Connection::new(stream, machine);
         let mut owner = self.dmtp_owner();
         while let Some(event) = self
-            .next(&mut connection, dmtp_protocol::server::Session::shut_down)
+            .next(
+                &mut connection,
+                dmtp_protocol::server::Session::shut_down,
+                dmtp_protocol::server::Session::give_up_message,
+            )
             .await?
         {
             Box::pin(owner.handle(connection.machine(), event)).await;
@@ -208,7 +215,11 @@ impl Serving {
         let mut connection = Connection::new(stream, machine);
         let mut owner = self.smtp_owner();
         while let Some(event) = self
-            .next(&mut connection, smtp_protocol::server::Session::shutdown)
+            .next(
+                &mut connection,
+                smtp_protocol::server::Session::shutdown,
+                smtp_protocol::server::Session::give_up_message,
+            )
             .await?
         {
             Box::pin(owner.handle(connection.machine(), event)).await;
@@ -216,17 +227,25 @@ impl Serving {
         Ok(owner.accepted())
     }
 
-    /// The next event; when the daemon stops, the machine is told once and given the chance to finish.
+    /// The next event; when the daemon stops, the machine is told once and given the chance to finish. When it is drained, a message
+    /// that takes too long is given up.
     async fn next<M: Machine>(
         &self,
         connection: &mut Connection<M>,
         tell: fn(&mut M),
+        give_up: fn(&mut M),
     ) -> Result<Option<M::Event>, Error> {
-        if let Some(event) = self.shutdown.run_until_cancelled(connection.next_event()).await {
-            return event;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => {
+                    tell(connection.machine());
+                    return connection.next_event().await;
+                }
+                event = connection.next_event() => return event,
+                () = self.services.pause.given_up() => give_up(connection.machine()),
+            }
         }
-        tell(connection.machine());
-        connection.next_event().await
     }
 
     fn smtp_owner(&self) -> smtp::Owner {

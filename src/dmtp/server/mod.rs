@@ -207,6 +207,13 @@ impl Session {
         self.rest();
     }
 
+    /// Ends the session with 421 if a message is coming in that has not come to its end.
+    pub fn give_up_message(&mut self) {
+        if matches!(self.doing, Doing::Receiving(_)) {
+            self.close(&Reply::plain(421, "no mail is taken for now"));
+        }
+    }
+
     fn verdict(&mut self, verdict: Verdict) {
         self.answer(
             |question| matches!(question, Question::Verify),

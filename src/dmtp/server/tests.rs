@@ -488,6 +488,22 @@ fn shutting_down_lets_a_transaction_finish() {
 }
 
 #[test]
+fn a_message_that_is_coming_in_is_given_up_and_nothing_else() {
+    let mut idle = Dialogue::new(Entry::Single);
+    idle.session.give_up_message();
+    assert_eq!(idle.hear(""), "");
+    assert!(!idle.session.is_closed());
+
+    let mut busy = Dialogue::new(Entry::Single);
+    busy.hear(format!("{EHLO}{MAIL}{RCPT}"));
+    busy.session.give_up_message();
+    assert_eq!(busy.hear("DATA [x]\r\n"), "354 CONTINUE [x]\r\n");
+    busy.session.give_up_message();
+    assert_eq!(busy.hear(""), "421 no mail is taken for now\r\n");
+    assert!(busy.session.is_closed());
+}
+
+#[test]
 fn end_of_input_ends_the_session_without_a_word() {
     let mut dialogue = Dialogue::new(Entry::Single);
     dialogue.hear("NOO");

@@ -2,9 +2,11 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use super::{Kind, Place, Quick, Runner};
 use crate::base::causes::Causes;
+use crate::base::guarded_clock::boottime;
 use crate::base::observe;
 use crate::mail::address::Domain;
 use crate::store::{Claim, Desk, Seat};
@@ -27,9 +29,10 @@ impl Desk for RunnersDesk {
         let slot = Arc::clone(&runner.slots).try_acquire_owned().ok()?;
         let quick = Quick::new(Some(slot), &runner.quick[kind as usize], &runner.ended);
         let place = Place::take(&runner.windows, &runner.ended, destination);
+        let asked = boottime();
         let leased_until = runner.clock.now().after(runner.lease);
         let begin = move |claim| {
-            runner.begin(claim, kind, quick, place);
+            runner.begin((claim, asked), kind, quick, place);
             drop(seated);
         };
         Some(Seat::new(leased_until, Box::new(begin)))
@@ -50,9 +53,9 @@ impl Runner {
     }
 
     /// Begins what was accepted just now, unless it is too late for that.
-    fn begin(&self, claim: Claim, kind: Kind, quick: Quick, place: Place) {
+    fn begin(&self, (claim, asked): (Claim, Duration), kind: Kind, quick: Quick, place: Place) {
         if !self.tasks.is_closed() {
-            return self.spawn(claim, kind, quick, place);
+            return self.spawn((claim, asked), kind, quick, place);
         }
         let (store, now) = (Arc::clone(&self.store), self.clock.now());
         self.tasks.spawn(async move {
@@ -68,27 +71,15 @@ impl Runner {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::time::Duration;
-
     use async_trait::async_trait;
     use tokio::time::{sleep, timeout};
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::base::id::QueueId;
-    use crate::base::time::{ManualClock, Timestamp};
-    use crate::crypto::at_rest::Key;
-    use crate::delivery::windows::Hosts;
-    use crate::mail::address::{Mailbox, ReversePath};
-    use crate::mail::demand::Demand;
-    use crate::mail::notify::MessageRequest;
+    use crate::queue::runner::fixtures::{Bed, LEASE, NOW, message};
     use crate::queue::runner::{Attempt, Settled, Times};
-    use crate::queue::windows::Destinations;
-    use crate::store::sqlite::SqliteStore;
-    use crate::store::{Addressee, Content, Envelope, FollowUp, MasterKey, NewMessage, Source, Store};
+    use crate::store::Spool as _;
 
-    const NOON: Timestamp = Timestamp(1_800_000_000_000);
-    const LEASE: Duration = Duration::from_secs(600);
     const PATIENCE: Duration = Duration::from_secs(60);
     const MOMENT: Duration = Duration::from_millis(1);
 
@@ -106,42 +97,14 @@ mod tests {
         }
     }
 
-    fn letter() -> FollowUp {
-        let message = NewMessage {
-            id: QueueId::random(&mut rand::rng()),
-            envelope: Envelope {
-                reverse_path: ReversePath::NULL,
-                source: Source::Local,
-                smtputf8: false,
-                eight_bit: false,
-                demand: Demand::default(),
-                resealed: 0,
-                received_in_ms: 0,
-                request: MessageRequest::default(),
-            },
-            content: Content::Mime,
-            recipients: vec![Addressee::from(Mailbox::parse("bob@hismail.test").unwrap())],
-            accepted_at: NOON,
-            due_at: NOON,
-            ticket: None,
-        };
-        FollowUp::new(message, b"Subject: x\r\n\r\n".to_vec())
-    }
-
     /// What was reserved before the runner closed is begun afterwards.
     #[tokio::test(flavor = "multi_thread")]
     async fn whoever_closes_waits_for_seats_and_no_lease_is_left() {
-        let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::new(NOON));
-        let master = MasterKey::new(Key::from_bytes([1; 32]));
-        let store = SqliteStore::open(&folder.path().join("dimed.db"), master, clock.clone()).await;
-        let store: Arc<dyn Store> = Arc::new(store.unwrap());
-        let windows = Destinations::new(2, Arc::new(Hosts::new(2)));
-        let runner = Runner::new(Arc::clone(&store), clock, Arc::new(Idle), 2, windows, LEASE);
-        let (runner, stop) = (Arc::new(runner), CancellationToken::new());
-        let (own, stopped) = (Arc::clone(&runner), stop.clone());
+        let Bed { store, runner, .. } = &Bed::new(Arc::new(Idle)).await;
+        let stop = CancellationToken::new();
+        let (own, stopped) = (Arc::clone(runner), stop.clone());
         let mut working = tokio::spawn(async move { own.work(stopped).await });
-        let desk = RunnersDesk(Arc::downgrade(&runner));
+        let desk = RunnersDesk(Arc::downgrade(runner));
         let destination: Domain = "hismail.test".parse().unwrap();
         // There is none until it has looked whether others wait.
         let reserving = async {
@@ -163,11 +126,11 @@ mod tests {
         assert!(desk.reserve(&destination, false).is_none());
         assert!(timeout(MOMENT * 200, &mut working).await.is_err());
 
-        store.enqueue(letter()).await.unwrap();
-        let mut claims = store.claim(NOON, NOON.after(LEASE), 1).await.unwrap();
+        store.enqueue(message("hismail.test")).await.unwrap();
+        let mut claims = store.claim(NOW, NOW.after(LEASE), 1).await.unwrap();
         seat.begin(claims.remove(0));
         timeout(PATIENCE, working).await.unwrap().unwrap();
-        let again = store.claim(NOON, NOON.after(LEASE), 1).await.unwrap();
+        let again = store.claim(NOW, NOW.after(LEASE), 1).await.unwrap();
         assert_eq!(again[0].recipients[0].attempts, 0);
     }
 }

@@ -266,6 +266,18 @@ impl Session {
         self.settle();
     }
 
+    /// Ends the session with 421 if a message is coming in that has not come to its end.
+    pub fn give_up_message(&mut self) {
+        let is_coming_in = match self.state {
+            State::Data(_) | State::Chunk(_) => true,
+            State::Command | State::LineEnd => self.is_between_chunks(),
+            State::AuthResponse(_) | State::Answer(_) | State::Handshake | State::Closed => false,
+        };
+        if is_coming_in {
+            self.close(End::Shutdown, Some(replies::given_up()));
+        }
+    }
+
     /// The TLS session, if there is one.
     pub fn tls(&self) -> Option<&TlsInfo> {
         self.tls.as_ref()

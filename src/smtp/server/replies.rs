@@ -305,6 +305,14 @@ pub(super) fn shutting_down() -> Reply {
     reply(421, (4, 3, 2), "Shutting down, try again later")
 }
 
+pub(super) fn given_up() -> Reply {
+    reply(
+        421,
+        (4, 3, 2),
+        "No mail is taken for now, try again later, closing connection",
+    )
+}
+
 fn reply(code: u16, (class, subject, detail): (u8, u16, u16), text: &str) -> Reply {
     Reply::new(code, EnhancedStatus(class, subject, detail), text)
 }

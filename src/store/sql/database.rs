@@ -107,7 +107,7 @@ impl Database {
         matches!(self, Self::Postgres(_))
     }
 
-    /// Has all that was committed on the disk, after a sync that failed.
+    /// Has all that was committed on the disk, after a sync that failed: [`Error::NotDurable`] if something of it is lost.
     pub(super) async fn mend_log(&self) -> Result<(), Error> {
         match self {
             Self::Sqlite(options) => sqlite::mend_log(options).await,

@@ -74,24 +74,6 @@ pub(super) async fn give_back_all(
     Ok(())
 }
 
-/// See [`Spool::extend_lease`](crate::store::Spool::extend_lease).
-pub(super) async fn extend_lease(
-    db: &mut Connection,
-    lease: LeaseToken,
-    leased_until: Timestamp,
-) -> Result<(), Error> {
-    let leased = leased_group(db, lease).await?;
-    query(
-        "UPDATE recipients SET leased_until = $1, due_at = CASE state WHEN 'waiting' THEN $1 END \
-         WHERE lease = $2",
-    )
-    .bind(leased_until.0)
-    .bind(lease.to_string())
-    .execute(&mut *db)
-    .await?;
-    refresh_lane(db, &leased.destination).await
-}
-
 /// See [`Spool::quarantine`](crate::store::Spool::quarantine).
 pub(super) async fn quarantine(db: &mut Connection, lease: LeaseToken, reason: &str) -> Result<(), Error> {
     let leased = leased_group(db, lease).await?;

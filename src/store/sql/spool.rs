@@ -195,14 +195,6 @@ impl Spool for SqlStore {
         Ok(())
     }
 
-    async fn extend_lease(&self, lease: LeaseToken, leased_until: Timestamp) -> Result<(), Error> {
-        self.inner
-            .write_as(Durable::Soon, move |db| {
-                Box::pin(settle::extend_lease(db, lease, leased_until))
-            })
-            .await
-    }
-
     async fn quarantine(&self, lease: LeaseToken, reason: &str) -> Result<(), Error> {
         let reason = reason.to_owned();
         self.inner

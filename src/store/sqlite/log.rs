@@ -3,46 +3,160 @@
 //! What could not be written is no longer dirty for the system, so later syncs succeed, though it is missing on the disk. As long as
 //! nobody has dropped it from memory it can be written again. Before that nothing may be put behind it, nor be brought from it into the
 //! database: after a power cut SQLite would take the log only up to what is missing.
+//!
+//! What the system has dropped reads as it was before. So each frame is checked before it is written again, as SQLite does when it takes up
+//! a log (<https://sqlite.org/fileformat2.html#walformat>): the log says with checksums how far it goes, and SQLite, which remembers, how
+//! far it has to go. One case is not found out: all that was written of a log that SQLite has begun anew was dropped, and what stood there
+//! before ends a transaction at the same frame. SQLite's index, which would tell, must not be opened here, for closing it would give
+//! SQLite's own locks away.
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
 
-use super::connection::Options;
+use rusqlite::types::Value;
+
+use super::connection::{Options, SqliteConnection};
 use super::open_writer;
 use crate::store::Error;
 
-/// Octets that are read and written at a time.
-const PIECE: usize = 1 << 20;
+/// Octets of the header of a log, and of that of a frame.
+const HEADER: usize = 32;
+const FRAME_HEADER: usize = 24;
+
+/// How a log begins. The last bit says whether the words that are summed up have their highest octet first.
+const MAGIC: u32 = 0x377f_0682;
+
+/// Sizes of a page.
+const PAGE_SIZES: RangeInclusive<u32> = 512..=65_536;
 
 /// Writes the log again, as it is read, and syncs it. Nobody else writes meanwhile.
 ///
-/// What the system has dropped from memory, because it took it for written, cannot be told from what was: SQLite's index, which knows, must
-/// not be opened here, for closing it would give SQLite's own locks away.
+/// Errors: [`Error::NotDurable`] if what SQLite has written is not there any more.
 pub(in crate::store) async fn mend(options: &Options) -> Result<(), Error> {
     let options = options.clone();
     let mended = tokio::task::spawn_blocking(move || {
         let mut connection = open_writer(&options)?;
+        let mut other = open_writer(&options)?;
         connection.execute("BEGIN IMMEDIATE", Vec::new())?;
-        let log = OpenOptions::new().read(true).write(true).open(options.log());
-        let mended = log.and_then(|log| write_again(&log)).map_err(Error::File);
+        let mended = write_again(&options, &mut other);
         connection.execute("ROLLBACK", Vec::new())?;
         mended
     });
     mended.await.map_err(io::Error::other).map_err(Error::File)?
 }
 
-fn write_again(log: &File) -> io::Result<()> {
-    let mut piece = vec![0; PIECE];
-    let mut at = 0;
-    loop {
-        let read = log.read_at(&mut piece, at)?;
-        if read == 0 {
-            return log.sync_data();
-        }
-        log.write_all_at(&piece[..read], at)?;
-        at += read as u64;
+fn write_again(options: &Options, connection: &mut SqliteConnection) -> Result<(), Error> {
+    let frames = frames(connection)?;
+    let log = OpenOptions::new().read(true).write(true).open(options.log());
+    let log = log.map_err(Error::File)?;
+    if frames > 0 && !write_frames(&log, frames).map_err(Error::File)? {
+        return Err(Error::NotDurable(
+            "the log of the database is not what was written there: end all that has it open, and start again".to_owned(),
+        ));
     }
+    log.sync_data().map_err(Error::File)
+}
+
+/// Frames that SQLite has written, and counts on. A connection with an open transaction cannot be asked.
+fn frames(connection: &mut SqliteConnection) -> Result<u64, Error> {
+    // Whether others were in the way, frames in the log, frames brought into the database.
+    let rows = connection.fetch("PRAGMA wal_checkpoint(NOOP)", Vec::new(), 1)?;
+    match rows.first().ok_or(sqlx::Error::RowNotFound)?.at(1)? {
+        Value::Integer(frames) => Ok(u64::try_from(*frames).unwrap_or(0)),
+        _ => Err(sqlx::Error::RowNotFound.into()),
+    }
+}
+
+/// Whether they are all there. Those before the first that is not are written again.
+fn write_frames(log: &File, frames: u64) -> io::Result<bool> {
+    let mut header = [0; HEADER];
+    let Some(mut chain) = read(log, &mut header, 0)?.then(|| Chain::of(&header)).flatten() else {
+        return Ok(false);
+    };
+    log.write_all_at(&header, 0)?;
+    let mut frame = vec![0; FRAME_HEADER + chain.page_size];
+    let mut at = HEADER as u64;
+    for number in 1..=frames {
+        let is_next = read(log, &mut frame, at)? && chain.goes_on(&frame);
+        // What SQLite counts on ends with a transaction.
+        if !is_next || number == frames && !ends_transaction(&frame) {
+            return Ok(false);
+        }
+        log.write_all_at(&frame, at)?;
+        at += frame.len() as u64;
+    }
+    Ok(true)
+}
+
+/// Whether there is as much.
+fn read(log: &File, into: &mut [u8], at: u64) -> io::Result<bool> {
+    match log.read_exact_at(into, at) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn ends_transaction(frame: &[u8]) -> bool {
+    word(frame, 4) != 0
+}
+
+/// What the frames of a log have in common, and the checksum of all so far.
+struct Chain {
+    page_size: usize,
+    is_big_endian: bool,
+    salts: [u32; 2],
+    sum: [u32; 2],
+}
+
+impl Chain {
+    /// `None` if that is no header of a log.
+    fn of(header: &[u8; HEADER]) -> Option<Self> {
+        let (magic, page_size) = (word(header, 0), word(header, 8));
+        let is_known = magic & !1 == MAGIC && PAGE_SIZES.contains(&page_size) && page_size.is_power_of_two();
+        let mut chain = Self {
+            page_size: usize::try_from(page_size).ok()?,
+            is_big_endian: magic & 1 == 1,
+            salts: [word(header, 16), word(header, 20)],
+            sum: [0, 0],
+        };
+        chain.add(&header[..24]);
+        (is_known && chain.sum == [word(header, 24), word(header, 28)]).then_some(chain)
+    }
+
+    /// Whether that is the next frame.
+    fn goes_on(&mut self, frame: &[u8]) -> bool {
+        self.add(&frame[..8]);
+        self.add(&frame[FRAME_HEADER..]);
+        let salts = [word(frame, 8), word(frame, 12)];
+        let sum = [word(frame, 16), word(frame, 20)];
+        salts == self.salts && sum == self.sum
+    }
+
+    fn add(&mut self, octets: &[u8]) {
+        let [mut first, mut second] = self.sum;
+        for pair in octets.chunks_exact(8) {
+            first = first.wrapping_add(self.summand(&pair[..4])).wrapping_add(second);
+            second = second.wrapping_add(self.summand(&pair[4..])).wrapping_add(first);
+        }
+        self.sum = [first, second];
+    }
+
+    fn summand(&self, octets: &[u8]) -> u32 {
+        match self.is_big_endian {
+            true => word(octets, 0),
+            false => word(octets, 0).swap_bytes(),
+        }
+    }
+}
+
+/// Four octets, the highest first.
+fn word(octets: &[u8], at: usize) -> u32 {
+    octets[at..at + 4]
+        .iter()
+        .fold(0, |word, octet| (word << 8) | u32::from(*octet))
 }
 
 #[cfg(test)]
@@ -81,6 +195,45 @@ mod tests {
         connection
             .execute("INSERT INTO t VALUES (3)", Vec::new())
             .unwrap();
+        mend(&options).await.unwrap();
+    }
+
+    /// The system has dropped what it could not write: what stood there before is read.
+    #[tokio::test]
+    async fn a_log_in_which_something_is_missing_is_not_taken_for_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let (options, connection) = database(folder.path());
+        let whole = std::fs::read(options.log()).unwrap();
+        let log = OpenOptions::new().write(true).open(options.log()).unwrap();
+        let last = whole.len() - 10;
+        // Where SQLite does not look.
+        for at in [0, 17, HEADER + 1, HEADER + FRAME_HEADER + 2_000, last] {
+            log.write_all_at(&[!whole[at]], at as u64).unwrap();
+            let refused = mend(&options).await;
+            assert!(matches!(refused, Err(Error::NotDurable(_))), "{at}: {refused:?}");
+            log.write_all_at(&whole[at..=at], at as u64).unwrap();
+        }
+        log.set_len(last as u64).unwrap();
+        assert!(matches!(mend(&options).await, Err(Error::NotDurable(_))));
+        log.write_all_at(&whole[last..], last as u64).unwrap();
+        mend(&options).await.unwrap();
+        assert_eq!(std::fs::read(options.log()).unwrap(), whole);
+        drop(connection);
+    }
+
+    /// What stands behind the frames that SQLite counts on is of an earlier time.
+    #[tokio::test]
+    async fn a_log_that_was_begun_anew_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let (options, mut connection) = database(folder.path());
+        connection
+            .fetch("PRAGMA wal_checkpoint(FULL)", Vec::new(), 1)
+            .unwrap();
+        mend(&options).await.unwrap();
+        connection
+            .execute("INSERT INTO t VALUES (3)", Vec::new())
+            .unwrap();
+        assert!(frames(&mut connection).unwrap() < 3);
         mend(&options).await.unwrap();
     }
 }

@@ -16,6 +16,10 @@
 //!
 //! The command line may open the file while the daemon runs. Whoever finds nobody else there sweeps away bodies
 //! that were never committed; a lock file beside the database tells ([`file`]).
+//!
+//! Of a sync that failed, Linux tells each file that was open then, once: whoever opens the log later hears nothing of it. So a process that
+//! finds others there writes the log again before it writes anything into it ([`log`]), which takes as long as 16 MiB take, or however long the
+//! log has become.
 
 pub mod backup;
 mod connection;
@@ -88,12 +92,11 @@ impl SqlStore {
         // A sync of those before us may have failed.
         if is_alone {
             mend_log(&options).await?;
+            match empty_log(&options).await {
+                Err(Error::LogInUse) => {}
+                emptied => emptied?,
+            }
         }
-        let is_doubtful = is_alone
-            && match empty_log(&options).await {
-                Err(Error::LogInUse) => true,
-                emptied => emptied.map(|()| false)?,
-            };
         let master = Self::prepare(&mut connection, &opened_with, clock.now(), is_alone).await?;
         let file = file.share().await?;
         let watched = options.clone().read_only().busy_timeout(Duration::ZERO);
@@ -101,7 +104,8 @@ impl SqlStore {
             database: Database::Sqlite(Arc::new(options)),
             connection,
             file: Some(file),
-            is_doubtful,
+            // Nor do we hear of one that another process has heard of, and not mended yet.
+            is_doubtful: !is_alone,
         };
         let store = Self::start(opened, master, opened_with, clock)?;
         store.keep(|due| watch::run(watched, due));

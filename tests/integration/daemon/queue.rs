@@ -340,6 +340,7 @@ async fn a_node_is_drained_once_what_was_coming_in_is_there() {
     let hermail = &world
         .organization("hermail.test")
         .accounts(&["bob"])
+        .config(|config| config.server.shutdown_grace_secs = 600)
         .build()
         .await;
     let process = hermail.spawn().await;
@@ -371,6 +372,37 @@ async fn a_node_is_drained_once_what_was_coming_in_is_there() {
     assert_eq!(change(hermail, &["stats"]).1["messages"], 1);
     assert_eq!(change(hermail, &["drain", "--end"]).0, 0);
     hermail.maildir("bob").only().await;
+}
+
+/// A stranger who sends a message without an end does not keep a node from being drained.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_come_to_its_end_is_given_up_when_a_node_is_drained() {
+    let world = World::new().await;
+    let hermail = &world
+        .organization("hermail.test")
+        .accounts(&["bob"])
+        .config(|config| config.server.shutdown_grace_secs = 1)
+        .build()
+        .await;
+    let _process = hermail.spawn().await;
+    let [mut data, mut chunks] = [Talk::smtp(hermail.ip).await, Talk::smtp(hermail.ip).await];
+    for talk in [&mut data, &mut chunks] {
+        talk.ask("MAIL FROM:<carol@plain.test>", "250").await;
+        talk.ask("RCPT TO:<bob@hermail.test>", "250").await;
+    }
+    data.ask("DATA", "354").await;
+    data.send(b"From: carol@plain.test\r\n\r\nhello\r\n").await;
+    chunks.ask("BDAT 4\r\nX:", "250").await;
+    let mut idle = Talk::smtp(hermail.ip).await;
+    let (code, said) = change(hermail, &["drain", "--wait", "60"]);
+    assert_eq!((code, &said["result"]), (0, &"done".into()), "{said}");
+    for talk in [&mut data, &mut chunks] {
+        talk.expect("421 4.3.2").await;
+        talk.expect_end().await;
+    }
+    // Whoever sends nothing is left alone.
+    idle.ask("NOOP", "250").await;
+    assert_eq!(change(hermail, &["stats"]).1["messages"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
  *     CALLS PART ACTION NUMBER
  *
  * CALLS are names joined by commas: write, sync, rename. PART must be part of the path. ACTION: "error" fails with that errno;
- * "short" writes half; "full" writes half as long as more than NUMBER octets are left, then ENOSPC; "sleep" waits that many
+ * "once" the same, the first time only; "short" writes half; "full" writes half as long as more than NUMBER octets are left, then ENOSPC; "sleep" waits that many
  * milliseconds first. An empty file: nothing fails. For each call that went wrong, an octet is added to the file of that name with
  * ".hits" behind it. */
 #define _GNU_SOURCE
@@ -31,6 +31,13 @@ static void count(const char *control)
     syscall(SYS_close, file);
 }
 
+static int has_happened(const char *control)
+{
+    char name[4096];
+    snprintf(name, sizeof name, "%s.hits", control);
+    return syscall(SYS_faccessat, AT_FDCWD, name, F_OK) == 0;
+}
+
 /* Whether the call is to go wrong, and how. */
 static int find(const char *call, const char *path, struct fault *fault)
 {
@@ -55,6 +62,8 @@ static int find(const char *call, const char *path, struct fault *fault)
         nanosleep(&span, NULL);
         return 0;
     }
+    if (!strcmp(fault->action, "once") && has_happened(control))
+        return 0;
     count(control);
     return 1;
 }

@@ -247,6 +247,32 @@ async fn a_result_that_cannot_be_recorded_for_long_is_recorded_once_it_can_be() 
     assert_eq!(texts(&hismail), ["once"]);
 }
 
+/// A refusal would have it sent again, and it is delivered anyway.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_synced_once_is_written_again_and_acknowledged() {
+    let world = World::new().await;
+    let hismail = hismail(&world).await;
+    let faults = Faults::new(world.home());
+    let mut process = hismail.spawn_with(&faults.launch()).await;
+    let mut expected = Vec::new();
+    for number in 1..=3 {
+        let mut talk = Talk::smtp(hismail.ip).await;
+        faults.begin("sync", "dimed.db-wal", "once 5");
+        let text = number.to_string();
+        let reply = talk.transfer(FROM, &TO, &message(&text)).await;
+        assert!(reply.starts_with("250"), "{reply}");
+        faults.happened().await;
+        expected.push(text);
+        hismail.idle().await;
+    }
+    let told = "cannot sync what was written last";
+    assert_eq!(process.log().matches(told).count(), 3, "{}", process.log());
+    process.kill();
+    let _process = hismail.spawn_with(&faults.launch()).await;
+    hismail.idle().await;
+    assert_eq!(texts(&hismail), expected);
+}
+
 /// DMTP's own 4xx; the origin keeps the object and comes again.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_cannot_be_committed_is_refused_for_now() {

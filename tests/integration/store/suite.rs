@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dimed::base::id::{LeaseToken, QueueId, RecipientId};
+use dimed::base::id::{QueueId, RecipientId};
 use dimed::base::secret::Secret;
 use dimed::base::time::Timestamp;
 use dimed::crypto::ed25519::{SigningKey, VerifyingKey};
@@ -60,7 +60,6 @@ macro_rules! behaviours {
             two_claimers_never_get_the_same_recipient
             long_recipient_lists_are_claimed_in_groups_of_100
             a_lease_given_back_is_no_attempt
-            an_extended_lease_lasts_longer
             quarantined_recipients_wait_aside_until_released
             held_recipients_are_not_claimed
             a_message_can_be_held_as_it_comes
@@ -789,19 +788,6 @@ pub async fn a_lease_given_back_is_no_attempt(bed: &dyn Bed) {
     assert_eq!(claim_one(&*store, noon_plus(1)).await.recipients[0].attempts, 0);
 }
 
-pub async fn an_extended_lease_lasts_longer(bed: &dyn Bed) {
-    let store = bed.open().await;
-    enqueue(&*store, message(&["bob@hismail.test"])).await;
-    let claimed = claim_one(&*store, NOON).await;
-    store.extend_lease(claimed.lease, noon_plus(20)).await.unwrap();
-    assert!(claim(&*store, noon_plus(19), 1).await.is_empty());
-    assert_eq!(claim(&*store, noon_plus(20), 1).await.len(), 1);
-    let gone = store
-        .extend_lease(LeaseToken::random(&mut rand::rng()), NOON)
-        .await;
-    assert!(matches!(gone, Err(Error::LeaseLost)));
-}
-
 pub async fn quarantined_recipients_wait_aside_until_released(bed: &dyn Bed) {
     let store = bed.open().await;
     let bad = enqueue(&*store, message(&["bob@hismail.test"])).await;
@@ -977,8 +963,7 @@ pub async fn what_a_clock_that_was_ahead_has_put_off_is_brought_forward(bed: &dy
         .await
         .unwrap();
     enqueue(&*store, message(&["pat@elsewhere.test"])).await;
-    let leased = claim_one(&*store, NOON).await;
-    store.extend_lease(leased.lease, a_year_on).await.unwrap();
+    let leased = store.claim(NOON, a_year_on, 1).await.unwrap().remove(0);
 
     assert!(claim(&*store, NOON, 10).await.is_empty());
     assert_eq!(store.bring_forward(longest, NOON).await.unwrap(), 1);

@@ -2,14 +2,17 @@
 
 use std::fs::File;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Instant;
 
+use tokio::sync::Notify;
 use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::time::Instant;
 
-use super::{Counters, Done};
+use super::Counters;
+use super::job::Done;
 use crate::base::{metrics, observe};
 use crate::store::Error;
 
@@ -34,52 +37,79 @@ impl Committed {
             job.answer(Ok(()));
         }
     }
+}
 
-    /// What was committed may be missing after a power cut.
-    fn doubt(self, error: &Arc<sqlx::Error>) {
-        for job in self.jobs {
-            job.answer(Err(Error::NotCommitted(Arc::clone(error))));
+/// What was committed, and may be missing after a power cut: nobody has been told anything of it.
+pub(super) struct Unsynced {
+    committed: Committed,
+    error: Arc<sqlx::Error>,
+}
+
+impl Unsynced {
+    fn new(committed: Committed, error: io::Error) -> Self {
+        let error = Arc::new(sqlx::Error::Io(error));
+        Self { committed, error }
+    }
+
+    /// Answers, now that it was made durable in another way.
+    pub(super) fn answer(self, counters: &Counters) {
+        self.committed.answer(counters, true);
+    }
+
+    /// Answers that it may be missing.
+    pub(super) fn doubt(self) {
+        for job in self.committed.jobs {
+            job.answer(Err(Error::NotCommitted(Arc::clone(&self.error))));
         }
     }
 }
 
+type Synced = Result<(), Unsynced>;
+
 struct Request {
     log: Arc<File>,
     committed: Committed,
-    over: oneshot::Sender<bool>,
+    over: oneshot::Sender<Synced>,
 }
 
 /// One sync at a time, and what has become of the last one.
 pub(super) struct Syncs {
     requests: mpsc::Sender<Request>,
-    under_way: Option<oneshot::Receiver<bool>>,
-    has_failed: bool,
+    under_way: Option<oneshot::Receiver<Synced>>,
+    failed: Option<Unsynced>,
+    /// Told of each that fails, for nobody may be waiting for it.
+    failure: Arc<Notify>,
 }
 
 impl Syncs {
-    /// Starts the thread, which ends with this.
+    /// Starts the thread, which ends with this. `failure` is told of each sync that fails.
     ///
     /// Errors: if there can be no other thread.
-    pub(super) fn start(counters: Arc<Counters>) -> io::Result<Self> {
-        Self::start_with(counters, File::sync_data)
+    pub(super) fn start(counters: Arc<Counters>, failure: Arc<Notify>) -> io::Result<Self> {
+        Self::start_with(counters, failure, File::sync_data)
     }
 
     /// The same with another way to sync.
     pub(super) fn start_with(
         counters: Arc<Counters>,
+        failure: Arc<Notify>,
         sync: impl Fn(&File) -> io::Result<()> + Send + 'static,
     ) -> io::Result<Self> {
         let (requests, requested) = mpsc::channel::<Request>();
+        let told = Arc::clone(&failure);
         thread::Builder::new().name("store-sync".to_owned()).spawn(move || {
-            for request in requested {
-                let synced = sync(&request.log);
-                // The next transaction is committed while this one's jobs are answered. If nobody waits, the writer has ended.
-                request.over.send(synced.is_ok()).unwrap_or_default();
-                match synced {
-                    Ok(()) => request.committed.answer(&counters, true),
+            for Request { log, committed, over } in requested {
+                match sync_with(&sync, &log) {
+                    Ok(()) => {
+                        // The next transaction is committed while this one's jobs are answered. If nobody waits, the writer has ended.
+                        drop(over.send(Ok(())));
+                        committed.answer(&counters, true);
+                    }
                     Err(error) => {
                         tracing::error!(event = observe::QUEUE_STORE_FAILED, %error, "cannot sync what was written last");
-                        request.committed.doubt(&Arc::new(sqlx::Error::Io(error)));
+                        // The writer mends the log, and answers.
+                        drop(over.send(Err(Unsynced::new(committed, error))));
+                        told.notify_one();
                     }
                 }
             }
@@ -87,27 +117,31 @@ impl Syncs {
         Ok(Self {
             requests,
             under_way: None,
-            has_failed: false,
+            failed: None,
+            failure,
         })
     }
 
     /// Has the log synced, and then the jobs answered. Nothing else may be under way.
     pub(super) fn begin(&mut self, log: Arc<File>, committed: Committed) {
         let (over, under_way) = oneshot::channel();
-        self.under_way = Some(under_way);
         let request = Request { log, committed, over };
-        if let Err(mpsc::SendError(request)) = self.requests.send(request) {
-            // Whoever waits for the end of this sync is told that it failed, since nobody says anything else.
-            request.committed.doubt(&Arc::new(sqlx::Error::WorkerCrashed));
+        match self.requests.send(request) {
+            Ok(()) => self.under_way = Some(under_way),
+            Err(mpsc::SendError(request)) => {
+                let error = io::Error::other("the thread that syncs has ended");
+                tracing::error!(event = observe::QUEUE_STORE_FAILED, %error, "cannot sync what was written last");
+                self.failed = Some(Unsynced::new(request.committed, error));
+                self.failure.notify_one();
+            }
         }
     }
 
     /// Waits until none is under way.
     pub(super) async fn over(&mut self) {
         if let Some(under_way) = &mut self.under_way {
-            let is_synced = under_way.await.unwrap_or(false);
-            self.has_failed |= !is_synced;
-            self.under_way = None;
+            let synced = under_way.await.unwrap_or_else(|_| Err(unheard_of()));
+            self.note(synced);
         }
     }
 
@@ -115,15 +149,35 @@ impl Syncs {
         self.under_way.is_none()
     }
 
-    /// Whether one has failed of which that was not said before.
-    pub(super) fn take_failure(&mut self) -> bool {
+    /// What one that has failed was for, once.
+    pub(super) fn take_failure(&mut self) -> Option<Unsynced> {
         match self.under_way.as_mut().map(oneshot::Receiver::try_recv) {
             None | Some(Err(TryRecvError::Empty)) => {}
-            Some(said) => {
-                self.has_failed |= said != Ok(true);
-                self.under_way = None;
-            }
+            Some(Ok(synced)) => self.note(synced),
+            Some(Err(TryRecvError::Closed)) => self.note(Err(unheard_of())),
         }
-        std::mem::take(&mut self.has_failed)
+        self.failed.take()
     }
+
+    fn note(&mut self, synced: Synced) {
+        self.under_way = None;
+        if let Err(unsynced) = synced {
+            self.failed = Some(unsynced);
+        }
+    }
+}
+
+/// A fault of ours is like one of the disk: what was to be synced may not be, and the thread goes on.
+fn sync_with(sync: impl Fn(&File) -> io::Result<()>, log: &File) -> io::Result<()> {
+    catch_unwind(AssertUnwindSafe(|| sync(log)))
+        .unwrap_or_else(|_| Err(io::Error::other("the thread that syncs has panicked")))
+}
+
+/// Whose thread has ended amid it: its jobs have heard of that.
+fn unheard_of() -> Unsynced {
+    let committed = Committed {
+        jobs: Vec::new(),
+        begun: Instant::now(),
+    };
+    Unsynced::new(committed, io::Error::other("the thread that syncs has ended"))
 }

@@ -1,8 +1,16 @@
 #![allow(clippy::unwrap_used)]
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc as std_mpsc;
 
+use tokio::time::Instant;
+
 use super::super::query::{query, query_scalar};
+use super::syncs::Syncs;
+use super::task::Step;
 use super::*;
 use crate::store::sqlite::Options;
 
@@ -170,8 +178,13 @@ fn writer_with_syncs(folder: &tempfile::TempDir) -> (Writer, std_mpsc::Receiver<
         let is_good: bool = telling.recv().unwrap();
         is_good.then_some(()).ok_or_else(|| io::Error::other("a fault"))
     };
-    task.syncs = Some(Syncs::start_with(Arc::clone(&task.counters), sync).unwrap());
+    set_sync(&mut task, sync);
     (Writer::of(task).unwrap(), begun, told)
+}
+
+fn set_sync(task: &mut Task, sync: impl Fn(&File) -> io::Result<()> + Send + 'static) {
+    let syncs = Syncs::start_with(Arc::clone(&task.counters), Arc::clone(&task.wake), sync);
+    task.syncs = Some(syncs.unwrap());
 }
 
 /// Waits for what other threads do.
@@ -213,8 +226,19 @@ async fn what_has_to_be_durable_is_answered_after_its_sync_and_the_next_is_commi
     assert_eq!(begun.try_recv(), Err(std_mpsc::TryRecvError::Empty));
 }
 
+/// Whether a row is there.
+async fn has(writer: &Writer, id: i64) -> bool {
+    let rows = writer.run(move |db| {
+        Box::pin(async move {
+            let found = query_scalar("SELECT COUNT(*) FROM t WHERE id = $1").bind(id);
+            Ok::<i64, _>(found.fetch_one(db).await?)
+        })
+    });
+    rows.await.unwrap() == 1
+}
+
 #[tokio::test]
-async fn a_sync_that_fails_fails_its_jobs_and_those_that_waited_for_it() {
+async fn what_could_not_be_synced_is_written_again_and_what_waited_behind_it_is_undone() {
     let folder = tempfile::tempdir().unwrap();
     let (writer, begun, told) = writer_with_syncs(&folder);
     let writer = Arc::new(writer);
@@ -226,21 +250,109 @@ async fn a_sync_that_fails_fails_its_jobs_and_those_that_waited_for_it() {
     let ((), _begun) = heard(begun).await;
     let second = insert(2);
     tokio::time::sleep(Duration::from_millis(50)).await;
-    // The log is mended before the third is done.
-    for is_good in [false, true, true] {
+    for is_good in [false, true, true, true] {
         told.send(is_good).unwrap();
     }
-    for result in [first.await.unwrap(), second.await.unwrap()] {
-        assert!(matches!(result, Err(Error::NotCommitted(_))), "{result:?}");
-    }
+    let second = second.await.unwrap();
+    assert!(matches!(second, Err(Error::NotCommitted(_))), "{second:?}");
+    // It is in the log, and the log is on the disk.
+    first.await.unwrap().unwrap();
     insert(3).await.unwrap().unwrap();
-    let rows = writer.run(|db| {
+    assert!(has(&writer, 1).await && !has(&writer, 2).await);
+}
+
+/// Nothing else comes that would have it mended.
+#[tokio::test]
+async fn whoever_waits_alone_for_a_sync_that_fails_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let (writer, _begun, told) = writer_with_syncs(&folder);
+    told.send(false).unwrap();
+    let inserted = tokio::time::timeout(Duration::from_secs(60), insert(&writer, 1, None));
+    inserted.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_can_neither_be_synced_nor_be_written_again_is_not_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let (writer, begun, told) = writer_with_syncs(&folder);
+    let writer = Arc::new(writer);
+    let own = Arc::clone(&writer);
+    let first = tokio::spawn(async move { insert(&own, 1, None).await });
+    let ((), _begun) = heard(begun).await;
+    // What was written is not there any more: the checksum of the last page is that of another one.
+    let log = folder.path().join("x.db-wal");
+    let (whole, file) = (
+        std::fs::read(&log).unwrap(),
+        File::options().write(true).open(&log).unwrap(),
+    );
+    let at = whole.len() - 2_000;
+    file.write_all_at(&[!whole[at]], at as u64).unwrap();
+    told.send(false).unwrap();
+    let first = first.await.unwrap();
+    assert!(matches!(first, Err(Error::NotCommitted(_))), "{first:?}");
+    let second = insert(&writer, 2, None).await;
+    assert!(matches!(second, Err(Error::NotDurable(_))), "{second:?}");
+    // It is, after all.
+    file.write_all_at(&whole[at..=at], at as u64).unwrap();
+    told.send(true).unwrap();
+    insert(&writer, 3, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_thread_that_panics_amid_a_sync_ends_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut task = task(&folder);
+    let has_panicked = AtomicBool::new(false);
+    set_sync(&mut task, move |log| {
+        match has_panicked.swap(true, Ordering::SeqCst) {
+            false => panic!("a sync"),
+            true => log.sync_data(),
+        }
+    });
+    let writer = Writer::of(task).unwrap();
+    for id in 1..=3 {
+        insert(&writer, id, None).await.unwrap();
+    }
+    assert_eq!(count(&writer).await, 3);
+}
+
+/// Nobody who waits for it has to see to that.
+#[tokio::test]
+async fn what_was_put_off_is_synced_though_its_caller_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut task = task(&folder);
+    let (_jobs, mut queue) = mpsc::channel(1);
+    let job = unanswered(|db| {
         Box::pin(async move {
-            let others = query_scalar("SELECT COUNT(*) FROM t WHERE id <> 1");
-            Ok::<i64, _>(others.fetch_one(db).await?)
+            query("INSERT INTO t (id) VALUES (1)").execute(db).await?;
+            Ok(())
         })
     });
-    assert_eq!(rows.await.unwrap(), 1, "the second was undone");
+    assert!(task.group(job, Durable::Soon, &mut queue).await.is_none());
+    assert!(task.sync_at.is_some());
+    let wake = Arc::clone(&task.wake);
+    let next = tokio::time::timeout(Duration::from_secs(60), task.step(&mut queue, &wake));
+    assert!(matches!(next.await.unwrap(), Step::Sync));
+    task.sync().await;
+    assert!(task.sync_at.is_none() && !task.is_doubtful);
+}
+
+/// Whoever opens a file does not hear of what failed before: so it stays open as long as it is the log.
+#[tokio::test]
+async fn a_log_stays_open_and_another_one_in_its_place_is_doubted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.db-wal");
+    let mut task = task(&folder);
+    let before = Arc::clone(task.log.as_ref().unwrap());
+    task.renew_log().unwrap();
+    assert!(Arc::ptr_eq(&before, task.log.as_ref().unwrap()) && !task.is_doubtful);
+    let octets = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, octets).unwrap();
+    task.renew_log().unwrap();
+    let found = task.log.as_ref().unwrap().metadata().unwrap();
+    assert_eq!(found.ino(), path.metadata().unwrap().ino());
+    assert!(task.is_doubtful);
 }
 
 #[tokio::test]
@@ -261,16 +373,22 @@ async fn nothing_is_written_behind_what_may_be_missing_in_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("x.db-wal");
     let mut task = task(&folder);
-    assert!(log.metadata().unwrap().len() > 0);
-    task.is_put_off = true;
-    // A device that cannot be synced.
+    let whole = std::fs::read(&log).unwrap();
+    let at = whole.len() - 2_000;
+    let file = File::options().write(true).open(&log).unwrap();
+    let damage = |octet: u8| file.write_all_at(&[octet], at as u64).unwrap();
+    task.sync_at = Some(Instant::now());
+    // A device that cannot be synced, and a log that cannot be mended.
     task.log = Some(Arc::new(File::open("/dev/null").unwrap()));
+    damage(!whole[at]);
     task.sync().await;
-    assert!(task.is_put_off && task.is_doubtful);
+    assert!(task.is_doubtful && task.sync_at.is_some());
+    assert!(matches!(task.begin().await, Err(Error::NotDurable(_))));
+    damage(whole[at]);
     let mut connection = task.begin().await.unwrap();
     query("ROLLBACK").execute(&mut connection).await.unwrap();
-    assert!(!task.is_doubtful);
-    assert_eq!(log.metadata().unwrap().len(), 0);
+    assert!(!task.is_doubtful && task.sync_at.is_none());
+    assert_eq!(std::fs::read(&log).unwrap(), whole);
 }
 
 #[tokio::test]
