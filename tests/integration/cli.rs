@@ -1249,8 +1249,19 @@ fn check_looks_around_the_configuration() {
         codes(&delivery),
         ["mailbox_server_unreachable", "delivery_domain_not_served"]
     );
+    assert_eq!(codes(""), [""; 0]);
+    // The daemon would not start.
     fs::rename(home.path("data"), home.path("gone")).unwrap();
-    assert_eq!(codes(""), ["data_directory_missing"]);
+    let without = |code: &str| {
+        let assert = home.dimed(&["check", "--json"]).assert().code(78);
+        let said: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+        assert_eq!(said["result"], "refused");
+        let mut warnings = said["warnings"].as_array().unwrap().iter();
+        assert!(warnings.any(|one| one["code"] == code), "{code}: {said}");
+    };
+    without("data_directory_missing");
+    fs::create_dir(home.path("data")).unwrap();
+    without("no_database");
 }
 
 #[test]
@@ -1281,6 +1292,14 @@ fn check_refuses_what_the_daemon_would_not_start_with() {
     log_to("mail.log");
     home.done(&["check"]);
     assert!(!home.path("mail.log").exists());
+
+    let twice = "[listen]\nsmtp = [\"127.0.0.1:2525\"]\ndmtp = [\"127.0.0.1:2525\"]\n";
+    fs::write(home.path("dimed.toml"), format!("{plain}{twice}")).unwrap();
+    for command in ["check", "serve"] {
+        let message = home.fails(78, &[command]);
+        assert!(message.contains("[listen] has 127.0.0.1:2525 twice"), "{message}");
+    }
+    log_to("mail.log");
 
     // The pair that is made for DMTP.
     home.done(&["dns", "records", "hermail.test"]);

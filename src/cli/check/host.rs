@@ -1,12 +1,12 @@
 //! What mail of programs of this host rests on, and on whose behalf `dimed check` looks at it.
 
-use std::fs::metadata;
+use std::fs::{metadata, read_to_string};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use super::surroundings::Finding;
 use crate::accounts::Loaded;
-use crate::config::{Config, LocalMail, Warning};
+use crate::config::{self, Config, LocalMail, Warning};
 use crate::daemon::pickup;
 use crate::mail::address::Domain;
 
@@ -79,6 +79,13 @@ fn everybody_reads(path: &Path) -> bool {
     let allows =
         |path: &Path, bits: u32| metadata(path).is_ok_and(|found| found.permissions().mode() & bits == bits);
     allows(&path, 0o004) && path.ancestors().skip(1).all(|folder| allows(folder, 0o001))
+}
+
+/// Demands that no two services want one port of this host, where `[::]` may mean IPv4, too.
+pub fn demand_apart(config: &Config) -> Result<(), config::Error> {
+    let setting = read_to_string("/proc/sys/net/ipv6/bindv6only");
+    let v6_takes_v4 = setting.is_ok_and(|setting| setting.trim() == "0");
+    config.listen.check_apart(v6_takes_v4)
 }
 
 /// Whether somebody else runs the daemon, so that what may be read and written now says little about it. `user` is who looks.
