@@ -35,6 +35,7 @@ mod setup;
 pub mod signet;
 mod store;
 pub mod submit;
+mod terminal;
 mod trap;
 
 use std::ffi::OsString;
