@@ -702,6 +702,52 @@ fn with_pat_at_home() -> Home {
     home
 }
 
+#[test]
+fn the_trust_mode_of_a_user_changes_with_the_keys() {
+    let home = with_pat_at_home();
+    let trust = |code: i32, words: &[&str]| -> Value {
+        let arguments = [&["account", "trust"][..], words, &["--json"]].concat();
+        serde_json::from_str(&ends(&home, code, &arguments)).unwrap()
+    };
+    let (alice, pat) = ("Alice@hermail.test", "pat@hermail.test");
+    assert_eq!(trust(0, &[pat, "paranoid"])["result"], "unchanged");
+    // Both keep their keys at home.
+    assert_eq!(trust(0, &[pat, "cautious"])["signet"], true);
+    for (address, mode, kept) in [(pat, "trustful", "cautious"), (alice, "paranoid", "trustful")] {
+        let refused = trust(1, &[address, mode]);
+        assert_eq!(
+            (&refused["reason"], &refused["trust"]),
+            (&json!("other_keys"), &json!(kept))
+        );
+        home.done(&["signet", "revoke", address]);
+    }
+    let done = trust(0, &[pat, "trustful"]);
+    assert_eq!((&done["result"], &done["signet"]), (&json!("done"), &json!(true)));
+    let shown = home.done(&["account", "show", pat]);
+    assert!(
+        shown.contains("  trust mode    trustful\n") && shown.contains("private keys here"),
+        "{shown}"
+    );
+    let said = home.done(&["account", "trust", alice, "paranoid"]);
+    let expected = "Alice@hermail.test is paranoid.\nNext: the user makes keys at home";
+    assert!(said.starts_with(expected), "{said}");
+    // What she hands in is put to use.
+    let keys = dimed::dime::keys::UserKeys::generate(&mut rand::rng());
+    let request = dimed::dime::signet::request(&keys).unwrap();
+    fs::write(home.path("alice.ssr"), request.to_armor()).unwrap();
+    let file = home.path("alice.ssr").display().to_string();
+    home.fails(1, &["account", "trust", "nobody@hermail.test", "paranoid"]);
+    home.done(&["signet", "request", alice, &file]);
+    home.done(&["signet", "approve", alice]);
+    let shown = home.done(&["account", "show", alice, "--json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert!(shown["signet"].is_string());
+    assert_eq!(
+        (&shown["trust"], &shown["private_keys"]),
+        (&json!("paranoid"), &json!(false))
+    );
+}
+
 /// Signs key sets ahead as Pat, with the names of files for private and signed key sets.
 fn sign_ahead(home: &Home, options: &[&str]) -> (PathBuf, PathBuf) {
     let (kem, bundle) = (home.path("pat.kem"), home.path("pat.keyset"));

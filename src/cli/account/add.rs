@@ -173,7 +173,7 @@ pub fn nobodys_password() -> Secret<String> {
 }
 
 /// Sees to it that the user has a signet, if there is anything to make one from.
-async fn publish(
+pub(super) async fn publish(
     context: &Context,
     address: &Mailbox,
     trust: Trust,

@@ -133,7 +133,8 @@ fn brief(account: &Account) -> Value {
     })
 }
 
-fn trust(mode: TrustMode) -> &'static str {
+/// The name of a trust mode.
+pub(super) fn trust(mode: TrustMode) -> &'static str {
     match mode {
         TrustMode::Trustful => "trustful",
         TrustMode::Cautious => "cautious",
