@@ -22,6 +22,7 @@ pub mod files;
 mod greylist;
 pub mod key;
 mod log;
+mod lost;
 pub mod message;
 mod pages;
 mod queue;

@@ -937,6 +937,66 @@ fn owners_opt_out_and_come_back() {
     );
 }
 
+/// Changes the database, as a fault of the disk or a restore without keys may have.
+async fn damage(home: &Home, sql: &'static str) {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(home.path("data/dimed.db"));
+    let mut db = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    sqlx::query(sql).execute(&mut db).await.unwrap();
+    sqlx::Connection::close(db).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_without_lost_keys_is_shown() {
+    let home = with_pat_at_home();
+    let object = |code: i32, arguments: &[&str]| -> Value {
+        let said = ends(&home, code, &[arguments, &["--json"]].concat());
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {said}"))
+    };
+    let (alice, domain) = ("alice@hermail.test", "hermail.test");
+    let before = [
+        object(0, &["account", "show", alice]),
+        object(0, &["domain", "show", domain]),
+    ];
+    assert!(before.iter().all(|shown| shown["lost"].is_null()));
+
+    damage(
+        &home,
+        "UPDATE signets SET private_keys = x'0102' WHERE name = 'alice@hermail.test'",
+    )
+    .await;
+    damage(
+        &home,
+        "UPDATE kem_keys SET sealed = x'0102' WHERE name = 'alice@hermail.test'",
+    )
+    .await;
+    let shown = object(1, &["account", "show", alice]);
+    assert_eq!(
+        (&shown["signet"], &shown["private_keys"]),
+        (&before[0]["signet"], &json!(false))
+    );
+    let lost = shown["lost"].as_str().unwrap();
+    assert!(lost.contains("the private keys of alice@hermail.test"), "{lost}");
+    assert_eq!(object(0, &["domain", "show", domain])["lost"], Value::Null);
+    let set = object(1, &["key", "set", "show", alice]);
+    assert!(set["private_keys"].is_null() && set["key_set"]["created"].is_number(), "{set}");
+    let running_out = object(1, &["key", "set", "show"]);
+    assert_eq!(running_out, json!([{ "name": alice, "lost": true }]));
+
+    damage(
+        &home,
+        "UPDATE signets SET private_keys = NULL WHERE name = 'hermail.test'",
+    )
+    .await;
+    let shown = object(1, &["domain", "show", domain]);
+    assert_eq!(shown["signet"], before[1]["signet"]);
+    let advice = "`dimed key rotate hermail.test --at-once` makes new ones";
+    for (shown, what) in [(shown, "domain"), (object(1, &["account", "show", alice]), "account")] {
+        assert!(shown["lost"].as_str().unwrap().contains(advice), "{what}: {shown}");
+    }
+    let text = ends(&home, 1, &["account", "show", "pat@hermail.test"]);
+    assert!(text.contains("  trust mode    paranoid\n") && text.contains(advice), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn accepting_other_keys_leaves_a_line_in_the_log_that_names_the_domain_alone() {
     let home = Home::with_alice();
