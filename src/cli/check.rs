@@ -15,7 +15,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-pub use self::host::demand_apart;
+pub use self::host::{demand_apart, open_to_all};
 pub use self::logs::UnusableLog;
 use self::surroundings::Finding;
 use super::answer::Answer;
@@ -53,6 +53,8 @@ pub async fn run(arguments: &Arguments, path: &Path, out: &mut dyn Write) -> any
             .as_ref()
             .map(Finding::from),
     );
+    let open = host::open_to_all(&config, path);
+    findings.extend(open.into_iter().map(Finding::from));
     let (silent, of_dns) = tokio::join!(silent_filters(&config), dns::findings(&config));
     findings.extend(silent.into_iter().chain(of_dns));
     let keeps_from_start = findings.iter().any(|finding| NO_START.contains(&finding.code));
@@ -289,17 +291,28 @@ async fn is_nobody(accounts: &Accounts, address: &Mailbox) -> Result<bool, accou
 
 /// Every domain must have somebody who gets mail for its postmaster (RFC 5321 §4.5.1), and about abuse (RFC 2142).
 pub async fn check_in_charge(context: &Context) -> anyhow::Result<()> {
+    match nobodys(context).await?.into_iter().next() {
+        Some(address) => {
+            let named = lost_postmaster(context, &context.accounts()).await?;
+            Err(NobodyInCharge { address, named }.into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Addresses of that kind whose mail nobody gets.
+pub async fn nobodys(context: &Context) -> anyhow::Result<Vec<Mailbox>> {
     let accounts = context.accounts();
+    let mut found = Vec::new();
     for domain in context.store.list_domains().await? {
         for local in ["postmaster", "abuse"] {
             let address = Mailbox::parse(&format!("{local}@{}", domain.name))?;
             if is_nobody(&accounts, &address).await? {
-                let named = lost_postmaster(context, &accounts).await?;
-                return Err(NobodyInCharge { address, named }.into());
+                found.push(address);
             }
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// The postmaster of the configuration, if there is nobody of that name.

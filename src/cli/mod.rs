@@ -241,7 +241,9 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
             let arguments = &arguments;
             apart(move || check::run(arguments, path, out)).await
         }
-        Command::Doctor(arguments) => with(path, move |config| doctor::run(*arguments, config, out)).await,
+        Command::Doctor(arguments) => {
+            with(path, move |config| doctor::run(*arguments, path, config, out)).await
+        }
         Command::Config(command) => reference::run(&command, out),
         Command::Domain(command) => with(path, move |config| domain::run(command, config, out)).await,
         Command::Account(command) => with(path, move |config| account::run(command, config, out)).await,

@@ -347,7 +347,13 @@ fn accounts_are_looked_after_by_programs() {
         object(0, &["alias", "remove", "sales@hermail.test"])["removed"],
         1
     );
-    assert_eq!(object(0, &["account", "remove", alice])["result"], "done");
+    // She was the last.
+    let removed = object(0, &["account", "remove", alice]);
+    assert_eq!(removed["result"], "done");
+    assert_eq!(
+        removed["nobody_gets"],
+        json!(["postmaster@hermail.test", "abuse@hermail.test"])
+    );
     assert_eq!(
         object(0, &["domain", "remove", "hermail.test", "--at-once"])["result"],
         "done"
@@ -1356,6 +1362,13 @@ fn check_looks_around_the_configuration() {
         ["mailbox_server_unreachable", "delivery_domain_not_served"]
     );
     assert_eq!(codes(""), [""; 0]);
+    for (name, code) in [("dimed.toml", 0o644), ("data", 0o700)] {
+        let is_open = |mode: u32| {
+            fs::set_permissions(home.path(name), fs::Permissions::from_mode(mode)).unwrap();
+            codes("") == ["writable_by_all"]
+        };
+        assert!(is_open(code | 0o002) && !is_open(code), "{name}");
+    }
     // The daemon would not start.
     fs::rename(home.path("data"), home.path("gone")).unwrap();
     let without = |code: &str| {
