@@ -291,7 +291,18 @@ async fn is_nobody(accounts: &Accounts, address: &Mailbox) -> Result<bool, accou
 
 /// Every domain must have somebody who gets mail for its postmaster (RFC 5321 §4.5.1), and about abuse (RFC 2142).
 pub async fn check_in_charge(context: &Context) -> anyhow::Result<()> {
-    match nobodys(context).await?.into_iter().next() {
+    demand_somebody(context, nobodys(context).await?.into_iter().next()).await
+}
+
+/// The same of one domain.
+pub async fn check_in_charge_of(context: &Context, domain: &Domain) -> anyhow::Result<()> {
+    let mut nobodys = nobodys(context).await?.into_iter();
+    let first = nobodys.find(|address| address.domain() == domain);
+    demand_somebody(context, first).await
+}
+
+async fn demand_somebody(context: &Context, nobodys: Option<Mailbox>) -> anyhow::Result<()> {
+    match nobodys {
         Some(address) => {
             let named = lost_postmaster(context, &context.accounts()).await?;
             Err(NobodyInCharge { address, named }.into())
@@ -300,7 +311,7 @@ pub async fn check_in_charge(context: &Context) -> anyhow::Result<()> {
     }
 }
 
-/// Addresses of that kind whose mail nobody gets.
+/// Addresses of postmasters, and for news of abuse, whose mail nobody gets.
 pub async fn nobodys(context: &Context) -> anyhow::Result<Vec<Mailbox>> {
     let accounts = context.accounts();
     let mut found = Vec::new();
