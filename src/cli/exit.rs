@@ -212,8 +212,12 @@ mod tests {
 
     #[test]
     fn who_may_not_is_named() {
-        let error = anyhow::Error::new(io::Error::from(ErrorKind::PermissionDenied)).context("x cannot be made");
-        let expected = format!("x cannot be made: permission denied; this is the user {}", caller().login);
+        let error =
+            anyhow::Error::new(io::Error::from(ErrorKind::PermissionDenied)).context("x cannot be made");
+        let expected = format!(
+            "x cannot be made: permission denied; this is the user {}",
+            caller().login
+        );
         assert_eq!(told(&error), expected);
     }
 

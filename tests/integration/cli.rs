@@ -984,7 +984,10 @@ async fn what_is_known_without_lost_keys_is_shown() {
     assert!(lost.contains("the private keys of alice@hermail.test"), "{lost}");
     assert_eq!(object(0, &["domain", "show", domain])["lost"], Value::Null);
     let set = object(1, &["key", "set", "show", alice]);
-    assert!(set["private_keys"].is_null() && set["key_set"]["created"].is_number(), "{set}");
+    assert!(
+        set["private_keys"].is_null() && set["key_set"]["created"].is_number(),
+        "{set}"
+    );
     let running_out = object(1, &["key", "set", "show"]);
     assert_eq!(running_out, json!([{ "name": alice, "lost": true }]));
 
@@ -996,11 +999,20 @@ async fn what_is_known_without_lost_keys_is_shown() {
     let shown = object(1, &["domain", "show", domain]);
     assert_eq!(shown["signet"], before[1]["signet"]);
     let advice = "`dimed key rotate hermail.test --at-once` makes new ones";
-    for (shown, what) in [(shown, "domain"), (object(1, &["account", "show", alice]), "account")] {
-        assert!(shown["lost"].as_str().unwrap().contains(advice), "{what}: {shown}");
+    for (shown, what) in [
+        (shown, "domain"),
+        (object(1, &["account", "show", alice]), "account"),
+    ] {
+        assert!(
+            shown["lost"].as_str().unwrap().contains(advice),
+            "{what}: {shown}"
+        );
     }
     let text = ends(&home, 1, &["account", "show", "pat@hermail.test"]);
-    assert!(text.contains("  trust mode    paranoid\n") && text.contains(advice), "{text}");
+    assert!(
+        text.contains("  trust mode    paranoid\n") && text.contains(advice),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

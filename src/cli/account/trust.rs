@@ -76,7 +76,9 @@ async fn obstacle(
     let user = user.with_context(|| format!("the signet of {address} cannot be read"))?;
     if user.is_some_and(|user| user.keys.is_some() != is_ours) {
         let whose = match is_ours {
-            true => "it has a signet over keys that are elsewhere, and this server could not open what is sealed for them",
+            true => {
+                "it has a signet over keys that are elsewhere, and this server could not open what is sealed for them"
+            }
             false => "it has a signet over keys that this server has, and could still open everything with",
         };
         return Ok(Some(Obstacle {

@@ -87,7 +87,11 @@ pub fn open_to_all(config: &Config, path: &Path) -> Vec<health::Finding> {
     // In a folder such as /tmp, a file stays its owner's.
     let places = [
         (path, "the configuration", 0),
-        (durable::folder_of(path), "the folder of the configuration", 0o1000),
+        (
+            durable::folder_of(path),
+            "the folder of the configuration",
+            0o1000,
+        ),
         (config.server.data_directory.as_path(), "server.data_directory", 0),
     ];
     let open = places
@@ -96,9 +100,15 @@ pub fn open_to_all(config: &Config, path: &Path) -> Vec<health::Finding> {
     open.map(|(place, what, _)| {
         health::Finding::wrong(
             "writable_by_all",
-            format!("everybody on this machine can write to {} ({what})", place.display()),
+            format!(
+                "everybody on this machine can write to {} ({what})",
+                place.display()
+            ),
             "whoever does decides what the daemon does, and with whose mail",
-            format!("run `chmod o-w {}`, and see whether somebody has", place.display()),
+            format!(
+                "run `chmod o-w {}`, and see whether somebody has",
+                place.display()
+            ),
         )
     })
     .collect()

@@ -145,8 +145,16 @@ fn first_password(
 /// What the configuration names can be used, as far as it is there: the folder for the data, the master key, what DNS is judged by.
 pub fn demand_usable(config: &Config) -> anyhow::Result<()> {
     let data = &config.server.data_directory;
-    if let Some(file) = data.ancestors().find(|place| place.exists()).filter(|place| !place.is_dir()) {
-        let text = format!("{} cannot be the data directory: {} is no folder", data.display(), file.display());
+    if let Some(file) = data
+        .ancestors()
+        .find(|place| place.exists())
+        .filter(|place| !place.is_dir())
+    {
+        let text = format!(
+            "{} cannot be the data directory: {} is no folder",
+            data.display(),
+            file.display()
+        );
         return Err(Misuse(text).into());
     }
     let is_made = matches!(config::find_master_key(config), Origin::File(key) if !key.exists());

@@ -148,7 +148,13 @@ async fn an_authority_that_is_not_there_is_asked_again_later() {
     let object = host.set_up(75, &more.replace(USUAL, ""));
     assert_eq!(object["result"], "try_later");
     assert!(!object["records"]["records"].as_array().unwrap().is_empty());
-    assert!(object["message"].as_str().unwrap().contains("the authority cannot be asked"), "{object}");
+    assert!(
+        object["message"]
+            .as_str()
+            .unwrap()
+            .contains("the authority cannot be asked"),
+        "{object}"
+    );
 }
 
 /// Puts a certificate in place for the same key, for a time of which little is left.

@@ -175,7 +175,10 @@ async fn a_terminal_is_as_it_was_after_ctrl_c_at_a_password() {
         terminal.wait().unwrap();
         String::from_utf8_lossy(&said).into_owned()
     });
-    let said = tokio::time::timeout(PATIENCE, session).await.expect("it ends").unwrap();
+    let said = tokio::time::timeout(PATIENCE, session)
+        .await
+        .expect("it ends")
+        .unwrap();
     let settings = |word: &str| {
         let (_, rest) = said.split_once(word).unwrap_or_else(|| panic!("{said}"));
         rest.split(" .").next().unwrap().to_owned()

@@ -37,7 +37,10 @@ async fn nothing_is_made_where_the_disk_of_an_installation_is_not_mounted() {
 
     fs::rename(&data, &disk).unwrap();
     let afresh = host.set_up(0, &format!("--new {QUIET}"));
-    assert_eq!(steps(&afresh, "done"), ["domain", "account", "dkim", "certificate"]);
+    assert_eq!(
+        steps(&afresh, "done"),
+        ["domain", "account", "dkim", "certificate"]
+    );
     assert!(!note.exists());
 }
 
@@ -93,5 +96,8 @@ async fn domains_that_were_there_before_are_in_nobodys_way() {
     assert_eq!(warned.len(), 2, "{warned:?}");
     assert!(warned[0].contains("postmaster@lonely.test"), "{warned:?}");
     let records = object["records"]["records"].as_array().unwrap();
-    assert!(records.iter().any(|record| record["name"] == "_dx.plain.test"), "{object}");
+    assert!(
+        records.iter().any(|record| record["name"] == "_dx.plain.test"),
+        "{object}"
+    );
 }

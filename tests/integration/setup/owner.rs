@@ -11,7 +11,11 @@ async fn what_root_makes_for_itself_is_told() {
     let host = Host::new().await;
     let object = host.set_up(0, "--tls self-signed --no-wait");
     let mut warnings = object["warnings"].as_array().unwrap().iter();
-    assert_eq!(warnings.any(|one| one["code"] == "made_by_root"), is_root(), "{object}");
+    assert_eq!(
+        warnings.any(|one| one["code"] == "made_by_root"),
+        is_root(),
+        "{object}"
+    );
 }
 
 /// Root could read everything, and the daemon, which is another user, nothing.

@@ -71,7 +71,10 @@ async fn what_makes_no_sense_changes_nothing() {
     // Two services on one port.
     let (ip, other) = (host.ip(), format!("--listen-smtp {}:{DMTP}", host.ip()));
     let said = host.refused(78, &format!("{USUAL} --tls self-signed --no-wait {other}"));
-    assert!(line(&said).contains(&format!("[listen] has {ip}:{DMTP} twice")), "{said}");
+    assert!(
+        line(&said).contains(&format!("[listen] has {ip}:{DMTP} twice")),
+        "{said}"
+    );
     assert!(host.is_untouched());
     // Not a domain at all: the parser of arguments says so.
     let done = output(&mut host.command("setup her..mail --no-wait"));
@@ -83,8 +86,6 @@ async fn a_master_key_that_is_none_is_named_before_anything_is_made() {
     let host = Host::new().await;
     std::fs::create_dir(host.desk.path("etc")).unwrap();
     host.desk.write("etc/master.key", "abc\n");
-    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    std::fs::set_permissions(host.desk.path("etc/master.key"), private).unwrap();
     let said = host.refused(78, &format!("{USUAL} --tls self-signed --new --no-wait"));
     assert!(line(&said).contains("is not 32 octets"), "{said}");
     assert!(!host.config().exists() && !host.desk.path("data").exists());

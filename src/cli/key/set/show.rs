@@ -114,7 +114,8 @@ pub async fn running_out(context: &Context, json: bool, out: &mut dyn Write) -> 
         }
     }
     let line = |(name, expires): &(String, u64)| format!("{name}  keys until {}\n", date(*expires));
-    let of_unread = |name: &String| format!("{name}  cannot be looked at: private keys are lost (`dimed check`)\n");
+    let of_unread =
+        |name: &String| format!("{name}  cannot be looked at: private keys are lost (`dimed check`)\n");
     let text: String = found
         .iter()
         .map(line)
@@ -124,9 +125,7 @@ pub async fn running_out(context: &Context, json: bool, out: &mut dyn Write) -> 
     let objects = found
         .iter()
         .map(|(name, expires)| json!({ "name": name, "expires": expires }));
-    let of_unread = unread
-        .iter()
-        .map(|name| json!({ "name": name, "lost": true }));
+    let of_unread = unread.iter().map(|name| json!({ "name": name, "lost": true }));
     let answer = Answer {
         text: match found.is_empty() && is_complete {
             true => "Nobody's key sets signed ahead run out.\n".into(),

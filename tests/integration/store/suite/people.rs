@@ -86,7 +86,11 @@ pub async fn what_an_operator_changes_of_an_account_stays(bed: &dyn Bed) {
     assert!(!store.set_trust_mode(&nobody, TrustMode::Paranoid).await.unwrap());
     // What a cautious user has left here stays as long as they are one.
     for (mode, is_left) in [(TrustMode::Cautious, true), (TrustMode::Paranoid, false)] {
-        let version = store.key_deposit(&bob).await.unwrap().map_or(0, |left| left.version);
+        let version = store
+            .key_deposit(&bob)
+            .await
+            .unwrap()
+            .map_or(0, |left| left.version);
         store
             .put_key_deposit(&bob, b"wrapped".to_vec(), version, NOON)
             .await
