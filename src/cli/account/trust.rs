@@ -15,7 +15,7 @@ use crate::cli::answer::Answer;
 use crate::cli::context::Context;
 use crate::cli::{Exit, audit};
 use crate::mail::address::Mailbox;
-use crate::store::{Account, TrustMode, fold};
+use crate::store::{self, Account, TrustMode, fold};
 
 /// Whose keys, and who is to hold them.
 #[derive(Debug, Args)]
@@ -45,6 +45,7 @@ pub async fn trust(context: &Context, change: &ChangeTrust, out: &mut dyn Write)
     let before = account(context, address).await?;
     let mode = TrustMode::from(change.mode);
     if before.trust_mode == mode {
+        set(context, address, mode).await?;
         let has_signet = context.store.current_signet(&fold(address)).await?;
         answer(address, mode, has_signet.is_some(), "unchanged").write(change.json, out)?;
         return Ok(Exit::Done);
@@ -53,16 +54,34 @@ pub async fn trust(context: &Context, change: &ChangeTrust, out: &mut dyn Write)
         refused(&before, &obstacle).write(change.json, out)?;
         return Ok(Exit::No);
     }
-    let failed = || format!("the trust mode of {address} cannot be changed");
     // The signet comes first: should this stop in between, the same command ends it.
-    let has_signet = provide(context, address, mode).await.with_context(failed)?;
-    let set = context.store.set_trust_mode(address, mode).await;
-    if !set.with_context(failed)? {
-        return Err(missing(address));
-    }
+    let provided = provide(context, address, mode).await;
+    let has_signet = provided.with_context(|| failed(address))?;
+    set(context, address, mode).await?;
     audit::account(context, address.domain(), "trust");
     answer(address, mode, has_signet, "done").write(change.json, out)?;
     Ok(Exit::Done)
+}
+
+fn failed(address: &Mailbox) -> String {
+    format!("the trust mode of {address} cannot be changed")
+}
+
+/// Also where it is so already: what was erased then may still be in the log of the database.
+async fn set(context: &Context, address: &Mailbox, mode: TrustMode) -> anyhow::Result<()> {
+    let set = context.store.set_trust_mode(address, mode).await;
+    let is_in_log = matches!(set, Err(store::Error::LogInUse));
+    let is_there = set.with_context(|| match is_in_log {
+        true => format!(
+            "{address} is {}, but the log of the database may still have keys that were left here; repeat this until there is none",
+            show::trust(mode)
+        ),
+        false => failed(address),
+    })?;
+    match is_there {
+        true => Ok(()),
+        false => Err(missing(address)),
+    }
 }
 
 async fn obstacle(
