@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use super::file;
 use crate::base::durable;
 use crate::config::{self, Config, Database, Origin};
 use crate::store::{self, Place};
@@ -51,6 +52,10 @@ pub fn demand_whole(config: &Config, path: &Path, is_written: bool) -> Result<()
                 "there is the configuration of an installation in {}, and a master key",
                 path.display()
             )
+        }
+        // The note was there before it.
+        _ if is_written && file::is_ours(path) => {
+            format!("{} was written by a set-up that made a database", path.display())
         }
         _ => return Ok(()),
     };

@@ -194,6 +194,7 @@ async fn a_terminal_is_as_it_was_after_ctrl_c_at_a_password() {
 async fn what_was_cut_off_asks_for_the_account_again() {
     let host = Host::new().await;
     host.set_up(0, "--tls self-signed --no-wait");
+    host.desk.write("etc/dimed.toml.begun", "");
     std::fs::remove_dir_all(host.desk.path("data")).unwrap();
     std::fs::remove_file(host.desk.path("etc/master.key")).unwrap();
     let (is_done, said) = typed(&host, &format!("bob@hermail.test\n{PASSWORD}\n{PASSWORD}\n")).await;

@@ -16,18 +16,24 @@ async fn nothing_is_made_where_the_disk_of_an_installation_is_not_mounted() {
     let (data, disk) = (host.desk.path("data"), host.desk.path("disk"));
     fs::rename(&data, &disk).unwrap();
     fs::create_dir(&data).unwrap();
-    let is_refused = || {
+    let is_refused = |trace: &str| {
         let said = host.refused(78, &format!("{USUAL} {QUIET}"));
-        for words in ["the master key of an installation", "mount its disk", "--new"] {
+        for words in [trace, "mount its disk", "--new"] {
             assert!(line(&said).contains(words), "{said}");
         }
         assert_eq!(fs::read_dir(&data).unwrap().count(), 0);
     };
-    is_refused();
+    is_refused("the master key of an installation");
+    // The key may have been on the same disk.
+    let (key, away) = (host.desk.path("etc/master.key"), host.desk.path("key"));
+    fs::rename(&key, &away).unwrap();
+    is_refused("was written by a set-up that made a database");
+    assert!(!key.exists());
+    fs::rename(&away, &key).unwrap();
     // Nor does it help that the configuration is lost, too.
     let text = host.desk.read("etc/dimed.toml");
     fs::remove_file(host.config()).unwrap();
-    is_refused();
+    is_refused("the master key of an installation");
     assert!(!host.config().exists());
     host.desk.write("etc/dimed.toml", &text);
 
