@@ -6,6 +6,7 @@ mod import;
 mod remove;
 mod senders;
 mod show;
+mod trust;
 
 use std::io::Write;
 
@@ -54,6 +55,12 @@ pub enum Command {
     /// It is asked for on a terminal and otherwise read from standard input. Sessions that were opened with the one before
     /// send nothing more. The passphrase of keys that a cautious user keeps here is another thing, and stays.
     Passwd(change::Passwd),
+    /// Have somebody else hold a user's private keys.
+    ///
+    /// Keys do not move: a user whose keys are to come here, or to leave, gets others. So a signet over the present ones is to be taken
+    /// out of service first (`dimed signet revoke`), and whoever has seen it holds mail for the user until they accept the next one. A
+    /// user who becomes trustful gets keys and a signet at once; the others make keys at home and hand in a request.
+    Trust(trust::ChangeTrust),
     /// Show how much a user's mailbox holds and may hold, or set how much it may hold.
     Quota(change::Quota),
     /// Let a user write under an address that does not lead to them.
@@ -87,6 +94,7 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
         Command::Disable(address) => change::disable(&context, &address, true, out).await,
         Command::Enable(address) => change::disable(&context, &address, false, out).await,
         Command::Passwd(passwd) => change::passwd(&context, &passwd, out).await,
+        Command::Trust(change) => trust::trust(&context, &change, out).await,
         Command::Quota(quota) => change::quota(&context, &quota, out).await,
         Command::Grant(sender) => senders::grant(&context, &sender, out).await,
         Command::Withdraw(sender) => senders::withdraw(&context, &sender, out).await,

@@ -15,6 +15,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+pub use self::host::{demand_apart, open_to_all};
 pub use self::logs::UnusableLog;
 use self::surroundings::Finding;
 use super::answer::Answer;
@@ -33,6 +34,9 @@ use crate::store::{self, Place, RelayDomain, Verification};
 /// How long a filter may take to let us in.
 const FILTER_PATIENCE: Duration = Duration::from_secs(3);
 
+/// Findings with which the daemon does not start.
+const NO_START: [&str; 2] = ["data_directory_missing", "no_database"];
+
 /// How to answer.
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -49,10 +53,16 @@ pub async fn run(arguments: &Arguments, path: &Path, out: &mut dyn Write) -> any
             .as_ref()
             .map(Finding::from),
     );
+    let open = host::open_to_all(&config, path);
+    findings.extend(open.into_iter().map(Finding::from));
     let (silent, of_dns) = tokio::join!(silent_filters(&config), dns::findings(&config));
     findings.extend(silent.into_iter().chain(of_dns));
-    answer(&config, findings).write(arguments.json, out)?;
-    Ok(Exit::Done)
+    let keeps_from_start = findings.iter().any(|finding| NO_START.contains(&finding.code));
+    answer(&config, findings, keeps_from_start).write(arguments.json, out)?;
+    Ok(match keeps_from_start {
+        true => Exit::Configuration,
+        false => Exit::Done,
+    })
 }
 
 /// Whether each filter takes connections.
@@ -74,7 +84,7 @@ async fn silent_filters(config: &Config) -> Vec<Finding> {
     silent
 }
 
-fn answer(config: &Config, findings: Vec<Finding>) -> Answer {
+fn answer(config: &Config, findings: Vec<Finding>, keeps_from_start: bool) -> Answer {
     let host = &config.server.hostname;
     let warnings = config
         .warnings()
@@ -90,7 +100,10 @@ fn answer(config: &Config, findings: Vec<Finding>) -> Answer {
         .chain(of_disk)
         .chain(awaited(config))
         .collect();
-    let mut text = format!("The configuration of {host} can be used.\n");
+    let mut text = match keeps_from_start {
+        true => format!("The daemon of {host} does not start.\n"),
+        false => format!("The configuration of {host} can be used.\n"),
+    };
     text.extend(
         findings
             .iter()
@@ -102,7 +115,11 @@ fn answer(config: &Config, findings: Vec<Finding>) -> Answer {
         .collect();
     Answer {
         text,
-        json: json!({ "result": "done", "hostname": host.as_str(), "warnings": objects }),
+        json: json!({
+            "result": if keeps_from_start { "refused" } else { "done" },
+            "hostname": host.as_str(),
+            "warnings": objects,
+        }),
     }
 }
 
@@ -114,6 +131,7 @@ async fn check(config: Config) -> anyhow::Result<(Config, Vec<Finding>)> {
     }
     config::load_master_key(&config).context("the master key cannot be used")?;
     logs::demand(&config)?;
+    host::demand_apart(&config)?;
     check_own_certificate(&config)?;
     for (certificate, key) in config.tls.pairs() {
         Acceptor::new(&Identity::load(certificate, key).context("[tls] names files that cannot be used")?)
@@ -273,17 +291,39 @@ async fn is_nobody(accounts: &Accounts, address: &Mailbox) -> Result<bool, accou
 
 /// Every domain must have somebody who gets mail for its postmaster (RFC 5321 §4.5.1), and about abuse (RFC 2142).
 pub async fn check_in_charge(context: &Context) -> anyhow::Result<()> {
+    demand_somebody(context, nobodys(context).await?.into_iter().next()).await
+}
+
+/// The same of one domain.
+pub async fn check_in_charge_of(context: &Context, domain: &Domain) -> anyhow::Result<()> {
+    let mut nobodys = nobodys(context).await?.into_iter();
+    let first = nobodys.find(|address| address.domain() == domain);
+    demand_somebody(context, first).await
+}
+
+async fn demand_somebody(context: &Context, nobodys: Option<Mailbox>) -> anyhow::Result<()> {
+    match nobodys {
+        Some(address) => {
+            let named = lost_postmaster(context, &context.accounts()).await?;
+            Err(NobodyInCharge { address, named }.into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Addresses of postmasters, and for news of abuse, whose mail nobody gets.
+pub async fn nobodys(context: &Context) -> anyhow::Result<Vec<Mailbox>> {
     let accounts = context.accounts();
+    let mut found = Vec::new();
     for domain in context.store.list_domains().await? {
         for local in ["postmaster", "abuse"] {
             let address = Mailbox::parse(&format!("{local}@{}", domain.name))?;
             if is_nobody(&accounts, &address).await? {
-                let named = lost_postmaster(context, &accounts).await?;
-                return Err(NobodyInCharge { address, named }.into());
+                found.push(address);
             }
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// The postmaster of the configuration, if there is nobody of that name.

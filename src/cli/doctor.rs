@@ -8,6 +8,7 @@ mod relay;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use self::network::{Reach, Target};
 use super::answer::{Answer, printable};
 use super::context::Context;
-use super::{Exit, dns};
+use super::{Exit, check, dns};
 use crate::base::descriptors;
 use crate::config::{Config, Validation};
 use crate::daemon::health::{self, Finding, Weight};
@@ -47,8 +48,13 @@ pub struct Arguments {
     json: bool,
 }
 
-/// Looks at everything, and tells.
-pub async fn run(arguments: Arguments, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
+/// Looks at everything, and tells; the configuration is at `path`.
+pub async fn run(
+    arguments: Arguments,
+    path: &Path,
+    config: Config,
+    out: &mut dyn Write,
+) -> anyhow::Result<Exit> {
     let mut config = config;
     if !arguments.server.is_empty() {
         config.dns.servers = arguments.server;
@@ -56,6 +62,7 @@ pub async fn run(arguments: Arguments, config: Config, out: &mut dyn Write) -> a
     }
     let mut told = Told::new(arguments.json, out);
     told.add(of_host(&config))?;
+    told.add(check::open_to_all(&config, path))?;
     let (context, unusable) = opened(&config).await?;
     told.add(unusable)?;
     let resolver = config.dns.resolver()?;

@@ -22,6 +22,8 @@ use crate::mail::address::Domain;
 use crate::mail::date::rfc5322;
 use crate::store::{self, DimeSettings, LocalDomain, Retirement, RetirementState, Verification};
 
+pub use join::{Given, give, why_formless};
+
 /// For how many days others hold on to what they have seen of a domain's keys, unless something else is said.
 const EXPIRY_DAYS: u16 = 30;
 

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::sendmail::Status;
-use super::{check, files, submit};
+use super::sendmail::{Status, caller};
+use super::{check, files, setup, submit};
 use crate::{accounts, config, daemon, net, signet_service, store};
 
 /// How a command ended.
@@ -79,6 +79,13 @@ pub fn told(error: &anyhow::Error) -> String {
     {
         line += "; restore a backup, or write what can still be read into files (`dimed store export`)";
     }
+    let is_denied = |cause: &(dyn std::error::Error + 'static)| {
+        let error = cause.downcast_ref::<io::Error>();
+        error.is_some_and(|error| error.kind() == ErrorKind::PermissionDenied)
+    };
+    if error.chain().any(is_denied) {
+        line += &format!("; this is the user {}", caller().login);
+    }
     line
 }
 
@@ -111,6 +118,9 @@ fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = cause.downcast_ref::<files::Error>() {
         return Some(error.exit());
     }
+    if cause.is::<setup::Busy>() {
+        return Some(Exit::TryLater);
+    }
     if let Some(error) = cause.downcast_ref::<submit::Error>() {
         return Some(error.exit());
     }
@@ -122,6 +132,7 @@ fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         || cause.is::<check::NobodyInCharge>()
         || cause.is::<check::UnusableCredentials>()
         || cause.is::<check::UnusableLog>()
+        || cause.is::<setup::Gone>()
     {
         return Some(Exit::Configuration);
     }
@@ -197,6 +208,17 @@ mod tests {
             told(&error),
             "the store cannot be opened: the master key does not belong to this database"
         );
+    }
+
+    #[test]
+    fn who_may_not_is_named() {
+        let error =
+            anyhow::Error::new(io::Error::from(ErrorKind::PermissionDenied)).context("x cannot be made");
+        let expected = format!(
+            "x cannot be made: permission denied; this is the user {}",
+            caller().login
+        );
+        assert_eq!(told(&error), expected);
     }
 
     #[test]

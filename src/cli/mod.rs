@@ -23,6 +23,7 @@ pub mod files;
 mod greylist;
 pub mod key;
 mod log;
+mod lost;
 pub mod message;
 mod pages;
 mod queue;
@@ -36,6 +37,7 @@ mod setup;
 pub mod signet;
 mod store;
 pub mod submit;
+mod terminal;
 mod trap;
 
 use std::ffi::OsString;
@@ -243,7 +245,9 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
             let arguments = &arguments;
             apart(move || check::run(arguments, path, out)).await
         }
-        Command::Doctor(arguments) => with(path, move |config| doctor::run(*arguments, config, out)).await,
+        Command::Doctor(arguments) => {
+            with(path, move |config| doctor::run(*arguments, path, config, out)).await
+        }
         Command::Config(command) => reference::run(&command, out),
         Command::Domain(command) => with(path, move |config| domain::run(command, config, out)).await,
         Command::Account(command) => with(path, move |config| account::run(command, config, out)).await,

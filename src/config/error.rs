@@ -56,6 +56,11 @@ pub enum Error {
         "{0} is in listen.proxied and in none of listen.smtp, dmtp, submission and submissions: name it there, too"
     )]
     ProxiedNowhere(std::net::SocketAddr),
+    /// Two services cannot have one address and port.
+    #[error(
+        "[listen] has {0} twice, or for every address and for one, and only one service can have it: take one out"
+    )]
+    ListenTwice(std::net::SocketAddr),
     /// Nobody could use the addresses for proxies.
     #[error(
         "listen.proxied has addresses and listen.proxies is empty: name the networks that the proxies are in"

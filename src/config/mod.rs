@@ -142,6 +142,7 @@ impl Config {
     pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
         let config: Self = toml::from_str(text).map_err(|error| Error::invalid(path, text, &error))?;
         config.listen.check_proxied()?;
+        config.listen.check_apart(false)?;
         config.check_own_policy()?;
         config.authentication.check()?;
         config.screening.check()?;
@@ -263,6 +264,26 @@ mod tests {
             wrong.contains("`192.0.2.1/28`: not an address or a network like 192.0.2.0/24"),
             "{wrong}"
         );
+    }
+
+    #[test]
+    fn two_services_have_no_address_in_common() {
+        let listen = |text: &str| format!("[server]\nhostname = \"mx.example\"\n[listen]\n{text}\n");
+        for twice in [
+            "dmtp = [\"[::]:25\"]",
+            "smtp = [\"192.0.2.1:25\", \"192.0.2.1:25\"]",
+            "smtp = [\"0.0.0.0:25\"]\nhttp = [\"127.0.0.1:25\"]",
+            "operations = [\"[::1]:587\"]",
+        ] {
+            assert!(refused(&listen(twice)).starts_with("[listen] has "), "{twice}");
+        }
+        let read = |text: &str| Config::parse(&listen(text), Path::new("x")).unwrap().listen;
+        let no_port = read("smtp = [\"192.0.2.1:0\"]\ndmtp = [\"192.0.2.1:0\"]");
+        assert!(no_port.check_apart(true).is_ok());
+        // Whether `[::]` is in the way of an address of IPv4, the host decides.
+        let both = read("smtp = [\"[::]:25\", \"0.0.0.0:25\"]");
+        assert!(both.check_apart(false).is_ok());
+        assert!(matches!(both.check_apart(true), Err(Error::ListenTwice(_))));
     }
 
     #[test]

@@ -125,6 +125,22 @@ impl Listen {
         services.into_iter().flatten().copied().collect()
     }
 
+    /// Two services never want the same. `v6_takes_v4` says that `[::]` means IPv4 on this host, too, as it mostly does. Port 0 is
+    /// another one each time.
+    ///
+    /// Errors: [`Error::ListenTwice`].
+    pub fn check_apart(&self, v6_takes_v4: bool) -> Result<(), Error> {
+        let mut wanted = self.for_mail();
+        wanted.extend(self.http.iter().chain(&self.operations));
+        for (place, one) in wanted.iter().enumerate() {
+            let mut before = wanted.iter().take(place);
+            if before.any(|other| collide(*one, *other, v6_takes_v4)) {
+                return Err(Error::ListenTwice(*one));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether whoever connects to that address of ours is a proxy.
     pub fn is_proxied(&self, local: SocketAddr) -> bool {
         self.proxied.iter().any(|address| {
@@ -148,6 +164,17 @@ impl Listen {
             false => Ok(()),
         }
     }
+}
+
+/// Whether only one of the two can be listened on.
+fn collide(one: SocketAddr, other: SocketAddr, v6_takes_v4: bool) -> bool {
+    let takes = |wide: SocketAddr, narrow: SocketAddr| {
+        let is_same_kind = wide.is_ipv4() == narrow.is_ipv4();
+        wide.ip().is_unspecified() && (is_same_kind || (v6_takes_v4 && wide.is_ipv6()))
+    };
+    one.port() == other.port()
+        && one.port() != 0
+        && (one.ip() == other.ip() || takes(one, other) || takes(other, one))
 }
 
 /// `[tls]`: certificates. Each pair is a PEM file with the chain, leaf first, and one with the private key.

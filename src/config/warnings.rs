@@ -1,10 +1,10 @@
 //! What a configuration may well say, and most do not mean.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::mta_sts::Publication;
-use super::{Config, List, Listen, Schedule};
+use super::{Config, List, Schedule};
 use crate::base::network::Network;
 use crate::mail::address::{Domain, Mailbox};
 use crate::net::service::Service;
@@ -41,8 +41,6 @@ pub enum Warning {
     RelayUnverified(Domain),
     /// Mail is taken for nobody.
     RelayListEmpty(Domain),
-    /// Two services cannot have one address and port.
-    ListenTwice(SocketAddr),
     /// Waits between attempts cannot grow.
     RetriesShrink,
     /// A node may be taken for dead that is only slow.
@@ -76,7 +74,6 @@ impl Warning {
             Self::WideNetwork(_) => "relay_network_wide",
             Self::RelayUnverified(_) => "relay_unverified",
             Self::RelayListEmpty(_) => "relay_list_empty",
-            Self::ListenTwice(_) => "listen_twice",
             Self::RetriesShrink => "queue_retry_max",
             Self::TakeoverTooSoon => "queue_takeover",
             Self::ScheduleShrinks => "queue_schedule_retry_max",
@@ -143,10 +140,6 @@ impl std::fmt::Display for Warning {
                 "the list of recipients of {domain} is empty, so all mail for it is refused: `dimed domain recipients import` \
                  fills it"
             ),
-            Self::ListenTwice(address) => write!(
-                f,
-                "[listen] has {address} twice, which only one service can have: the daemon will not start"
-            ),
             Self::RetriesShrink => f.write_str(
                 "queue.retry_max_secs is less than queue.retry_first_secs, so that the wait between attempts never grows",
             ),
@@ -212,7 +205,6 @@ impl Config {
             .chain(exposed)
             .chain(self.trusts())
             .chain(self.relay.wide().map(Warning::WideNetwork))
-            .chain(twice(&self.listen).map(Warning::ListenTwice))
             .chain(self.odd_times())
             .chain(asked_twice(&self.screening.lists).map(Warning::ListAskedTwice))
             .collect()
@@ -250,22 +242,6 @@ impl Config {
             .then_some(Warning::ScheduleShrinks);
         shrink.into_iter().chain(late).chain(soon).chain(odd)
     }
-}
-
-/// Addresses that are named once more. Port 0 is another one each time.
-fn twice(listen: &Listen) -> impl Iterator<Item = SocketAddr> {
-    let services = [
-        &listen.smtp,
-        &listen.dmtp,
-        &listen.submission,
-        &listen.submissions,
-        &listen.http,
-        &listen.operations,
-    ];
-    let mut seen = HashSet::new();
-    let mut addresses: Vec<SocketAddr> = services.into_iter().flatten().copied().collect();
-    addresses.retain(|address| address.port() != 0 && !seen.insert(*address));
-    addresses.into_iter()
 }
 
 /// Names of lists that one before asks as well. Answers of a list may well be told apart by several entries.
@@ -327,10 +303,6 @@ mod tests {
             (
                 "[[filtering.filters]]\nname = \"a\"\nprotocol = \"milter\"\naddress = \"unix:/run/a\"\n",
                 &[],
-            ),
-            (
-                "[listen]\nsmtp = [\"192.0.2.1:25\"]\ndmtp = [\"192.0.2.1:26\", \"192.0.2.1:25\"]\n",
-                &["listen_twice"],
             ),
             (
                 "[listen]\nsmtp = [\"192.0.2.1:0\"]\ndmtp = [\"192.0.2.1:0\"]\n",

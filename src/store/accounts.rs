@@ -113,6 +113,9 @@ pub trait Accounts: Send + Sync {
         password_hash: String,
         scram_verifier: Option<String>,
     ) -> Result<bool, Error>;
+    /// Changes who holds an account's private keys; whether there is such an account. What a user who is cautious no more has left
+    /// here under a passphrase is erased, and what held it overwritten; [`Error::LogInUse`] as for `remove_account`.
+    async fn set_trust_mode(&self, address: &Mailbox, mode: TrustMode) -> Result<bool, Error>;
     /// Sets the quota of an account; whether there is such an account.
     async fn set_quota(&self, address: &Mailbox, quota_bytes: Option<u64>) -> Result<bool, Error>;
 

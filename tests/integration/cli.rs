@@ -347,7 +347,13 @@ fn accounts_are_looked_after_by_programs() {
         object(0, &["alias", "remove", "sales@hermail.test"])["removed"],
         1
     );
-    assert_eq!(object(0, &["account", "remove", alice])["result"], "done");
+    // She was the last.
+    let removed = object(0, &["account", "remove", alice]);
+    assert_eq!(removed["result"], "done");
+    assert_eq!(
+        removed["nobody_gets"],
+        json!(["postmaster@hermail.test", "abuse@hermail.test"])
+    );
     assert_eq!(
         object(0, &["domain", "remove", "hermail.test", "--at-once"])["result"],
         "done"
@@ -702,6 +708,52 @@ fn with_pat_at_home() -> Home {
     home
 }
 
+#[test]
+fn the_trust_mode_of_a_user_changes_with_the_keys() {
+    let home = with_pat_at_home();
+    let trust = |code: i32, words: &[&str]| -> Value {
+        let arguments = [&["account", "trust"][..], words, &["--json"]].concat();
+        serde_json::from_str(&ends(&home, code, &arguments)).unwrap()
+    };
+    let (alice, pat) = ("Alice@hermail.test", "pat@hermail.test");
+    assert_eq!(trust(0, &[pat, "paranoid"])["result"], "unchanged");
+    // Both keep their keys at home.
+    assert_eq!(trust(0, &[pat, "cautious"])["signet"], true);
+    for (address, mode, kept) in [(pat, "trustful", "cautious"), (alice, "paranoid", "trustful")] {
+        let refused = trust(1, &[address, mode]);
+        assert_eq!(
+            (&refused["reason"], &refused["trust"]),
+            (&json!("other_keys"), &json!(kept))
+        );
+        home.done(&["signet", "revoke", address]);
+    }
+    let done = trust(0, &[pat, "trustful"]);
+    assert_eq!((&done["result"], &done["signet"]), (&json!("done"), &json!(true)));
+    let shown = home.done(&["account", "show", pat]);
+    assert!(
+        shown.contains("  trust mode    trustful\n") && shown.contains("private keys here"),
+        "{shown}"
+    );
+    let said = home.done(&["account", "trust", alice, "paranoid"]);
+    let expected = "Alice@hermail.test is paranoid.\nNext: the user makes keys at home";
+    assert!(said.starts_with(expected), "{said}");
+    // What she hands in is put to use.
+    let keys = dimed::dime::keys::UserKeys::generate(&mut rand::rng());
+    let request = dimed::dime::signet::request(&keys).unwrap();
+    fs::write(home.path("alice.ssr"), request.to_armor()).unwrap();
+    let file = home.path("alice.ssr").display().to_string();
+    home.fails(1, &["account", "trust", "nobody@hermail.test", "paranoid"]);
+    home.done(&["signet", "request", alice, &file]);
+    home.done(&["signet", "approve", alice]);
+    let shown = home.done(&["account", "show", alice, "--json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert!(shown["signet"].is_string());
+    assert_eq!(
+        (&shown["trust"], &shown["private_keys"]),
+        (&json!("paranoid"), &json!(false))
+    );
+}
+
 /// Signs key sets ahead as Pat, with the names of files for private and signed key sets.
 fn sign_ahead(home: &Home, options: &[&str]) -> (PathBuf, PathBuf) {
     let (kem, bundle) = (home.path("pat.kem"), home.path("pat.keyset"));
@@ -888,6 +940,78 @@ fn owners_opt_out_and_come_back() {
             .get_output()
             .stdout,
         b"Nothing was known of the keys of bob@hismail.test.\n"
+    );
+}
+
+/// Changes the database, as a fault of the disk or a restore without keys may have.
+async fn damage(home: &Home, sql: &'static str) {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(home.path("data/dimed.db"));
+    let mut db = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    sqlx::query(sql).execute(&mut db).await.unwrap();
+    sqlx::Connection::close(db).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_without_lost_keys_is_shown() {
+    let home = with_pat_at_home();
+    let object = |code: i32, arguments: &[&str]| -> Value {
+        let said = ends(&home, code, &[arguments, &["--json"]].concat());
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {said}"))
+    };
+    let (alice, domain) = ("alice@hermail.test", "hermail.test");
+    let before = [
+        object(0, &["account", "show", alice]),
+        object(0, &["domain", "show", domain]),
+    ];
+    assert!(before.iter().all(|shown| shown["lost"].is_null()));
+
+    damage(
+        &home,
+        "UPDATE signets SET private_keys = x'0102' WHERE name = 'alice@hermail.test'",
+    )
+    .await;
+    damage(
+        &home,
+        "UPDATE kem_keys SET sealed = x'0102' WHERE name = 'alice@hermail.test'",
+    )
+    .await;
+    let shown = object(1, &["account", "show", alice]);
+    assert_eq!(
+        (&shown["signet"], &shown["private_keys"]),
+        (&before[0]["signet"], &json!(false))
+    );
+    let lost = shown["lost"].as_str().unwrap();
+    assert!(lost.contains("the private keys of alice@hermail.test"), "{lost}");
+    assert_eq!(object(0, &["domain", "show", domain])["lost"], Value::Null);
+    let set = object(1, &["key", "set", "show", alice]);
+    assert!(
+        set["private_keys"].is_null() && set["key_set"]["created"].is_number(),
+        "{set}"
+    );
+    let running_out = object(1, &["key", "set", "show"]);
+    assert_eq!(running_out, json!([{ "name": alice, "lost": true }]));
+
+    damage(
+        &home,
+        "UPDATE signets SET private_keys = NULL WHERE name = 'hermail.test'",
+    )
+    .await;
+    let shown = object(1, &["domain", "show", domain]);
+    assert_eq!(shown["signet"], before[1]["signet"]);
+    let advice = "`dimed key rotate hermail.test --at-once` makes new ones";
+    for (shown, what) in [
+        (shown, "domain"),
+        (object(1, &["account", "show", alice]), "account"),
+    ] {
+        assert!(
+            shown["lost"].as_str().unwrap().contains(advice),
+            "{what}: {shown}"
+        );
+    }
+    let text = ends(&home, 1, &["account", "show", "pat@hermail.test"]);
+    assert!(
+        text.contains("  trust mode    paranoid\n") && text.contains(advice),
+        "{text}"
     );
 }
 
@@ -1259,8 +1383,26 @@ fn check_looks_around_the_configuration() {
         codes(&delivery),
         ["mailbox_server_unreachable", "delivery_domain_not_served"]
     );
+    assert_eq!(codes(""), [""; 0]);
+    for (name, code) in [("dimed.toml", 0o644), ("data", 0o700)] {
+        let is_open = |mode: u32| {
+            fs::set_permissions(home.path(name), fs::Permissions::from_mode(mode)).unwrap();
+            codes("") == ["writable_by_all"]
+        };
+        assert!(is_open(code | 0o002) && !is_open(code), "{name}");
+    }
+    // The daemon would not start.
     fs::rename(home.path("data"), home.path("gone")).unwrap();
-    assert_eq!(codes(""), ["data_directory_missing"]);
+    let without = |code: &str| {
+        let assert = home.dimed(&["check", "--json"]).assert().code(78);
+        let said: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+        assert_eq!(said["result"], "refused");
+        let mut warnings = said["warnings"].as_array().unwrap().iter();
+        assert!(warnings.any(|one| one["code"] == code), "{code}: {said}");
+    };
+    without("data_directory_missing");
+    fs::create_dir(home.path("data")).unwrap();
+    without("no_database");
 }
 
 #[test]
@@ -1291,6 +1433,14 @@ fn check_refuses_what_the_daemon_would_not_start_with() {
     log_to("mail.log");
     home.done(&["check"]);
     assert!(!home.path("mail.log").exists());
+
+    let twice = "[listen]\nsmtp = [\"127.0.0.1:2525\"]\ndmtp = [\"127.0.0.1:2525\"]\n";
+    fs::write(home.path("dimed.toml"), format!("{plain}{twice}")).unwrap();
+    for command in ["check", "serve"] {
+        let message = home.fails(78, &[command]);
+        assert!(message.contains("[listen] has 127.0.0.1:2525 twice"), "{message}");
+    }
+    log_to("mail.log");
 
     // The pair that is made for DMTP.
     home.done(&["dns", "records", "hermail.test"]);

@@ -283,7 +283,7 @@ catalogue! {
     KEY_ROLLOVER_FAILED = "key.rollover_failed", Operations, [Error], ["error"; "domain"];
     /// Private keys that were replaced long enough ago were erased.
     KEY_ERASED = "key.erased", Audit, [Info], ["count"];
-    /// An operator changed an account: added, password, quota, disabled, enabled, granted or withdrawn (an address to write under).
+    /// An operator changed an account: added, password, quota, trust, disabled, enabled, granted or withdrawn (an address to write under).
     ACCOUNT_CHANGED = "account.changed", Audit, [Warn], ["domain", "change"];
     /// An operator removed an account.
     ACCOUNT_REMOVED = "account.removed", Audit, [Warn], ["domain"];

@@ -15,7 +15,7 @@ use crate::cli::answer::Answer;
 use crate::cli::context::Context;
 use crate::cli::files::FileName;
 use crate::cli::signet::read::signet_of;
-use crate::cli::{Exit, Misuse, audit};
+use crate::cli::{Exit, Misuse, audit, terminal};
 use crate::config::PasswordsAt;
 use crate::dime::keys::UserKeys;
 use crate::dime::signet::{Kind, Signet};
@@ -173,7 +173,7 @@ pub fn nobodys_password() -> Secret<String> {
 }
 
 /// Sees to it that the user has a signet, if there is anything to make one from.
-async fn publish(
+pub(super) async fn publish(
     context: &Context,
     address: &Mailbox,
     trust: Trust,
@@ -222,8 +222,8 @@ pub fn password(file: Option<&FileName>) -> anyhow::Result<Secret<String>> {
 }
 
 fn typed_twice() -> anyhow::Result<Secret<String>> {
-    let first = Secret::new(rpassword::prompt_password("Password: ")?);
-    let second = Secret::new(rpassword::prompt_password("Again: ")?);
+    let first = terminal::typed("Password: ")?;
+    let second = terminal::typed("Again: ")?;
     anyhow::ensure!(first == second, "the two passwords are not the same");
     Ok(first)
 }

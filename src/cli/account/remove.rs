@@ -7,10 +7,10 @@ use serde_json::json;
 
 use super::missing;
 use crate::base::observe;
-use crate::cli::Exit;
 use crate::cli::answer::{Answer, removed};
 use crate::cli::context::Context;
 use crate::cli::serve::start_log;
+use crate::cli::{Exit, check};
 use crate::mail::address::Mailbox;
 use crate::store::Removal;
 
@@ -37,7 +37,7 @@ pub async fn remove(context: &Context, remove: &Remove, out: &mut dyn Write) -> 
     match removed(removal, address)? {
         Removal::Missing => Err(missing(address)),
         Removal::AliasesLeadHere(aliases) => {
-            let aliases: Vec<String> = aliases.iter().map(Mailbox::to_string).collect();
+            let aliases = texts(&aliases);
             let answer = Answer {
                 text: format!(
                     "{address} stays: aliases lead to it ({}). Let them lead elsewhere, or say --with-aliases.\n",
@@ -55,6 +55,8 @@ pub async fn remove(context: &Context, remove: &Remove, out: &mut dyn Write) -> 
             let server = context.config.delivery.server_of(address.domain());
             let maildir = context.config.maildirs().folder(address);
             let maildir = server.is_none().then(|| maildir.display().to_string());
+            // It is removed, whatever can be found out of that.
+            let nobodys = check::nobodys(context).await.unwrap_or_default();
             let stays = match (&maildir, server) {
                 (Some(maildir), _) => format!("in {maildir}"),
                 (None, server) => format!(
@@ -65,16 +67,38 @@ pub async fn remove(context: &Context, remove: &Remove, out: &mut dyn Write) -> 
             let answer = Answer {
                 text: format!(
                     "{address} is removed: mail for it is refused, its signet is out of service, and its private keys are \
-                     erased.\nIts mail stays {stays}.\n"
+                     erased.\nIts mail stays {stays}.\n{}",
+                    warning(&nobodys)
                 ),
                 json: json!({
                     "result": "done",
                     "address": address.to_string(),
                     "maildir": maildir,
+                    "nobody_gets": texts(&nobodys),
                 }),
             };
             answer.write(remove.json, out)?;
             Ok(Exit::Done)
         }
     }
+}
+
+/// Whose mail nobody gets any more, if that is so.
+fn warning(nobodys: &[Mailbox]) -> String {
+    match nobodys {
+        [] => String::new(),
+        [first, rest @ ..] => {
+            let more = match rest.len() {
+                0 => String::new(),
+                count => format!(" (and {count} more: `dimed check`)"),
+            };
+            format!(
+                "Nobody gets mail for {first} now{more}: add an account or alias of that name, or set `postmaster` in [accounts].\n"
+            )
+        }
+    }
+}
+
+fn texts(mailboxes: &[Mailbox]) -> Vec<String> {
+    mailboxes.iter().map(Mailbox::to_string).collect()
 }

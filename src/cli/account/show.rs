@@ -9,6 +9,7 @@ use super::{Address, account};
 use crate::cli::Exit;
 use crate::cli::answer::{Answer, octets, printable};
 use crate::cli::context::Context;
+use crate::cli::lost::{self, Known};
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::date::rfc5322;
 use crate::store::{Account, TrustMode, fold};
@@ -67,9 +68,7 @@ pub async fn show(
 ) -> anyhow::Result<Exit> {
     let account = account(context, address).await?;
     let maildirs = context.config.maildirs();
-    let signet = context.published().user(&account.address).await?;
-    let fingerprint = signet.as_ref().and_then(|user| user.signet.full_fingerprint());
-    let fingerprint = fingerprint.map(|print| print.to_string());
+    let (Known { fingerprint, lost }, signet) = lost::user(context, &account.address).await?;
     let keys_here = signet.is_some_and(|user| user.keys.is_some());
     let aliases = texts(&aliases_of(context, &account).await?);
     let senders = texts(&context.store.granted_senders(&account.address).await?);
@@ -90,6 +89,7 @@ pub async fn show(
             ("mailbox_server", json!(server)),
             ("signet", json!(fingerprint)),
             ("private_keys", json!(keys_here)),
+            ("lost", json!(lost)),
         ];
         fields.extend(more.map(|(name, value)| (name.to_owned(), value)));
     }
@@ -98,7 +98,7 @@ pub async fn show(
         (Some(print), true) => format!("{print}, private keys here"),
         (Some(print), false) => print.clone(),
     };
-    let text = format!(
+    let mut text = format!(
         "{}\n  trust mode    {}\n  state         {}\n  since         {}\n  aliases       {}\n  may write as  {}\n  \
          quota         {}\n  mailbox       {}\n  signet        {signet}\n",
         printable(&account.address.to_string()),
@@ -118,8 +118,14 @@ pub async fn show(
                 .unwrap_or_default()
         ),
     );
+    if let Some(lost) = &lost {
+        text += &format!("  lost          {lost}\n");
+    }
     Answer { text, json: object }.write(*json, out)?;
-    Ok(Exit::Done)
+    Ok(match lost {
+        Some(_) => Exit::No,
+        None => Exit::Done,
+    })
 }
 
 fn brief(account: &Account) -> Value {
@@ -133,7 +139,8 @@ fn brief(account: &Account) -> Value {
     })
 }
 
-fn trust(mode: TrustMode) -> &'static str {
+/// The name of a trust mode.
+pub(super) fn trust(mode: TrustMode) -> &'static str {
     match mode {
         TrustMode::Trustful => "trustful",
         TrustMode::Cautious => "cautious",

@@ -1,13 +1,14 @@
 //! What mail of programs of this host rests on, and on whose behalf `dimed check` looks at it.
 
-use std::fs::metadata;
+use std::fs::{metadata, read_to_string};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use super::surroundings::Finding;
 use crate::accounts::Loaded;
-use crate::config::{Config, LocalMail, Warning};
-use crate::daemon::pickup;
+use crate::base::durable;
+use crate::config::{self, Config, LocalMail, Warning};
+use crate::daemon::{health, pickup};
 use crate::mail::address::Domain;
 
 /// What is worth a second look of the files for programs of this host.
@@ -79,6 +80,50 @@ fn everybody_reads(path: &Path) -> bool {
     let allows =
         |path: &Path, bits: u32| metadata(path).is_ok_and(|found| found.permissions().mode() & bits == bits);
     allows(&path, 0o004) && path.ancestors().skip(1).all(|folder| allows(folder, 0o001))
+}
+
+/// Files and folders that everybody on this machine could put something else into. `path` is the configuration.
+pub fn open_to_all(config: &Config, path: &Path) -> Vec<health::Finding> {
+    // In a folder such as /tmp, a file stays its owner's.
+    let places = [
+        (path, "the configuration", 0),
+        (
+            durable::folder_of(path),
+            "the folder of the configuration",
+            0o1000,
+        ),
+        (config.server.data_directory.as_path(), "server.data_directory", 0),
+    ];
+    let open = places
+        .into_iter()
+        .filter(|(place, _, protected)| is_open(place, *protected));
+    open.map(|(place, what, _)| {
+        health::Finding::wrong(
+            "writable_by_all",
+            format!(
+                "everybody on this machine can write to {} ({what})",
+                place.display()
+            ),
+            "whoever does decides what the daemon does, and with whose mail",
+            format!(
+                "run `chmod o-w {}`, and see whether somebody has",
+                place.display()
+            ),
+        )
+    })
+    .collect()
+}
+
+fn is_open(place: &Path, protected: u32) -> bool {
+    let mode = metadata(place).map_or(0, |found| found.permissions().mode());
+    mode & 0o002 != 0 && mode & protected == 0
+}
+
+/// Demands that no two services want one port of this host, where `[::]` may mean IPv4, too.
+pub fn demand_apart(config: &Config) -> Result<(), config::Error> {
+    let setting = read_to_string("/proc/sys/net/ipv6/bindv6only");
+    let v6_takes_v4 = setting.is_ok_and(|setting| setting.trim() == "0");
+    config.listen.check_apart(v6_takes_v4)
 }
 
 /// Whether somebody else runs the daemon, so that what may be read and written now says little about it. `user` is who looks.

@@ -13,12 +13,11 @@ use super::host;
 use crate::base::descriptors;
 use crate::base::time::{Clock, SystemClock, Timestamp};
 use crate::cli::context::Context;
-use crate::cli::key;
+use crate::cli::{key, lost};
 use crate::config::Config;
 use crate::daemon::health;
 use crate::mail::address::Domain;
 use crate::net::tls::{Identity, Period};
-use crate::signet_service;
 
 /// How long a mailbox server may take to say who it is.
 const PROBED_FOR: Duration = Duration::from_secs(5);
@@ -85,10 +84,8 @@ pub async fn without_keys(context: &Context) -> anyhow::Result<Vec<Finding>> {
     for served in context.store.list_domains().await? {
         let name = &served.name;
         if served.dime.is_some()
-            && matches!(
-                context.published().organization(name).await,
-                Err(signet_service::Error::NoKeys)
-            )
+            && let Err(error) = context.published().organization(name).await
+            && lost::is_lost(&error)
         {
             found.push(Finding {
                 code: "keys_lost",

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::dime::keys::UserKeys;
 use crate::dmtp::name::Name;
 use crate::mail::address::{Domain, Mailbox};
-use crate::store::{Account, LocalDomain, TrustMode, fold};
+use crate::store::{Account, DimeSettings, LocalDomain, TrustMode, fold};
 
 /// Users and aliases read at a time.
 const PAGE: u32 = 500;
@@ -44,9 +44,23 @@ enum Whom {
     New,
 }
 
+/// What came of giving DIME to a domain.
+#[derive(Debug)]
+pub enum Given {
+    /// It has it.
+    Done {
+        /// Whether it had none before.
+        is_new: bool,
+        /// Who has a signet now.
+        made: Made,
+    },
+    /// It cannot have it: these users' addresses cannot be written in DMTP.
+    Formless(Vec<Mailbox>),
+}
+
 /// How many signets were made, and how many users make their keys themselves.
 #[derive(Debug, Default, Clone, Copy)]
-struct Made {
+pub struct Made {
     users: usize,
     aliases: usize,
     at_home: usize,
@@ -56,36 +70,44 @@ struct Made {
 pub async fn join(join: Join, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let context = Context::open(config).await?;
     let name = &join.domain;
-    let before = find(&context, name).await?;
-    if before.dime.is_none() {
-        let formless = without_form(&context, name).await?;
-        if !formless.is_empty() {
-            return refused(name, &formless, join.json, out);
+    let settings = join.wanted.settings(&context.config);
+    match give(&context, name, settings).await? {
+        Given::Formless(formless) => refused(name, &formless, join.json, out),
+        Given::Done { is_new, made } => {
+            let domain = find(&context, name).await?;
+            let is_leaving = context.store.retirement(name).await?.is_some();
+            answer(&domain, is_new, is_leaving, made).write(join.json, out)?;
+            Ok(Exit::Done)
         }
-        make_keys(&context, name).await?;
+    }
+}
+
+/// Gives DIME to a domain that is served, if it has none.
+pub async fn give(context: &Context, name: &Domain, settings: DimeSettings) -> anyhow::Result<Given> {
+    let before = find(context, name).await?;
+    if before.dime.is_none() {
+        let formless = without_form(context, name).await?;
+        if !formless.is_empty() {
+            return Ok(Given::Formless(formless));
+        }
+        make_keys(context, name).await?;
     }
     let whom = match before.dime {
         None => Whom::All,
         Some(_) => Whom::New,
     };
-    let mut made = for_users(&context, name, whom).await?;
+    let mut made = for_users(context, name, whom).await?;
     let is_new = match before.dime {
-        None => {
-            let settings = join.wanted.settings(&context.config);
-            context.store.set_dime(name, settings).await?
-        }
+        None => context.store.set_dime(name, settings).await?,
         Some(_) => false,
     };
     if is_new {
-        audit::joined(&context, name);
+        audit::joined(context, name);
         // Who was added meanwhile.
-        made.users += for_users(&context, name, Whom::New).await?.users;
+        made.users += for_users(context, name, Whom::New).await?.users;
     }
-    made.aliases = for_aliases(&context, name, whom).await?;
-    let domain = find(&context, name).await?;
-    let is_leaving = context.store.retirement(name).await?.is_some();
-    answer(&domain, is_new, is_leaving, made).write(join.json, out)?;
-    Ok(Exit::Done)
+    made.aliases = for_aliases(context, name, whom).await?;
+    Ok(Given::Done { is_new, made })
 }
 
 async fn find(context: &Context, name: &Domain) -> anyhow::Result<LocalDomain> {
@@ -163,13 +185,21 @@ async fn for_aliases(context: &Context, name: &Domain, whom: Whom) -> anyhow::Re
     }
 }
 
-fn refused(name: &Domain, formless: &[Mailbox], json: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let named: Vec<String> = formless.iter().take(NAMED).map(ToString::to_string).collect();
-    let why = format!(
+/// Why a domain cannot have DIME in which users have these addresses.
+pub fn why_formless(formless: &[Mailbox]) -> String {
+    format!(
         "addresses in it have no form in DMTP, which only a domain without DIME can have ({}): {}",
         formless.len(),
-        printable(&named.join(", "))
-    );
+        printable(&first(formless).join(", "))
+    )
+}
+
+fn first(formless: &[Mailbox]) -> Vec<String> {
+    formless.iter().take(NAMED).map(ToString::to_string).collect()
+}
+
+fn refused(name: &Domain, formless: &[Mailbox], json: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let (named, why) = (first(formless), why_formless(formless));
     let answer = Answer {
         text: format!("{name} stays without DIME: {why}.\n"),
         json: json!({

@@ -11,6 +11,7 @@ use crate::base::observe;
 use crate::cli::Exit;
 use crate::cli::answer::{Answer, printable, removed};
 use crate::cli::context::Context;
+use crate::cli::lost::{self, Known};
 use crate::cli::serve::start_log;
 use crate::config::Config;
 use crate::mail::address::{Domain, Mailbox};
@@ -81,9 +82,8 @@ pub async fn show(show: &Show, config: Config, out: &mut dyn Write) -> anyhow::R
     let domain = context.store.local_domain(&show.domain).await?;
     let domain = domain.ok_or_else(|| missing(&show.domain))?;
     let leaving = context.store.retirement(&domain.name).await?;
-    let organization = context.published().organization(&domain.name).await?;
-    let fingerprint = organization.and_then(|found| found.signet.full_fingerprint());
-    let fingerprint = fingerprint.map(|print| print.to_string());
+    let Known { fingerprint, lost } = lost::organization(&context, &domain.name).await?;
+    let lost = lost.filter(|_| domain.dime.is_some());
     let postmaster = in_charge(&context, &domain.name, "postmaster").await?;
     let abuse = in_charge(&context, &domain.name, "abuse").await?;
 
@@ -95,6 +95,7 @@ pub async fn show(show: &Show, config: Config, out: &mut dyn Write) -> anyhow::R
                 json!(leaving.as_ref().map(|leaving| leaving.state.name())),
             ),
             ("signet", json!(fingerprint)),
+            ("lost", json!(lost)),
             ("postmaster", json!(postmaster)),
             ("abuse", json!(abuse)),
         ];
@@ -118,6 +119,9 @@ pub async fn show(show: &Show, config: Config, out: &mut dyn Write) -> anyhow::R
             fingerprint.as_deref().unwrap_or("none"),
         );
     }
+    if let Some(lost) = &lost {
+        text += &format!("  lost          {lost}\n");
+    }
     if let Some(leaving) = leaving {
         text += &format!("  leaves DIME   {}\n", leaving.state.name());
     }
@@ -127,7 +131,10 @@ pub async fn show(show: &Show, config: Config, out: &mut dyn Write) -> anyhow::R
         or_nobody(&abuse)
     );
     Answer { text, json: object }.write(show.json, out)?;
-    Ok(Exit::Done)
+    Ok(match lost {
+        Some(_) => Exit::No,
+        None => Exit::Done,
+    })
 }
 
 /// Stops to serve a domain.

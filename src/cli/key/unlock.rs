@@ -7,9 +7,9 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use crate::base::secret::Secret;
-use crate::cli::Misuse;
 use crate::cli::files::{FileName, MAX_OBJECT};
 use crate::cli::refusal::Refusal;
+use crate::cli::{Misuse, terminal};
 use crate::config;
 use crate::crypto::at_rest::Key;
 use crate::dime::armor;
@@ -42,8 +42,8 @@ impl Unlock {
             )
             .into());
         }
-        let first = Secret::new(rpassword::prompt_password("Passphrase: ")?);
-        if again && first != Secret::new(rpassword::prompt_password("Again: ")?) {
+        let first = terminal::typed("Passphrase: ")?;
+        if again && first != terminal::typed("Again: ")? {
             return Err(Misuse("the two passphrases are not the same".into()).into());
         }
         Ok(first)

@@ -25,6 +25,7 @@ use self::place::Place;
 use super::Exit;
 
 pub use options::{Failure, Status};
+pub(super) use user::caller;
 
 /// One of the commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -28,8 +28,8 @@ pub fn demand_usable(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Has a certificate in place for every service.
-pub async fn fetch(context: &Context, progress: &mut Progress<'_>) -> anyhow::Result<()> {
+/// Has a certificate in place for DMTP, and for every service for which there is no other.
+pub fn own(context: &Context, progress: &mut Progress<'_>) -> anyhow::Result<()> {
     let config = &context.config;
     let host = &config.server.hostname;
     let (made, _) = config.self_signed_pair();
@@ -50,6 +50,13 @@ pub async fn fetch(context: &Context, progress: &mut Progress<'_>) -> anyhow::Re
         }
         (false, None) => progress.already("certificate", "there is a self-signed certificate")?,
     }
+    Ok(())
+}
+
+/// Has the authority issue a certificate, if one is to, and it is time.
+pub async fn issued(context: &Context, progress: &mut Progress<'_>) -> anyhow::Result<()> {
+    let config = &context.config;
+    let host = &config.server.hostname;
     let Some(issuer) = config.issuer(&config.dns.resolver()?)? else {
         return Ok(());
     };

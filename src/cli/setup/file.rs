@@ -8,12 +8,20 @@ use toml::{Table, Value};
 use crate::config::{Acme, Config};
 use crate::mail::address::Domain;
 
+/// How it begins, before the domain.
+const HEAD: &str = "# Made by `dimed setup ";
+
+/// Whether the configuration at `path` was written here.
+pub fn is_ours(path: &Path) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|text| text.starts_with(HEAD))
+}
+
 /// The text for a configuration; `path` is only named in errors.
 pub fn render(config: &Config, domain: &Domain, path: &Path) -> anyhow::Result<String> {
     let whole = Table::try_from(config)?;
     let usual = Table::try_from(Config::for_host(config.server.hostname.clone()))?;
     let mut text = format!(
-        "# Made by `dimed setup {domain}`. What is not said here is as usual: the sample of this file explains every key,\n\
+        "{HEAD}{domain}`. What is not said here is as usual: the sample of this file explains every key,\n\
          # and `dimed check` says what is wrong.\n"
     );
     let mut sections: Vec<(&String, &Value)> = whole.iter().collect();

@@ -3,12 +3,14 @@
 
 mod certificate;
 mod file;
+mod lock;
 mod owner;
 mod plan;
 mod ports;
 mod progress;
 mod questions;
 mod steps;
+mod traces;
 mod wait;
 
 use std::io::{BufReader, IsTerminal as _, Write};
@@ -18,12 +20,17 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use self::lock::Lock;
 use self::progress::Progress;
 use self::questions::Questions;
-use super::Exit;
 use super::files::FileName;
+use super::{Exit, check};
+use crate::config::Config;
 use crate::mail::address::{Domain, Mailbox};
 use crate::net::acme::Challenge;
+
+pub use lock::Busy;
+pub use traces::Gone;
 
 /// Set up a domain, from nothing to mail: configuration, keys, the first account, a certificate, and what to publish in DNS.
 ///
@@ -32,7 +39,8 @@ use crate::net::acme::Challenge;
 /// sees to a certificate, prints the DNS records, and waits until DNS has them.
 ///
 /// Repeat it as often as you like: what has been done is left as it is, and what is missing is done. A configuration file that says
-/// something else than the options is not changed. As root it goes on as the user who owns the data directory.
+/// something else than the options is not changed. Where there was an installation, and its database is not there, nothing is made
+/// without --new. A domain that is served without DIME gets it. As root it goes on as the user who owns the data directory.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The domain.
@@ -98,6 +106,9 @@ pub struct Arguments {
     /// File with what signatures in DNS must lead to. [default: the root's published anchors]
     #[arg(long, value_name = "FILE")]
     trust_anchors: Option<PathBuf>,
+    /// Begin afresh where the database of an installation is gone for good. One that is there is never touched.
+    #[arg(long)]
+    new: bool,
     /// Ask nothing but the password, and agree to the terms of the authority that issues certificates.
     #[arg(long)]
     yes: bool,
@@ -125,7 +136,9 @@ enum Tls {
 
 /// Does everything that has not been done.
 pub async fn run(arguments: Arguments, path: &Path, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    owner::step_down(&plan::data_directory(&arguments, path)?)?;
+    let usual = Config::for_host(arguments.domain.clone()).server.data_directory;
+    owner::step_down(&plan::data_directory(&arguments, path)?, &usual)?;
+    let mut lock = Lock::take(path)?;
     let types = !arguments.json && std::io::stdin().is_terminal();
     let asks = types && !arguments.yes;
     let plan = {
@@ -135,17 +148,30 @@ pub async fn run(arguments: Arguments, path: &Path, out: &mut dyn Write) -> anyh
     };
     ports::demand_free(&plan.config)?;
     certificate::demand_usable(&plan.config)?;
+    plan::demand_usable(&plan.config)?;
 
     let domain = &arguments.domain;
     let mut progress = Progress::new(out, arguments.json, asks);
-    steps::configuration(&plan, path, &mut progress)?;
-    let context = steps::store(plan.config, &mut progress).await?;
+    owner::warn(&plan.config.server.data_directory, &mut progress)?;
+    steps::configuration(&plan, path, &mut lock, &mut progress)?;
+    let context = steps::store(plan.config, path, &mut progress).await?;
+    let newcomer = steps::newcomer(&context, domain, plan.account, plan.password, &mut progress).await?;
     steps::domain(&context, domain, &mut progress).await?;
-    steps::account(&context, domain, plan.account, plan.password, &mut progress).await?;
+    steps::account(&context, domain, newcomer, &mut progress).await?;
     steps::dkim(&context, domain, &mut progress).await?;
-    certificate::fetch(&context, &mut progress).await?;
-    let records = super::dns::records_of(&context, domain).await?;
-    progress.records(records)?;
+    steps::others(&context, domain, &mut progress).await?;
+    certificate::own(&context, &mut progress)?;
+    let issued = certificate::issued(&context, &mut progress).await;
+    // Also where the authority refuses: it may do so because DNS does not have them.
+    progress.records(super::dns::records_of(&context, domain).await?)?;
+    drop(lock);
+    let left = match issued {
+        Ok(()) => check::check_in_charge_of(&context, domain).await,
+        failed => failed,
+    };
+    if let Err(error) = left {
+        return progress.fail(domain, error);
+    }
     if arguments.no_wait {
         return progress.end(domain, None);
     }

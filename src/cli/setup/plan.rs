@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::file;
 use super::questions::Questions;
-use super::{Arguments, Tls};
+use super::{Arguments, Tls, file, traces};
 use crate::accounts;
 use crate::base::secret::Secret;
 use crate::cli::account::add;
 use crate::cli::reference::SAMPLE;
 use crate::cli::{Misuse, load};
-use crate::config::{Config, Error, LETS_ENCRYPT};
+use crate::config::{self, Config, Error, LETS_ENCRYPT, Origin, PasswordsAt};
+use crate::dmtp::name::Name;
 use crate::mail::address::{Domain, Mailbox};
+use crate::store::fold;
 
 /// Everything that the steps need to know.
 pub struct Plan {
@@ -55,44 +56,113 @@ pub fn make(
     mut questions: Option<&mut Questions<'_>>,
 ) -> anyhow::Result<Plan> {
     let domain = &arguments.domain;
-    if let Some(account) = arguments
-        .account
-        .as_ref()
-        .filter(|account| account.domain() != domain)
-    {
-        return Err(Misuse(format!("{account} is not in {domain}")).into());
+    if let Some(account) = &arguments.account {
+        demand_fit(account, domain)?;
     }
     let password = password(arguments, types)?;
     if let Some(config) = existing(path)? {
         demand_same(arguments, &config, path)?;
+        demand_whole(arguments, &config, path, true)?;
+        let (account, password) = match traces::is_without_database(&config) {
+            // Nobody has an account yet.
+            true => {
+                let account = first_account(arguments, &mut questions)?;
+                let password = first_password(&config, &account, password, questions)?;
+                (Some(account), password)
+            }
+            false => (arguments.account.clone(), password),
+        };
         return Ok(Plan {
             config,
             text: None,
-            account: arguments.account.clone(),
+            account,
             password,
         });
     }
     let (config, account) = fresh(arguments, questions.as_deref_mut())?;
     let text = file::render(&config, domain, path)?;
-    let password = match password {
-        Password::Unknown => {
-            return Err(Misuse(format!("say the password of {account} with --password-file")).into());
-        }
-        // Now, so that nothing has been made yet if it cannot be used.
-        Password::Typed => {
-            if let Some(questions) = questions {
-                questions.tell(&format!("The password of {account}:"))?;
-            }
-            Password::Given(usable(add::password(None)?)?)
-        }
-        given => given,
-    };
+    demand_whole(arguments, &config, path, false)?;
+    let password = first_password(&config, &account, password, questions)?;
     Ok(Plan {
         config,
         text: Some(text),
         account: Some(account),
         password,
     })
+}
+
+fn demand_whole(
+    arguments: &Arguments,
+    config: &Config,
+    path: &Path,
+    is_written: bool,
+) -> Result<(), traces::Gone> {
+    match arguments.new {
+        true => Ok(()),
+        false => traces::demand_whole(config, path, is_written),
+    }
+}
+
+/// An address that a user of the domain can have, which has DIME.
+fn demand_fit(account: &Mailbox, domain: &Domain) -> Result<(), Misuse> {
+    if account.domain() != domain {
+        return Err(Misuse(format!("{account} is not in {domain}")));
+    }
+    let has_form = matches!(Name::parse(&fold(account)), Ok(Name::User(_)));
+    match has_form && account.local() != "*" {
+        true => Ok(()),
+        false => Err(Misuse(format!(
+            "{account} cannot be the address of a user in a domain with DIME: choose one without quotes, of letters and digits of \
+             ASCII, dots and signs such as - + _"
+        ))),
+    }
+}
+
+/// Its password, now, so that nothing has been made yet if it cannot be used. Where Dovecot has the passwords, there is none to give.
+fn first_password(
+    config: &Config,
+    account: &Mailbox,
+    password: Password,
+    questions: Option<&mut Questions<'_>>,
+) -> anyhow::Result<Password> {
+    if matches!(config.accounts.authentication, PasswordsAt::Dovecot(_)) {
+        return Ok(password);
+    }
+    match password {
+        Password::Unknown => {
+            Err(Misuse(format!("say the password of {account} with --password-file")).into())
+        }
+        Password::Typed => {
+            if let Some(questions) = questions {
+                questions.tell(&format!("The password of {account}:"))?;
+            }
+            Ok(Password::Given(usable(add::password(None)?)?))
+        }
+        given @ Password::Given(_) => Ok(given),
+    }
+}
+
+/// What the configuration names can be used, as far as it is there: the folder for the data, the master key, what DNS is judged by.
+pub fn demand_usable(config: &Config) -> anyhow::Result<()> {
+    let data = &config.server.data_directory;
+    if let Some(file) = data
+        .ancestors()
+        .find(|place| place.exists())
+        .filter(|place| !place.is_dir())
+    {
+        let text = format!(
+            "{} cannot be the data directory: {} is no folder",
+            data.display(),
+            file.display()
+        );
+        return Err(Misuse(text).into());
+    }
+    let is_made = matches!(config::find_master_key(config), Origin::File(key) if !key.exists());
+    if !is_made {
+        config::load_master_key(config).context("the master key cannot be used")?;
+    }
+    config.dns.resolver()?;
+    Ok(())
 }
 
 fn password(arguments: &Arguments, types: bool) -> anyhow::Result<Password> {
@@ -106,7 +176,8 @@ fn password(arguments: &Arguments, types: bool) -> anyhow::Result<Password> {
     Ok(Password::Given(password))
 }
 
-fn usable(password: Secret<String>) -> anyhow::Result<Secret<String>> {
+/// A password that follows the rules.
+pub fn usable(password: Secret<String>) -> anyhow::Result<Secret<String>> {
     accounts::check_password(&password)?;
     Ok(password)
 }
@@ -152,14 +223,7 @@ fn fresh(
         (None, Some(questions)) => questions.ask("Name of this host in DNS", usual_host(domain)?)?,
         (None, None) => usual_host(domain)?,
     };
-    let account = match (&arguments.account, &mut questions) {
-        (Some(account), _) => account.clone(),
-        (None, Some(questions)) => asked_account(questions, domain)?,
-        (None, None) => {
-            let text = format!("say the first account with --account, such as postmaster@{domain}");
-            return Err(Misuse(text).into());
-        }
-    };
+    let account = first_account(arguments, &mut questions)?;
     let tls = match (tls(arguments)?, &mut questions) {
         (Some(tls), _) => tls,
         (None, Some(questions)) => {
@@ -176,6 +240,22 @@ fn fresh(
     Ok((config, account))
 }
 
+/// The first account, as the options or somebody says.
+fn first_account(
+    arguments: &Arguments,
+    questions: &mut Option<&mut Questions<'_>>,
+) -> anyhow::Result<Mailbox> {
+    let domain = &arguments.domain;
+    match (&arguments.account, questions) {
+        (Some(account), _) => Ok(account.clone()),
+        (None, Some(questions)) => asked_account(questions, domain),
+        (None, None) => {
+            let text = format!("say the first account with --account, such as postmaster@{domain}");
+            Err(Misuse(text).into())
+        }
+    }
+}
+
 fn usual_host(domain: &Domain) -> anyhow::Result<Domain> {
     let host = Domain::parse(&format!("mx.{domain}"));
     Ok(host.map_err(|_| Misuse("say the name of this host with --hostname".into()))?)
@@ -187,10 +267,10 @@ pub fn asked_account(questions: &mut Questions<'_>, domain: &Domain) -> anyhow::
     let default = Mailbox::parse(&format!("postmaster@{domain}"))?;
     loop {
         let account = questions.ask(&question, default.clone())?;
-        if account.domain() == domain {
-            return Ok(account);
+        match demand_fit(&account, domain) {
+            Ok(()) => return Ok(account),
+            Err(why) => questions.tell(&format!("{why}."))?,
         }
-        questions.tell(&format!("{account} is not in {domain}."))?;
     }
 }
 

@@ -8,11 +8,13 @@ use std::net::TcpListener;
 
 use anyhow::Context as _;
 
+use crate::cli::check;
 use crate::config::Config;
 use crate::daemon;
 
 /// Demands that the daemon will be able to listen, as far as that can be known: whoever sets it up may not use ports that it may.
 pub fn demand_free(config: &Config) -> anyhow::Result<()> {
+    check::demand_apart(config)?;
     if daemon::is_running(&config.server.data_directory) {
         return Ok(());
     }

@@ -1,12 +1,12 @@
 //! What is said, and asked, while steps are taken.
 
-use std::io::{BufReader, Write};
+use std::io::{self, BufReader, Write};
 
 use serde_json::{Value, json};
 
 use super::questions::Questions;
-use crate::cli::Exit;
-use crate::cli::answer::Answer;
+use crate::cli::answer::{Answer, printable};
+use crate::cli::{Exit, exit};
 use crate::mail::address::Domain;
 
 /// Tells people at once, and programs at the end.
@@ -15,6 +15,7 @@ pub struct Progress<'a> {
     json: bool,
     asks: bool,
     steps: Vec<Value>,
+    warnings: Vec<Value>,
     records: Value,
 }
 
@@ -26,6 +27,7 @@ impl<'a> Progress<'a> {
             json,
             asks,
             steps: Vec::new(),
+            warnings: Vec::new(),
             records: Value::Null,
         }
     }
@@ -40,6 +42,12 @@ impl<'a> Progress<'a> {
     pub fn already(&mut self, step: &'static str, text: &str) -> anyhow::Result<()> {
         self.steps.push(json!({ "step": step, "result": "already" }));
         self.say(&format!("Done already: {text}.\n"))
+    }
+
+    /// What is worth a second look, and keeps nothing from going on: for programs, and a clause for people.
+    pub fn warn(&mut self, code: &'static str, text: &str) -> anyhow::Result<()> {
+        self.warnings.push(json!({ "code": code, "message": text }));
+        self.say(&format!("Look again: {}.\n", printable(text)))
     }
 
     /// What is to be published.
@@ -71,6 +79,28 @@ impl<'a> Progress<'a> {
         question(&mut Questions::new(&mut input, self.out)).map(Some)
     }
 
+    /// The last words where a step could not be taken without which the others could. Programs are told of these, too.
+    pub fn fail(mut self, domain: &Domain, error: anyhow::Error) -> anyhow::Result<Exit> {
+        if !self.json {
+            self.say(
+                "\nNot everything is done, as the next line says. Everything else is; the same command goes on, and prints the records \
+                 again: what TLSA says goes with the certificate in use.\n",
+            )?;
+            return Err(error);
+        }
+        let (exit, told) = (Exit::of(&error), exit::told(&error));
+        // Nobody is left to be told if this fails.
+        let _ = writeln!(io::stderr(), "dimed: {}", printable(&told));
+        let mut object = exit::object(exit, &told);
+        object["domain"] = json!(domain.as_str());
+        object["steps"] = json!(self.steps);
+        object["warnings"] = json!(self.warnings);
+        object["records"] = self.records;
+        object["dns"] = Value::Null;
+        writeln!(self.out, "{object:#}")?;
+        Ok(exit)
+    }
+
     /// The last words, with what DNS says, if it was asked.
     pub fn end(mut self, domain: &Domain, found: Option<(Answer, Exit)>) -> anyhow::Result<Exit> {
         let is_right = found.as_ref().is_none_or(|(_, exit)| *exit == Exit::Done);
@@ -91,6 +121,7 @@ impl<'a> Progress<'a> {
                 "result": if is_right { "done" } else { "try_later" },
                 "domain": domain.as_str(),
                 "steps": self.steps,
+                "warnings": self.warnings,
                 "records": self.records,
                 "dns": found.map(|(answer, _)| answer.json),
             });

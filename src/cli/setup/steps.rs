@@ -1,46 +1,67 @@
 //! The steps about files and the database.
 
+use std::io;
 use std::path::Path;
 
 use anyhow::Context as _;
 
+use super::lock::Lock;
 use super::plan::{self, Password, Plan};
 use super::progress::Progress;
+use super::traces;
 use crate::accounts::NewAccount;
 use crate::base::durable;
+use crate::base::secret::Secret;
 use crate::cli::account::add::{self, Trust};
 use crate::cli::context::Context;
+use crate::cli::domain::{Given, why_formless};
 use crate::cli::{Misuse, audit, check};
 use crate::config::{self, Config, Error, Origin};
 use crate::mail::address::{Domain, Mailbox};
 use crate::store::{self, TrustMode};
 
-/// Writes the configuration file.
-pub fn configuration(plan: &Plan, path: &Path, progress: &mut Progress<'_>) -> anyhow::Result<()> {
+/// Other domains that are warned of, at most.
+const MOST_WARNINGS: usize = 10;
+
+/// Writes the configuration file, after a note that there is no database yet.
+pub fn configuration(
+    plan: &Plan,
+    path: &Path,
+    lock: &mut Lock,
+    progress: &mut Progress<'_>,
+) -> anyhow::Result<()> {
     let Some(text) = &plan.text else {
+        // Where somebody else keeps the configuration, nothing may be written beside it, and a set-up that is cut off before there is a
+        // database asks for --new.
+        let _ = traces::begin(&plan.config, path);
         return progress.already(
             "configuration",
             &format!("the configuration is {}", path.display()),
         );
     };
-    durable::create_folder(durable::folder_of(path))
-        .and_then(|()| durable::replace(path, text.as_bytes(), 0o644))
-        .map_err(|source| Error::Unreadable {
+    let written = |done: io::Result<()>| {
+        let named = done.map_err(|source| Error::Unreadable {
             path: path.to_owned(),
             source,
-        })
-        .context("the configuration cannot be written")?;
+        });
+        named.context("the configuration cannot be written")
+    };
+    written(durable::create_folder(durable::folder_of(path)))?;
+    lock.follow(path)?;
+    written(traces::begin(&plan.config, path))?;
+    written(durable::replace(path, text.as_bytes(), 0o644))?;
     progress.done("configuration", &format!("Wrote {}", path.display()))
 }
 
-/// Makes the database and the master key.
-pub async fn store(config: Config, progress: &mut Progress<'_>) -> anyhow::Result<Context> {
+/// Makes the database and the master key; the configuration is at `path`.
+pub async fn store(config: Config, path: &Path, progress: &mut Progress<'_>) -> anyhow::Result<Context> {
     let origin = config::find_master_key(&config);
     let missing = match &origin {
         Origin::File(path) if !path.exists() => Some(path.clone()),
         _ => None,
     };
     let context = Context::open_or_create(config).await?;
+    traces::end(path)?;
     match (missing, origin) {
         (Some(path), _) => {
             let path = path.display();
@@ -68,8 +89,12 @@ pub async fn domain(context: &Context, domain: &Domain, progress: &mut Progress<
             format!("mail for {domain} is passed on to another host, so it cannot be served")
         });
     }
-    if context.store.local_domain(domain).await?.is_some() {
-        return progress.already("domain", &format!("{domain} is served"));
+    match context.store.local_domain(domain).await? {
+        Some(local) if local.dime.is_some() => {
+            return progress.already("domain", &format!("{domain} is served"));
+        }
+        Some(_) => return join(context, domain, progress).await,
+        None => {}
     }
     let usual = crate::cli::domain::usual(&context.config);
     crate::cli::domain::serve(context, domain, Some(usual)).await?;
@@ -79,19 +104,32 @@ pub async fn domain(context: &Context, domain: &Domain, progress: &mut Progress<
     )
 }
 
-/// Adds the first account.
-pub async fn account(
+/// Gives DIME to a domain that is served without it.
+async fn join(context: &Context, domain: &Domain, progress: &mut Progress<'_>) -> anyhow::Result<()> {
+    let usual = crate::cli::domain::usual(&context.config);
+    match crate::cli::domain::give(context, domain, usual).await? {
+        Given::Done { .. } => progress.done(
+            "domain",
+            &format!("{domain}, which was served without DIME, has it now, with keys and signets"),
+        ),
+        Given::Formless(addresses) => {
+            anyhow::bail!("{domain} stays without DIME: {}", why_formless(&addresses))
+        }
+    }
+}
+
+/// Who is to have an account in the domain, with a password if it is to be made. Nothing has been changed in the database where
+/// something is wrong with that.
+pub async fn newcomer(
     context: &Context,
     domain: &Domain,
     wanted: Option<Mailbox>,
     password: Password,
     progress: &mut Progress<'_>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<(Mailbox, Option<Secret<String>>)> {
     let oldest = context.store.oldest_account(domain).await?;
     let address = match (wanted, oldest) {
-        (None, Some(account)) => {
-            return progress.already("account", &format!("{} has an account", account.address));
-        }
+        (None, Some(account)) => return Ok((account.address, None)),
         (Some(address), _) => address,
         // An earlier run has asked, and was cut off before it came to this.
         (None, None) => progress
@@ -103,38 +141,62 @@ pub async fn account(
             })?,
     };
     if context.store.account(&address).await?.is_some() {
-        progress.already("account", &format!("{address} has an account"))?;
-        return check::check_in_charge(context).await;
+        return Ok((address, None));
     }
+    if context.store.local_domain(domain).await?.is_some() {
+        let free = context.accounts().demand_free(&address).await;
+        free.with_context(|| format!("{address} cannot be added"))?;
+    }
+    let password = match password {
+        _ if add::is_at_dovecot(context) => add::nobodys_password(),
+        Password::Given(password) => password,
+        Password::Typed => {
+            progress.say(&format!("The password of {address}:\n"))?;
+            plan::usable(add::password(None)?)?
+        }
+        Password::Unknown => {
+            let text = format!("say the password of {address} with --password-file");
+            return Err(Misuse(text).into());
+        }
+    };
+    Ok((address, Some(password)))
+}
+
+/// Adds the first account, if there is a password for it.
+pub async fn account(
+    context: &Context,
+    domain: &Domain,
+    (address, password): (Mailbox, Option<Secret<String>>),
+    progress: &mut Progress<'_>,
+) -> anyhow::Result<()> {
+    let Some(password) = password else {
+        return progress.already("account", &format!("{address} has an account"));
+    };
     let failed = || format!("{address} cannot be added");
-    context
-        .accounts()
-        .demand_free(&address)
-        .await
-        .with_context(failed)?;
     let local = context.store.local_domain(domain).await?;
     let local = local.ok_or(store::Error::Missing).with_context(failed)?;
     let new = NewAccount {
-        password: match password {
-            _ if add::is_at_dovecot(context) => add::nobodys_password(),
-            Password::Given(password) => password,
-            Password::Typed => {
-                progress.say(&format!("The password of {address}:\n"))?;
-                add::password(None)?
-            }
-            Password::Unknown => {
-                let text = format!("say the password of {address} with --password-file");
-                return Err(Misuse(text).into());
-            }
-        },
+        password,
         trust_mode: TrustMode::Trustful,
         address: address.clone(),
     };
     add::make(context, &local, new, Trust::Trustful, None)
         .await
         .with_context(failed)?;
-    progress.done("account", &format!("{address} has an account and a signet"))?;
-    check::check_in_charge(context).await
+    progress.done("account", &format!("{address} has an account and a signet"))
+}
+
+/// Warns of other domains that are not as they should be: that keeps nobody from setting this one up.
+pub async fn others(context: &Context, domain: &Domain, progress: &mut Progress<'_>) -> anyhow::Result<()> {
+    let nobodys = check::nobodys(context).await?;
+    let of_others = nobodys.iter().filter(|address| address.domain() != domain);
+    for address in of_others.take(MOST_WARNINGS) {
+        let text = format!(
+            "nobody gets mail for {address}: add an account or alias of that name, or set `postmaster` in [accounts]"
+        );
+        progress.warn("nobody_in_charge", &text)?;
+    }
+    Ok(())
 }
 
 /// Makes keys for DKIM.

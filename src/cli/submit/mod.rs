@@ -15,8 +15,8 @@ use std::str::FromStr;
 use clap::Args;
 use zeroize::Zeroizing;
 
-use super::Misuse;
 use super::files::FileName;
+use super::{Misuse, terminal};
 use crate::base::secret::Secret;
 use crate::mail::address::{Domain, Mailbox};
 
@@ -90,7 +90,7 @@ impl Access {
                 let text = "there is no terminal to ask for the login password: name --password-file";
                 return Err(Misuse(text.into()).into());
             }
-            return Ok(Secret::new(rpassword::prompt_password("Login password: ")?));
+            return Ok(terminal::typed("Login password: ")?);
         };
         let octets = file.read_private(MAX_PASSWORD)?;
         let text = std::str::from_utf8(&octets)

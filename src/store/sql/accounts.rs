@@ -156,6 +156,18 @@ impl Accounts for SqlStore {
             .await
     }
 
+    async fn set_trust_mode(&self, address: &Mailbox, mode: TrustMode) -> Result<bool, Error> {
+        let folded = fold(address);
+        let is_changed = self
+            .inner
+            .write(move |db| Box::pin(set_trust_mode(db, folded, mode)))
+            .await?;
+        if mode != TrustMode::Cautious {
+            self.empty_log().await?;
+        }
+        Ok(is_changed)
+    }
+
     async fn set_quota(&self, address: &Mailbox, quota_bytes: Option<u64>) -> Result<bool, Error> {
         let sql = "UPDATE accounts SET quota_bytes = $1 WHERE folded = $2";
         self.set_number(sql, quota_bytes.map(stored_octets), address)
@@ -267,6 +279,31 @@ impl AccountRow {
             quota_bytes: self.quota_bytes.map(i64::unsigned_abs),
         })
     }
+}
+
+/// Changes a trust mode; only of a cautious user anything is left here under a passphrase.
+async fn set_trust_mode(db: &mut Connection, folded: String, mode: TrustMode) -> Result<bool, Error> {
+    let changed = query("UPDATE accounts SET trust_mode = $1 WHERE folded = $2")
+        .bind(trust_mode_text(mode))
+        .bind(&folded)
+        .execute(&mut *db)
+        .await?;
+    if changed.rows_affected() != 1 {
+        return Ok(false);
+    }
+    if mode != TrustMode::Cautious {
+        securely(db, |db| {
+            Box::pin(async move {
+                query("DELETE FROM key_deposits WHERE folded = $1")
+                    .bind(&folded)
+                    .execute(db)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await?;
+    }
+    Ok(true)
 }
 
 /// Removes an account and everything that is kept of it.

@@ -176,10 +176,12 @@ async fn what_is_in_memory_or_open_to_everybody_is_found() {
     for file in ["tls/key.pem", "dimed.db"] {
         std::fs::set_permissions(data.join(file), std::fs::Permissions::from_mode(0o644)).unwrap();
     }
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o702)).unwrap();
     let (code, found) = doctor(&hismail, &["--reach", "none"]);
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o700)).unwrap();
     assert_eq!(
         (code, of_weight(&found, "wrong")),
-        (1, vec!["key_readable".to_owned()])
+        (1, ["key_readable", "writable_by_all"].map(str::to_owned).to_vec())
     );
     assert!(
         of_weight(&found, "risky").contains(&"database_readable".to_owned()),

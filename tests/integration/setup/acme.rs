@@ -138,6 +138,23 @@ async fn an_authority_that_is_not_there_is_asked_again_later() {
     let more = format!("{USUAL} {nobody} --acme-ca {} {asks} --no-wait", roots.display());
     let said = host.refused(75, &more);
     assert!(said.contains("the authority cannot be asked"), "{said}");
+    // The records can be published meanwhile.
+    let shown = String::from_utf8(output(&mut host.setting_up(&more)).stdout).unwrap();
+    assert!(
+        shown.contains("Publish these records") && shown.contains("_dx.hermail.test. 3600 IN TXT"),
+        "{shown}"
+    );
+    assert!(shown.contains("the same command goes on"), "{shown}");
+    let object = host.set_up(75, &more.replace(USUAL, ""));
+    assert_eq!(object["result"], "try_later");
+    assert!(!object["records"]["records"].as_array().unwrap().is_empty());
+    assert!(
+        object["message"]
+            .as_str()
+            .unwrap()
+            .contains("the authority cannot be asked"),
+        "{object}"
+    );
 }
 
 /// Puts a certificate in place for the same key, for a time of which little is left.

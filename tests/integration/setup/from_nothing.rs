@@ -1,6 +1,6 @@
 //! All of it, with a self-signed certificate.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 
 use super::super::support::PATIENCE;
 use super::*;
@@ -144,11 +144,57 @@ async fn a_password_that_is_mistyped_changes_nothing() {
     }
 }
 
+/// A shell without an editor of its own, such as dash, would go on with a terminal that shows nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_is_as_it_was_after_ctrl_c_at_a_password() {
+    let host = Host::new().await;
+    let line = format!(
+        "echo before $(stty -g) .; {DIMED} --config {} setup {NAME} --hostname mx.hermail.test --account {ALICE} --tls self-signed \
+         --no-wait {}; echo after $? $(stty -g) .",
+        host.config().display(),
+        host.place()
+    );
+    let mut terminal = Command::new("script")
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .current_dir(host.desk.0.path())
+        .env("SHELL", "/bin/sh")
+        .env_remove("DIMED_MASTER_KEY")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut keys, mut screen) = (terminal.stdin.take().unwrap(), terminal.stdout.take().unwrap());
+    let session = tokio::task::spawn_blocking(move || {
+        let (mut said, mut octet) = (Vec::new(), [0]);
+        while screen.read(&mut octet).unwrap() == 1 {
+            said.extend(octet);
+            if said.ends_with(b"Password: ") {
+                keys.write_all(b"abc\x03").unwrap();
+            }
+        }
+        terminal.wait().unwrap();
+        String::from_utf8_lossy(&said).into_owned()
+    });
+    let said = tokio::time::timeout(PATIENCE, session)
+        .await
+        .expect("it ends")
+        .unwrap();
+    let settings = |word: &str| {
+        let (_, rest) = said.split_once(word).unwrap_or_else(|| panic!("{said}"));
+        rest.split(" .").next().unwrap().to_owned()
+    };
+    // 128 and the number of SIGINT.
+    assert_eq!(settings("after 130 "), settings("before "), "{said}");
+    assert!(!said.contains("abc"), "{said}");
+    assert!(host.is_untouched());
+}
+
 /// As if it had been cut off once the configuration was there.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_cut_off_asks_for_the_account_again() {
     let host = Host::new().await;
     host.set_up(0, "--tls self-signed --no-wait");
+    host.desk.write("etc/dimed.toml.begun", "");
     std::fs::remove_dir_all(host.desk.path("data")).unwrap();
     std::fs::remove_file(host.desk.path("etc/master.key")).unwrap();
     let (is_done, said) = typed(&host, &format!("bob@hermail.test\n{PASSWORD}\n{PASSWORD}\n")).await;

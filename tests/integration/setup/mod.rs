@@ -2,6 +2,7 @@
 
 mod acme;
 mod from_nothing;
+mod gone;
 mod half;
 mod owner;
 mod pebble;

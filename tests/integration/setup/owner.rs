@@ -6,6 +6,18 @@ use super::super::peers::seat::{User, is_root};
 use super::super::support::name_server::done;
 use super::*;
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_root_makes_for_itself_is_told() {
+    let host = Host::new().await;
+    let object = host.set_up(0, "--tls self-signed --no-wait");
+    let mut warnings = object["warnings"].as_array().unwrap().iter();
+    assert_eq!(
+        warnings.any(|one| one["code"] == "made_by_root"),
+        is_root(),
+        "{object}"
+    );
+}
+
 /// Root could read everything, and the daemon, which is another user, nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_that_is_made_belongs_to_the_owner_of_the_data_directory() {

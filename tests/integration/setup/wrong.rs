@@ -6,7 +6,7 @@ use super::super::support::certificates::Certification;
 use super::*;
 
 /// The line, which is all that is said.
-fn line(said: &str) -> &str {
+pub fn line(said: &str) -> &str {
     let line = said.strip_prefix("dimed: ").unwrap_or_else(|| panic!("{said}"));
     assert_eq!(said.lines().count(), 1, "{said}");
     line.trim_end()
@@ -49,6 +49,16 @@ async fn what_makes_no_sense_changes_nothing() {
             "short cannot be used",
         ),
         (
+            2,
+            "--account *@hermail.test --password-file password --tls self-signed",
+            "cannot be the address of a user",
+        ),
+        (
+            2,
+            "--account \"a(b\"@hermail.test --password-file password --tls self-signed",
+            "cannot be the address of a user",
+        ),
+        (
             78,
             "--account alice@hermail.test --password-file password --yes --acme-directory http://acme.test/dir",
             "begins with https://",
@@ -58,9 +68,27 @@ async fn what_makes_no_sense_changes_nothing() {
         assert!(line(&said).contains(words), "{said}");
         assert!(host.is_untouched(), "{more}");
     }
+    // Two services on one port.
+    let (ip, other) = (host.ip(), format!("--listen-smtp {}:{DMTP}", host.ip()));
+    let said = host.refused(78, &format!("{USUAL} --tls self-signed --no-wait {other}"));
+    assert!(
+        line(&said).contains(&format!("[listen] has {ip}:{DMTP} twice")),
+        "{said}"
+    );
+    assert!(host.is_untouched());
     // Not a domain at all: the parser of arguments says so.
     let done = output(&mut host.command("setup her..mail --no-wait"));
     assert_eq!(done.status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_key_that_is_none_is_named_before_anything_is_made() {
+    let host = Host::new().await;
+    std::fs::create_dir(host.desk.path("etc")).unwrap();
+    host.desk.write("etc/master.key", "abc\n");
+    let said = host.refused(78, &format!("{USUAL} --tls self-signed --new --no-wait"));
+    assert!(line(&said).contains("is not 32 octets"), "{said}");
+    assert!(!host.config().exists() && !host.desk.path("data").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,9 +5,9 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use crate::base::time::Timestamp;
-use crate::cli::Exit;
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
+use crate::cli::{Exit, lost};
 use crate::dime::key_set::SignedKeySet;
 use crate::dime::signet::Signet;
 use crate::dmtp::name::Name;
@@ -25,17 +25,26 @@ pub async fn run(context: &Context, name: &Name, json: bool, out: &mut dyn Write
     let signet = ours.map(|stored| Signet::decode(&stored.object)).transpose()?;
     let mut lines = vec![("name", text.clone())];
     let mut object = json!({ "name": text, "ours": signet.is_some() });
+    let mut is_lost = false;
     if let Some(signet) = &signet {
         let set = SignedKeySet::of(signet);
         lines.extend(describe(&set, now));
         object["key_set"] = view(&set);
-        let kept = context.published().candidates(&text).await?;
+        let kept = match context.published().candidates(&text).await {
+            Ok(kept) => Some(kept.len()),
+            Err(error) if lost::is_lost(&error) => None,
+            Err(error) => return Err(error.into()),
+        };
+        is_lost = kept.is_none();
         let ahead = context.store.key_sets_ahead(&text).await?;
-        lines.push(("private keys", format!("of {} signets", kept.len())));
+        lines.push(match kept {
+            Some(count) => ("private keys", format!("of {count} signets")),
+            None => ("private keys", "some are lost: they cannot be opened".into()),
+        });
         for set in &ahead {
             lines.push(("due", rfc5322(set.publish_at)));
         }
-        object["private_keys"] = json!(kept.len());
+        object["private_keys"] = json!(kept);
         let due = ahead.iter().map(|set| set.publish_at.unix_secs());
         object["ahead"] = json!(due.collect::<Vec<_>>());
     }
@@ -65,7 +74,7 @@ pub async fn run(context: &Context, name: &Name, json: bool, out: &mut dyn Write
         json: object,
     };
     answer.write(json, out)?;
-    Ok(match known {
+    Ok(match known && !is_lost {
         true => Exit::Done,
         false => Exit::No,
     })
@@ -74,7 +83,7 @@ pub async fn run(context: &Context, name: &Name, json: bool, out: &mut dyn Write
 /// Users whose keys are elsewhere and who have no further key set signed ahead.
 pub async fn running_out(context: &Context, json: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let published = context.published();
-    let mut found = Vec::new();
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
     let mut after: Option<String> = None;
     loop {
         let names = context.store.signet_names(after.as_deref(), PAGE).await?;
@@ -82,7 +91,13 @@ pub async fn running_out(context: &Context, json: bool, out: &mut dyn Write) -> 
             let Ok(Name::User(address)) = Name::parse(name) else {
                 continue;
             };
-            let user = published.user(&address).await?;
+            let user = match published.user(&address).await {
+                Err(error) if lost::is_lost(&error) => {
+                    unread.push(name.clone());
+                    continue;
+                }
+                user => user?,
+            };
             let Some(user) = user.filter(|user| user.keys.is_none()) else {
                 continue;
             };
@@ -99,19 +114,30 @@ pub async fn running_out(context: &Context, json: bool, out: &mut dyn Write) -> 
         }
     }
     let line = |(name, expires): &(String, u64)| format!("{name}  keys until {}\n", date(*expires));
-    let text: String = found.iter().map(line).collect();
+    let of_unread =
+        |name: &String| format!("{name}  cannot be looked at: private keys are lost (`dimed check`)\n");
+    let text: String = found
+        .iter()
+        .map(line)
+        .chain(unread.iter().map(of_unread))
+        .collect();
+    let is_complete = unread.is_empty();
+    let objects = found
+        .iter()
+        .map(|(name, expires)| json!({ "name": name, "expires": expires }));
+    let of_unread = unread.iter().map(|name| json!({ "name": name, "lost": true }));
     let answer = Answer {
-        text: match found.is_empty() {
+        text: match found.is_empty() && is_complete {
             true => "Nobody's key sets signed ahead run out.\n".into(),
             false => text,
         },
-        json: found
-            .iter()
-            .map(|(name, expires)| json!({ "name": name, "expires": expires }))
-            .collect(),
+        json: objects.chain(of_unread).collect(),
     };
     answer.write(json, out)?;
-    Ok(Exit::Done)
+    Ok(match is_complete {
+        true => Exit::Done,
+        false => Exit::No,
+    })
 }
 
 type Found = Result<Option<SignedKeySet>, crate::dime::key_set::Error>;

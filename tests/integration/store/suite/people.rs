@@ -83,6 +83,24 @@ pub async fn what_an_operator_changes_of_an_account_stays(bed: &dyn Bed) {
     assert!(!store.set_disabled(&nobody, None).await.unwrap());
     assert!(!store.set_password(&nobody, String::new(), None).await.unwrap());
     assert!(!store.set_quota(&nobody, None).await.unwrap());
+    assert!(!store.set_trust_mode(&nobody, TrustMode::Paranoid).await.unwrap());
+    // What a cautious user has left here stays as long as they are one.
+    for (mode, is_left) in [(TrustMode::Cautious, true), (TrustMode::Paranoid, false)] {
+        let version = store
+            .key_deposit(&bob)
+            .await
+            .unwrap()
+            .map_or(0, |left| left.version);
+        store
+            .put_key_deposit(&bob, b"wrapped".to_vec(), version, NOON)
+            .await
+            .unwrap();
+        assert!(store.set_trust_mode(&bob, mode).await.unwrap());
+        assert_eq!(store.account(&bob).await.unwrap().unwrap().trust_mode, mode);
+        assert_eq!(store.key_deposit(&bob).await.unwrap().is_some(), is_left);
+    }
+    let others = store.account(&mailbox("carol@a.test")).await.unwrap().unwrap();
+    assert_eq!(others.trust_mode, TrustMode::Cautious);
 }
 
 pub async fn senders_are_granted_and_withdrawn(bed: &dyn Bed) {
