@@ -34,8 +34,9 @@ impl Bed {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(NOW));
         let master = MasterKey::new(Key::from_bytes([1; 32]));
-        let opened = SqliteStore::open(&folder.path().join("dimed.db"), master, clock.clone());
-        let store = Arc::new(opened.await.unwrap());
+        let path = folder.path().join("dimed.db");
+        let opened = SqliteStore::open(&path, master, clock.clone()).await;
+        let store = Arc::new(opened.unwrap());
         let windows = Destinations::new(2, Arc::new(Hosts::new(2)));
         let runner = Runner::new(Arc::clone(&store) as _, clock.clone(), attempt, 2, windows, LEASE);
         Self {
