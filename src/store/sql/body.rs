@@ -11,6 +11,7 @@ use async_trait::async_trait;
 
 use super::claim::{GROUP_RECIPIENTS, SMALL_BODY};
 use super::message::{Lease, SealedMessage, insert_piece, store_message};
+use super::writer::Durable;
 use super::{SqlStore, settle};
 use crate::base::id::{LeaseToken, QueueId};
 use crate::base::secret::Secret;
@@ -158,14 +159,15 @@ impl SpoolBody {
         }
     }
 
-    /// Stores the full piece that has gathered, outside any message.
+    /// Stores the full piece that has gathered, outside any message. It is durable with the message at the latest, whose commit comes
+    /// behind it.
     async fn store_piece(&mut self) -> Result<(), Error> {
         let number = self.pieces_stored;
         let sealed = self.key.seal_piece(number, &self.piece);
         let message = self.key.message().to_string();
         self.store
             .inner
-            .write(move |db| {
+            .write_as(Durable::Soon, move |db| {
                 Box::pin(async move {
                     query("INSERT INTO incoming (message) VALUES ($1) ON CONFLICT DO NOTHING")
                         .bind(&message)
