@@ -106,6 +106,32 @@ fn a_lost_master_key_is_not_replaced_under_an_existing_database() {
 }
 
 #[test]
+fn no_database_is_made_in_the_place_of_one_that_is_gone() {
+    let home = Home::new();
+    let add = ["domain", "add", "hermail.test"];
+    home.done(&add);
+    let (data, disk, note) = (
+        home.path("data"),
+        home.path("disk"),
+        home.path("dimed.toml.begun"),
+    );
+    assert!(!note.exists());
+    fs::rename(&data, &disk).unwrap();
+    let message = home.fails(78, &add);
+    assert!(message.contains("mount its disk"), "{message}");
+    assert!(!data.exists() && !note.exists());
+    fs::rename(&disk, &data).unwrap();
+    home.fails(1, &add);
+    // Cut off before there was a database.
+    fs::rename(&data, &disk).unwrap();
+    fs::write(&note, "").unwrap();
+    home.done(&add);
+    assert!(!note.exists());
+    fs::remove_dir_all(&data).unwrap();
+    home.done(&[&add[..], &["--new"]].concat());
+}
+
+#[test]
 fn another_master_key_does_not_open_the_database() {
     let home = Home::with_alice();
     let command = home
