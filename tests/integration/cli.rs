@@ -780,6 +780,26 @@ fn the_trust_mode_of_a_user_changes_with_the_keys() {
     );
 }
 
+/// Somebody reads the database, so that its log cannot be emptied yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_the_trust_mode_is_logged_also_where_erased_keys_are_left_in_the_database_s_log() {
+    let home = with_pat_at_home();
+    let trust = |mode| ["account", "trust", "pat@hermail.test", mode];
+    home.done(&trust("cautious"));
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(home.path("data/dimed.db"));
+    let mut reader = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    for sql in ["BEGIN", "SELECT COUNT(*) FROM accounts"] {
+        sqlx::query(sql).execute(&mut reader).await.unwrap();
+    }
+    let said = home.fails(75, &trust("paranoid"));
+    assert!(said.contains("repeat this until there is none"), "{said}");
+    assert_eq!(said.matches("account.changed").count(), 1, "{said}");
+    sqlx::Connection::close(reader).await.unwrap();
+    let again = home.dimed(&trust("paranoid")).assert().code(0);
+    let said = String::from_utf8_lossy(&again.get_output().stderr).into_owned();
+    assert!(!said.contains("account.changed"), "{said}");
+}
+
 /// Signs key sets ahead as Pat, with the names of files for private and signed key sets.
 fn sign_ahead(home: &Home, options: &[&str]) -> (PathBuf, PathBuf) {
     let (kem, bundle) = (home.path("pat.kem"), home.path("pat.keyset"));
