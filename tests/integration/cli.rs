@@ -781,23 +781,60 @@ fn the_trust_mode_of_a_user_changes_with_the_keys() {
 }
 
 /// Somebody reads the database, so that its log cannot be emptied yet.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_change_of_the_trust_mode_is_logged_also_where_erased_keys_are_left_in_the_database_s_log() {
-    let home = with_pat_at_home();
-    let trust = |mode| ["account", "trust", "pat@hermail.test", mode];
-    home.done(&trust("cautious"));
+async fn reader(home: &Home) -> sqlx::SqliteConnection {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(home.path("data/dimed.db"));
     let mut reader = sqlx::ConnectOptions::connect(&options).await.unwrap();
     for sql in ["BEGIN", "SELECT COUNT(*) FROM accounts"] {
         sqlx::query(sql).execute(&mut reader).await.unwrap();
     }
-    let said = home.fails(75, &trust("paranoid"));
+    reader
+}
+
+/// What a command says that ends with `code`, and how often it tells of that event.
+fn logged(home: &Home, code: i32, arguments: &[&str], event: &str) -> (String, usize) {
+    let said = home.fails(code, arguments);
+    let count = said.matches(event).count();
+    (said, count)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trust_mode_is_logged_also_where_the_log_of_the_database_has_keys_left() {
+    let home = with_pat_at_home();
+    let trust = |mode| ["account", "trust", "pat@hermail.test", mode];
+    home.done(&trust("cautious"));
+    let reader = reader(&home).await;
+    let (said, count) = logged(&home, 75, &trust("paranoid"), "account.changed");
     assert!(said.contains("repeat this until there is none"), "{said}");
-    assert_eq!(said.matches("account.changed").count(), 1, "{said}");
+    assert_eq!(count, 1, "{said}");
     sqlx::Connection::close(reader).await.unwrap();
-    let again = home.dimed(&trust("paranoid")).assert().code(0);
-    let said = String::from_utf8_lossy(&again.get_output().stderr).into_owned();
-    assert!(!said.contains("account.changed"), "{said}");
+    assert_eq!(logged(&home, 0, &trust("paranoid"), "account.changed").1, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_is_logged_also_where_the_log_of_the_database_has_keys_left() {
+    let home = Home::with_alice();
+    let (alice, sales) = ("alice@hermail.test", "sales@hermail.test");
+    home.done(&["alias", "add", sales, alice]);
+    let reader = reader(&home).await;
+    let remove = ["account", "remove", alice];
+    // Nothing is erased, so nothing is in the way.
+    let kept = home.dimed(&remove).assert().code(1);
+    let kept = String::from_utf8_lossy(&kept.get_output().stdout).into_owned();
+    assert!(kept.contains("stays: aliases lead to it"), "{kept}");
+    let domain = ["domain", "remove", "hermail.test", "--at-once"];
+    for (arguments, event) in [
+        (&["alias", "remove", sales][..], "alias.changed"),
+        (&remove[..], "account.removed"),
+        (&domain[..], "domain.removed"),
+    ] {
+        let (said, count) = logged(&home, 75, arguments, event);
+        assert!(said.contains("repeat this until there is none"), "{said}");
+        assert_eq!(count, 1, "{said}");
+    }
+    sqlx::Connection::close(reader).await.unwrap();
+    let (said, count) = logged(&home, 1, &domain, "domain.removed");
+    assert_eq!(count, 0, "{said}");
+    assert!(said.contains("hermail.test is not served here"), "{said}");
 }
 
 /// Signs key sets ahead as Pat, with the names of files for private and signed key sets.
