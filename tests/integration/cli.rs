@@ -735,6 +735,19 @@ fn with_pat_at_home() -> Home {
 }
 
 #[test]
+fn a_removal_tells_whose_mail_nobody_gets_because_of_it() {
+    let home = Home::with_alice();
+    // Nobody has got its mail before.
+    home.done(&["domain", "add", "plain.test", "--plain"]);
+    let said = home.done(&["account", "remove", "alice@hermail.test", "--json"]);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        said["nobody_gets"],
+        json!(["postmaster@hermail.test", "abuse@hermail.test"])
+    );
+}
+
+#[test]
 fn the_trust_mode_of_a_user_changes_with_the_keys() {
     let home = with_pat_at_home();
     let trust = |code: i32, words: &[&str]| -> Value {

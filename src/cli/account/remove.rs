@@ -31,6 +31,7 @@ pub struct Remove {
 pub async fn remove(context: &Context, remove: &Remove, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let address = &remove.address;
     let was_there = context.store.account(address).await?.is_some();
+    let before = check::nobodys(context).await.unwrap_or_default();
     let removal = context
         .store
         .remove_account(address, remove.with_aliases, context.now())
@@ -59,7 +60,8 @@ pub async fn remove(context: &Context, remove: &Remove, out: &mut dyn Write) -> 
             let maildir = context.config.maildirs().folder(address);
             let maildir = server.is_none().then(|| maildir.display().to_string());
             // It is removed, whatever can be found out of that.
-            let nobodys = check::nobodys(context).await.unwrap_or_default();
+            let mut nobodys = check::nobodys(context).await.unwrap_or_default();
+            nobodys.retain(|somebody| !before.contains(somebody));
             let stays = match (&maildir, server) {
                 (Some(maildir), _) => format!("in {maildir}"),
                 (None, server) => format!(
