@@ -265,7 +265,7 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Acme(command) => with(path, move |config| acme::run(command, config, out)).await,
         Command::Dns(command) => with(path, move |config| dns::run(command, config, out)).await,
         Command::Queue(command) => with(path, move |config| queue::run(command, config, out)).await,
-        Command::Store(command) => with(path, move |config| store::run(command, config, out)).await,
+        Command::Store(command) => with(path, move |config| store::run(command, path, config, out)).await,
         Command::Route(command) => with(path, move |config| route::run(command, config, out)).await,
         Command::Sendmail(Foreign { arguments }) => {
             Ok(sendmail::run(sendmail::Command::Sendmail, arguments, Some(path)).await)

@@ -131,6 +131,24 @@ fn no_database_is_made_in_the_place_of_one_that_is_gone() {
     home.done(&[&add[..], &["--new"]].concat());
 }
 
+/// Whoever began to make a database may have been cut off, and have a backup restored after that.
+#[test]
+fn no_database_is_made_in_the_place_of_a_restored_one_that_is_gone() {
+    let home = Home::with_alice();
+    let (backup, note) = (
+        home.path("backup").display().to_string(),
+        home.path("dimed.toml.begun"),
+    );
+    home.done(&["store", "backup", &backup]);
+    fs::remove_dir_all(home.path("data")).unwrap();
+    fs::write(&note, "").unwrap();
+    home.done(&["store", "restore", &backup]);
+    assert!(!note.exists());
+    fs::rename(home.path("data"), home.path("disk")).unwrap();
+    let message = home.fails(78, &["domain", "add", "other.test"]);
+    assert!(message.contains("mount its disk"), "{message}");
+}
+
 #[test]
 fn another_master_key_does_not_open_the_database() {
     let home = Home::with_alice();
