@@ -39,7 +39,7 @@ pub async fn remove(context: &Context, remove: &Remove, out: &mut dyn Write) -> 
     if is_removed(&removal, was_there, |removal| *removal == Removal::Done) {
         start_log(&context.config);
         tracing::warn!(event = observe::ACCOUNT_REMOVED, domain = %address.domain(),
-            "by order of an administrator, an account is removed, and its private keys are erased");
+            "by order of an administrator, an account is removed, with its private keys");
     }
     match removed(removal, address)? {
         Removal::Missing => Err(missing(address)),

@@ -157,7 +157,7 @@ pub async fn remove(remove: &Remove, config: Config, out: &mut dyn Write) -> any
     if is_removed(&removal, was_there, |removal| *removal == DomainRemoval::Done) {
         start_log(&context.config);
         tracing::warn!(event = observe::DOMAIN_REMOVED, domain = %name,
-            "by order of an administrator, a domain is not served any more, and its private keys are erased");
+            "by order of an administrator, a domain is not served any more, and its private keys are removed");
     }
     match removed(removal, name)? {
         DomainRemoval::Missing => Err(missing(name)),
