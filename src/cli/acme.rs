@@ -44,7 +44,9 @@ async fn deactivate(arguments: &Deactivate, config: &Config, out: &mut dyn Write
     };
     if arguments.revoke {
         let revoked = issuer.revoke().await;
-        revoked.context("the certificate is not revoked, and the account is as it was")?;
+        revoked.context(
+            "the certificate is not revoked, and the account is as it was; if that is out of service already, say this without --revoke",
+        )?;
         audit::authority(config, "revoked");
     }
     let directory = &issuer.directory;

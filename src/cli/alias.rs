@@ -247,10 +247,18 @@ async fn show(context: &Context, show: &Show, out: &mut dyn Write) -> anyhow::Re
 
 async fn remove(context: &Context, remove: &Remove, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let Remove { alias, target, json } = remove;
+    let before = context.store.alias_targets(alias).await?;
+    let was_there = match target {
+        Some(target) => before.contains(target),
+        None => !before.is_empty(),
+    };
     let removed = context
         .store
         .remove_alias(alias, target.as_ref(), context.now())
         .await;
+    if answer::is_removed(&removed, was_there, |count| *count > 0) {
+        audit::alias(context, alias.domain(), "removed");
+    }
     let removed = answer::removed(removed, alias)?;
     if removed == 0 {
         let what = match target {
@@ -259,7 +267,6 @@ async fn remove(context: &Context, remove: &Remove, out: &mut dyn Write) -> anyh
         };
         return Err(store::Error::Missing).context(what);
     }
-    audit::alias(context, alias.domain(), "removed");
     let left = texts(&context.store.alias_targets(alias).await?);
     let text = match left.is_empty() {
         true => format!("{alias} is no alias any more.\n"),

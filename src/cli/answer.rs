@@ -63,6 +63,19 @@ pub fn check_output(json: bool, out: &FileName) -> Result<(), Misuse> {
     }
 }
 
+/// Whether an event is due which says that something is removed: also where its private keys may still be in the database's log, for
+/// whoever repeats the command finds nothing to remove.
+pub fn is_removed<T>(
+    done: &Result<T, store::Error>,
+    was_there: bool,
+    is_done: impl FnOnce(&T) -> bool,
+) -> bool {
+    match done {
+        Ok(removal) => is_done(removal),
+        Err(error) => was_there && matches!(error, store::Error::LogInUse),
+    }
+}
+
 /// What came of removing something, with its private keys.
 pub fn removed<T>(done: Result<T, store::Error>, name: &dyn Display) -> anyhow::Result<T> {
     let in_log = matches!(done, Err(store::Error::LogInUse));

@@ -1,10 +1,11 @@
 //! What most commands need: the open store, and the services over it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use super::traces;
 use crate::abuse::Gate;
 use crate::accounts::Accounts;
 use crate::authentication::{Keys, Srs};
@@ -112,14 +113,27 @@ impl Context {
     }
 
     /// Opens an installation, making what is missing: data directory, master key, database. What was made is said
-    /// on standard error.
-    pub async fn open_or_create(config: Config) -> anyhow::Result<Self> {
+    /// on standard error. Nothing is made where the configuration, which is at `path`, or the master key are those of an installation
+    /// whose database is gone, unless it is begun `afresh`: [`traces::Gone`].
+    pub async fn open_or_create(config: Config, path: &Path, afresh: bool) -> anyhow::Result<Self> {
         if config.storage.database == Database::Sqlite {
             // Before there is a master key: it may be in the backup.
             Place::File(config.server.database())
                 .demand_room()
                 .map_err(log_is_left)?;
         }
+        if !afresh {
+            traces::demand_whole(&config, path, true)?;
+        }
+        // Where somebody else keeps the configuration, nothing may be written beside it, and whoever is cut off before there is a database
+        // has to begin afresh.
+        let _ = traces::begin(&config, path);
+        let opened = Self::open_or_make(config).await?;
+        traces::end(path)?;
+        Ok(opened)
+    }
+
+    async fn open_or_make(config: Config) -> anyhow::Result<Self> {
         let folder = &config.server.data_directory;
         durable::create_folder(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         let Some(path) = make_master_key(&config)? else {

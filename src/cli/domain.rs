@@ -6,6 +6,7 @@ mod relayed;
 mod served;
 
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -32,7 +33,8 @@ const EXPIRY_DAYS: u16 = 30;
 pub enum Command {
     /// Serve a domain, which makes its keys and its organizational signet, or take mail for another host's (`--relay`).
     ///
-    /// On first use this makes the database and the master key, too.
+    /// On first use this makes the database and the master key, too. Where there was an installation, and its database is not there,
+    /// nothing is made without --new.
     Add(Add),
     /// List the domains that are served here.
     List(served::List),
@@ -100,6 +102,9 @@ pub struct Add {
     verify: Option<Verification>,
     #[command(flatten)]
     wanted: Wanted,
+    /// Begin afresh where the database of an installation is gone for good. One that is there is never touched.
+    #[arg(long)]
+    new: bool,
     /// One JSON object.
     #[arg(long)]
     json: bool,
@@ -147,10 +152,10 @@ fn subdomain_policy(text: &str) -> Result<SubdomainPolicy, &'static str> {
     SubdomainPolicy::parse(text).ok_or("one of strict, relaxed, explicit")
 }
 
-/// Does as the command says.
-pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
+/// Does as the command says; the configuration is at `path`.
+pub async fn run(command: Command, path: &Path, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
     match command {
-        Command::Add(add) => self::add(add, config, out).await,
+        Command::Add(add) => self::add(add, path, config, out).await,
         Command::List(list) => served::list(&list, config, out).await,
         Command::Show(show) => served::show(&show, config, out).await,
         Command::Remove(remove) => served::remove(&remove, config, out).await,
@@ -162,8 +167,8 @@ pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyho
     }
 }
 
-async fn add(add: Add, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let context = Context::open_or_create(config).await?;
+async fn add(add: Add, path: &Path, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let context = Context::open_or_create(config, path, add.new).await?;
     let (name, json) = (add.domain.clone(), add.json);
     if add.relay {
         let how = add.verify.unwrap_or(Verification::Callout);

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::sendmail::{Status, caller};
-use super::{check, files, setup, submit};
+use super::{check, files, setup, submit, traces};
 use crate::{accounts, config, daemon, net, signet_service, store};
 
 /// How a command ended.
@@ -132,7 +132,7 @@ fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         || cause.is::<check::NobodyInCharge>()
         || cause.is::<check::UnusableCredentials>()
         || cause.is::<check::UnusableLog>()
-        || cause.is::<setup::Gone>()
+        || cause.is::<traces::Gone>()
     {
         return Some(Exit::Configuration);
     }

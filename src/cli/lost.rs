@@ -50,8 +50,8 @@ pub async fn user(context: &Context, address: &Mailbox) -> anyhow::Result<(Known
     Ok((known, user))
 }
 
-/// The keys of the domain vouch for those of the user.
-async fn whose(context: &Context, address: &Mailbox) -> anyhow::Result<String> {
+/// What is lost of a user whose signet cannot be used, and what to do. The keys of the domain vouch for those of the user.
+pub async fn whose(context: &Context, address: &Mailbox) -> anyhow::Result<String> {
     let of_domain = organization(context, address.domain()).await?.lost;
     Ok(of_domain.unwrap_or_else(|| {
         format!(

@@ -38,6 +38,7 @@ pub mod signet;
 mod store;
 pub mod submit;
 mod terminal;
+mod traces;
 mod trap;
 
 use std::ffi::OsString;
@@ -249,7 +250,7 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
             with(path, move |config| doctor::run(*arguments, path, config, out)).await
         }
         Command::Config(command) => reference::run(&command, out),
-        Command::Domain(command) => with(path, move |config| domain::run(command, config, out)).await,
+        Command::Domain(command) => with(path, move |config| domain::run(command, path, config, out)).await,
         Command::Account(command) => with(path, move |config| account::run(command, config, out)).await,
         Command::Alias(command) => with(path, move |config| alias::run(command, config, out)).await,
         Command::Signet(arguments) => apart(move || signet::run(arguments, path, out)).await,
@@ -264,7 +265,7 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Acme(command) => with(path, move |config| acme::run(command, config, out)).await,
         Command::Dns(command) => with(path, move |config| dns::run(command, config, out)).await,
         Command::Queue(command) => with(path, move |config| queue::run(command, config, out)).await,
-        Command::Store(command) => with(path, move |config| store::run(command, config, out)).await,
+        Command::Store(command) => with(path, move |config| store::run(command, path, config, out)).await,
         Command::Route(command) => with(path, move |config| route::run(command, config, out)).await,
         Command::Sendmail(Foreign { arguments }) => {
             Ok(sendmail::run(sendmail::Command::Sendmail, arguments, Some(path)).await)

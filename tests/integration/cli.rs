@@ -106,6 +106,50 @@ fn a_lost_master_key_is_not_replaced_under_an_existing_database() {
 }
 
 #[test]
+fn no_database_is_made_in_the_place_of_one_that_is_gone() {
+    let home = Home::new();
+    let add = ["domain", "add", "hermail.test"];
+    home.done(&add);
+    let (data, disk, note) = (
+        home.path("data"),
+        home.path("disk"),
+        home.path("dimed.toml.begun"),
+    );
+    assert!(!note.exists());
+    fs::rename(&data, &disk).unwrap();
+    let message = home.fails(78, &add);
+    assert!(message.contains("mount its disk"), "{message}");
+    assert!(!data.exists() && !note.exists());
+    fs::rename(&disk, &data).unwrap();
+    home.fails(1, &add);
+    // Cut off before there was a database.
+    fs::rename(&data, &disk).unwrap();
+    fs::write(&note, "").unwrap();
+    home.done(&add);
+    assert!(!note.exists());
+    fs::remove_dir_all(&data).unwrap();
+    home.done(&[&add[..], &["--new"]].concat());
+}
+
+/// Whoever began to make a database may have been cut off, and have a backup restored after that.
+#[test]
+fn no_database_is_made_in_the_place_of_a_restored_one_that_is_gone() {
+    let home = Home::with_alice();
+    let (backup, note) = (
+        home.path("backup").display().to_string(),
+        home.path("dimed.toml.begun"),
+    );
+    home.done(&["store", "backup", &backup]);
+    fs::remove_dir_all(home.path("data")).unwrap();
+    fs::write(&note, "").unwrap();
+    home.done(&["store", "restore", &backup]);
+    assert!(!note.exists());
+    fs::rename(home.path("data"), home.path("disk")).unwrap();
+    let message = home.fails(78, &["domain", "add", "other.test"]);
+    assert!(message.contains("mount its disk"), "{message}");
+}
+
+#[test]
 fn another_master_key_does_not_open_the_database() {
     let home = Home::with_alice();
     let command = home
@@ -709,6 +753,19 @@ fn with_pat_at_home() -> Home {
 }
 
 #[test]
+fn a_removal_tells_whose_mail_nobody_gets_because_of_it() {
+    let home = Home::with_alice();
+    // Nobody has got its mail before.
+    home.done(&["domain", "add", "plain.test", "--plain"]);
+    let said = home.done(&["account", "remove", "alice@hermail.test", "--json"]);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        said["nobody_gets"],
+        json!(["postmaster@hermail.test", "abuse@hermail.test"])
+    );
+}
+
+#[test]
 fn the_trust_mode_of_a_user_changes_with_the_keys() {
     let home = with_pat_at_home();
     let trust = |code: i32, words: &[&str]| -> Value {
@@ -752,6 +809,63 @@ fn the_trust_mode_of_a_user_changes_with_the_keys() {
         (&shown["trust"], &shown["private_keys"]),
         (&json!("paranoid"), &json!(false))
     );
+}
+
+/// Somebody reads the database, so that its log cannot be emptied yet.
+async fn reader(home: &Home) -> sqlx::SqliteConnection {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(home.path("data/dimed.db"));
+    let mut reader = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    for sql in ["BEGIN", "SELECT COUNT(*) FROM accounts"] {
+        sqlx::query(sql).execute(&mut reader).await.unwrap();
+    }
+    reader
+}
+
+/// What a command says that ends with `code`, and how often it tells of that event.
+fn logged(home: &Home, code: i32, arguments: &[&str], event: &str) -> (String, usize) {
+    let said = home.fails(code, arguments);
+    let count = said.matches(event).count();
+    (said, count)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trust_mode_is_logged_also_where_the_log_of_the_database_has_keys_left() {
+    let home = with_pat_at_home();
+    let trust = |mode| ["account", "trust", "pat@hermail.test", mode];
+    home.done(&trust("cautious"));
+    let reader = reader(&home).await;
+    let (said, count) = logged(&home, 75, &trust("paranoid"), "account.changed");
+    assert!(said.contains("repeat this until there is none"), "{said}");
+    assert_eq!(count, 1, "{said}");
+    sqlx::Connection::close(reader).await.unwrap();
+    assert_eq!(logged(&home, 0, &trust("paranoid"), "account.changed").1, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_is_logged_also_where_the_log_of_the_database_has_keys_left() {
+    let home = Home::with_alice();
+    let (alice, sales) = ("alice@hermail.test", "sales@hermail.test");
+    home.done(&["alias", "add", sales, alice]);
+    let reader = reader(&home).await;
+    let remove = ["account", "remove", alice];
+    // Nothing is erased, so nothing is in the way.
+    let kept = home.dimed(&remove).assert().code(1);
+    let kept = String::from_utf8_lossy(&kept.get_output().stdout).into_owned();
+    assert!(kept.contains("stays: aliases lead to it"), "{kept}");
+    let domain = ["domain", "remove", "hermail.test", "--at-once"];
+    for (arguments, event) in [
+        (&["alias", "remove", sales][..], "alias.changed"),
+        (&remove[..], "account.removed"),
+        (&domain[..], "domain.removed"),
+    ] {
+        let (said, count) = logged(&home, 75, arguments, event);
+        assert!(said.contains("repeat this until there is none"), "{said}");
+        assert_eq!(count, 1, "{said}");
+    }
+    sqlx::Connection::close(reader).await.unwrap();
+    let (said, count) = logged(&home, 1, &domain, "domain.removed");
+    assert_eq!(count, 0, "{said}");
+    assert!(said.contains("hermail.test is not served here"), "{said}");
 }
 
 /// Signs key sets ahead as Pat, with the names of files for private and signed key sets.
@@ -991,6 +1105,13 @@ async fn what_is_known_without_lost_keys_is_shown() {
     );
     let running_out = object(1, &["key", "set", "show"]);
     assert_eq!(running_out, json!([{ "name": alice, "lost": true }]));
+    let text = ends(&home, 1, &["key", "set", "show"]);
+    assert!(text.contains(lost), "{text}");
+    let message = home.fails(1, &["key", "rotate", alice, "--at-once"]);
+    assert!(
+        message.contains("`dimed signet revoke alice@hermail.test`"),
+        "{message}"
+    );
 
     damage(
         &home,

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::missing;
 use crate::base::observe;
-use crate::cli::answer::{Answer, removed};
+use crate::cli::answer::{Answer, is_removed, removed};
 use crate::cli::context::Context;
 use crate::cli::serve::start_log;
 use crate::cli::{Exit, check};
@@ -30,10 +30,17 @@ pub struct Remove {
 /// Removes a user.
 pub async fn remove(context: &Context, remove: &Remove, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let address = &remove.address;
+    let was_there = context.store.account(address).await?.is_some();
+    let before = check::nobodys(context).await.unwrap_or_default();
     let removal = context
         .store
         .remove_account(address, remove.with_aliases, context.now())
         .await;
+    if is_removed(&removal, was_there, |removal| *removal == Removal::Done) {
+        start_log(&context.config);
+        tracing::warn!(event = observe::ACCOUNT_REMOVED, domain = %address.domain(),
+            "by order of an administrator, an account is removed, with its private keys");
+    }
     match removed(removal, address)? {
         Removal::Missing => Err(missing(address)),
         Removal::AliasesLeadHere(aliases) => {
@@ -49,14 +56,12 @@ pub async fn remove(context: &Context, remove: &Remove, out: &mut dyn Write) -> 
             Ok(Exit::No)
         }
         Removal::Done => {
-            start_log(&context.config);
-            tracing::warn!(event = observe::ACCOUNT_REMOVED, domain = %address.domain(),
-                "by order of an administrator, an account is removed, and its private keys are erased");
             let server = context.config.delivery.server_of(address.domain());
             let maildir = context.config.maildirs().folder(address);
             let maildir = server.is_none().then(|| maildir.display().to_string());
             // It is removed, whatever can be found out of that.
-            let nobodys = check::nobodys(context).await.unwrap_or_default();
+            let mut nobodys = check::nobodys(context).await.unwrap_or_default();
+            nobodys.retain(|somebody| !before.contains(somebody));
             let stays = match (&maildir, server) {
                 (Some(maildir), _) => format!("in {maildir}"),
                 (None, server) => format!(

@@ -45,7 +45,8 @@ pub async fn trust(context: &Context, change: &ChangeTrust, out: &mut dyn Write)
     let before = account(context, address).await?;
     let mode = TrustMode::from(change.mode);
     if before.trust_mode == mode {
-        set(context, address, mode).await?;
+        // What was erased then may still be in the log of the database.
+        demand_set(context.store.set_trust_mode(address, mode).await, address, mode)?;
         let has_signet = context.store.current_signet(&fold(address)).await?;
         answer(address, mode, has_signet.is_some(), "unchanged").write(change.json, out)?;
         return Ok(Exit::Done);
@@ -57,8 +58,11 @@ pub async fn trust(context: &Context, change: &ChangeTrust, out: &mut dyn Write)
     // The signet comes first: should this stop in between, the same command ends it.
     let provided = provide(context, address, mode).await;
     let has_signet = provided.with_context(|| failed(address))?;
-    set(context, address, mode).await?;
-    audit::account(context, address.domain(), "trust");
+    let set = context.store.set_trust_mode(address, mode).await;
+    if matches!(set, Ok(true) | Err(store::Error::LogInUse)) {
+        audit::account(context, address.domain(), "trust");
+    }
+    demand_set(set, address, mode)?;
     answer(address, mode, has_signet, "done").write(change.json, out)?;
     Ok(Exit::Done)
 }
@@ -67,9 +71,8 @@ fn failed(address: &Mailbox) -> String {
     format!("the trust mode of {address} cannot be changed")
 }
 
-/// Also where it is so already: what was erased then may still be in the log of the database.
-async fn set(context: &Context, address: &Mailbox, mode: TrustMode) -> anyhow::Result<()> {
-    let set = context.store.set_trust_mode(address, mode).await;
+/// Says what is left to be done where a mode is set and all that is erased is not gone.
+fn demand_set(set: Result<bool, store::Error>, address: &Mailbox, mode: TrustMode) -> anyhow::Result<()> {
     let is_in_log = matches!(set, Err(store::Error::LogInUse));
     let is_there = set.with_context(|| match is_in_log {
         true => format!(

@@ -183,7 +183,8 @@ impl Plan {
         let password = password.display().to_string();
 
         let file = self.config_file();
-        dimed(&file, &[&["domain", "add", &domain], options].concat()).await?;
+        // Its key is there before it, so that nobody is told of one.
+        dimed(&file, &[&["domain", "add", &domain, "--new"], options].concat()).await?;
         dimed(&file, &["account", "add", &user, "--password-file", &password]).await?;
         dimed(&file, &["dns", "records", &domain]).await
     }

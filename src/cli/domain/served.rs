@@ -9,7 +9,7 @@ use super::relayed;
 use crate::accounts::{self, Resolution, Target};
 use crate::base::observe;
 use crate::cli::Exit;
-use crate::cli::answer::{Answer, printable, removed};
+use crate::cli::answer::{Answer, is_removed, printable, removed};
 use crate::cli::context::Context;
 use crate::cli::lost::{self, Known};
 use crate::cli::serve::start_log;
@@ -145,8 +145,8 @@ pub async fn remove(remove: &Remove, config: Config, out: &mut dyn Write) -> any
         return relayed::remove(&context, name, remove.json, out).await;
     }
     let domain = context.store.local_domain(name).await?;
-    let domain = domain.ok_or_else(|| missing(name))?;
-    if domain.dime.is_some() && !remove.at_once {
+    let was_there = domain.is_some();
+    if domain.is_some_and(|domain| domain.dime.is_some()) && !remove.at_once {
         let text = format!(
             "it is in DIME, and others hold mail for it as long as they remember its record: `dimed domain retire {name}` \
              comes first, or say --at-once"
@@ -154,6 +154,11 @@ pub async fn remove(remove: &Remove, config: Config, out: &mut dyn Write) -> any
         return refused(remove, &text, "in_dime", out);
     }
     let removal = context.store.remove_domain(name, context.now()).await;
+    if is_removed(&removal, was_there, |removal| *removal == DomainRemoval::Done) {
+        start_log(&context.config);
+        tracing::warn!(event = observe::DOMAIN_REMOVED, domain = %name,
+            "by order of an administrator, a domain is not served any more, and its private keys are removed");
+    }
     match removed(removal, name)? {
         DomainRemoval::Missing => Err(missing(name)),
         DomainRemoval::HasAddresses { accounts, aliases } => {
@@ -167,9 +172,6 @@ pub async fn remove(remove: &Remove, config: Config, out: &mut dyn Write) -> any
             refused(remove, &text, "mail_waits", out)
         }
         DomainRemoval::Done => {
-            start_log(&context.config);
-            tracing::warn!(event = observe::DOMAIN_REMOVED, domain = %name,
-                "by order of an administrator, a domain is not served any more, and its private keys are erased");
             let answer = Answer {
                 text: format!(
                     "{name} is not served here any more, and its private keys are erased.\nNext: take its records out of \

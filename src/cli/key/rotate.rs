@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::base::time::Timestamp;
 use crate::cli::answer::Answer;
 use crate::cli::context::Context;
-use crate::cli::{Exit, audit, load};
+use crate::cli::{Exit, audit, load, lost};
 use crate::dmtp::name::Name;
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::date::rfc5322;
@@ -145,10 +145,11 @@ async fn user_at_once(
     out: &mut dyn Write,
 ) -> anyhow::Result<Exit> {
     let replaced = rotation.replace_user_at_once(address).await;
-    let is_without_keys = matches!(replaced, Err(Error::NoKeys));
+    let is_without_keys = replaced.as_ref().is_err_and(lost::is_lost);
     let domain = address.domain();
     // Nothing of a user can be read without the domain's.
-    if is_without_keys && matches!(rotation.published.organization(domain).await, Err(Error::NoKeys)) {
+    let of_domain = rotation.published.organization(domain).await;
+    if is_without_keys && of_domain.as_ref().is_err_and(lost::is_lost) {
         return Err(Error::NoKeys).context(without_keys(domain));
     }
     let progress = replaced.with_context(|| match is_without_keys {

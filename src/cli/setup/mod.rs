@@ -10,7 +10,6 @@ mod ports;
 mod progress;
 mod questions;
 mod steps;
-mod traces;
 mod wait;
 
 use std::io::{BufReader, IsTerminal as _, Write};
@@ -29,8 +28,8 @@ use crate::config::Config;
 use crate::mail::address::{Domain, Mailbox};
 use crate::net::acme::Challenge;
 
+pub use file::is_ours;
 pub use lock::Busy;
-pub use traces::Gone;
 
 /// Set up a domain, from nothing to mail: configuration, keys, the first account, a certificate, and what to publish in DNS.
 ///
@@ -154,7 +153,7 @@ pub async fn run(arguments: Arguments, path: &Path, out: &mut dyn Write) -> anyh
     let mut progress = Progress::new(out, arguments.json, asks);
     owner::warn(&plan.config.server.data_directory, &mut progress)?;
     steps::configuration(&plan, path, &mut lock, &mut progress)?;
-    let context = steps::store(plan.config, path, &mut progress).await?;
+    let context = steps::store(plan.config, path, arguments.new, &mut progress).await?;
     let newcomer = steps::newcomer(&context, domain, plan.account, plan.password, &mut progress).await?;
     steps::domain(&context, domain, &mut progress).await?;
     steps::account(&context, domain, newcomer, &mut progress).await?;

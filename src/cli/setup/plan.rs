@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::questions::Questions;
-use super::{Arguments, Tls, file, traces};
+use super::{Arguments, Tls, file};
 use crate::accounts;
 use crate::base::secret::Secret;
 use crate::cli::account::add;
 use crate::cli::reference::SAMPLE;
-use crate::cli::{Misuse, load};
+use crate::cli::{Misuse, load, traces};
 use crate::config::{self, Config, Error, LETS_ENCRYPT, Origin, PasswordsAt};
 use crate::dmtp::name::Name;
 use crate::mail::address::{Domain, Mailbox};

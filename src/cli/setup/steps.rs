@@ -8,14 +8,13 @@ use anyhow::Context as _;
 use super::lock::Lock;
 use super::plan::{self, Password, Plan};
 use super::progress::Progress;
-use super::traces;
 use crate::accounts::NewAccount;
 use crate::base::durable;
 use crate::base::secret::Secret;
 use crate::cli::account::add::{self, Trust};
 use crate::cli::context::Context;
 use crate::cli::domain::{Given, why_formless};
-use crate::cli::{Misuse, audit, check};
+use crate::cli::{Misuse, audit, check, traces};
 use crate::config::{self, Config, Error, Origin};
 use crate::mail::address::{Domain, Mailbox};
 use crate::store::{self, TrustMode};
@@ -31,9 +30,6 @@ pub fn configuration(
     progress: &mut Progress<'_>,
 ) -> anyhow::Result<()> {
     let Some(text) = &plan.text else {
-        // Where somebody else keeps the configuration, nothing may be written beside it, and a set-up that is cut off before there is a
-        // database asks for --new.
-        let _ = traces::begin(&plan.config, path);
         return progress.already(
             "configuration",
             &format!("the configuration is {}", path.display()),
@@ -54,14 +50,18 @@ pub fn configuration(
 }
 
 /// Makes the database and the master key; the configuration is at `path`.
-pub async fn store(config: Config, path: &Path, progress: &mut Progress<'_>) -> anyhow::Result<Context> {
+pub async fn store(
+    config: Config,
+    path: &Path,
+    afresh: bool,
+    progress: &mut Progress<'_>,
+) -> anyhow::Result<Context> {
     let origin = config::find_master_key(&config);
     let missing = match &origin {
         Origin::File(path) if !path.exists() => Some(path.clone()),
         _ => None,
     };
-    let context = Context::open_or_create(config).await?;
-    traces::end(path)?;
+    let context = Context::open_or_create(config, path, afresh).await?;
     match (missing, origin) {
         (Some(path), _) => {
             let path = path.display();

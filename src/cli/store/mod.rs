@@ -6,6 +6,7 @@ mod restore;
 mod verify;
 
 use std::io::Write;
+use std::path::Path;
 
 use clap::Subcommand;
 
@@ -45,13 +46,13 @@ pub enum Command {
     Restore(restore::Restore),
 }
 
-/// Does as the command says.
-pub async fn run(command: Command, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
+/// Does as the command says; the configuration is at `path`.
+pub async fn run(command: Command, path: &Path, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
     match command {
         Command::Verify(arguments) => verify::run(&arguments, config, out).await,
         Command::Repair(arguments) => verify::repair(&arguments, config, out).await,
         Command::Export(arguments) => export::run(&arguments, config, out).await,
         Command::Backup(arguments) => backup::run(&arguments, config, out).await,
-        Command::Restore(arguments) => restore::run(&arguments, config, out).await,
+        Command::Restore(arguments) => restore::run(&arguments, path, config, out).await,
     }
 }

@@ -14,7 +14,7 @@ use self::places::Places;
 use crate::base::durable;
 use crate::cli::answer::Answer;
 use crate::cli::context::demand_file;
-use crate::cli::{Exit, Misuse, audit};
+use crate::cli::{Exit, Misuse, audit, traces};
 use crate::config::{self, Config, Origin};
 use crate::crypto::at_rest::Key;
 use crate::store::sqlite::backup::{self, Beside};
@@ -45,8 +45,13 @@ const LOST: &str = "the backup has no master key, and there is none here: put it
      public signets and the block list can be kept, with --without-master-key";
 
 /// Makes the data directory. The database gets its name last, so that what was cut off is no installation; the next run takes what it left
-/// away.
-pub async fn run(arguments: &Restore, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
+/// away. The configuration is at `path`.
+pub async fn run(
+    arguments: &Restore,
+    path: &Path,
+    config: Config,
+    out: &mut dyn Write,
+) -> anyhow::Result<Exit> {
     demand_file(&config, FileWork::Restore)?;
     if arguments.only_master_key {
         return only_key(arguments, config, out).await;
@@ -76,6 +81,7 @@ pub async fn run(arguments: &Restore, config: Config, out: &mut dyn Write) -> an
     durable::sync_folder(data)?;
     places.remove_staged_key()?;
     audit::restored(&config, !arguments.without_master_key);
+    traces::end(path)?;
     answer.write(arguments.json, out)?;
     Ok(Exit::Done)
 }

@@ -30,6 +30,7 @@ const ORDERS: &[(&str, &str)] = &[
     ("account disable", "account.changed"),
     ("account enable", "account.changed"),
     ("account passwd", "account.changed"),
+    ("account trust", "account.changed"),
     ("account quota", "account.changed"),
     ("account grant", "account.changed"),
     ("account withdraw", "account.changed"),
@@ -275,6 +276,7 @@ async fn orders_about_keys_signets_traps_and_recipients_are_in_the_file() {
             "key_set.changed",
             "imported",
         ),
+        (&["account", "trust", pat, "cautious"], "account.changed", "trust"),
         (&["dkim", "add", name], "dkim.changed", "added"),
         (&["dkim", "rotate", name, "--cancel"], "dkim.changed", "cancelled"),
         (&["dkim", "rotate", name], "dkim.changed", "rotated"),
@@ -302,6 +304,7 @@ async fn orders_about_keys_signets_traps_and_recipients_are_in_the_file() {
     // What changes nothing is no order.
     let before = read().len();
     let looks: &[(i32, &[&str])] = &[
+        (0, &["account", "trust", pat, "cautious"]),
         (0, &["dkim", "rotate", name]),
         (1, &["key", "rotate", alice]),
         (0, &["key", "rotate", name, "--cancel"]),

@@ -1,6 +1,7 @@
 //! All of it, with a self-signed certificate.
 
 use std::io::{Read as _, Write as _};
+use std::process::Child;
 
 use super::super::support::PATIENCE;
 use super::*;
@@ -90,6 +91,19 @@ async fn it_waits_until_dns_has_the_records() {
     assert!(said.contains("hermail.test is set up."), "{said}");
 }
 
+/// A terminal on which a shell runs that line.
+fn terminal(host: &Host, line: &str) -> Child {
+    Command::new("script")
+        .args(["--quiet", "--return", "--command", line, "/dev/null"])
+        .current_dir(host.desk.0.path())
+        .env("SHELL", "/bin/sh")
+        .env_remove("DIMED_MASTER_KEY")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
 /// A set-up on a terminal, where somebody types those lines: how it ended, and what stood there.
 async fn typed(host: &Host, answers: &str) -> (bool, String) {
     let line = format!(
@@ -97,15 +111,7 @@ async fn typed(host: &Host, answers: &str) -> (bool, String) {
         host.config().display(),
         host.place()
     );
-    let mut terminal = Command::new("script")
-        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
-        .current_dir(host.desk.0.path())
-        .env("SHELL", "/bin/sh")
-        .env_remove("DIMED_MASTER_KEY")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut terminal = terminal(host, &line);
     let mut keys = terminal.stdin.take().unwrap();
     keys.write_all(answers.as_bytes()).unwrap();
     drop(keys);
@@ -154,15 +160,7 @@ async fn a_terminal_is_as_it_was_after_ctrl_c_at_a_password() {
         host.config().display(),
         host.place()
     );
-    let mut terminal = Command::new("script")
-        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
-        .current_dir(host.desk.0.path())
-        .env("SHELL", "/bin/sh")
-        .env_remove("DIMED_MASTER_KEY")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut terminal = terminal(&host, &line);
     let (mut keys, mut screen) = (terminal.stdin.take().unwrap(), terminal.stdout.take().unwrap());
     let session = tokio::task::spawn_blocking(move || {
         let (mut said, mut octet) = (Vec::new(), [0]);

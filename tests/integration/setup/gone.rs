@@ -50,6 +50,31 @@ async fn nothing_is_made_where_the_disk_of_an_installation_is_not_mounted() {
     assert!(!note.exists());
 }
 
+/// Whatever would make a database is refused in the same way.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_domain_is_added_where_the_disk_of_an_installation_is_not_mounted() {
+    let host = Host::new().await;
+    host.set_up(0, QUIET);
+    let data = host.desk.path("data");
+    fs::rename(&data, host.desk.path("disk")).unwrap();
+    fs::create_dir(&data).unwrap();
+    let add = |code: i32, more: &str| {
+        let done = output(&mut host.command(&format!("domain add plain.test {more}")));
+        let said = String::from_utf8(done.stderr).unwrap();
+        assert_eq!(done.status.code(), Some(code), "{more}\n{said}");
+        said
+    };
+    for more in ["", "--plain", "--relay"] {
+        let said = add(78, more);
+        assert!(line(&said).contains("mount its disk"), "{said}");
+        assert!(line(&said).ends_with("begin afresh with --new"), "{said}");
+        assert_eq!(fs::read_dir(&data).unwrap().count(), 0);
+    }
+    add(0, "--plain --new");
+    assert!(data.join("dimed.db").exists());
+    assert!(!host.desk.path("etc/dimed.toml.begun").exists());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_up_that_was_cut_off_before_there_was_a_database_goes_on() {
     let host = Host::new().await;

@@ -93,7 +93,7 @@ pub async fn running_out(context: &Context, json: bool, out: &mut dyn Write) -> 
             };
             let user = match published.user(&address).await {
                 Err(error) if lost::is_lost(&error) => {
-                    unread.push(name.clone());
+                    unread.push((name.clone(), lost::whose(context, &address).await?));
                     continue;
                 }
                 user => user?,
@@ -114,8 +114,7 @@ pub async fn running_out(context: &Context, json: bool, out: &mut dyn Write) -> 
         }
     }
     let line = |(name, expires): &(String, u64)| format!("{name}  keys until {}\n", date(*expires));
-    let of_unread =
-        |name: &String| format!("{name}  cannot be looked at: private keys are lost (`dimed check`)\n");
+    let of_unread = |(name, lost): &(String, String)| format!("{name}  cannot be looked at: {lost}\n");
     let text: String = found
         .iter()
         .map(line)
@@ -125,7 +124,9 @@ pub async fn running_out(context: &Context, json: bool, out: &mut dyn Write) -> 
     let objects = found
         .iter()
         .map(|(name, expires)| json!({ "name": name, "expires": expires }));
-    let of_unread = unread.iter().map(|name| json!({ "name": name, "lost": true }));
+    let of_unread = unread
+        .iter()
+        .map(|(name, _)| json!({ "name": name, "lost": true }));
     let answer = Answer {
         text: match found.is_empty() && is_complete {
             true => "Nobody's key sets signed ahead run out.\n".into(),

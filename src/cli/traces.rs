@@ -1,8 +1,8 @@
 //! Whether there was an installation here before. Where its database is missing, its disk may be: a new one beside it would refuse
 //! and return everybody's mail.
 //!
-//! A set-up that is cut off before it comes to the database leaves traces as well. It leaves a note first, which says that there was
-//! no database, and which goes when there is one.
+//! Whoever is cut off before there is a database leaves traces as well: so a note comes first, which says that there was none, and
+//! which goes when there is one.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::file;
+use super::setup;
 use crate::base::durable;
 use crate::config::{self, Config, Database, Origin};
 use crate::store::{self, Place};
@@ -21,7 +21,7 @@ const NOTE: &str = ".begun";
 /// An installation without its database.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "nothing is set up: {trace}, and its database is not there ({}): mount its disk, or restore a backup (`dimed store restore`); only \
+    "no database is made: {trace}, and its database is not there ({}): mount its disk, or restore a backup (`dimed store restore`); only \
      if there never was one, or nobody needs it, begin afresh with --new",
     .database.display()
 )]
@@ -54,7 +54,7 @@ pub fn demand_whole(config: &Config, path: &Path, is_written: bool) -> Result<()
             )
         }
         // The note was there before it.
-        _ if is_written && file::is_ours(path) => {
+        _ if is_written && setup::is_ours(path) => {
             format!("{} was written by a set-up that made a database", path.display())
         }
         _ => return Ok(()),
@@ -70,7 +70,7 @@ pub fn begin(config: &Config, path: &Path) -> io::Result<()> {
     if !is_without_database(config) {
         return Ok(());
     }
-    let text = b"`dimed setup` has begun, and has made no database yet.\n";
+    let text = b"A database is being made, and there was none before.\n";
     match durable::create(&note_of(path), text, 0o644) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         done => done,
@@ -80,9 +80,11 @@ pub fn begin(config: &Config, path: &Path) -> io::Result<()> {
 /// Takes the note away: there is a database.
 pub fn end(path: &Path) -> anyhow::Result<()> {
     let note = note_of(path);
-    match std::fs::remove_file(&note) {
+    let removed = std::fs::remove_file(&note);
+    match note.symlink_metadata() {
+        // Where nothing can be written, removing fails also where there is none.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        removed => removed.with_context(|| format!("{} cannot be removed", note.display())),
+        _ => removed.with_context(|| format!("{} cannot be removed", note.display())),
     }
 }
 
