@@ -62,7 +62,7 @@
 //!    names, each with the TLS that [`routing::decide_host`] demands, in a session that several messages may share
 //!    ([`net::pool`]); or sealed: the message is replaced,
 //!    in the transaction that settles it, by one D/MIME object per recipient, whose row names only the destination domain,
-//!    and that object is then transferred by DMTP. If the recipient has other keys by then, the object is opened with the
+//!    and that object is then transferred by DMTP, in a session that may have been shared, too. If the recipient has other keys by then, the object is opened with the
 //!    author's own keys, and the message goes back to 2, a few times at most.
 //! 5. **Settled.** [`queue::conclude`] turns outcomes into final states, retries, and RFC 3464 reports, which enter the
 //!    spool in the same transaction. A message whose recipients are all final is erased with its key.

@@ -220,12 +220,14 @@ impl Accounts {
         self.settings.dovecot.is_none()
     }
 
-    /// Whether somebody who logged in as that account would still get in, with the same password.
+    /// Whether somebody who logged in as that account would still get in, with the same password, and their keys are where they were:
+    /// nothing is to be left here by somebody who is cautious no more.
     pub async fn is_still_in(&self, account: &Account) -> Result<bool, Error> {
         let now = self.store.account(&account.address).await?;
         Ok(now.is_some_and(|now| {
             may_log_in(&now)
                 && now.password_hash == account.password_hash
+                && now.trust_mode == account.trust_mode
                 && now.created_at == account.created_at
         }))
     }

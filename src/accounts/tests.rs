@@ -109,6 +109,20 @@ async fn only_the_right_password_of_a_known_user_is_accepted() {
 }
 
 #[tokio::test]
+async fn who_has_logged_in_does_so_again_once_their_trust_mode_has_changed() {
+    let Fixture { accounts, _home } = fixture().await;
+    let account = accounts
+        .authenticate("alice@hermail.test", &secret("correct horse"))
+        .await
+        .unwrap();
+    assert!(accounts.is_still_in(&account).await.unwrap());
+    let mode = TrustMode::Paranoid;
+    let set = accounts.store.set_trust_mode(&account.address, mode).await;
+    assert!(set.unwrap());
+    assert!(!accounts.is_still_in(&account).await.unwrap());
+}
+
+#[tokio::test]
 async fn accounts_are_unique_and_in_domains_of_ours() {
     let Fixture { accounts, _home } = fixture().await;
     let new = |address: &str| NewAccount {

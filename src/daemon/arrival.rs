@@ -320,18 +320,23 @@ impl Arrival<'_> {
     }
 }
 
-/// An object of so many octets is worked on where its session is: handing it to another thread takes as long. It is in memory as
-/// it came.
+/// So many octets are worked on where their session is: handing them to another thread takes as long. An object of that size is in
+/// memory as it came.
 const SMALL: u64 = 16 << 10;
 
-/// Work on an object of that size that takes its time, where it keeps nobody else waiting. Each has pieces of a body in memory,
-/// so there is not more of it at a time than processors can do.
+/// How many octets it comes to if each of an organization's keys has to be tried on all of an object. It decides how many it has.
+fn tried(size_bytes: u64, organization: &VerifiedOrg) -> u64 {
+    size_bytes.saturating_mul(organization.message_signing_keys().len() as u64)
+}
+
+/// Work on so many octets that takes its time, where it keeps nobody else waiting. Each has pieces of a body in memory, so there is
+/// not more of it at a time than processors can do.
 async fn aside<T: Send + 'static>(
     services: &Services,
-    size_bytes: u64,
+    octets: u64,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refusal> {
-    if size_bytes <= SMALL {
+    if octets <= SMALL {
         return Ok(blocking::here(work));
     }
     let turn = Arc::clone(&services.checks).acquire_owned().await;
@@ -360,7 +365,31 @@ pub async fn whole(object: &mut dyn BodyWriter) -> Result<Vec<u8>, store::Error>
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+    use crate::dime::keys::OrgKeys;
+    use crate::dime::signet::{OrgBuilder, Permissions, SecondaryKey, verify_org};
+
+    /// Of format 1 each is tried on signatures over nearly all of it.
+    #[test]
+    fn a_small_object_is_much_work_if_its_origin_has_many_keys() {
+        let keys = OrgKeys::generate(&mut rand::rng());
+        let own = keys.signing.verifying_key();
+        let domain: Domain = "hermail.test".parse().unwrap();
+        let with = |secondary: usize| {
+            let key = SecondaryKey {
+                permissions: Permissions::MESSAGES,
+                key: OrgKeys::generate(&mut rand::rng()).signing.verifying_key(),
+            };
+            let secondary = vec![key; secondary];
+            let builder = OrgBuilder::new(&keys.signing, &keys.encryption.public_key(), &secondary);
+            let signet = builder.unwrap().full().unwrap();
+            tried(SMALL, &verify_org(&signet, &[own], &domain).unwrap())
+        };
+        assert_eq!(with(0), SMALL);
+        assert_eq!(with(2), 3 * SMALL);
+    }
 
     /// `dmime2.md` §14: one reply for all that is refused before the origin is proven, but for rules P, T1 and T2, which
     /// everybody can check who has the object.

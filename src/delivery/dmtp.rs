@@ -144,7 +144,7 @@ impl DmtpDelivery {
             sent = session.send(job.origin, message, job.object, job.term).await;
         }
         let report = told(&session, &sent, started.elapsed());
-        self.dx.keep(session).await;
+        self.dx.keep(session);
         report
     }
 }

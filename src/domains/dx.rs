@@ -23,7 +23,7 @@ use crate::net::connect::Outgoing;
 use crate::net::connection::{self, Connection};
 use crate::net::dns::{Lookup, Proof, Resolver};
 use crate::net::dx_certificate::{Accepted, Rejected, judge};
-use crate::net::pool::{self, Pool};
+use crate::net::pool::{self, Pool, Pooled as _};
 use crate::net::stream::Stream;
 use crate::net::tls::{Connector, TlsPeer, WebPki};
 use crate::store;
@@ -106,9 +106,10 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether it is the session that ended, and not a request that was answered.
+    /// Whether it is the session that ended, and not a request that was answered, or for whose answer was waited as long as for any.
     fn is_end_of_session(&self) -> bool {
         match self {
+            Self::Session(client::Error::Timeout) => false,
             Self::Session(_) | Self::Connection(_) => true,
             Self::Transient { reply, .. } => reply.code == CLOSING,
             _ => false,
@@ -122,6 +123,14 @@ pub struct DxSessions(Arc<Pool<Key, DxSession>>);
 impl Default for DxSessions {
     fn default() -> Self {
         Self(Arc::new(Pool::new(pool::Limits::default())))
+    }
+}
+
+impl DxSessions {
+    fn keep(&self, session: DxSession) {
+        if let Some(left_over) = self.0.keep(session.key().clone(), session) {
+            tokio::spawn(left_over.quit());
+        }
     }
 }
 
@@ -209,7 +218,7 @@ impl DxConnector {
         match admission.admit(session.host(), &[session.counted_as()]) {
             Ok(()) => Ok(session.kept()),
             Err(error) => {
-                self.keep(session).await;
+                self.keep(session);
                 Err(error)
             }
         }
@@ -224,9 +233,10 @@ impl DxConnector {
         self.open_new(ended.into_key(), admission).await
     }
 
-    /// Keeps a session for another use, if it is good for one, and ends it otherwise.
-    pub async fn keep(&self, session: DxSession) {
-        self.sessions.0.put(session.key().clone(), session).await;
+    /// Keeps a session for another use, if it is good for one. Otherwise it is ended, which nobody waits for: a result is to be
+    /// recorded.
+    pub fn keep(&self, session: DxSession) {
+        self.sessions.keep(session);
     }
 
     /// Ends all sessions that are kept.

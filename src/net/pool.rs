@@ -113,24 +113,31 @@ impl<K: PartialEq + Send + 'static, S: Pooled> Pool<K, S> {
     }
 
     /// Keeps a session if it may be used again and there is room, and ends it otherwise.
-    pub async fn put(self: &Arc<Self>, key: K, mut session: S) {
-        if !session.is_open() {
-            return;
-        }
-        let is_worn =
-            session.uses() >= self.limits.uses || session.age() >= self.limits.age || !session.takes_more();
-        let left_over = match is_worn {
-            true => Some(session),
-            false => self.keep(key, session),
-        };
-        match left_over {
-            Some(session) => session.quit().await,
-            None => self.sweep_later(),
+    pub async fn put(self: &Arc<Self>, key: K, session: S) {
+        if let Some(left_over) = self.keep(key, session) {
+            left_over.quit().await;
         }
     }
 
+    /// The same, for whoever does not wait for its end: gives back what is to be ended.
+    pub fn keep(self: &Arc<Self>, key: K, mut session: S) -> Option<S> {
+        if !session.is_open() {
+            return None;
+        }
+        let is_worn =
+            session.uses() >= self.limits.uses || session.age() >= self.limits.age || !session.takes_more();
+        if is_worn {
+            return Some(session);
+        }
+        let left_over = self.add(key, session);
+        if left_over.is_none() {
+            self.sweep_later();
+        }
+        left_over
+    }
+
     /// Gives the session back if there is no room for it.
-    fn keep(&self, key: K, session: S) -> Option<S> {
+    fn add(&self, key: K, session: S) -> Option<S> {
         let mut idle = self.locked();
         let same = idle.iter().filter(|idle| idle.key == key).count();
         if idle.len() >= self.limits.sessions || same >= self.limits.per_key {

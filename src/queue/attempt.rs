@@ -111,9 +111,8 @@ impl Attempt for Mailer {
     }
 
     async fn end(&self) {
-        self.smtp.sessions.close().await;
-        self.dmtp.dx.end().await;
-        self.local.close().await;
+        // Each may wait for hosts that do not answer.
+        tokio::join!(self.smtp.sessions.close(), self.dmtp.dx.end(), self.local.close());
     }
 }
 

@@ -81,7 +81,7 @@ impl Directory {
         }
         let mut visit = self.visit(domain).await?;
         let found = visit.organization(wanted).await;
-        visit.inquiry.end().await;
+        visit.inquiry.end();
         counted(found)
     }
 
@@ -104,7 +104,7 @@ impl Directory {
         }
         let mut visit = self.visit(domain).await?;
         let found = visit.user(address, wanted).await;
-        visit.inquiry.end().await;
+        visit.inquiry.end();
         counted(found)
     }
 
@@ -121,7 +121,7 @@ impl Directory {
         }
         let mut visit = self.visit(address.domain()).await?;
         let found = visit.user_of(organization, address, wanted).await;
-        visit.inquiry.end().await;
+        visit.inquiry.end();
         counted(found)
     }
 
@@ -139,7 +139,7 @@ impl Directory {
         }
         let mut visit = self.visit(address.domain()).await?;
         let found = visit.author_of(organization, address, wanted).await;
-        visit.inquiry.end().await;
+        visit.inquiry.end();
         counted(found)
     }
 

@@ -162,9 +162,9 @@ impl<'a> Inquiry<'a> {
     }
 
     /// Leaves the session, if there was one, to whoever asks next.
-    pub async fn end(self) {
+    pub fn end(self) {
         if let Some(session) = self.session {
-            self.dx.keep(session).await;
+            self.dx.keep(session);
         }
     }
 

@@ -452,6 +452,22 @@ impl Published {
         Ok(self.store.publish_signet(publication).await?)
     }
 
+    /// Forgets what private keys are in memory: some may have been erased, by this process or another.
+    pub(super) fn forget_keys(&self) {
+        self.loaded.forget();
+    }
+
+    /// Whether those of that organization are.
+    #[cfg(test)]
+    pub(super) async fn has_keys_in_memory(&self, domain: &Domain) -> bool {
+        let stored = self.store.current_signet(domain.as_str()).await;
+        let Ok(Some(stored)) = stored else { return false };
+        let armored = self.private_keys(&stored.name, stored.crypto).await;
+        let Ok(Some(armored)) = armored else { return false };
+        let parts = [domain.as_str().as_bytes(), &stored.object, armored.expose()];
+        self.loaded.get(question(&parts), || Err(())).is_ok()
+    }
+
     async fn load_organization(&self, domain: &Domain, stored: &StoredSignet) -> Result<Organization, Error> {
         let armored = self.private_keys(&stored.name, stored.crypto).await?;
         let armored = armored.ok_or(Error::NoKeys)?;

@@ -195,7 +195,9 @@ impl Rotation {
                 }
             }
         }
-        let erased = self.store.erase_private_keys(self.clock.now()).await?;
+        let erased = self.store.erase_private_keys(self.clock.now()).await;
+        self.published.forget_keys();
+        let erased = erased?;
         if erased > 0 {
             tracing::info!(
                 event = observe::KEY_ERASED,

@@ -228,3 +228,56 @@ impl Write for Appender<'_> {
 pub fn store_error(error: io::Error) -> Result<Error, io::Error> {
     error.downcast()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// A body that says whether this thread waits for it, at once or later.
+    struct Body {
+        is_at_hand: bool,
+    }
+
+    #[async_trait]
+    impl Pieces for Body {
+        fn size_bytes(&self) -> u64 {
+            4
+        }
+
+        async fn piece(&mut self, _index: u32) -> Result<Option<Vec<u8>>, Error> {
+            if !self.is_at_hand {
+                tokio::task::yield_now().await;
+            }
+            let said = match is_waiting() {
+                true => b"wait",
+                false => b"here",
+            };
+            Ok(Some(said.to_vec()))
+        }
+    }
+
+    fn read(is_at_hand: bool) -> io::Result<String> {
+        io::read_to_string(Reader::new(Body { is_at_hand }))
+    }
+
+    #[tokio::test]
+    async fn a_step_of_a_task_gets_what_is_at_hand_and_never_waits() {
+        assert_eq!(here(|| read(true)).unwrap(), "here");
+        let kind = here(|| read(false)).unwrap_err().kind();
+        assert_eq!(kind, io::ErrorKind::WouldBlock);
+        assert!(!is_waiting());
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_may_stand_still_waits_and_the_store_is_told() {
+        let work = || {
+            let found = [true, false].map(|is_at_hand| read(is_at_hand).unwrap());
+            (found, is_waiting())
+        };
+        let (found, still_waits) = tokio::task::spawn_blocking(work).await.unwrap();
+        assert_eq!(found, ["wait", "wait"]);
+        assert!(!still_waits);
+    }
+}

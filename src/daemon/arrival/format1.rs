@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::{Arrival, Refusal, Sender, aside, whole};
+use super::{Arrival, Refusal, Sender, aside, tried, whole};
 use crate::base::id::QueueId;
 use crate::crypto::ed25519::VerifyingKey;
 use crate::delivery::wrapper;
@@ -85,8 +85,7 @@ impl Arrival<'_> {
         self.commit(message, envelope.recipient, delivery, sender).await
     }
 
-    /// Checks the origin's signatures. A peer decides over how many octets and with how many keys, so it is done where
-    /// it keeps nobody else waiting.
+    /// Checks the origin's signatures. A peer decides over how many octets and with how many keys.
     async fn check(
         &self,
         view: destination::DestinationView,
@@ -94,6 +93,7 @@ impl Arrival<'_> {
         recipient: VerifiedUser,
     ) -> Result<destination::CheckedArrival, Refusal> {
         let (peer, destination) = (self.origin.clone(), self.destination.clone());
+        let octets = tried(self.size_bytes, &origin);
         let work = move || {
             view.check(&destination::Expected {
                 peer: &peer,
@@ -102,7 +102,7 @@ impl Arrival<'_> {
                 recipient: &recipient,
             })
         };
-        Ok(aside(self.services, self.size_bytes, work).await??)
+        Ok(aside(self.services, octets, work).await??)
     }
 
     /// Chunk 5 does not say which of our signets it was sealed for, so older keys are tried after the current ones.
@@ -163,6 +163,7 @@ impl Arrival<'_> {
             .await?;
         let (address, own) = (address.clone(), own.clone());
         let author_key = author.signing_key();
+        let octets = tried(self.size_bytes, &origin);
         let work = move || {
             let opened = open::open(
                 &view,
@@ -177,7 +178,7 @@ impl Arrival<'_> {
             let rebuilt = convert::from_dmime1(&opened.content).mime;
             Ok::<_, Refused>((opened, rebuilt))
         };
-        let (opened, rebuilt) = aside(self.services, self.size_bytes, work).await??;
+        let (opened, rebuilt) = aside(self.services, octets, work).await??;
         self.services.gate.admit_author(self.origin, author_key).await?;
         if let Some(sighting) = sighting {
             directory.remember_author(sighting).await?;

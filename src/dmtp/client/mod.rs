@@ -444,10 +444,13 @@ impl Client {
         };
         match (is_last, is_good, transaction.refused.take()) {
             (true, true, None) => return self.on_go_ahead(transaction.size, Load::Message, &reply),
-            (true, true, Some(_)) => return Err(Error::Malformed("CONTINUE after a refusal")),
-            (true, false, refused) => {
+            (true, _, refused) => {
                 let refused = outcome(&Request::Plain, refused.unwrap_or(reply));
                 self.become_idle(Event::Finished(refused));
+                if is_good {
+                    // It waits for a message that it has refused (RFC 2920 §3.1), and no octets would say that there is none.
+                    self.state = State::Closed;
+                }
                 return Ok(());
             }
             (false, is_good, refused) => transaction.refused = refused.or((!is_good).then_some(reply)),

@@ -374,8 +374,13 @@ fn the_first_refusal_of_several_counts_once_all_are_answered() {
 #[test]
 fn a_server_that_goes_on_after_a_refusal_gets_no_message() {
     let mut dialogue = together();
-    let error = dialogue.failure("250 OK\r\n550 no\r\n354 CONTINUE [c51e]\r\n");
-    assert_eq!(error, Error::Malformed("CONTINUE after a refusal"));
+    let outcome = dialogue.outcome("250 OK\r\n550 no\r\n354 CONTINUE [c51e]\r\n");
+    assert!(
+        matches!(&outcome, Outcome::Permanent(reply) if reply.code == 550),
+        "{outcome:?}"
+    );
+    assert!(dialogue.client.is_closed());
+    assert_eq!(dialogue.client.body(b"message.!".to_vec()), Err(Error::NotReady));
 }
 
 #[test]

@@ -261,7 +261,7 @@ impl Pooled for DxSession {
                 .is_err()
     }
 
-    /// The result is known and waits to be recorded: a host that does not answer must not hold it up.
+    /// A host that does not answer must not keep us.
     async fn quit(mut self) {
         let connection = &mut self.greeted.connection;
         if connection.machine().quit().is_ok() {
@@ -326,6 +326,7 @@ mod tests {
     use super::*;
     use crate::dmtp::client::{Entry, Limits};
     use crate::dmtp::command::CommitHash;
+    use crate::domains::DxSessions;
     use crate::net::stream::Stream;
     use crate::store::{self, Tenure};
 
@@ -463,5 +464,39 @@ mod tests {
         let (mut session, _host) = session_of(0).await;
         let error = send(&mut session, Duration::MAX).await.unwrap_err();
         assert!(!session.was_given_up(&error), "{error}");
+    }
+
+    /// Else it would be waited for twice as long.
+    #[tokio::test]
+    async fn a_host_that_is_silent_has_not_given_the_session_up() {
+        let (session, _host) = session_of(100).await;
+        let session = session.kept();
+        assert!(session.was_given_up(&Error::Session(client::Error::Closed)));
+        assert!(!session.was_given_up(&Error::Session(client::Error::Timeout)));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_session_is_not_waited_for_where_a_message_was_refused() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let peer = listener.local_addr().unwrap();
+        // It does not answer QUIT.
+        let host = tokio::spawn(async move {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let mut stream = BufReader::new(tcp);
+            let mut line = String::new();
+            for reply in ["220 dx.hismail.test DMTPv1 ready\r\n", "250 OK\r\n", "550 no\r\n"] {
+                stream.write_all(reply.as_bytes()).await.unwrap();
+                line.clear();
+                stream.read_line(&mut line).await.unwrap();
+            }
+            line
+        });
+        let mut session = greeted_by(peer).await;
+        let refused = send(&mut session, Duration::MAX).await;
+        assert!(matches!(refused, Err(Error::Permanent { .. })), "{refused:?}");
+        let (sessions, key) = (DxSessions::default(), session.key().clone());
+        sessions.keep(session);
+        assert!(sessions.0.take(&key, None).await.is_none());
+        assert_eq!(host.await.unwrap(), "QUIT\r\n");
     }
 }

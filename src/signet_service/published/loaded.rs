@@ -1,7 +1,8 @@
 //! Organizations of ours with their keys, as they are asked for with every message.
 //!
 //! What the store gives is read each time, and one is found again under a hash of all of that: the answer is never an old one.
-//! A daemon uses these keys all the time, so that they are no less safe here than on their way.
+//! A daemon uses these keys all the time, so that they are no less safe here than on their way; but keys that are erased must
+//! not stay here, so everything is forgotten now and then ([`Loaded::forget`]).
 
 use std::sync::{Mutex, PoisonError};
 
@@ -40,6 +41,11 @@ impl Loaded {
         let octets = OCTETS.max(4 * loaded.signet.object().len());
         self.recent().insert(question, loaded.clone(), octets);
         Ok(loaded)
+    }
+
+    /// Forgets all of them.
+    pub(super) fn forget(&self) {
+        self.recent().clear();
     }
 
     fn recent(&self) -> std::sync::MutexGuard<'_, Recent<Question, Organization>> {

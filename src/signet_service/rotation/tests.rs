@@ -404,6 +404,20 @@ async fn an_activation_that_was_cut_off_is_finished() {
     assert_eq!(bed.count("hismail.test").await, 2);
 }
 
+/// They may be the ones that were erased, by this process or another.
+#[tokio::test]
+async fn private_keys_do_not_stay_in_memory_for_longer_than_from_one_pass_to_the_next() {
+    let bed = Bed::new().await;
+    let rotation = bed.open().await;
+    let published = &rotation.published;
+    published.organization(&domain()).await.unwrap();
+    assert!(published.has_keys_in_memory(&domain()).await);
+    rotation.pass().await.unwrap();
+    assert!(!published.has_keys_in_memory(&domain()).await);
+    published.organization(&domain()).await.unwrap();
+    assert!(published.has_keys_in_memory(&domain()).await);
+}
+
 #[tokio::test]
 async fn a_user_gets_new_keys_under_a_chain_of_custody_and_the_old_ones_are_erased_in_time() {
     let bed = Bed::new().await;

@@ -6,7 +6,11 @@
 //! nobody has looked, and this process has changed nothing, since the look that came before it was read.
 //!
 //! That a name has no signet is not kept: strangers ask for names without end, and whoever hears that there is none may
-//! send by SMTP, so that is looked up each time. Private keys are in the rows as they are in the database: under the master key.
+//! send by SMTP, so that is looked up each time.
+//!
+//! Private keys are in the rows as they are in the database: under the master key. No trigger tells of them, nor need it. They come
+//! with the signet; those of the current one are erased only with its revocation, which is told; and what is sealed anew for
+//! another master key is the same, to be opened with the one that it was read under.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;

@@ -12,6 +12,9 @@ use crate::base::time::Timestamp;
 use crate::mail::address::{Domain, Mailbox};
 use crate::store::{AliasTarget, Aliases, Error, fold};
 
+/// An alias with as many targets is a list, which is read where nobody waits for it.
+const FEW: u32 = 64;
+
 #[async_trait]
 impl Aliases for SqlStore {
     async fn add_alias(&self, alias: &Mailbox, target: &Mailbox) -> Result<(), Error> {
@@ -40,11 +43,22 @@ impl Aliases for SqlStore {
     }
 
     async fn alias_targets(&self, alias: &Mailbox) -> Result<Vec<Mailbox>, Error> {
-        let targets: Vec<String> =
-            query_scalar("SELECT target FROM aliases WHERE folded = $1 ORDER BY target")
-                .bind(fold(alias))
-                .fetch_all(self.inner.readers.at_once())
+        let (folded, readers) = (fold(alias), &self.inner.readers);
+        let few: Vec<String> =
+            query_scalar("SELECT target FROM aliases WHERE folded = $1 ORDER BY target LIMIT $2")
+                .bind(folded.clone())
+                .bind(FEW)
+                .fetch_all(readers.at_once())
                 .await?;
+        let targets = match few.len() < FEW as usize {
+            true => few,
+            false => {
+                query_scalar("SELECT target FROM aliases WHERE folded = $1 ORDER BY target")
+                    .bind(folded)
+                    .fetch_all(readers)
+                    .await?
+            }
+        };
         targets.iter().map(|target| mailbox(target)).collect()
     }
 

@@ -1610,6 +1610,15 @@ pub async fn an_address_is_an_account_or_an_alias(bed: &dyn Bed) {
     let targets = store.alias_targets(&mailbox("sales@hismail.test")).await.unwrap();
     assert_eq!(targets, [bob.clone(), carol]);
     assert!(store.alias_targets(&bob).await.unwrap().is_empty());
+    // A list is read in another way.
+    let list = mailbox("list@hismail.test");
+    let members: Vec<_> = (100..170)
+        .map(|number| mailbox(&format!("m{number}@plain.test")))
+        .collect();
+    for member in members.iter().rev() {
+        store.add_alias(&list, member).await.unwrap();
+    }
+    assert_eq!(store.alias_targets(&list).await.unwrap(), members);
 }
 
 pub async fn domains_of_ours_keep_their_settings(bed: &dyn Bed) {

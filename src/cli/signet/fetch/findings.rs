@@ -83,7 +83,7 @@ impl Findings {
         let (record, proof) = found?;
         let mut inquiry = Inquiry::new(dx, &domain, record.clone(), proof);
         let asked = self.ask(&mut inquiry, fetch, before).await;
-        inquiry.end().await;
+        inquiry.end();
         dx.end().await;
         asked
     }
