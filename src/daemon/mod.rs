@@ -233,8 +233,9 @@ impl Daemon {
     fn watch_revocation(&self, services: &Services) {
         let roots = services.dx.roots.as_ref();
         if let Some(roots) = roots.filter(|roots| roots.revocation_lists().is_some()) {
+            let current = Arc::clone(&self.current);
             self.sessions
-                .spawn(revocation_watch::run(roots.clone(), self.stop.clone()));
+                .spawn(revocation_watch::run(roots.clone(), current, self.stop.clone()));
         }
     }
 

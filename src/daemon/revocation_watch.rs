@@ -1,10 +1,12 @@
-//! Reads revocation lists again when they change.
+//! Reads revocation lists again when they change. Sessions with hosts whose certificates were judged by those from before are ended.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::reload::Current;
 use crate::base::observe;
 use crate::net::tls::{self, WebPki};
 
@@ -12,14 +14,14 @@ use crate::net::tls::{self, WebPki};
 const EVERY: Duration = Duration::from_secs(5);
 
 /// Looks until the daemon stops. Lists that cannot be read leave those from before in use, and are told once.
-pub async fn run(roots: WebPki, stop: CancellationToken) {
+pub async fn run(roots: WebPki, current: Arc<Current>, stop: CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => {}
-        () = watch(&roots) => {}
+        () = watch(&roots, &current) => {}
     }
 }
 
-async fn watch(roots: &WebPki) {
+async fn watch(roots: &WebPki, current: &Current) {
     tracing::info!(
         event = observe::TLS_REVOCATION_LISTS_READ,
         count = roots.revocation_lists(),
@@ -38,6 +40,8 @@ async fn watch(roots: &WebPki) {
                 count = roots.revocation_lists(),
                 "the revocation lists have changed and are in use"
             );
+            let services = current.get();
+            tokio::join!(services.dx.end(), services.smtp.sessions.close());
         }
         let fails = looked.is_err();
         if let Err(error) = looked

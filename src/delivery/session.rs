@@ -150,6 +150,7 @@ impl Session {
         params: Params,
         tls: Option<Tls<'_>>,
     ) -> Result<Self, Failure> {
+        let opened = Instant::now();
         let (stream, info) = match (tls, stream) {
             (Some(tls), Stream::Tcp(tcp)) if tls.from_start => {
                 let shaken = tls.connector.connect(tcp, tls.server_name).await;
@@ -163,7 +164,7 @@ impl Session {
             host,
             address,
             transactions: 0,
-            opened: Instant::now(),
+            opened,
         };
         session.set_up(tls).await?;
         Ok(session)

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use self::session::{Greeted, Key};
 use super::sts::MtaSts;
@@ -239,7 +240,7 @@ impl DxConnector {
         self.sessions.keep(session);
     }
 
-    /// Ends all sessions that are kept.
+    /// Ends all sessions that are kept; those that are being used are not kept afterwards.
     pub async fn end(&self) {
         self.sessions.0.close().await;
     }
@@ -303,6 +304,7 @@ impl DxConnector {
         let host = &attempt.host;
         let addresses = self.addresses(host).await?;
         admission.admit(host, &addresses)?;
+        let begun = Instant::now();
         let connected = dial(&self.outgoing, &addresses, &self.ports.of(attempt.reach)).await;
         let tcp = connected.ok_or_else(|| unreachable(format!("{host} does not answer")))?;
         let address = tcp.peer_addr().map_err(connection::Error::Io)?;
@@ -318,6 +320,7 @@ impl DxConnector {
             accepted,
             tls: peer.info,
             connection,
+            begun,
         })
     }
 

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -65,9 +65,16 @@ pub trait Pooled: Send + 'static {
 #[derive(Debug)]
 pub struct Pool<K, S> {
     limits: Limits,
-    idle: Mutex<Vec<Idle<K, S>>>,
+    kept: Mutex<Kept<K, S>>,
     /// Somebody looks after the idle ones. Changed under their lock only.
     is_swept: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Kept<K, S> {
+    idle: Vec<Idle<K, S>>,
+    /// What was opened until then is not kept any more.
+    closed_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -82,7 +89,10 @@ impl<K: PartialEq + Send + 'static, S: Pooled> Pool<K, S> {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            idle: Mutex::default(),
+            kept: Mutex::new(Kept {
+                idle: Vec::new(),
+                closed_at: None,
+            }),
             is_swept: AtomicBool::new(false),
         }
     }
@@ -103,7 +113,7 @@ impl<K: PartialEq + Send + 'static, S: Pooled> Pool<K, S> {
             (Some(_), None) => false,
             (None, _) => true,
         };
-        let mut idle = self.locked();
+        let idle = &mut self.locked().idle;
         let fits = |idle: &Idle<K, S>| {
             idle.key == *key && leads_there(idle) && idle.since.elapsed() < self.limits.idle
         };
@@ -136,9 +146,14 @@ impl<K: PartialEq + Send + 'static, S: Pooled> Pool<K, S> {
         left_over
     }
 
-    /// Gives the session back if there is no room for it.
+    /// Gives the session back if there is no room for it, or all like it have been ended while it was used.
     fn add(&self, key: K, session: S) -> Option<S> {
-        let mut idle = self.locked();
+        let mut kept = self.locked();
+        let age = session.age();
+        if kept.closed_at.is_some_and(|at| age >= at.elapsed()) {
+            return Some(session);
+        }
+        let idle = &mut kept.idle;
         let same = idle.iter().filter(|idle| idle.key == key).count();
         if idle.len() >= self.limits.sessions || same >= self.limits.per_key {
             return Some(session);
@@ -171,25 +186,83 @@ impl<K: PartialEq + Send + 'static, S: Pooled> Pool<K, S> {
 
     /// Whether nothing is left to be looked after; then nobody looks any more.
     fn is_left_alone(&self) -> bool {
-        let idle = self.locked();
+        let idle = &self.locked().idle;
         if idle.is_empty() {
             self.is_swept.store(false, Ordering::Relaxed);
         }
         idle.is_empty()
     }
 
-    /// Ends all sessions.
+    /// Ends all sessions; those that are being used are not kept afterwards.
     pub async fn close(&self) {
+        self.locked().closed_at = Some(Instant::now());
         self.end(|_| true).await;
     }
 
     async fn end(&self, is_over: impl Fn(&Idle<K, S>) -> bool) {
-        let over: Vec<_> = self.locked().extract_if(.., |idle| is_over(idle)).collect();
+        let over: Vec<_> = {
+            let idle = &mut self.locked().idle;
+            idle.extract_if(.., |idle| is_over(idle)).collect()
+        };
         let farewells = over.into_iter().map(|idle| idle.session.quit());
         futures_util::future::join_all(farewells).await;
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, Vec<Idle<K, S>>> {
-        self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn locked(&self) -> MutexGuard<'_, Kept<K, S>> {
+        self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// One that was opened then.
+    struct Opened(Instant);
+
+    impl Pooled for Opened {
+        fn address(&self) -> Option<IpAddr> {
+            None
+        }
+
+        fn uses(&self) -> u32 {
+            1
+        }
+
+        fn age(&self) -> Duration {
+            self.0.elapsed()
+        }
+
+        fn is_open(&mut self) -> bool {
+            true
+        }
+
+        fn takes_more(&mut self) -> bool {
+            true
+        }
+
+        async fn is_quiet(&mut self) -> bool {
+            true
+        }
+
+        async fn quit(self) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_opened_before_all_were_ended_is_not_kept_after_it() {
+        let pool = Arc::new(Pool::new(Limits::default()));
+        pool.put((), Opened(Instant::now())).await;
+        let used = pool.take(&(), None).await.unwrap();
+        pool.put((), Opened(Instant::now())).await;
+        tokio::time::advance(Duration::from_secs(1)).await;
+        pool.close().await;
+        assert!(pool.take(&(), None).await.is_none());
+        pool.put((), used).await;
+        assert!(pool.take(&(), None).await.is_none());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        pool.put((), Opened(Instant::now())).await;
+        assert!(pool.take(&(), None).await.is_some());
     }
 }

@@ -69,6 +69,8 @@ pub(super) struct Greeted {
     pub accepted: Accepted,
     pub tls: TlsInfo,
     pub connection: Connection<Client>,
+    /// When it was dialled, before its certificate was judged.
+    pub begun: Instant,
 }
 
 impl DxSession {
@@ -76,11 +78,11 @@ impl DxSession {
     pub(super) fn new(key: Key, greeted: Greeted) -> Self {
         Self {
             key,
-            greeted,
             hello: None,
             is_spoiled: false,
             uses: 0,
-            opened: Instant::now(),
+            opened: greeted.begun,
+            greeted,
             is_untried: false,
         }
     }
@@ -389,6 +391,7 @@ mod tests {
                     exporter: None,
                 },
                 connection,
+                begun: Instant::now(),
             },
         )
     }
