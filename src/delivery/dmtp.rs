@@ -105,19 +105,26 @@ impl DmtpDelivery {
             hosts: &self.hosts,
             place: None,
         };
-        let report = self.through(&mut door, job).await;
-        door.close(report.contact());
+        let (report, session) = match self.through(&mut door, job).await {
+            Ok((report, session)) => (report, Some(session)),
+            Err(report) => (report, None),
+        };
+        let place = door.left_with(report.contact());
+        if let Some(session) = session {
+            self.dx.keep_in(session, place);
+        }
         report
     }
 
-    async fn through(&self, door: &mut Door<'_>, job: Job<'_>) -> Report {
+    /// With the session, if one was had.
+    async fn through(&self, door: &mut Door<'_>, job: Job<'_>) -> Result<(Report, DxSession), Report> {
         let opened = self
             .dx
             .open_admitted(job.destination, job.record, job.proof, door)
             .await;
         let mut session = match opened {
             Ok(session) => session,
-            Err(error) => return nobody_there(&error),
+            Err(error) => return Err(nobody_there(&error)),
         };
         let message = Message {
             origin: job.origin.clone(),
@@ -138,14 +145,12 @@ impl DmtpDelivery {
             door.leave();
             session = match self.dx.open_instead(session, door).await {
                 Ok(session) => session,
-                Err(error) => return nobody_there(&error),
+                Err(error) => return Err(nobody_there(&error)),
             };
             started = Instant::now();
             sent = session.send(job.origin, message, job.object, job.term).await;
         }
-        let report = told(&session, &sent, started.elapsed());
-        self.dx.keep(session);
-        report
+        Ok((told(&session, &sent, started.elapsed()), session))
     }
 }
 
@@ -195,10 +200,14 @@ impl Door<'_> {
 
     /// What came of it at the last one.
     fn close(&mut self, contact: Contact) {
-        if let Some(place) = &mut self.place {
-            place.contact = contact;
-        }
-        self.place = None;
+        drop(self.left_with(contact));
+    }
+
+    /// The same, for whoever keeps the place for a while.
+    fn left_with(&mut self, contact: Contact) -> Option<Place> {
+        let mut place = self.place.take()?;
+        place.contact = contact;
+        Some(place)
     }
 }
 

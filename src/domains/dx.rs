@@ -128,9 +128,12 @@ impl Default for DxSessions {
 }
 
 impl DxSessions {
-    fn keep(&self, session: DxSession) {
+    fn keep<P: Send + 'static>(&self, session: DxSession, place: P) {
         if let Some(left_over) = self.0.keep(session.key().clone(), session) {
-            tokio::spawn(left_over.quit());
+            tokio::spawn(async move {
+                left_over.quit().await;
+                drop(place);
+            });
         }
     }
 }
@@ -237,7 +240,12 @@ impl DxConnector {
     /// Keeps a session for another use, if it is good for one. Otherwise it is ended, which nobody waits for: a result is to be
     /// recorded.
     pub fn keep(&self, session: DxSession) {
-        self.sessions.keep(session);
+        self.keep_in(session, ());
+    }
+
+    /// The same; `place` is what the session takes at its host, until it is idle or its end is over.
+    pub fn keep_in<P: Send + 'static>(&self, session: DxSession, place: P) {
+        self.sessions.keep(session, place);
     }
 
     /// Ends all sessions that are kept; those that are being used are not kept afterwards.
@@ -304,6 +312,9 @@ impl DxConnector {
         let host = &attempt.host;
         let addresses = self.addresses(host).await?;
         admission.admit(host, &addresses)?;
+        if let Some(address) = addresses.first() {
+            self.sessions.0.make_room(*address).await;
+        }
         let begun = Instant::now();
         let connected = dial(&self.outgoing, &addresses, &self.ports.of(attempt.reach)).await;
         let tcp = connected.ok_or_else(|| unreachable(format!("{host} does not answer")))?;

@@ -193,6 +193,21 @@ impl<K: PartialEq + Send + 'static, S: Pooled> Pool<K, S> {
         idle.is_empty()
     }
 
+    /// Ends an idle session with that host, if there is one: hosts count connections, whatever they are kept for. Whoever dials asks
+    /// for this first, and so there are never more of them than were used at one time.
+    pub async fn make_room(&self, address: IpAddr) {
+        let spare = {
+            let idle = &mut self.locked().idle;
+            let at = idle
+                .iter()
+                .position(|idle| idle.session.address() == Some(address));
+            at.map(|at| idle.remove(at).session)
+        };
+        if let Some(session) = spare {
+            session.quit().await;
+        }
+    }
+
     /// Ends all sessions; those that are being used are not kept afterwards.
     pub async fn close(&self) {
         self.locked().closed_at = Some(Instant::now());
@@ -219,12 +234,14 @@ mod tests {
 
     use super::*;
 
+    const HOST: &str = "192.0.2.1";
+
     /// One that was opened then.
     struct Opened(Instant);
 
     impl Pooled for Opened {
         fn address(&self) -> Option<IpAddr> {
-            None
+            HOST.parse().ok()
         }
 
         fn uses(&self) -> u32 {
@@ -248,6 +265,19 @@ mod tests {
         }
 
         async fn quit(self) {}
+    }
+
+    #[tokio::test]
+    async fn the_oldest_idle_session_with_a_host_makes_room() {
+        let pool = Arc::new(Pool::new(Limits::default()));
+        for key in ["d1.test", "d2.test"] {
+            pool.put(key, Opened(Instant::now())).await;
+        }
+        let [here, other] = [HOST, "192.0.2.2"].map(|address| address.parse().unwrap());
+        pool.make_room(other).await;
+        pool.make_room(here).await;
+        assert!(pool.take(&"d1.test", None).await.is_none());
+        assert!(pool.take(&"d2.test", None).await.is_some());
     }
 
     #[tokio::test(start_paused = true)]

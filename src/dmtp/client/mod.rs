@@ -495,6 +495,8 @@ impl Machine for Client {
             }
             _ => {}
         }
+        // Whatever comes now answers nothing.
+        self.unasked |= matches!(self.state, State::Idle);
         match self.reader.read(input) {
             Ok((taken, Some(reply))) => {
                 self.handle(reply, taken < input.len());

@@ -14,7 +14,7 @@ use crate::dmtp::name::Name;
 use crate::dmtp::reply::Verdict;
 use crate::domains::Reach;
 use crate::mail::address::{Domain, Mailbox};
-use crate::net::connection::Connection;
+use crate::net::connection::{self, Connection};
 use crate::net::dns::Proof;
 use crate::net::dx_certificate::Accepted;
 use crate::net::pool::Pooled;
@@ -203,7 +203,11 @@ impl DxSession {
         let mut source = object.map(|(pieces, term)| Source::new(pieces, term));
         self.uses += 1;
         loop {
-            match self.greeted.connection.next_event().await? {
+            let event = match self.greeted.connection.next_event().await {
+                Ok(event) => event,
+                Err(error) => return self.broken(error),
+            };
+            match event {
                 Some(Event::WantBody) => {
                     self.is_untried = false;
                     let octets = match &mut source {
@@ -217,6 +221,18 @@ impl DxSession {
                 Some(Event::StartTls | Event::Ready) => {}
                 None => return Err(client::Error::Closed.into()),
             }
+        }
+    }
+
+    /// A host that has refused the first of several commands may hang up without another word, and that may look like a fault: what
+    /// it has said counts.
+    fn broken(&mut self, error: connection::Error) -> Result<Answer, Error> {
+        let elapsed = self.greeted.connection.elapsed();
+        let machine = self.greeted.connection.machine();
+        machine.end_of_input(elapsed);
+        match machine.poll_event() {
+            Some(Event::Finished(outcome)) => self.judged(outcome),
+            _ => Err(error.into()),
         }
     }
 
@@ -257,10 +273,12 @@ impl Pooled for DxSession {
     }
 
     async fn is_quiet(&mut self) -> bool {
+        // Half a reply that nobody asked for is one, too.
         self.is_open()
             && timeout(Duration::ZERO, self.greeted.connection.next_event())
                 .await
                 .is_err()
+            && self.greeted.connection.machine().is_idle()
     }
 
     /// A host that does not answer must not keep us.
@@ -441,6 +459,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_refusal_counts_though_the_host_breaks_the_connection_after_it() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let peer = listener.local_addr().unwrap();
+        let host = tokio::spawn(async move {
+            let (mut tcp, _) = listener.accept().await.unwrap();
+            tcp.write_all(b"220 dx.hismail.test DMTPv1 ready\r\n")
+                .await
+                .unwrap();
+            let mut heard = [0; 5];
+            tokio::io::AsyncReadExt::read_exact(&mut tcp, &mut heard)
+                .await
+                .unwrap();
+            let hello = b"250-dx.hismail.test\r\n250-PIPELINING\r\n250 OK\r\n";
+            tcp.write_all(hello).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            tcp.write_all(b"550 no\r\n").await.unwrap();
+            // What is unread has the system send RST.
+        });
+        let mut session = greeted_by(peer).await;
+        let refused = send(&mut session, Duration::MAX).await.unwrap_err();
+        assert!(
+            matches!(&refused, Error::Permanent { reply, .. } if reply.code == 550),
+            "{refused}"
+        );
+        host.await.unwrap();
+    }
+
+    #[tokio::test]
     async fn a_session_takes_one_message_after_the_other_and_greets_once() {
         let (mut session, host) = session_of(100).await;
         for _ in 0..2 {
@@ -498,7 +544,7 @@ mod tests {
         let refused = send(&mut session, Duration::MAX).await;
         assert!(matches!(refused, Err(Error::Permanent { .. })), "{refused:?}");
         let (sessions, key) = (DxSessions::default(), session.key().clone());
-        sessions.keep(session);
+        sessions.keep(session, ());
         assert!(sessions.0.take(&key, None).await.is_none());
         assert_eq!(host.await.unwrap(), "QUIT\r\n");
     }
