@@ -83,6 +83,16 @@ impl Database {
         Ok(())
     }
 
+    /// A connection that reads the database as it is now, and goes on doing so.
+    pub(super) async fn pin(&self) -> Result<Connection, Error> {
+        let mut connection = self.open_reader().await?;
+        query("BEGIN").execute(&mut connection).await?;
+        query_as::<(i64,)>("SELECT COUNT(*) FROM sqlite_schema")
+            .fetch_one(&mut connection)
+            .await?;
+        Ok(connection)
+    }
+
     /// The log of a file, which is there as long as somebody has that open.
     pub(super) fn open_log(&self) -> Result<Option<File>, Error> {
         match self {

@@ -18,7 +18,7 @@
 //! that were never committed; a lock file beside the database tells ([`file`]).
 //!
 //! Of a sync that failed, Linux tells each file that was open then, once: whoever opens the log later hears nothing of it. So a process that
-//! finds others there writes the log again before it writes anything into it ([`log`]), which takes as long as 16 MiB take, or however long the
+//! finds others there writes the log again before it writes anything into it (`log`), which takes as long as 16 MiB take, or however long the
 //! log has become.
 
 pub mod backup;
@@ -141,6 +141,8 @@ async fn migrate(path: &Path) -> Result<(), Error> {
         .busy_timeout(BUSY_TIMEOUT)
         .pragma("synchronous", "FULL")
         .pragma("secure_delete", "fast")
+        // Of a log in which something may be missing, nothing is brought into the database.
+        .pragma("wal_autocheckpoint", "0")
         .disable_statement_logging();
     let mut connection = options.connect().await?;
     // `run` on a connection makes this future impossible to send (rust-lang/rust#100013).
@@ -158,8 +160,8 @@ fn options(path: &Path) -> Options {
         .pragma("journal_mode", "WAL")
         .pragma("synchronous", "FULL")
         .pragma("foreign_keys", "ON")
-        // A page that many transactions change is brought from the log into the database less often: 16 MiB of it.
-        .pragma("wal_autocheckpoint", "4000")
+        // The writer brings the log into the database.
+        .pragma("wal_autocheckpoint", "0")
         // What has grown while somebody read is given back.
         .pragma("journal_size_limit", "16777216")
         // What a job may have to undo stays in memory: a few pages.

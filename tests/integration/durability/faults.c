@@ -2,7 +2,7 @@
  *
  *     CALLS PART ACTION NUMBER
  *
- * CALLS are names joined by commas: write, sync, rename. PART must be part of the path. ACTION: "error" fails with that errno;
+ * CALLS are names joined by commas: write, sync, rename. PART must be part of the path, or its end if it ends with "$". ACTION: "error" fails with that errno;
  * "once" the same, the first time only; "short" writes half; "full" writes half as long as more than NUMBER octets are left, then ENOSPC; "sleep" waits that many
  * milliseconds first. An empty file: nothing fails. For each call that went wrong, an octet is added to the file of that name with
  * ".hits" behind it. */
@@ -38,6 +38,15 @@ static int has_happened(const char *control)
     return syscall(SYS_faccessat, AT_FDCWD, name, F_OK) == 0;
 }
 
+static int is_meant(const char *path, const char *part)
+{
+    size_t length = strlen(part), whole = strlen(path);
+    if (length == 0 || part[length - 1] != '$')
+        return strstr(path, part) != NULL;
+    length--;
+    return whole >= length && !strncmp(path + whole - length, part, length);
+}
+
 /* Whether the call is to go wrong, and how. */
 static int find(const char *call, const char *path, struct fault *fault)
 {
@@ -55,7 +64,7 @@ static int find(const char *call, const char *path, struct fault *fault)
     line[length] = 0;
     if (sscanf(line, "%63s %255s %15s %ld", fault->calls, fault->part, fault->action, &fault->number) != 4)
         return 0;
-    if (!strstr(fault->calls, call) || !strstr(path, fault->part))
+    if (!strstr(fault->calls, call) || !is_meant(path, fault->part))
         return 0;
     if (!strcmp(fault->action, "sleep")) {
         struct timespec span = {fault->number / 1000, fault->number % 1000 * 1000000};

@@ -156,6 +156,10 @@ async fn a_body_whose_start_cannot_be_stored_is_refused_though_the_disk_is_well_
     let faults = Faults::new(world.home());
     let _process = hismail.spawn_with(&faults.launch()).await;
     let mut talk = Talk::smtp(hismail.ip).await;
+    // What a start writes is written.
+    let reply = talk.transfer(FROM, &TO, &message("the first")).await;
+    assert!(reply.starts_with("250"), "{reply}");
+    hismail.idle().await;
     talk.ask(&format!("MAIL FROM:<{FROM}>"), "250").await;
     talk.ask(&format!("RCPT TO:<{}>", TO[0]), "250").await;
     talk.ask("DATA", "354").await;
@@ -168,7 +172,7 @@ async fn a_body_whose_start_cannot_be_stored_is_refused_though_the_disk_is_well_
     let reply = talk.transfer(FROM, &TO, &message("the next")).await;
     assert!(reply.starts_with("250"), "{reply}");
     hismail.idle().await;
-    assert_eq!(texts(&hismail), ["the next"]);
+    assert_eq!(texts(&hismail), ["the first", "the next"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -271,6 +275,36 @@ async fn what_cannot_be_synced_once_is_written_again_and_acknowledged() {
     let _process = hismail.spawn_with(&faults.launch()).await;
     hismail.idle().await;
     assert_eq!(texts(&hismail), expected);
+}
+
+/// What was written there may be missing, whatever later syncs say: the log keeps it until the next start.
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_is_kept_in_the_log_once_it_could_not_be_brought_into_the_database() {
+    let world = World::new().await;
+    let hismail = hismail(&world).await;
+    let faults = Faults::new(world.home());
+    let mut process = hismail.spawn_with(&faults.launch()).await;
+    faults.begin("sync", "dimed.db$", "once 5");
+    let mut talk = Talk::smtp(hismail.ip).await;
+    let mut expected = Vec::new();
+    for number in 1..=40 {
+        let text = format!("{number:02}{}", "\r\n0123456789".repeat(80_000));
+        let reply = talk.transfer(FROM, &TO, &message(&text)).await;
+        assert!(reply.starts_with("250"), "{number}: {reply}");
+        expected.push(text);
+    }
+    faults.happened().await;
+    hismail.idle().await;
+    let told = "cannot bring what was written into the database";
+    assert_eq!(process.log().matches(told).count(), 1, "{}", process.log());
+    let log = hismail.folder.join("data/dimed.db-wal");
+    assert!(log.metadata().unwrap().len() > 40 << 20, "{log:?}");
+    process.terminate();
+    process.ended().await;
+    assert!(log.metadata().unwrap().len() > 40 << 20, "{log:?}");
+    let _process = hismail.spawn_with(&faults.launch()).await;
+    hismail.idle().await;
+    assert!(texts(&hismail) == expected);
 }
 
 /// DMTP's own 4xx; the origin keeps the object and comes again.

@@ -20,7 +20,7 @@ use crate::base::observe;
 use crate::store::Error;
 use crate::store::sql::connection::{Connection, is_lost};
 use crate::store::sql::database::{Database, FileId};
-use crate::store::sql::query::query;
+use crate::store::sql::query::{query, query_as};
 
 /// The pause before a connection that could not be opened is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -28,11 +28,11 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// After how long it is tried again by itself to have on the disk what is not there.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// How often it is looked how long the log has become, at most.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Transactions after which it is looked how long the log has become.
+const LOOK_AFTER: u32 = 16;
 
-/// A log that is longer is not brought into the database any more: that is done from 16 MiB on, and nobody hears whether it fails.
-const LONG_LOG: u64 = 64 << 20;
+/// Pages in the log from which on they are brought into the database: 16 MiB. A page that many transactions change is so less often.
+const LONG_LOG: i64 = 4000;
 
 pub(super) struct Task {
     /// `None` after a failure that leaves its state unknown.
@@ -57,7 +57,11 @@ pub(super) struct Task {
     gathered_until: Option<Instant>,
     /// SQLite's log, from when the connection was opened: whoever opens it later does not hear of what failed before.
     pub(super) log: Option<Arc<File>>,
-    looked_at_log: Instant,
+    /// Transactions since it was looked how long it is.
+    transactions: u32,
+    /// Reads what was in the log when that could not be brought into the database, so that the log is not begun anew: what SQLite takes for
+    /// brought over may be missing there, and the next start takes it from the log again.
+    pin: Option<Connection>,
     /// Wakes this when a sync has failed, or something is due.
     pub(super) wake: Arc<Notify>,
     /// When it is going to be woken.
@@ -104,7 +108,8 @@ impl Task {
             connection: Some(connection),
             not_before: None,
             log: database.open_log()?.map(Arc::new),
-            looked_at_log: Instant::now(),
+            transactions: 0,
+            pin: None,
             wake,
             alarm: None,
             file: database.file()?,
@@ -232,6 +237,7 @@ impl Task {
             Ok(done) => self.commit(done, syncs).await,
             Err((done, error)) => self.fail(done, error).await,
         }
+        self.keep_log_short().await;
         next
     }
 
@@ -250,7 +256,6 @@ impl Task {
         }
         // What fails here is told, and tried again.
         self.mend().await.unwrap_or_default();
-        self.look_at_log().await;
     }
 
     /// Nothing more comes: what is committed is made durable, as far as that can be done, and the connection closed.
@@ -260,25 +265,58 @@ impl Task {
         if self.sync_at.is_some() || !self.unsynced.is_empty() {
             self.sync().await;
         }
+        // Whoever closes the last connection brings the log into the database, and removes it. This one is left open until the process ends.
+        std::mem::forget(self.pin.take());
         if let Some(connection) = self.connection.take() {
             // All transactions are over, so a failure to close loses nothing.
             connection.close().await.unwrap_or_default();
         }
     }
 
-    /// SQLite brings the log into the database by itself after a commit, and says nothing if that fails: then the log grows.
-    async fn look_at_log(&mut self) {
-        let (Some(log), Some(connection)) = (&self.log, &mut self.connection) else {
-            return;
-        };
-        if self.looked_at_log.elapsed() < LOOK_EVERY {
+    /// Brings the log into the database once it is long. SQLite does not do that by itself: it would not say that it failed, and might take
+    /// from the log what is missing there.
+    async fn keep_log_short(&mut self) {
+        self.transactions += 1;
+        if self.transactions < LOOK_AFTER || self.log.is_none() || self.pin.is_some() {
             return;
         }
-        self.looked_at_log = Instant::now();
-        if log.metadata().map_or(0, |log| log.len()) > LONG_LOG
-            && let Err(error) = query("PRAGMA wal_checkpoint(PASSIVE)").execute(connection).await
-        {
-            tracing::error!(event = observe::QUEUE_STORE_FAILED, %error, "cannot bring what was written into the database");
+        self.transactions = 0;
+        if !self.is_log_long().await {
+            return;
+        }
+        self.hear().await;
+        if self.sync_at.is_some() {
+            self.sync().await;
+        }
+        let Some(connection) = self.connection.as_mut().filter(|_| !self.is_doubtful) else {
+            return;
+        };
+        if let Err(error) = query("PRAGMA wal_checkpoint(PASSIVE)").execute(connection).await {
+            tracing::error!(event = observe::QUEUE_STORE_FAILED, %error,
+                "cannot bring what was written into the database: the log grows until all that uses it is ended and started again");
+            self.pin_log().await;
+        }
+    }
+
+    /// Whether there is much in it that has not been brought into the database.
+    async fn is_log_long(&mut self) -> bool {
+        let Some(connection) = &mut self.connection else {
+            return false;
+        };
+        // Whether others were in the way, pages in the log, pages brought into the database.
+        let found = query_as::<(i64, i64, i64)>("PRAGMA wal_checkpoint(NOOP)").fetch_optional(connection);
+        let found = found.await.ok().flatten();
+        found.is_some_and(|(_, pages, brought)| pages >= LONG_LOG && brought < pages)
+    }
+
+    async fn pin_log(&mut self) {
+        match self.database.pin().await {
+            Ok(pin) => self.pin = Some(pin),
+            // Then nothing is to be written.
+            Err(error) => {
+                tracing::error!(event = observe::QUEUE_STORE_FAILED, error = %Causes(&error), "cannot read the database");
+                self.is_doubtful = true;
+            }
         }
     }
 
