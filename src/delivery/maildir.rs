@@ -171,7 +171,11 @@ impl Maildirs {
         }
         let folder = self.folder(&account.address);
         let mailbox = self.reserved.of(&folder);
-        let reserve = move || mailbox.reserve(octets, |reserved| fits(&folder, quota, octets, reserved));
+        let reserve = move || {
+            // Where there is none, the count would have no place.
+            folder::create_maildir(&folder)?;
+            mailbox.reserve(octets, |reserved| fits(&folder, quota, octets, reserved))
+        };
         delivery.reservation = blocking(reserve).await?;
         Ok(match delivery.reservation {
             Some(_) => Room::Fits,

@@ -133,7 +133,9 @@ impl Care for SqlStore {
         }
         // A connection that can only read knows no rules of tables, and finds none broken.
         let mut db = self.inner.database.open_writer().await?;
-        let found: Vec<String> = query_scalar("PRAGMA quick_check(100)").fetch_all(&mut db).await?;
+        let found: Vec<String> = query_scalar("PRAGMA integrity_check(100)")
+            .fetch_all(&mut db)
+            .await?;
         db.close().await?;
         Ok(found.into_iter().filter(|line| line != "ok").collect())
     }
