@@ -62,6 +62,8 @@ pub(super) struct Task {
     /// Reads what was in the log when that could not be brought into the database, so that the log is not begun anew: what SQLite takes for
     /// brought over may be missing there, and the next start takes it from the log again.
     pin: Option<Connection>,
+    /// It could not be: nothing is written before it is pinned.
+    must_pin: bool,
     /// Wakes this when a sync has failed, or something is due.
     pub(super) wake: Arc<Notify>,
     /// When it is going to be woken.
@@ -110,6 +112,7 @@ impl Task {
             log: database.open_log()?.map(Arc::new),
             transactions: 0,
             pin: None,
+            must_pin: false,
             wake,
             alarm: None,
             file: database.file()?,
@@ -294,7 +297,9 @@ impl Task {
         if let Err(error) = query("PRAGMA wal_checkpoint(PASSIVE)").execute(connection).await {
             tracing::error!(event = observe::QUEUE_STORE_FAILED, %error,
                 "cannot bring what was written into the database: the log grows until all that uses it is ended and started again");
-            self.pin_log().await;
+            self.must_pin = true;
+            // Whoever comes next hears of what fails here, too.
+            self.pin_log().await.unwrap_or_default();
         }
     }
 
@@ -309,15 +314,11 @@ impl Task {
         found.is_some_and(|(_, pages, brought)| pages >= LONG_LOG && brought < pages)
     }
 
-    async fn pin_log(&mut self) {
-        match self.database.pin().await {
-            Ok(pin) => self.pin = Some(pin),
-            // Then nothing is to be written.
-            Err(error) => {
-                tracing::error!(event = observe::QUEUE_STORE_FAILED, error = %Causes(&error), "cannot read the database");
-                self.is_doubtful = true;
-            }
+    async fn pin_log(&mut self) -> Result<(), Error> {
+        if self.must_pin && self.pin.is_none() {
+            self.pin = Some(self.database.pin().await?);
         }
+        Ok(())
     }
 
     /// Waits for the sync that is under way.
@@ -375,6 +376,7 @@ impl Task {
         self.demand_same_file()?;
         self.heed_failure();
         self.mend().await?;
+        self.pin_log().await?;
         if let Some(mut connection) = self.connection.take() {
             match self.begin_on(&mut connection).await {
                 Ok(()) => return Ok(connection),
