@@ -179,7 +179,7 @@ async fn walk(
     changed: &mut Changed,
     rest: &mut Rest,
 ) -> anyhow::Result<()> {
-    let mut walk = arguments.filter.walk(context).await?;
+    let mut walk = arguments.filter.walk(context)?;
     while let Some(lines) = walk
         .next(context, |line| change.applies_to(line) || rest.note(line))
         .await?

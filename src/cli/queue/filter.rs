@@ -70,8 +70,8 @@ impl Filter {
             && self.limit.is_none()
     }
 
-    /// Starts to walk through what fits; what comes in from now on is left out.
-    pub async fn walk(&self, context: &Context) -> anyhow::Result<Walk> {
+    /// Starts to walk through what fits; what comes in after its first page is left out.
+    pub fn walk(&self, context: &Context) -> anyhow::Result<Walk> {
         let now = context.now();
         let filter = QueueFilter {
             among: Among::All,
@@ -81,7 +81,7 @@ impl Filter {
             accepted_until: self.older_than.map(|age| now.before(age)),
             accepted_from: self.newer_than.map(|age| now.before(age)),
             reason: self.reason.clone(),
-            end: Some(context.store.queue_end().await?),
+            end: None,
         };
         let messages = self.messages.iter().map(|id| message(id).map(Among::Message));
         let mut among = messages.collect::<Result<Vec<_>, _>>()?;
@@ -129,6 +129,10 @@ impl Walk {
         self.after = page.next;
         if page.next.is_none() {
             self.among.pop();
+        }
+        // Not before: what then takes the place of something else, as a sealed message does, would be missing with it.
+        if self.filter.end.is_none() && !self.among.is_empty() {
+            self.filter.end = Some(context.store.queue_end().await?);
         }
         let wanted = self.class;
         let is_of_class = |line: &QueueLine| {

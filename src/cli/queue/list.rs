@@ -28,7 +28,7 @@ pub struct Arguments {
 pub async fn run(arguments: &Arguments, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let context = Context::open(config).await?;
     let now = context.now();
-    let mut walk = arguments.filter.walk(&context).await?;
+    let mut walk = arguments.filter.walk(&context)?;
     let mut count = 0usize;
     while let Some(lines) = walk.next(&context, |_| true).await? {
         for line in &lines {
