@@ -61,9 +61,9 @@ pub(super) struct Task {
     transactions: u32,
     /// Reads what was in the log when that could not be brought into the database, so that the log is not begun anew: what SQLite takes for
     /// brought over may be missing there, and the next start takes it from the log again.
-    pin: Option<Connection>,
-    /// It could not be: nothing is written before it is pinned.
-    must_pin: bool,
+    pub(super) pin: Option<Connection>,
+    /// That could not be done: nothing is written before the log is pinned.
+    pub(super) must_pin: bool,
     /// Wakes this when a sync has failed, or something is due.
     pub(super) wake: Arc<Notify>,
     /// When it is going to be woken.

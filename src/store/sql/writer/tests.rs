@@ -391,6 +391,36 @@ async fn nothing_is_written_behind_what_may_be_missing_in_the_log() {
     assert_eq!(std::fs::read(&log).unwrap(), whole);
 }
 
+/// The log of the same file under another name is a folder, so that whoever reads it there fails.
+#[tokio::test]
+async fn nothing_is_written_while_a_log_that_must_be_kept_cannot_be_pinned() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name| folder.path().join(name);
+    let mut task = task(&folder);
+    let whole = std::fs::read(at("x.db-wal")).unwrap();
+    std::fs::hard_link(at("x.db"), at("y.db")).unwrap();
+    std::fs::create_dir(at("y.db-wal")).unwrap();
+    let elsewhere = Database::Sqlite(Arc::new(Options::new(&at("y.db"))));
+    let database = std::mem::replace(&mut task.database, elsewhere);
+    task.must_pin = true;
+    for _ in 0..2 {
+        let refused = task.begin().await;
+        assert!(matches!(refused, Err(Error::Database(_))), "{refused:?}");
+    }
+    assert!(task.pin.is_none());
+    assert_eq!(std::fs::read(at("x.db-wal")).unwrap(), whole);
+    task.database = database;
+    let mut connection = task.begin().await.unwrap();
+    query("ROLLBACK").execute(&mut connection).await.unwrap();
+    assert!(task.pin.is_some());
+    // SQLite would begin the log anew.
+    for sql in ["PRAGMA wal_checkpoint(PASSIVE)", "INSERT INTO t (id) VALUES (1)"] {
+        query(sql).execute(&mut connection).await.unwrap();
+    }
+    let log = std::fs::read(at("x.db-wal")).unwrap();
+    assert!(log.len() > whole.len() && log.starts_with(&whole));
+}
+
 #[tokio::test]
 async fn a_database_that_is_not_where_it_was_is_written_no_more() {
     let folder = tempfile::tempdir().unwrap();
