@@ -9,7 +9,9 @@
 //!
 //! SQLite works on the thread that calls it. So there the writer has a thread of its own, and a job's statements cost no change of
 //! threads. SQLite itself does not sync when it commits: the writer does, on another thread ([`syncs`]). What a sync was for that has
-//! failed is answered once the log was written again and synced, or else that it may be missing ([`task`]).
+//! failed is answered once the log was written again and synced, or else that it may be missing ([`task`]). The writer brings the log into
+//! the database, too, once it is long and all of it is synced. Where that fails, the log is kept until all that has the database open is
+//! ended.
 
 mod job;
 mod syncs;

@@ -1,7 +1,7 @@
 //! A connection to SQLite.
 //!
-//! Its calls return when SQLite is done, without another thread in between: a commit syncs meanwhile. So whoever must not stand
-//! still calls from a thread that may ([`writer`](crate::store::sql), [`readers`](crate::store::sql)).
+//! Its calls return when SQLite is done, without another thread in between: a commit syncs meanwhile, unless it is the writer's. So
+//! whoever must not stand still calls from a thread that may ([`writer`](crate::store::sql), [`readers`](crate::store::sql)).
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
