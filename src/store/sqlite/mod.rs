@@ -41,7 +41,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::sql::{Connection, Database, Numbers, Opened, SqlStore, Work, query};
 use super::{Error, MasterKey};
-use crate::base::time::Clock;
+use crate::base::time::{Clock, Timestamp};
 pub(in crate::store) use connection::{Options, SqliteConnection, SqliteRow};
 pub(super) use file::DatabaseFile;
 pub(super) use log::mend as mend_log;
@@ -86,17 +86,21 @@ impl SqlStore {
         file: DatabaseFile,
     ) -> Result<Self, Error> {
         let options = options(path);
-        let mut connection = Connection::Sqlite(open_writer(&options)?);
-        migrate(path).await?;
+        let mut connection = open_writer(&options)?;
         let is_alone = file.is_alone();
-        // A sync of those before us may have failed.
-        if is_alone {
+        // A sync of those before us may have failed: nothing may be written behind what is missing then. Where others are at work, that is
+        // left to the writer, if nothing is written before.
+        if is_alone || is_behind(&mut connection, clock.now()) {
             mend_log(&options).await?;
+        }
+        migrate(path).await?;
+        if is_alone {
             match empty_log(&options).await {
                 Err(Error::LogInUse) => {}
                 emptied => emptied?,
             }
         }
+        let mut connection = Connection::Sqlite(connection);
         let master = Self::prepare(&mut connection, &opened_with, clock.now(), is_alone).await?;
         let file = file.share().await?;
         let watched = options.clone().read_only().busy_timeout(Duration::ZERO);
@@ -120,9 +124,30 @@ pub(super) async fn numbers(path: &Path) -> Option<Numbers> {
         false => options(path),
     };
     let numbers = Numbers::new(Database::Sqlite(Arc::new(options)));
-    let newest = MIGRATIONS.iter().map(|step| step.version).max();
     let found = numbers.schema().await.ok()?;
-    (found == newest).then_some(numbers)
+    (found == newest_step()).then_some(numbers)
+}
+
+/// The last step of the schema of this program.
+fn newest_step() -> Option<i64> {
+    MIGRATIONS.iter().map(|step| step.version).max()
+}
+
+/// Whether something is going to be written before there is a writer: steps of the schema, and turns of a clock that was ahead.
+fn is_behind(connection: &mut SqliteConnection, now: Timestamp) -> bool {
+    let step = "SELECT MAX(version) FROM _sqlx_migrations WHERE success";
+    let turns = "SELECT COUNT(*) FROM lanes WHERE served_at > $1";
+    number(connection, step, Vec::new()) != newest_step()
+        || number(connection, turns, vec![Value::Integer(now.0)]) != Some(0)
+}
+
+/// The number that a statement returns; `None` if it does not.
+fn number(connection: &mut SqliteConnection, sql: &str, values: Vec<Value>) -> Option<i64> {
+    let rows = connection.fetch(sql, values, 1).ok()?;
+    match rows.first()?.at(0).ok()? {
+        Value::Integer(number) => Some(*number),
+        _ => None,
+    }
 }
 
 /// Whether nobody can write to it here, and nothing is in its log.
@@ -245,7 +270,43 @@ pub(super) async fn empty_log(options: &Options) -> Result<(), Error> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::os::unix::fs::FileExt as _;
+
     use super::*;
+    use crate::base::time::SystemClock;
+    use crate::crypto::at_rest::Key;
+
+    async fn open(path: &Path) -> Result<SqlStore, Error> {
+        let master = MasterKey::new(Key::from_bytes([1; 32]));
+        SqlStore::open(path, master, Arc::new(SystemClock)).await
+    }
+
+    /// After a power cut SQLite would take the log only up to there.
+    #[tokio::test]
+    async fn no_step_of_the_schema_is_written_behind_what_is_missing_in_the_log() {
+        for is_alone in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("dimed.db");
+            let options = options(&path);
+            let mut before_us = open_writer(&options).unwrap();
+            before_us.execute("CREATE TABLE t (id)", Vec::new()).unwrap();
+            // The system has dropped what it could not write.
+            let whole = std::fs::read(options.log()).unwrap();
+            let log = std::fs::File::options().write(true).open(options.log()).unwrap();
+            let at = whole.len() - 2_000;
+            log.write_all_at(&[!whole[at]], at as u64).unwrap();
+            let left = std::fs::read(options.log()).unwrap();
+            let mut other = None;
+            if !is_alone {
+                let file = DatabaseFile::take(&path).await.unwrap();
+                other = Some(file.share().await.unwrap());
+            }
+            let refused = open(&path).await;
+            assert!(matches!(refused, Err(Error::NotDurable(_))), "{refused:?}");
+            assert_eq!(std::fs::read(options.log()).unwrap(), left, "{is_alone}");
+            drop(other);
+        }
+    }
 
     /// Judges a new database with one setting changed.
     fn demand(name: &'static str, value: &'static str) -> Result<(), Error> {
