@@ -83,6 +83,15 @@ impl Database {
         Ok(())
     }
 
+    /// From now on closing that connection empties the log, if nobody else has the database open: for whoever knows that all of the log
+    /// is on the disk.
+    pub(super) fn empty_log_on_close(&self, connection: &mut Connection) {
+        if let Connection::Sqlite(connection) = connection {
+            // If that fails, the log is left, as by everybody else.
+            connection.empty_log_on_close().unwrap_or_default();
+        }
+    }
+
     /// A connection that reads the database as it is now, and goes on doing so.
     pub(super) async fn pin(&self) -> Result<Connection, Error> {
         let mut connection = self.open_reader().await?;
@@ -126,10 +135,14 @@ impl Database {
         }
     }
 
-    /// Sees to it that nothing is left of what was erased. Errors: [`Error::LogInUse`] if that has to be tried again.
-    pub(super) async fn finish_erasing(&self) -> Result<(), Error> {
+    /// Sees to it that nothing is left of what was erased. What was committed before is on the disk once `synced` is over. Errors:
+    /// [`Error::LogInUse`] if that has to be tried again.
+    pub(super) async fn finish_erasing(
+        &self,
+        synced: impl Future<Output = Result<(), Error>> + Send,
+    ) -> Result<(), Error> {
         match self {
-            Self::Sqlite(options) => sqlite::empty_log(options).await,
+            Self::Sqlite(options) => sqlite::empty_log(options, synced).await,
             // Nobody can see to it there.
             Self::Postgres(_) => Ok(()),
         }

@@ -187,7 +187,7 @@ impl SqlStore {
     /// Finishes what was begun, and closes the database. Later calls fail.
     pub async fn close(&self) {
         for task in self.inner.end_tasks() {
-            // It may have a connection, and the last one that is closed empties the log.
+            // It may have a connection, and that of the writer empties the log if it is the last one.
             task.await.unwrap_or_default();
         }
         self.inner.readers.close().await;
@@ -196,7 +196,9 @@ impl SqlStore {
 
     /// Sees to it that nothing is left of what was erased.
     async fn empty_log(&self) -> Result<(), Error> {
-        self.inner.database.finish_erasing().await
+        // The writer has heard of every sync that has failed, and mends what that has left out before it begins anything.
+        let synced = self.inner.writer.run(|_| Box::pin(async { Ok(()) }));
+        self.inner.database.finish_erasing(synced).await
     }
 }
 

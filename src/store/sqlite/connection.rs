@@ -25,6 +25,7 @@ pub(in crate::store) struct Options {
     path: PathBuf,
     is_read_only: bool,
     is_immutable: bool,
+    leaves_log: bool,
     busy_timeout: Duration,
     pragmas: Vec<(&'static str, &'static str)>,
 }
@@ -36,6 +37,7 @@ impl Options {
             path: path.to_owned(),
             is_read_only: false,
             is_immutable: false,
+            leaves_log: false,
             busy_timeout: Duration::from_secs(5),
             pragmas: Vec::new(),
         }
@@ -60,6 +62,13 @@ impl Options {
     /// Nobody changes it, and it has no log: nothing is made beside it to read it.
     pub(in crate::store) fn immutable(mut self) -> Self {
         self.is_immutable = true;
+        self
+    }
+
+    /// Whoever closes the last connection does not bring the log into the database, unless told to:
+    /// [`empty_log_on_close`](SqliteConnection::empty_log_on_close).
+    pub(in crate::store) fn leave_log(mut self) -> Self {
+        self.leaves_log = true;
         self
     }
 
@@ -93,10 +102,13 @@ impl Options {
         let connection = opened.map_err(fault)?;
         connection.busy_timeout(self.busy_timeout).map_err(fault)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        // Else SQLite prepares a statement again whenever a value differs that its plan might depend on.
-        connection
-            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
-            .map_err(fault)?;
+        for (setting, value) in [
+            // Else SQLite prepares a statement again whenever a value differs that its plan might depend on.
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true),
+            (DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, self.leaves_log),
+        ] {
+            connection.set_db_config(setting, value).map_err(fault)?;
+        }
         let mut opened = SqliteConnection(connection);
         for (name, value) in &self.pragmas {
             // What a connection that only reads may not set, whoever writes has set.
@@ -147,6 +159,13 @@ impl SqliteConnection {
     /// Ends what it is doing when asked from another thread.
     pub(in crate::store) fn interrupt_handle(&self) -> InterruptHandle {
         self.0.get_interrupt_handle()
+    }
+
+    /// From now on closing it, as the last that has the database open, brings the log into that, and removes it. Whoever wants that knows
+    /// that all of the log is on the disk.
+    pub(in crate::store) fn empty_log_on_close(&mut self) -> Result<(), sqlx::Error> {
+        let setting = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        self.0.set_db_config(setting, false).map(drop).map_err(fault)
     }
 
     pub(in crate::store) fn close(self) -> Result<(), sqlx::Error> {
@@ -331,6 +350,47 @@ mod tests {
         assert_eq!(*rows[0].at(0).unwrap(), Value::Integer(7));
         assert_eq!(names(), 1);
         assert!(connection.execute("DELETE FROM t", Vec::new()).is_err());
+    }
+
+    #[test]
+    fn a_log_is_left_by_whoever_closes_the_last_connection_but_is_not_told_to_empty_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options::new(&folder.path().join("x.db"))
+            .pragma("journal_mode", "WAL")
+            .leave_log();
+        let mut connection = options.open().unwrap();
+        let sql = "CREATE TABLE t (n INTEGER)";
+        connection.execute(sql, Vec::new()).unwrap();
+        connection.close().unwrap();
+        let log = std::fs::read(options.log()).unwrap();
+        assert!(!log.is_empty());
+        for is_told in [false, true] {
+            let mut connection = options.open().unwrap();
+            connection.fetch("SELECT n FROM t", Vec::new(), 1).unwrap();
+            if is_told {
+                connection.empty_log_on_close().unwrap();
+            }
+            connection.close().unwrap();
+            let left = std::fs::read(options.log()).ok();
+            assert_eq!(left.as_ref(), Some(&log).filter(|_| !is_told));
+        }
+    }
+
+    /// Nobody has to tell it.
+    #[test]
+    fn a_log_is_left_by_whoever_only_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options::new(&folder.path().join("x.db")).pragma("journal_mode", "WAL");
+        let mut connection = options.open().unwrap();
+        let sql = "CREATE TABLE t (n INTEGER)";
+        connection.execute(sql, Vec::new()).unwrap();
+        let mut reader = options.clone().read_only().open().unwrap();
+        reader.fetch("SELECT n FROM t", Vec::new(), 1).unwrap();
+        connection.close().unwrap();
+        let log = std::fs::read(options.log()).unwrap();
+        reader.close().unwrap();
+        assert!(!log.is_empty());
+        assert_eq!(std::fs::read(options.log()).unwrap(), log);
     }
 
     #[test]

@@ -20,6 +20,21 @@
 //! Of a sync that failed, Linux tells each file that was open then, once: whoever opens the log later hears nothing of it. So a process that
 //! finds others there writes the log again before it writes anything into it (`log`), which takes as long as 16 MiB take, or however long the
 //! log has become.
+//!
+//! # Who brings the log into the database
+//!
+//! Nobody who does not know that all of the log is on the disk: what a sync has left out may be read wrongly, and after a power cut the
+//! database would be ahead of its log. Those who could:
+//!
+//! - **The writer**, once the log is long. It has had the log open since it began, so it hears of each failure, and it syncs before.
+//! - **`empty_log`**, when something was erased, and when a daemon ends. The writer of the process syncs before, and mends what others
+//!   have left out; of what fails from then on the connection hears that brings the log over, for it was opened before that.
+//! - **`empty_log` at a start**, of whoever is alone with the database, and has written the log again before.
+//! - **SQLite, when the last connection is closed**, which may be that of a command whose daemon was killed. Ours do not let it
+//!   (`Options::leave_log`), so the log is left to whoever comes next, is alone then, and writes it again. But the writer does, if it
+//!   knows of no failure after one more sync; one that has begun beside others, and has written nothing, does not know.
+//! - **A connection that only reads** cannot.
+//! - **sqlx**, with its own connection for the schema: that is not the last one, for ours is open as long as it is.
 
 pub mod backup;
 mod connection;
@@ -27,6 +42,7 @@ mod file;
 mod log;
 mod watch;
 
+use std::future::ready;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -95,7 +111,8 @@ impl SqlStore {
         }
         migrate(path).await?;
         if is_alone {
-            match empty_log(&options).await {
+            // Mended above, and ours are the only ones that have written since.
+            match empty_log(&options, ready(Ok(()))).await {
                 Err(Error::LogInUse) => {}
                 emptied => emptied?,
             }
@@ -171,12 +188,11 @@ async fn migrate(path: &Path) -> Result<(), Error> {
         .disable_statement_logging();
     let mut connection = options.connect().await?;
     // `run` on a connection makes this future impossible to send (rust-lang/rust#100013).
-    MIGRATIONS
-        .run_direct(None, &mut connection, false)
-        .await
-        .map_err(Error::Schema)?;
-    connection.close().await?;
-    Ok(())
+    let migrated = MIGRATIONS.run_direct(None, &mut connection, false).await;
+    // In any case before the connection of whoever calls: the last one that is closed would empty the log, if it were of sqlx.
+    let closed = connection.close().await;
+    migrated.map_err(Error::Schema)?;
+    closed.map_err(Error::Database)
 }
 
 fn options(path: &Path) -> Options {
@@ -185,8 +201,9 @@ fn options(path: &Path) -> Options {
         .pragma("journal_mode", "WAL")
         .pragma("synchronous", "FULL")
         .pragma("foreign_keys", "ON")
-        // The writer brings the log into the database.
+        // See above, who brings the log into the database.
         .pragma("wal_autocheckpoint", "0")
+        .leave_log()
         // What has grown while somebody read is given back.
         .pragma("journal_size_limit", "16777216")
         // What a job may have to undo stays in memory: a few pages.
@@ -243,27 +260,41 @@ pub(super) async fn securely<T>(
     done
 }
 
-/// Brings everything from the log into the database, and cuts the log off. Errors: [`Error::LogInUse`] if others used it
-/// all the time.
-pub(super) async fn empty_log(options: &Options) -> Result<(), Error> {
+/// Brings everything from the log into the database, and cuts the log off, once `synced` is over: then all that was committed before is
+/// on the disk. Errors: that of `synced`, and [`Error::LogInUse`] if others used the log all the time.
+pub(super) async fn empty_log(
+    options: &Options,
+    synced: impl Future<Output = Result<(), Error>> + Send,
+) -> Result<(), Error> {
     let options = options.clone().busy_timeout(LOG_WAIT);
-    let emptied = tokio::task::spawn_blocking(move || {
-        let mut connection = open_writer(&options)?;
-        let until = Instant::now() + LOG_PATIENCE;
-        loop {
-            // Whether others were in the way, pages in the log, pages brought into the database.
-            let rows = connection.fetch("PRAGMA wal_checkpoint(TRUNCATE)", Vec::new(), 1)?;
-            let is_busy = rows.first().ok_or(sqlx::Error::RowNotFound)?.at(0)?;
-            if *is_busy == Value::Integer(0) {
-                return Ok(());
-            }
-            if Instant::now() >= until {
-                return Err(Error::LogInUse);
-            }
-            thread::sleep(LOG_PAUSE);
+    // Before that, so that it hears of each sync of the log that fails afterwards.
+    let connection = aside(move || open_writer(&options)).await?;
+    synced.await?;
+    aside(move || truncate_log(connection)).await
+}
+
+fn truncate_log(mut connection: SqliteConnection) -> Result<(), Error> {
+    let until = Instant::now() + LOG_PATIENCE;
+    loop {
+        // Whether others were in the way, pages in the log, pages brought into the database.
+        let rows = connection.fetch("PRAGMA wal_checkpoint(TRUNCATE)", Vec::new(), 1)?;
+        let is_busy = rows.first().ok_or(sqlx::Error::RowNotFound)?.at(0)?;
+        if *is_busy == Value::Integer(0) {
+            return Ok(());
         }
-    });
-    emptied.await.map_err(io::Error::other).map_err(Error::File)?
+        if Instant::now() >= until {
+            return Err(Error::LogInUse);
+        }
+        thread::sleep(LOG_PAUSE);
+    }
+}
+
+/// On a thread that may stand still.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(io::Error::other).map_err(Error::File)?
 }
 
 #[cfg(test)]
@@ -275,6 +306,7 @@ mod tests {
     use super::*;
     use crate::base::time::SystemClock;
     use crate::crypto::at_rest::Key;
+    use crate::store::{ClockRecords as _, Probe as _};
 
     async fn open(path: &Path) -> Result<SqlStore, Error> {
         let master = MasterKey::new(Key::from_bytes([1; 32]));
@@ -306,6 +338,42 @@ mod tests {
             assert_eq!(std::fs::read(options.log()).unwrap(), left, "{is_alone}");
             drop(other);
         }
+    }
+
+    /// What that would bring into the database may not be on the disk.
+    #[tokio::test]
+    async fn a_log_is_not_emptied_if_it_cannot_be_synced_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = options(&folder.path().join("dimed.db"));
+        let mut connection = open_writer(&options).unwrap();
+        connection.execute("CREATE TABLE t (id)", Vec::new()).unwrap();
+        let log = std::fs::read(options.log()).unwrap();
+        let refused = empty_log(&options, ready(Err(Error::LeaseLost))).await;
+        assert!(matches!(refused, Err(Error::LeaseLost)), "{refused:?}");
+        assert_eq!(std::fs::read(options.log()).unwrap(), log);
+        empty_log(&options, ready(Ok(()))).await.unwrap();
+        assert_eq!(options.log().metadata().unwrap().len(), 0);
+    }
+
+    /// A command that its daemon dies beside has not heard of what failed there.
+    #[tokio::test]
+    async fn whoever_does_not_know_that_all_of_the_log_is_on_the_disk_leaves_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dimed.db");
+        let log = options(&path).log();
+        let (daemon, command) = (open(&path).await.unwrap(), open(&path).await.unwrap());
+        daemon.probe().await.unwrap();
+        daemon.close().await;
+        let left = std::fs::read(&log).unwrap();
+        assert!(!left.is_empty());
+        command.clock_record().await.unwrap();
+        command.close().await;
+        assert_eq!(std::fs::read(&log).unwrap(), left);
+        drop((daemon, command));
+        let next = open(&path).await.unwrap();
+        next.probe().await.unwrap();
+        next.close().await;
+        assert!(!log.exists());
     }
 
     /// Judges a new database with one setting changed.

@@ -262,15 +262,19 @@ impl Task {
     }
 
     /// Nothing more comes: what is committed is made durable, as far as that can be done, and the connection closed.
-    async fn end(&mut self) {
+    pub(super) async fn end(&mut self) {
         self.hear().await;
         // A doubt alone is left to whoever writes next.
-        if self.sync_at.is_some() || !self.unsynced.is_empty() {
+        if !self.is_doubtful || self.sync_at.is_some() || !self.unsynced.is_empty() {
+            // Others may have written since the last one.
+            self.sync_at.get_or_insert_with(Instant::now);
             self.sync().await;
         }
-        // Whoever closes the last connection brings the log into the database, and removes it. This one is left open until the process ends.
-        std::mem::forget(self.pin.take());
-        if let Some(connection) = self.connection.take() {
+        self.pin = None;
+        if let Some(mut connection) = self.connection.take() {
+            if !self.is_doubtful && !self.must_pin {
+                self.database.empty_log_on_close(&mut connection);
+            }
             // All transactions are over, so a failure to close loses nothing.
             connection.close().await.unwrap_or_default();
         }
@@ -462,8 +466,7 @@ impl Task {
         }
     }
 
-    /// What was written before could not be synced: nothing is put behind it before that is mended. The connection is as good as it was,
-    /// and stays open, for whoever closes the last one brings the log into the database.
+    /// What was written before could not be synced: nothing is put behind it before that is mended. The connection is as good as it was.
     async fn undo(&mut self, jobs: Vec<Box<dyn Done>>) {
         let error = io::Error::other("what was written before could not be synced");
         let error = Arc::new(sqlx::Error::Io(error));

@@ -30,6 +30,7 @@ fn options(folder: &tempfile::TempDir) -> Options {
         .pragma("journal_mode", "WAL")
         .pragma("foreign_keys", "ON")
         .pragma("synchronous", "FULL")
+        .leave_log()
 }
 
 fn task(folder: &tempfile::TempDir) -> Task {
@@ -419,6 +420,35 @@ async fn nothing_is_written_while_a_log_that_must_be_kept_cannot_be_pinned() {
     }
     let log = std::fs::read(at("x.db-wal")).unwrap();
     assert!(log.len() > whole.len() && log.starts_with(&whole));
+}
+
+#[tokio::test]
+async fn only_a_writer_that_knows_of_no_failure_empties_the_log_when_it_ends() {
+    for (is_doubtful, must_pin) in [(false, false), (true, false), (false, true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut task = task(&folder);
+        task.is_doubtful = is_doubtful;
+        task.must_pin = must_pin;
+        task.end().await;
+        let is_left = folder.path().join("x.db-wal").exists();
+        assert_eq!(is_left, is_doubtful || must_pin);
+    }
+}
+
+/// Another process may have written there, and not heard of a failure.
+#[tokio::test]
+async fn the_log_is_synced_once_more_before_it_is_emptied() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut task = task(&folder);
+    // It cannot be synced, and is not the log.
+    task.log = Some(Arc::new(File::open("/dev/null").unwrap()));
+    let log = folder.path().join("x.db-wal");
+    let whole = std::fs::read(&log).unwrap();
+    let at = whole.len() - 2_000;
+    let file = File::options().write(true).open(&log).unwrap();
+    file.write_all_at(&[!whole[at]], at as u64).unwrap();
+    task.end().await;
+    assert!(task.is_doubtful && log.exists());
 }
 
 #[tokio::test]
