@@ -3,7 +3,8 @@
  *     CALLS PART ACTION NUMBER
  *
  * CALLS are names joined by commas: write, sync, rename. PART must be part of the path, or its end if it ends with "$". ACTION: "error" fails with that errno;
- * "once" the same, the first time only; "short" writes half; "full" writes half as long as more than NUMBER octets are left, then ENOSPC; "sleep" waits that many
+ * "once" the same, the first time only; "told" the same, and then, whatever the file says, once for each other descriptor of such a
+ * path that was open at that time and syncs, as Linux tells them; "short" writes half; "full" writes half as long as more than NUMBER octets are left, then ENOSPC; "sleep" waits that many
  * milliseconds first. An empty file: nothing fails. For each call that went wrong, an octet is added to the file of that name with
  * ".hits" behind it. */
 #define _GNU_SOURCE
@@ -71,21 +72,50 @@ static int find(const char *call, const char *path, struct fault *fault)
         nanosleep(&span, NULL);
         return 0;
     }
-    if (!strcmp(fault->action, "once") && has_happened(control))
+    if ((!strcmp(fault->action, "once") || !strcmp(fault->action, "told")) && has_happened(control))
         return 0;
     count(control);
     return 1;
 }
 
-static int find_by_descriptor(const char *call, int descriptor, struct fault *fault)
+/* Whether it is a file with a name. */
+static int path_of(int descriptor, char path[4096])
 {
-    char link[64], path[4096];
+    char link[64];
     snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
-    long length = syscall(SYS_readlinkat, AT_FDCWD, link, path, sizeof path - 1);
+    long length = syscall(SYS_readlinkat, AT_FDCWD, link, path, 4095);
     if (length <= 0 || path[0] != '/')
         return 0;
     path[length] = 0;
-    return find(call, path, fault);
+    return 1;
+}
+
+static int find_by_descriptor(const char *call, int descriptor, struct fault *fault)
+{
+    char path[4096];
+    return path_of(descriptor, path) && find(call, path, fault);
+}
+
+/* The error that a descriptor has yet to be told. */
+static long untold[4096];
+
+#define DESCRIPTORS (int)(sizeof untold / sizeof untold[0])
+
+static void tell_others(int descriptor, const struct fault *fault)
+{
+    char path[4096];
+    for (int other = 0; other < DESCRIPTORS; other++)
+        if (other != descriptor && path_of(other, path) && is_meant(path, fault->part))
+            untold[other] = fault->number;
+}
+
+static long tell(int descriptor)
+{
+    if (descriptor < 0 || descriptor >= DESCRIPTORS)
+        return 0;
+    long number = untold[descriptor];
+    untold[descriptor] = 0;
+    return number;
 }
 
 /* How many octets are to be written: all, some, or none with an error. */
@@ -105,8 +135,15 @@ static long allowed(int descriptor, long count)
 static int synced(int descriptor)
 {
     struct fault fault;
+    long number = tell(descriptor);
+    if (number) {
+        errno = number;
+        return -1;
+    }
     if (!find_by_descriptor("sync", descriptor, &fault))
         return 0;
+    if (!strcmp(fault.action, "told"))
+        tell_others(descriptor, &fault);
     errno = fault.number;
     return -1;
 }
@@ -136,6 +173,13 @@ int fsync(int descriptor)
 int fdatasync(int descriptor)
 {
     return synced(descriptor) ? -1 : syscall(SYS_fdatasync, descriptor);
+}
+
+/* The next file with that descriptor is another one. */
+int close(int descriptor)
+{
+    tell(descriptor);
+    return syscall(SYS_close, descriptor);
 }
 
 int rename(const char *from, const char *to)

@@ -277,6 +277,33 @@ async fn what_cannot_be_synced_once_is_written_again_and_acknowledged() {
     assert_eq!(texts(&hismail), expected);
 }
 
+/// SQLite has the log open, too, and hears of the failure at its next sync: when all has been mended long since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_that_was_mended_keeps_nothing_from_being_brought_into_the_database() {
+    let world = World::new().await;
+    let hismail = hismail(&world).await;
+    let faults = Faults::new(world.home());
+    let process = hismail.spawn_with(&faults.launch()).await;
+    faults.begin("sync", "dimed.db-wal", "told 5");
+    let mut talk = Talk::smtp(hismail.ip).await;
+    for number in 0..=40 {
+        let text = format!("{number:02}{}", "\r\n0123456789".repeat(80_000));
+        let reply = talk.transfer(FROM, &TO, &message(&text)).await;
+        assert!(reply.starts_with("250"), "{number}: {reply}");
+    }
+    faults.happened().await;
+    hismail.idle().await;
+    let (failed, kept) = (
+        "cannot sync what was written last",
+        "cannot bring what was written into the database",
+    );
+    let log = process.log();
+    assert!(log.contains(failed) && !log.contains(kept), "{log}");
+    // Else it has all of them.
+    let log = hismail.folder.join("data/dimed.db-wal");
+    assert!(log.metadata().unwrap().len() < 40 << 20, "{log:?}");
+}
+
 /// What was written there may be missing, whatever later syncs say: the log keeps it until the next start.
 #[tokio::test(flavor = "multi_thread")]
 async fn mail_is_kept_in_the_log_once_it_could_not_be_brought_into_the_database() {

@@ -271,11 +271,18 @@ impl Task {
             self.sync().await;
         }
         self.pin = None;
-        if let Some(mut connection) = self.connection.take() {
-            if !self.is_doubtful && !self.must_pin {
-                self.database.empty_log_on_close(&mut connection);
-            }
-            // All transactions are over, so a failure to close loses nothing.
+        if !self.is_doubtful
+            && !self.must_pin
+            && let Some(connection) = &mut self.connection
+        {
+            self.database.empty_log_on_close(connection);
+        }
+        self.close().await;
+    }
+
+    /// Closes the connection. What is open of a transaction is rolled back, so a failure to close loses nothing.
+    async fn close(&mut self) {
+        if let Some(connection) = self.connection.take() {
             connection.close().await.unwrap_or_default();
         }
     }
@@ -351,6 +358,8 @@ impl Task {
             Ok(()) => {
                 self.is_doubtful = false;
                 self.sync_at = None;
+                // SQLite has the log open, too, and would hear of the failure when it brings that into the database.
+                self.close().await;
                 let answer = |unsynced: Unsynced| unsynced.answer(&self.counters);
                 self.unsynced.drain(..).for_each(answer);
                 Ok(())
@@ -486,10 +495,7 @@ impl Task {
 
     /// Nothing of this transaction is kept. The connection is replaced, whatever state it is in.
     async fn fail(&mut self, done: Vec<Box<dyn Done>>, error: Arc<sqlx::Error>) {
-        if let Some(connection) = self.connection.take() {
-            // Closing rolls back what is open.
-            connection.close().await.unwrap_or_default();
-        }
+        self.close().await;
         for job in done {
             job.answer(Err(Error::NotCommitted(Arc::clone(&error))));
         }
