@@ -37,6 +37,11 @@ impl Error {
         matches!(self.sqlite_code(), Some(BUSY | LOCKED))
     }
 
+    /// Whether there was no room on the disk of the file of SQLite.
+    pub(super) fn is_full(&self) -> bool {
+        self.sqlite_code() == Some(FULL)
+    }
+
     /// The primary result code, if SQLite has failed.
     fn sqlite_code(&self) -> Option<i32> {
         let error: &sqlx::Error = match self {

@@ -304,6 +304,36 @@ async fn a_failure_that_was_mended_keeps_nothing_from_being_brought_into_the_dat
     assert!(log.metadata().unwrap().len() < 40 << 20, "{log:?}");
 }
 
+/// Nothing that was written is lost then: it is tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_there_was_no_room_for_in_the_database_is_brought_there_once_there_is() {
+    let world = World::new().await;
+    let hismail = hismail(&world).await;
+    let faults = Faults::new(world.home());
+    let process = hismail.spawn_with(&faults.launch()).await;
+    let database = hismail.folder.join("data/dimed.db");
+    let length = || database.metadata().unwrap().len();
+    let before = length();
+    let mut talk = Talk::smtp(hismail.ip).await;
+    for is_full in [true, false] {
+        match is_full {
+            true => faults.begin("write", "dimed.db$", ENOSPC),
+            false => faults.end(),
+        }
+        for number in 1..=30 {
+            let text = format!("{number:02}{}", "\r\n0123456789".repeat(80_000));
+            let reply = talk.transfer(FROM, &TO, &message(&text)).await;
+            assert!(reply.starts_with("250"), "{number}: {reply}");
+        }
+        hismail.idle().await;
+        assert_eq!(length() == before, is_full);
+    }
+    faults.happened().await;
+    let log = process.log();
+    assert!(log.contains("no room to bring what was written"), "{log}");
+    assert!(!log.contains("cannot bring what was written"), "{log}");
+}
+
 /// What was written there may be missing, whatever later syncs say: the log keeps it until the next start.
 #[tokio::test(flavor = "multi_thread")]
 async fn mail_is_kept_in_the_log_once_it_could_not_be_brought_into_the_database() {

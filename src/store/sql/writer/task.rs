@@ -305,12 +305,21 @@ impl Task {
         let Some(connection) = self.connection.as_mut().filter(|_| !self.is_doubtful) else {
             return;
         };
-        if let Err(error) = query("PRAGMA wal_checkpoint(PASSIVE)").execute(connection).await {
-            tracing::error!(event = observe::QUEUE_STORE_FAILED, %error,
-                "cannot bring what was written into the database: the log grows until all that uses it is ended and started again");
-            self.must_pin = true;
-            // Whoever comes next hears of what fails here, too.
-            self.pin_log().await.unwrap_or_default();
+        let brought = query("PRAGMA wal_checkpoint(PASSIVE)").execute(connection).await;
+        match brought.map_err(Error::Database) {
+            Ok(_) => {}
+            // Whatever was written before is written once more then.
+            Err(error) if error.is_full() => {
+                tracing::error!(event = observe::QUEUE_STORE_FAILED, error = %Causes(&error),
+                    "no room to bring what was written into the database: the log grows until there is");
+            }
+            Err(error) => {
+                tracing::error!(event = observe::QUEUE_STORE_FAILED, error = %Causes(&error),
+                    "cannot bring what was written into the database: the log grows until all that uses it is ended and started again");
+                self.must_pin = true;
+                // Whoever comes next hears of what fails here, too.
+                self.pin_log().await.unwrap_or_default();
+            }
         }
     }
 
