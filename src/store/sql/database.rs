@@ -102,6 +102,22 @@ impl Database {
         Ok(connection)
     }
 
+    /// Tells others that the log of a file must stay as it is: what was brought from it into that may be missing on the disk.
+    pub(super) fn note_kept_log(&self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(options) => sqlite::note_kept_log(options.path()).map_err(Error::File),
+            Self::Postgres(_) => Ok(()),
+        }
+    }
+
+    /// Whether somebody has noted that.
+    pub(super) fn keeps_log(&self) -> bool {
+        match self {
+            Self::Sqlite(options) => sqlite::keeps_log(options.path()),
+            Self::Postgres(_) => false,
+        }
+    }
+
     /// The log of a file, which is there as long as somebody has that open.
     pub(super) fn open_log(&self) -> Result<Option<File>, Error> {
         match self {

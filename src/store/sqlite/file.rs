@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -14,6 +14,9 @@ use crate::store::Error;
 
 /// Mode of the database; SQLite gives its log and index the same.
 const MODE: u32 = 0o600;
+
+/// What the lock has in it while the log of the database must stay as it is.
+const KEPT: &[u8] = b"The log is kept until all that has the database open is ended.\n";
 
 /// A lock on `<database>.lock`, held while the database is open and gone with the process, however it ends.
 ///
@@ -66,6 +69,11 @@ impl DatabaseFile {
         self.alone
     }
 
+    /// Takes the note away that was left by [`note_kept_log`]: whoever is alone has seen to that.
+    pub(super) fn forget_kept_log(&self) -> Result<(), Error> {
+        self.lock.set_len(0).map_err(Error::File)
+    }
+
     /// Lets others in.
     pub(super) async fn share(self) -> Result<Self, Error> {
         if self.stays_alone {
@@ -80,6 +88,17 @@ impl DatabaseFile {
         })
         .await
     }
+}
+
+/// Tells all who have the database open, or will before they are all gone, that nothing may be brought from the log into it any more.
+pub(in crate::store) fn note_kept_log(database: &Path) -> io::Result<()> {
+    protect(&lock_path(database))?.write_all_at(KEPT, 0)
+}
+
+/// Whether somebody has noted that.
+pub(in crate::store) fn keeps_log(database: &Path) -> bool {
+    let lock = lock_path(database).metadata();
+    lock.is_ok_and(|lock| lock.len() > 0)
 }
 
 fn lock_path(database: &Path) -> PathBuf {

@@ -9,6 +9,27 @@
 //! far it has to go. One case is not found out: all that was written of a log that SQLite has begun anew was dropped, and what stood there
 //! before ends a transaction at the same frame. SQLite's index, which would tell, must not be opened here, for closing it would give
 //! SQLite's own locks away.
+//!
+//! # When it cannot be brought into the database
+//!
+//! After a sync of the database that failed, pages that were brought there may be missing on the disk, whatever later syncs say. Once the
+//! system has dropped them they are read as they were before. SQLite reads a page in the log, unless it counts that frame of the log among
+//! those that were brought over. It counts them after a sync if that was the whole log, but without one if somebody who was reading kept
+//! it from a part; a failure leaves the count as it is. So:
+//!
+//! - If it counts none, it reads in the log whatever is there, and the rest of the database was synced when this log was begun. What is
+//!   read is right, and what rests on it may be written.
+//! - If it counts some, pages of those may be read wrongly, until all that has the database open is ended. Nothing is written that would
+//!   rest on them ([`doubtful_pages`]).
+//!
+//! In either case nobody brings over anything more: whoever has failed leaves a note for the others ([`note_kept_log`]). And the writer
+//! pins the log: it goes on reading it as it is then. That does not change where pages are read. It keeps SQLite from beginning the log
+//! anew, should somebody who knows of no note bring all of it over: the log is what has every page for certain.
+//!
+//! When all are gone, SQLite begins to count at none, and reads everything in the log. Whoever comes next, and is alone, makes sure of that
+//! ([`demand_begun_anew`]), and brings all over again.
+//!
+//! [`note_kept_log`]: super::note_kept_log
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -48,7 +69,7 @@ pub(in crate::store) async fn mend(options: &Options) -> Result<(), Error> {
 }
 
 fn write_again(options: &Options, connection: &mut SqliteConnection) -> Result<(), Error> {
-    let frames = frames(connection)?;
+    let frames = frames(connection)?.written;
     let log = OpenOptions::new().read(true).write(true).open(options.log());
     let log = log.map_err(Error::File)?;
     if frames > 0 && !write_frames(&log, frames).map_err(Error::File)? {
@@ -59,14 +80,45 @@ fn write_again(options: &Options, connection: &mut SqliteConnection) -> Result<(
     log.sync_data().map_err(Error::File)
 }
 
-/// Frames that SQLite has written, and counts on. A connection with an open transaction cannot be asked.
-fn frames(connection: &mut SqliteConnection) -> Result<u64, Error> {
-    // Whether others were in the way, frames in the log, frames brought into the database.
-    let rows = connection.fetch("PRAGMA wal_checkpoint(NOOP)", Vec::new(), 1)?;
-    match rows.first().ok_or(sqlx::Error::RowNotFound)?.at(1)? {
-        Value::Integer(frames) => Ok(u64::try_from(*frames).unwrap_or(0)),
-        _ => Err(sqlx::Error::RowNotFound.into()),
+/// What is done about pages that may be read wrongly.
+pub(in crate::store) fn doubtful_pages() -> Error {
+    Error::NotDurable(
+        "pages that could not be synced may be read as they were before: end all that has the database open, start again, and run \
+         `dimed store verify`"
+            .to_owned(),
+    )
+}
+
+/// That SQLite reads everything in the log that is there: [`doubtful_pages`] if somebody has had the database open all the time since something
+/// was brought over.
+pub(super) fn demand_begun_anew(connection: &mut SqliteConnection) -> Result<(), Error> {
+    match frames(connection)?.brought {
+        0 => Ok(()),
+        _ => Err(doubtful_pages()),
     }
+}
+
+/// Frames that SQLite has written, and counts on, and how many of them it counts as brought into the database.
+struct Frames {
+    written: u64,
+    brought: u64,
+}
+
+/// A connection with an open transaction cannot be asked.
+fn frames(connection: &mut SqliteConnection) -> Result<Frames, Error> {
+    // What comes first is whether others were in the way.
+    let rows = connection.fetch("PRAGMA wal_checkpoint(NOOP)", Vec::new(), 1)?;
+    let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    let count = |index| -> Result<u64, sqlx::Error> {
+        match row.at(index)? {
+            Value::Integer(count) => Ok(u64::try_from(*count).unwrap_or(0)),
+            _ => Err(sqlx::Error::RowNotFound),
+        }
+    };
+    Ok(Frames {
+        written: count(1)?,
+        brought: count(2)?,
+    })
 }
 
 /// Whether they are all there. Those before the first that is not are written again.
@@ -233,7 +285,7 @@ mod tests {
         connection
             .execute("INSERT INTO t VALUES (3)", Vec::new())
             .unwrap();
-        assert!(frames(&mut connection).unwrap() < 3);
+        assert!(frames(&mut connection).unwrap().written < 3);
         mend(&options).await.unwrap();
     }
 }

@@ -59,8 +59,8 @@ use super::sql::{Connection, Database, Numbers, Opened, SqlStore, Work, query};
 use super::{Error, MasterKey};
 use crate::base::time::{Clock, Timestamp};
 pub(in crate::store) use connection::{Options, SqliteConnection, SqliteRow};
-pub(super) use file::DatabaseFile;
-pub(super) use log::mend as mend_log;
+pub(super) use file::{DatabaseFile, keeps_log, note_kept_log};
+pub(super) use log::{doubtful_pages, mend as mend_log};
 
 /// The store in one file.
 pub type SqliteStore = SqlStore;
@@ -108,6 +108,10 @@ impl SqlStore {
         // left to the writer, if nothing is written before.
         if is_alone || is_behind(&mut connection, clock.now()) {
             mend_log(&options).await?;
+        }
+        if is_alone && keeps_log(path) {
+            log::demand_begun_anew(&mut connection)?;
+            file.forget_kept_log()?;
         }
         migrate(path).await?;
         if is_alone {
@@ -261,16 +265,26 @@ pub(super) async fn securely<T>(
 }
 
 /// Brings everything from the log into the database, and cuts the log off, once `synced` is over: then all that was committed before is
-/// on the disk. Errors: that of `synced`, and [`Error::LogInUse`] if others used the log all the time.
+/// on the disk. Errors: that of `synced`, and [`Error::LogInUse`] if others used the log all the time, or it must be kept.
 pub(super) async fn empty_log(
     options: &Options,
     synced: impl Future<Output = Result<(), Error>> + Send,
 ) -> Result<(), Error> {
-    let options = options.clone().busy_timeout(LOG_WAIT);
+    let (path, options) = (options.path().to_owned(), options.clone().busy_timeout(LOG_WAIT));
     // Before that, so that it hears of each sync of the log that fails afterwards.
     let connection = aside(move || open_writer(&options)).await?;
     synced.await?;
-    aside(move || truncate_log(connection)).await
+    if keeps_log(&path) {
+        return Err(Error::LogInUse);
+    }
+    let emptied = aside(move || truncate_log(connection)).await;
+    if let Err(error @ Error::Database(_)) = &emptied
+        && !error.is_full()
+    {
+        // Without the note, whoever fails next leaves one.
+        note_kept_log(&path).unwrap_or_default();
+    }
+    emptied
 }
 
 fn truncate_log(mut connection: SqliteConnection) -> Result<(), Error> {
@@ -340,9 +354,9 @@ mod tests {
         }
     }
 
-    /// What that would bring into the database may not be on the disk.
+    /// What that would bring into the database may not be on the disk, or stay there.
     #[tokio::test]
-    async fn a_log_is_not_emptied_if_it_cannot_be_synced_before() {
+    async fn a_log_is_not_emptied_if_it_cannot_be_synced_before_or_must_be_kept() {
         let folder = tempfile::tempdir().unwrap();
         let options = options(&folder.path().join("dimed.db"));
         let mut connection = open_writer(&options).unwrap();
@@ -350,9 +364,34 @@ mod tests {
         let log = std::fs::read(options.log()).unwrap();
         let refused = empty_log(&options, ready(Err(Error::LeaseLost))).await;
         assert!(matches!(refused, Err(Error::LeaseLost)), "{refused:?}");
+        note_kept_log(options.path()).unwrap();
+        let refused = empty_log(&options, ready(Ok(()))).await;
+        assert!(matches!(refused, Err(Error::LogInUse)), "{refused:?}");
         assert_eq!(std::fs::read(options.log()).unwrap(), log);
+        let file = DatabaseFile::take(options.path()).await.unwrap();
+        file.forget_kept_log().unwrap();
         empty_log(&options, ready(Ok(()))).await.unwrap();
         assert_eq!(options.log().metadata().unwrap().len(), 0);
+    }
+
+    /// Somebody who takes no lock has it open all the time: SQLite goes on taking for written what may not be.
+    #[tokio::test]
+    async fn a_database_whose_log_had_to_be_kept_is_used_once_all_of_it_is_read_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dimed.db");
+        open(&path).await.unwrap().close().await;
+        let mut reader = open_writer(&options(&path)).unwrap();
+        for sql in ["CREATE TABLE t (id)", "PRAGMA wal_checkpoint(PASSIVE)"] {
+            reader.execute(sql, Vec::new()).unwrap();
+        }
+        note_kept_log(&path).unwrap();
+        let refused = open(&path).await;
+        assert!(matches!(refused, Err(Error::NotDurable(_))), "{refused:?}");
+        assert!(keeps_log(&path));
+        reader.close().unwrap();
+        let store = open(&path).await.unwrap();
+        assert!(!keeps_log(&path));
+        store.probe().await.unwrap();
     }
 
     /// A command that its daemon dies beside has not heard of what failed there.

@@ -21,6 +21,7 @@ use crate::store::Error;
 use crate::store::sql::connection::{Connection, is_lost};
 use crate::store::sql::database::{Database, FileId};
 use crate::store::sql::query::{query, query_as};
+use crate::store::sqlite::doubtful_pages;
 
 /// The pause before a connection that could not be opened is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -60,10 +61,12 @@ pub(super) struct Task {
     /// Transactions since it was looked how long it is.
     transactions: u32,
     /// Reads what was in the log when that could not be brought into the database, so that the log is not begun anew: what SQLite takes for
-    /// brought over may be missing there, and the next start takes it from the log again.
+    /// brought over may be missing there, and the next start takes it from the log again (`sqlite/log.rs`).
     pub(super) pin: Option<Connection>,
-    /// That could not be done: nothing is written before the log is pinned.
+    /// Whether the log must be pinned: nothing is written before it is.
     pub(super) must_pin: bool,
+    /// Whether pages may be read wrongly since then: nothing is written that would rest on them.
+    doubts_pages: bool,
     /// Wakes this when a sync has failed, or something is due.
     pub(super) wake: Arc<Notify>,
     /// When it is going to be woken.
@@ -113,6 +116,7 @@ impl Task {
             transactions: 0,
             pin: None,
             must_pin: false,
+            doubts_pages: false,
             wake,
             alarm: None,
             file: database.file()?,
@@ -273,6 +277,7 @@ impl Task {
         self.pin = None;
         if !self.is_doubtful
             && !self.must_pin
+            && !self.database.keeps_log()
             && let Some(connection) = &mut self.connection
         {
             self.database.empty_log_on_close(connection);
@@ -291,7 +296,7 @@ impl Task {
     /// from the log what is missing there.
     async fn keep_log_short(&mut self) {
         self.transactions += 1;
-        if self.transactions < LOOK_AFTER || self.log.is_none() || self.pin.is_some() {
+        if self.transactions < LOOK_AFTER || self.log.is_none() || self.must_pin {
             return;
         }
         self.transactions = 0;
@@ -316,22 +321,49 @@ impl Task {
             Err(error) => {
                 tracing::error!(event = observe::QUEUE_STORE_FAILED, error = %Causes(&error),
                     "cannot bring what was written into the database: the log grows until all that uses it is ended and started again");
-                self.must_pin = true;
-                // Whoever comes next hears of what fails here, too.
-                self.pin_log().await.unwrap_or_default();
+                self.keep_log().await;
             }
         }
     }
 
+    /// Keeps the log if another process could not bring it into the database.
+    async fn heed_note(&mut self) {
+        // Without a connection nothing can be found out, and the next one comes soon.
+        if !self.must_pin && self.connection.is_some() && self.database.keeps_log() {
+            tracing::error!(
+                event = observe::QUEUE_STORE_FAILED,
+                "another process could not bring what was written into the database: the log grows until all that uses it is ended and \
+                 started again"
+            );
+            self.keep_log().await;
+        }
+    }
+
+    /// Sees to it that the log stays as it is, for what was brought into the database may be missing there.
+    pub(super) async fn keep_log(&mut self) {
+        self.must_pin = true;
+        if let Err(error) = self.database.note_kept_log() {
+            tracing::warn!(event = observe::QUEUE_STORE_FAILED, error = %Causes(&error), "other processes cannot be told to keep the log");
+        }
+        let found = self.look_at_log().await;
+        self.doubts_pages = found.is_none_or(|(_, brought)| brought > 0);
+        // Whoever comes next hears of what fails here, too.
+        self.pin_log().await.unwrap_or_default();
+    }
+
     /// Whether there is much in it that has not been brought into the database.
     async fn is_log_long(&mut self) -> bool {
-        let Some(connection) = &mut self.connection else {
-            return false;
-        };
-        // Whether others were in the way, pages in the log, pages brought into the database.
+        let found = self.look_at_log().await;
+        found.is_some_and(|(pages, brought)| pages >= LONG_LOG && brought < pages)
+    }
+
+    /// Pages in the log, and how many of them SQLite counts as brought into the database; `None` if there is nobody to ask.
+    async fn look_at_log(&mut self) -> Option<(i64, i64)> {
+        let connection = self.connection.as_mut()?;
+        // What comes first is whether others were in the way.
         let found = query_as::<(i64, i64, i64)>("PRAGMA wal_checkpoint(NOOP)").fetch_optional(connection);
-        let found = found.await.ok().flatten();
-        found.is_some_and(|(_, pages, brought)| pages >= LONG_LOG && brought < pages)
+        let (_, pages, brought) = found.await.ok().flatten()?;
+        Some((pages, brought))
     }
 
     async fn pin_log(&mut self) -> Result<(), Error> {
@@ -397,7 +429,11 @@ impl Task {
     pub(super) async fn begin(&mut self) -> Result<Connection, Error> {
         self.demand_same_file()?;
         self.heed_failure();
+        self.heed_note().await;
         self.mend().await?;
+        if self.doubts_pages {
+            return Err(doubtful_pages());
+        }
         self.pin_log().await?;
         if let Some(mut connection) = self.connection.take() {
             match self.begin_on(&mut connection).await {

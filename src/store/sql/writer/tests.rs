@@ -424,15 +424,61 @@ async fn nothing_is_written_while_a_log_that_must_be_kept_cannot_be_pinned() {
 
 #[tokio::test]
 async fn only_a_writer_that_knows_of_no_failure_empties_the_log_when_it_ends() {
-    for (is_doubtful, must_pin) in [(false, false), (true, false), (false, true)] {
+    for failure in [None, Some("doubt"), Some("pin"), Some("note")] {
         let folder = tempfile::tempdir().unwrap();
         let mut task = task(&folder);
-        task.is_doubtful = is_doubtful;
-        task.must_pin = must_pin;
+        match failure {
+            Some("doubt") => task.is_doubtful = true,
+            Some("pin") => task.must_pin = true,
+            Some(_) => task.database.note_kept_log().unwrap(),
+            None => {}
+        }
         task.end().await;
         let is_left = folder.path().join("x.db-wal").exists();
-        assert_eq!(is_left, is_doubtful || must_pin);
+        assert_eq!(is_left, failure.is_some(), "{failure:?}");
     }
+}
+
+/// What is counted as brought into the database is read there, and was not synced.
+#[tokio::test]
+async fn nothing_is_written_once_pages_may_be_read_wrongly() {
+    for is_partly_brought in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut task = task(&folder);
+        let mut other = Connection::Sqlite(options(&folder).open().unwrap());
+        let reader = task.database.pin().await.unwrap();
+        let insert = query("INSERT INTO t (id) VALUES (1)");
+        insert.execute(&mut other).await.unwrap();
+        if is_partly_brought {
+            let bring = query("PRAGMA wal_checkpoint(PASSIVE)");
+            bring.execute(&mut other).await.unwrap();
+        }
+        drop(reader);
+        task.keep_log().await;
+        assert!(task.pin.is_some());
+        match task.begin().await {
+            Ok(_) => assert!(!is_partly_brought),
+            Err(Error::NotDurable(_)) => assert!(is_partly_brought),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_another_process_could_not_bring_into_the_database_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut task, other) = (task(&folder), Database::Sqlite(Arc::new(options(&folder))));
+    let (_jobs, mut queue) = mpsc::channel(1);
+    for is_noted in [false, true] {
+        if is_noted {
+            other.note_kept_log().unwrap();
+        }
+        let job = unanswered(|_| Box::pin(async { Ok(()) }));
+        assert!(task.group(job, Durable::AtOnce, &mut queue).await.is_none());
+        assert_eq!(task.pin.is_some(), is_noted);
+    }
+    // All of it is read there.
+    assert!(task.begin().await.is_ok());
 }
 
 /// Another process may have written there, and not heard of a failure.
