@@ -71,6 +71,7 @@ pub async fn run(
     told.add(relay::findings(&config, context.as_ref()).await)?;
     if let Some(context) = &context {
         told.add(of_clock(context).await)?;
+        told.add(health::kept_log(context.store.keeps_log().await))?;
     }
     // Nothing can be said about others' answers behind name servers that pass on what anybody has made of them.
     let mut target = Target::Nobody;

@@ -11,4 +11,8 @@ pub trait Probe: Send + Sync {
     ///
     /// Errors: [`Error::NotDurable`] if the server does not sync any more.
     async fn probe(&self) -> Result<(), Error>;
+
+    /// Whether what was written could not be brought from the log of SQLite into its database, by this process or another: the log has it
+    /// until all that has the database open is ended, and grows.
+    async fn keeps_log(&self) -> bool;
 }

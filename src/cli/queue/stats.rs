@@ -11,6 +11,7 @@ use crate::cli::Exit;
 use crate::cli::answer::{Answer, printable};
 use crate::cli::context::{self, Context};
 use crate::config::Config;
+use crate::daemon::health::{self, Finding};
 use crate::store::{Amount, Drain, QueueStats};
 
 /// How much to tell.
@@ -26,34 +27,51 @@ pub struct Arguments {
 
 /// The queue in numbers.
 pub async fn run(arguments: &Arguments, config: Config, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let (stats, drains, now) = read(config, arguments.domains.into()).await?;
+    let found = read(config, arguments.domains.into()).await?;
     let answer = Answer {
-        text: text(&stats, &drains, now),
-        json: object(&stats, &drains),
+        text: text(&found),
+        json: object(&found),
     };
     answer.write(arguments.json, out)?;
     Ok(Exit::Done)
 }
 
-async fn read(config: Config, largest: usize) -> anyhow::Result<(QueueStats, Vec<Drain>, Timestamp)> {
-    if let Some(numbers) = context::numbers(&config).await? {
-        let now = SystemClock.now();
-        let stats = numbers.queue_stats(now, largest).await?;
-        return Ok((stats, numbers.drains().await?, now));
-    }
-    let context = Context::open(config).await?;
-    let stats = context.store.queue_stats(largest).await?;
-    Ok((stats, context.store.drains().await?, context.now()))
+/// What is told.
+struct Found {
+    stats: QueueStats,
+    drains: Vec<Drain>,
+    keeps_log: bool,
+    now: Timestamp,
 }
 
-fn text(stats: &QueueStats, drains: &[Drain], now: Timestamp) -> String {
+async fn read(config: Config, largest: usize) -> anyhow::Result<Found> {
+    if let Some(numbers) = context::numbers(&config).await? {
+        let now = SystemClock.now();
+        return Ok(Found {
+            stats: numbers.queue_stats(now, largest).await?,
+            drains: numbers.drains().await?,
+            keeps_log: numbers.keeps_log(),
+            now,
+        });
+    }
+    let context = Context::open(config).await?;
+    Ok(Found {
+        stats: context.store.queue_stats(largest).await?,
+        drains: context.store.drains().await?,
+        keeps_log: context.store.keeps_log().await,
+        now: context.now(),
+    })
+}
+
+fn text(found: &Found) -> String {
+    let Found { stats, now, .. } = found;
     let mut text = match stats.oldest {
         None => String::from("The queue is empty.\n"),
         Some(oldest) => format!(
             "{} messages of {} octets, the oldest {}\n{} recipients in {} domains: {}\n",
             stats.messages,
             stats.octets,
-            old(now, oldest),
+            old(*now, oldest),
             stats.all.recipients(),
             stats.destinations,
             words(&stats.all),
@@ -63,12 +81,15 @@ fn text(stats: &QueueStats, drains: &[Drain], now: Timestamp) -> String {
         let name = printable(name);
         text += &format!("    {name}: {}: {}\n", amount.recipients(), words(amount));
     }
-    for drain in drains {
+    for drain in &found.drains {
         let node = drain
             .node
             .as_ref()
             .map_or("Every node".to_owned(), ToString::to_string);
         text += &format!("{node} is to take nothing new until `dimed queue drain --end`\n");
+    }
+    if let Some(Finding { what, advice, .. }) = health::kept_log(found.keeps_log) {
+        text += &format!("! {what}: {advice}\n");
     }
     text
 }
@@ -84,7 +105,8 @@ fn words(amount: &Amount) -> String {
     format!("{waiting} waiting ({due} due), {trying} being tried, {held} held, {quarantined} quarantined")
 }
 
-fn object(stats: &QueueStats, drains: &[Drain]) -> Value {
+fn object(found: &Found) -> Value {
+    let stats = &found.stats;
     let domain = |(name, amount): &(String, Amount)| {
         let mut object = numbers(amount);
         object["domain"] = name.as_str().into();
@@ -99,7 +121,8 @@ fn object(stats: &QueueStats, drains: &[Drain]) -> Value {
         "recipients": numbers(&stats.all),
         "domains": stats.destinations,
         "largest": stats.largest.iter().map(domain).collect::<Value>(),
-        "drained": drains.iter().map(drain).collect::<Value>(),
+        "drained": found.drains.iter().map(drain).collect::<Value>(),
+        "log_kept": found.keeps_log,
     })
 }
 

@@ -79,7 +79,7 @@ pub fn store(failure: Option<&Error>) -> Option<Finding> {
             "store_not_durable",
             format!("the database is not durable: {what}"),
             "mail that was acknowledged could be lost, so none is taken in and nothing is delivered",
-            "turn on what was turned off",
+            "turn on what was turned off, or end what it says and start again",
         ),
         damaged if damaged.is_damaged() => Finding::wrong(
             "store_unusable",
@@ -101,6 +101,18 @@ pub fn store(failure: Option<&Error>) -> Option<Finding> {
             "no mail is taken in, and nothing is delivered",
             "see the log for why; with PostgreSQL, look whether its server is there and takes connections",
         ),
+    })
+}
+
+/// Whether what was written could be brought into the file of the database.
+pub fn kept_log(is_kept: bool) -> Option<Finding> {
+    is_kept.then(|| {
+        Finding::wrong(
+            "store_log_kept",
+            "what was written could not be brought into the file of the database, and is kept in its log",
+            "pages of the file may be missing on the disk, and be read wrongly; the log has them, and grows",
+            "look at the disk; then stop the daemon and all commands, start it again, and run `dimed store verify`",
+        )
     })
 }
 

@@ -6,5 +6,5 @@ mod judged;
 mod ready;
 
 pub use finding::{Finding, Weight};
-pub use judged::{certificate, clock, files, name_servers, no_database, room, store};
+pub use judged::{certificate, clock, files, kept_log, name_servers, no_database, room, store};
 pub use ready::{REASONS, unready};

@@ -12,13 +12,14 @@ use crate::daemon::Services;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What keeps a daemon from being ready: the codes of all that [`unready`] can find.
-pub const REASONS: [&str; 8] = [
+pub const REASONS: [&str; 9] = [
     "space_short",
     "clock_doubted",
     "name_servers",
     "drained",
     "store_unusable",
     "store_not_durable",
+    "store_log_kept",
     "certificate_ended",
     "certificate_not_begun",
 ];
@@ -33,6 +34,7 @@ pub async fn unready(services: &Services) -> Vec<Finding> {
         services.dns_watch.last().and_then(judged::name_servers),
         drained(services),
         store(services).await,
+        judged::kept_log(services.store.keeps_log().await),
         judged::certificate("the certificate for SMTP", smtp, now),
         judged::certificate("the certificate for DMTP", dmtp, now).filter(|_| dmtp != smtp),
     ];

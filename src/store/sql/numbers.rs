@@ -12,6 +12,7 @@ use crate::store::{Drain, Error, QueueStats};
 
 /// A database that is only read, for its numbers.
 pub struct Numbers {
+    database: Database,
     readers: Readers,
 }
 
@@ -19,7 +20,8 @@ impl Numbers {
     /// Opens nothing yet.
     pub(in crate::store) fn new(database: Database) -> Self {
         Self {
-            readers: Readers::new(database),
+            readers: Readers::new(database.clone()),
+            database,
         }
     }
 
@@ -37,6 +39,11 @@ impl Numbers {
     /// What is drained.
     pub async fn drains(&self) -> Result<Vec<Drain>, Error> {
         drain::drains(&self.readers).await
+    }
+
+    /// See [`Probe::keeps_log`](crate::store::Probe::keeps_log).
+    pub fn keeps_log(&self) -> bool {
+        self.database.keeps_log()
     }
 }
 

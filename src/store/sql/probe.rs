@@ -28,4 +28,9 @@ impl Probe for SqlStore {
             .await?;
         Ok(())
     }
+
+    async fn keeps_log(&self) -> bool {
+        // The note cannot always be left.
+        self.inner.writer.keeps_log() || self.inner.database.keeps_log()
+    }
 }

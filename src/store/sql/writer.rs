@@ -21,7 +21,7 @@ mod transaction;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -82,6 +82,8 @@ pub(super) struct Writer {
 struct Counters {
     transactions: AtomicU64,
     jobs: AtomicU64,
+    /// Whether the log of SQLite is kept, because it could not be brought into the database.
+    keeps_log: AtomicBool,
 }
 
 enum Message {
@@ -168,6 +170,11 @@ impl Writer {
             transactions: self.counters.transactions.load(Ordering::Relaxed),
             jobs: self.counters.jobs.load(Ordering::Relaxed),
         }
+    }
+
+    /// Whether the log of SQLite is kept until all that has the database open is ended.
+    pub(super) fn keeps_log(&self) -> bool {
+        self.counters.keeps_log.load(Ordering::Relaxed)
     }
 }
 

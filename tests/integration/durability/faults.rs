@@ -14,12 +14,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use dimed::config::Config;
+use serde_json::Value;
 
 use crate::support::child::Launch;
 use crate::support::eventually;
 use crate::support::maildir::split;
 use crate::support::organization::Organization;
 use crate::support::talk::Talk;
+use crate::support::watcher::until_reasons;
 use crate::support::world::World;
 
 const EIO: &str = "error 5";
@@ -299,6 +301,7 @@ async fn a_failure_that_was_mended_keeps_nothing_from_being_brought_into_the_dat
     );
     let log = process.log();
     assert!(log.contains(failed) && !log.contains(kept), "{log}");
+    until_reasons(hismail.ip, &[]).await;
     // Else it has all of them.
     let log = hismail.folder.join("data/dimed.db-wal");
     assert!(log.metadata().unwrap().len() < 40 << 20, "{log:?}");
@@ -356,10 +359,20 @@ async fn mail_is_kept_in_the_log_once_it_could_not_be_brought_into_the_database(
     assert_eq!(process.log().matches(told).count(), 1, "{}", process.log());
     let log = hismail.folder.join("data/dimed.db-wal");
     assert!(log.metadata().unwrap().len() > 40 << 20, "{log:?}");
+    until_reasons(hismail.ip, &["store_log_kept"]).await;
+    let (_, found, _) = hismail.binary(&["doctor", "--reach", "none", "--json"]);
+    assert!(found.contains("\"store_log_kept\""), "{found}");
+    let (code, said, _) = hismail.binary(&["queue", "stats"]);
+    assert_eq!(code, 0);
+    assert!(said.contains("stop the daemon and all commands"), "{said}");
     process.terminate();
     process.ended().await;
     assert!(log.metadata().unwrap().len() > 40 << 20, "{log:?}");
     let _process = hismail.spawn_with(&faults.launch()).await;
+    until_reasons(hismail.ip, &[]).await;
+    let (_, said, _) = hismail.binary(&["queue", "stats", "--json"]);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["log_kept"], false);
     hismail.idle().await;
     assert!(texts(&hismail) == expected);
 }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc::error::TryRecvError;
@@ -342,6 +343,7 @@ impl Task {
     /// Sees to it that the log stays as it is, for what was brought into the database may be missing there.
     pub(super) async fn keep_log(&mut self) {
         self.must_pin = true;
+        self.counters.keeps_log.store(true, Ordering::Relaxed);
         if let Err(error) = self.database.note_kept_log() {
             tracing::warn!(event = observe::QUEUE_STORE_FAILED, error = %Causes(&error), "other processes cannot be told to keep the log");
         }

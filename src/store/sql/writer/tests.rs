@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc as std_mpsc;
 
 use tokio::time::Instant;
@@ -476,6 +475,7 @@ async fn a_log_that_another_process_could_not_bring_into_the_database_is_kept() 
         let job = unanswered(|_| Box::pin(async { Ok(()) }));
         assert!(task.group(job, Durable::AtOnce, &mut queue).await.is_none());
         assert_eq!(task.pin.is_some(), is_noted);
+        assert_eq!(task.counters.keeps_log.load(Ordering::Relaxed), is_noted);
     }
     // All of it is read there.
     assert!(task.begin().await.is_ok());
