@@ -28,6 +28,9 @@
 //! Where a sync has failed, the log of SQLite is written again, checked and synced, and only then are those answered who waited. Should that
 //! fail, too, they hear that their mail was not taken, though it may be found in the log later: it is delivered then, and again if
 //! it is sent again.
+//!
+//! Nothing is brought from the log into the database that is not on the disk in the log. Where a sync of the database itself has failed, the
+//! log is kept until all that has the database open is ended, and brought over again at the next start; who may do so when is in [`sqlite`].
 
 mod accounts;
 mod aliases;

@@ -2,9 +2,9 @@
 //!
 //! # Durability
 //!
-//! The database runs in WAL mode. The store's writer syncs the log after `COMMIT`, and only then is anybody told that the work is
-//! done; all others who write have `synchronous=FULL`, with which `COMMIT` does so. Every connection that writes has its settings read
-//! back before it is used.
+//! The database runs in WAL mode. Every connection that writes has its settings read back before it is used: with `synchronous=FULL`,
+//! `COMMIT` syncs the log. The store's writer goes on with `synchronous=NORMAL`, with which it does not: the writer syncs the log after
+//! `COMMIT` by itself, and only then is anybody told that the work is done.
 //! What is synced before what is a table in [`crate::store`].
 //!
 //! # Threads
