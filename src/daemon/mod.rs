@@ -390,7 +390,9 @@ async fn bring_forward(services: &Services, now: Timestamp) {
 
 async fn leave(services: &Services) {
     if let Err(error) = services.store.leave().await {
-        tracing::warn!(event = observe::QUEUE_STORE_FAILED, error = %Causes(&error), "other nodes will take this one for dead");
+        tracing::warn!(event = observe::QUEUE_STORE_FAILED, error = %Causes(&error),
+            "the database is not left as it should be: what SQLite wrote last is in its log alone, and other nodes on PostgreSQL will take \
+             this one for dead");
     }
 }
 
