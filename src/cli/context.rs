@@ -24,6 +24,11 @@ pub fn demand_file(config: &Config, work: FileWork) -> Result<(), Error> {
     }
 }
 
+/// A database whose master key is not in its file.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is missing, but there is a database already: put the key back from your copy", .0.display())]
+pub struct KeyGone(PathBuf);
+
 /// That there is a database, if it is a file.
 fn demand_there(config: &Config) -> anyhow::Result<()> {
     let place = config.place().context("the store cannot be opened")?;
@@ -50,7 +55,7 @@ fn log_is_left(error: Error) -> anyhow::Error {
     anyhow::Error::new(error).context(told)
 }
 
-/// Makes the master key if it is in a file and that is not there; says where it was made.
+/// Makes the master key if it is in a file and that is not there; says where it was made. [`KeyGone`] where it belongs to a database.
 fn make_master_key(config: &Config) -> anyhow::Result<Option<PathBuf>> {
     let Origin::File(path) = config::find_master_key(config) else {
         return Ok(None);
@@ -58,11 +63,9 @@ fn make_master_key(config: &Config) -> anyhow::Result<Option<PathBuf>> {
     if path.exists() {
         return Ok(None);
     }
-    anyhow::ensure!(
-        !config.server.database().exists(),
-        "{} is missing, but there is a database already: put the key back from your copy",
-        path.display()
-    );
+    if config.server.database().exists() {
+        return Err(KeyGone(path).into());
+    }
     config::create_master_key(&path, &Key::generate(&mut rand::rng()))?;
     Ok(Some(path))
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::sendmail::{Status, caller};
-use super::{check, files, setup, submit, traces};
+use super::{check, context, files, setup, submit, traces};
 use crate::{accounts, config, daemon, net, signet_service, store};
 
 /// How a command ended.
@@ -133,6 +133,7 @@ fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         || cause.is::<check::UnusableCredentials>()
         || cause.is::<check::UnusableLog>()
         || cause.is::<traces::Gone>()
+        || cause.is::<context::KeyGone>()
     {
         return Some(Exit::Configuration);
     }

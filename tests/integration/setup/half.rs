@@ -48,7 +48,7 @@ async fn a_master_key_that_is_gone_is_not_made_again() {
     let host = Host::new().await;
     host.set_up(0, "--tls self-signed --no-wait");
     std::fs::remove_file(host.desk.path("etc/master.key")).unwrap();
-    let said = host.refused(1, &format!("{USUAL} --no-wait"));
+    let said = host.refused(78, &format!("{USUAL} --no-wait"));
     assert!(said.contains("put the key back from your copy"), "{said}");
     assert!(!host.desk.path("etc/master.key").exists());
 }
