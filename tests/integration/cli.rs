@@ -811,6 +811,33 @@ fn the_trust_mode_of_a_user_changes_with_the_keys() {
     );
 }
 
+/// Nobody can hand keys in there.
+#[test]
+fn the_trust_mode_of_a_user_without_dime_is_for_when_their_domain_has_it() {
+    let home = Home::new();
+    home.done(&["domain", "add", "plain.test", "--plain"]);
+    home.dimed(&["account", "add", "carol@plain.test"])
+        .write_stdin(PASSWORD)
+        .assert()
+        .code(0);
+    for mode in ["paranoid", "paranoid", "cautious", "trustful", "trustful"] {
+        let said = home.done(&["account", "trust", "carol@plain.test", mode]);
+        assert!(
+            said.starts_with(&format!("carol@plain.test is {mode}.\nThat matters once")),
+            "{said}"
+        );
+        assert!(said.contains("`dimed domain join plain.test`"), "{said}");
+        assert!(!said.contains("dimed signet"), "{said}");
+    }
+    home.done(&["account", "trust", "carol@plain.test", "paranoid"]);
+    home.done(&["domain", "join", "plain.test"]);
+    let said = home.done(&["account", "trust", "carol@plain.test", "paranoid"]);
+    assert!(
+        said.contains("dimed signet new-request carol@plain.test"),
+        "{said}"
+    );
+}
+
 /// Somebody reads the database, so that its log cannot be emptied yet.
 async fn reader(home: &Home) -> sqlx::SqliteConnection {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(home.path("data/dimed.db"));

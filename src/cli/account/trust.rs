@@ -39,6 +39,17 @@ struct Obstacle {
     why: String,
 }
 
+/// Whether a user has a signet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Yes.
+    Signet,
+    /// Not yet.
+    NoSignet,
+    /// Nobody in the domain has a use for one.
+    NoDime,
+}
+
 /// Changes the mode, or says what comes first.
 pub async fn trust(context: &Context, change: &ChangeTrust, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let address = &change.address;
@@ -47,8 +58,8 @@ pub async fn trust(context: &Context, change: &ChangeTrust, out: &mut dyn Write)
     if before.trust_mode == mode {
         // What was erased then may still be in the log of the database.
         demand_set(context.store.set_trust_mode(address, mode).await, address, mode)?;
-        let has_signet = context.store.current_signet(&fold(address)).await?;
-        answer(address, mode, has_signet.is_some(), "unchanged").write(change.json, out)?;
+        let standing = standing(context, address).await?;
+        answer(address, mode, standing, "unchanged").write(change.json, out)?;
         return Ok(Exit::Done);
     }
     if let Some(obstacle) = obstacle(context, &before, change).await? {
@@ -57,13 +68,13 @@ pub async fn trust(context: &Context, change: &ChangeTrust, out: &mut dyn Write)
     }
     // The signet comes first: should this stop in between, the same command ends it.
     let provided = provide(context, address, mode).await;
-    let has_signet = provided.with_context(|| failed(address))?;
+    let standing = provided.with_context(|| failed(address))?;
     let set = context.store.set_trust_mode(address, mode).await;
     if matches!(set, Ok(true) | Err(store::Error::LogInUse)) {
         audit::account(context, address.domain(), "trust");
     }
     demand_set(set, address, mode)?;
-    answer(address, mode, has_signet, "done").write(change.json, out)?;
+    answer(address, mode, standing, "done").write(change.json, out)?;
     Ok(Exit::Done)
 }
 
@@ -123,17 +134,26 @@ async fn obstacle(
     Ok(None)
 }
 
-/// Sees to it that a trustful user has a signet, where there are any. Whether there is one.
-async fn provide(context: &Context, address: &Mailbox, mode: TrustMode) -> anyhow::Result<bool> {
-    let domain = context.store.local_domain(address.domain()).await?;
-    let has_dime = domain.is_some_and(|domain| domain.dime.is_some());
-    match (has_dime, mode) {
-        (true, TrustMode::Trustful) => add::publish(context, address, Trust::Trustful, None).await,
-        (true, TrustMode::Cautious | TrustMode::Paranoid) => {
-            Ok(context.published().user(address).await?.is_some())
-        }
-        (false, _) => Ok(false),
+/// Sees to it that a trustful user has a signet, where there are any.
+async fn provide(context: &Context, address: &Mailbox, mode: TrustMode) -> anyhow::Result<Standing> {
+    let has_dime = has_dime(context, address).await?;
+    if has_dime && mode == TrustMode::Trustful {
+        add::publish(context, address, Trust::Trustful, None).await?;
     }
+    standing(context, address).await
+}
+
+async fn standing(context: &Context, address: &Mailbox) -> anyhow::Result<Standing> {
+    if !has_dime(context, address).await? {
+        return Ok(Standing::NoDime);
+    }
+    let signet = context.store.current_signet(&fold(address)).await?;
+    Ok(signet.map_or(Standing::NoSignet, |_| Standing::Signet))
+}
+
+async fn has_dime(context: &Context, address: &Mailbox) -> anyhow::Result<bool> {
+    let domain = context.store.local_domain(address.domain()).await?;
+    Ok(domain.is_some_and(|domain| domain.dime.is_some()))
 }
 
 fn refused(before: &Account, obstacle: &Obstacle) -> Answer {
@@ -151,22 +171,34 @@ fn refused(before: &Account, obstacle: &Obstacle) -> Answer {
     }
 }
 
-fn answer(address: &Mailbox, mode: TrustMode, has_signet: bool, result: &str) -> Answer {
+fn answer(address: &Mailbox, mode: TrustMode, standing: Standing, result: &str) -> Answer {
     let word = show::trust(mode);
-    let next = match (mode, has_signet) {
-        (TrustMode::Trustful, _) | (_, true) => String::new(),
-        (_, false) => format!(
-            "Next: the user makes keys at home (`dimed signet new-request {address}`) and hands them in (`dimed signet request {address} \
-             FILE --key-set FILE --submit HOST`); `dimed signet approve` puts them to use. Until then there is no signet.\n"
-        ),
-    };
     Answer {
-        text: format!("{address} is {word}.\n{next}"),
+        text: format!("{address} is {word}.\n{}", next(address, mode, standing)),
         json: json!({
             "result": result,
             "address": address.to_string(),
             "trust": word,
-            "signet": has_signet,
+            "signet": standing == Standing::Signet,
         }),
+    }
+}
+
+/// What is left to be done.
+fn next(address: &Mailbox, mode: TrustMode, standing: Standing) -> String {
+    let domain = address.domain();
+    match (mode, standing) {
+        (TrustMode::Trustful, Standing::Signet | Standing::NoSignet) | (_, Standing::Signet) => String::new(),
+        (TrustMode::Trustful, Standing::NoDime) => format!(
+            "That matters once {domain} has DIME: `dimed domain join {domain}` gives it DIME, and the user keys and a signet.\n"
+        ),
+        (_, Standing::NoDime) => format!(
+            "That matters once {domain} has DIME, which `dimed domain join {domain}` gives it; the user makes keys at home and hands them \
+             in after that.\n"
+        ),
+        (_, Standing::NoSignet) => format!(
+            "Next: the user makes keys at home (`dimed signet new-request {address}`) and hands them in (`dimed signet request {address} \
+             FILE --key-set FILE --submit HOST`); `dimed signet approve` puts them to use. Until then there is no signet.\n"
+        ),
     }
 }
