@@ -95,10 +95,12 @@ pub enum Error {
     Listen(SocketAddr, #[source] io::Error),
 }
 
-/// The first command of an installation makes the directory.
+/// The first command of an installation makes the directory. Later it may be on a disk that is not there.
 fn missing(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::NotFound => " (`dimed domain add` makes it)",
+        io::ErrorKind::NotFound => {
+            " (mount its disk; on a new host, `dimed setup` or `dimed domain add` makes it)"
+        }
         _ => "",
     }
 }
@@ -138,6 +140,7 @@ impl Daemon {
         observer: Arc<dyn Observer>,
         mut sockets: Sockets,
     ) -> Result<Self, Error> {
+        demand_database(&config)?;
         let lock = lock(&config)?;
         let read = config.clone();
         sockets.tell(&mut config.listen)?;
@@ -333,6 +336,15 @@ impl Daemon {
             );
         }
         tracing::info!(event = observe::DAEMON_STOPPED, "stopped");
+    }
+}
+
+/// Before there is a lock: where there is no database, a disk is to be mounted perhaps, and nothing may be left in its place.
+fn demand_database(config: &Config) -> Result<(), Error> {
+    match config.place()?.demand_there() {
+        // Whoever may not look there is told so by the lock.
+        Err(store::Error::File(_)) => Ok(()),
+        there => Ok(there?),
     }
 }
 

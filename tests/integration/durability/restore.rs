@@ -289,11 +289,18 @@ async fn nothing_makes_an_empty_database_in_the_place_of_one_that_is_missing() {
     let away = hismail.folder.join("away");
     fs::rename(&data, &away).unwrap();
     fs::create_dir(&data).unwrap();
-    let (code, _, err) = hismail.binary(&["serve"]);
-    assert_eq!(code, 78, "{err}");
-    assert!(err.contains("there is no database"), "{err}");
-    assert_eq!(names(&data), ["daemon.lock"]);
-    fs::remove_dir_all(&data).unwrap();
+    let is_refused = || {
+        let (code, _, err) = hismail.binary(&["serve"]);
+        assert_eq!(code, 78, "{err}");
+        assert!(err.contains("there is no database"), "{err}");
+        assert!(err.contains("mount its disk, or restore a backup"), "{err}");
+        assert_eq!(names(&data), [""; 0], "no lock is left either");
+    };
+    is_refused();
+    // Nor the folder in which the disk is mounted.
+    fs::remove_dir(&data).unwrap();
+    is_refused();
+    assert!(!data.exists());
     fs::rename(&away, &data).unwrap();
     let _process = hismail.spawn().await;
     let (code, out, err) = hismail.binary(&["queue", "list", "--json"]);
@@ -326,5 +333,9 @@ async fn with_postgresql_what_is_for_sqlite_alone_is_refused_and_says_what_to_do
         let words: Vec<&str> = help.split_whitespace().collect();
         assert!(words.join(" ").contains("It is for SQLite."), "{help}");
     }
+    // The mailboxes are in a folder all the same, whose disk may not be mounted.
+    let (code, _, err) = hismail.binary(&["serve"]);
+    assert_eq!(code, 78, "{err}");
+    assert!(err.contains("mount its disk"), "{err}");
     assert!(!data.exists());
 }
