@@ -78,36 +78,48 @@ impl Keys {
             .await
     }
 
-    /// Takes every step for a domain that can be taken now; whether there was any.
-    pub async fn advance(&self, domain: &Domain) -> Result<bool, Error> {
-        let mut moved = false;
-        for key in self.store.dkim_keys(domain).await? {
-            moved |= match key.state {
-                DkimState::Generated if self.is_published(&key).await => {
-                    self.store
-                        .activate_dkim_key(domain, &key.selector, self.clock.now())
-                        .await?;
-                    true
-                }
-                DkimState::Replaced if self.clock.now() >= key.since.after(KEPT) => {
-                    self.store.remove_dkim_key(domain, &key.selector).await?;
-                    true
-                }
-                _ => false,
-            };
+    /// Takes every step for a domain that can be taken now. Whether any was, and the first failure: that of one step keeps none from
+    /// the others.
+    pub async fn advance(&self, domain: &Domain) -> (bool, Result<(), Error>) {
+        let keys = match self.store.dkim_keys(domain).await {
+            Ok(keys) => keys,
+            Err(error) => return (false, Err(error)),
+        };
+        let (mut moved, mut done) = (false, Ok(()));
+        for key in keys {
+            let step = self.step(domain, &key).await;
+            // What is erased may still be in the log of the database then.
+            moved |= matches!(step, Ok(true) | Err(Error::LogInUse));
+            done = done.and(step.map(drop));
         }
         if moved {
             self.forget(domain);
         }
-        Ok(moved)
+        (moved, done)
+    }
+
+    /// Takes the step of a key, if it can be taken now; whether there was one.
+    async fn step(&self, domain: &Domain, key: &DkimKey) -> Result<bool, Error> {
+        match key.state {
+            DkimState::Generated if self.is_published(key).await => {
+                self.store
+                    .activate_dkim_key(domain, &key.selector, self.clock.now())
+                    .await?;
+            }
+            DkimState::Replaced if self.clock.now() >= key.since.after(KEPT) => {
+                self.store.remove_dkim_key(domain, &key.selector).await?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// The same for every domain of ours; the first failure is told after all have had their turn.
     pub async fn pass(&self) -> Result<(), Error> {
         let mut done = Ok(());
         for domain in self.store.list_domains().await? {
-            let advanced = self.advance(&domain.name).await;
-            done = done.and(advanced.map(drop));
+            let (_, advanced) = self.advance(&domain.name).await;
+            done = done.and(advanced);
         }
         done
     }

@@ -86,15 +86,25 @@ impl Command {
             }
         )
     }
+}
 
-    /// What it has done, though the database's log could not be emptied after it.
-    fn done_but_for_log(&self) -> Option<&'static str> {
-        match self {
-            Self::Rotate { cancel: true, .. } => Some("cancelled"),
-            Self::Rotate { .. } => Some("advanced"),
-            Self::Retire { .. } => Some("retired"),
-            Self::Add { .. } | Self::List { .. } => None,
+/// Changes of a domain's keys, of which the log is told at once: what comes after one may fail.
+struct Changes<'a> {
+    context: &'a Context,
+    domain: &'a Domain,
+    last: Option<&'static str>,
+}
+
+impl Changes<'_> {
+    /// A change that was to be made, in a word for the log, and what came of it. It is made also where what it has erased is still in
+    /// the log of the database.
+    fn note(&mut self, change: &'static str, done: Result<(), store::Error>) -> Result<(), store::Error> {
+        let is_made = matches!(done, Ok(()) | Err(store::Error::LogInUse));
+        if is_made && self.last != Some(change) {
+            audit::dkim(self.context, self.domain, change);
+            self.last = Some(change);
         }
+        done
     }
 }
 
@@ -113,20 +123,22 @@ pub async fn run(arguments: Arguments, path: &Path, out: &mut dyn Write) -> anyh
         return Err(accounts::Error::ForeignDomain).context(why);
     }
     let before = keys.list(&domain).await?;
-    let done = obey(&keys, &arguments.command).await;
-    let change = match &done {
-        Ok(change) => *change,
-        Err(store::Error::LogInUse) => arguments.command.done_but_for_log(),
-        Err(_) => None,
+    let mut changes = Changes {
+        context: &context,
+        domain: &domain,
+        last: None,
     };
-    if let Some(change) = change {
-        audit::dkim(&context, &domain, change);
-    }
-    done.with_context(|| match change {
-        Some(_) => format!(
+    let done = obey(&keys, &arguments.command, &mut changes).await;
+    let change = changes.last;
+    let is_in_log = matches!(done, Err(store::Error::LogInUse));
+    done.with_context(|| match (change, is_in_log) {
+        (Some(_), true) => format!(
             "the keys of {domain} are changed, but what is erased may still be in the log of the database; repeat this later"
         ),
-        None => format!("the keys of {domain} cannot be changed"),
+        (Some(_), false) => format!(
+            "the keys of {domain} are changed, but not all is done that was to be: `dimed dkim list {domain}` shows them"
+        ),
+        (None, _) => format!("the keys of {domain} cannot be changed"),
     })?;
     if change.is_none() && matches!(arguments.command, Command::Rotate { cancel: true, .. }) {
         // Repeated because the log was in use.
@@ -153,37 +165,43 @@ fn nothing_begun(answer: &mut Answer, domain: &Domain, before: &[DkimKey]) {
     answer.json["begun"] = json!(false);
 }
 
-/// What it has done to them, in a word for the log, if anything.
-async fn obey(keys: &Keys, command: &Command) -> Result<Option<&'static str>, store::Error> {
+async fn obey(keys: &Keys, command: &Command, changes: &mut Changes<'_>) -> Result<(), store::Error> {
     match command {
-        Command::List { .. } | Command::Rotate { status: true, .. } => Ok(None),
+        Command::List { .. } | Command::Rotate { status: true, .. } => Ok(()),
         Command::Rotate {
             domain, cancel: true, ..
-        } => {
-            let waiting = waiting(keys, domain).await?;
-            let mut done = Ok((!waiting.is_empty()).then_some("cancelled"));
-            for key in &waiting {
-                match keys.remove(domain, &key.selector).await {
-                    // The others are erased all the same.
-                    Err(store::Error::LogInUse) => done = Err(store::Error::LogInUse),
-                    removed => removed?,
-                }
-            }
-            done
-        }
+        } => cancel(keys, domain, changes).await,
         Command::Add { domain } => match keys.list(domain).await?.is_empty() {
-            true => keys.generate(domain).await.map(|()| Some("added")),
+            true => changes.note("added", keys.generate(domain).await),
             false => Err(store::Error::Exists),
         },
-        Command::Rotate { domain, .. } => {
-            let is_begun = !waiting(keys, domain).await?.is_empty();
-            let is_step = keys.advance(domain).await?;
-            match is_begun {
-                true => Ok(is_step.then_some("advanced")),
-                false => keys.generate(domain).await.map(|()| Some("rotated")),
-            }
+        Command::Rotate { domain, .. } => rotate(keys, domain, changes).await,
+        Command::Retire { domain, selector } => changes.note("retired", keys.remove(domain, selector).await),
+    }
+}
+
+async fn cancel(keys: &Keys, domain: &Domain, changes: &mut Changes<'_>) -> Result<(), store::Error> {
+    let mut done = Ok(());
+    for key in waiting(keys, domain).await? {
+        match changes.note("cancelled", keys.remove(domain, &key.selector).await) {
+            // The others are erased all the same.
+            Err(store::Error::LogInUse) => done = Err(store::Error::LogInUse),
+            removed => removed?,
         }
-        Command::Retire { domain, selector } => keys.remove(domain, selector).await.map(|()| Some("retired")),
+    }
+    done
+}
+
+async fn rotate(keys: &Keys, domain: &Domain, changes: &mut Changes<'_>) -> Result<(), store::Error> {
+    let is_begun = !waiting(keys, domain).await?.is_empty();
+    let (is_step, advanced) = keys.advance(domain).await;
+    if is_step {
+        changes.note("advanced", Ok(()))?;
+    }
+    advanced?;
+    match is_begun {
+        true => Ok(()),
+        false => changes.note("rotated", keys.generate(domain).await),
     }
 }
 

@@ -1480,6 +1480,32 @@ fn a_change_of_keys_for_dkim_is_called_off_until_they_are_in_use() {
     assert_ne!(others["keys"], added["keys"]);
 }
 
+/// Keys from before are forgotten, and then no others can be made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_for_dkim_is_logged_also_where_the_next_one_fails() {
+    let home = Home::with_alice();
+    home.done(&["dkim", "add", "hermail.test"]);
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(home.path("data/dimed.db"));
+    let mut database = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    for sql in [
+        "UPDATE dkim_keys SET state = 'replaced', since = 0, sealed = zeroblob(length(sealed))",
+        "CREATE TRIGGER no_others BEFORE INSERT ON dkim_keys BEGIN SELECT RAISE(ABORT, 'no'); END",
+    ] {
+        sqlx::query(sql).execute(&mut database).await.unwrap();
+    }
+    sqlx::Connection::close(database).await.unwrap();
+    let failed = home.dimed(&["dkim", "rotate", "hermail.test"]).assert().failure();
+    let said = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
+    assert_eq!(said.matches("dkim.changed").count(), 1, "{said}");
+    assert!(said.contains("advanced") && !said.contains("rotated"), "{said}");
+    assert!(
+        said.contains("are changed, but not all is done that was to be"),
+        "{said}"
+    );
+    let left: Value = serde_json::from_str(&home.done(&["dkim", "list", "hermail.test", "--json"])).unwrap();
+    assert_eq!(left["keys"], json!([]));
+}
+
 #[test]
 fn check_looks_around_the_configuration() {
     let home = Home::with_alice();
