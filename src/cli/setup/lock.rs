@@ -9,47 +9,42 @@ use crate::base::durable;
 
 /// Somebody else sets up.
 #[derive(Debug, thiserror::Error)]
-#[error("another `dimed setup` is running ({} is locked): wait until it has ended, and say this again", .0.display())]
-pub struct Busy(PathBuf);
-
-/// Held until it is dropped, or this process ends. Nothing is made for it: what is locked is a folder.
-#[derive(Debug)]
-pub struct Lock {
-    folder: PathBuf,
-    held: Vec<File>,
+pub enum Busy {
+    /// It goes on.
+    #[error("another `dimed setup` is running ({} is locked): wait until it has ended, and say this again", .0.display())]
+    Running(PathBuf),
+    /// Both began where there was nothing, and it was quicker.
+    #[error("another `dimed setup` has written {} meanwhile: say this again", .0.display())]
+    Quicker(PathBuf),
 }
+
+/// Held until it is dropped, or this process ends. Nothing is made for it: what is locked is the folder of the configuration, and no
+/// other, which is not ours. Where that is not there yet, nothing can be changed in it before it is made, and locked.
+#[derive(Debug)]
+pub struct Lock(Option<File>);
 
 impl Lock {
-    /// Locks the folder of the configuration at `path`, or of those above it the next one that is there.
+    /// Locks the folder of the configuration at `path`, if it is there.
     pub fn take(path: &Path) -> anyhow::Result<Self> {
-        let folder = nearest(path)?;
-        let held = vec![locked(&folder)?];
-        Ok(Self { folder, held })
+        let folder = durable::folder_of(path);
+        let held = folder.is_dir().then(|| locked(folder)).transpose()?;
+        Ok(Self(held))
     }
 
-    /// The same once the folder itself has been made.
-    pub fn follow(&mut self, path: &Path) -> anyhow::Result<()> {
-        let folder = nearest(path)?;
-        if folder != self.folder {
-            self.held.push(locked(&folder)?);
-            self.folder = folder;
+    /// Locks it once it has been made; whether that is only now, so that somebody else may have had it since [`take`](Self::take).
+    pub fn follow(&mut self, path: &Path) -> anyhow::Result<bool> {
+        if self.0.is_some() {
+            return Ok(false);
         }
-        Ok(())
+        self.0 = Some(locked(durable::folder_of(path))?);
+        Ok(true)
     }
-}
-
-fn nearest(path: &Path) -> anyhow::Result<PathBuf> {
-    let path = std::path::absolute(path)?;
-    let mut above = durable::folder_of(&path).ancestors();
-    Ok(above
-        .find(|folder| folder.is_dir())
-        .map_or_else(|| PathBuf::from("/"), Path::to_owned))
 }
 
 fn locked(folder: &Path) -> anyhow::Result<File> {
     let file = File::open(folder).with_context(|| format!("{} cannot be read", folder.display()))?;
     match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(Busy(folder.to_owned()).into()),
+        Err(TryLockError::WouldBlock) => Err(Busy::Running(folder.to_owned()).into()),
         // Where a file system has no locks, two at a time do no harm: they only say less well what is the matter.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::lock::Lock;
+use super::lock::{Busy, Lock};
 use super::plan::{self, Password, Plan};
 use super::progress::Progress;
 use crate::accounts::NewAccount;
@@ -22,7 +22,7 @@ use crate::store::{self, TrustMode};
 /// Other domains that are warned of, at most.
 const MOST_WARNINGS: usize = 10;
 
-/// Writes the configuration file, after a note that there is no database yet.
+/// Writes the configuration file, after a note that there is no database yet. Where that fails, its folder is as it was.
 pub fn configuration(
     plan: &Plan,
     path: &Path,
@@ -30,6 +30,7 @@ pub fn configuration(
     progress: &mut Progress<'_>,
 ) -> anyhow::Result<()> {
     let Some(text) = &plan.text else {
+        lock.follow(path)?;
         return progress.already(
             "configuration",
             &format!("the configuration is {}", path.display()),
@@ -42,10 +43,21 @@ pub fn configuration(
         });
         named.context("the configuration cannot be written")
     };
-    written(durable::create_folder(durable::folder_of(path)))?;
-    lock.follow(path)?;
-    written(traces::begin(&plan.config, path))?;
-    written(durable::replace(path, text.as_bytes(), 0o644))?;
+    let folder = durable::folder_of(path);
+    let missing: Vec<&Path> = folder.ancestors().take_while(|above| !above.is_dir()).collect();
+    written(durable::create_folder(folder))?;
+    if lock.follow(path)? && path.exists() {
+        return Err(Busy::Quicker(path.to_owned()).into());
+    }
+    let done =
+        traces::begin(&plan.config, path).and_then(|()| durable::replace(path, text.as_bytes(), 0o644));
+    if done.is_err() {
+        // Those that are not empty stay.
+        for made in missing {
+            let _ = std::fs::remove_dir(made);
+        }
+    }
+    written(done)?;
     progress.done("configuration", &format!("Wrote {}", path.display()))
 }
 

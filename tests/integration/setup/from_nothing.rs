@@ -187,6 +187,41 @@ async fn a_terminal_is_as_it_was_after_ctrl_c_at_a_password() {
     assert!(host.is_untouched());
 }
 
+/// Both have found nothing there.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_changed_where_another_set_up_was_quicker() {
+    let host = Host::new().await;
+    let line = format!(
+        "{DIMED} --config {} setup {NAME} --hostname mx.hermail.test --account bob@hermail.test --tls self-signed --no-wait {}",
+        host.config().display(),
+        host.place()
+    );
+    let mut other = host.setting_up(&format!("{USUAL} --tls self-signed --no-wait"));
+    let mut terminal = terminal(&host, &line);
+    let (mut keys, mut screen) = (terminal.stdin.take().unwrap(), terminal.stdout.take().unwrap());
+    let session = tokio::task::spawn_blocking(move || {
+        let (mut said, mut octet) = (Vec::new(), [0]);
+        while screen.read(&mut octet).unwrap() == 1 {
+            said.extend(octet);
+            if said.ends_with(b"Password: ") {
+                assert!(other.output().unwrap().status.success());
+                keys.write_all(format!("{PASSWORD}\n{PASSWORD}\n").as_bytes())
+                    .unwrap();
+            }
+        }
+        let code = terminal.wait().unwrap().code();
+        (code, String::from_utf8_lossy(&said).into_owned())
+    });
+    let (code, said) = tokio::time::timeout(PATIENCE, session)
+        .await
+        .expect("it ends")
+        .unwrap();
+    assert_eq!(code, Some(75), "{said}");
+    assert!(said.contains("another `dimed setup` has written"), "{said}");
+    let bob = output(&mut host.command("account show bob@hermail.test"));
+    assert_eq!(bob.status.code(), Some(1));
+}
+
 /// As if it had been cut off once the configuration was there.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_cut_off_asks_for_the_account_again() {

@@ -95,11 +95,45 @@ async fn one_set_up_runs_at_a_time() {
         let said = host.refused(75, &format!("{USUAL} {QUIET}"));
         assert!(line(&said).contains("another `dimed setup` is running"), "{said}");
     };
-    is_refused(host.desk.path("."));
+    fs::create_dir(host.desk.path("etc")).unwrap();
+    is_refused(host.desk.path("etc"));
     assert!(host.is_untouched());
     host.set_up(0, QUIET);
     is_refused(host.desk.path("etc"));
     host.set_up(0, QUIET);
+}
+
+/// Such as /etc, which is everybody's.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_folder_is_locked_but_that_of_the_configuration() {
+    let host = Host::new().await;
+    let above = File::open(host.desk.path(".")).unwrap();
+    above.lock().unwrap();
+    host.set_up(0, QUIET);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_cannot_be_written_leaves_no_folder() {
+    let host = Host::new().await;
+    // There can be a file of that name, but no note beside it.
+    let long = host.desk.path(&format!("etc/dimed/{}", "a".repeat(250)));
+    let usual = host.setting_up(&format!("{USUAL} {QUIET}"));
+    let mut setting_up = Command::new(DIMED);
+    let words = usual.get_args().skip_while(|word| *word != "setup");
+    setting_up
+        .current_dir(host.desk.0.path())
+        .env_remove("DIMED_MASTER_KEY")
+        .env_remove("CREDENTIALS_DIRECTORY")
+        .env("DIMED_CONFIG", &long)
+        .args(words);
+    let done = output(&mut setting_up);
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(78), "{said}");
+    assert!(
+        line(&said).contains("the configuration cannot be written"),
+        "{said}"
+    );
+    assert!(!host.desk.path("etc").exists());
 }
 
 /// Of which one has no DIME, and gets it; and the other nobody who reads its mail.
