@@ -274,12 +274,18 @@ mod tests {
             "smtp = [\"192.0.2.1:25\", \"192.0.2.1:25\"]",
             "smtp = [\"0.0.0.0:25\"]\nhttp = [\"127.0.0.1:25\"]",
             "operations = [\"[::1]:587\"]",
+            "smtp = [\"[fe80::1%2]:25\", \"[fe80::1%2]:25\"]",
+            "smtp = [\"[fe80::1%2]:25\", \"[::]:25\"]",
+            // Those hold on every link.
+            "smtp = [\"[2001:db8::1%2]:25\", \"[2001:db8::1%3]:25\"]",
         ] {
             assert!(refused(&listen(twice)).starts_with("[listen] has "), "{twice}");
         }
         let read = |text: &str| Config::parse(&listen(text), Path::new("x")).unwrap().listen;
         let no_port = read("smtp = [\"192.0.2.1:0\"]\ndmtp = [\"192.0.2.1:0\"]");
         assert!(no_port.check_apart(true).is_ok());
+        let links = read("smtp = [\"[fe80::1%2]:2525\", \"[fe80::1%3]:2525\"]");
+        assert!(links.check_apart(true).is_ok());
         // Whether `[::]` is in the way of an address of IPv4, the host decides.
         let both = read("smtp = [\"[::]:25\", \"0.0.0.0:25\"]");
         assert!(both.check_apart(false).is_ok());

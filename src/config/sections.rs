@@ -174,7 +174,16 @@ fn collide(one: SocketAddr, other: SocketAddr, v6_takes_v4: bool) -> bool {
     };
     one.port() == other.port()
         && one.port() != 0
-        && (one.ip() == other.ip() || takes(one, other) || takes(other, one))
+        && (is_same_host(one, other) || takes(one, other) || takes(other, one))
+}
+
+/// The same address of this host. One that holds on a link alone (RFC 4291 §2.5.6) is another one on each link.
+fn is_same_host(one: SocketAddr, other: SocketAddr) -> bool {
+    let link = |address: SocketAddr| match address {
+        SocketAddr::V6(address) if address.ip().is_unicast_link_local() => address.scope_id(),
+        _ => 0,
+    };
+    one.ip() == other.ip() && link(one) == link(other)
 }
 
 /// `[tls]`: certificates. Each pair is a PEM file with the chain, leaf first, and one with the private key.
