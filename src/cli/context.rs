@@ -130,10 +130,14 @@ impl Context {
         }
         // Where somebody else keeps the configuration, nothing may be written beside it, and whoever is cut off before there is a database
         // has to begin afresh.
-        let _ = traces::begin(&config, path);
-        let opened = Self::open_or_make(config).await?;
-        traces::end(path)?;
-        Ok(opened)
+        let begun = traces::begin(&config, path).unwrap_or_default();
+        let opened = Self::open_or_make(config).await;
+        match (&opened, begun) {
+            (Ok(_), _) => traces::end(path)?,
+            (Err(_), Some(begun)) => begun.call_off(),
+            (Err(_), None) => {}
+        }
+        opened
     }
 
     async fn open_or_make(config: Config) -> anyhow::Result<Self> {

@@ -2,7 +2,7 @@
 //! and return everybody's mail.
 //!
 //! Whoever is cut off before there is a database leaves traces as well: so a note comes first, which says that there was none, and
-//! which goes when there is one.
+//! which goes when there is one, or when whoever has made it fails before anything else is made.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
@@ -65,16 +65,44 @@ pub fn demand_whole(config: &Config, path: &Path, is_written: bool) -> Result<()
     })
 }
 
-/// Notes beside the configuration that there is no database yet, if that is so.
-pub fn begin(config: &Config, path: &Path) -> io::Result<()> {
-    if !is_without_database(config) {
-        return Ok(());
+/// A note that was not there before, and what there was of an installation then.
+pub struct Begun {
+    config: Config,
+    path: PathBuf,
+    before: [bool; 3],
+}
+
+impl Begun {
+    /// Takes the note away again where nothing has been made after it: it would stand for any database that is gone later.
+    pub fn call_off(self) {
+        if made(&self.config, &self.path) == self.before {
+            // Whoever may not do that has not made it either, as a rule.
+            let _ = end(&self.path);
+        }
     }
+}
+
+/// Notes beside the configuration that there is no database yet, if that is so. `None` where it is not, or noted already.
+pub fn begin(config: &Config, path: &Path) -> io::Result<Option<Begun>> {
+    if !is_without_database(config) {
+        return Ok(None);
+    }
+    let begun = Begun {
+        config: config.clone(),
+        path: path.to_owned(),
+        before: made(config, path),
+    };
     let text = b"A database is being made, and there was none before.\n";
     match durable::create(&note_of(path), text, 0o644) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        done => done,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
+        done => done.map(|()| Some(begun)),
     }
+}
+
+/// What there is that makes an installation: a master key in its file, a database, a configuration of a set-up.
+fn made(config: &Config, path: &Path) -> [bool; 3] {
+    let has_key = matches!(config::find_master_key(config), Origin::File(key) if key.exists());
+    [has_key, config.server.database().exists(), setup::is_ours(path)]
 }
 
 /// Takes the note away: there is a database.
@@ -92,4 +120,28 @@ fn note_of(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(NOTE);
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_note_goes_where_nothing_was_made_after_it() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("dimed.toml");
+        let mut config = Config::for_host("mx.example".parse().unwrap());
+        config.server.data_directory = home.path().join("data");
+        config.server.master_key_file = home.path().join("master.key");
+        begin(&config, &path).unwrap().unwrap().call_off();
+        assert!(!note_of(&path).exists());
+        let begun = begin(&config, &path).unwrap().unwrap();
+        // It is not ours to be taken away.
+        assert!(begin(&config, &path).unwrap().is_none());
+        std::fs::write(&config.server.master_key_file, "").unwrap();
+        begun.call_off();
+        assert!(note_of(&path).exists());
+    }
 }

@@ -131,6 +131,20 @@ fn no_database_is_made_in_the_place_of_one_that_is_gone() {
     home.done(&[&add[..], &["--new"]].concat());
 }
 
+/// It would stand for any database that is gone later.
+#[test]
+fn no_note_is_left_where_nothing_could_be_made() {
+    let home = Home::new();
+    let (add, note) = (["domain", "add", "hermail.test"], home.path("dimed.toml.begun"));
+    fs::write(home.path("secrets"), "").unwrap();
+    let message = home.fails(78, &add);
+    assert!(message.contains("secrets/master.key"), "{message}");
+    assert!(!note.exists());
+    fs::remove_file(home.path("secrets")).unwrap();
+    home.done(&add);
+    assert!(!note.exists());
+}
+
 /// Whoever began to make a database may have been cut off, and have a backup restored after that.
 #[test]
 fn no_database_is_made_in_the_place_of_a_restored_one_that_is_gone() {

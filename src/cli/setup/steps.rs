@@ -22,7 +22,7 @@ use crate::store::{self, TrustMode};
 /// Other domains that are warned of, at most.
 const MOST_WARNINGS: usize = 10;
 
-/// Writes the configuration file, after a note that there is no database yet. Where that fails, its folder is as it was.
+/// Writes the configuration file, after a note that there is no database yet. Where that fails, all is as it was.
 pub fn configuration(
     plan: &Plan,
     path: &Path,
@@ -49,8 +49,7 @@ pub fn configuration(
     if lock.follow(path)? && path.exists() {
         return Err(Busy::Quicker(path.to_owned()).into());
     }
-    let done =
-        traces::begin(&plan.config, path).and_then(|()| durable::replace(path, text.as_bytes(), 0o644));
+    let done = write(&plan.config, text, path);
     if done.is_err() {
         // Those that are not empty stay.
         for made in missing {
@@ -59,6 +58,15 @@ pub fn configuration(
     }
     written(done)?;
     progress.done("configuration", &format!("Wrote {}", path.display()))
+}
+
+fn write(config: &Config, text: &str, path: &Path) -> io::Result<()> {
+    let begun = traces::begin(config, path)?;
+    let done = durable::replace(path, text.as_bytes(), 0o644);
+    if let (Err(_), Some(begun)) = (&done, begun) {
+        begun.call_off();
+    }
+    done
 }
 
 /// Makes the database and the master key; the configuration is at `path`.

@@ -52,3 +52,22 @@ async fn a_master_key_that_is_gone_is_not_made_again() {
     assert!(said.contains("put the key back from your copy"), "{said}");
     assert!(!host.desk.path("etc/master.key").exists());
 }
+
+/// The configuration is there by then, and would be taken for one whose database is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_up_that_could_not_make_its_master_key_goes_on_once_it_can() {
+    let host = Host::new().await;
+    let (key, note) = (
+        host.desk.path("etc/master.key"),
+        host.desk.path("etc/dimed.toml.begun"),
+    );
+    std::fs::create_dir(host.desk.path("etc")).unwrap();
+    std::os::unix::fs::symlink("nowhere", &key).unwrap();
+    let said = host.refused(78, &format!("{USUAL} --tls self-signed --no-wait"));
+    assert!(said.contains("etc/master.key"), "{said}");
+    assert!(host.config().exists() && note.exists());
+    std::fs::remove_file(&key).unwrap();
+    let done = host.set_up(0, "--tls self-signed --no-wait");
+    assert_eq!(steps(&done, "already"), ["configuration"]);
+    assert!(!note.exists());
+}
