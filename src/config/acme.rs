@@ -26,7 +26,8 @@ pub struct Acme {
     /// How it finds out that the host is ours. Default `http-01`.
     #[serde(with = "text")]
     pub challenge: Challenge,
-    /// Where it is answered while it does. Default: port 80 or 443 of all addresses.
+    /// Where it is answered while it does, unless the service manager has a socket for that. Default: port 80 or 443 of all
+    /// addresses.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub listen: Vec<SocketAddr>,
     /// PEM file with the roots that its own certificate must lead to. Default: the system's.

@@ -12,19 +12,20 @@ use super::Services;
 use crate::base::causes::Causes;
 use crate::base::observe;
 use crate::config::Tls;
-use crate::net::acme;
+use crate::net::acme::{self, Door};
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(3600);
 /// Time after one that failed: authorities count those.
 const AFTER_FAILURE: Duration = Duration::from_secs(4 * 3600);
 
-/// Looks at once, every hour, and when another configuration says something else of certificates, until `stop`.
-pub async fn run(mut services: watch::Receiver<Arc<Services>>, stop: CancellationToken) {
+/// Looks at once, every hour, and when another configuration says something else of certificates, until `stop`. The authority is
+/// answered at the `door`, if there is one.
+pub async fn run(mut services: watch::Receiver<Arc<Services>>, door: Option<Door>, stop: CancellationToken) {
     let passes = async {
         loop {
             let now = Arc::clone(&services.borrow_and_update());
-            let wait = match pass(&now).await {
+            let wait = match pass(&now, door.as_ref()).await {
                 true => EVERY,
                 false => AFTER_FAILURE,
             };
@@ -47,7 +48,7 @@ async fn another(services: &mut watch::Receiver<Arc<Services>>, tls: &Tls) {
 }
 
 /// Whether the certificate is as it should be.
-async fn pass(services: &Services) -> bool {
+async fn pass(services: &Services, door: Option<&Door>) -> bool {
     let (host, tls) = (&services.config.server.hostname, &services.config.tls);
     let (Some(_), Some(certificate)) = (&tls.acme, &tls.smtp_certificate) else {
         return true;
@@ -59,7 +60,7 @@ async fn pass(services: &Services) -> bool {
     }
     let issued = match services.config.issuer(&services.resolver) {
         Ok(Some(issuer)) => issuer
-            .issue(host)
+            .issue(host, door)
             .await
             .map_err(|error| Causes(&error).to_string()),
         Ok(None) => return true,

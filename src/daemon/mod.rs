@@ -51,6 +51,7 @@ use crate::base::network::Network;
 use crate::base::observe;
 use crate::base::time::Timestamp;
 use crate::config::{self, Config};
+use crate::net::acme::Door;
 use crate::net::tls;
 use crate::queue::observer::Observer;
 use crate::queue::pulse::Pulse;
@@ -153,6 +154,7 @@ impl Daemon {
             &mut sockets,
         )
         .await?;
+        let door = door(&mut sockets)?;
         let freed = join(&services).await?;
         drain_watch::look(&services).await;
         let stop = CancellationToken::new();
@@ -177,7 +179,7 @@ impl Daemon {
         };
         daemon.listen(bound);
         daemon.listen_to_web(http, operations);
-        daemon.watch();
+        daemon.watch(door);
         tracing::info!(
             event = observe::DAEMON_STARTED,
             leases_freed = freed,
@@ -205,7 +207,7 @@ impl Daemon {
     }
 
     /// What is looked after for as long as it runs. What these have of the services no other configuration changes.
-    fn watch(&self) {
+    fn watch(&self, door: Option<Door>) {
         let services = self.current.get();
         let stop = || self.stop.clone();
         self.sessions.spawn(renewal::run(renewal::of(&services), stop()));
@@ -218,7 +220,7 @@ impl Daemon {
             .spawn(list_watch::run(self.current.subscribe(), stop()));
         self.sessions.spawn(Arc::clone(&self.reloader).watch(stop()));
         self.sessions
-            .spawn(certificate_renewal::run(self.current.subscribe(), stop()));
+            .spawn(certificate_renewal::run(self.current.subscribe(), door, stop()));
         self.watch_revocation(&services);
         self.serve_host(&services);
         self.watch_clock_and_space(&services);
@@ -475,4 +477,14 @@ async fn listen_on(
         listeners.push(listener.map_err(|error| Error::Listen(*address, error))?);
     }
     Ok(listeners)
+}
+
+/// Where an authority is answered that issues certificates, if sockets were handed over for that.
+fn door(sockets: &mut Sockets) -> Result<Option<Door>, Error> {
+    let Some(taken) = sockets.take(Service::Acme) else {
+        return Ok(None);
+    };
+    let listeners = taken.into_iter().collect::<io::Result<Vec<_>>>();
+    let listeners = listeners.map_err(|error| supervisor::Error::Unusable("acme".into(), error))?;
+    Ok(Some(Door::at(listeners)))
 }

@@ -23,20 +23,20 @@ use instant_acme::{
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_RSA_SHA256};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
-use self::answer::Answer;
+use self::answer::{Answer, Answering};
 use super::connect::Outgoing;
 use super::dns::Resolver;
 use super::https;
 use super::tls::{self, Acceptor, Connector, Identity};
 use crate::base::durable;
 use crate::mail::address::Domain;
+
+pub use answer::Door;
 
 /// How long one order may take in all.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -97,7 +97,7 @@ impl FromStr for Challenge {
 #[non_exhaustive]
 pub enum Error {
     /// The authority's question cannot be heard.
-    #[error("cannot listen on {0}, where the authority asks")]
+    #[error("cannot listen on {0}, where the authority asks{hint}", hint = hint(.1))]
     Listen(SocketAddr, #[source] io::Error),
     /// A file of the account, the key or the certificate cannot be read or written.
     #[error("{0} cannot be used")]
@@ -137,6 +137,16 @@ pub enum Error {
     /// It took too long.
     #[error("the authority takes too long")]
     TimedOut,
+}
+
+/// What to do about it, where we know.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::PermissionDenied => {
+            " (ports below 1024 need a socket of systemd, as in deploy/dimed-acme.socket, or CAP_NET_BIND_SERVICE)"
+        }
+        _ => "",
+    }
 }
 
 impl Error {
@@ -216,21 +226,29 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// Asks for a certificate for `host`, and puts it in place once it is known to be good; until then nothing changes there.
-    pub async fn issue(&self, host: &Domain) -> Result<(), Error> {
-        timeout(PATIENCE, self.order(host))
+    /// Asks for a certificate for `host`, and puts it in place once it is known to be good; until then nothing changes there. The
+    /// authority is answered at the `door`, or without one where we listen for as long as it takes.
+    pub async fn issue(&self, host: &Domain, door: Option<&Door>) -> Result<(), Error> {
+        timeout(PATIENCE, self.order(host, door))
             .await
             .unwrap_or(Err(Error::TimedOut))
     }
 
-    async fn order(&self, host: &Domain) -> Result<(), Error> {
-        // First, because the authority counts orders that fail.
-        let listeners = answer::bind(&self.listen).await?;
+    async fn order(&self, host: &Domain, door: Option<&Door>) -> Result<(), Error> {
+        let own;
+        let door = match door {
+            Some(door) => door,
+            None => {
+                // First, because the authority counts orders that fail.
+                own = Door::on(&self.listen).await?;
+                &own
+            }
+        };
         let request = self.request(host)?;
         let account = self.account().await?;
         let names = [Identifier::Dns(host.to_string())];
         let mut order = account.new_order(&NewOrder::new(&names)).await?;
-        let answering = self.prove(&mut order, host, listeners).await?;
+        let answering = self.prove(&mut order, host, door).await?;
         if order.poll_ready(&POLLS).await? != OrderStatus::Ready {
             return Err(why(&mut order).await);
         }
@@ -240,21 +258,21 @@ impl Issuer {
         self.put(&chain)
     }
 
-    /// Has the authority ask, and answers for as long as the tasks are kept.
-    async fn prove(
+    /// Has the authority ask, and answers for as long as what it returns is kept; nothing where it need not ask.
+    async fn prove<'a>(
         &self,
         order: &mut Order,
         host: &Domain,
-        listeners: Vec<TcpListener>,
-    ) -> Result<JoinSet<()>, Error> {
+        door: &'a Door,
+    ) -> Result<Option<Answering<'a>>, Error> {
         // One name, so one authorization.
         let mut authorizations = order.authorizations();
         let Some(found) = authorizations.next().await else {
-            return Ok(JoinSet::new());
+            return Ok(None);
         };
         let mut authorization = found?;
         if authorization.status == AuthorizationStatus::Valid {
-            return Ok(JoinSet::new());
+            return Ok(None);
         }
         let mut challenge = authorization
             .challenge(self.challenge.kind())
@@ -264,9 +282,9 @@ impl Issuer {
             Challenge::Http01 => Answer::text(&challenge.token, proof.as_str()),
             Challenge::TlsAlpn01 => Answer::tls(host, proof.digest().as_ref())?,
         };
-        let answering = answer::serve(listeners, &answer);
+        let answering = door.answer(answer);
         challenge.set_ready().await?;
-        Ok(answering)
+        Ok(Some(answering))
     }
 
     /// What the authority is to certify: that the name of the host has our key.

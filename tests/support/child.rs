@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -54,6 +56,27 @@ impl Process {
             child,
             log: log.to_owned(),
         }
+    }
+
+    /// Starts it with two sockets, as a service manager does: they are 3 and 4, and only the process that it becomes may take them.
+    pub fn handed(config: &Path, log: &Path, names: &str, sockets: [&TcpListener; 2]) -> Self {
+        let file = File::options().create(true).append(true).open(log).unwrap();
+        let script = "exec 3<&0 4<&1 0</dev/null 1>/dev/null; export LISTEN_PID=$$; exec \"$@\"";
+        let [first, second] = sockets.map(|socket| OwnedFd::from(socket.try_clone().unwrap()));
+        let child = Command::new("sh")
+            .args(["-c", script, "sh", DIMED, "serve", "--config"])
+            .arg(config)
+            .env("LISTEN_FDS", "2")
+            .env("LISTEN_FDNAMES", names)
+            .env_remove("DIMED_CONFIG")
+            .env_remove("DIMED_MASTER_KEY")
+            .env_remove("CREDENTIALS_DIRECTORY")
+            .stdin(Stdio::from(first))
+            .stdout(Stdio::from(second))
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        Self::of(child, log)
     }
 
     /// One that was started otherwise, and logs there.

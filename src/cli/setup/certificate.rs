@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 
+use super::ports::{authority, held};
 use super::progress::Progress;
 use crate::cli::context::Context;
 use crate::config::Config;
+use crate::daemon;
 use crate::net::acme;
 use crate::net::tls::{Acceptor, Identity, WebPki};
 
@@ -65,17 +67,47 @@ pub async fn issued(context: &Context, progress: &mut Progress<'_>) -> anyhow::R
         return progress.already("acme", &format!("the authority's certificate is in {path}"));
     }
     progress.say(&format!("Asking {} for a certificate ...\n", issuer.directory))?;
-    issuer.issue(host).await.with_context(|| {
-        format!("there is no certificate for {host} yet; once this is mended, the same command goes on")
-    })?;
-    let (path, listen) = (issuer.certificate.display(), addresses(&issuer.listen));
+    if let Err(error) = issuer.issue(host, None).await {
+        let why = match &error {
+            acme::Error::Listen(address, _) if held::ports().contains(&address.port()) => format!(
+                "there is no certificate for {host} yet; systemd has the port for the daemon, which asks when it starts: run `systemctl \
+                 restart dimed`, and then this again"
+            ),
+            _ => {
+                format!(
+                    "there is no certificate for {host} yet; once this is mended, the same command goes on"
+                )
+            }
+        };
+        return Err(error).context(why);
+    }
+    let path = issuer.certificate.display();
+    let condition = condition(&issuer.listen, daemon::is_running(&config.server.data_directory));
     progress.done(
         "acme",
         &format!(
-            "The authority has issued a certificate for {host}, in {path}; the daemon renews it, and must be able to listen on {listen} \
-             then (`dimed config reference` says at tls.acme what its unit needs for that)"
+            "The authority has issued a certificate for {host}, in {path}; the daemon renews it{condition}"
         ),
     )
+}
+
+/// On which the daemon can renew it, as far as anything is left to be done for that.
+fn condition(listen: &[SocketAddr], is_running: bool) -> String {
+    let ports: Vec<u16> = listen.iter().map(SocketAddr::port).collect();
+    let unit = authority::UNIT;
+    match (authority::is_opened(&ports), is_running) {
+        (Some(true), _) => String::new(),
+        (Some(false), true) => format!(
+            " if systemd opens the port for that, which `systemctl enable {unit} && systemctl restart dimed` has it do"
+        ),
+        (Some(false), false) => format!(
+            " if systemd opens the port for that, which `systemctl enable {unit}` has it do when the daemon starts"
+        ),
+        (None, _) => format!(
+            ", and must be able to listen on {} then (`dimed config reference` says at tls.acme what its unit needs for that)",
+            addresses(listen)
+        ),
+    }
 }
 
 fn addresses(all: &[SocketAddr]) -> String {

@@ -1,6 +1,7 @@
 //! Ports that somebody else has.
 
-mod held;
+pub mod authority;
+pub mod held;
 
 use std::cell::LazyCell;
 use std::io::ErrorKind;

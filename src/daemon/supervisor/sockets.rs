@@ -15,16 +15,17 @@ use crate::config::{self, Listen};
 const MOST: usize = 256;
 
 /// What sockets are called (`FileDescriptorName=`), and with that which service is behind them.
-pub const NAMES: [(&str, Service); 6] = [
+pub const NAMES: [(&str, Service); 7] = [
     ("smtp", Service::Smtp),
     ("dmtp", Service::Dmtp),
     ("submission", Service::Submission),
     ("submissions", Service::Submissions),
     ("http", Service::Http),
     ("operations", Service::Operations),
+    ("acme", Service::Acme),
 ];
 
-/// A list of addresses in `[listen]`.
+/// What connections come for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Service {
     /// `listen.smtp`.
@@ -39,18 +40,21 @@ pub enum Service {
     Http,
     /// `listen.operations`.
     Operations,
+    /// Questions of an authority that issues certificates; without a socket `listen` of `tls.acme`, while it asks.
+    Acme,
 }
 
 impl Service {
-    /// Its addresses.
-    pub fn addresses(self, listen: &mut Listen) -> &mut Vec<net::SocketAddr> {
+    /// Its addresses, if they are in `[listen]`.
+    pub fn addresses(self, listen: &mut Listen) -> Option<&mut Vec<net::SocketAddr>> {
         match self {
-            Self::Smtp => &mut listen.smtp,
-            Self::Dmtp => &mut listen.dmtp,
-            Self::Submission => &mut listen.submission,
-            Self::Submissions => &mut listen.submissions,
-            Self::Http => &mut listen.http,
-            Self::Operations => &mut listen.operations,
+            Self::Smtp => Some(&mut listen.smtp),
+            Self::Dmtp => Some(&mut listen.dmtp),
+            Self::Submission => Some(&mut listen.submission),
+            Self::Submissions => Some(&mut listen.submissions),
+            Self::Http => Some(&mut listen.http),
+            Self::Operations => Some(&mut listen.operations),
+            Self::Acme => None,
         }
     }
 
@@ -69,7 +73,7 @@ pub enum Error {
     /// None of our services.
     #[error(
         "the service manager hands over a socket named `{0}`: FileDescriptorName= is one of smtp, dmtp, submission, submissions, \
-         http and operations"
+         http, operations and acme"
     )]
     Unknown(String),
     /// Not as many names as sockets, or more than anybody needs.
@@ -123,8 +127,10 @@ impl Sockets {
     pub fn tell(&self, listen: &mut Listen) -> Result<(), config::Error> {
         for (service, sockets) in &self.0 {
             // What has no address is none of ours; `usable` has seen to it.
-            let addresses = sockets.iter().filter_map(|socket| socket.local_addr().ok());
-            *service.addresses(listen) = addresses.collect();
+            let found = sockets.iter().filter_map(|socket| socket.local_addr().ok());
+            if let Some(addresses) = service.addresses(listen) {
+                *addresses = found.collect();
+            }
         }
         listen.check_proxied()
     }

@@ -20,6 +20,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -114,26 +115,55 @@ fn page(found: Option<Bytes>) -> Response<Full<Bytes>> {
     response
 }
 
-/// Listens on all of the addresses.
-pub async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Error> {
-    let mut listeners = Vec::new();
-    for address in addresses {
-        let listener = TcpListener::bind(address).await;
-        listeners.push(listener.map_err(|error| Error::Listen(*address, error))?);
-    }
-    Ok(listeners)
+/// Sockets at which the authority asks. Whoever comes while there is nothing to answer is sent away at once: else the authority
+/// would come after all of them.
+pub struct Door {
+    answer: watch::Sender<Option<Answer>>,
+    /// Ends with it.
+    _listening: JoinSet<()>,
 }
 
-/// Answers until the tasks are dropped.
-pub fn serve(listeners: Vec<TcpListener>, answer: &Answer) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
-    for listener in listeners {
-        tasks.spawn(listen(listener, answer.clone()));
+impl Door {
+    /// At sockets that listen.
+    pub fn at(listeners: Vec<TcpListener>) -> Self {
+        let answer = watch::Sender::new(None);
+        let mut listening = JoinSet::new();
+        for listener in listeners {
+            listening.spawn(listen(listener, answer.subscribe()));
+        }
+        Self {
+            answer,
+            _listening: listening,
+        }
     }
-    tasks
+
+    /// On all of the addresses.
+    pub(super) async fn on(addresses: &[SocketAddr]) -> Result<Self, Error> {
+        let mut listeners = Vec::new();
+        for address in addresses {
+            let listener = TcpListener::bind(address).await;
+            listeners.push(listener.map_err(|error| Error::Listen(*address, error))?);
+        }
+        Ok(Self::at(listeners))
+    }
+
+    /// Has everybody who comes answered, until what it returns is dropped.
+    pub(super) fn answer(&self, answer: Answer) -> Answering<'_> {
+        self.answer.send_replace(Some(answer));
+        Answering(self)
+    }
 }
 
-async fn listen(listener: TcpListener, answer: Answer) {
+/// The time in which there is something to answer.
+pub struct Answering<'a>(&'a Door);
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        self.0.answer.send_replace(None);
+    }
+}
+
+async fn listen(listener: TcpListener, answer: watch::Receiver<Option<Answer>>) {
     let mut connections = JoinSet::new();
     let mut by_age: VecDeque<AbortHandle> = VecDeque::new();
     loop {
@@ -143,13 +173,16 @@ async fn listen(listener: TcpListener, answer: Answer) {
         };
         while connections.try_join_next().is_some() {}
         by_age.retain(|connection| !connection.is_finished());
+        let answer = answer.borrow().clone();
+        let Some(answer) = answer else {
+            continue;
+        };
         // Whoever says nothing is not to keep the authority out.
         if by_age.len() >= CONNECTIONS
             && let Some(oldest) = by_age.pop_front()
         {
             oldest.abort();
         }
-        let answer = answer.clone();
         by_age.push_back(connections.spawn(async move {
             let _ = timeout(PATIENCE, answer.give(tcp)).await;
         }));
@@ -164,28 +197,59 @@ mod tests {
 
     use super::*;
 
+    async fn door() -> (Door, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (Door::at(vec![listener]), address)
+    }
+
+    /// What whoever asks as an authority does is told.
+    async fn asked(address: SocketAddr) -> String {
+        let mut tcp = TcpStream::connect(address).await.unwrap();
+        let request = b"GET /.well-known/acme-challenge/token HTTP/1.1\r\nHost: mx.hismail.test\r\n\r\n";
+        // Whoever is sent away may see that as an error.
+        let _ = tcp.write_all(request).await;
+        let mut said = Vec::new();
+        let _ = tcp.read_to_end(&mut said).await;
+        String::from_utf8(said).unwrap()
+    }
+
+    fn is_proof(said: &str) -> bool {
+        said.starts_with("HTTP/1.1 200 ") && said.ends_with("\r\n\r\nproof")
+    }
+
     /// One after the other, the silent ones would be waited for longer than that.
     #[tokio::test]
     async fn whoever_says_nothing_makes_room_for_whoever_asks() {
-        let listeners = bind(&["127.0.0.1:0".parse().unwrap()]).await.unwrap();
-        let address = listeners[0].local_addr().unwrap();
-        let _answering = serve(listeners, &Answer::text("token", "proof"));
+        let (door, address) = door().await;
+        let _answering = door.answer(Answer::text("token", "proof"));
         let mut silent = Vec::new();
         for _ in 0..4 * CONNECTIONS {
             silent.push(TcpStream::connect(address).await.unwrap());
         }
-        let asking = async {
-            let mut tcp = TcpStream::connect(address).await.unwrap();
-            let request = b"GET /.well-known/acme-challenge/token HTTP/1.1\r\nHost: mx.hismail.test\r\n\r\n";
-            tcp.write_all(request).await.unwrap();
-            let mut said = String::new();
-            tcp.read_to_string(&mut said).await.unwrap();
-            said
+        let said = timeout(PATIENCE * 3, asked(address)).await.unwrap();
+        assert!(is_proof(&said), "{said}");
+    }
+
+    /// Sockets of a service manager hear at all times.
+    #[tokio::test]
+    async fn whoever_comes_while_there_is_no_order_is_sent_away() {
+        let (door, address) = door().await;
+        for _ in 0..2 {
+            let said = timeout(PATIENCE / 2, asked(address)).await.unwrap();
+            assert_eq!(said, "");
+            let answering = door.answer(Answer::text("token", "proof"));
+            let said = asked(address).await;
+            assert!(is_proof(&said), "{said}");
+            drop(answering);
+        }
+        drop(door);
+        // The tasks end on their own time.
+        let closed = async {
+            while TcpStream::connect(address).await.is_ok() {
+                sleep(Duration::from_millis(5)).await;
+            }
         };
-        let said = timeout(PATIENCE * 3, asking).await.unwrap();
-        assert!(
-            said.starts_with("HTTP/1.1 200 ") && said.ends_with("\r\n\r\nproof"),
-            "{said}"
-        );
+        timeout(PATIENCE, closed).await.unwrap();
     }
 }

@@ -2,16 +2,16 @@
 //! told, a shell hands sockets over, and `systemd-analyze` judges the units.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::net::{IpAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::fs;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use dimed::config::Config;
-use dimed::daemon::supervisor::NAMES;
+use dimed::daemon::supervisor::{NAMES, Service};
+use dimed::net::acme::Challenge;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 use tokio_util::sync::CancellationToken;
@@ -119,27 +119,9 @@ async fn no_sign_of_life_is_given_while_the_writer_stands_still() {
     daemon.check();
 }
 
-/// Starts a daemon with two sockets, as the service manager does: they are 3 and 4, and only the process that it becomes may
-/// take them.
+/// Starts a daemon with two sockets.
 fn handed(organization: &Organization, names: &str, sockets: [&TcpListener; 2]) -> Process {
-    let log = organization.log();
-    let file = File::options().create(true).append(true).open(&log).unwrap();
-    let script = "exec 3<&0 4<&1 0</dev/null 1>/dev/null; export LISTEN_PID=$$; exec \"$@\"";
-    let [first, second] = sockets.map(|socket| OwnedFd::from(socket.try_clone().unwrap()));
-    let child = Command::new("sh")
-        .args(["-c", script, "sh", DIMED, "serve", "--config"])
-        .arg(&organization.config)
-        .env("LISTEN_FDS", "2")
-        .env("LISTEN_FDNAMES", names)
-        .env_remove("DIMED_CONFIG")
-        .env_remove("DIMED_MASTER_KEY")
-        .env_remove("CREDENTIALS_DIRECTORY")
-        .stdin(Stdio::from(first))
-        .stdout(Stdio::from(second))
-        .stderr(file)
-        .spawn()
-        .unwrap();
-    Process::of(child, &log)
+    Process::handed(&organization.config, &organization.log(), names, sockets)
 }
 
 async fn started(process: &mut Process, times: usize) {
@@ -260,7 +242,7 @@ fn units() -> Vec<String> {
 fn systemd_understands_every_line_of_the_units() {
     let home = tempfile::tempdir().unwrap();
     let units = units();
-    assert_eq!(units.len(), 7, "{units:?}");
+    assert_eq!(units.len(), 8, "{units:?}");
     let backup = deploy().join("backup").display().to_string();
     for name in &units {
         let text = fs::read_to_string(deploy().join(name)).unwrap();
@@ -318,17 +300,31 @@ fn the_sockets_are_those_that_the_daemon_would_bind() {
         let unit = format!("dimed-{name}.socket");
         let Ok(text) = fs::read_to_string(deploy().join(&unit)) else {
             // What needs no privilege, and is for nobody elsewhere who would be refused during a restart.
-            let mut addresses = service.addresses(&mut listen).iter();
-            let is_ours = addresses.all(|address| address.port() >= 1024 && address.ip().is_loopback());
+            let addresses = service.addresses(&mut listen).unwrap();
+            let is_ours = addresses
+                .iter()
+                .all(|address| address.port() >= 1024 && address.ip().is_loopback());
             assert!(is_ours, "{name} has no socket");
             continue;
         };
-        let addresses = service.addresses(&mut listen).iter();
-        let ports: Vec<_> = addresses.map(|address| address.port().to_string()).collect();
+        let is_always = service != Service::Acme;
+        let ports: Vec<_> = match service.addresses(&mut listen) {
+            Some(addresses) => addresses.iter().map(SocketAddr::port).collect(),
+            None => vec![Challenge::Http01.port()],
+        };
+        let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
         assert_eq!(values(&text, "ListenStream"), ports, "{unit}");
         assert_eq!(values(&text, "FileDescriptorName"), [name], "{unit}");
         assert_eq!(values(&text, "Service"), ["dimed.service"], "{unit}");
-        found.push(unit);
+        // What is off unless it is enabled comes with the service then, as the others always do by its `Sockets=`.
+        let wanted = match is_always {
+            true => "sockets.target",
+            false => "sockets.target dimed.service",
+        };
+        assert_eq!(values(&text, "WantedBy"), [wanted], "{unit}");
+        if is_always {
+            found.push(unit);
+        }
     }
     found.sort();
     let mut taken = taken;

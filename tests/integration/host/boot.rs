@@ -17,8 +17,12 @@ mail: 0
 reload: 0
 wrong reload: 1
 after it: active
+port of an authority: disabled inactive
+opened: 0
 restart: 0
 greetings: 20 220
+port then: active
+sent away: 0
 after a crash: 220
 stopped: 0
 set up again: 0

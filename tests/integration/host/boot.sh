@@ -19,6 +19,15 @@ greeting() {
     exec 5>&-
     echo "${line:0:3}"
 }
+# Whoever comes to the port of an authority while no certificate is due hears nothing, and does not wait for it.
+sent_away() {
+    local line ended
+    exec 6<>/dev/tcp/127.0.0.1/80 || return
+    IFS= read -r -t 10 line <&6
+    ended=$?
+    exec 6>&-
+    ((ended == 1))
+}
 # So many messages, within ten seconds.
 has_mail() {
     for ((i = 0; i < 100; i++)); do
@@ -43,11 +52,17 @@ try 'wrong reload' systemctl reload dimed
 tell 'after it' "$(systemctl is-active dimed)"
 sed -i '$d' /etc/dimed/dimed.toml
 
+# The port of an authority is opened with the next start, and only if somebody wants that.
+tell 'port of an authority' "$(systemctl is-enabled dimed-acme.socket) $(systemctl is-active dimed-acme.socket)"
+try 'opened' systemctl enable dimed-acme.socket
+
 # Nobody is turned away while it is restarted, or comes back from a crash.
 for ((caller = 0; caller < 20; caller++)); do greeting; done >/greetings &
 try 'restart' systemctl restart dimed
 wait
 tell 'greetings' "$(sort /greetings | uniq -c | xargs)"
+tell 'port then' "$(systemctl is-active dimed-acme.socket)"
+try 'sent away' sent_away
 systemctl kill --signal=KILL dimed
 tell 'after a crash' "$(greeting)"
 

@@ -97,6 +97,7 @@ fn debian_sees_a_mail_transport_agent() {
         "systemd/system/dimed-dmtp.socket",
         "systemd/system/dimed-submission.socket",
         "systemd/system/dimed-submissions.socket",
+        "systemd/system/dimed-acme.socket",
         "sysusers.d/dimed.conf",
         "tmpfiles.d/dimed.conf",
         "dimed/backup",

@@ -1,6 +1,7 @@
 //! Certificates that Pebble issues once it has asked the host.
 
-use std::net::TcpListener;
+use std::io::Read as _;
+use std::net::{TcpListener, TcpStream};
 
 use dimed::net::acme::is_due;
 use dimed::net::tls::Identity;
@@ -8,6 +9,7 @@ use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::super::support::PATIENCE;
 use super::super::support::loopback::HTTP;
 use super::super::support::organization::record;
 use super::pebble::Pebble;
@@ -211,6 +213,27 @@ async fn the_daemon_renews_a_certificate_whose_time_is_nearly_over() {
     assert_eq!(shown_by_smtp(&host).await, *renewed.leaf());
     // DMTP has its own.
     assert_eq!(shown_by_dmtp(&host).await, to_peers);
+}
+
+/// As under systemd, where the daemon has no right to the port: that is in use already, and hears at all times.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_renews_a_certificate_at_a_socket_of_the_service_manager() {
+    let host = Host::new().await;
+    host.publish("");
+    let pebble = Pebble::start(&host.world).await;
+    let asks = Pebble::asks(host.ip(), "http-01");
+    host.set_up(0, &format!("{} {asks} --no-wait", pebble.options()));
+    let old = nearly_over(&host);
+    let sockets = [SMTP, HTTP].map(|port| TcpListener::bind((host.ip(), port)).unwrap());
+    let log = host.desk.path("log");
+    let daemon = Process::handed(&host.config(), &log, "smtp:acme", sockets.each_ref());
+    logged(&daemon, "tls.certificate_issued", 1).await;
+    assert_ne!(issued(&host).leaf(), &old);
+    // Whoever comes now hears nothing, and does not wait for it.
+    let mut caller = TcpStream::connect((host.ip(), HTTP)).unwrap();
+    caller.set_read_timeout(Some(PATIENCE)).unwrap();
+    let heard = block_in_place(|| caller.read(&mut [0]));
+    assert_eq!(heard.unwrap(), 0);
 }
 
 /// Somebody may have had the host, with the keys of the certificate and of the account.

@@ -33,7 +33,8 @@ fn is_ours(socket: &str) -> bool {
     socket.lines().any(|line| line == "ActiveState=active") && socket.lines().any(triggers)
 }
 
-fn port(line: &str) -> Option<u16> {
+/// The port of a line about an address.
+pub(super) fn port(line: &str) -> Option<u16> {
     let address = line.strip_prefix("Listen=")?.strip_suffix(" (Stream)")?;
     address.rsplit_once(':')?.1.parse().ok()
 }
