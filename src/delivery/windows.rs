@@ -1,5 +1,6 @@
 //! How many attempts are made at a time for one destination, or at one host: few at first, more while it answers, half as many
-//! each time it does not. So a host that lets us wait holds a few places, and the others are left for everybody else.
+//! each time it does not. So a host that lets us wait holds a few places, and the others are left for everybody else. What has grown
+//! is remembered until the next attempts have been claimed, and a while more.
 //!
 //! Hosts that let us wait may be many. While there are few places left at all, those who have not answered lately have one each.
 
@@ -20,6 +21,9 @@ const FEW: usize = 1;
 
 /// Windows remembered; beyond that those without an attempt under way are forgotten.
 const MOST: usize = 1_000;
+
+/// How long it is remembered that more may be tried for somebody than at first, once nothing is under way.
+const REMEMBERED: Duration = Duration::from_secs(1);
 
 /// Whoever answered not longer ago has proven to be there.
 const LATELY: Duration = Duration::from_secs(24 * 3600);
@@ -46,6 +50,16 @@ struct Known<K> {
 struct Window {
     under_way: usize,
     size: usize,
+    /// When the last one ended, or else the first began.
+    ended: Instant,
+}
+
+impl Window {
+    /// What was good is found out again soon; what was bad is not to be found out again by many at a time.
+    fn is_forgotten(&self, first: usize, now: Instant) -> bool {
+        let is_over = self.size == first || now.saturating_duration_since(self.ended) > REMEMBERED;
+        self.under_way == 0 && self.size >= first && is_over
+    }
 }
 
 impl<K: Eq + Hash + Clone> Windows<K> {
@@ -68,7 +82,8 @@ impl<K: Eq + Hash + Clone> Windows<K> {
 
     /// How many more may be started now, for each of which something is known.
     pub fn rooms(&self) -> HashMap<K, usize> {
-        let known = self.locked();
+        let mut known = self.locked();
+        known.forget(self.first(), Instant::now());
         let proven = known.reached.keys().map(|name| (name.clone(), self.first()));
         let mut rooms: HashMap<K, usize> = match self.is_short() {
             true => proven.collect(),
@@ -81,7 +96,8 @@ impl<K: Eq + Hash + Clone> Windows<K> {
 
     /// How many more may be started now. Nobody known has the [initial](Self::initial) room.
     pub fn room(&self, name: &K) -> Option<usize> {
-        let known = self.locked();
+        let mut known = self.locked();
+        known.forget_one(name, self.first());
         let window = known.windows.get(name)?;
         Some(self.room_in(&known, name, window))
     }
@@ -117,6 +133,7 @@ impl<K: Eq + Hash + Clone> Windows<K> {
     /// An attempt starts, if there is room for it.
     pub fn try_begin(&self, name: &K) -> bool {
         let mut known = self.locked();
+        known.forget_one(name, self.first());
         let window = known.windows.get(name);
         let has_room = window.is_none_or(|window| self.room_in(&known, name, window) > 0);
         if has_room {
@@ -126,6 +143,7 @@ impl<K: Eq + Hash + Clone> Windows<K> {
     }
 
     fn begin_in(&self, known: &mut Known<K>, name: &K) {
+        known.forget_one(name, self.first());
         let windows = &mut known.windows;
         if windows.len() >= MOST {
             windows.retain(|_, window| window.under_way > 0);
@@ -133,6 +151,7 @@ impl<K: Eq + Hash + Clone> Windows<K> {
         let window = windows.entry(name.clone()).or_insert(Window {
             under_way: 0,
             size: self.first(),
+            ended: Instant::now(),
         });
         window.under_way += 1;
     }
@@ -151,10 +170,8 @@ impl<K: Eq + Hash + Clone> Windows<K> {
             Contact::Reached => (window.size + 1).min(largest),
             Contact::Unreachable | Contact::Busy => (window.size / 2).max(1),
         };
-        // What was good is found out again soon; what was bad is not to be found out again by many at a time.
-        if window.under_way == 0 && window.size >= initial {
-            known.windows.remove(name);
-        }
+        window.ended = Instant::now();
+        known.forget_one(name, initial);
     }
 
     /// Attempts at a time for somebody of whom nothing is known.
@@ -180,6 +197,17 @@ impl<K: Eq + Hash + Clone> Windows<K> {
 }
 
 impl<K: Eq + Hash + Clone> Known<K> {
+    fn forget(&mut self, first: usize, now: Instant) {
+        self.windows.retain(|_, window| !window.is_forgotten(first, now));
+    }
+
+    fn forget_one(&mut self, name: &K, first: usize) {
+        let window = self.windows.get(name);
+        if window.is_some_and(|window| window.is_forgotten(first, Instant::now())) {
+            self.windows.remove(name);
+        }
+    }
+
     /// Somebody was there, or not.
     fn note(&mut self, name: &K, contact: Contact) {
         match contact {
@@ -302,6 +330,19 @@ mod tests {
         }
         assert_eq!(room(&windows), 5);
         assert!(windows.locked().windows.is_empty());
+    }
+
+    #[test]
+    fn a_large_window_lasts_from_one_claim_to_the_next() {
+        let windows = Windows::new(20);
+        for _ in 0..3 {
+            windows.begin(&name());
+            windows.end(&name(), Contact::Reached);
+        }
+        assert_eq!((room(&windows), windows.rooms()[&name()]), (8, 8));
+        let later = Instant::now() + REMEMBERED * 2;
+        windows.locked().forget(windows.first(), later);
+        assert_eq!(room(&windows), windows.initial());
     }
 
     #[test]
