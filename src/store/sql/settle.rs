@@ -1,5 +1,7 @@
 //! Ending leases: with results, without, or by setting aside what cannot be read.
 
+use std::collections::BTreeSet;
+
 use super::connection::Connection;
 use super::query::{query, query_as, query_scalar};
 
@@ -26,6 +28,10 @@ pub(super) async fn settle(
     settlements: &[Settlement],
 ) -> Result<(), Error> {
     let leased = leased_group(db, lease).await?;
+    if leased.is_finished_by(settlements) {
+        erase(db, &leased.message).await?;
+        return refresh_lane(db, &leased.destination).await;
+    }
     let mut attempts = Vec::with_capacity(settlements.len());
     for settlement in settlements {
         let held = is_held(db, settlement).await?;
@@ -126,9 +132,13 @@ pub(super) async fn erase_if_finished(db: &mut Connection, message: &str) -> Res
     .bind(message)
     .fetch_one(&mut *db)
     .await?;
-    if unfinished {
-        return Ok(false);
+    if !unfinished {
+        erase(db, message).await?;
     }
+    Ok(!unfinished)
+}
+
+async fn erase(db: &mut Connection, message: &str) -> Result<(), Error> {
     query("DELETE FROM pieces WHERE message = $1")
         .bind(message)
         .execute(&mut *db)
@@ -138,23 +148,45 @@ pub(super) async fn erase_if_finished(db: &mut Connection, message: &str) -> Res
         .bind(message)
         .execute(db)
         .await?;
-    Ok(true)
+    Ok(())
 }
 
-/// What the rows of one lease have in common.
+/// The rows of one lease.
 struct LeasedGroup {
     message: String,
     destination: String,
+    recipients: BTreeSet<String>,
+    /// Whether the message has recipients beside these who are not finished.
+    has_others: bool,
+}
+
+impl LeasedGroup {
+    /// Whether nothing is left to be done for the message, of which nothing has to be recorded then.
+    fn is_finished_by(&self, settlements: &[Settlement]) -> bool {
+        let is_final = |one: &Settlement| !one.state.leaves_work() && one.instead.is_empty();
+        let settled = settlements.iter().map(|one| one.recipient.to_string());
+        !self.has_others
+            && settlements.iter().all(is_final)
+            && self.recipients == settled.collect::<BTreeSet<_>>()
+    }
 }
 
 async fn leased_group(db: &mut Connection, lease: LeaseToken) -> Result<LeasedGroup, Error> {
-    let row: Option<(String, String)> =
-        query_as("SELECT message, destination FROM recipients WHERE lease = $1 LIMIT 1")
-            .bind(lease.to_string())
-            .fetch_optional(db)
-            .await?;
-    let (message, destination) = row.ok_or(Error::LeaseLost)?;
-    Ok(LeasedGroup { message, destination })
+    let rows: Vec<(String, String, String, bool)> = query_as(
+        "SELECT message, destination, id, EXISTS (SELECT 1 FROM recipients \
+         WHERE message = (SELECT message FROM recipients WHERE lease = $1 LIMIT 1) AND lease IS DISTINCT FROM $1 \
+         AND state NOT IN ('delivered', 'relayed', 'expanded', 'failed')) FROM recipients WHERE lease = $1",
+    )
+    .bind(lease.to_string())
+    .fetch_all(db)
+    .await?;
+    let (message, destination, _, has_others) = rows.first().cloned().ok_or(Error::LeaseLost)?;
+    Ok(LeasedGroup {
+        message,
+        destination,
+        recipients: rows.into_iter().map(|(_, _, id, _)| id).collect(),
+        has_others,
+    })
 }
 
 /// Returns the number of the attempt. A recipient held meanwhile stays held when it is deferred, and a condemned one is due at
