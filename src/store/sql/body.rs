@@ -3,22 +3,21 @@
 //! Pieces are durable before their message is; a list of such bodies, `incoming`, lets the next start find what
 //! a kill left behind.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::connection::Connection;
 use super::query::{query, query_scalar};
 use async_trait::async_trait;
 
-use super::claim::{GROUP_RECIPIENTS, SMALL_BODY};
-use super::message::{Lease, SealedMessage, insert_piece, store_message};
+use super::SqlStore;
+use super::message::{SealedMessage, insert_piece, store_message};
+use super::seat::small;
 use super::writer::Durable;
-use super::{SqlStore, settle};
-use crate::base::id::{LeaseToken, QueueId};
+use crate::base::id::QueueId;
 use crate::base::secret::Secret;
 use crate::store::sealed::MessageKey;
 use crate::store::{
-    BodyWriter, Claim, Committed, Domains, Error, Hold, NewMessage, PIECE_BYTES, ReplayEntry, Seat,
-    SpooledBody, Trapped,
+    BodyWriter, Committed, Error, Hold, NewMessage, PIECE_BYTES, ReplayEntry, SpooledBody, Trapped,
 };
 
 /// A body on its way in: full pieces are stored at once, the last one with the message.
@@ -223,8 +222,7 @@ impl SpoolBody {
 
     /// The whole body, if it is small.
     fn small_body(&self) -> Option<Secret<Vec<u8>>> {
-        let is_small = self.size_bytes <= SMALL_BODY.unsigned_abs() && self.pieces_stored == 0;
-        is_small.then(|| Secret::new(self.piece.clone()))
+        small(&self.piece).filter(|_| self.pieces_stored == 0)
     }
 
     async fn store_message(
@@ -257,32 +255,6 @@ impl SpoolBody {
     }
 }
 
-/// A message that is to be begun once it is stored. Whoever gives up waiting for that gives back its lease, which would be nobody's.
-struct Seated {
-    store: SqlStore,
-    taken: Option<(Seat, Claim)>,
-}
-
-impl Seated {
-    fn begin(mut self) {
-        if let Some((seat, claim)) = self.taken.take() {
-            seat.begin(claim);
-        }
-    }
-}
-
-impl Drop for Seated {
-    fn drop(&mut self) {
-        if let Some((_, claim)) = self.taken.take() {
-            let (lease, now) = (claim.lease, self.store.inner.clock.now());
-            let writer = &self.store.inner.writer;
-            writer.run_unattended(move |db| Box::pin(settle::give_back(db, lease, now)));
-            // The claim comes behind it.
-            self.store.inner.changed.notify_one();
-        }
-    }
-}
-
 impl Drop for SpoolBody {
     fn drop(&mut self) {
         if !self.handed_on && self.pieces_stored > 0 {
@@ -292,44 +264,6 @@ impl Drop for SpoolBody {
 }
 
 impl SqlStore {
-    /// Has a message leased as it is stored, if somebody has room to work on it at once.
-    async fn seat(
-        &self,
-        message: &NewMessage,
-        sealed: &mut SealedMessage,
-        body: Option<Secret<Vec<u8>>>,
-    ) -> Option<Seated> {
-        let desk = self
-            .inner
-            .desk
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()?;
-        let (first, others) = message.recipients.split_first()?;
-        let destination = first.path.domain();
-        let is_one_group = others.iter().all(|other| other.path.domain() == destination)
-            && message.recipients.len() as i64 <= GROUP_RECIPIENTS;
-        if !is_one_group || message.due_at > self.inner.clock.now() {
-            return None;
-        }
-        // Whoever cannot tell leaves it to the queue.
-        let is_ours = self.local_domain(destination).await.ok()?.is_some();
-        // The next claim moves all leases as the clock was moved: one by the clock of now would be over at once, or too late.
-        if self.inner.clock_set_by().1.is_some() {
-            return None;
-        }
-        let seat = desk.reserve(destination, is_ours)?;
-        let lease = Lease {
-            token: LeaseToken::random(&mut rand::rng()),
-            until: seat.leased_until(),
-        };
-        let claim = sealed.leased(lease, message, (destination, is_ours), self.inner.tenure(), body);
-        Some(Seated {
-            store: self.clone(),
-            taken: Some((seat, claim)),
-        })
-    }
-
     /// Gives back the room of a body that belongs to no message; should that fail, the next start does it.
     fn discard(&self, message: QueueId) {
         let message = message.to_string();

@@ -36,6 +36,7 @@ mod relaying;
 mod replay;
 mod rewrap;
 pub(super) mod ring;
+mod seat;
 mod settle;
 mod signets;
 mod spool;

@@ -12,6 +12,7 @@ use super::body::SpoolBody;
 use super::claim::{Claimant, InDoubt};
 use super::message::{SealedMessage, pieces_in, store_message};
 use super::misread::unreadable;
+use super::seat::{Seated, small};
 use super::writer::{Durable, Work};
 use super::{Inner, SqlStore, claim, nodes, operate, settle};
 use crate::base::id::{LeaseToken, QueueId, RecipientId};
@@ -158,10 +159,11 @@ impl Spool for SqlStore {
         let master = self.inner.master.clone();
         let now = self.inner.clock.now();
         let certain = self.inner.certain(now);
-        let sealed = follow_ups
+        let mut sealed = follow_ups
             .iter()
             .map(|message| SealedMessage::follow_up(&master, message))
             .collect::<Result<Vec<_>, _>>()?;
+        let seated = self.seat_all(&follow_ups, &mut sealed).await;
         // What follows from an outcome goes out after that is durable.
         let durable = match sealed.is_empty() {
             true => Durable::AtLeisure,
@@ -179,9 +181,10 @@ impl Spool for SqlStore {
             .await?;
         self.stored(&follow_ups, &stored);
         // A deferred recipient changes when the runner has to wake.
-        if leaves_work || !stored.is_empty() {
+        if leaves_work || seated.iter().any(Option::is_none) {
             self.inner.changed.notify_one();
         }
+        begin(seated, &stored);
         Ok(())
     }
 
@@ -302,7 +305,31 @@ async fn store_follow_ups(
     Ok(stored)
 }
 
+/// Begins what was stored.
+fn begin(seated: Vec<Option<Seated>>, committed: &[Committed]) {
+    for (seated, committed) in seated.into_iter().zip(committed) {
+        match (seated, committed) {
+            (Some(seated), Committed::Stored) => seated.begin(),
+            // Its seat is given back.
+            (seated, _) => drop(seated),
+        }
+    }
+}
+
 impl SqlStore {
+    /// Has messages leased as they are stored, as far as somebody has room to work on them at once.
+    async fn seat_all(&self, follow_ups: &[FollowUp], sealed: &mut [SealedMessage]) -> Vec<Option<Seated>> {
+        let mut seated = Vec::with_capacity(follow_ups.len());
+        for (follow_up, sealed) in follow_ups.iter().zip(sealed) {
+            let body = match &follow_up.body {
+                FollowUpBody::Whole(body) => small(body),
+                FollowUpBody::Spooled(_) => None,
+            };
+            seated.push(self.seat(&follow_up.message, sealed, body).await);
+        }
+        seated
+    }
+
     async fn long_piece(&self, message: QueueId, index: u32) -> Result<Option<Vec<u8>>, Error> {
         query_scalar("SELECT sealed FROM pieces WHERE message = $1 AND number = $2")
             .bind(message.to_string())
