@@ -333,8 +333,8 @@ impl Task {
         if !self.must_pin && self.connection.is_some() && self.database.keeps_log() {
             tracing::error!(
                 event = observe::QUEUE_STORE_FAILED,
-                "another process could not bring what was written into the database: the log grows until all that uses it is ended and \
-                 started again"
+                error = "another process could not bring what was written into the database",
+                "the log grows until all that uses it is ended and started again"
             );
             self.keep_log().await;
         }
