@@ -112,7 +112,7 @@ pub enum Error {
     #[error("the database file cannot be used")]
     File(#[source] std::io::Error),
     /// Another process uses the database, and this has to be done alone.
-    #[error("another process uses the database: stop the daemon first")]
+    #[error("another process uses the database: stop the daemon and its sockets first")]
     InUse,
     /// It is done with the file of SQLite alone.
     #[error("{0}")]

@@ -85,8 +85,8 @@ pub fn store(failure: Option<&Error>) -> Option<Finding> {
             "store_unusable",
             "the database is damaged",
             "no mail is taken in, and nothing is delivered",
-            "stop the daemon, move the data directory away, and restore a backup (`dimed store restore`); `dimed store export` \
-             writes mail that can still be read into files",
+            "stop the daemon with its sockets (`systemctl stop 'dimed*.socket' dimed`), move the data directory away, and restore a \
+             backup (`dimed store restore`); `dimed store export` writes mail that can still be read into files",
         ),
         locked if locked.is_locked() => Finding::unknown(
             "store_unusable",

@@ -76,7 +76,8 @@ pub fn daemon(line: &str) -> Option<Daemon> {
     let words = line.strip_prefix("systemctl ")?.strip_suffix(" dimed")?;
     match words {
         "start" | "enable --now" => Some(Daemon::Start),
-        "stop" => Some(Daemon::Stop),
+        // Without its sockets, the next caller starts it again.
+        "stop 'dimed*.socket'" => Some(Daemon::Stop),
         "restart" => Some(Daemon::Restart),
         "reload" => Some(Daemon::Reload),
         _ => None,
@@ -92,7 +93,8 @@ fn only_what_is_in_the_table_is_not_run() {
         named("journalctl -u dimed"),
         [PathBuf::from("deploy/dimed.service")]
     );
-    assert_eq!(daemon("systemctl stop dimed"), Some(Daemon::Stop));
+    assert_eq!(daemon("systemctl stop 'dimed*.socket' dimed"), Some(Daemon::Stop));
+    assert_eq!(daemon("systemctl stop dimed"), None);
     assert_eq!(daemon("systemctl stop postfix"), None);
 }
 

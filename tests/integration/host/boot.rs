@@ -34,6 +34,8 @@ backup: 0
 backups: 1
 upgrade: 0
 upgraded: active 1
+stopped with its sockets: 0
+nobody there: inactive inactive inactive
 wrong start: 1
 failed: 0 78
 put right: 0

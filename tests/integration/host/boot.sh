@@ -88,7 +88,9 @@ before=$(systemctl show dimed --property=MainPID --value)
 try 'upgrade' dpkg --install /again.deb
 tell 'upgraded' "$(systemctl is-active dimed) $(($(systemctl show dimed --property=MainPID --value) != before))"
 
-systemctl stop dimed
+# Stopped with its sockets, it is not started by whoever calls.
+try 'stopped with its sockets' systemctl stop 'dimed*.socket' dimed
+tell 'nobody there' "$(greeting || systemctl is-active dimed dimed-smtp.socket dimed-acme.socket | xargs)"
 cp -p /etc/dimed/dimed.toml /dimed.toml
 echo nonsense >>/etc/dimed/dimed.toml
 try 'wrong start' systemctl start dimed

@@ -130,7 +130,7 @@ async fn without_any_copy_the_domain_begins_anew_and_who_keeps_keys_at_home_lose
         "The master key is lost, and no copy of it is left",
         &world,
     );
-    drill.otherwise("systemctl stop dimed");
+    drill.otherwise("systemctl stop 'dimed*.socket' dimed");
     drill.done(&hismail, "mv /var/lib/dimed /var/lib/dimed.old");
     drill.otherwise("install -d -o dimed -g dimed -m 0700 /var/lib/dimed");
     let said = drill.done(

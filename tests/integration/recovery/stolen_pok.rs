@@ -186,7 +186,7 @@ async fn all_other_keys_of_a_host_are_replaced_and_correspondents_follow() {
     );
     // `setup::acme` has an authority.
     drill.otherwise("dimed acme deactivate --revoke");
-    drill.otherwise("systemctl stop dimed");
+    drill.otherwise("systemctl stop 'dimed*.socket' dimed");
     there.kill();
     drill.done(&hismail, "dimed key rotate-master");
     drill.done(&hismail, "mv /var/lib/dimed/tls /var/lib/dimed/tls.old");

@@ -36,7 +36,7 @@ async fn an_earlier_version_refuses_what_a_later_one_has_made_and_the_backup_lea
     write(&hismail, "bob", "bob@hismail.test", 1).await;
     let mut drill = Drill::of(UPGRADE, "One machine", &world);
     drill.done(&hismail, "dimed store backup /srv/backup/before.backup");
-    drill.otherwise("systemctl stop dimed");
+    drill.otherwise("systemctl stop 'dimed*.socket' dimed");
     process.kill();
     drill.otherwise("apt-get install ./dimed_NEW_amd64.deb");
     drill.done(&hismail, "dimed check");
@@ -69,7 +69,7 @@ async fn an_earlier_version_refuses_what_a_later_one_has_made_and_the_backup_lea
     assert_eq!(fs::read(&database).unwrap(), before, "nothing was changed");
 
     let mut drill = Drill::of(UPGRADE, "Back to the version before", &world);
-    drill.otherwise("systemctl stop dimed");
+    drill.otherwise("systemctl stop 'dimed*.socket' dimed");
     drill.otherwise("apt-get install --allow-downgrades ./dimed_OLD_amd64.deb");
     drill.done(&hismail, "mv /var/lib/dimed /var/lib/dimed.later");
     drill.otherwise("install -d -o dimed -g dimed -m 0700 /var/lib/dimed");
@@ -116,7 +116,7 @@ async fn a_node_is_drained_before_its_version_changes_and_takes_mail_again_after
     let mut drill = Drill::of(UPGRADE, "Several nodes", &world);
     drill.done(&hismail, "dimed queue drain --wait 60");
     assert!(refuses(&hismail).await);
-    drill.otherwise("systemctl stop dimed");
+    drill.otherwise("systemctl stop 'dimed*.socket' dimed");
     process.kill();
     drill.otherwise("apt-get install ./dimed_NEW_amd64.deb");
     drill.done(&hismail, "dimed check");
