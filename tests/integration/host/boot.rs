@@ -38,7 +38,11 @@ stopped with its sockets: 0
 nobody there: inactive inactive inactive
 wrong start: 1
 failed: 0 78
+given up: 6 failed
+forgotten: 0
 put right: 0
+all active: 6 active
+greeting again: 220
 errors: event=dns.self_test.failed
 removed: 0
 left: 0

@@ -95,8 +95,18 @@ cp -p /etc/dimed/dimed.toml /dimed.toml
 echo nonsense >>/etc/dimed/dimed.toml
 try 'wrong start' systemctl start dimed
 tell 'failed' "$(systemctl show dimed --property=NRestarts,ExecMainStatus --value | xargs)"
+# Whoever calls has it tried again, but not for ever.
+greeting
+for ((i = 0; i < 200; i++)); do
+    systemctl is-failed --quiet dimed-smtp.socket && break
+    sleep 0.1
+done
+tell 'given up' "$(systemctl is-failed dimed dimed-{smtp,dmtp,submission,submissions,acme}.socket | sort | uniq -c | xargs)"
 cp -p /dimed.toml /etc/dimed/dimed.toml
+try 'forgotten' systemctl reset-failed 'dimed*'
 try 'put right' systemctl start dimed
+tell 'all active' "$(systemctl is-active dimed dimed-{smtp,dmtp,submission,submissions,acme}.socket | sort | uniq -c | xargs)"
+tell 'greeting again' "$(greeting)"
 
 tell 'errors' "$(journalctl --boot --unit=dimed --output=cat | grep ' ERROR ' | grep -o 'event=[^ ]*' | sort -u | xargs)"
 try 'removed' dpkg --remove dimed
