@@ -306,9 +306,9 @@ fn misuse(error: &clap::Error) -> String {
 pub(in crate::cli) fn load(path: &Path) -> anyhow::Result<Config> {
     Config::load(path).with_context(|| match path.exists() {
         true => String::from("the configuration cannot be used"),
-        false => String::from(
-            "there is no configuration (name one with --config, or start from config/dimed.toml)",
-        ),
+        false => {
+            String::from("there is no configuration (`dimed setup` writes one; or name one with --config)")
+        }
     })
 }
 

@@ -18,7 +18,7 @@ pub use sample::SAMPLE;
 
 /// What holds for the whole file.
 const HEAD: &str = "The file is TOML: sections, and in each of them keys. Unknown keys are errors. `dimed check` reads the file and says \
-     what is wrong with it. An annotated sample comes with the program.";
+     what is wrong with it. An annotated sample comes with the program; Debian's package has it in /usr/share/doc/dimed/examples.";
 
 /// Commands about the configuration file.
 #[derive(Debug, Subcommand)]

@@ -21,7 +21,7 @@ pub fn render(config: &Config, domain: &Domain, path: &Path) -> anyhow::Result<S
     let whole = Table::try_from(config)?;
     let usual = Table::try_from(Config::for_host(config.server.hostname.clone()))?;
     let mut text = format!(
-        "{HEAD}{domain}`. What is not said here is as usual: the sample of this file explains every key,\n\
+        "{HEAD}{domain}`. What is not said here is as usual: `dimed config reference` explains every key,\n\
          # and `dimed check` says what is wrong.\n"
     );
     let mut sections: Vec<(&String, &Value)> = whole.iter().collect();

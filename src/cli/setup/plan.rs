@@ -185,7 +185,7 @@ pub fn usable(password: Secret<String>) -> anyhow::Result<Secret<String>> {
 /// The configuration that is there.
 fn existing(path: &Path) -> anyhow::Result<Option<Config>> {
     match std::fs::read_to_string(path) {
-        // A package brings it. Whoever has not changed it has not configured anything.
+        // Whoever has put the sample there and changed nothing has not configured anything.
         Ok(text) if text == SAMPLE => Ok(None),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Ok(_) => load(path).map(Some),

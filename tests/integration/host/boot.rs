@@ -46,6 +46,9 @@ greeting again: 220
 errors: event=dns.self_test.failed
 removed: 0
 left: 0
+purged: 0
+kept: /etc/dimed /var/lib/dimed /var/lib/dimed-backup
+configuration: 0
 ";
 
 /// Starts when the system has started, and ends it.

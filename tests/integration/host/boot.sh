@@ -111,4 +111,8 @@ tell 'greeting again' "$(greeting)"
 tell 'errors' "$(journalctl --boot --unit=dimed --output=cat | grep ' ERROR ' | grep -o 'event=[^ ]*' | sort -u | xargs)"
 try 'removed' dpkg --remove dimed
 tell 'left' "$(systemctl list-units --all --plain --no-legend 'dimed*' | grep -c ' active ')"
+# What is kept of it when it is purged.
+try 'purged' dpkg --purge dimed
+tell 'kept' "$(find /etc/dimed /var/log/dimed /var/lib/dimed /var/lib/dimed-backup -maxdepth 0 2>/dev/null | xargs)"
+tell 'configuration' "$(find /etc/dimed -name '*.toml*' | wc -l)"
 journalctl --boot --no-pager

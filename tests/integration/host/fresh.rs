@@ -16,6 +16,9 @@ use crate::support::talk::Talk;
 
 const PASSWORD: &str = "correct horse battery\n";
 
+/// Where the package has the sample of the configuration.
+const SAMPLE: &str = "usr/share/doc/dimed/examples/dimed.toml";
+
 /// A Debian system of its own, and the package outside of it.
 pub(super) struct Tree {
     home: TempDir,
@@ -114,23 +117,40 @@ impl Tree {
     /// Installs a package.
     pub fn install(&self, package: &Path) {
         done(as_root("cp").arg(package).arg(self.root().join("dimed.deb")));
-        // Without anybody to ask, what dpkg itself proposes.
-        self.run(&["dpkg", "--force-confdef", "--install", "/dimed.deb"]);
+        // There is nobody to ask.
+        self.run(&["dpkg", "--install", "/dimed.deb"]);
         self.run(&["rm", "/dimed.deb"]);
     }
 
     /// The same package with a later version number, and what else a release changes.
     fn newer(&self) -> PathBuf {
-        let (folder, file) = (self.home.path().join("newer"), self.home.path().join("newer.deb"));
+        self.changed("+1", |folder| {
+            let sample = folder.join(SAMPLE);
+            let text = fs::read_to_string(&sample).unwrap();
+            fs::write(&sample, format!("{text}# A word more.\n")).unwrap();
+        })
+    }
+
+    /// One as it was when the sample was a conffile.
+    fn older(&self) -> PathBuf {
+        self.changed("~1", |folder| {
+            fs::create_dir_all(folder.join("etc/dimed")).unwrap();
+            fs::rename(folder.join(SAMPLE), folder.join("etc/dimed/dimed.toml")).unwrap();
+            fs::write(folder.join("DEBIAN/conffiles"), "/etc/dimed/dimed.toml\n").unwrap();
+        })
+    }
+
+    /// The package with that at the end of its version number, and other files.
+    fn changed(&self, version: &str, change: impl FnOnce(&Path)) -> PathBuf {
+        let folder = self.home.path().join(version);
+        let file = self.home.path().join(format!("{version}.deb"));
         done(Command::new("dpkg-deb").arg("-R").arg(&self.package).arg(&folder));
         let control = folder.join("DEBIAN/control");
-        let version = format!("Version: {}", env!("CARGO_PKG_VERSION"));
+        let ours = format!("Version: {}", env!("CARGO_PKG_VERSION"));
         let text = fs::read_to_string(&control).unwrap();
-        assert!(text.contains(&version), "{text}");
-        fs::write(&control, text.replace(&version, &format!("{version}+1"))).unwrap();
-        let sample = folder.join("etc/dimed/dimed.toml");
-        let text = fs::read_to_string(&sample).unwrap();
-        fs::write(&sample, format!("{text}# A word more.\n")).unwrap();
+        assert!(text.contains(&ours), "{text}");
+        fs::write(&control, text.replace(&ours, &format!("{ours}{version}"))).unwrap();
+        change(&folder);
         done(
             Command::new("dpkg-deb")
                 .args(["--root-owner-group", "-Znone", "-b"])
@@ -173,9 +193,9 @@ impl Tree {
         );
         let file = self.home.path().join("dimed.toml");
         fs::write(&file, text).unwrap();
-        // The file that is there stays the owner's.
         done(
-            as_root("cp")
+            as_root("install")
+                .args(["-m", "644"])
                 .arg(file)
                 .arg(self.root().join("etc/dimed/dimed.toml")),
         );
@@ -279,6 +299,23 @@ async fn a_package_is_installed_used_and_replaced_and_what_people_own_outlives_i
     tree.configure(loopback.ip);
     let listed = tree.dimed(&["account", "list"], "");
     assert!(listed.starts_with("alice@example.org "), "{listed}");
+}
+
+/// dpkg leaves what was a conffile where it is, and forgets it only when the package is purged.
+#[test]
+fn a_configuration_that_was_a_conffile_is_kept_without_a_question() {
+    let tree = Tree::of("debian");
+    let (loopback, config) = (Loopback::take(), "/etc/dimed/dimed.toml");
+    tree.install(&tree.older());
+    tree.configure(loopback.ip);
+    let before = tree.run(&["cat", config]);
+    for package in [tree.package.clone(), tree.newer()] {
+        tree.install(&package);
+        assert_eq!(tree.run(&["cat", config]), before);
+    }
+    assert_eq!(tree.status(), format!("ii {}+1", env!("CARGO_PKG_VERSION")));
+    tree.run(&["dpkg", "--purge", "dimed"]);
+    assert!(!tree.has(config));
 }
 
 #[test]

@@ -157,9 +157,9 @@ async fn a_configuration_that_says_something_else_is_not_changed() {
     assert_eq!(host.desk.read("etc/dimed.toml"), "[server]\nhostname = 5\n");
 }
 
-/// A package brings the sample, which nobody has changed: that is no configuration.
+/// The sample, put there by hand or by a package of before, which nobody has changed: that is no configuration.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_sample_of_a_package_is_replaced() {
+async fn the_sample_that_nobody_has_changed_is_replaced() {
     let host = Host::new().await;
     std::fs::create_dir(host.desk.path("etc")).unwrap();
     host.desk
