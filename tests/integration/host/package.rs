@@ -72,6 +72,12 @@ fn debian_sees_a_mail_transport_agent() {
         "{}",
         field("Depends")
     );
+    // Certificates of web servers, DX hosts and authorities lead to its roots.
+    let needed = field("Depends");
+    assert!(
+        needed.split(", ").any(|name| name == "ca-certificates"),
+        "{needed}"
+    );
     // Two of them cannot be there at once: Debian policy §11.6.
     for name in ["Provides", "Conflicts", "Replaces"] {
         assert_eq!(field(name), "mail-transport-agent");
