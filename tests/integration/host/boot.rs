@@ -43,6 +43,8 @@ forgotten: 0
 put right: 0
 all active: 6 active
 greeting again: 220
+sent away from the other port: 0
+nobody at the one before: 1
 errors: event=dns.self_test.failed
 removed: 0
 left: 0

@@ -22,7 +22,7 @@ greeting() {
 # Whoever comes to the port of an authority while no certificate is due hears nothing, and does not wait for it.
 sent_away() {
     local line ended
-    exec 6<>/dev/tcp/127.0.0.1/80 || return
+    exec 6<>"/dev/tcp/127.0.0.1/$1" || return
     IFS= read -r -t 10 line <&6
     ended=$?
     exec 6>&-
@@ -62,7 +62,7 @@ try 'restart' systemctl restart dimed
 wait
 tell 'greetings' "$(sort /greetings | uniq -c | xargs)"
 tell 'port then' "$(systemctl is-active dimed-acme.socket)"
-try 'sent away' sent_away
+try 'sent away' sent_away 80
 systemctl kill --signal=KILL dimed
 tell 'after a crash' "$(greeting)"
 
@@ -88,6 +88,11 @@ before=$(systemctl show dimed --property=MainPID --value)
 try 'upgrade' dpkg --install /again.deb
 tell 'upgraded' "$(systemctl is-active dimed) $(($(systemctl show dimed --property=MainPID --value) != before))"
 
+# Another port of an authority, while the one of before is open.
+mkdir /etc/systemd/system/dimed-acme.socket.d
+printf '[Socket]\nListenStream=\nListenStream=443\n' >/etc/systemd/system/dimed-acme.socket.d/override.conf
+systemctl daemon-reload
+
 # Stopped with its sockets, it is not started by whoever calls.
 try 'stopped with its sockets' systemctl stop 'dimed*.socket' dimed
 tell 'nobody there' "$(greeting || systemctl is-active dimed dimed-smtp.socket dimed-acme.socket | xargs)"
@@ -107,6 +112,8 @@ try 'forgotten' systemctl reset-failed 'dimed*'
 try 'put right' systemctl start dimed
 tell 'all active' "$(systemctl is-active dimed dimed-{smtp,dmtp,submission,submissions,acme}.socket | sort | uniq -c | xargs)"
 tell 'greeting again' "$(greeting)"
+try 'sent away from the other port' sent_away 443
+try 'nobody at the one before' sent_away 80
 
 tell 'errors' "$(journalctl --boot --unit=dimed --output=cat | grep ' ERROR ' | grep -o 'event=[^ ]*' | sort -u | xargs)"
 try 'removed' dpkg --remove dimed
