@@ -169,7 +169,7 @@ fn of_acme(error: &net::acme::Error) -> Exit {
     use net::acme::Error as E;
     match error {
         E::Listen(_, source) if source.kind() == ErrorKind::PermissionDenied => Exit::Configuration,
-        E::File(..) | E::Account(_) | E::Key(_) => Exit::Configuration,
+        E::File(..) | E::Unwritable(..) | E::Account(_) | E::Key(_) => Exit::Configuration,
         error if error.is_passing() => Exit::TryLater,
         _ => Exit::No,
     }

@@ -33,7 +33,7 @@ use super::connect::Outgoing;
 use super::dns::Resolver;
 use super::https;
 use super::tls::{self, Acceptor, Connector, Identity};
-use crate::base::durable;
+use crate::base::durable::{self, Staged};
 use crate::mail::address::Domain;
 
 pub use answer::Door;
@@ -102,6 +102,12 @@ pub enum Error {
     /// A file of the account, the key or the certificate cannot be read or written.
     #[error("{0} cannot be used")]
     File(String, #[source] io::Error),
+    /// A file that an order would end with cannot be written, so nothing was ordered.
+    #[error(
+        "{0} cannot be written, so no certificate is asked for: name a place below the data directory, or list its folder at \
+         ReadWritePaths= in the unit"
+    )]
+    Unwritable(String, #[source] io::Error),
     /// The file of the account is not one.
     #[error("{0} is no account of ACME: remove it, and a new one is made")]
     Account(String),
@@ -235,6 +241,8 @@ impl Issuer {
     }
 
     async fn order(&self, host: &Domain, door: Option<&Door>) -> Result<(), Error> {
+        // The authority counts what it issues, also if it can be kept nowhere.
+        self.demand_writable()?;
         let own;
         let door = match door {
             Some(door) => door,
@@ -364,6 +372,17 @@ impl Issuer {
             .map_err(|error| unusable(&self.certificate, error))
     }
 
+    /// Demands that what is still to be written can be. What is there already of the account and the key stays as it is.
+    fn demand_writable(&self) -> Result<(), Error> {
+        let made_once = [&self.account, &self.key]
+            .into_iter()
+            .filter(|path| !path.exists());
+        for path in made_once.chain([&self.certificate]) {
+            try_to_write(path).map_err(|error| Error::Unwritable(path.display().to_string(), error))?;
+        }
+        Ok(())
+    }
+
     fn write(&self, path: &Path, octets: &[u8], mode: u32) -> Result<(), Error> {
         durable::create_folder(durable::folder_of(path))
             .and_then(|()| durable::replace(path, octets, mode))
@@ -375,6 +394,12 @@ impl Issuer {
 #[derive(serde::Deserialize)]
 struct Place {
     directory: String,
+}
+
+/// Begins to write a file as [`Issuer::write`] does; nothing of it stays.
+fn try_to_write(path: &Path) -> io::Result<()> {
+    durable::create_folder(durable::folder_of(path))?;
+    Staged::at(path, 0o600).map(drop)
 }
 
 fn unusable(path: &Path, error: io::Error) -> Error {
@@ -450,6 +475,16 @@ mod tests {
         assert!(is_due(&path, &"mail.example".parse().unwrap(), start));
         std::fs::write(&path, "").unwrap();
         assert!(is_due(&path, &host, start));
+    }
+
+    #[test]
+    fn trying_to_write_leaves_nothing_behind() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("tls");
+        try_to_write(&folder.join("chain.pem")).unwrap();
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+        std::fs::write(home.path().join("file"), "").unwrap();
+        assert!(try_to_write(&home.path().join("file/chain.pem")).is_err());
     }
 
     #[test]

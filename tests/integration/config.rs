@@ -58,8 +58,13 @@ fn every_default_that_the_sample_claims_is_the_default() {
 #[test]
 fn every_example_of_the_sample_is_valid() {
     let text = uncommented(&uncommented(SAMPLE, "# "), "#");
-    parse(&text);
+    let config = parse(&text);
     assert_eq!(keys(&text), known_keys());
+    // What the daemon writes is where its unit lets it.
+    let data = &config.server.data_directory;
+    for written in [config.tls.smtp_certificate, config.tls.smtp_key] {
+        assert!(written.unwrap().starts_with(data));
+    }
 }
 
 /// Every key there is, from what is said in place of an unknown one.

@@ -159,6 +159,31 @@ async fn an_authority_that_is_not_there_is_asked_again_later() {
     );
 }
 
+/// What is issued counts with the authority, also if it can be kept nowhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_ordered_where_the_certificate_could_not_be_written() {
+    let host = Host::new().await;
+    host.publish("");
+    let pebble = Pebble::start(&host.world).await;
+    let asks = Pebble::asks(host.ip(), "http-01");
+    host.set_up(0, &format!("{} {asks} --no-wait", pebble.options()));
+    let text = host.desk.read("etc/dimed.toml");
+    let elsewhere = text.replace("tls/smtp-chain.pem", "dimed.db/smtp-chain.pem");
+    assert_ne!(elsewhere, text);
+    host.desk.write("etc/dimed.toml", elsewhere);
+    let orders = || pebble.log().matches("/order-plz").count();
+    let before = orders();
+    assert!(before > 0, "{}", pebble.log());
+    let said = host.refused(78, &format!("{USUAL} --no-wait"));
+    assert!(
+        said.contains("smtp-chain.pem cannot be written, so no certificate is asked for"),
+        "{said}"
+    );
+    let daemon = host.serve().await;
+    logged(&daemon, "tls.certificate_not_issued", 1).await;
+    assert_eq!(orders(), before);
+}
+
 /// Puts a certificate in place for the same key, for a time of which little is left.
 fn nearly_over(host: &Host) -> CertificateDer<'static> {
     let path = host.desk.path("data/tls/smtp-chain.pem");
