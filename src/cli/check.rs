@@ -2,6 +2,7 @@
 
 mod dns;
 mod host;
+mod issued;
 mod logs;
 mod surroundings;
 
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 pub use self::host::{demand_apart, open_to_all};
+pub use self::issued::issued;
 pub use self::logs::UnusableLog;
 use self::surroundings::Finding;
 use super::answer::Answer;
@@ -98,7 +100,7 @@ fn answer(config: &Config, findings: Vec<Finding>, keeps_from_start: bool) -> An
     let findings: Vec<Finding> = warnings
         .chain(findings)
         .chain(of_disk)
-        .chain(awaited(config))
+        .chain(issued(config).into_iter().map(Finding::from))
         .collect();
     let mut text = match keeps_from_start {
         true => format!("The daemon of {host} does not start.\n"),
@@ -233,16 +235,6 @@ async fn passing_through(context: &Context) -> anyhow::Result<Vec<Warning>> {
 async fn is_empty(context: &Context, relayed: &Domain) -> anyhow::Result<bool> {
     let first = context.store.list_relay_recipients(relayed, None, 1).await?;
     Ok(first.is_empty())
-}
-
-/// An authority is to issue a certificate, and has not yet.
-fn awaited(config: &Config) -> Option<Finding> {
-    config.tls.is_awaited().then(|| Finding {
-        code: "certificate_awaited",
-        message: "the authority of tls.acme has not issued a certificate yet, and SMTP uses the one for DMTP until then; the \
-                  daemon asks for it, and `dimed setup` does at once"
-            .to_owned(),
-    })
 }
 
 /// Who is named to get mail, and does not exist here.

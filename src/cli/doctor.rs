@@ -63,6 +63,7 @@ pub async fn run(
     let mut told = Told::new(arguments.json, out);
     told.add(of_host(&config))?;
     told.add(check::open_to_all(&config, path))?;
+    told.add(check::issued(&config))?;
     let (context, unusable) = opened(&config).await?;
     told.add(unusable)?;
     let resolver = config.dns.resolver()?;

@@ -179,6 +179,16 @@ async fn nothing_is_ordered_where_the_certificate_could_not_be_written() {
         said.contains("smtp-chain.pem cannot be written, so no certificate is asked for"),
         "{said}"
     );
+    let checked = output(&mut host.command("check --json")).stdout;
+    let checked: Value = serde_json::from_slice(&checked).unwrap();
+    let mut codes = checked["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["code"]);
+    for code in ["certificate_awaited", "certificate_unwritable"] {
+        assert!(codes.any(|found| found == code), "{checked}");
+    }
     let daemon = host.serve().await;
     logged(&daemon, "tls.certificate_not_issued", 1).await;
     assert_eq!(orders(), before);
