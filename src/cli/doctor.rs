@@ -5,6 +5,7 @@ mod disk;
 mod domain;
 mod network;
 mod relay;
+mod running;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -26,8 +27,8 @@ use crate::store;
 
 /// What to look at.
 ///
-/// The certificate, the records in DNS, the way to other hosts and back, the disk, the database, and whether the running daemon
-/// passes mail on for strangers. `dimed check` reads the configuration itself.
+/// The certificate, the records in DNS, the way to other hosts and back, the disk, the database, and whether the running daemon is
+/// ready, and passes mail on for strangers. `dimed check` reads the configuration itself.
 ///
 /// Exit codes: 0 if nothing is wrong, 1 if something is, 75 if nothing is known to be wrong and something could not be found out, 78
 /// if the configuration cannot be used.
@@ -83,6 +84,7 @@ pub async fn run(
             domain::findings(context, arguments.domain.as_ref(), &mut told).await?;
         }
     }
+    told.add_new(running::findings(&config).await)?;
     told.end(&target)
 }
 
@@ -115,6 +117,13 @@ impl<'a> Told<'a> {
             self.findings.push(finding);
         }
         Ok(())
+    }
+
+    /// What is known already in other words is not said again.
+    fn add_new(&mut self, found: Vec<Finding>) -> io::Result<()> {
+        let known: Vec<&str> = self.findings.iter().map(|finding| finding.code).collect();
+        let new = found.into_iter().filter(|finding| !known.contains(&finding.code));
+        self.add(new.collect::<Vec<_>>())
     }
 
     fn end(mut self, target: &Target) -> anyhow::Result<Exit> {

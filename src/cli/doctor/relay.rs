@@ -1,13 +1,14 @@
 //! Whether the running daemon passes mail on for strangers: it is asked, as a stranger would, and nothing is sent.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::running::here;
 use crate::cli::context::Context;
 use crate::config::Config;
 use crate::daemon::health::Finding;
@@ -56,12 +57,7 @@ fn plain_listener(config: &Config) -> Option<SocketAddr> {
         .smtp
         .iter()
         .find(|address| !listen.proxied.contains(address))?;
-    let ip = match plain.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    Some(SocketAddr::new(ip, plain.port()))
+    Some(here(*plain))
 }
 
 fn told(listener: SocketAddr, asked: io::Result<Answer>) -> Option<Finding> {

@@ -20,6 +20,7 @@ use crate::support::name_server::{Denial, NameServer, Zone};
 use crate::support::organization::Organization;
 use crate::support::postgres::Cluster;
 use crate::support::sink::{Behaviour, Sink};
+use crate::support::watcher::until_reasons;
 use crate::support::world::World;
 
 /// What was found: its code, and how much it counts.
@@ -99,6 +100,15 @@ async fn what_is_as_it_should_be_is_not_found_and_what_is_not_is() {
     assert_eq!(
         (code, of_weight(&found, "wrong")),
         (1, vec!["way_out_closed".to_owned(), "missing".to_owned()])
+    );
+
+    // The daemon itself knows why it is not ready.
+    hismail.cli(&["queue", "drain"]).await;
+    until_reasons(hismail.ip, &["drained"]).await;
+    let (_, found) = doctor(&hismail, &["--reach", "none"]);
+    assert!(
+        of_weight(&found, "wrong").contains(&"drained".to_owned()),
+        "{found:?}"
     );
 
     drop(process);
