@@ -39,7 +39,7 @@ pub enum Error {
     #[error("no verified TLS: {0}")]
     Tls(#[source] io::Error),
     /// There are no root certificates here.
-    #[error("there are no root certificates to verify the host with")]
+    #[error("there are no root certificates to verify the host with: install the package ca-certificates")]
     NoRoots,
     /// What came is not HTTP.
     #[error("the response is not HTTP")]

@@ -67,7 +67,9 @@ pub enum Error {
     #[error("{0} has no revocation list")]
     NoRevocationList(String),
     /// No system roots to verify certificates against.
-    #[error("no root certificates were found")]
+    #[error(
+        "no root certificates were found (install the package ca-certificates, or name a file with some)"
+    )]
     NoRoots(#[from] rustls::client::VerifierBuilderError),
 }
 
