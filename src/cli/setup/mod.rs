@@ -50,8 +50,7 @@ pub struct Arguments {
     /// The first account, in the domain.
     #[arg(long, value_name = "ADDRESS")]
     account: Option<Mailbox>,
-    /// File whose first line is the password of that account, which the owner of the data directory must be able to read; `-` for
-    /// standard input.
+    /// File whose first line is the password of that account; `-` for standard input.
     #[arg(long, value_name = "FILE")]
     password_file: Option<FileName>,
     /// Who gets mail for postmaster and abuse. [default: the first account of each domain]
@@ -136,7 +135,8 @@ enum Tls {
 /// Does everything that has not been done.
 pub async fn run(arguments: Arguments, path: &Path, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let usual = Config::for_host(arguments.domain.clone()).server.data_directory;
-    owner::step_down(&plan::data_directory(&arguments, path)?, &usual)?;
+    let data = plan::data_directory(&arguments, path)?;
+    owner::step_down(&data, &usual, arguments.password_file.as_ref())?;
     let mut lock = Lock::take(path)?;
     let types = !arguments.json && std::io::stdin().is_terminal();
     let asks = types && !arguments.yes;

@@ -10,6 +10,7 @@ use super::{Arguments, Tls, file};
 use crate::accounts;
 use crate::base::secret::Secret;
 use crate::cli::account::add;
+use crate::cli::files::FileName;
 use crate::cli::reference::SAMPLE;
 use crate::cli::{Misuse, load, traces};
 use crate::config::{self, Config, Error, LETS_ENCRYPT, Origin, PasswordsAt};
@@ -172,8 +173,12 @@ fn password(arguments: &Arguments, types: bool) -> anyhow::Result<Password> {
             false => Password::Unknown,
         });
     };
-    let password = usable(add::password(Some(file))?).with_context(|| format!("{file} cannot be used"))?;
-    Ok(Password::Given(password))
+    Ok(Password::Given(password_in(file)?))
+}
+
+/// The password in a file, if it follows the rules.
+pub fn password_in(file: &FileName) -> anyhow::Result<Secret<String>> {
+    usable(add::password(Some(file))?).with_context(|| format!("{file} cannot be used"))
 }
 
 /// A password that follows the rules.

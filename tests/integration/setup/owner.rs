@@ -1,6 +1,7 @@
 //! Whose files they are.
 
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use super::super::peers::seat::{User, is_root};
 use super::super::support::name_server::done;
@@ -31,7 +32,13 @@ async fn all_that_is_made_belongs_to_the_owner_of_the_data_directory() {
         let owner = format!("{}:{}", user.name, user.group);
         done(Command::new("chown").args(["-R", &owner]).arg(host.desk.0.path()));
     }
-    let usual = host.setting_up(&format!("{USUAL} --tls self-signed --no-wait"));
+    // Nor can it look where root has the password.
+    let private = host.desk.path("private");
+    std::fs::create_dir(&private).unwrap();
+    std::fs::set_permissions(&private, Permissions::from_mode(0o700)).unwrap();
+    std::fs::rename(host.desk.path("password"), private.join("password")).unwrap();
+    let usual = USUAL.replace("file password", "file private/password");
+    let usual = host.setting_up(&format!("{usual} --tls self-signed --no-wait"));
     let mut setting_up = Command::new(&binary);
     setting_up
         .args(usual.get_args())
