@@ -7,6 +7,7 @@ use std::path::Path;
 use super::surroundings::Finding;
 use crate::accounts::Loaded;
 use crate::base::durable;
+use crate::cli::sendmail::login;
 use crate::config::{self, Config, LocalMail, Warning};
 use crate::daemon::{health, pickup};
 use crate::mail::address::Domain;
@@ -24,7 +25,7 @@ pub fn of_host(config: &Config) -> Vec<Warning> {
         }
     }
     warnings.extend(missing_aliases(&config.local));
-    warnings.extend(unusable_drop_folder(&config.local));
+    warnings.extend(unusable_drop_folder(config));
     warnings
 }
 
@@ -41,11 +42,14 @@ fn missing_aliases(local: &LocalMail) -> Option<Warning> {
 }
 
 /// The usual folder need not be there, as long as no program sends.
-fn unusable_drop_folder(local: &LocalMail) -> Option<Warning> {
-    let path = local.drop_folder()?;
-    let is_usual = local.drop == LocalMail::default().drop;
+fn unusable_drop_folder(config: &Config) -> Option<Warning> {
+    let path = config.local.drop_folder()?;
+    let is_usual = config.local.drop == LocalMail::default().drop;
     let path_text = path.display();
-    match pickup::probe(&path) {
+    // Whoever looks may be root.
+    let daemon = metadata(&config.server.data_directory).map(|found| found.uid());
+    let daemon = daemon.unwrap_or_else(|_| rustix::process::geteuid().as_raw());
+    match pickup::probe(&path, daemon) {
         Err(error @ pickup::Unusable::Unsafe) => Some(Warning::DropFolder(format!("{path_text}: {error}"))),
         Err(pickup::Unusable::Missing) if !is_usual => Some(Warning::DropFolder(format!(
             "{path_text} (local.drop) is not there, so that programs of this host cannot leave mail: make it with mode 1733 \
@@ -129,11 +133,20 @@ pub fn demand_apart(config: &Config) -> Result<(), config::Error> {
 /// Whether somebody else runs the daemon, so that what may be read and written now says little about it. `user` is who looks.
 pub fn of_another(data: &Path, user: u32) -> Option<Finding> {
     let owner = metadata(data).ok()?.uid();
-    (owner != user).then(|| Finding {
+    if owner == user {
+        return None;
+    }
+    let [owner, user] = [owner, user].map(login);
+    // A number, which a shell would take for a comment.
+    let owner_word = match owner.starts_with('#') {
+        true => format!("'{owner}'"),
+        false => owner.clone(),
+    };
+    Some(Finding {
         code: "other_user",
         message: format!(
-            "{} (server.data_directory) belongs to user {owner}, and this is user {user}: files that the one makes the other may \
-             not be able to use, so run commands of dimed as the user who runs the daemon, such as `sudo -u '#{owner}' dimed \
+            "{} (server.data_directory) belongs to the user {owner}, and this is the user {user}: files that the one makes the other \
+             may not be able to use, so run commands of dimed as the user who runs the daemon, such as `sudo -u {owner_word} dimed \
              check`",
             data.display()
         ),
@@ -162,11 +175,14 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let me = metadata(home.path()).unwrap().uid();
         assert_eq!(of_another(home.path(), me), None);
-        let found = of_another(home.path(), me + 1).unwrap();
+        let found = of_another(home.path(), me + 1).unwrap().message;
         assert!(
-            found.message.contains(&format!("sudo -u '#{me}' dimed check")),
-            "{}",
-            found.message
+            found.contains(&format!("belongs to the user {}", login(me))),
+            "{found}"
+        );
+        assert!(
+            found.contains(" dimed check`") && found.contains("sudo -u "),
+            "{found}"
         );
         assert_eq!(of_another(Path::new("/nonexistent"), me), None);
     }

@@ -25,7 +25,7 @@ use self::place::Place;
 use super::Exit;
 
 pub use options::{Failure, Status};
-pub(super) use user::caller;
+pub(super) use user::{caller, login};
 
 /// One of the commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,14 +15,21 @@ pub struct User {
 /// goes by the number, and the name is for readers.
 pub fn caller() -> User {
     let uid = rustix::process::getuid().as_raw();
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let preferred = std::env::var("LOGNAME").unwrap_or_default();
-    of(&passwd, uid, &preferred)
-        .or_else(|| of(&asked(uid), uid, &preferred))
-        .unwrap_or_else(|| User {
-            login: format!("user{uid}"),
-            name: String::new(),
-        })
+    known(uid, &preferred).unwrap_or_else(|| User {
+        login: format!("user{uid}"),
+        name: String::new(),
+    })
+}
+
+/// The login name of a user, or a number as `sudo -u` takes it.
+pub fn login(uid: u32) -> String {
+    known(uid, "").map_or_else(|| format!("#{uid}"), |user| user.login)
+}
+
+fn known(uid: u32, preferred: &str) -> Option<User> {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    of(&passwd, uid, preferred).or_else(|| of(&asked(uid), uid, preferred))
 }
 
 /// Users may be elsewhere than in the file.
@@ -73,6 +80,8 @@ mod tests {
     #[test]
     fn users_are_known_by_number() {
         let known = |uid, preferred| of(PASSWD, uid, preferred).map(|user| (user.login, user.name));
+        assert_eq!(login(0), "root");
+        assert_eq!(login(4_000_000_000), "#4000000000");
         let user = |login: &str, name: &str| Some((login.to_owned(), name.to_owned()));
         assert_eq!(known(1000, ""), user("alice", "Alice A."));
         assert_eq!(known(1001, "alice"), user("bob", ""));

@@ -87,13 +87,18 @@ impl Found {
 impl Folder {
     /// Opens the folder if only its owner, who must be the user of this process, can take files out of it.
     pub fn open(path: &Path) -> Result<Self, Unusable> {
+        Self::open_of(path, rustix::process::geteuid().as_raw())
+    }
+
+    /// The same for whoever looks at it in the place of its owner, who must be `user`.
+    pub fn open_of(path: &Path, user: u32) -> Result<Self, Unusable> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| match error {
             Errno::NOENT => Unusable::Missing,
             error => Unusable::Io(error.into()),
         })?;
         let stat = rustix::fs::fstat(&folder).map_err(io::Error::from)?;
-        let is_ours = stat.st_uid == rustix::process::geteuid().as_raw();
+        let is_ours = stat.st_uid == user;
         let others_write = stat.st_mode & 0o022 != 0;
         let others_list = stat.st_mode & 0o044 != 0;
         let is_sticky = stat.st_mode & 0o1000 != 0;
@@ -237,6 +242,10 @@ mod tests {
             let opened = Folder::open(home.path());
             assert_eq!(opened.is_ok(), usable, "{mode:o}");
         }
+        let us = rustix::process::geteuid().as_raw();
+        assert!(Folder::open_of(home.path(), us).is_ok());
+        let of_others = Folder::open_of(home.path(), us + 1);
+        assert!(matches!(of_others, Err(Unusable::Unsafe)));
         let nowhere = Folder::open(&home.path().join("x"));
         assert!(matches!(nowhere, Err(Unusable::Missing)));
     }

@@ -132,9 +132,9 @@ pub fn demand_acceptable(front: &[u8]) -> Result<(), Failure> {
     super::intake::demand_submittable(front, MAX_HEADER - SUPPLIED)
 }
 
-/// Whether the folder can be used.
-pub fn probe(path: &Path) -> Result<(), Unusable> {
-    Folder::open(path).map(drop)
+/// Whether a daemon of that user can use the folder.
+pub fn probe(path: &Path, user: u32) -> Result<(), Unusable> {
+    Folder::open_of(path, user).map(drop)
 }
 
 /// Looks at the folder until the daemon stops.
