@@ -18,10 +18,14 @@ pub fn charts(moments: &[Moment]) -> String {
         |moment| moment.oldest_secs / 60,
         |sum, count| sum / count,
     );
+    let means = format!("as means of {STEP} minutes");
     chart(
-        "In a minute, over the last day",
+        &format!("In a minute, over the last day, {means}"),
         &[("accepted", &accepted), ("delivered", &delivered)],
-    ) + &chart("Minutes that the oldest has waited", &[("oldest", &oldest)])
+    ) + &chart(
+        &format!("Minutes that the oldest has waited, {means}"),
+        &[("oldest", &oldest)],
+    )
 }
 
 /// One number for every few moments, the last at the end.
@@ -57,11 +61,17 @@ fn chart(title: &str, lines: &[(&str, &[u64])]) -> String {
 fn path(values: &[u64], top: u64) -> String {
     let whole = MOST / STEP;
     let first = whole.saturating_sub(values.len());
+    let y = |value: u64| {
+        let share = u128::from(value) * (HEIGHT as u128 - 4) / u128::from(top);
+        HEIGHT - 2 - usize::try_from(share).unwrap_or(0)
+    };
+    // A point alone is no line, and nothing would be seen of it.
+    if let [alone] = values {
+        return format!("M{} {}H{WIDTH}", WIDTH - 2 * WIDTH / whole, y(*alone));
+    }
     let point = |(index, value): (usize, &u64)| {
         let x = (first + index + 1) * WIDTH / whole;
-        let share = u128::from(*value) * (HEIGHT as u128 - 4) / u128::from(top);
-        let y = HEIGHT - 2 - usize::try_from(share).unwrap_or(0);
-        format!("{}{x} {y}", if index == 0 { "M" } else { "L" })
+        format!("{}{x} {}", if index == 0 { "M" } else { "L" }, y(*value))
     };
     values.iter().enumerate().map(point).collect()
 }
@@ -74,6 +84,7 @@ mod tests {
     fn a_line_ends_at_the_right_edge_and_its_highest_point_at_the_top() {
         assert_eq!(path(&[0, 5, 10], 10), "M714 118L717 60L720 2");
         assert_eq!(path(&[], 1), "");
+        assert_eq!(path(&[5], 10), "M714 60H720");
         let long = path(&vec![u64::MAX; MOST / STEP], u64::MAX);
         assert!(long.starts_with("M3 2L6 2") && long.ends_with("L720 2"), "{long}");
     }
