@@ -223,6 +223,8 @@ pub fn password(file: Option<&FileName>) -> anyhow::Result<Secret<String>> {
 
 fn typed_twice() -> anyhow::Result<Secret<String>> {
     let first = terminal::typed("Password: ")?;
+    // Nobody types twice what cannot be used.
+    accounts::check_password(&first)?;
     let second = terminal::typed("Again: ")?;
     anyhow::ensure!(first == second, "the two passwords are not the same");
     Ok(first)

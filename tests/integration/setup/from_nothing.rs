@@ -146,6 +146,7 @@ async fn a_password_that_is_mistyped_changes_nothing() {
     ] {
         let (is_done, said) = typed(&host, &format!("\n\nself-signed\n{first}\n{second}\n")).await;
         assert!(!is_done && said.contains(words), "{said}");
+        assert_eq!(said.contains("Again: "), first == PASSWORD, "{said}");
         assert!(host.is_untouched(), "{said}");
     }
 }
