@@ -1,6 +1,7 @@
 //! What is said, and asked, while steps are taken.
 
 use std::io::{self, BufReader, Write};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -106,9 +107,15 @@ impl<'a> Progress<'a> {
         let is_right = found.as_ref().is_none_or(|(_, exit)| *exit == Exit::Done);
         let text = match (&found, is_right) {
             (None, _) => {
-                format!("\nNext: publish them, run the daemon, and look with `dimed dns check {domain}`.\n")
+                format!(
+                    "\nNext: publish them, run the daemon{}, and look with `dimed dns check {domain}`.\n",
+                    command(has_unit())
+                )
             }
-            (Some(_), true) => format!("\n{domain} is set up. Run the daemon, if it does not run yet.\n"),
+            (Some(_), true) => format!(
+                "\n{domain} is set up. Run the daemon, if it does not run yet{}.\n",
+                command(has_unit())
+            ),
             (Some(_), false) => {
                 format!(
                     "\nDNS does not have everything yet: the same command waits on, or `dimed dns check {domain}` looks.\n"
@@ -128,5 +135,24 @@ impl<'a> Progress<'a> {
             writeln!(self.out, "{object:#}")?;
         }
         Ok(if is_right { Exit::Done } else { Exit::TryLater })
+    }
+}
+
+/// Whether systemd runs here (sd_booted(3)), and has the daemon's unit.
+fn has_unit() -> bool {
+    let folders = [
+        "/etc/systemd/system",
+        "/usr/lib/systemd/system",
+        "/lib/systemd/system",
+    ];
+    let has = |folder: &str| Path::new(folder).join("dimed.service").exists();
+    Path::new("/run/systemd/system").is_dir() && folders.into_iter().any(has)
+}
+
+/// How the daemon is run where it has a unit.
+fn command(has_unit: bool) -> &'static str {
+    match has_unit {
+        true => " (`systemctl enable --now dimed`, as root)",
+        false => "",
     }
 }
