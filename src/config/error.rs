@@ -93,7 +93,7 @@ pub enum Error {
     Filter(String, String),
     /// There is no master key in any of the places where it is looked for.
     #[error(
-        "there is no master key in {}: put it back from your copy; where there is no database yet, `dimed domain add` makes one",
+        "there is no master key in {}: put it back from your copy; where there is no database yet, `dimed setup` or `dimed domain add` makes one",
         path.display()
     )]
     NoMasterKey {
