@@ -37,7 +37,7 @@ pub struct Add {
     /// come after that, with `dimed key set import`.
     #[arg(long, value_name = "FILE")]
     request: Option<FileName>,
-    /// File whose first line is the password.
+    /// File whose first line is the password; `-` for standard input, for which the shell opens what this user could not read.
     #[arg(long, value_name = "FILE")]
     password_file: Option<FileName>,
     /// One JSON object.

@@ -19,7 +19,7 @@ use crate::store::Account;
 pub struct Passwd {
     /// Address of the user.
     address: Mailbox,
-    /// File whose first line is the password.
+    /// File whose first line is the password; `-` for standard input, for which the shell opens what this user could not read.
     #[arg(long, value_name = "FILE")]
     password_file: Option<FileName>,
     /// One JSON object.
