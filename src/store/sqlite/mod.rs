@@ -57,6 +57,8 @@ use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::sql::{Connection, Database, Numbers, Opened, SqlStore, Work, query};
 use super::{Error, MasterKey};
+use crate::base::causes::Causes;
+use crate::base::observe;
 use crate::base::time::{Clock, Timestamp};
 pub(in crate::store) use connection::{Options, SqliteConnection, SqliteRow};
 pub(super) use file::{DatabaseFile, keeps_log, note_kept_log};
@@ -118,6 +120,7 @@ impl SqlStore {
             // Mended above, and ours are the only ones that have written since.
             match empty_log(&options, ready(Ok(()))).await {
                 Err(Error::LogInUse) => {}
+                Err(error) if error.is_full() => tell_no_room(&error),
                 emptied => emptied?,
             }
         }
@@ -285,6 +288,12 @@ pub(super) async fn empty_log(
         note_kept_log(&path).unwrap_or_default();
     }
     emptied
+}
+
+/// What is in the log stays there, and is tried again.
+pub(super) fn tell_no_room(error: &Error) {
+    tracing::error!(event = observe::QUEUE_STORE_FAILED, error = %Causes(error),
+        "no room to bring what was written into the database: the log grows until there is");
 }
 
 fn truncate_log(mut connection: SqliteConnection) -> Result<(), Error> {

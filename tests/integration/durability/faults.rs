@@ -337,6 +337,30 @@ async fn what_there_was_no_room_for_in_the_database_is_brought_there_once_there_
     assert!(!log.contains("cannot bring what was written"), "{log}");
 }
 
+/// What is in the log stays there until there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_starts_though_there_is_no_room_for_its_log_in_the_database() {
+    let world = World::new().await;
+    let hismail = hismail(&world).await;
+    let faults = Faults::new(world.home());
+    let mut process = hismail.spawn_with(&faults.launch()).await;
+    let mut talk = Talk::smtp(hismail.ip).await;
+    let reply = talk.transfer(FROM, &TO, &message("before")).await;
+    assert!(reply.starts_with("250"), "{reply}");
+    process.kill();
+    process.ended().await;
+    faults.begin("write", "dimed.db$", ENOSPC);
+    let process = hismail.spawn_with(&faults.launch()).await;
+    faults.happened().await;
+    let mut talk = Talk::smtp(hismail.ip).await;
+    let reply = talk.transfer(FROM, &TO, &message("after")).await;
+    assert!(reply.starts_with("250"), "{reply}");
+    hismail.idle().await;
+    let log = process.log();
+    assert!(log.contains("no room to bring what was written"), "{log}");
+    assert_eq!(hismail.maildir("bob").count(), 2);
+}
+
 /// What was written there may be missing, whatever later syncs say: the log keeps it until the next start.
 #[tokio::test(flavor = "multi_thread")]
 async fn mail_is_kept_in_the_log_once_it_could_not_be_brought_into_the_database() {

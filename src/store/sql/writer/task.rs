@@ -22,7 +22,7 @@ use crate::store::Error;
 use crate::store::sql::connection::{Connection, is_lost};
 use crate::store::sql::database::{Database, FileId};
 use crate::store::sql::query::{query, query_as};
-use crate::store::sqlite::doubtful_pages;
+use crate::store::sqlite::{doubtful_pages, tell_no_room};
 
 /// The pause before a connection that could not be opened is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -315,10 +315,7 @@ impl Task {
         match brought.map_err(Error::Database) {
             Ok(_) => {}
             // Whatever was written before is written once more then.
-            Err(error) if error.is_full() => {
-                tracing::error!(event = observe::QUEUE_STORE_FAILED, error = %Causes(&error),
-                    "no room to bring what was written into the database: the log grows until there is");
-            }
+            Err(error) if error.is_full() => tell_no_room(&error),
             Err(error) => {
                 tracing::error!(event = observe::QUEUE_STORE_FAILED, error = %Causes(&error),
                     "cannot bring what was written into the database: the log grows until all that uses it is ended and started again");
