@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
+use rustix::io::Errno;
 use serde_json::{Value, json};
 
 use super::sendmail::{Status, caller};
@@ -184,9 +185,16 @@ fn of_store(error: &store::Error) -> Exit {
         },
         // Also where somebody else was faster, or reads.
         E::InUse | E::NotCommitted(_) | E::LeaseLost | E::Changed | E::LogInUse => Exit::TryLater,
+        E::File(error) if is_fault_of_disk(error) => Exit::TryLater,
         E::File(_) | E::WrongMasterKey | E::NoDatabase(_) | E::Unfinished(_) => Exit::Configuration,
         _ => Exit::No,
     }
+}
+
+/// Whether the disk has failed or is full, and the file is as it should be.
+fn is_fault_of_disk(error: &io::Error) -> bool {
+    let is_full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    is_full || error.raw_os_error() == Some(Errno::IO.raw_os_error())
 }
 
 #[cfg(test)]
@@ -249,6 +257,10 @@ mod tests {
         assert_eq!(Exit::of(&store::Error::Schema(cut_off).into()).code(), 75);
         let newer = MigrateError::VersionMissing(9999);
         assert_eq!(Exit::of(&store::Error::Schema(newer).into()).code(), 78);
+        let file = |error: io::Error| Exit::of(&store::Error::File(error).into()).code();
+        assert_eq!(file(Errno::IO.into()), 75);
+        assert_eq!(file(ErrorKind::StorageFull.into()), 75);
+        assert_eq!(file(ErrorKind::PermissionDenied.into()), 78);
         let config = anyhow::Error::new(config::Error::NoMasterKey { path: "/x".into() }).context("opening");
         assert_eq!(Exit::of(&config).code(), 78);
         assert_eq!(Exit::of(&anyhow::anyhow!("no")).code(), 1);
