@@ -102,7 +102,7 @@ fn enqueue(bencher: Bencher, sessions: usize) {
 }
 
 /// Groups claimed from a queue of that length. The figure for a long queue is to be that of a short one.
-#[divan::bench(args = [200, 20_000], sample_count = 10, sample_size = 1)]
+#[divan::bench(args = [200, 20_000, 1_000_000], sample_count = 10, sample_size = 1)]
 fn claim(bencher: Bencher, queued: usize) {
     const GROUPS: usize = 20;
     let bed = Bed::new();
